@@ -1,0 +1,24 @@
+"""fastgrad: numerical gradients of any Python function, fast, accurate and never silently wrong."""
+
+from .derivative import numerical_diff
+from .descent import DescentResult, gradient_ascent, gradient_descent
+from .errors import DivergenceWarning, NonFiniteWarning, TrustWarning
+from .gradient import Gradient, explain, numerical_gradient, value_and_gradient
+from .result import Info
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DescentResult",
+    "DivergenceWarning",
+    "Gradient",
+    "Info",
+    "NonFiniteWarning",
+    "TrustWarning",
+    "explain",
+    "gradient_ascent",
+    "gradient_descent",
+    "numerical_diff",
+    "numerical_gradient",
+    "value_and_gradient",
+]

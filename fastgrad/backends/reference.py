@@ -1,0 +1,184 @@
+"""The reference: the textbook's loop. Perturb x in place, evaluate, restore; one coordinate at a time.
+
+It shares no code with the other backends: it is the oracle of their tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._validate import FLOAT64, Floats, Ints, complex_number, number
+from ..evaluation import Values
+from ..point import Point, exclusive
+from ..steps import Step
+from ..stencils import Stencil
+from .table import Call
+
+class Reference:
+    """f in a plain loop.
+
+    Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh
+    copy, because it may write into its argument, return a view of it or keep it.
+    """
+
+    origin = 0.0
+
+    def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
+        self.nfev = 0
+        self._call = call if call.batch_axis is None else replace(call, f=_alone(call))
+        self._point = point
+        self._value: float | None = None
+        self._in_place = point.perturbable and not call.shares_memory(point.own)
+        self.sees_own = self._in_place or point.own is None
+
+    def value(self) -> float:
+        if self._value is None:
+            self.nfev += 1
+            call = self._call
+            self._value = number(call.f(self._point.base.copy(), *call.args, **call.kwargs))
+        return self._value
+
+    @staticmethod
+    def quick(call: Call, stencil: Stencil, rule: Step) -> LoopGradient | None:
+        """Return a prepared gradient by a fixed rule, for the commonest stencil."""
+        return LoopGradient(call, rule) if stencil.symmetric and stencil.nodes.size == 2 else None
+
+    def known_value(self, value: float) -> None:
+        self._value = value
+
+    def line(self, points: Floats) -> Floats:
+        return np.array([self._at(row.reshape(self._point.base.shape)) for row in points])
+
+    def _at(self, x: NDArray[Any]) -> float:
+        """f at a point of its own, read in the caller's array too where closures do so."""
+        own, call = self._point.own, self._call
+        self.nfev += 1
+        if own is None or not self._in_place:
+            return number(call.f(x.copy(), *call.args, **call.kwargs))
+        with exclusive(own):
+            try:
+                own[...] = x
+                return number(call.f(own.astype(np.float64, order="C"), *call.args, **call.kwargs))
+            finally:
+                own[...] = self._point.base
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        own = self._point.own
+        if points.dtype.kind == "c":
+            self.sees_own = True  # a closure shows: its value is real
+            return self._loop(self._point.base.astype(np.complex128), index, points, complex_number)
+        if self._in_place and own is not None and own.dtype is not FLOAT64:
+            self.sees_own = self._in_place = bool((points.astype(own.dtype) == points).all())
+        if not self._in_place or own is None:
+            return self._loop(self._point.base.copy(), index, points, number)
+        with exclusive(own):
+            try:
+                values = self._loop(own, index, points, number)
+                disturbed = own.tobytes() != self._point.base.astype(own.dtype, copy=False).tobytes()
+            finally:
+                own[...] = self._point.base
+            if disturbed:  # f writes into the caller's array: put it right before each evaluation
+                try:
+                    values = self._loop(own, index, points, number, put_right=True)
+                finally:
+                    own[...] = self._point.base
+        return values
+
+    def _loop(
+        self,
+        target: NDArray[Any],
+        index: Ints,
+        points: Values,
+        convert: Callable[[Any], Any],
+        put_right: bool = False,
+    ) -> Values:
+        f, args, kwargs = self._call.f, self._call.args, self._call.kwargs
+        flat = target.reshape(-1) if target.flags.c_contiguous else target.flat
+        fresh: Callable[[], NDArray[Any]]
+        if target.dtype is FLOAT64 or target.dtype.kind == "c":
+            fresh = target.copy
+        else:
+            fresh = lambda: target.astype(np.float64, order="C")  # noqa: E731
+        plain = not args and not kwargs
+        values: list[Any] = []
+        for i, row in zip(index.tolist(), points.tolist(), strict=True):
+            kept = flat[i]
+            try:
+                for entry in row:
+                    if put_right:
+                        target[...] = self._point.base
+                    flat[i] = entry
+                    self.nfev += 1
+                    result = f(fresh()) if plain else f(fresh(), *args, **kwargs)
+                    values.append(convert(result))
+            finally:
+                flat[i] = kept
+        return np.array(values, dtype=points.dtype).reshape(points.shape)
+
+
+class LoopGradient:
+    """The central difference of order 2 by a fixed rule: the textbook's loop and nothing around it."""
+
+    def __init__(self, call: Call, rule: Step) -> None:
+        self._call = call
+        self._rule = rule
+
+    def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
+        """Write the gradient at x, C-contiguous float64 and perturbed in place, to `out`.
+
+        Returns nfev, or 0 where something is unusual and the general way is to decide. x is then as it was.
+        """
+        f, kwargs = self._call.f, self._call.kwargs
+        if args or kwargs:
+            if Call(f, args, kwargs).shares_memory(x):
+                return 0
+            given = f
+            f = lambda y: given(y, *args, **kwargs)  # noqa: E731
+        fresh, float64 = x.copy, np.float64
+        flat = x.reshape(-1)
+        slopes: list[float] = []
+        with exclusive(x):
+            saved = x.copy()
+            entries = saved.reshape(-1).tolist()
+            i = 0
+            try:
+                for kept, h in zip(entries, self._rule.scalars(entries), strict=True):
+                    above, below = kept + h, kept - h
+                    if above == kept or below == kept:
+                        return 0
+                    flat[i] = above
+                    plus = f(fresh())
+                    if type(plus) is not float64:
+                        plus = number(plus)
+                    flat[i] = below
+                    minus = f(fresh())
+                    if type(minus) is not float64:
+                        minus = number(minus)
+                    flat[i] = kept
+                    slopes.append((float(plus) - float(minus)) / (above - below))
+                    i += 1
+                if x.tobytes() != saved.tobytes():  # f writes into the caller's array
+                    return 0
+            finally:
+                flat[:] = saved.reshape(-1)
+        if not isfinite(sum(slopes)):
+            return 0
+        out.reshape(-1)[:] = slopes
+        return 2 * len(slopes)
+
+
+def _alone(call: Call) -> Callable[..., Any]:
+    """Return f of one point, for a function that takes many: a batch of one."""
+    f, axis = call.f, call.batch_axis
+    assert axis is not None
+
+    def one(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return f(np.expand_dims(x, axis), *args, **kwargs)
+
+    return one

@@ -1,0 +1,81 @@
+"""f with its extra arguments, and what every backend must offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..evaluation import Evaluation
+from ..point import Point
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """How f is called.
+
+    Attributes
+    ----------
+    f : callable
+        The function.
+    args, kwargs
+        What it gets after x.
+    batch_axis : int or None
+        None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
+    """
+
+    f: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    batch_axis: int | None = None
+
+    def shares_memory(self, array: NDArray[Any] | None) -> bool:
+        """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
+        if array is None or not (self.args or self.kwargs):
+            return False
+        return any(np.may_share_memory(a, array) for a in _arrays((self.args, self.kwargs)))
+
+
+def _arrays(value: Any) -> list[NDArray[Any]]:
+    """List the arrays in nested tuples, lists and dictionaries."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [array for item in value for array in _arrays(item)]
+    return []
+
+
+class Backend(Protocol):
+    """One way to evaluate f at many points."""
+
+    def __call__(self, call: Call, point: Point, explicit: bool) -> Evaluation:
+        """Open an evaluation of f around a point; `explicit` if the user asked for this backend by name.
+
+        Raises
+        ------
+        CannotRun
+            Where this backend does not take such an f.
+        """
+        ...
+
+
+# name: (module, class, what it does); the module is loaded when it is first used, for numba takes half a second
+BACKENDS = {
+    "python": ("reference", "Reference", "one point at a time, in Python, on the caller's own array"),
+    "numpy": ("batched", "Batched", "all points of a tile in one numpy call"),
+    "numba": ("jit", "Compiled", "one fused compiled loop"),
+}
+
+
+@cache
+def backend(name: str) -> Backend:
+    """Load a backend by its name."""
+    module, attribute, _ = BACKENDS[name]
+    return getattr(import_module(f".{module}", __package__), attribute)  # type: ignore[no-any-return]

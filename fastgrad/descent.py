@@ -1,0 +1,281 @@
+"""gradient_descent and gradient_ascent: the textbook's algorithm, on any gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._validate import FLOAT64, Floats, describe, function, number
+from .backends.cfunctions import CFunction
+from .backends.table import backend as backend_of
+from .dispatch import is_jitted
+from .errors import DivergenceWarning, warn
+from .gradient import Gradient
+from .point import Point, as_point
+from .trust import reads_own_array
+
+__all__ = ["DescentResult", "gradient_ascent", "gradient_descent"]
+
+
+@dataclass(frozen=True)
+class DescentResult:
+    """Where a descent went.
+
+    Attributes
+    ----------
+    x : ndarray
+        The last point.
+    path : ndarray, shape (steps + 1, *x.shape)
+        All points, the first and the last included.
+    values : ndarray, shape (steps + 1,)
+        f at these points.
+    steps : int
+        Steps taken.
+    reason : str
+        Why it stopped.
+    """
+
+    x: Floats
+    path: Floats
+    values: Floats
+    steps: int
+    reason: str
+
+
+def gradient_descent(
+    f: Any,
+    init_x: ArrayLike,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    h: Any = None,
+    grad: Callable[..., Any] | None = None,
+    backend: str = "auto",
+    tol: float | None = None,
+    callback: Callable[..., Any] | None = None,
+    full_output: bool = False,
+) -> Any:
+    r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x)`` returns one number. If it is compiled by numba, so is the whole descent.
+    init_x : array_like
+        Where to start; not changed.
+    lr : float
+        The learning rate.
+    step_num : int
+        How many steps.
+    h
+        As for `numerical_gradient`; ``h=1e-4`` gives the textbook's iterates, up to rounding.
+    grad : callable, optional
+        ``grad(x)`` is used instead of a numerical gradient: an analytic one, or a `Gradient`.
+    backend : str
+        As for `numerical_gradient`.
+    tol : float, optional
+        Stop when no partial derivative is larger in size.
+    callback : callable, optional
+        ``callback(x)`` is called after each step with a copy of x; a true result (or StopIteration) stops the descent.
+    full_output : bool
+        Return a `DescentResult` instead of the last point.
+
+    Returns
+    -------
+    ndarray or DescentResult
+        The last point, of init_x's shape, or the whole path.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid.
+
+    Warns
+    -----
+    DivergenceWarning
+        If f ends above its first value, or not finite: the learning rate is too large. It names the step and the rate.
+
+    Notes
+    -----
+    Steepest descent with a constant rate (Cauchy 1847). It converges for :math:`0 < lr < 2 / L`, L the largest curvature.
+    f is evaluated once more in each step than the gradient needs, to see where it goes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = gradient_descent(lambda x: x[0] ** 2 + x[1] ** 2, np.array([-3.0, 4.0]), lr=0.1, step_num=100)
+    >>> bool(np.abs(x).max() < 1e-8)
+    True
+    """
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0)
+
+
+def gradient_ascent(
+    f: Any,
+    init_x: ArrayLike,
+    lr: float = 0.01,
+    step_num: int = 100,
+    *,
+    h: Any = None,
+    grad: Callable[..., Any] | None = None,
+    backend: str = "auto",
+    tol: float | None = None,
+    callback: Callable[..., Any] | None = None,
+    full_output: bool = False,
+) -> Any:
+    """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = gradient_ascent(lambda x: -((x[0] - 1) ** 2), np.array([3.0]), lr=0.1, step_num=100)
+    >>> bool(abs(x[0] - 1) < 1e-8)
+    True
+    """
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0)
+
+
+def _follow(
+    f: Any,
+    init_x: ArrayLike,
+    lr: float,
+    step_num: int,
+    h: Any,
+    grad: Callable[..., Any] | None,
+    backend: str,
+    tol: float | None,
+    callback: Callable[..., Any] | None,
+    full_output: bool,
+    sign: float,
+) -> Any:
+    rate = _rate(lr)
+    if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
+        raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
+    if tol is not None and not (isinstance(tol, (int, float)) and tol >= 0):
+        raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(tol)}")
+    point = as_point(init_x)
+    prepared = Gradient(f, h, backend=backend)
+    if grad is not None:
+        function(grad)
+    limit = -1.0 if tol is None else float(tol)
+    compiled = (
+        grad is None
+        and callback is None
+        and point.base.size > 0
+        and (is_jitted(f) or isinstance(prepared._call.f, CFunction))
+        and backend in ("auto", "numba")
+    )
+    trail = _Trail(point.base.shape, int(step_num), full_output)
+    if compiled:
+        descend = backend_of("numba").descent(prepared._call, prepared._plan.stencil, prepared._plan.rule_for(point.base.shape))  # type: ignore[attr-defined]
+        x, reason = descend(point.base, sign * rate, int(step_num), limit, trail)
+    else:
+        x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+    _warn_if_diverged(trail, rate, sign)
+    if full_output:
+        return trail.result(x, reason)
+    return x if point.dtype is FLOAT64 else x.astype(point.dtype)
+
+
+def _rate(lr: object) -> float:
+    try:
+        rate = float(lr)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`lr` must be a number, got {describe(lr)}") from error
+    if isinstance(lr, (bool, str)) or not isfinite(rate) or rate < 0:
+        raise ValueError(f"`lr` must be a finite number, 0 or more, got {describe(lr)}; to climb use gradient_ascent")
+    return rate
+
+
+class _Trail:
+    """f's values along the way, and the points if they are wanted."""
+
+    def __init__(self, shape: tuple[int, ...], steps: int, record: bool) -> None:
+        self.values = np.full(steps + 1, np.nan)
+        self.path = np.empty((steps + 1 if record else 0, *shape))
+        self.record = record
+        self.steps = 0
+        self.lost = ""
+
+    def note(self, x: Floats, value: float) -> None:
+        self.values[self.steps] = value
+        if self.record:
+            self.path[self.steps] = x
+
+    def result(self, x: Floats, reason: str) -> DescentResult:
+        return DescentResult(x, self.path[: self.steps + 1], self.values[: self.steps + 1], self.steps, reason)
+
+
+def _loop(
+    prepared: Gradient,
+    grad: Callable[..., Any],
+    point: Point,
+    rate: float,
+    step_num: int,
+    limit: float,
+    callback: Callable[..., Any] | None,
+    trail: _Trail,
+) -> tuple[Floats, str]:
+    f = prepared._call.f
+    x = point.base.copy()
+    while True:
+        trail.note(x, number(f(x.copy())))
+        if not isfinite(trail.values[trail.steps]):
+            return x, "f is not finite"
+        if trail.steps == step_num:
+            return x, "step_num reached"
+        try:
+            slope = np.asarray(grad(x), dtype=np.float64)
+        except ValueError as error:
+            if trail.steps == 0 or "`h` " not in str(error):
+                raise
+            trail.lost = str(error)  # x has grown until the step is lost in it
+            return x, "diverged"
+        if slope.shape != x.shape:
+            raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
+        if trail.steps == 0 and not slope.any() and point.own is not None and reads_own_array(prepared._call, point):
+            raise ValueError(
+                "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that it "
+                "uses its argument"
+            )
+        if not np.isfinite(slope).all():
+            return x, "the gradient is not finite"
+        if slope.size and np.abs(slope).max() <= limit:
+            return x, "tol reached"
+        x -= rate * slope
+        trail.steps += 1
+        if callback is not None and _stops(callback, x):
+            trail.note(x, number(f(x.copy())))
+            return x, "stopped by callback"
+
+
+def _stops(callback: Callable[..., Any], x: Floats) -> bool:
+    try:
+        return bool(callback(x.copy()))
+    except StopIteration:
+        return True
+
+
+def _warn_if_diverged(trail: _Trail, rate: float, sign: float) -> None:
+    values = sign * trail.values[: trail.steps + 1]
+    first, last = values[0], values[-1]
+    if not trail.lost and (trail.steps == 0 or (isfinite(last) and last <= first)):
+        return
+    # the last step after which f only stayed above its first value
+    below = np.flatnonzero(values <= first)
+    since = int(below[-1]) + 1 if below.size else 1
+    went = "rose" if sign > 0 else "fell"
+    now = f"{sign * last:.6g}" if isfinite(last) else f"{trail.values[trail.steps]}"
+    warn(
+        f"the learning rate lr={rate:g} is too large: f {went} above its first value {sign * first:.6g} at step {since} "
+        f"and was {now} at step {trail.steps}; try a smaller `lr`"
+        if sign > 0
+        else f"the learning rate lr={rate:g} is too large: f {went} below its first value {sign * first:.6g} at step "
+        f"{since} and was {now} at step {trail.steps}; try a smaller `lr`",
+        DivergenceWarning,
+    )

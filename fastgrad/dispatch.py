@@ -1,0 +1,52 @@
+"""What ``backend="auto"`` means, and its explanation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from .backends.cfunctions import CFunction
+from .backends.table import Call
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A backend to try, and why."""
+
+    backend: str
+    reason: str
+    explicit: bool = False
+
+
+def is_jitted(f: object) -> bool:
+    """Whether f is a numba dispatcher; numba itself is not loaded for the question."""
+    numba = sys.modules.get("numba.core.dispatcher")
+    return numba is not None and isinstance(f, numba.Dispatcher)
+
+
+_PLAIN = (Choice("python", "f is a plain Python function of one point: the reference takes any, closures included"),)
+_JITTED = (
+    Choice("numba", "f is compiled by numba"),
+    Choice("python", "numba cannot compile f for these arguments"),
+)
+_C_FUNCTION = (Choice("numba", "f is a C function"),)
+_DECLARED = (
+    Choice("numpy", "f was declared to take many points at once (`batch_axis`)"),
+    Choice("python", "f did not keep what `batch_axis` declares"),
+)
+
+
+def choices(call: Call, backend: str) -> tuple[Choice, ...]:
+    """List the backends to try, best first."""
+    if backend != AUTO:
+        return (Choice(backend, "asked for", explicit=True),)
+    if call.batch_axis is not None:
+        return _DECLARED
+    if isinstance(call.f, CFunction):
+        return _C_FUNCTION
+    return _JITTED if is_jitted(call.f) else _PLAIN
+
+

@@ -1,0 +1,42 @@
+"""The warnings of fastgrad, its internal signals, and the one way in which it words an error."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+__all__ = ["DivergenceWarning", "NonFiniteWarning", "TrustWarning"]
+
+
+class NonFiniteWarning(RuntimeWarning):
+    """A partial derivative is NaN because f is not finite at every point that was tried."""
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A descent went uphill: its learning rate is too large."""
+
+
+class TrustWarning(RuntimeWarning):
+    """A faster evaluation of f was found unreliable, and the reference was used instead."""
+
+
+class CannotRun(Exception):
+    """A backend does not take this function or these arguments; ``auto`` goes on to the next."""
+
+
+class NotTrusted(Exception):
+    """A backend's values do not agree with f evaluated plainly."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the user's code that called fastgrad."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastgrad":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def describe(value: object, limit: int = 80) -> str:
+    """Show a value in an error message, in bounded space."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,58 @@
+"""What every backend offers: an evaluation of f around one point."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from ._validate import Floats, Ints
+
+Values = NDArray[Any]  # float64, or complex128 for the complex step
+
+
+class Evaluation(Protocol):
+    """f around one point x, for one gradient.
+
+    Attributes
+    ----------
+    nfev : int
+        Points at which f was evaluated so far.
+    origin : float
+        What values are relative to: f = origin + values. 0 unless a lift carries differences.
+    sees_own : bool
+        Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    """
+
+    nfev: int
+    origin: float
+    sees_own: bool
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        """Evaluate f at x with one entry replaced.
+
+        Parameters
+        ----------
+        index : ndarray of intp, shape (m,)
+            The coordinate that row r replaces, in C order.
+        points : ndarray, shape (m, k)
+            The values that this coordinate takes.
+
+        Returns
+        -------
+        ndarray, shape (m, k)
+            f there, less `origin`.
+        """
+        ...
+
+    def line(self, points: Floats) -> Floats:
+        """Evaluate f at whole points, shape (k, n); returns shape (k,), less `origin`."""
+        ...
+
+    def value(self) -> float:
+        """Evaluate f at x itself, not less `origin`; remembered."""
+        ...
+
+    def known_value(self, value: float) -> None:
+        """Take f(x) from the caller."""
+        ...

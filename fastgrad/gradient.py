@@ -1,0 +1,527 @@
+"""The dispatcher: numerical_gradient, and Gradient, which binds f once and is called many times."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from time import perf_counter
+from typing import Any, Literal, NamedTuple, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import differencing
+from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, number, one_of
+from .backends.cfunctions import c_function, is_c_function
+from .backends.table import BACKENDS, Call, backend
+from .dispatch import AUTO, Choice, choices, is_jitted
+from .errors import CannotRun, NotTrusted, TrustWarning, describe, warn
+from .evaluation import Evaluation
+from .point import Point, as_point
+from .result import Info
+from .stencils import METHODS
+from .steps import Step, step_rule
+from .trust import reads_own_array
+
+__all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
+
+Function = Callable[..., Any]
+
+
+@lru_cache(maxsize=32)
+def _everything(size: int) -> Ints:
+    index = np.arange(size)
+    index.flags.writeable = False
+    return index
+
+
+class Plan:
+    """The options of a gradient, checked; f is not among them."""
+
+    def __init__(
+        self,
+        h: Any,
+        backend: str,
+        method: str,
+        order: int,
+        rel_step: Any,
+        bounds: Any,
+        indices: Any,
+        batch_axis: int | None,
+    ) -> None:
+        one_of("backend", backend, (AUTO, *BACKENDS))
+        one_of("method", method, tuple(METHODS))
+        one_of("batch_axis", batch_axis, (None, 0, -1))
+        self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
+        self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
+        self.stencil = METHODS[method](order)
+        # what one compiled or plain loop does without further questions
+        self.plain = bounds is None and indices is None and batch_axis is None and not self.stencil.imaginary
+        self._rules: dict[tuple[int, ...], Step] = {}
+        self._compiled: OrderedDict[Any, Quick] = OrderedDict()
+
+    def options(self) -> dict[str, Any]:
+        """Return the options as they were given."""
+        names = ("h", "backend", "method", "order", "rel_step", "bounds", "indices", "batch_axis")
+        return {name: getattr(self, name) for name in names}
+
+    def rule_for(self, shape: tuple[int, ...]) -> Step:
+        """Return the step rule for an x of this shape."""
+        rule = self._rules.get(shape)
+        if rule is None:
+            rule = step_rule(self.h, self.rel_step, self.stencil, shape)
+            if len(self._rules) > 16:
+                self._rules.clear()
+            self._rules[shape] = rule
+        return rule
+
+    def remembered(self, call: Call, choice: Choice, x: NDArray[Any]) -> Quick:
+        """Return what `_quick` makes, remembered for compiled functions: their preparation costs."""
+        if not is_jitted(call.f):
+            return _quick(call, choice, self, x)
+        key = call.f, x.shape
+        found = self._compiled.get(key)
+        if found is None:
+            found = self._compiled[key] = _quick(call, choice, self, x)
+            while len(self._compiled) > 32:  # they keep f alive
+                self._compiled.popitem(last=False)
+        return found
+
+
+class Quick(NamedTuple):
+    """A backend's shortest way for plain float64 arrays of one shape; `run` is None where it has none."""
+
+    shape: tuple[int, ...] | None
+    run: Callable[[Floats, tuple[Any, ...], Floats], int] | None
+
+
+def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
+    shape = getattr(x, "shape", None)
+    if not plan.plain or type(x) is not np.ndarray or not x.size or (call.kwargs and choice.backend == "numba"):
+        return Quick(shape, None)
+    make = getattr(backend(choice.backend), "quick", None)
+    try:
+        return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape)))
+    except CannotRun:
+        return Quick(shape, None)
+
+
+def _run_quickly(run: Any, x: NDArray[Any], args: tuple[Any, ...], out: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Try the shortest way; None where the general one is to decide."""
+    if x.dtype is not FLOAT64 or not x.flags.carray:
+        return None
+    if out is None:
+        result: NDArray[Any] = np.empty(x.shape)
+    elif type(out) is np.ndarray and out.dtype is FLOAT64 and out.shape == x.shape and out.flags.carray:
+        result = out
+    else:
+        return None
+    try:
+        return result if run(x, args, result) else None
+    except CannotRun:
+        return None
+
+
+@lru_cache(maxsize=128, typed=True)
+def _hashable_plan(*options: Any) -> Plan:
+    return Plan(*options)
+
+
+def _plan(*options: Any) -> Plan:
+    try:
+        return _hashable_plan(*options)
+    except TypeError:  # an array or a list among them, or a wrong type: then Plan says so
+        return Plan(*options)
+
+
+class Gradient:
+    r"""The gradient of a function, prepared once and called many times.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns one number. A numba dispatcher or a C function pointer (``cfunc``, ctypes,
+        ``scipy.LowLevelCallable`` of signature ``double(double *, int64_t)``) runs compiled.
+    h : float or array_like of x's shape or "fixed", optional
+        Absolute step. By default, and for "fixed": the best fixed rule for the stencil (`fastgrad.steps.fixed_step`),
+        relative to max(\|x\|, 1).
+    args, kwargs : tuple, dict
+        What f gets after x; never perturbed.
+    backend : {"auto", "python", "numpy", "numba"}
+        How f is evaluated. "auto" chooses, and falls back to the reference ("python") where it cannot prove another safe.
+    method : {"central", "forward", "backward", "complex"}
+        The kind of difference.
+    order : int
+        Order of accuracy: even for central, 1 and up for one-sided.
+    rel_step : float or array_like, optional
+        Step relative to \|x\|, as in SciPy's ``approx_derivative``; where x is 0 the fixed rule is used.
+    bounds : (lower, upper) or scipy.optimize.Bounds, optional
+        f is never evaluated outside. Near a bound the difference is one-sided, of the same order.
+    indices : int, sequence of int or boolean mask, optional
+        Only these partial derivatives, at the cost of these only; the result has one entry for each.
+    batch_axis : {None, 0, -1}
+        None: f takes one point. 0: f takes points ``(k, *x.shape)``; -1: ``(*x.shape, k)``; and returns ``(k,)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an option is not valid; the message names it, shows the value and lists what is valid.
+
+    Notes
+    -----
+    The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
+    divisor. Safe to call from several threads; picklable where f is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> gradient = Gradient(lambda x: x[0] ** 2 + x[1] ** 2)
+    >>> np.round(gradient(np.array([3.0, 4.0])), 6)
+    array([6., 8.])
+    """
+
+    def __init__(
+        self,
+        f: Any,
+        h: Any = None,
+        *,
+        args: Any = (),
+        kwargs: Mapping[str, Any] | None = None,
+        backend: str = AUTO,
+        method: str = "central",
+        order: int = 2,
+        rel_step: Any = None,
+        bounds: Any = None,
+        indices: Any = None,
+        batch_axis: int | None = None,
+    ) -> None:
+        self.f = f
+        self._args, self._kwargs = args, kwargs
+        self._plan = Plan(h, backend, method, order, rel_step, bounds, indices, batch_axis)
+        self._call = _as_call(f, args, kwargs, batch_axis)
+        self._choices = choices(self._call, backend)
+        self._quick: Quick | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.f, {"args": self._args, "kwargs": self._kwargs, **self._plan.options()})
+
+    def __repr__(self) -> str:
+        given = {k: v for k, v in self._plan.options().items() if v is not None}
+        options = ", ".join(f"{k}={describe(v)}" for k, v in given.items())
+        return f"Gradient({getattr(self.f, '__name__', describe(self.f))}, {options})"
+
+    def __call__(self, x: ArrayLike, *args: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the gradient at x.
+
+        Parameters
+        ----------
+        x : array_like
+            The point, of any shape; promoted to float64.
+        *args
+            What f gets after x in this call, instead of the prepared `args`.
+        out : ndarray, optional
+            Where to put the result, of the result's shape.
+
+        Returns
+        -------
+        ndarray
+            The partial derivatives, of x's shape (or one for each of `indices`). float32 and float16 x give a result
+            of their dtype, all else float64.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
+            come through.
+        """
+        quick = self._quick
+        if quick is None or quick.shape != getattr(x, "shape", None):
+            quick = self._quick = _quick(self._call, self._choices[0], self._plan, x)
+        if quick.run is not None and type(x) is np.ndarray:
+            result = _run_quickly(quick.run, x, args or self._call.args, out)
+            if result is not None:
+                return result
+        gradient = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None)[0]
+        if out is None:
+            return gradient
+        if not isinstance(out, np.ndarray) or out.shape != gradient.shape:
+            raise ValueError(f"`out` must be an array of the result's shape {gradient.shape}, got {describe(out)}")
+        out[...] = gradient
+        return out
+
+    def value_and_gradient(self, x: ArrayLike, *args: Any) -> tuple[float, NDArray[Any]]:
+        """Return f(x) and the gradient there, for one evaluation more at most.
+
+        Examples
+        --------
+        >>> value, slope = Gradient(lambda x: x @ x).value_and_gradient([3.0, 4.0])
+        >>> value
+        25.0
+        """
+        gradient, _, run = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None)
+        return run.value(), gradient
+
+    def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
+        """Return the gradient and how it was made.
+
+        Parameters
+        ----------
+        x : array_like
+            The point.
+        *args
+            As for a call.
+        f0 : float, optional
+            f(x), if it is known: saves its evaluation where one is needed.
+        """
+        return _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, f0)[:2]
+
+    def explain(self, x: ArrayLike) -> str:
+        """Say what would be done at x, and why, in words."""
+        point = as_point(x)
+        stencil = self._plan.stencil
+        refused: list[str] = []
+        lines = ["no backend takes this f"]
+        for choice in self._choices:
+            try:
+                backend(choice.backend)(self._call, point, choice.explicit)
+            except CannotRun as reason:
+                refused.append(f"not {choice.backend!r}: {reason}")
+                continue
+            lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}"]
+            break
+        chosen = index_array(self._plan.indices, point.base.shape)
+        count = point.base.size if chosen is None else chosen.size
+        here = 0 if stencil.symmetric or stencil.imaginary else 1
+        lines += refused
+        lines.append(
+            f"{self._plan.method} difference of order {stencil.order}: {count * stencil.nodes.size + here} evaluations "
+            f"of f for {count} partial derivatives"
+        )
+        return "\n".join(lines)
+
+
+def _evaluate(
+    plan: Plan, call: Call, candidates: tuple[Choice, ...], x: Any, args: tuple[Any, ...], f0: Any
+) -> tuple[NDArray[Any], Info, Evaluation]:
+    """The general way: any x, any options, every check."""
+    began = perf_counter()
+    point = as_point(x)
+    shape = point.base.shape
+    rule = plan.rule_for(shape)
+    bounds = None if plan.bounds is None else bounds_arrays(plan.bounds, point.base)
+    chosen = None if plan.indices is None else index_array(plan.indices, shape)
+    index = _everything(point.base.size) if chosen is None else chosen
+    if args is not call.args:
+        call = Call(call.f, args, call.kwargs, call.batch_axis)
+    known = None if f0 is None else number(f0)
+    nfev, reason = 0, ""
+    for choice in candidates:
+        last = choice is candidates[-1]
+        run: Evaluation | None = None
+        try:
+            run = backend(choice.backend)(call, point, choice.explicit)
+            if known is not None:
+                run.known_value(known)
+            estimate = differencing.difference(run, point, index, chosen is None, plan.stencil, rule, bounds)
+            _check_own_array(run, call, point, estimate.gradient)
+            break
+        except CannotRun as error:
+            if last:
+                raise TypeError(f"`backend` {choice.backend!r} does not take this f: {error}") from error
+            reason = f"; {error}"
+        except NotTrusted as error:
+            if last:
+                raise ValueError(str(error)) from error
+            warn(f"backend {choice.backend!r} was given up for 'python': {error}", TrustWarning)
+            reason = f"; {error}"
+        except (TypeError, ValueError, IndexError):
+            if last or call.batch_axis is None:
+                raise
+            # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
+        nfev += run.nfev if run is not None else 0
+    assert run is not None
+    gradient, step = estimate.gradient, estimate.step
+    if chosen is None:
+        gradient, step = gradient.reshape(shape), step.reshape(shape)
+    if point.dtype is not FLOAT64:
+        gradient = gradient.astype(point.dtype)
+    seconds = perf_counter() - began
+    info = Info(choice.backend, choice.reason + reason, plan.method, plan.stencil.order, step, nfev + run.nfev, seconds)
+    return gradient, info, run
+
+
+def _check_own_array(run: Evaluation, call: Call, point: Point, gradient: Floats) -> None:
+    """A gradient of nothing but zeros may mean that f reads the caller's array, which was not perturbed."""
+    if run.sees_own or gradient.any() or not gradient.size:
+        return
+    run.nfev += 2
+    if not reads_own_array(call, point):
+        return
+    own = point.own
+    if own is not None and own.dtype.kind in "iub":
+        raise TypeError(
+            f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
+            "Make it a float array: x = x.astype(float), before f is made"
+        )
+    raise NotTrusted(
+        "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
+        "if it is a writable float array whose entries do not overlap"
+    )
+
+
+def _as_call(f: Any, args: Any, kwargs: Mapping[str, Any] | None, batch_axis: int | None) -> Call:
+    if is_c_function(f):
+        f = c_function(f)
+    function(f)
+    # as in SciPy, a single argument may stand without its tuple
+    return Call(f, args if type(args) is tuple else (args,), dict(kwargs) if kwargs else {}, batch_axis)
+
+
+def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
+    return Gradient(f, **options)
+
+
+@overload
+def numerical_gradient(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    method: str = "central",
+    order: int = 2,
+    rel_step: Any = None,
+    bounds: Any = None,
+    f0: Any = None,
+    indices: Any = None,
+    batch_axis: int | None = None,
+    full_output: Literal[False] = False,
+) -> NDArray[Any]: ...
+
+
+@overload
+def numerical_gradient(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    method: str = "central",
+    order: int = 2,
+    rel_step: Any = None,
+    bounds: Any = None,
+    f0: Any = None,
+    indices: Any = None,
+    batch_axis: int | None = None,
+    full_output: Literal[True],
+) -> tuple[NDArray[Any], Info]: ...
+
+
+def numerical_gradient(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    backend: str = "auto",
+    method: str = "central",
+    order: int = 2,
+    rel_step: Any = None,
+    bounds: Any = None,
+    f0: Any = None,
+    indices: Any = None,
+    batch_axis: int | None = None,
+    full_output: bool = False,
+) -> NDArray[Any] | tuple[NDArray[Any], Info]:
+    r"""Return the gradient of f at x by finite differences.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns one number.
+    x : array_like
+        The point, of any shape. Not changed, whatever happens; f may read it instead of its argument, as the textbook's
+        ``lambda W: net.loss(x, t)`` does.
+    h : float or array_like of x's shape or "fixed", optional
+        Absolute step; with ``h=1e-4`` the points are the textbook's.
+    args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis
+        As for `Gradient`.
+    f0 : float, optional
+        f(x), if it is known: saves its evaluation where one is needed.
+    full_output : bool
+        Return ``(gradient, info)``.
+
+    Returns
+    -------
+    gradient : ndarray
+        Of x's shape, or one entry for each of `indices`.
+    info : Info
+        How it was made; only with `full_output`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid, a step is lost at x, or f does not return one number. f's own exceptions come through.
+
+    See Also
+    --------
+    Gradient : prepared once, called many times.
+
+    Notes
+    -----
+    The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`; higher orders and one-sided
+    differences are in `fastgrad.stencils` (Fornberg 1988, Math. Comp. 51, 699).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
+    array([6., 8.])
+    """
+    plan = _plan(h, backend, method, order, rel_step, bounds, indices, batch_axis)
+    call = _as_call(f, args, kwargs, batch_axis)
+    candidates = choices(call, backend)
+    if not full_output and f0 is None and plan.plain and type(x) is np.ndarray:
+        quick = plan.remembered(call, candidates[0], x)
+        if quick.run is not None:
+            result = _run_quickly(quick.run, x, call.args, None)
+            if result is not None:
+                return result
+    gradient, info, _ = _evaluate(plan, call, candidates, x, call.args, f0)
+    return (gradient, info) if full_output else gradient
+
+
+def value_and_gradient(f: Any, x: ArrayLike, h: Any = None, **options: Any) -> tuple[float, NDArray[Any]]:
+    """Return f(x) and the gradient of f there.
+
+    Parameters
+    ----------
+    f, x, h, **options
+        As for `Gradient`.
+
+    Examples
+    --------
+    >>> value, slope = value_and_gradient(lambda x: x @ x, [3.0, 4.0])
+    >>> value
+    25.0
+    """
+    return Gradient(f, h, **options).value_and_gradient(x)
+
+
+def explain(f: Any, x: ArrayLike, h: Any = None, **options: Any) -> str:
+    """Say what ``numerical_gradient(f, x, h, **options)`` would do, and why, in words.
+
+    Examples
+    --------
+    >>> print(explain(lambda x: x @ x, [3.0, 4.0]))
+    backend 'python': f is a plain Python function of one point: the reference takes any, closures included; one point at \
+a time, in Python, on the caller's own array
+    central difference of order 2: 4 evaluations of f for 2 partial derivatives
+    """
+    return Gradient(f, h, **options).explain(x)
