@@ -116,7 +116,13 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
         return 0
 
 
-kernel = njit(nogil=True, error_model="numpy", cache=False)
+def kernel(function: Any) -> Any:
+    """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(**options, cache=True)(function)
+    except RuntimeError:  # no folder to keep it in
+        return njit(**options)(function)
 
 
 @njit
