@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ Bounds = tuple[Floats, Floats]
 EPS = float(np.finfo(np.float64).eps)
 
 
-@dataclass(slots=True)
-class Estimate:
+class Estimate(NamedTuple):
     """Partial derivatives, and the steps they were made with, both of shape (m,)."""
 
     gradient: Floats

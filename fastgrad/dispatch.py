@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from typing import NamedTuple
 from typing import Any
 
 from .backends.cfunctions import CFunction
@@ -12,8 +12,7 @@ from .backends.table import Call
 AUTO = "auto"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A backend to try, and why."""
 
     backend: str

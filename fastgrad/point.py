@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,6 @@ def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
         return array.copy()
 
 
-@dataclass(frozen=True, slots=True)
 class Point:
     """Where the gradient is wanted.
 
@@ -97,9 +95,12 @@ class Point:
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
     """
 
-    base: Floats
-    own: NDArray[Any] | None
-    dtype: np.dtype[Any]
+    __slots__ = ("base", "dtype", "own")
+
+    def __init__(self, base: Floats, own: NDArray[Any] | None, dtype: np.dtype[Any]) -> None:
+        self.base = base
+        self.own = own
+        self.dtype = dtype
 
     @property
     def perturbable(self) -> bool:

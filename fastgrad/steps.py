@@ -65,16 +65,9 @@ class Step:
         if self.relative.ndim == 0 and relative == 0.0:
             return a
         r = relative if self.relative.ndim else [relative] * len(x)
-        return [self._one(*v) for v in zip(x, a, r, strict=True)]
-
-    def _one(self, x: float, absolute: float, relative: float) -> float:
-        h = absolute + relative * max(abs(x), self.floor)
-        if h == 0.0:
-            h = self.otherwise
-        if self.dyadic:
-            mantissa, exponent = frexp(h)
-            h = ldexp(1.0, exponent - (mantissa < HALF_ROOT))
-        return h
+        floor, otherwise = self.floor, self.otherwise
+        h = [ai + ri * max(abs(v), floor) or otherwise for v, ai, ri in zip(x, a, r, strict=True)]
+        return [ldexp(1.0, e - (m < HALF_ROOT)) for m, e in map(frexp, h)] if self.dyadic else h
 
 
 def power_of_two(h: Floats) -> Floats:

@@ -6,7 +6,6 @@ It shares no code with the other backends: it is the oracle of their tests.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -31,7 +30,7 @@ class Reference:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
-        self._call = call if call.batch_axis is None else replace(call, f=_alone(call))
+        self._call = call if call.batch_axis is None else Call(_alone(call), call.args, call.kwargs)
         self._point = point
         self._value: float | None = None
         self._in_place = point.perturbable and not call.shares_memory(point.own)

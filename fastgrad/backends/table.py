@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
@@ -15,7 +14,6 @@ from ..evaluation import Evaluation
 from ..point import Point
 
 
-@dataclass(frozen=True, slots=True)
 class Call:
     """How f is called.
 
@@ -29,10 +27,19 @@ class Call:
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     """
 
-    f: Callable[..., Any]
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    batch_axis: int | None = None
+    __slots__ = ("args", "batch_axis", "f", "kwargs")
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        batch_axis: int | None = None,
+    ) -> None:
+        self.f = f
+        self.args = args
+        self.kwargs = {} if kwargs is None else kwargs
+        self.batch_axis = batch_axis
 
     def shares_memory(self, array: NDArray[Any] | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
