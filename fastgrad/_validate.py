@@ -13,6 +13,7 @@ from .errors import describe
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
+_REAL_SCALARS = (float, bool, np.floating, np.integer, np.bool_)
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -71,6 +72,8 @@ def number(value: object) -> float:
             return float(value)  # type: ignore[arg-type]
         except OverflowError:
             return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+    if isinstance(value, _REAL_SCALARS):
+        return float(value)
     return _unusual_number(value, complex_allowed=False).real
 
 

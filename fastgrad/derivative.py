@@ -64,7 +64,7 @@ def numerical_diff(
     args = args if isinstance(args, tuple) else (args,)
     point = as_point(x)
     if point.base.ndim == 0:
-        return _at(f, point.base[()], h, args, method, order)
+        return _at(f, float(point.base), h, args, method, order)
     if point.base.size == 0:
         return np.zeros(point.base.shape, point.dtype)
     result = _elementwise(f, point.base, h, args, method, order)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import FLOAT64, Floats, describe, function, number
+from ._validate import FLOAT64, Floats, function, number
 from .backends.cfunctions import CFunction
 from .backends.table import backend as backend_of
 from .dispatch import is_jitted
-from .errors import DivergenceWarning, warn
+from .errors import DivergenceWarning, describe, warn
 from .gradient import Gradient
 from .point import Point, as_point
 from .trust import reads_own_array

@@ -98,6 +98,8 @@ class Quick(NamedTuple):
 
 def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
     shape = getattr(x, "shape", None)
+    if is_jitted(call.f) and choice.backend != "numba":
+        return Quick(shape, None)  # what it has captured is to be checked
     if not plan.plain or type(x) is not np.ndarray or not x.size or (call.kwargs and choice.backend == "numba"):
         return Quick(shape, None)
     make = getattr(backend(choice.backend), "quick", None)
@@ -314,6 +316,8 @@ def _evaluate(
     index = _everything(point.base.size) if chosen is None else chosen
     if args is not call.args:
         call = Call(call.f, args, call.kwargs, call.batch_axis)
+    if is_jitted(call.f):
+        backend("numba").check(call, point)  # type: ignore[attr-defined]
     known = None if f0 is None else number(f0)
     nfev, reason = 0, ""
     for choice in candidates:

@@ -15,7 +15,7 @@ from ._validate import FLOAT64, Floats, finite, real_array
 # one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
 # that it may have been disturbed (numpy releases the GIL while it copies a large array).
 _guard = threading.Lock()
-_locks: dict[int, tuple[threading.RLock, int]] = {}  # type: ignore[valid-type]
+_locks: dict[int, tuple[Any, int]] = {}
 _changes = 0
 
 
@@ -148,10 +148,12 @@ def as_point(x: object) -> Point:
     """
     if type(x) is np.ndarray and x.dtype is FLOAT64:
         base = undisturbed(x)
-        own, dtype = x, FLOAT64
+        own: NDArray[Any] | None = x
+        dtype: np.dtype[Any] = FLOAT64
     else:
         given = real_array("x", x)
-        own = given if isinstance(x, np.ndarray) else None
+        # a view of memory that the caller holds, an array's or another container's, may be read by closures
+        own = given if isinstance(x, np.ndarray) or not given.flags.owndata else None
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
     # one pass: a NaN or infinity anywhere makes the sum of x*0 NaN

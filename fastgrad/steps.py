@@ -73,7 +73,8 @@ class Step:
 def power_of_two(h: Floats) -> Floats:
     """Round to the nearest power of two (in the logarithm)."""
     mantissa, exponent = np.frexp(h)
-    return np.ldexp(1.0, exponent - (mantissa < HALF_ROOT))
+    rounded: Floats = np.ldexp(1.0, exponent - (mantissa < HALF_ROOT))
+    return rounded
 
 
 def relative_size(stencil: Stencil) -> float:
@@ -125,7 +126,8 @@ def step_rule(h: object, rel_step: object, stencil: Stencil, shape: tuple[int, .
     if rel_step is not None:
         if h is not None:
             raise ValueError(f"give `h` (absolute) or `rel_step` (relative to |x|), not both; got h={h!r}, rel_step={rel_step!r}")
-        relative = positive("rel_step", rel_step, shape).reshape(-1 if np.ndim(rel_step) else ())
+        relative = positive("rel_step", rel_step, shape)
+        relative = relative.reshape(-1) if relative.ndim else relative
         otherwise = float(fixed.at(np.zeros(1), None)[0])
         return Step(np.array(0.0), relative, otherwise=otherwise)
     if h is None or (isinstance(h, str) and h == "fixed"):

@@ -20,6 +20,7 @@ def reads_own_array(call: Call, point: Point) -> bool:
     own = point.own
     if own is None or own.size == 0:
         return False
+    call = call.of_one_point()
     if not own.flags.writeable:
         return holds(call.f, own)
     with exclusive(own):

@@ -9,6 +9,7 @@ from .._validate import FLOAT64, Floats
 
 WANTED = "must have the C signature double(double *, int64_t)"
 _INTEGERS = ("long", "longlong", "int64_t", "ssize_t", "intptr_t", "npy_intp", "Py_ssize_t")
+_FUNCTION: Any = ctypes.CFUNCTYPE(None).__mro__[1]  # what all ctypes functions are instances of
 _POINTER = ctypes.POINTER(ctypes.c_double)
 
 
@@ -28,7 +29,7 @@ def is_c_function(f: object) -> bool:
     """Whether f is one of the objects that stand for a C function."""
     kind = type(f)
     return (
-        isinstance(f, ctypes._CFuncPtr)
+        isinstance(f, _FUNCTION)
         or kind.__name__ == "LowLevelCallable"
         or (kind.__name__, kind.__module__) == ("CFunc", "numba.core.ccallback")
     )
@@ -42,7 +43,7 @@ def c_function(f: Any) -> CFunction:
     TypeError
         If it has another signature than double(double *, int64_t).
     """
-    if isinstance(f, ctypes._CFuncPtr):
+    if isinstance(f, _FUNCTION):
         return CFunction(_checked_ctypes(f), f)
     if type(f).__name__ == "CFunc":
         if str(f._sig) != "(float64*, int64) -> float64":
@@ -52,7 +53,7 @@ def c_function(f: Any) -> CFunction:
         raise TypeError(f"`f` {WANTED}, got a LowLevelCallable of {f.signature!r}")
     if f.user_data is not None:
         raise TypeError("`f` must be a LowLevelCallable without user_data: it is called as f(x, n)")
-    if isinstance(f.function, ctypes._CFuncPtr):
+    if isinstance(f.function, _FUNCTION):
         return CFunction(ctypes.cast(f.function, ctypes.c_void_p).value or 0, f)
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
@@ -60,10 +61,10 @@ def c_function(f: Any) -> CFunction:
 
 
 def _checked_ctypes(f: Any) -> int:
-    arguments = f.argtypes or ()
+    arguments: Any = f.argtypes or ()
     integers = (ctypes.c_int64, ctypes.c_ssize_t, ctypes.c_long, ctypes.c_longlong)
     if len(arguments) == 2:
-        first, second = arguments
+        first, second = arguments[0], arguments[1]
         is_double = first in (_POINTER, ctypes.c_void_p) or getattr(first, "_dtype_", None) == FLOAT64
         if f.restype is ctypes.c_double and is_double and second in integers:
             return ctypes.cast(f, ctypes.c_void_p).value or 0

@@ -23,7 +23,7 @@ from ..point import Point, quiet
 from ..steps import Step
 from ..stencils import Stencil
 from . import kernels
-from .captures import Capture, captures, holds
+from .captures import Capture, captures
 from .cfunctions import CFunction
 from .table import Call
 
@@ -133,6 +133,10 @@ class Jitted:
             if capture.changed():
                 return capture.name
         return None
+
+    def shares_memory(self, array: NDArray[Any]) -> bool:
+        """Whether f, or a jitted function that it calls, captured the array's memory."""
+        return any(isinstance(c.value, np.ndarray) and np.may_share_memory(c.value, array) for c in self.captured)
 
     def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...]) -> Target:
         """Return f compiled for x of this kind and these extra arguments."""
@@ -261,8 +265,19 @@ class Compiled:
         else:
             self._known = jitted(call.f, explicit)
             self._args = positional(call)
-            if point.own is not None and self._known.captured and holds(call.f, point.own, 2):
-                raise CannotRun("f captures the very array x, which numba froze when it compiled f; pass it as the argument")
+
+    @staticmethod
+    def check(call: Call, point: Point) -> None:
+        """Refuse, for every backend, a jitted f that answers from data that numba has frozen."""
+        try:
+            known = jitted(call.f, True)
+        except CannotRun:
+            return
+        if point.own is not None and known.shares_memory(point.own):
+            raise ValueError(
+                "`f` captured the very array `x`, which numba froze when it compiled f: it does not see it change. "
+                "Let f use its argument instead"
+            )
 
     @staticmethod
     def quick(call: Call, stencil: Stencil, rule: Step) -> FusedGradient:
@@ -329,11 +344,11 @@ class FusedGradient:
 
     def __init__(self, f: Any, stencil: Stencil, rule: Step) -> None:
         self._f = f
-        self._pointer = (f.address,) if isinstance(f, CFunction) else None
+        self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule = stencil, rule
         self._spare: list[Floats] = []  # of work arrays; append and pop are atomic
-        self._direct: tuple[Any, Any, int] | None = None
+        self._direct: tuple[Any, Any, tuple[Any, ...]] | None = None
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x, C-contiguous float64, to `out`.
@@ -343,6 +358,8 @@ class FusedGradient:
         if self._known.captured and not self._pointer:
             self._known = jitted(self._f, True)
             self._direct = None
+            if self._known.shares_memory(x):
+                return 0
         run, address, args = (None if args else self._direct) or self._prepare(x, args)
         before = quiet()
         try:
@@ -365,18 +382,18 @@ class FusedGradient:
         args = (args,) if target.packed else args
         if args:
             return kernels.gradient, target.address, args
-        run = kernels.gradient
+        run: Any = kernels.gradient
         if kernels.JIT:  # past numba's dispatcher, which looks at the type of each argument: 0.5 µs
             run = kernels.entry_point(run, x.ndim)
-        self._direct = run, target.address, args
-        return self._direct
+        direct = self._direct = run, target.address, args
+        return direct
 
 
 class CompiledDescent:
     """A whole descent in one compiled loop; see `fastgrad.descent`."""
 
     def __init__(self, f: Any, stencil: Stencil, rule: Step) -> None:
-        self._pointer = (f.address,) if isinstance(f, CFunction) else ()
+        self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule = stencil, rule
 

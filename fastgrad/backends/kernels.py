@@ -7,13 +7,16 @@ argument costs 70 ns a call (measured); its layout is in `parts`.
 
 from __future__ import annotations
 
+import math
 import platform
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from .._validate import Floats
@@ -52,10 +55,17 @@ def workspace(stencil: Stencil, rule: Step, count: int) -> Floats:
     work[[COUNT, NODES, SYMMETRIC]] = count, nodes.size, stencil.symmetric
     work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
-    filled = getattr(parts, "py_func", parts)(work)
-    for part, numbers in zip(filled, (nodes, stencil.quotients, absolute, relative), strict=False):
-        part[: numbers.size] = numbers
-    filled[5][:] = np.arange(count)
+    at = HEADER  # in the order of `parts`
+    for numbers, length in (
+        (nodes, nodes.size),
+        (stencil.quotients, nodes.size),
+        (absolute, absolute.size),
+        (relative, relative.size),
+        (np.empty(0), count),
+        (np.arange(count).view(np.float64), count),
+    ):
+        work[at : at + numbers.size] = numbers
+        at += length
     return work
 
 
@@ -93,6 +103,29 @@ if JIT:
         return types.float64(address, x), codegen
 
     @intrinsic
+    def part(typingctx, array, start, shape):  # type: ignore[no-untyped-def]
+        """View entries of a C-contiguous array in another shape, without owning them.
+
+        Counting the references of a dozen slices took 250 ns, and each reshape 40 ns.
+        """
+
+        def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            source = context.make_array(signature.args[0])(context, builder, values[0])
+            start = context.cast(builder, values[1], signature.args[1], types.intp)
+            lengths = cgutils.unpack_tuple(builder, values[2])
+            kinds = signature.args[2].types
+            lengths = [context.cast(builder, n, kind, types.intp) for n, kind in zip(lengths, kinds, strict=True)]
+            size = context.get_constant(types.intp, context.get_abi_sizeof(source.data.type.pointee))
+            strides = [size]
+            for length in lengths[:0:-1]:
+                strides.insert(0, builder.mul(strides[0], length))
+            view = context.make_array(signature.return_type)(context, builder)
+            populate_array(view, builder.gep(source.data, [start]), lengths, strides[: len(lengths)], size, None)
+            return view._getvalue()
+
+        return types.Array(array.dtype, len(shape.types), "C")(array, start, shape), codegen
+
+    @intrinsic
     def ticks(typingctx):  # type: ignore[no-untyped-def]
         """Read the processor's counter; 0 where user code may not."""
 
@@ -111,6 +144,9 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
 
     def call_c(address: Any, x: NDArray[Any]) -> Any:
         raise NotImplementedError("C functions need numba's compiler; NUMBA_DISABLE_JIT is set")
+
+    def part(array: NDArray[Any], start: int, shape: tuple[int, ...]) -> NDArray[Any]:
+        return array.reshape(-1)[start : start + math.prod(shape)].reshape(shape)
 
     def ticks() -> int:
         return 0
@@ -156,7 +192,7 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
     `y` is x's working copy, of its shape; f may have written into an entry of it, which is seen when the entry's turn
     comes or at the end. With `refill` it is made anew before each evaluation instead.
     """
-    flat = y.reshape(y.size)
+    flat = part(y, 0, (y.size,))
     if start == 0:
         for i in range(base.size):
             flat[i] = base[i]
@@ -206,14 +242,14 @@ def parts(work):  # type: ignore[no-untyped-def]
     points = index + n
     values = points + n * k
     return (
-        work[nodes:quotients],
-        work[quotients:absolute],
-        work[absolute:relative],
-        work[relative:y],
-        work[y:index],
-        work[index:points].view(np.int64),
-        work[points:values].reshape((n, k)),
-        work[values : values + n * k].reshape((n, k)),
+        part(work, nodes, (k,)),
+        part(work, quotients, (k,)),
+        part(work, absolute, (relative - absolute,)),
+        part(work, relative, (y - relative,)),
+        part(work, y, (n,)),
+        part(work, index, (n,)).view(np.int64),
+        part(work, points, (n, k)),
+        part(work, values, (n, k)),
     )
 
 
@@ -222,9 +258,9 @@ def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
     """One gradient by one stencil; Returns how many coordinates are done, or a code."""
     n, k = int(work[COUNT]), int(work[NODES])
     nodes, quotients, absolute, relative, buffer, index, points, values = parts(work)
-    y = buffer.reshape(x.shape)
+    y = part(buffer, 0, x.shape)
     symmetric = work[SYMMETRIC] != 0.0
-    flat, result = x.reshape(n), out.reshape(n)
+    flat, result = part(x, 0, (n,)), part(out, 0, (n,))
     start = int(work[START])
     if start == 0:
         for i in range(n):
@@ -269,9 +305,9 @@ def descend(address, args, work, x, out, lr, tol, record, path, values):  # type
     and the code of `gradient` that ended it (x.size if none did).
     """
     n = x.size
-    flat, slope = x.reshape(n), out.reshape(n)
+    flat, slope = part(x, 0, (n,)), part(out, 0, (n,))
     buffer = parts(work)[4]
-    y = buffer.reshape(x.shape)
+    y = part(buffer, 0, x.shape)
     began = ticks()
     for step in range(values.size):
         buffer[:] = flat

@@ -30,7 +30,7 @@ class Reference:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
-        self._call = call if call.batch_axis is None else Call(_alone(call), call.args, call.kwargs)
+        self._call = call.of_one_point()
         self._point = point
         self._value: float | None = None
         self._in_place = point.perturbable and not call.shares_memory(point.own)
@@ -170,14 +170,3 @@ class LoopGradient:
             return 0
         out.reshape(-1)[:] = slopes
         return 2 * len(slopes)
-
-
-def _alone(call: Call) -> Callable[..., Any]:
-    """Return f of one point, for a function that takes many: a batch of one."""
-    f, axis = call.f, call.batch_axis
-    assert axis is not None
-
-    def one(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
-        return f(np.expand_dims(x, axis), *args, **kwargs)
-
-    return one

@@ -41,6 +41,17 @@ class Call:
         self.kwargs = {} if kwargs is None else kwargs
         self.batch_axis = batch_axis
 
+    def of_one_point(self) -> Call:
+        """Return the same for an f of one point: a function of many gets a batch of one."""
+        f, axis = self.f, self.batch_axis
+        if axis is None:
+            return self
+
+        def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+            return f(np.expand_dims(x, axis), *args, **kwargs)
+
+        return Call(alone, self.args, self.kwargs)
+
     def shares_memory(self, array: NDArray[Any] | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
         if array is None or not (self.args or self.kwargs):
