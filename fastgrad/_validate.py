@@ -105,8 +105,8 @@ def _unusual_number(value: Any, *, complex_allowed: bool) -> complex:
     if shape is not None and shape != ():
         if int(np.prod(shape)) != 1:
             raise ValueError(
-                f"`f` must return one number, got shape {tuple(shape)}: {describe(value)}; the derivative of a vector is "
-                "its Jacobian: pass one component at a time, or a sum"
+                f"`f` must return one number, got shape {tuple(shape)}: {describe(value)}; the derivative of a vector "
+                "is its Jacobian: pass one component at a time, or a sum"
             )
         return _unusual_number(np.asarray(value).reshape(())[()], complex_allowed=complex_allowed)
     if complex_allowed:

@@ -402,7 +402,7 @@ class Display:
             self._table, self._box = import_module("rich.table"), import_module("rich.box")
             self._progress, console = import_module("rich.progress"), import_module("rich.console")
         except ImportError as error:
-            raise UsageError(f"`fastgrad compare` needs {error.name}: pip install 'fastgrad[cli]'") from error
+            raise UsageError("`fastgrad compare` needs rich for its tables: pip install 'fastgrad[cli]'") from error
         self._out = console.Console(highlight=False, markup=False)
         self._err = console.Console(stderr=True, highlight=False)
         if not self._out.is_terminal:

@@ -363,7 +363,12 @@ def _sample(workload: Workload, form: Form, budget: float) -> Ints | None:
     """Choose the coordinates to measure: all (None), or as many as the budget has time for."""
     x, size = workload.x, workload.x.size
     f, point = form.fresh(), x if form.batch_axis is None else np.expand_dims(x, form.batch_axis)
-    once = min(Timer(lambda: f(point.copy(), *workload.args)).repeat(3, 1))
+    times = []
+    for _ in range(3):  # the first may compile f
+        began = perf_counter()
+        f(point.copy(), *workload.args)
+        times.append(perf_counter() - began)
+    once = max(min(times), 1e-9)
     affordable = max(1, int(LONGEST * budget / (2 * once)))
     if affordable >= size:
         return None

@@ -48,8 +48,8 @@ def numerical_diff(
 
     Notes
     -----
-    The textbook's :math:`(f(x + h) - f(x - h)) / (2 h)`, with the achieved step in the divisor; for an array in two calls
-    of f. One entry is evaluated alone as well: a function that couples the entries is refused.
+    The textbook's :math:`(f(x + h) - f(x - h)) / (2 h)`, with the achieved step in the divisor; for an array in two
+    calls of f. One entry is evaluated alone as well: a function that couples the entries is refused.
 
     Examples
     --------
@@ -110,8 +110,8 @@ def _elementwise(
     alone = np.asarray(f(x.reshape(-1)[:1].copy(), *args)).reshape(-1)
     if alone.shape != (1,) or not np.isclose(alone[0], first.flat[0], rtol=1e-12, atol=0.0, equal_nan=True):
         raise ValueError(
-            f"`f` is not elementwise: the first entry gives {alone[0] if alone.size else None} alone and {first.flat[0]} "
-            "among the others; use numerical_gradient for a function of many variables"
+            f"`f` is not elementwise: the first entry gives {alone[0] if alone.size else None} alone and "
+            f"{first.flat[0]} among the others; use numerical_gradient for a function of many variables"
         )
     points = [x + unit * node * step for node in stencil.nodes]
     if any(np.any(p == x) or not np.isfinite(p).all() for p in points):

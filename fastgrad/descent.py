@@ -8,7 +8,7 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ._validate import FLOAT64, Floats, function, number
 from .backends.cfunctions import CFunction
@@ -102,8 +102,8 @@ def gradient_descent(
 
     Notes
     -----
-    Steepest descent with a constant rate (Cauchy 1847). It converges for :math:`0 < lr < 2 / L`, L the largest curvature.
-    f is evaluated once more in each step than the gradient needs, to see where it goes.
+    Steepest descent with a constant rate (Cauchy 1847). It converges for :math:`0 < lr < 2 / L`, L the largest
+    curvature.     f is evaluated once more in each step than the gradient needs, to see where it goes.
 
     Examples
     --------
@@ -172,7 +172,9 @@ def _follow(
     )
     trail = _Trail(point.base.shape, int(step_num), full_output)
     if compiled:
-        descend = backend_of("numba").descent(prepared._call, prepared._plan.stencil, prepared._plan.rule_for(point.base.shape))  # type: ignore[attr-defined]
+        descend = backend_of("numba").descent(
+            prepared._call, prepared._plan.stencil, prepared._plan.rule_for(point.base.shape)
+        )  # type: ignore[attr-defined]
         x, reason = descend(point.base, sign * rate, int(step_num), limit, trail)
     else:
         x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
@@ -240,8 +242,8 @@ def _loop(
             raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
         if trail.steps == 0 and not slope.any() and point.own is not None and reads_own_array(prepared._call, point):
             raise ValueError(
-                "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that it "
-                "uses its argument"
+                "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that "
+                "it uses its argument"
             )
         if not np.isfinite(slope).all():
             return x, "the gradient is not finite"
@@ -269,13 +271,10 @@ def _warn_if_diverged(trail: _Trail, rate: float, sign: float) -> None:
     # the last step after which f only stayed above its first value
     below = np.flatnonzero(values <= first)
     since = int(below[-1]) + 1 if below.size else 1
-    went = "rose" if sign > 0 else "fell"
+    went = "rose above" if sign > 0 else "fell below"
     now = f"{sign * last:.6g}" if isfinite(last) else f"{trail.values[trail.steps]}"
     warn(
-        f"the learning rate lr={rate:g} is too large: f {went} above its first value {sign * first:.6g} at step {since} "
-        f"and was {now} at step {trail.steps}; try a smaller `lr`"
-        if sign > 0
-        else f"the learning rate lr={rate:g} is too large: f {went} below its first value {sign * first:.6g} at step "
-        f"{since} and was {now} at step {trail.steps}; try a smaller `lr`",
+        f"the learning rate lr={rate:g} is too large: f {went} its first value {sign * first:.6g} at step {since} and was "
+        f"{now} at step {trail.steps}; try a smaller `lr`",
         DivergenceWarning,
     )

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ._validate import FLOAT64, Floats, Ints, coordinate
 from .errors import NonFiniteWarning, warn
-from .evaluation import Evaluation, Values
+from .evaluation import Evaluation
 from .point import Point
-from .steps import Step
 from .stencils import Stencil, backward, forward
+from .steps import Step
 
 Bounds = tuple[Floats, Floats]
 EPS = float(np.finfo(np.float64).eps)
@@ -53,7 +53,9 @@ def _fill(estimate: Estimate, rows: NDArray[np.intp], part: Estimate) -> None:
     estimate.gradient[rows], estimate.step[rows] = part.gradient, part.step
 
 
-def _apply(run: Evaluation, point: Point, index: Ints, x: Floats, h: Floats, stencil: Stencil, inside: Bounds | None) -> Estimate:
+def _apply(
+    run: Evaluation, point: Point, index: Ints, x: Floats, h: Floats, stencil: Stencil, inside: Bounds | None
+) -> Estimate:
     """Evaluate one stencil along these coordinates and combine the difference quotients."""
     column = x[:, None]
     if stencil.imaginary:
@@ -124,7 +126,7 @@ def _fit(
     choice = np.where(fits.any(axis=0), np.argmax(fits, axis=0), np.argmax(room, axis=0))
     largest = room[choice, np.arange(x.size)]
     steps = np.minimum(h, largest)
-    stuck = x + steps * min(1.0, min(max(map(abs, c.reach)) for c in candidates)) == x
+    stuck = x + steps * min(1.0, *(max(map(abs, c.reach)) for c in candidates)) == x
     stuck &= x - steps == x
     if stuck.any():
         i = int(np.argmax(stuck))
@@ -159,7 +161,9 @@ def _try_other_sides(
             low, high = side.reach
             rows = failed
             if bounds is not None:
-                fits = (x[rows] + low * steps[rows] >= bounds[0][rows]) & (x[rows] + high * steps[rows] <= bounds[1][rows])
+                fits = (x[rows] + low * steps[rows] >= bounds[0][rows]) & (
+                    x[rows] + high * steps[rows] <= bounds[1][rows]
+                )
                 rows = rows[fits]
             if rows.size:
                 part = _apply(run, point, index[rows], x[rows], steps[rows], side, None)

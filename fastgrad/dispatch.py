@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from typing import NamedTuple
-from typing import Any
 
 from .backends.cfunctions import CFunction
 from .backends.table import Call
@@ -47,5 +46,3 @@ def choices(call: Call, backend: str) -> tuple[Choice, ...]:
     if isinstance(call.f, CFunction):
         return _C_FUNCTION
     return _JITTED if is_jitted(call.f) else _PLAIN
-
-

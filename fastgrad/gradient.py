@@ -22,7 +22,7 @@ from .point import Point, as_point
 from .result import Info
 from .stencils import METHODS
 from .steps import Step, step_rule
-from .trust import reads_own_array
+from .trust import check_analytic, reads_own_array
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
@@ -151,7 +151,8 @@ class Gradient:
     args, kwargs : tuple, dict
         What f gets after x; never perturbed.
     backend : {"auto", "python", "numpy", "numba"}
-        How f is evaluated. "auto" chooses, and falls back to the reference ("python") where it cannot prove another safe.
+        How f is evaluated. "auto" chooses, and falls back to the reference ("python") where it cannot prove another
+        safe.
     method : {"central", "forward", "backward", "complex"}
         The kind of difference.
     order : int
@@ -329,6 +330,8 @@ def _evaluate(
                 run.known_value(known)
             estimate = differencing.difference(run, point, index, chosen is None, plan.stencil, rule, bounds)
             _check_own_array(run, call, point, estimate.gradient)
+            if plan.stencil.imaginary:
+                check_analytic(run, point, index, estimate.gradient)
             break
         except CannotRun as error:
             if last:
@@ -471,7 +474,8 @@ def numerical_gradient(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not valid, a step is lost at x, or f does not return one number. f's own exceptions come through.
+        If an argument is not valid, a step is lost at x, or f does not return one number. f's own exceptions come
+        through.
 
     See Also
     --------
@@ -524,8 +528,8 @@ def explain(f: Any, x: ArrayLike, h: Any = None, **options: Any) -> str:
     Examples
     --------
     >>> print(explain(lambda x: x @ x, [3.0, 4.0]))
-    backend 'python': f is a plain Python function of one point: the reference takes any, closures included; one point at \
-a time, in Python, on the caller's own array
+    backend 'python': f is a plain Python function of one point: the reference takes any, closures included; \
+one point at a time, in Python, on the caller's own array
     central difference of order 2: 4 evaluations of f for 2 partial derivatives
     """
     return Gradient(f, h, **options).explain(x)

@@ -57,7 +57,6 @@ class Step:
             h = np.where(h == 0.0, self.otherwise, h)
         return power_of_two(h) if self.dyadic else h
 
-
     def scalars(self, x: list[float]) -> list[float]:
         """Return the same steps as `at`, to the bit, from plain floats: faster below some thirty components."""
         absolute, relative = self.absolute.tolist(), self.relative.tolist()
@@ -125,7 +124,9 @@ def step_rule(h: object, rel_step: object, stencil: Stencil, shape: tuple[int, .
     fixed = fixed_step(stencil)
     if rel_step is not None:
         if h is not None:
-            raise ValueError(f"give `h` (absolute) or `rel_step` (relative to |x|), not both; got h={h!r}, rel_step={rel_step!r}")
+            raise ValueError(
+                f"give `h` (absolute) or `rel_step` (relative to |x|), not both; got h={h!r}, rel_step={rel_step!r}"
+            )
         relative = positive("rel_step", rel_step, shape)
         relative = relative.reshape(-1) if relative.ndim else relative
         otherwise = float(fixed.at(np.zeros(1), None)[0])

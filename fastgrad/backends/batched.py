@@ -110,7 +110,9 @@ class Batched:
                 f"({rows},), got shape {array.shape}; check `batch_axis`, or leave it out"
             )
         if array.dtype.kind == "O" or (array.dtype.kind == "c") > is_complex or array.dtype.kind not in "fiubc":
-            raise TypeError(f"`f` must return one real number for each point, got dtype {array.dtype}: {describe(result)}")
+            raise TypeError(
+                f"`f` must return one real number for each point, got dtype {array.dtype}: {describe(result)}"
+            )
         if is_complex and array.dtype.kind != "c":
             complex_number(array.reshape(-1)[0])
         return array.reshape(rows).astype(np.complex128 if is_complex else np.float64)
@@ -142,4 +144,3 @@ def agree(plain: complex, other: complex, values: Values) -> bool:
         spread = float(np.ptp(finite.real)) if finite.size else 0.0
         size = abs(plain)
         return bool(abs(plain - other) <= 1e3 * np.finfo(np.float64).eps * size + 1e-7 * spread)
-

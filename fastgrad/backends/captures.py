@@ -31,7 +31,7 @@ class Capture:
         now = self.read()
         if now is self.value:
             return self.data is not None and now.tobytes() != self.data
-        if isinstance(now, _SCALARS) or isinstance(now, tuple):
+        if isinstance(now, (_SCALARS, tuple)):
             return type(now) is not type(self.value) or not _same(now, self.value)
         return True
 

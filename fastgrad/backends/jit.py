@@ -20,8 +20,8 @@ from .._validate import FLOAT64, Floats, Ints, number
 from ..errors import CannotRun, TrustWarning, describe, warn
 from ..evaluation import Values
 from ..point import Point, quiet
-from ..steps import Step
 from ..stencils import Stencil
+from ..steps import Step
 from . import kernels
 from .captures import Capture, captures
 from .cfunctions import CFunction
@@ -69,7 +69,9 @@ class Target:
             return f.overloads[signature]
         except (NumbaError, TypeError) as error:
             first = str(error).strip().splitlines()
-            raise CannotRun(f"numba cannot compile f for {signature[0]}: {describe(' '.join(first[:3]), 300)}") from error
+            raise CannotRun(
+                f"numba cannot compile f for {signature[0]}: {describe(' '.join(first[:3]), 300)}"
+            ) from error
         except KeyError as error:
             raise CannotRun(f"numba compiled f for another signature than {signature}") from error
 
@@ -80,7 +82,9 @@ class Target:
         result = compiled.signature.return_type
         if isinstance(result, (types.Integer, types.Boolean, types.Float, types.Array, types.Literal)):
             return
-        raise TypeError(f"`f` must return one real number, got {result} (as numba types it); return its real part or a sum")
+        raise TypeError(
+            f"`f` must return one real number, got {result} (as numba types it); return its real part or a sum"
+        )
 
 
 def _takes_any(f: Any) -> bool:
@@ -329,9 +333,8 @@ class Compiled:
 def positional(call: Call) -> tuple[Any, ...]:
     """Return the extra arguments in the order of f's parameters."""
     f = getattr(call.f, "py_func", call.f)
-    if not call.kwargs:
-        if not isinstance(f, python_types.FunctionType) or not f.__defaults__:
-            return call.args
+    if not call.kwargs and (not isinstance(f, python_types.FunctionType) or not f.__defaults__):
+        return call.args
     bound = inspect.signature(f).bind(None, *call.args, **call.kwargs)
     bound.apply_defaults()
     if bound.kwargs:
@@ -423,7 +426,9 @@ class CompiledDescent:
         if ended < 0:
             if trail.steps == 0:
                 i = -ended - 1
-                raise ValueError(f"`h` vanishes or overflows at coordinate {i}: x = {x.reshape(-1)[i]}; use another `h`")
+                raise ValueError(
+                    f"`h` vanishes or overflows at coordinate {i}: x = {x.reshape(-1)[i]}; use another `h`"
+                )
             trail.lost = f"the step is lost at coordinate {-ended - 1}"
             return x, "diverged"
         return x, "f is not finite" if not np.isfinite(trail.values[trail.steps]) else "the gradient is not finite"

@@ -20,8 +20,8 @@ from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from .._validate import Floats
-from ..steps import HALF_ROOT, Step
 from ..stencils import Stencil
+from ..steps import HALF_ROOT, Step
 
 JIT = not config.DISABLE_JIT
 
@@ -187,7 +187,9 @@ def step_at(x: float, absolute: float, relative: float, floor: float, otherwise:
 
 @kernel
 def sweep(address, args, base, y, index, points, values, start, refill):  # type: ignore[no-untyped-def]
-    """Evaluate f with one entry of x replaced, from row `start` on; returns the next row, or -1 - row if f wrote into x.
+    """Evaluate f with one entry of x replaced, from row `start` on.
+
+    Returns the next row, or -1 - row if f wrote into x.
 
     `y` is x's working copy, of its shape; f may have written into an entry of it, which is seen when the entry's turn
     comes or at the end. With `refill` it is made anew before each evaluation instead.

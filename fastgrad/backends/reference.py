@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from .._validate import FLOAT64, Floats, Ints, complex_number, number
 from ..evaluation import Values
 from ..point import Point, exclusive
-from ..steps import Step
 from ..stencils import Stencil
+from ..steps import Step
 from .table import Call
+
 
 class Reference:
     """f in a plain loop.
