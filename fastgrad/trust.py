@@ -16,7 +16,7 @@ from .point import Point, exclusive
 EPS = float(np.finfo(np.float64).eps)
 # An error of one term in ten thousand shows; the central difference that is compared with is better than that.
 ANALYTIC_RTOL = 1e-4
-ANALYTIC_STEPS = 2.0**-17, 2.0**-23, 2.0**-29, 2.0**-35
+ANALYTIC_STEPS = 2.0**-17, 2.0**-23, 2.0**-29, 2.0**-35, 2.0**-41
 
 
 def reads_own_array(call: Call, point: Point) -> bool:
