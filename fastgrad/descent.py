@@ -172,9 +172,9 @@ def _follow(
     )
     trail = _Trail(point.base.shape, int(step_num), full_output)
     if compiled:
-        descend = backend_of("numba").descent(
-            prepared._call, prepared._plan.stencil, prepared._plan.rule_for(point.base.shape)
-        )  # type: ignore[attr-defined]
+        rule = prepared._plan.rule_for(point.base.shape)
+        numba: Any = backend_of("numba")
+        descend = numba.descent(prepared._call, prepared._plan.stencil, rule)
         x, reason = descend(point.base, sign * rate, int(step_num), limit, trail)
     else:
         x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
@@ -274,7 +274,7 @@ def _warn_if_diverged(trail: _Trail, rate: float, sign: float) -> None:
     went = "rose above" if sign > 0 else "fell below"
     now = f"{sign * last:.6g}" if isfinite(last) else f"{trail.values[trail.steps]}"
     warn(
-        f"the learning rate lr={rate:g} is too large: f {went} its first value {sign * first:.6g} at step {since} and was "
-        f"{now} at step {trail.steps}; try a smaller `lr`",
+        f"the learning rate lr={rate:g} is too large: f {went} its first value {sign * first:.6g} at step {since} and "
+        f"was {now} at step {trail.steps}; try a smaller `lr`",
         DivergenceWarning,
     )
