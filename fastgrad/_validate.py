@@ -23,10 +23,10 @@ def one_of(name: str, value: object, valid: Sequence[object]) -> None:
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, valid))}; got {describe(value)}")
 
 
-def function(f: object) -> None:
+def function(f: object, name: str = "f", what: str = "a function of an array that returns one number") -> None:
     """Refuse what cannot be called."""
     if not callable(f):
-        raise TypeError(f"`f` must be a function of an array that returns one number, got {describe(f)}")
+        raise TypeError(f"`{name}` must be {what}, got {describe(f)}")
 
 
 def real_array(name: str, value: object) -> NDArray[Any]:

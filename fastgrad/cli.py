@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import __version__
-from .compare import Comparison, Score, Workload, compare, machine, problems, versions
+from .compare import EXACT, Comparison, Score, Workload, compare, machine, problems, versions
 
 __all__ = ["main"]
 
@@ -179,6 +179,8 @@ def _compare(options: argparse.Namespace) -> int:
         results.append(result)
     for name, reason in unavailable:
         display.text(f"{name}: not available. {reason}\n")
+    if results:
+        display.text(LEGEND, style="dim")
     if options.json is not None:
         _save(options.json, budget, results, unavailable)
     return 0
@@ -391,7 +393,17 @@ def _plain(value: Any) -> Any:
 
 # What is shown -----------------------------------------------------------------------------------
 
-COLUMNS = ("backend", "f", "time", "quartiles", "faster", "error", "nfev", "memory", "first call", "pays back after")
+COLUMNS = ("backend/f", "time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
+LEGEND = """\
+time      of one gradient, prepared and warm: the median of interleaved rounds
+spread    half the distance between the quartiles of the time, as a share of it
+faster    than the first row, the reference: the median of the ratios within each round
+error     max |g - g*| / max |g*|; g* is the exact gradient, unless another is named
+memory    peak above what was there before, as Python and numpy allocate it
+1st call  with everything that had to be compiled for it
+payback   gradients after which compiling is paid for, against the reference"""
+# Below this many columns the table needs the narrower gap.
+ROOMY = 90
 
 
 class Display:
@@ -399,8 +411,8 @@ class Display:
 
     def __init__(self) -> None:
         try:
-            self._table, self._box = import_module("rich.table"), import_module("rich.box")
-            self._progress, console = import_module("rich.progress"), import_module("rich.console")
+            self._table, self._progress = import_module("rich.table"), import_module("rich.progress")
+            console = import_module("rich.console")
         except ImportError as error:
             raise UsageError("`fastgrad compare` needs rich for its tables: pip install 'fastgrad[cli]'") from error
         self._out = console.Console(highlight=False, markup=False)
@@ -438,16 +450,18 @@ class Display:
         self.text(result.workload, style="bold")
         if result.source:
             self.text(result.source, style="dim")
-        table = self._table.Table(box=self._box.SIMPLE_HEAD if self._out.is_terminal else None, pad_edge=False)
+        gap = 2 if self._out.width >= ROOMY else 1
+        table = self._table.Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
         for number, name in enumerate(COLUMNS):
-            table.add_column(name, justify="left" if number < 2 else "right", overflow="fold")
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
         for score in result.scores:
             style = "green" if str(score) in result.winners else None
             table.add_row(*self._row(score), style=style)
         self._out.print(table)
         for refusal in result.refusals:
             self.text(f"{refusal.backend}/{refusal.form}: {refusal.reason:.300}", style="dim")
-        self.text(f"error: max |g - g*| / max |g*| against {result.exact}", style="dim")
+        if result.exact != EXACT:
+            self.text(f"g* is {result.exact}", style="dim")
         size = int(np.prod(result.shape))
         if result.coordinates < size:
             self.text(
@@ -462,10 +476,9 @@ class Display:
     def _row(self, score: Score) -> tuple[str, ...]:
         low, high = score.quartiles
         return (
-            score.backend,
-            score.form,
+            str(score),
             self._seconds(score.seconds),
-            f"{self._seconds(low)} .. {self._seconds(high)}",
+            f"{(high - low) / (2 * score.seconds):.0%}",
             f"{score.faster:.3g}x",
             f"{score.error:.1e}",
             f"{score.nfev:,}",

@@ -36,6 +36,8 @@ LONGEST = 1 / 16
 # Quartiles further apart than this share of the median: the machine was busy with something else.
 UNSTEADY = 0.25
 
+EXACT = "the exact gradient"
+
 Progress = Callable[[float], None]
 
 
@@ -381,7 +383,7 @@ def _exact(workload: Workload, form: Form, indices: Ints | None) -> tuple[Floats
         gradient = np.asarray(workload.gradient(x.copy(), *args), dtype=np.float64)
         if gradient.shape != x.shape:
             raise ValueError(f"`gradient` must return x's shape {x.shape}, got shape {gradient.shape}")
-        return gradient.ravel() if indices is None else gradient.ravel()[indices], "the exact gradient"
+        return gradient.ravel() if indices is None else gradient.ravel()[indices], EXACT
     options: dict[str, Any] = {"args": args, "backend": "python", "indices": indices, "batch_axis": form.batch_axis}
     f = form.fresh()
     central = numerical_gradient(f, x, order=6, **options).ravel()

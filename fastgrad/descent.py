@@ -19,6 +19,8 @@ from .gradient import Gradient
 from .point import Point, as_point
 from .trust import reads_own_array
 
+HOPELESS = 1e100
+
 __all__ = ["DescentResult", "gradient_ascent", "gradient_descent"]
 
 
@@ -161,7 +163,9 @@ def _follow(
     point = as_point(init_x)
     prepared = Gradient(f, h, backend=backend)
     if grad is not None:
-        function(grad)
+        function(grad, "grad", "a function of x that returns the gradient there")
+    if callback is not None:
+        function(callback, "callback", "a function of x")
     limit = -1.0 if tol is None else float(tol)
     compiled = (
         grad is None
@@ -175,7 +179,7 @@ def _follow(
         rule = prepared._plan.rule_for(point.base.shape)
         numba: Any = backend_of("numba")
         descend = numba.descent(prepared._call, prepared._plan.stencil, rule)
-        x, reason = descend(point.base, sign * rate, int(step_num), limit, trail)
+        x, reason = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
     else:
         x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
     _warn_if_diverged(trail, rate, sign)
@@ -192,6 +196,11 @@ def _rate(lr: object) -> float:
     if isinstance(lr, (bool, str)) or not isfinite(rate) or rate < 0:
         raise ValueError(f"`lr` must be a finite number, 0 or more, got {describe(lr)}; to climb use gradient_ascent")
     return rate
+
+
+def hopeless(first: float) -> float:
+    """Return the size of f beyond which a descent has diverged for good; further on f would only overflow."""
+    return HOPELESS * max(1.0, abs(first))
 
 
 class _Trail:
@@ -229,6 +238,8 @@ def _loop(
         trail.note(x, number(f(x.copy())))
         if not isfinite(trail.values[trail.steps]):
             return x, "f is not finite"
+        if abs(trail.values[trail.steps]) > hopeless(trail.values[0]):
+            return x, "diverged"
         if trail.steps == step_num:
             return x, "step_num reached"
         try:

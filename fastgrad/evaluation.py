@@ -45,8 +45,8 @@ class Evaluation(Protocol):
         """
         ...
 
-    def line(self, points: Floats) -> Floats:
-        """Evaluate f at whole points, shape (k, n); returns shape (k,), less `origin`."""
+    def line(self, points: Values) -> Values:
+        """Evaluate f at whole points, shape (k, n), of the points' dtype; returns shape (k,), less `origin`."""
         ...
 
     def value(self) -> float:

@@ -79,11 +79,11 @@ def check_analytic(run: Evaluation, point: Point, index: Ints, gradient: Floats)
     expected, terms = float(gradient @ direction), float(np.abs(gradient) @ np.abs(direction))
     measured = expected
     for step in ANALYTIC_STEPS:
-        ends = np.stack([x, x])
+        ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
         ends[0, index] += step * direction
         ends[1, index] -= step * direction
         with np.errstate(all="ignore"):
-            above, below = run.line(ends) + run.origin
+            above, below = run.line(ends).real + run.origin
             measured = (above - below) / (2.0 * step)
             noise = 100.0 * EPS * max(abs(above), abs(below)) / step
         if not abs(measured - expected) > ANALYTIC_RTOL * max(terms, abs(measured)) + noise:

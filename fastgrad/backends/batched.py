@@ -46,10 +46,10 @@ class Batched:
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def line(self, points: Floats) -> Floats:
+    def line(self, points: Values) -> Values:
         rows = self._spare_row(len(points))
         padded = np.concatenate([points, np.repeat(self._base.reshape(1, -1), rows - len(points), axis=0)])
-        return np.asarray(self._evaluate(padded, rows)[: len(points)], dtype=np.float64)
+        return self._evaluate(padded, rows)[: len(points)]
 
     def sweep(self, index: Ints, points: Values) -> Values:
         m, k = points.shape

@@ -301,10 +301,10 @@ class Compiled:
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def line(self, points: Floats) -> Floats:
-        target = self._known.target(FLOAT64, self._base.ndim, self._args)
+    def line(self, points: Values) -> Values:
+        target = self._known.target(points.dtype, self._base.ndim, self._args)
         args = (self._args,) if target.packed else self._args
-        values = np.empty(len(points))
+        values = np.empty(len(points), points.dtype)
         for row, point in enumerate(points):
             self.nfev += 1
             values[row] = kernels.evaluate(target.address, args, np.array(point).reshape(self._base.shape))
@@ -400,7 +400,9 @@ class CompiledDescent:
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule = stencil, rule
 
-    def __call__(self, start: Floats, rate: float, steps: int, tol: float, trail: Any) -> tuple[Floats, str]:
+    def __call__(
+        self, start: Floats, rate: float, steps: int, tol: float, hopeless: Callable[[float], float], trail: Any
+    ) -> tuple[Floats, str]:
         """Take the steps from `start`; returns the last point and why it stopped, and fills in the trail."""
         x, n = start.copy(), start.size
         args = self._pointer
@@ -409,11 +411,22 @@ class CompiledDescent:
         work = kernels.workspace(self._stencil, self._rule, n)
         slope = np.empty_like(x)
         path = trail.path.reshape(len(trail.path), n)
+        most = hopeless(float(kernels.evaluate(target.address, args, x.copy())))
         ended = n
         while trail.steps < steps and ended == n:
             rows = path[trail.steps :] if trail.record else path
             taken, ended = kernels.descend(
-                target.address, args, work, x, slope, rate, tol, trail.record, rows, trail.values[trail.steps : steps]
+                target.address,
+                args,
+                work,
+                x,
+                slope,
+                rate,
+                tol,
+                most,
+                trail.record,
+                rows,
+                trail.values[trail.steps : steps],
             )
             trail.steps += taken
             if ended == n + kernels.DISTURBED:
@@ -430,5 +443,7 @@ class CompiledDescent:
                     f"`h` vanishes or overflows at coordinate {i}: x = {x.reshape(-1)[i]}; use another `h`"
                 )
             trail.lost = f"the step is lost at coordinate {-ended - 1}"
+            return x, "diverged"
+        if abs(trail.values[trail.steps]) > most:
             return x, "diverged"
         return x, "f is not finite" if not np.isfinite(trail.values[trail.steps]) else "the gradient is not finite"

@@ -163,7 +163,7 @@ def kernel(function: Any) -> Any:
 
 @njit
 def call_c_function(x: Floats, address: int) -> float:
-    return call_c(address, x)  # type: ignore[no-any-return,no-untyped-call]
+    return call_c(address, x)  # type: ignore[no-any-return]
 
 
 @kernel
@@ -300,7 +300,7 @@ def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def descend(address, args, work, x, out, lr, tol, record, path, values):  # type: ignore[no-untyped-def]
+def descend(address, args, work, x, out, lr, tol, most, record, path, values):  # type: ignore[no-untyped-def]
     """Follow -lr times the gradient from x, in place: as many steps as `values` has entries.
 
     Writes f before each step to `values` and, if `record`, x to the rows of `path`. Returns how many steps were taken
@@ -317,7 +317,7 @@ def descend(address, args, work, x, out, lr, tol, record, path, values):  # type
         values[step] = here
         if record:
             path[step, :] = flat
-        if not abs(here) < np.inf:
+        if not abs(here) <= most:
             return step, n + NOT_FINITE
         work[START] = 0.0
         code = gradient(address, args, work, x, out)

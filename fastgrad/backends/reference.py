@@ -52,7 +52,12 @@ class Reference:
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def line(self, points: Floats) -> Floats:
+    def line(self, points: Values) -> Values:
+        if points.dtype.kind == "c":
+            f, args, kwargs = self._call.f, self._call.args, self._call.kwargs
+            self.nfev += len(points)
+            shape = self._point.base.shape
+            return np.array([complex_number(f(row.reshape(shape).copy(), *args, **kwargs)) for row in points])
         return np.array([self._at(row.reshape(self._point.base.shape)) for row in points])
 
     def _at(self, x: NDArray[Any]) -> float:

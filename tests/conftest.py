@@ -1,0 +1,46 @@
+"""What the tests share: settings, and the oracle of a finite difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from numpy.typing import NDArray
+
+from fastgrad.stencils import Stencil
+
+# derandomised: a failure in one run is a failure in every run
+settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("fastgrad")
+
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+def stencil_of_exact_gradient(
+    gradient: Callable[..., Any], x: NDArray[Any], args: tuple[Any, ...], i: int, h: float, stencil: Stencil
+) -> float:
+    """Return what a stencil gives for f along coordinate i, without evaluating f.
+
+    f(x + o h e_i) - f(x) is the integral of the partial derivative, here by Gauss-Legendre quadrature of the exact one.
+    So the truncation error is in the expected value, and the tolerance is for round-off only.
+    """
+    if stencil.imaginary:
+        return float(gradient(x, *args).flat[i])
+    total = 0.0
+    for offset, weight in zip(stencil.offsets, stencil.weights, strict=True):
+        reach = float(offset) * h
+        mean = 0.0
+        for node, share in zip(NODES, WEIGHTS, strict=True):
+            y = x.copy()
+            y.flat[i] += 0.5 * reach * (node + 1.0)
+            mean += 0.5 * share * gradient(y, *args).flat[i]
+        total += float(weight * offset) * mean
+    return total
+
+
+@pytest.fixture
+def expected() -> Callable[..., float]:
+    return stencil_of_exact_gradient

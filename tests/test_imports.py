@@ -1,0 +1,106 @@
+"""Imports point one way, stand at the top of a module, and `import fastgrad` stays light."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastgrad
+
+ROOT = Path(fastgrad.__file__).parent
+# each module imports from layers above its own only, or from its own, in circles never
+LAYERS = """
+errors
+_validate stencils point result
+steps noise
+backends.captures backends.cfunctions evaluation diagnosis
+lifting.dense lifting.sparse lifting.lanes lifting
+backends.table backends.kernels
+backends.reference backends.batched backends.jit backends
+automatic adaptive extrapolation differencing trust dispatch sparsity
+gradient
+derivative jacobian hessian checking
+descent
+_problems compare
+cli
+__main__
+"""
+ORDER = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")
+}
+INSIDE = {name: path for name, path in MODULES.items() if name != "__init__"}
+
+
+def imported(name: str, path: Path) -> set[str]:
+    """The modules of fastgrad that one of them imports."""
+    found = set()
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1] + (node.module or "").split(".")
+            parts = [p for p in base if p]
+            found |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
+    return {f for f in found if f in INSIDE and f not in (name, "")}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_imports_point_one_way(name: str) -> None:
+    assert name in ORDER, f"`{name}` has no place in LAYERS"
+    for other in imported(name, INSIDE[name]):
+        assert ORDER[other] <= ORDER[name], f"{name} must not import {other}"
+
+
+def test_no_circles() -> None:
+    graph = {name: imported(name, path) for name, path in INSIDE.items()}
+    while graph:
+        free = {name for name, needs in graph.items() if not needs & graph.keys()}
+        assert free, f"a circle among {sorted(graph)}"
+        graph = {name: needs for name, needs in graph.items() if name not in free}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_imports_inside_functions(name: str) -> None:
+    """A backend is loaded lazily by `import_module`, from its table; nothing else is."""
+    for function in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            inner = [n.lineno for n in ast.walk(function) if isinstance(n, (ast.Import, ast.ImportFrom))]
+            assert not inner, f"{name}, line {inner[0]}"
+
+
+def test_import_loads_neither_numba_nor_scipy() -> None:
+    code = "import sys, fastgrad; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "numpy" in loaded
+    assert not {"numba", "llvmlite", "scipy", "sklearn", "rich", "concurrent"} & set(loaded)
+
+
+def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:
+    code = "import sys, fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0]); print('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_all_is_what_is_there() -> None:
+    for name in fastgrad.__all__:
+        assert hasattr(fastgrad, name)
+    public = {n for n, v in vars(fastgrad).items() if not n.startswith("_") and not hasattr(v, "__path__")}
+    modules = {n for n in public if f"fastgrad.{n}" in sys.modules}
+    assert public - modules == set(fastgrad.__all__)
+    assert fastgrad.__all__ == sorted(fastgrad.__all__)
+
+
+@pytest.mark.parametrize("name", [n for n in INSIDE if n not in ("__main__", "_problems")])
+def test_all_of_each_module_exists(name: str) -> None:
+    module = importlib.import_module(f"fastgrad.{name}")
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), public
+
+
+@pytest.mark.parametrize("name", fastgrad.__all__)
+def test_what_is_public_is_documented(name: str) -> None:
+    assert getattr(fastgrad, name).__doc__
