@@ -413,8 +413,7 @@ def test_a_compiled_f_that_returns_other_numbers(x: Any) -> None:
         (njit(lambda x: 3), 0 * X),
         (njit(lambda x: x[0] > 5.0), 0 * X),
         (njit(lambda x: np.array([np.sum(x * x)])), 2 * X),
-        (njit(lambda x: np.sum(x * x).reshape(1) if False else np.sum(x * x)), 2 * X),
-    ][:3]:
+    ]:
         assert_allclose(numerical_gradient(f, x, backend="numba"), wanted, rtol=1e-8)
 
 
@@ -439,7 +438,7 @@ def test_a_step_that_vanishes_or_overflows(backend: str) -> None:
     for prepared in (False, True):
         for value, h, word in [(1e16, 1e-4, "vanishes"), (1.7e308, 1e308, "overflows"), (1.0, 1e-17, "vanishes")]:
             x = np.array([1.0, 2.0, value, 3.0])
-            with pytest.raises(ValueError, match=f"`h` {word} at coordinate 2"):
+            with np.errstate(all="ignore"), pytest.raises(ValueError, match=f"`h` {word} at coordinate 2"):
                 if prepared:
                     f, form = FORMS[backend]
                     Gradient(f, np.array([0.5, 0.5, h, 0.5]), backend=backend, **form)(x)
