@@ -143,7 +143,9 @@ class Import:
 
     def track_import(self) -> float:
         code = "import time, numpy; t = time.process_time(); import fastgrad; print(time.process_time() - t)"
-        runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)]
+        runs = [
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)
+        ]
         return min(float(run.stdout) for run in runs)
 
     track_import.unit = "s"  # type: ignore[attr-defined]

@@ -35,7 +35,8 @@ class Figure(NamedTuple):
     def __str__(self) -> str:
         reached = self.value >= self.limit if self.at_least else self.value <= self.limit
         sign = ">=" if self.at_least else "<="
-        return f"{'reached' if reached else 'MISSED ':7}  {self.value:9.2f} {self.unit:3} {sign} {self.limit:g}  {self.what}"
+        verdict = "reached" if reached else "MISSED "
+        return f"{verdict}  {self.value:9.2f} {self.unit:3} {sign} {self.limit:g}  {self.what}"
 
 
 def textbook(f: Callable[..., Any], x: Any, h: float = 1e-4) -> Any:
@@ -94,7 +95,9 @@ def calls() -> Iterator[Figure]:
 
 
 def batches() -> Iterator[Figure]:
-    problems = [p for p in PROBLEMS.values() if p.batched and not p.needs and 1000 in p.sizes and p.name != "lennard_jones"]
+    problems = [
+        p for p in PROBLEMS.values() if p.batched and not p.needs and 1000 in p.sizes and p.name != "lennard_jones"
+    ]
     gains, loops = [], {}
     for problem in problems:
         x, args = problem.make(1000)
@@ -139,7 +142,9 @@ def reference() -> Iterator[Figure]:
     x = np.array([1.0])
     times = interleaved({"one": lambda: numerical_gradient(nothing, x, 1e-4, backend="python"),
                          "loop": lambda: _plain_loop(nothing, x)})  # fmt: skip
-    yield Figure("what a call of python costs around the loop", 1e6 * (median(times["one"]) - median(times["loop"])), 10, "µs")
+    yield Figure(
+        "what a call of python costs around the loop", 1e6 * (median(times["one"]) - median(times["loop"])), 10, "µs"
+    )
 
 
 def _plain_loop(f: Callable[..., Any], x: Any, h: float = 1e-4) -> Any:

@@ -7,7 +7,9 @@ from time import perf_counter
 from typing import Any
 
 
-def interleaved(calls: Mapping[str, Callable[[], Any]], rounds: int = 30, least: float = 2e-3) -> dict[str, list[float]]:
+def interleaved(
+    calls: Mapping[str, Callable[[], Any]], rounds: int = 30, least: float = 2e-3
+) -> dict[str, list[float]]:
     """Seconds of one call of each, `rounds` times in turn, so that all meet the same state of the machine.
 
     A call is repeated within a round until it lasts `least` seconds.

@@ -19,7 +19,8 @@ FLOAT64 = np.dtype(np.float64)
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:
     """Refuse a value that is not in the list of valid ones."""
-    if not any(value is v or (isinstance(value, type(v)) and value == v) for v in valid):
+    same = (value is v or (not isinstance(value, bool) and isinstance(value, type(v)) and value == v) for v in valid)
+    if not any(same):
         raise ValueError(f"`{name}` must be one of {', '.join(map(repr, valid))}; got {describe(value)}")
 
 
@@ -75,6 +76,14 @@ def number(value: object) -> float:
     if isinstance(value, _REAL_SCALARS):
         return float(value)
     return _unusual_number(value, complex_allowed=False).real
+
+
+def known_value(f0: object) -> float:
+    """Return the value of f at x that the caller gave."""
+    try:
+        return number(f0)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`f0` must be f(x), one real number; got {describe(f0)}") from error
 
 
 def complex_number(value: object) -> complex:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from ._validate import Floats, Ints
+from ._validate import Ints
 
 Values = NDArray[Any]  # float64, or complex128 for the complex step
 

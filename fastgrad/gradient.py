@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import differencing
-from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, number, one_of
+from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value, one_of
 from .backends.cfunctions import c_function, is_c_function
 from .backends.table import BACKENDS, Call, backend
 from .dispatch import AUTO, Choice, choices, is_jitted
@@ -319,7 +319,7 @@ def _evaluate(
         call = Call(call.f, args, call.kwargs, call.batch_axis)
     if is_jitted(call.f):
         backend("numba").check(call, point)  # type: ignore[attr-defined]
-    known = None if f0 is None else number(f0)
+    known = None if f0 is None else known_value(f0)
     nfev, reason = 0, ""
     for choice in candidates:
         last = choice is candidates[-1]
@@ -381,6 +381,8 @@ def _as_call(f: Any, args: Any, kwargs: Mapping[str, Any] | None, batch_axis: in
     if is_c_function(f):
         f = c_function(f)
     function(f)
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(kwargs)}")
     # as in SciPy, a single argument may stand without its tuple
     return Call(f, args if type(args) is tuple else (args,), dict(kwargs) if kwargs else {}, batch_axis)
 

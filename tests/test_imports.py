@@ -32,7 +32,8 @@ __main__
 """
 ORDER = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in ROOT.rglob("*.py")
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in ROOT.rglob("*.py")
 }
 INSIDE = {name: path for name, path in MODULES.items() if name != "__init__"}
 
@@ -81,7 +82,9 @@ def test_import_loads_neither_numba_nor_scipy() -> None:
 
 
 def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:
-    code = "import sys, fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0]); print('numba' in sys.modules)"
+    code = (
+        "import sys, fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0]); print('numba' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

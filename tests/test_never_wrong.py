@@ -209,7 +209,7 @@ def test_a_closure_over_x_that_cannot_be_perturbed_is_refused(x: Any) -> None:
 
 def test_a_closure_by_the_complex_step_is_refused(x: Any) -> None:
     with pytest.raises(TypeError, match="`f` returned the real number"):
-        numerical_gradient(lambda _: cube(x), x, method="complex")
+        numerical_gradient(lambda _: float(cube(x)), x, method="complex")
 
 
 def test_args_that_are_x_itself(x: Any) -> None:

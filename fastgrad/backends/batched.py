@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import Floats, Ints, complex_number, number
+from .._validate import Ints, complex_number, number
 from ..errors import CannotRun, NotTrusted, describe
 from ..evaluation import Values
 from ..point import Point

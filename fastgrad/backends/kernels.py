@@ -47,7 +47,7 @@ def entry_point(function: Any, ndim: int) -> Any:
 
 
 def gradient_in_steps(address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
-    """Do what `gradient` does, in three calls: 2 µs slower, and other extra arguments need a new `sweep` only (2 s less)."""
+    """Do what `gradient` does, in three calls: 2 µs slower; new extra arguments compile only `sweep`, 2 s less."""
     n, k = x.size, int(work[NODES])
     flat, at = x.reshape(-1), HEADER + 2 * int(work[NODES]) + int(work[ABSOLUTES]) + int(work[RELATIVES])
     y, index = work[at : at + n].reshape(x.shape), work[at + n : at + 2 * n].view(np.int64)

@@ -84,16 +84,12 @@ class Reference:
             return self._loop(self._point.base.copy(), index, points, number)
         with exclusive(own):
             try:
-                values = self._loop(own, index, points, number)
-                disturbed = own.tobytes() != self._point.base.astype(own.dtype, copy=False).tobytes()
+                try:
+                    return self._loop(own, index, points, number)
+                except _Disturbed:
+                    return self._loop(own, index, points, number, put_right=True)
             finally:
                 own[...] = self._point.base
-            if disturbed:  # f writes into the caller's array: put it right before each evaluation
-                try:
-                    values = self._loop(own, index, points, number, put_right=True)
-                finally:
-                    own[...] = self._point.base
-        return values
 
     def _loop(
         self,
@@ -112,8 +108,11 @@ class Reference:
             fresh = lambda: target.astype(np.float64, order="C")  # noqa: E731
         plain = not args and not kwargs
         values: list[Any] = []
+        entries = self._point.base.reshape(-1)
         for i, row in zip(index.tolist(), points.tolist(), strict=True):
-            kept = flat[i]
+            kept = entries[i]
+            if flat[i] != kept and not put_right:
+                raise _Disturbed
             try:
                 for entry in row:
                     if put_right:
@@ -124,7 +123,13 @@ class Reference:
                     values.append(convert(result))
             finally:
                 flat[i] = kept
+        if not put_right and (target != self._point.base).any():
+            raise _Disturbed
         return np.array(values, dtype=points.dtype).reshape(points.shape)
+
+
+class _Disturbed(Exception):
+    """f writes into the caller's array: it must be put right before each evaluation."""
 
 
 class LoopGradient:
@@ -155,7 +160,7 @@ class LoopGradient:
             try:
                 for kept, h in zip(entries, self._rule.scalars(entries), strict=True):
                     above, below = kept + h, kept - h
-                    if above == kept or below == kept:
+                    if above == kept or below == kept or flat[i] != kept:  # the last: f writes into x
                         return 0
                     flat[i] = above
                     plus = f(fresh())
