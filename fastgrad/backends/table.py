@@ -14,6 +14,24 @@ from ..evaluation import Evaluation
 from ..point import Point
 
 
+class Memo:
+    """What a prepared gradient remembers between calls.
+
+    Attributes
+    ----------
+    memory
+        Of the automatic step: noise level and steps (`fastgrad.automatic.Memory`), None at first.
+    learned : dict
+        Of a backend: what it found out about f.
+    """
+
+    __slots__ = ("learned", "memory")
+
+    def __init__(self) -> None:
+        self.memory: Any = None
+        self.learned: dict[str, Any] = {}
+
+
 class Call:
     """How f is called.
 
@@ -25,9 +43,11 @@ class Call:
         What it gets after x.
     batch_axis : int or None
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
+    memo : Memo or None
+        Of a prepared gradient.
     """
 
-    __slots__ = ("args", "batch_axis", "f", "kwargs")
+    __slots__ = ("args", "batch_axis", "f", "kwargs", "memo")
 
     def __init__(
         self,
@@ -35,11 +55,13 @@ class Call:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         batch_axis: int | None = None,
+        memo: Memo | None = None,
     ) -> None:
         self.f = f
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
         self.batch_axis = batch_axis
+        self.memo = memo
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""
@@ -50,7 +72,7 @@ class Call:
         def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
             return f(np.expand_dims(x, axis), *args, **kwargs)
 
-        return Call(alone, self.args, self.kwargs)
+        return Call(alone, self.args, self.kwargs, memo=self.memo)
 
     def shares_memory(self, array: NDArray[Any] | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
