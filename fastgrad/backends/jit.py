@@ -294,9 +294,9 @@ class Compiled:
             )
 
     @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step) -> FusedGradient:
+    def quick(call: Call, stencil: Stencil, rule: Step | None) -> FusedGradient | None:
         """Return a prepared gradient by a fixed rule."""
-        return FusedGradient(call.f, stencil, rule)
+        return None if rule is None else FusedGradient(call.f, stencil, rule)
 
     def value(self) -> float:
         if self._value is None:
