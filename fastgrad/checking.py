@@ -33,7 +33,7 @@ class GradientCheck:
     verdict : {"right", "wrong", "cannot tell"}
         "cannot tell": nothing contradicts the gradient, but f's noise is too large to confirm all of it.
     given, expected, error : ndarray
-        The gradient that was checked, the numerical one and its error bars; along directions, their products with these.
+        The gradient that was checked, the numerical one and its error bars; along directions, the products with these.
     wrong, unknown : ndarray of bool
         Which of them are wrong, and which cannot be told.
     directions : int or None
@@ -102,8 +102,9 @@ def check_gradient(
     x : array_like
         Where; a point without special properties shows the most.
     rtol, atol : float
-        A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bar. Derivatives
-        below a millionth of the largest are not asked for relative accuracy.
+        A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bar.
+        Derivatives below a millionth of the largest, or of a hundredth of what f changes by when x changes by its size,
+        are not asked for relative accuracy.
     args, kwargs
         What f and grad get after x.
     directions : int, optional
@@ -117,8 +118,8 @@ def check_gradient(
     Returns
     -------
     GradientCheck
-        True if the gradient is right, so that ``assert check_gradient(f, grad, x)`` is a test, and its failure shows the
-        report: the worst components with both values and the error bar.
+        True if the gradient is right, so that ``assert check_gradient(f, grad, x)`` is a test, and its failure shows
+        the report: the worst components with both values and the error bar.
 
     Raises
     ------
@@ -156,7 +157,8 @@ def check_gradient(
         nfev, error = info.nfev, info.error
         assert error is not None
         floor = NEGLIGIBLE * np.abs(expected[np.isfinite(expected)]).max(initial=0.0)
-        size = np.maximum(np.abs(expected), floor)
+        size = np.maximum(np.abs(expected), np.maximum(floor, _usual_slope(f, base, args, keywords, options)))
+        nfev += 2
         checked = analytic
     else:
         if isinstance(directions, bool) or not isinstance(directions, int) or directions < 1:
@@ -171,6 +173,27 @@ def check_gradient(
     return GradientCheck(verdict, checked, expected, error, wrong, unknown, directions, nfev)
 
 
+def _scale(base: Floats) -> Floats:
+    largest = np.abs(base).max(initial=0.0)
+    return np.maximum(np.abs(base), min(1.0, largest) if largest else 1.0)
+
+
+def _usual_slope(
+    f: Any, base: Floats, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> Floats:
+    """Return a hundredth of the slope that f has over x's own size: what matters where the gradient vanishes."""
+    scale = _scale(base)
+    if options.get("bounds") is not None or options.get("batch_axis") is not None or not base.size:
+        return np.zeros(base.shape)
+    way = scale * np.random.default_rng(1).choice([-1.0, 1.0], base.shape)
+    try:
+        change = abs(float(f(base + 0.1 * way, *args, **kwargs)) - float(f(base.copy(), *args, **kwargs)))
+    except (ArithmeticError, TypeError, ValueError):
+        return np.zeros(base.shape)
+    slope = STEEP * 10.0 * change / (scale * np.sqrt(base.size))
+    return slope if np.isfinite(slope).all() else np.zeros(base.shape)
+
+
 def _along(
     f: Any,
     analytic: Floats,
@@ -183,8 +206,7 @@ def _along(
 ) -> tuple[Floats, Floats, Floats, Floats, int]:
     """Differentiate f along random directions, each component moved in proportion to its size."""
     rng = np.random.default_rng(seed)
-    largest = np.abs(base).max(initial=0.0)
-    scale = np.maximum(np.abs(base), min(1.0, largest) if largest else 1.0)
+    scale = _scale(base)
     axis = options.pop("batch_axis", None)
     given, expected, error, size = (np.empty(directions) for _ in range(4))
     nfev = 0

@@ -182,13 +182,10 @@ def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float)
     first = coordinates[0]
     x = point.base.reshape(-1)[first]
     many = f", and {coordinates.size - 1} more" if coordinates.size > 1 else ""
-    why = (
-        f"around x = {x}, tried last at {tried}, a step of {tried - x:.3g}"
-        if np.isfinite(value)
-        else "at x itself, so no step helps"
-    )
+    where = f"around x = {x} (f(x) = {value}), tried last at {tried}, a step of {tried - x:.3g}"
+    if not np.isfinite(value):
+        where = f"at x = {x} itself (f(x) = {value}), so no step helps"
     warn(
-        f"the partial derivative at coordinate {_name(point, first)}{many} is nan: f is not finite {why} (x = {x}, "
-        f"f(x) = {value})",
+        f"the partial derivative at coordinate {_name(point, first)}{many} is nan: f is not finite {where}",
         NonFiniteWarning,
     )
