@@ -103,7 +103,7 @@ def check_gradient(
         Where; a point without special properties shows the most.
     rtol, atol : float
         A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bar.
-        Derivatives below a millionth of the largest, or of a hundredth of what f changes by when x changes by its size,
+        Derivatives below a millionth of the largest, or of a tenth of what f changes by when x changes by its size,
         are not asked for relative accuracy.
     args, kwargs
         What f and grad get after x.
@@ -181,7 +181,7 @@ def _scale(base: Floats) -> Floats:
 def _usual_slope(
     f: Any, base: Floats, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
 ) -> Floats:
-    """Return a hundredth of the slope that f has over x's own size: what matters where the gradient vanishes."""
+    """Return a tenth of the slope that f has over x's own size: what matters where the gradient vanishes."""
     scale = _scale(base)
     if options.get("bounds") is not None or options.get("batch_axis") is not None or not base.size:
         return np.zeros(base.shape)
@@ -190,7 +190,7 @@ def _usual_slope(
         change = abs(float(f(base + 0.1 * way, *args, **kwargs)) - float(f(base.copy(), *args, **kwargs)))
     except (ArithmeticError, TypeError, ValueError):
         return np.zeros(base.shape)
-    slope = STEEP * 10.0 * change / (scale * np.sqrt(base.size))
+    slope: Floats = change / (scale * np.sqrt(base.size))
     return slope if np.isfinite(slope).all() else np.zeros(base.shape)
 
 
