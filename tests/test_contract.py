@@ -51,7 +51,15 @@ def form(problem: Problem, backend: str) -> tuple[Callable[..., Any], dict[str, 
         if problem.batched is None:
             pytest.skip("has no batched form")
         return problem.batched, {"batch_axis": 0}
-    return (problem.jitted if backend == "numba" else problem.f), {}
+    if backend == "numba":
+        return jitted(problem), {}
+    return problem.f, {}
+
+
+def jitted(problem: Problem) -> Callable[..., Any]:
+    if config.DISABLE_JIT and "data" in problem.tags and min(problem.sizes) > 10:
+        pytest.skip("takes minutes as plain Python")
+    return problem.jitted
 
 
 def takes_complex(problem: Problem, backend: str) -> bool:
@@ -153,8 +161,9 @@ def test_numba_gives_the_bits_of_the_reference(problem: Problem, method: str, or
     options: dict[str, Any] = {"args": args, "method": method, "order": order, "full_output": True}
     if x.size > 100:
         options["indices"] = np.arange(0, x.size, 37)
-    reference, info = numerical_gradient(problem.jitted, x, backend="python", **options)
-    compiled, other = numerical_gradient(problem.jitted, x, backend="numba", **options)
+    f = jitted(problem)
+    reference, info = numerical_gradient(f, x, backend="python", **options)
+    compiled, other = numerical_gradient(f, x, backend="numba", **options)
     assert_array_equal(compiled, reference)
     assert_array_equal(other.step, info.step)
 

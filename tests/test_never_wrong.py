@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -519,7 +520,8 @@ def test_infinite_values_do_not_give_finite_gradients(backend: str) -> None:
         "numpy": lambda x: np.full(len(x), np.inf),
         "numba": njit(lambda x: np.inf),
     }
-    with pytest.warns(NonFiniteWarning):
+    # without its compiler numba's loops are Python, whose inf - inf warns
+    with np.errstate(invalid="ignore"), pytest.warns(NonFiniteWarning):
         assert np.isnan(numerical_gradient(f[backend], X, backend=backend, **FORMS[backend][1])).all()
 
 
@@ -691,6 +693,7 @@ def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool) -> None:
     before = x.copy()
     sent = 0.0
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    gc.disable()  # hypothesis hooks into the collector, and what is raised within such a hook is lost (seen twice)
 
     def interrupt() -> None:
         nonlocal sent
@@ -709,6 +712,7 @@ def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool) -> None:
         waited = time.perf_counter() - sent
     finally:
         thread.join()
+        gc.enable()
         signal.signal(signal.SIGINT, handler)
     assert waited < 1.0
     assert_array_equal(x, before)
