@@ -19,6 +19,11 @@ errors
 _validate stencils point result
 steps noise
 backends.captures backends.cfunctions evaluation diagnosis
+lifting.lanes.types
+lifting.lanes.mathematics
+lifting.lanes.operators
+lifting.lanes.arrays lifting.lanes.kernel
+lifting.lanes.compiler
 lifting.dense lifting.sparse lifting.lanes lifting
 backends.table backends.kernels
 backends.reference backends.batched backends.jit backends
