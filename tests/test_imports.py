@@ -18,7 +18,7 @@ LAYERS = """
 errors
 _validate stencils point result
 steps noise
-backends.captures backends.cfunctions evaluation diagnosis
+backends.captures backends.cfunctions backends.threads evaluation diagnosis
 lifting.lanes.types
 lifting.lanes.mathematics
 lifting.lanes.operators
