@@ -1,6 +1,6 @@
 """How many digits of a gradient are right? The table of fastgrad and its peers.
 
-    python benchmarks/accuracy.py [--seeds 4] [--only ours|peers] [--set tuned|held-out|mgh] [--families]
+    python -m benchmarks.accuracy [--seeds 4] [--only ours|peers] [--set tuned|held-out|mgh] [--families]
 
 Every method differentiates the same functions at the same points; references are in 100 digits
 (`accuracy_problems.Problem.gradient`). *digits* of one instance: minus the logarithm of its worst
@@ -17,19 +17,18 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jacobi
-import mgh
 import numdifftools
 import numpy as np
 import scipy.optimize
-from accuracy_problems import FAMILIES, Problem
 from numpy.typing import NDArray
 from scipy.optimize._numdiff import approx_derivative
 
-from fastgrad.adaptive import adaptive
-from fastgrad.automatic import Outcome, automatic
-from fastgrad.stencils import central
+from benchmarks import mgh
+from benchmarks.accuracy_problems import FAMILIES, Problem
+from fastgrad import numerical_gradient
 
 Floats = NDArray[np.float64]
 BIASED = {"ode_tolerance"}
@@ -46,39 +45,25 @@ class Counted:
         self.nfev += 1
         return float(self.problem(np.asarray(x, float)))
 
-    def columns(self, points: Floats) -> Floats:
-        self.nfev += points.shape[1]
-        values: Floats = self.problem(points)
-        return values
-
-    def sweep(self, index: NDArray[np.intp], points: Floats) -> Floats:
-        m, k = points.shape
-        columns = np.repeat(self.problem.x[:, None], m * k, axis=1)
-        columns[np.repeat(index, k), np.arange(m * k)] = points.ravel()
-        return self.columns(columns).reshape(m, k)
-
-    def line(self, points: Floats) -> Floats:
-        return self.columns(points.T)
-
 
 Answer = tuple[Floats, Floats | None]
 Method = Callable[[Counted, Floats], Answer]
 
 
-def _core(run: Callable[..., Outcome], **options: object) -> Method:
+def _ours(**options: Any) -> Method:
     def method(f: Counted, x: Floats) -> Answer:
-        found = run(f.sweep, f.line, x, f(x), **options)
-        return found.gradient, found.error
+        gradient, info = numerical_gradient(f, x, backend="python", full_output=True, **options)
+        return gradient, info.error
 
     return method
 
 
 OURS: dict[str, Method] = {
-    "auto, noise='probe'": _core(automatic, noise="probe"),
-    "auto, default": _core(automatic),
-    "auto, order 4": _core(automatic, noise="probe", stencil=central(4)),
-    "adaptive, rtol=1e-13": _core(adaptive, rtol=1e-13),
-    "adaptive, rtol=1e-7": _core(adaptive, rtol=1e-7),
+    "auto, noise='probe'": _ours(noise="probe"),
+    "auto, default": _ours(),
+    "auto, order 4": _ours(noise="probe", order=4),
+    "adaptive, rtol=1e-13": _ours(method="adaptive", rtol=1e-13),
+    "adaptive, rtol=1e-7": _ours(method="adaptive", rtol=1e-7),
 }
 
 

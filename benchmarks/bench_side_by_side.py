@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: Any) -> None:
 def test_gradient(benchmark: Any, problem: Any, n: int, backend: str) -> None:
     x, args = problem.make(n)
     f, options = form(problem, backend)
-    gradient = Gradient(f, args=args, backend=backend, **options)
+    gradient = Gradient(f, "fixed", args=args, backend=backend, **options)
     exact = problem.gradient(x, *args)
     benchmark.group = f"{problem} n={n}"
     result = benchmark(gradient, x)

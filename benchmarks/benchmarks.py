@@ -114,6 +114,31 @@ class OneShot(Prepared):
     time_gradient = track_lost_digits = track_nfev = track_peak_memory = None  # type: ignore[assignment]
 
 
+SCHEMES: dict[str, dict[str, Any]] = {
+    "fixed": {"h": "fixed"},
+    "auto": {"noise": "probe"},
+    "adaptive": {"method": "adaptive"},
+}
+
+
+class Schemes(Prepared):
+    """Ways to choose the step: accuracy beside time and evaluations, prepared, and anew each time (no memory)."""
+
+    params: Any = [list(SCHEMES), ["rosenbrock", "ackley", "thurber", "brown_badly_scaled", "lennard_jones"], [10, 100]]
+    param_names = ["scheme", "problem", "n"]
+
+    def setup(self, scheme: str, name: str, n: int) -> None:
+        super().setup("numba", name, n)
+        self.options |= SCHEMES[scheme]
+        self.gradient = Gradient(self.f, **self.options)
+        self.gradient(self.x)
+
+    def time_anew(self, scheme: str, name: str, n: int) -> None:
+        Gradient(self.f, **self.options)(self.x)
+
+    track_peak_memory = None  # type: ignore[assignment]
+
+
 class FirstCall:
     """How long a jitted function takes until its first gradient is there."""
 

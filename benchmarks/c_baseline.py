@@ -113,7 +113,7 @@ def ratios(rounds: int = 30) -> dict[tuple[str, int], float]:
             for n in sizes:
                 x, _ = PROBLEMS[name].make(n)
                 ours, theirs = np.empty(n), np.empty(n)
-                gradient, c = Gradient(PROBLEMS[name].jitted), c_gradient(library, name)
+                gradient, c = Gradient(PROBLEMS[name].jitted, "fixed"), c_gradient(library, name)
                 gradient(x, out=ours)
                 c(x, theirs)
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(ours).max())

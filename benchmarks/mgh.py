@@ -10,7 +10,8 @@ from __future__ import annotations
 import zlib
 
 import numpy as np
-from accuracy_problems import Problem
+
+from benchmarks.accuracy_problems import Problem
 
 BARD = [0.14, 0.18, 0.22, 0.25, 0.29, 0.32, 0.35, 0.39, 0.37, 0.58, 0.73, 0.96, 1.34, 2.10, 4.39]
 KOWALIK_Y = [0.1957, 0.1947, 0.1735, 0.1600, 0.0844, 0.0627, 0.0456, 0.0342, 0.0323, 0.0235, 0.0246]

@@ -78,12 +78,12 @@ def compiled_against_c() -> Iterator[Figure]:
 def calls() -> Iterator[Figure]:
     f = PROBLEMS["rosenbrock"].jitted
     x, _ = PROBLEMS["rosenbrock"].make(10)
-    prepared, out = Gradient(f), np.empty(10)
+    prepared, out = Gradient(f, "fixed"), np.empty(10)
     times = interleaved(
         {
             "prepared": lambda: prepared(x),
             "out": lambda: prepared(x, out=out),
-            "one-shot": lambda: numerical_gradient(f, x),
+            "one-shot": lambda: numerical_gradient(f, x, "fixed"),
             "textbook": lambda: textbook(f, x),
         }
     )
@@ -103,14 +103,14 @@ def batches() -> Iterator[Figure]:
         x, args = problem.make(1000)
         if x.ndim != 1:
             continue
-        gradient = Gradient(problem.batched, args=args, batch_axis=0)
+        gradient = Gradient(problem.batched, "fixed", args=args, batch_axis=0)
         whole = lambda p=problem, x=x, a=args: one_batch(lambda points: p.batched(points, *a), x)  # noqa: E731
         gains.append(ratio(whole, lambda g=gradient, x=x: g(x), 7, 1e-4))
     for n in (10, 100, 1000):
         for problem in problems:
             x, args = problem.make(n if n in problem.sizes else min(problem.sizes, key=lambda s: abs(s - n)))
-            gradient = Gradient(problem.batched, args=args, batch_axis=0)
-            loop = Gradient(problem.f, args=args, backend="python")
+            gradient = Gradient(problem.batched, "fixed", args=args, batch_axis=0)
+            loop = Gradient(problem.f, "fixed", args=args, backend="python")
             loops[problem.name, n] = ratio(lambda g=loop, x=x: g(x), lambda g=gradient, x=x: g(x), 7, 1e-4)
     yield Figure("one batch of all 2n rows against numpy, n = 1000, geometric mean", _geometric(gains), 2.0, "x", True)
     yield Figure("  the same, worst problem", min(gains), 2.0, "x", True)
@@ -118,7 +118,7 @@ def batches() -> Iterator[Figure]:
         least, name = min((r, k[0]) for k, r in loops.items() if k[1] == n)
         yield Figure(f"the loop against numpy, n near {n}, worst problem ({name})", least, 1.0, "x", True)
     x, args = PROBLEMS["rosenbrock"].make(10_000)
-    gradient = Gradient(PROBLEMS["rosenbrock"].batched, args=args, batch_axis=0)
+    gradient = Gradient(PROBLEMS["rosenbrock"].batched, "fixed", args=args, batch_axis=0)
     tracemalloc.start()
     gradient(x)
     peak = tracemalloc.get_traced_memory()[1] / 2**20
@@ -164,7 +164,7 @@ def descents() -> Iterator[Figure]:
         return x[0] * x[0] + 3.0 * x[1] * x[1]
 
     x0, steps = np.array([-3.0, 4.0]), 1000
-    gradient = Gradient(bowl)
+    gradient = Gradient(bowl, "fixed")
 
     def from_python() -> Any:
         x = x0.copy()

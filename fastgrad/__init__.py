@@ -1,5 +1,6 @@
 """fastgrad: numerical gradients of any Python function, fast, accurate and never silently wrong."""
 
+from .checking import GradientCheck, check_gradient
 from .derivative import numerical_diff
 from .descent import DescentResult, gradient_ascent, gradient_descent
 from .errors import DivergenceWarning, NonFiniteWarning, TrustWarning
@@ -12,9 +13,11 @@ __all__ = [
     "DescentResult",
     "DivergenceWarning",
     "Gradient",
+    "GradientCheck",
     "Info",
     "NonFiniteWarning",
     "TrustWarning",
+    "check_gradient",
     "explain",
     "gradient_ascent",
     "gradient_descent",

@@ -404,6 +404,7 @@ def _open(candidate: Candidate, workload: Workload, indices: Ints | None) -> _Ru
     backend(candidate.backend)  # loads numba, which is not what compiling f costs
     gradient = Gradient(
         form.fresh(),
+        "fixed",  # the same evaluations for every backend
         args=workload.args,
         backend=candidate.backend,
         indices=indices,

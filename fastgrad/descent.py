@@ -75,7 +75,8 @@ def gradient_descent(
     step_num : int
         How many steps.
     h
-        As for `numerical_gradient`; ``h=1e-4`` gives the textbook's iterates, up to rounding.
+        As for `numerical_gradient`, but the fixed rule by default: a descent needs few digits. ``h=1e-4`` gives the
+        textbook's iterates, up to rounding.
     grad : callable, optional
         ``grad(x)`` is used instead of a numerical gradient: an analytic one, or a `Gradient`.
     backend : str
@@ -161,7 +162,7 @@ def _follow(
     if tol is not None and not (isinstance(tol, (int, float)) and tol >= 0):
         raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(tol)}")
     point = as_point(init_x)
-    prepared = Gradient(f, h, backend=backend)
+    prepared = Gradient(f, "fixed" if h is None else h, backend=backend)
     if grad is not None:
         function(grad, "grad", "a function of x that returns the gradient there")
     if callback is not None:

@@ -174,9 +174,18 @@ def _try_other_sides(
                 return
     estimate.gradient[failed] = np.nan
     i = failed[0]
-    many = f", and {failed.size - 1} more" if failed.size > 1 else ""
+    warn_not_finite(point, index[failed], float(x[i] + steps[i]), run.value())
+
+
+def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float) -> None:
+    """Warn that partial derivatives are NaN: names the first coordinate, the step and the point."""
+    first = coordinates[0]
+    x = point.base.reshape(-1)[first]
+    many = f", and {coordinates.size - 1} more" if coordinates.size > 1 else ""
+    where = f"around x = {x} (f(x) = {value}), tried last at {tried}, a step of {tried - x:.3g}"
+    if not np.isfinite(value):
+        where = f"at x = {x} itself (f(x) = {value}), so no step helps"
     warn(
-        f"the partial derivative at coordinate {_name(point, index[i])}{many} is nan: f is not finite around "
-        f"x = {x[i]} with step {steps[i]}, to neither side (f(x) = {run.value()})",
+        f"the partial derivative at coordinate {_name(point, first)}{many} is nan: f is not finite {where}",
         NonFiniteWarning,
     )

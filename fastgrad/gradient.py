@@ -11,17 +11,16 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import differencing
-from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value, one_of
+from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value
 from .backends.cfunctions import c_function, is_c_function
-from .backends.table import BACKENDS, Call, backend
+from .backends.table import BACKENDS, Call, Memo, backend
 from .dispatch import AUTO, Choice, choices, is_jitted
 from .errors import CannotRun, NotTrusted, TrustWarning, describe, warn
 from .evaluation import Evaluation
+from .plan import Plan
 from .point import Point, as_point
 from .result import Info
-from .stencils import METHODS
-from .steps import Step, step_rule
+from .stencils import Stencil
 from .trust import check_analytic, reads_own_array
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
@@ -34,59 +33,6 @@ def _everything(size: int) -> Ints:
     index = np.arange(size)
     index.flags.writeable = False
     return index
-
-
-class Plan:
-    """The options of a gradient, checked; f is not among them."""
-
-    def __init__(
-        self,
-        h: Any,
-        backend: str,
-        method: str,
-        order: int,
-        rel_step: Any,
-        bounds: Any,
-        indices: Any,
-        batch_axis: int | None,
-    ) -> None:
-        one_of("backend", backend, (AUTO, *BACKENDS))
-        one_of("method", method, tuple(METHODS))
-        one_of("batch_axis", batch_axis, (None, 0, -1))
-        self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
-        self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
-        self.stencil = METHODS[method](order)
-        # what one compiled or plain loop does without further questions
-        self.plain = bounds is None and indices is None and batch_axis is None and not self.stencil.imaginary
-        self._rules: dict[tuple[int, ...], Step] = {}
-        self._compiled: OrderedDict[Any, Quick] = OrderedDict()
-
-    def options(self) -> dict[str, Any]:
-        """Return the options as they were given."""
-        names = ("h", "backend", "method", "order", "rel_step", "bounds", "indices", "batch_axis")
-        return {name: getattr(self, name) for name in names}
-
-    def rule_for(self, shape: tuple[int, ...]) -> Step:
-        """Return the step rule for an x of this shape."""
-        rule = self._rules.get(shape)
-        if rule is None:
-            rule = step_rule(self.h, self.rel_step, self.stencil, shape)
-            if len(self._rules) > 16:
-                self._rules.clear()
-            self._rules[shape] = rule
-        return rule
-
-    def remembered(self, call: Call, choice: Choice, x: NDArray[Any]) -> Quick:
-        """Return what `_quick` makes, remembered for compiled functions: their preparation costs."""
-        if not is_jitted(call.f):
-            return _quick(call, choice, self, x)
-        key = call.f, x.shape
-        found = self._compiled.get(key)
-        if found is None:
-            found = self._compiled[key] = _quick(call, choice, self, x)
-            while len(self._compiled) > 32:  # they keep f alive
-                self._compiled.popitem(last=False)
-        return found
 
 
 class Quick(NamedTuple):
@@ -107,6 +53,24 @@ def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
         return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape)))
     except CannotRun:
         return Quick(shape, None)
+
+
+# the shortest ways of compiled functions, for repeated one-shot calls: their preparation costs. They keep f alive: few
+_remembered: OrderedDict[Any, Quick] = OrderedDict()
+_MOST_REMEMBERED = 64
+
+
+def _one_shot(call: Call, choice: Choice, plan: Plan, x: NDArray[Any]) -> Quick:
+    """Return what `_quick` makes, remembered for compiled functions."""
+    if not is_jitted(call.f):
+        return _quick(call, choice, plan, x)
+    key = call.f, plan, x.shape
+    found = _remembered.get(key)
+    if found is None:
+        found = _remembered[key] = _quick(Call(call.f, call.args, memo=Memo()), choice, plan, x)
+        while len(_remembered) > _MOST_REMEMBERED:
+            _remembered.popitem(last=False)
+    return found
 
 
 def _run_quickly(run: Any, x: NDArray[Any], args: tuple[Any, ...], out: NDArray[Any] | None) -> NDArray[Any] | None:
@@ -146,15 +110,17 @@ class Gradient:
         ``f(x, *args, **kwargs)`` returns one number. A numba dispatcher or a C function pointer (``cfunc``, ctypes,
         ``scipy.LowLevelCallable`` of signature ``double(double *, int64_t)``) runs compiled.
     h : float or array_like of x's shape or "fixed", optional
-        Absolute step. By default, and for "fixed": the best fixed rule for the stencil (`fastgrad.steps.fixed_step`),
-        relative to max(\|x\|, 1).
+        Absolute step. By default, and for "auto", the steps choose themselves: from the noise of f and a second look at
+        the components where another step would do better (`fastgrad.automatic`). "fixed": the best fixed rule for the
+        stencil (`fastgrad.steps.fixed_step`), relative to max(\|x\|, 1).
     args, kwargs : tuple, dict
         What f gets after x; never perturbed.
     backend : {"auto", "python", "numpy", "numba"}
         How f is evaluated. "auto" chooses, and falls back to the reference ("python") where it cannot prove another
         safe.
-    method : {"central", "forward", "backward", "complex"}
-        The kind of difference.
+    method : {"central", "forward", "backward", "complex", "adaptive"} or Stencil
+        The kind of difference. "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a ladder
+        of steps for each component until its error bar meets the tolerance: 6 to 10 evaluations a component.
     order : int
         Order of accuracy: even for central, 1 and up for one-sided.
     rel_step : float or array_like, optional
@@ -165,6 +131,15 @@ class Gradient:
         Only these partial derivatives, at the cost of these only; the result has one entry for each.
     batch_axis : {None, 0, -1}
         None: f takes one point. 0: f takes points ``(k, *x.shape)``; -1: ``(*x.shape, k)``; and returns ``(k,)``.
+    noise : None, "probe" or float
+        What is known of f's noise. None: it is measured where that costs at most a quarter of the gradient (14
+        components or more) or where something looks wrong; "probe": always; a number: its standard deviation (0:
+        rounding only).
+    rtol, atol : float
+        Tolerance of method="adaptive".
+    dtype : {None, "keep"}
+        "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
+        accurate. The result has x's dtype in either case.
 
     Raises
     ------
@@ -192,17 +167,21 @@ class Gradient:
         args: Any = (),
         kwargs: Mapping[str, Any] | None = None,
         backend: str = AUTO,
-        method: str = "central",
+        method: str | Stencil = "central",
         order: int = 2,
         rel_step: Any = None,
         bounds: Any = None,
         indices: Any = None,
         batch_axis: int | None = None,
+        noise: float | str | None = None,
+        rtol: float = 1e-13,
+        atol: float = 0.0,
+        dtype: str | None = None,
     ) -> None:
         self.f = f
         self._args, self._kwargs = args, kwargs
-        self._plan = Plan(h, backend, method, order, rel_step, bounds, indices, batch_axis)
-        self._call = _as_call(f, args, kwargs, batch_axis)
+        self._plan = Plan(h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype)
+        self._call = _as_call(f, args, kwargs, batch_axis, Memo())
         self._choices = choices(self._call, backend)
         self._quick: Quick | None = None
 
@@ -245,7 +224,7 @@ class Gradient:
             result = _run_quickly(quick.run, x, args or self._call.args, out)
             if result is not None:
                 return result
-        gradient = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None)[0]
+        gradient = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None, False)[0]
         if out is None:
             return gradient
         if not isinstance(out, np.ndarray) or out.shape != gradient.shape:
@@ -262,7 +241,7 @@ class Gradient:
         >>> value
         25.0
         """
-        gradient, _, run = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None)
+        gradient, _, run = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None, False)
         return run.value(), gradient
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
@@ -277,7 +256,7 @@ class Gradient:
         f0 : float, optional
             f(x), if it is known: saves its evaluation where one is needed.
         """
-        return _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, f0)[:2]
+        return _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, f0, True)[:2]
 
     def explain(self, x: ArrayLike) -> str:
         """Say what would be done at x, and why, in words."""
@@ -305,20 +284,24 @@ class Gradient:
 
 
 def _evaluate(
-    plan: Plan, call: Call, candidates: tuple[Choice, ...], x: Any, args: tuple[Any, ...], f0: Any
+    plan: Plan, call: Call, candidates: tuple[Choice, ...], x: Any, args: tuple[Any, ...], f0: Any, bars: bool
 ) -> tuple[NDArray[Any], Info, Evaluation]:
     """The general way: any x, any options, every check."""
     began = perf_counter()
     point = as_point(x)
     shape = point.base.shape
-    rule = plan.rule_for(shape)
+    scheme = plan.scheme_for(shape, bars)
     bounds = None if plan.bounds is None else bounds_arrays(plan.bounds, point.base)
     chosen = None if plan.indices is None else index_array(plan.indices, shape)
     index = _everything(point.base.size) if chosen is None else chosen
     if args is not call.args:
-        call = Call(call.f, args, call.kwargs, call.batch_axis)
-    if is_jitted(call.f):
-        backend("numba").check(call, point)  # type: ignore[attr-defined]
+        call = Call(call.f, args, call.kwargs, call.batch_axis, call.memo)
+    given = call.f
+    if plan.dtype is not None and point.dtype is not FLOAT64:
+        call = _keeping(call, point.dtype)
+        candidates = choices(call, "python" if plan.backend == "numba" else plan.backend)
+    if is_jitted(given):
+        backend("numba").check(Call(given), point)  # type: ignore[attr-defined]
     known = None if f0 is None else known_value(f0)
     nfev, reason = 0, ""
     for choice in candidates:
@@ -328,7 +311,7 @@ def _evaluate(
             run = backend(choice.backend)(call, point, choice.explicit)
             if known is not None:
                 run.known_value(known)
-            estimate = differencing.difference(run, point, index, chosen is None, plan.stencil, rule, bounds)
+            estimate = scheme.differentiate(run, point, index, chosen is None, bounds, call.memo)
             _check_own_array(run, call, point, estimate.gradient)
             if plan.stencil.imaginary:
                 check_analytic(run, point, index, estimate.gradient)
@@ -348,19 +331,38 @@ def _evaluate(
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += run.nfev if run is not None else 0
     assert run is not None
-    gradient, step = estimate.gradient, estimate.step
-    if chosen is None:
-        gradient, step = gradient.reshape(shape), step.reshape(shape)
+    whole: tuple[int, ...] = shape if chosen is None else index.shape
+    gradient = estimate.gradient.reshape(whole)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
-    seconds = perf_counter() - began
-    info = Info(choice.backend, choice.reason + reason, plan.method, plan.stencil.order, step, nfev + run.nfev, seconds)
+    info = Info(
+        backend=choice.backend,
+        reason=choice.reason + reason,
+        method=plan.name,
+        order=plan.stencil.order,
+        step=estimate.step.reshape(whole),
+        nfev=nfev + run.nfev,
+        seconds=perf_counter() - began,
+        error=None if estimate.error is None else estimate.error.reshape(whole),
+        reached=None if estimate.reached is None else estimate.reached.reshape(whole),
+        noise=estimate.noise,
+    )
     return gradient, info, run
+
+
+def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
+    """Let f get x in its own dtype."""
+    f = call.f
+
+    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return f(x.astype(dtype), *args, **kwargs)
+
+    return Call(narrow, call.args, call.kwargs, call.batch_axis, call.memo)
 
 
 def _check_own_array(run: Evaluation, call: Call, point: Point, gradient: Floats) -> None:
     """A gradient of nothing but zeros may mean that f reads the caller's array, which was not perturbed."""
-    if run.sees_own or gradient.any() or not gradient.size:
+    if run.sees_own or not gradient.size or (gradient.any() and not (point.perturbable and point.dtype is not FLOAT64)):
         return
     run.nfev += 2
     if not reads_own_array(call, point):
@@ -377,14 +379,16 @@ def _check_own_array(run: Evaluation, call: Call, point: Point, gradient: Floats
     )
 
 
-def _as_call(f: Any, args: Any, kwargs: Mapping[str, Any] | None, batch_axis: int | None) -> Call:
+def _as_call(
+    f: Any, args: Any, kwargs: Mapping[str, Any] | None, batch_axis: int | None, memo: Memo | None = None
+) -> Call:
     if is_c_function(f):
         f = c_function(f)
     function(f)
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(kwargs)}")
     # as in SciPy, a single argument may stand without its tuple
-    return Call(f, args if type(args) is tuple else (args,), dict(kwargs) if kwargs else {}, batch_axis)
+    return Call(f, args if type(args) is tuple else (args,), dict(kwargs) if kwargs else {}, batch_axis, memo)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
@@ -400,13 +404,17 @@ def numerical_gradient(
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     backend: str = "auto",
-    method: str = "central",
+    method: str | Stencil = "central",
     order: int = 2,
     rel_step: Any = None,
     bounds: Any = None,
     f0: Any = None,
     indices: Any = None,
     batch_axis: int | None = None,
+    noise: float | str | None = None,
+    rtol: float = 1e-13,
+    atol: float = 0.0,
+    dtype: str | None = None,
     full_output: Literal[False] = False,
 ) -> NDArray[Any]: ...
 
@@ -420,13 +428,17 @@ def numerical_gradient(
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     backend: str = "auto",
-    method: str = "central",
+    method: str | Stencil = "central",
     order: int = 2,
     rel_step: Any = None,
     bounds: Any = None,
     f0: Any = None,
     indices: Any = None,
     batch_axis: int | None = None,
+    noise: float | str | None = None,
+    rtol: float = 1e-13,
+    atol: float = 0.0,
+    dtype: str | None = None,
     full_output: Literal[True],
 ) -> tuple[NDArray[Any], Info]: ...
 
@@ -439,13 +451,17 @@ def numerical_gradient(
     args: Any = (),
     kwargs: Mapping[str, Any] | None = None,
     backend: str = "auto",
-    method: str = "central",
+    method: str | Stencil = "central",
     order: int = 2,
     rel_step: Any = None,
     bounds: Any = None,
     f0: Any = None,
     indices: Any = None,
     batch_axis: int | None = None,
+    noise: float | str | None = None,
+    rtol: float = 1e-13,
+    atol: float = 0.0,
+    dtype: str | None = None,
     full_output: bool = False,
 ) -> NDArray[Any] | tuple[NDArray[Any], Info]:
     r"""Return the gradient of f at x by finite differences.
@@ -459,7 +475,7 @@ def numerical_gradient(
         ``lambda W: net.loss(x, t)`` does.
     h : float or array_like of x's shape or "fixed", optional
         Absolute step; with ``h=1e-4`` the points are the textbook's.
-    args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis
+    args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype
         As for `Gradient`.
     f0 : float, optional
         f(x), if it is known: saves its evaluation where one is needed.
@@ -494,16 +510,16 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    plan = _plan(h, backend, method, order, rel_step, bounds, indices, batch_axis)
+    plan = _plan(h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype)
     call = _as_call(f, args, kwargs, batch_axis)
     candidates = choices(call, backend)
     if not full_output and f0 is None and plan.plain and type(x) is np.ndarray:
-        quick = plan.remembered(call, candidates[0], x)
+        quick = _one_shot(call, candidates[0], plan, x)
         if quick.run is not None:
             result = _run_quickly(quick.run, x, call.args, None)
             if result is not None:
                 return result
-    gradient, info, _ = _evaluate(plan, call, candidates, x, call.args, f0)
+    gradient, info, _ = _evaluate(plan, call, candidates, x, call.args, f0, full_output)
     return (gradient, info) if full_output else gradient
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._validate import Floats
 
@@ -31,6 +32,14 @@ class Info:
         Evaluations of f, counted as they were made, probes and checks included.
     seconds : float
         Wall-clock time of the whole call.
+    error : ndarray or None
+        An error bar for each component, of the gradient's shape; None where the steps were given. It holds in some 98
+        of 100 cases (adaptive: 99), if f has no bias: an ODE solver at a loose tolerance errs smoothly, which no
+        difference can see.
+    reached : ndarray of bool or None
+        Which components met the tolerance of method="adaptive".
+    noise : float or None
+        Standard deviation of f's noise, measured, given or assumed to be rounding.
     """
 
     backend: str
@@ -40,18 +49,29 @@ class Info:
     step: Floats
     nfev: int
     seconds: float
+    error: Floats | None = None
+    reached: NDArray[np.bool_] | None = None
+    noise: float | None = None
 
     def __str__(self) -> str:
-        if self.step.size == 0:
+        known = self.step[np.isfinite(self.step)]
+        if known.size == 0:
             steps = "none"
-        elif np.ptp(self.step) == 0:
-            steps = f"{self.step.flat[0]:.3g}"
+        elif np.ptp(known) == 0:
+            steps = f"{known[0]:.3g}"
         else:
-            steps = f"{np.nanmin(self.step):.3g} to {np.nanmax(self.step):.3g}"
-        return (
+            steps = f"{known.min():.3g} to {known.max():.3g}"
+        lines = (
             f"backend  {self.backend}: {self.reason}\n"
             f"method   {self.method}, order {self.order}\n"
             f"step     {steps}\n"
             f"nfev     {self.nfev}\n"
             f"seconds  {self.seconds:.3g}"
         )
+        if self.error is not None and self.error.size:
+            lines += f"\nerror    {np.max(self.error):.3g} at most"
+        if self.noise is not None:
+            lines += f"\nnoise    {self.noise:.3g}"
+        if self.reached is not None and not self.reached.all():
+            lines += f"\nmissed   {np.count_nonzero(~self.reached)} components do not meet the tolerance"
+        return lines

@@ -8,8 +8,8 @@ import warnings
 import numba
 import numpy as np
 import pytest
-from accuracy_problems import FAMILIES
 
+from benchmarks.accuracy_problems import FAMILIES
 from fastgrad import diagnosis
 from fastgrad.adaptive import adaptive
 from fastgrad.automatic import automatic

@@ -167,7 +167,7 @@ def test_prepared_gives_the_numbers_of_one_shot(name: str, backend: str, method:
     problem = PROBLEMS[name]
     f, options = form(problem, backend)
     x, args = point(problem)
-    options |= {"backend": backend, "method": method, "order": order}
+    options |= {"h": "fixed", "backend": backend, "method": method, "order": order}
     general = numerical_gradient(f, x, args=args, full_output=True, **options)[0]
     out = np.empty_like(x)
     prepared = Gradient(f, args=args, **options)
@@ -228,7 +228,7 @@ def test_nfev_is_no_more_than_the_stencil_needs(method: str, order: int, per_coo
         return np.sum(x * x)
 
     x = np.linspace(0.1, 0.7, 7)
-    kind: dict[str, Any] = {"method": method, "order": order, "full_output": True, "backend": "python"}
+    kind: dict[str, Any] = {"h": "fixed", "method": method, "order": order, "full_output": True, "backend": "python"}
     assert numerical_gradient(f, x, **kind)[1].nfev == 7 * per_coordinate + extra
     assert numerical_gradient(f, x, indices=[2, 4, 5], **kind)[1].nfev == 3 * per_coordinate + extra
     assert numerical_gradient(f, x, f0=float(f(x)), **kind)[1].nfev == 7 * per_coordinate

@@ -27,9 +27,11 @@ lifting.lanes.compiler
 lifting.dense lifting.sparse lifting.lanes lifting
 backends.table backends.kernels
 backends.reference backends.batched backends.jit backends
-automatic adaptive extrapolation differencing trust dispatch sparsity
+automatic adaptive differencing trust dispatch
+schemes
+plan
 gradient
-derivative jacobian hessian checking
+derivative checking
 descent
 _problems compare
 cli

@@ -31,6 +31,16 @@ needs_compiler = pytest.mark.skipif(config.DISABLE_JIT, reason="needs numba's co
 unix = pytest.mark.skipif(os.name != "posix", reason="needs signals and fork")
 
 
+class Nothing:
+    """An object that is no number; of one name in every process, for the names of tests."""
+
+    def __repr__(self) -> str:
+        return "object"
+
+
+NOTHING = Nothing()
+
+
 def cube(x: Any) -> Any:
     return np.sum(x * x * x)
 
@@ -164,7 +174,7 @@ def test_threads_on_one_x_by_different_backends(x: Any) -> None:
 
 def test_threads_share_one_prepared_gradient(backend: str) -> None:
     f, form = FORMS[backend]
-    gradient = Gradient(f, backend=backend, **form)
+    gradient = Gradient(f, "fixed", backend=backend, **form)  # the automatic step remembers earlier calls
     points = np.random.default_rng(0).normal(size=(8, 50, 4))
     wanted = np.array([[gradient(p) for p in row] for row in points])
     with ThreadPoolExecutor(8) as pool:
@@ -388,7 +398,7 @@ def test_a_float32_result(x: Any) -> None:
 @pytest.mark.parametrize(("value", "word"), [
     (np.array([1.0, 2.0]), "Jacobian"), ([1.0, 2.0], "Jacobian"), (np.zeros(0), "Jacobian"),
     (None, "None"), ("1.0", "'1.0'"), (1j, "complex"), (np.complex128(1j), "complex"), ({}, "dict"),
-    (np.datetime64("2020-01-01"), "datetime64"), (object(), "object"), (b"1", "b'1'"),
+    (np.datetime64("2020-01-01"), "datetime64"), (NOTHING, "object"), (b"1", "b'1'"),
 ])  # fmt: skip
 def test_what_is_no_number_is_an_error(x: Any, value: Any, word: str) -> None:
     for options in ({}, {"method": "forward"}, {"full_output": True}):
@@ -421,7 +431,7 @@ def test_a_compiled_f_that_returns_other_numbers(x: Any) -> None:
 
 
 @pytest.mark.parametrize("h", [0.0, -1e-4, np.nan, np.inf, "small", 1j, [1e-4, 1e-4], np.array([1e-4, 0, 1e-4, 1e-4]),
-                               True, np.zeros((4, 1)), object(), np.array(["a"] * 4)], ids=str)  # fmt: skip
+                               True, np.zeros((4, 1)), NOTHING, np.array(["a"] * 4)], ids=str)  # fmt: skip
 def test_bad_steps(backend: str, x: Any, h: Any) -> None:
     for name in ("h", "rel_step"):
         with pytest.raises((TypeError, ValueError), match=f"`{name}`"):
@@ -461,7 +471,7 @@ def test_both_kinds_of_step_are_refused(x: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [
-    np.array([1j, 2.0]), np.array([1, "a"], object), np.array(["2020"], "M8[D]"), "abc", None, {"a": 1}, object(),
+    np.array([1j, 2.0]), np.array([1, "a"], object), np.array(["2020"], "M8[D]"), "abc", None, {"a": 1}, NOTHING,
     np.array(["x"]), [[1.0], [1.0, 2.0]], np.array([1.0, np.nan]), np.array([np.inf, 1.0]), [1.0, None],
     np.ma.masked_array([1.0, 2.0], [True, False]),
 ], ids=str)  # fmt: skip

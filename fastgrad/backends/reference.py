@@ -45,9 +45,11 @@ class Reference:
         return self._value
 
     @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step) -> LoopGradient | None:
+    def quick(call: Call, stencil: Stencil, rule: Step | None) -> LoopGradient | None:
         """Return a prepared gradient by a fixed rule, for the commonest stencil."""
-        return LoopGradient(call, rule) if stencil.symmetric and stencil.nodes.size == 2 else None
+        if rule is None or not stencil.symmetric or stencil.nodes.size != 2:
+            return None
+        return LoopGradient(call, rule)
 
     def known_value(self, value: float) -> None:
         self._value = value
@@ -64,7 +66,7 @@ class Reference:
         """f at a point of its own, read in the caller's array too where closures do so."""
         own, call = self._point.own, self._call
         self.nfev += 1
-        if own is None or not self._in_place:
+        if own is None or not self._in_place or own.dtype is not FLOAT64:
             return number(call.f(x.copy(), *call.args, **call.kwargs))
         with exclusive(own):
             try:

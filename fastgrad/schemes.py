@@ -1,0 +1,165 @@
+"""Ways to choose the step: fixed, automatic, adaptive. Each differentiates f around a point by any evaluation of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._validate import Floats, Ints
+from .adaptive import STENCIL, adaptive
+from .automatic import Memory, Outcome, automatic
+from .backends.table import Memo
+from .differencing import Bounds, difference, warn_not_finite
+from .errors import CannotRun, NotTrusted
+from .evaluation import Evaluation, Values
+from .point import Point
+from .stencils import Stencil
+from .steps import Step
+
+
+class Estimate(NamedTuple):
+    """Partial derivatives, and what is known of them; all of shape (m,), None where it is not known."""
+
+    gradient: Floats
+    step: Floats
+    error: Floats | None = None
+    reached: NDArray[np.bool_] | None = None
+    noise: float | None = None
+
+
+class Scheme(Protocol):
+    """A way to choose the step."""
+
+    stencil: Stencil
+    name: str
+
+    def differentiate(
+        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
+    ) -> Estimate:
+        """Differentiate along the coordinates of `index`; `everything` if these are all of them, in order."""
+        ...
+
+
+class Fixed:
+    """Steps by a rule that does not look at f."""
+
+    def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
+        self.stencil, self.rule, self.name = stencil, rule, name
+
+    def differentiate(
+        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
+    ) -> Estimate:
+        return Estimate(*difference(run, point, index, everything, self.stencil, self.rule, bounds))
+
+
+class Automatic:
+    """Steps from f's noise and a second look at the components where another would do better."""
+
+    def __init__(self, stencil: Stencil, noise: float | str | None, bars: bool, name: str) -> None:
+        self.stencil, self.noise, self.bars, self.name = stencil, noise, bars, name
+
+    def differentiate(
+        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
+    ) -> Estimate:
+        x, here = point.base.reshape(-1), run.value() - run.origin
+        careful = _Careful(run)
+        outcome = automatic(
+            careful.sweep,
+            careful.line,
+            x,
+            here,
+            index=index,
+            stencil=self.stencil,
+            bounds=bounds,
+            noise=self.noise,
+            memory=_recalled(memo, x),
+            origin=run.origin,
+            bars=self.bars,
+        )
+        return _estimate(outcome, run, point, index, everything, memo)
+
+
+class Adaptive:
+    """A ladder of steps for each component, to a tolerance."""
+
+    stencil = STENCIL
+    name = "adaptive"
+
+    def __init__(self, noise: float | str | None, rtol: float, atol: float) -> None:
+        self.noise, self.rtol, self.atol = noise, rtol, atol
+
+    def differentiate(
+        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
+    ) -> Estimate:
+        x, here = point.base.reshape(-1), run.value() - run.origin
+        careful = _Careful(run)
+        outcome = adaptive(
+            careful.sweep,
+            careful.line,
+            x,
+            here,
+            index=index,
+            bounds=bounds,
+            rtol=self.rtol,
+            atol=self.atol,
+            noise=self.noise,
+            memory=_recalled(memo, x),
+            origin=run.origin,
+        )
+        found = _estimate(outcome, run, point, index, everything, memo)
+        wanted = np.maximum(self.rtol * np.abs(outcome.gradient), self.atol)
+        return found._replace(reached=outcome.error <= wanted)
+
+
+class _Careful:
+    """Exploring evaluations: where f raises, its value counts as nan, as outside of its domain.
+
+    The first sweep is what any difference needs: there f's exception comes through.
+    """
+
+    def __init__(self, run: Evaluation) -> None:
+        self._run = run
+        self._first = True
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        run, first, self._first = self._run, self._first, False
+        if first:
+            return run.sweep(index, points)
+        try:
+            return run.sweep(index, points)
+        except (CannotRun, NotTrusted):
+            raise
+        except Exception:  # noqa: BLE001 - whatever f raises there
+            values = np.full(points.shape, np.nan)
+            for row in range(index.size):
+                with suppress(Exception):
+                    values[row] = run.sweep(index[row : row + 1], points[row : row + 1])[0]
+            return values
+
+    def line(self, points: Values) -> Values:
+        try:
+            return self._run.line(points)
+        except (CannotRun, NotTrusted):
+            raise
+        except Exception:  # noqa: BLE001
+            return np.full(len(points), np.nan)
+
+
+def _recalled(memo: Memo | None, x: Floats) -> Memory | None:
+    memory = None if memo is None else memo.memory
+    return memory if isinstance(memory, Memory) and memory.x.size == x.size else None
+
+
+def _estimate(
+    outcome: Outcome, run: Evaluation, point: Point, index: Ints, everything: bool, memo: Memo | None
+) -> Estimate:
+    if memo is not None and everything:
+        memo.memory = outcome.memory
+    failed = np.flatnonzero(np.isnan(outcome.gradient))
+    if failed.size:
+        i = failed[0]
+        warn_not_finite(point, index[failed], float(outcome.point[i]), run.value())
+    return Estimate(outcome.gradient, outcome.step, outcome.error, None, outcome.noise.level)
