@@ -69,7 +69,9 @@ SOME = [name for name, p in PROBLEMS.items() if "nd" in p.tags or "branch" in p.
 
 
 @pytest.mark.parametrize("name", SOME)
-@pytest.mark.parametrize("stencil", [central(2), central(4), forward(1), backward(2)], ids=["central 2", "central 4", "forward", "backward"])
+@pytest.mark.parametrize(
+    "stencil", [central(2), central(4), forward(1), backward(2)], ids=["central 2", "central 4", "forward", "backward"]
+)
 def test_problems_have_the_same_bits(name: str, stencil: Stencil) -> None:
     problem = PROBLEMS[name]
     if problem.unavailable:
@@ -174,7 +176,8 @@ def test_remembered_steps_give_the_bits_of_the_general_way(n: int, eager: bool, 
         run = Compiled(call, as_point(x))
         found = automatic(run.sweep, run.line, x, run.value(), memory=memo.memory)
         nfev = quick(x, args, out) if memo.memory is not None else 0
-        assert bool(nfev) == (memo.memory is not None and run.nfev == 2 * n + 1)
+        if turn not in (0, 16):  # at these f or x is not what is remembered
+            assert bool(nfev) == (run.nfev == 2 * n + 1)
         if nfev:
             taken += 1
             assert nfev == 2 * n + 1 == run.nfev
@@ -218,6 +221,7 @@ def test_workers_give_the_same_bits(eager: bool, args: tuple[Any, ...], monkeypa
     f, x = njit(weighted if args else rosenbrock), np.random.default_rng(3).normal(size=600)
     stencil = central(4)
     serial, parallel = np.empty(600), np.empty(600)
+    tables = []
     for workers, out in ((1, serial), (3, parallel)):
         call = Call(f, args, eager=eager, workers=workers)
         quick = Compiled.quick(call, stencil, fixed_step(stencil))
@@ -228,8 +232,8 @@ def test_workers_give_the_same_bits(eager: bool, args: tuple[Any, ...], monkeypa
         points = x[:, None] + 1e-3 * stencil.nodes
         values = run.sweep(index, points)
         assert run.nfev == values.size
-        reference = values if workers == 1 else reference
-        np.testing.assert_array_equal(values, reference)
+        tables.append(values)
+    np.testing.assert_array_equal(*tables)
     np.testing.assert_array_equal(serial, parallel)
 
 

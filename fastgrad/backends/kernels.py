@@ -44,6 +44,7 @@ if NO_LANES:
     def evaluate_table_lanes(run, scalar, args, x, tile, progress, y, index, points, values):  # type: ignore[no-untyped-def]
         return 0
 
+
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
 TICKS = 100_000_000
 

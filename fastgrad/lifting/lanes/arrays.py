@@ -6,6 +6,7 @@ Here is the rest: reductions in the very order of numba's loops; allocations; an
 numba's own function once for each lane on a gathered copy (BLAS and LAPACK calls, sorts, ...), bit-identical by
 construction.
 """
+
 import operator
 from functools import cache
 from typing import Any
@@ -17,27 +18,70 @@ from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
 
 from .types import I32, Bundle, Lane, Mask, count_divergence, is_wide, lane_type, narrow, widen
 
-ARRAY_ATTRIBUTES = {"size", "shape", "ndim", "T", "flat", "real", "dtype",
-                    "copy", "reshape", "ravel", "flatten", "transpose", "item", "fill",
-                    "sum", "mean", "min", "max", "prod", "dot", "var", "std", "any", "all", "cumsum",
-                    "argmin", "argmax"}
-ARRAY_FUNCTIONS = {len, enumerate, zip, iter, tuple, np.nditer, np.ndenumerate, np.shape, np.size,
-                   operator.matmul, operator.imatmul, operator.iadd, operator.isub, operator.imul, operator.itruediv}
+ARRAY_ATTRIBUTES = {
+    "size",
+    "shape",
+    "ndim",
+    "T",
+    "flat",
+    "real",
+    "dtype",
+    "copy",
+    "reshape",
+    "ravel",
+    "flatten",
+    "transpose",
+    "item",
+    "fill",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "prod",
+    "dot",
+    "var",
+    "std",
+    "any",
+    "all",
+    "cumsum",
+    "argmin",
+    "argmax",
+}
+ARRAY_FUNCTIONS = {
+    len,
+    enumerate,
+    zip,
+    iter,
+    tuple,
+    np.nditer,
+    np.ndenumerate,
+    np.shape,
+    np.size,
+    operator.matmul,
+    operator.imatmul,
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+}
 SUBSTITUTES: dict[Any, Any] = {np.float64: float}
 """numpy function -> what stands for it in lanes; numba's own would misread a lane as something that is no float."""
 
 
 def stands_for(*functions):
     """Register a stub, which is overloaded for numba only, as what lanes call instead of these numpy functions."""
+
     def register(stub):
-        stub.__name__ = functions[0].__name__           # for messages
+        stub.__name__ = functions[0].__name__  # for messages
         SUBSTITUTES.update(dict.fromkeys(functions, stub))
         ARRAY_FUNCTIONS.add(stub)
         return stub
+
     return register
 
 
 # --- memory
+
 
 @overload_classmethod(Bundle, "_allocate")
 def allocate(cls, allocsize, align):
@@ -50,9 +94,12 @@ def empty_bundle(typingctx, shape, bundle):
     result = bundle.instance_type
 
     def codegen(context, builder, sig, args):
-        sizes = [context.cast(builder, size, t, types.intp)
-                 for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)]
+        sizes = [
+            context.cast(builder, size, t, types.intp)
+            for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
+        ]
         return _empty_nd_impl(context, builder, result, sizes)._getvalue()
+
     return result(shape, bundle), codegen
 
 
@@ -64,6 +111,7 @@ def like(a, dtype=None):
 
 def filled(function, value):
     """np.zeros_like and its kin."""
+
     @stands_for(function)
     def stub(a):
         pass
@@ -82,6 +130,7 @@ def filled(function, value):
                 for i in np.ndindex(a.shape):
                     out[i] = value
             return out
+
         return fill
 
 
@@ -108,11 +157,13 @@ def overload_full_like(a, value):
         for i in np.ndindex(a.shape):
             out[i] = value
         return out
+
     return fill
 
 
 def allocator(function, value):
     """np.zeros and its kin, for lanes: float arrays that f makes and may fill with lanes."""
+
     @cache
     def for_lane(lane):
         def stub(shape, dtype=None):
@@ -132,9 +183,12 @@ def allocator(function, value):
                     for i in np.ndindex(out.shape):
                         out[i] = value
                 return out
+
             return fill
+
         ARRAY_FUNCTIONS.add(stub)
         return stub
+
     return for_lane
 
 
@@ -151,6 +205,7 @@ ALLOCATORS = {np.zeros: allocator(np.zeros, 0.0), np.empty: allocator(np.empty, 
 
 
 # --- reductions in lanes: the loops of numba's arraymath
+
 
 def reduction(*functions, method, loop):
     @stands_for(*functions)
@@ -171,18 +226,21 @@ def reduction(*functions, method, loop):
 
 
 def sum_loop(a):
-    if a.layout == "F" and a.ndim > 1:                  # numba adds in the order of memory
+    if a.layout == "F" and a.ndim > 1:  # numba adds in the order of memory
+
         def total(a):
             c = 0.0
             for v in a.T.flat:
                 c += v
             return c
     else:
+
         def total(a):
             c = 0.0
             for v in a.flat:
                 c += v
             return c
+
     return total
 
 
@@ -192,6 +250,7 @@ def prod_loop(a):
         for v in np.nditer(a):
             c *= v.item()
         return c
+
     return product
 
 
@@ -203,6 +262,7 @@ def mean_loop(a):
         for v in np.nditer(a):
             c += v.item()
         return c / a.size
+
     return mean
 
 
@@ -222,7 +282,9 @@ def extremum_loop(better):
                 if better(v, best):
                     best = v
             return best
+
         return extremum
+
     return loop
 
 
@@ -235,8 +297,9 @@ reduction(np.max, np.amax, method="max", loop=extremum_loop(operator.gt))
 
 # --- elementwise, in place and np.where
 
+
 def inplace(operation, immutable):
-    @overload(operation, target="cpu")               # the generic one, tried first, raises on a lane
+    @overload(operation, target="cpu")  # the generic one, tried first, raises on a lane
     def overload_inplace(a, b):
         if not (isinstance(a, Bundle) and isinstance(a.dtype, Lane) and a.mutable):
             return None
@@ -246,22 +309,24 @@ def inplace(operation, immutable):
 
             def update(a, b):
                 if a.shape != b.shape:
-                    raise ValueError                    # left to the scalar evaluation
+                    raise ValueError  # left to the scalar evaluation
                 for i in np.ndindex(a.shape):
                     a[i] = immutable(a[i], b[i])
                 return a
         else:
+
             def update(a, b):
                 for i in np.ndindex(a.shape):
                     a[i] = immutable(a[i], b)
                 return a
+
         return update
 
 
 inplace(operator.iadd, operator.add)
 inplace(operator.isub, operator.sub)
 inplace(operator.imul, operator.mul)
-inplace(operator.itruediv, np.true_divide)              # as numba's ufunc: no ZeroDivisionError
+inplace(operator.itruediv, np.true_divide)  # as numba's ufunc: no ZeroDivisionError
 
 
 @intrinsic
@@ -271,11 +336,13 @@ def choose(typingctx, mask, a, b):
     def codegen(context, builder, sig, args):
         yes, no = (context.cast(builder, v, t, lane) for v, t in zip(args[1:], sig.args[1:], strict=True))
         return builder.select(args[0], yes, no)
+
     return lane(mask, a, b), codegen
 
 
 def with_lane(operation):
     """An array and a lane: elementwise, as numba's fused expressions take no lane as their scalar."""
+
     @overload(operation)
     def overload_with_lane(a, b):
         if isinstance(a, types.Array) and isinstance(b, Lane):
@@ -286,20 +353,26 @@ def with_lane(operation):
             return None
         if not isinstance(array.dtype, (Lane, types.Float, types.Integer)):
             return None
-        bundle = Bundle(lane if operation in ARITHMETIC else Mask(lane.width, lane.fast), array.ndim,
-                        array.layout if array.layout in "CF" else "C")
+        bundle = Bundle(
+            lane if operation in ARITHMETIC else Mask(lane.width, lane.fast),
+            array.ndim,
+            array.layout if array.layout in "CF" else "C",
+        )
         if array is a:
+
             def each(a, b):
                 out = empty_bundle(a.shape, bundle)
                 for i in np.ndindex(a.shape):
                     out[i] = operation(a[i], b)
                 return out
         else:
+
             def each(a, b):
                 out = empty_bundle(b.shape, bundle)
                 for i in np.ndindex(b.shape):
                     out[i] = operation(a, b[i])
                 return out
+
         return each
 
 
@@ -335,30 +408,38 @@ def where(condition, a, b):
 def overload_where(condition, a, b):
     if not any(map(is_wide, (condition, a, b))):
         return lambda condition, a, b: np.where(condition, a, b)
-    if not (isinstance(condition, Bundle) and isinstance(condition.dtype, Mask)
-            and all(isinstance(v, (Lane, types.Float, types.Integer)) or
-                    (isinstance(v, types.Array) and v.ndim == condition.ndim and narrow(v.dtype) == types.float64)
-                    for v in (a, b))
-            and any(narrow(getattr(v, "dtype", v)) == types.float64 for v in (a, b))):
+    if not (
+        isinstance(condition, Bundle)
+        and isinstance(condition.dtype, Mask)
+        and all(
+            isinstance(v, (Lane, types.Float, types.Integer))
+            or (isinstance(v, types.Array) and v.ndim == condition.ndim and narrow(v.dtype) == types.float64)
+            for v in (a, b)
+        )
+        and any(narrow(getattr(v, "dtype", v)) == types.float64 for v in (a, b))
+    ):
         return None
     bundle = like(condition)
 
     def choose_all(condition, a, b):
         if not (same_shape(condition, a) and same_shape(condition, b)):
-            raise ValueError                            # broadcasting is left to the scalar evaluation
+            raise ValueError  # broadcasting is left to the scalar evaluation
         out = empty_bundle(condition.shape, bundle)
         for i in np.ndindex(condition.shape):
             out[i] = choose(condition[i], entry(a, i), entry(b, i))
         return out
+
     return choose_all
 
 
 # --- lane by lane: numba's own function on a gathered copy of each lane
 
+
 @intrinsic
 def extract(typingctx, value, k):
     def codegen(context, builder, sig, args):
         return builder.extract_element(args[0], builder.trunc(args[1], I32))
+
     return narrow(value)(value, k), codegen
 
 
@@ -381,6 +462,7 @@ def overload_nth(a, k):
         for i in np.ndindex(a.shape):
             out[i] = extract(a[i], k)
         return out
+
     return gather
 
 
@@ -388,6 +470,7 @@ def overload_nth(a, k):
 def undefined(typingctx, wide):
     def codegen(context, builder, sig, args):
         return context.get_constant_undef(wide.instance_type)
+
     return wide.instance_type(wide), codegen
 
 
@@ -395,15 +478,18 @@ def undefined(typingctx, wide):
 def insert(typingctx, wide, k, value):
     def codegen(context, builder, sig, args):
         return builder.insert_element(args[0], args[2], builder.trunc(args[1], I32))
+
     return wide(wide, k, value), codegen
 
 
 @intrinsic
 def counted(typingctx, value, condition):
     """value; a divergence where the condition holds."""
+
     def codegen(context, builder, sig, args):
         count_divergence(builder, args[1])
         return args[0]
+
     return value(value, condition), codegen
 
 
@@ -436,10 +522,11 @@ def overload_put(out, k, result):
 
     def scatter(out, k, result):
         if out.shape != result.shape:
-            raise ValueError                            # left to the scalar evaluation
+            raise ValueError  # left to the scalar evaluation
         for i in np.ndindex(out.shape):
             out[i] = insert(out[i], k, result[i])
         return out
+
     return scatter
 
 
@@ -454,6 +541,7 @@ def each_lane(function, a):
         for k in range(1, width):
             out = put(out, k, function(nth(a, k)))
         return out
+
     return each
 
 
@@ -493,6 +581,7 @@ def binary(function, *keys, method=None):
             for k in range(1, width):
                 out = put(out, k, function(nth(a, k), nth(b, k)))
             return out
+
         return each
 
     overload(stub)(overload_stub)
@@ -503,9 +592,21 @@ def binary(function, *keys, method=None):
 
 
 LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
-    (np.var, "var"), (np.std, "std"), (np.any, "any"), (np.all, "all"), (np.cumsum, "cumsum"), (np.cumprod, None),
-    (np.argmin, "argmin"), (np.argmax, "argmax"), (np.median, None), (np.sort, None), (np.diff, None),
-    (np.linalg.norm, None), (np.linalg.det, None), (np.linalg.inv, None), (np.trace, None),
+    (np.var, "var"),
+    (np.std, "std"),
+    (np.any, "any"),
+    (np.all, "all"),
+    (np.cumsum, "cumsum"),
+    (np.cumprod, None),
+    (np.argmin, "argmin"),
+    (np.argmax, "argmax"),
+    (np.median, None),
+    (np.sort, None),
+    (np.diff, None),
+    (np.linalg.norm, None),
+    (np.linalg.det, None),
+    (np.linalg.inv, None),
+    (np.trace, None),
 )
 for function, method in LANE_BY_LANE:
     unary(function, method)

@@ -1,4 +1,5 @@
 """Compiling an unmodified scalar function for lanes."""
+
 import os
 import re
 import types as python_types
@@ -65,6 +66,7 @@ class LaneFunction:
 # --- the private compilation: f and the jitted functions that it calls are compiled as copies, so that nothing shows in
 # --- the user's own dispatchers (`f.signatures` stays as it was)
 
+
 @register_pass(mutates_CFG=False, analysis_only=False)
 class SubstituteGlobals(FunctionPass):
     """Jitted functions -> their private twins; numpy functions -> ours, where numba's do not know about lanes."""
@@ -85,8 +87,11 @@ class SubstituteGlobals(FunctionPass):
                 value, loc = statement.value, statement.loc
                 if isinstance(value, (ir.Global, ir.FreeVar, ir.Const)):
                     found = value.value
-                elif (isinstance(value, ir.Expr) and value.op == "getattr"
-                      and isinstance(known.get(value.value.name), python_types.ModuleType)):
+                elif (
+                    isinstance(value, ir.Expr)
+                    and value.op == "getattr"
+                    and isinstance(known.get(value.value.name), python_types.ModuleType)
+                ):
                     found = getattr(known[value.value.name], value.attr, None)
                 else:
                     continue
@@ -124,10 +129,10 @@ class CheckCoverage(AnalysisPass):
                 elif expr.op == "call" and any(map(is_wide, calltypes[expr].args)):
                     function = typemap[expr.func.name]
                     if isinstance(function, types.BoundFunction):
-                        continue                       # its name was checked as an attribute
+                        continue  # its name was checked as an attribute
                     key = getattr(function, "typing_key", None)
                     if isinstance(function, (types.Dispatcher, types.RecursiveCall)):
-                        continue                       # compiled for lanes, and checked, in its turn
+                        continue  # compiled for lanes, and checked, in its turn
                     if not any(key in known for known in (SCALAR_FUNCTIONS, TRUTHS, ARRAY_FUNCTIONS)):
                         name = getattr(key, "__name__", key or function)
                         raise CannotLift(f"{name} of perturbed values, {place(expr.loc)}")
@@ -191,10 +196,15 @@ class Twins:
             raise CannotLift(f"{name} is not compiled in nopython mode")
         kept = {key: options[key] for key in KEPT_OPTIONS if key in options}
         # The error model is f's own: where it raises on a zero divisor, lanes call that a divergence.
-        kept.update(nopython=True, no_cpython_wrapper=True, no_cfunc_wrapper=True,
-                    error_model=options.get("error_model", "python"))
-        twin = type(dispatcher)(dispatcher.py_func, locals=dispatcher.locals, targetoptions=kept,
-                                pipeline_class=self.pipeline_class)
+        kept.update(
+            nopython=True,
+            no_cpython_wrapper=True,
+            no_cfunc_wrapper=True,
+            error_model=options.get("error_model", "python"),
+        )
+        twin = type(dispatcher)(
+            dispatcher.py_func, locals=dispatcher.locals, targetoptions=kept, pipeline_class=self.pipeline_class
+        )
         self.of[dispatcher] = twin
         return twin
 
@@ -224,10 +234,16 @@ def as_bundle(typingctx, x, tile, lane):
         buffer = make_array(sig.args[1])(context, builder, args[1])
         array = make_array(bundle)(context, builder)
         strides = [builder.mul(s, s.type(bundle.dtype.width)) for s in cgutils.unpack_tuple(builder, point.strides)]
-        populate_array(array, data=builder.bitcast(buffer.data, array.data.type), shape=point.shape,
-                       strides=cgutils.pack_array(builder, strides, ty=I64),
-                       itemsize=I64(8 * bundle.dtype.width), meminfo=None)
+        populate_array(
+            array,
+            data=builder.bitcast(buffer.data, array.data.type),
+            shape=point.shape,
+            strides=cgutils.pack_array(builder, strides, ty=I64),
+            itemsize=I64(8 * bundle.dtype.width),
+            meminfo=None,
+        )
         return array._getvalue()
+
     return bundle(x, tile, lane), codegen
 
 
@@ -238,21 +254,25 @@ def _row(builder, tile, i, lane):
 @intrinsic
 def set_entry(typingctx, tile, i, k, value, lane):
     """tile[i, k] = value, as a vector: the vector load that f does next need not wait for a narrower store."""
+
     def codegen(context, builder, sig, args):
         pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], lane.instance_type)
         vector = builder.load(pointer, align=8)
         builder.store(builder.insert_element(vector, args[3], args[2]), pointer, align=8)
         return context.get_dummy_value()
+
     return types.void(tile, i, k, value, lane), codegen
 
 
 @intrinsic
 def set_row(typingctx, tile, i, value, lane):
     """tile[i, :] = value"""
+
     def codegen(context, builder, sig, args):
         pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], lane.instance_type)
         builder.store(splat(builder, args[2], lane.instance_type.vector), pointer, align=8)
         return context.get_dummy_value()
+
     return types.void(tile, i, value, lane), codegen
 
 
@@ -265,12 +285,14 @@ def as_lane(typingctx, value, lane):
 
     def codegen(context, builder, sig, args):
         return context.cast(builder, args[0], value, lane_type)
+
     return lane_type(value, lane), codegen
 
 
 @intrinsic
 def store_lane(typingctx, value, out, start, count):
     """out.flat[start:start+count] = the first `count` lanes of value"""
+
     def codegen(context, builder, sig, args):
         array = make_array(sig.args[1])(context, builder, args[1])
         pointer = builder.gep(array.data, [args[2]])
@@ -283,6 +305,7 @@ def store_lane(typingctx, value, out, start, count):
                     with builder.if_then(builder.icmp_signed("<", args[3].type(k), args[3])):
                         builder.store(builder.extract_element(args[0], I32(k)), builder.gep(pointer, [I64(k)]))
         return context.get_dummy_value()
+
     return types.void(value, out, start, count), codegen
 
 
@@ -290,6 +313,7 @@ def store_lane(typingctx, value, out, start, count):
 def thread_slot(typingctx):
     def codegen(context, builder, sig, args):
         return builder.ptrtoint(divergence_slot(builder), I64)
+
     return types.intp(), codegen
 
 
@@ -297,6 +321,7 @@ def thread_slot(typingctx):
 def divergences(typingctx, slot):
     def codegen(context, builder, sig, args):
         return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "monotonic", 8)
+
     return types.int64(slot), codegen
 
 
@@ -304,8 +329,9 @@ def divergences(typingctx, slot):
 IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output", "PySys_": "output"}
 
 
-def compile_lanes(function: Any, ndim: int, arg_types: tuple[Any, ...] = (), *, fastmath: bool = False,
-                  width: int | None = None) -> LaneFunction:
+def compile_lanes(
+    function: Any, ndim: int, arg_types: tuple[Any, ...] = (), *, fastmath: bool = False, width: int | None = None
+) -> LaneFunction:
     """Compile f for lanes.
 
     Parameters
@@ -328,7 +354,7 @@ def compile_lanes(function: Any, ndim: int, arg_types: tuple[Any, ...] = (), *, 
     dispatcher = function if isinstance(function, Dispatcher) else njit(function)
     lane = Lane(width or lane_width(), fastmath)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", errors.NumbaWarning)   # said already, if ever, when f itself was compiled
+        warnings.simplefilter("ignore", errors.NumbaWarning)  # said already, if ever, when f itself was compiled
         # What f allocates is narrow first: the points share what they do not change. Only where that does not type, f
         # may be filling it with lanes. Whatever stops the compilation is no reason to fail.
         twins = Twins(lane, wide_allocations=False)
@@ -361,7 +387,7 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
             progress[0] = start
             count = min(width, total - start)
             first_row, first_column = row, column
-            for k in range(width):                  # lanes beyond the last point repeat it
+            for k in range(width):  # lanes beyond the last point repeat it
                 set_entry(tile, index[row], k, pairs[min(start + k, total - 1)], lane)
                 if k < count - 1:
                     column += 1
@@ -382,9 +408,15 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
         return total
 
     double, intp = types.float64, types.intp
-    signature = (types.Array(double, ndim, "C"), types.Array(double, 2, "C"), types.Array(intp, 1, "C"),
-                 types.Array(double, 2, "C"), types.Array(double, 2, "C"), types.Array(intp, 1, "C"),
-                 types.Tuple(arguments))
+    signature = (
+        types.Array(double, ndim, "C"),
+        types.Array(double, 2, "C"),
+        types.Array(intp, 1, "C"),
+        types.Array(double, 2, "C"),
+        types.Array(double, 2, "C"),
+        types.Array(intp, 1, "C"),
+        types.Tuple(arguments),
+    )
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
@@ -401,8 +433,11 @@ def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:
     if isinstance(error, CannotLift):
         return error
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    what = re.findall(r">>> (.*)|(Cannot unify .*|Unknown attribute .*|No conversion .*|f returned .*|"
-                      r".*not supported.*|unsupported .*|No definition .*|Use of .*)", text)
+    what = re.findall(
+        r">>> (.*)|(Cannot unify .*|Unknown attribute .*|No conversion .*|f returned .*|"
+        r".*not supported.*|unsupported .*|No definition .*|Use of .*)",
+        text,
+    )
     file = Path(dispatcher.py_func.__code__.co_filename).name
     lines = [line for name, line in re.findall(r'File "([^"]*)", line (\d+)', text) if Path(name).name == file]
     reason = "".join(what[-1]) if what else (text.strip().splitlines() or [type(error).__name__])[0]

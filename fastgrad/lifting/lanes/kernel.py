@@ -3,6 +3,7 @@
 Both functions reach f through its address, in numba's own calling convention. They hold nothing of f and nothing of the
 lane width, so a kernel made of them compiles once for all f of a signature and may be cached on disk.
 """
+
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -18,10 +19,12 @@ def call_scalar(typingctx, address, x, args):
         function_type = context.call_conv.get_function_type(types.float64, argument_types)
         arguments = [values[1], *(builder.extract_value(values[2], k) for k in range(len(args)))]
         status, result = context.call_conv.call_function(
-            builder, builder.inttoptr(values[0], function_type.as_pointer()), types.float64, argument_types, arguments)
+            builder, builder.inttoptr(values[0], function_type.as_pointer()), types.float64, argument_types, arguments
+        )
         with builder.if_then(status.is_error, likely=False):
             context.call_conv.return_status_propagate(builder, status)
         return result
+
     return types.float64(address, x, args), codegen
 
 
@@ -33,9 +36,16 @@ def flat(typingctx, array):
     def codegen(context, builder, sig, args):
         source = make_array(sig.args[0])(context, builder, args[0])
         view = make_array(result)(context, builder)
-        populate_array(view, data=source.data, shape=cgutils.pack_array(builder, [source.nitems]),
-                       strides=cgutils.pack_array(builder, [source.itemsize]), itemsize=source.itemsize, meminfo=None)
+        populate_array(
+            view,
+            data=source.data,
+            shape=cgutils.pack_array(builder, [source.nitems]),
+            strides=cgutils.pack_array(builder, [source.itemsize]),
+            itemsize=source.itemsize,
+            meminfo=None,
+        )
         return view._getvalue()
+
     return result(array), codegen
 
 
@@ -49,6 +59,7 @@ def call_lanes(typingctx, address, x, tile, index, points, values, progress, arg
         run = builder.inttoptr(arguments[0], function_type.as_pointer())
         status, reached = context.call_conv.call_function(builder, run, types.intp, argument_types, arguments[1:])
         return builder.select(status.is_ok, reached, reached.type(-1))
+
     return types.intp(address, *argument_types), codegen
 
 

@@ -6,6 +6,7 @@ scalar functions stay within 1 or 2. Hence opt-in.
 Names follow the vector function ABI of the architecture, `_ZGV<isa>N<lanes>v_<name>`.
 https://sourceware.org/glibc/wiki/libmvec
 """
+
 import ctypes
 import math
 import operator
@@ -21,14 +22,49 @@ MAX_ULP = 4
 F64, I32 = ir.DoubleType(), ir.IntType(32)
 
 FUNCTIONS = {
-    math.exp: "exp", np.exp: "exp", math.log: "log", np.log: "log", math.sin: "sin", np.sin: "sin",
-    math.cos: "cos", np.cos: "cos", math.tan: "tan", np.tan: "tan", math.tanh: "tanh", np.tanh: "tanh",
-    math.sinh: "sinh", np.sinh: "sinh", math.cosh: "cosh", np.cosh: "cosh", math.expm1: "expm1", np.expm1: "expm1",
-    math.log1p: "log1p", np.log1p: "log1p", math.log2: "log2", np.log2: "log2", math.log10: "log10", np.log10: "log10",
-    np.exp2: "exp2", math.atan: "atan", np.arctan: "atan", math.asin: "asin", np.arcsin: "asin", math.acos: "acos",
-    np.arccos: "acos", math.atan2: "atan2", np.arctan2: "atan2", math.hypot: "hypot", np.hypot: "hypot",
-    math.erf: "erf", math.erfc: "erfc", np.cbrt: "cbrt",
-    math.pow: "pow", np.power: "pow", operator.pow: "pow", operator.ipow: "pow", pow: "pow",
+    math.exp: "exp",
+    np.exp: "exp",
+    math.log: "log",
+    np.log: "log",
+    math.sin: "sin",
+    np.sin: "sin",
+    math.cos: "cos",
+    np.cos: "cos",
+    math.tan: "tan",
+    np.tan: "tan",
+    math.tanh: "tanh",
+    np.tanh: "tanh",
+    math.sinh: "sinh",
+    np.sinh: "sinh",
+    math.cosh: "cosh",
+    np.cosh: "cosh",
+    math.expm1: "expm1",
+    np.expm1: "expm1",
+    math.log1p: "log1p",
+    np.log1p: "log1p",
+    math.log2: "log2",
+    np.log2: "log2",
+    math.log10: "log10",
+    np.log10: "log10",
+    np.exp2: "exp2",
+    math.atan: "atan",
+    np.arctan: "atan",
+    math.asin: "asin",
+    np.arcsin: "asin",
+    math.acos: "acos",
+    np.arccos: "acos",
+    math.atan2: "atan2",
+    np.arctan2: "atan2",
+    math.hypot: "hypot",
+    np.hypot: "hypot",
+    math.erf: "erf",
+    math.erfc: "erfc",
+    np.cbrt: "cbrt",
+    math.pow: "pow",
+    np.power: "pow",
+    operator.pow: "pow",
+    operator.ipow: "pow",
+    pow: "pow",
 }
 
 
@@ -40,8 +76,9 @@ def _library():
     except OSError:
         return None, ()
     features = llvm.get_host_cpu_features()
-    known = {"x86_64": ((8, "e", "avx512f"), (4, "d", "avx2"), (2, "b", "sse2")),
-             "aarch64": ((2, "n", "neon"),)}.get(platform.machine(), ())
+    known = {"x86_64": ((8, "e", "avx512f"), (4, "d", "avx2"), (2, "b", "sse2")), "aarch64": ((2, "n", "neon"),)}.get(
+        platform.machine(), ()
+    )
     return library, tuple((lanes, letter) for lanes, letter, feature in known if features.get(feature))
 
 
@@ -83,4 +120,5 @@ def vector_function(function, scalar, lane):
             for k in range(lanes):
                 result = builder.insert_element(result, builder.extract_element(value, I32(k)), I32(start + k))
         return result
+
     return emit

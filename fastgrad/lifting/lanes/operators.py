@@ -4,6 +4,7 @@ Typing asks numba what the same call would be on float64, so that a lane takes p
 has a vector form for what the processor has one for; all else runs numba's own scalar code lane by lane, which makes it
 bit-identical by construction.
 """
+
 import builtins
 import math
 import operator
@@ -58,9 +59,10 @@ def covered(function, args):
     """Is at least one argument wide, and is each a number, or an array where numba fuses array expressions?"""
     fused = isinstance(function, np.ufunc) or function in ARRAY_OPERATORS
     if any(isinstance(a, types.Array) for a in args) and any(isinstance(a, (Lane, Mask)) for a in args):
-        return False                       # numba's array expressions take no lane as a scalar: see arrays.py
+        return False  # numba's array expressions take no lane as a scalar: see arrays.py
     return any(map(is_wide, args)) and all(
-        isinstance(a, NUMBERS) or (fused and isinstance(a, types.Array) and isinstance(a.dtype, NUMBERS)) for a in args)
+        isinstance(a, NUMBERS) or (fused and isinstance(a, types.Array) and isinstance(a.dtype, NUMBERS)) for a in args
+    )
 
 
 class ScalarTemplate(AbstractTemplate):
@@ -83,21 +85,26 @@ class ScalarTemplate(AbstractTemplate):
 
 # --- vector forms: (builder, *vectors) -> vector; used where the scalar call works on float64s (or booleans) alone
 
+
 def _select(predicate):
     """min and max as numba writes them: the later argument wins only if it compares true."""
+
     def emit(builder, first, *rest):
         for value in rest:
             first = builder.select(builder.fcmp_ordered(predicate, value, first), value, first)
         return first
+
     return emit
 
 
 def _extremum(predicate, tested):
     """np.maximum and its kin as numba writes them; with a NaN, the choice hangs on whether the `tested` one is NaN."""
+
     def emit(builder, a, b):
         keep_a = _nan(builder, a) if tested == 0 else _nan(builder, b)
         value = builder.select(builder.fcmp_ordered(predicate, a, b), a, b)
         return builder.select(builder.fcmp_unordered("uno", a, b), builder.select(keep_a, a, b), value)
+
     return emit
 
 
@@ -107,12 +114,14 @@ def _intrinsic(name):
         function_type = ir.FunctionType(vector, [vector] * len(args))
         callee = cgutils.get_or_insert_function(builder.module, function_type, f"{name}.v{vector.count}f64")
         return builder.call(callee, args)
+
     return emit
 
 
 def _compare(predicate, ordered=True):
     def emit(builder, a, b):
         return (builder.fcmp_ordered if ordered else builder.fcmp_unordered)(predicate, a, b)
+
     return emit
 
 
@@ -134,56 +143,145 @@ def _nan(builder, a):
 
 VECTOR_FORMS: dict[Any, Any] = {}
 for keys, form in (
-        ((operator.add, operator.iadd, np.add), lambda b, x, y: b.fadd(x, y)),
-        ((operator.sub, operator.isub, np.subtract), lambda b, x, y: b.fsub(x, y)),
-        ((operator.mul, operator.imul, np.multiply), lambda b, x, y: b.fmul(x, y)),
-        ((np.true_divide,), lambda b, x, y: b.fdiv(x, y)),
-        ((operator.neg, np.negative), lambda b, x: b.fsub(_constant(x.type, -0.0), x)),
-        ((operator.pos, float, np.positive), lambda b, x: x),
-        ((np.square,), lambda b, x: b.fmul(x, x)),
-        ((operator.lt, np.less), _compare("<")), ((operator.le, np.less_equal), _compare("<=")),
-        ((operator.gt, np.greater), _compare(">")), ((operator.ge, np.greater_equal), _compare(">=")),
-        ((operator.eq, np.equal), _compare("==")), ((operator.ne, np.not_equal), _compare("!=", ordered=False)),
-        ((builtins.min,), _select("<")), ((builtins.max,), _select(">")),
-        ((np.maximum,), _extremum(">=", 0)),
-        ((np.minimum,), _extremum("<=", 0)),
-        ((np.fmax,), _extremum(">=", 1)),
-        ((abs, math.fabs, np.fabs, np.absolute), _intrinsic("llvm.fabs")),
-        ((math.sqrt, np.sqrt), _intrinsic("llvm.sqrt")),
-        ((np.floor,), _intrinsic("llvm.floor")), ((np.ceil,), _intrinsic("llvm.ceil")),
-        ((np.trunc,), _intrinsic("llvm.trunc")), ((np.rint,), _intrinsic("llvm.rint")),
-        ((math.copysign, np.copysign), _intrinsic("llvm.copysign")),
-        ((math.isfinite, np.isfinite), _finite), ((math.isinf, np.isinf), _infinite), ((math.isnan, np.isnan), _nan),
+    ((operator.add, operator.iadd, np.add), lambda b, x, y: b.fadd(x, y)),
+    ((operator.sub, operator.isub, np.subtract), lambda b, x, y: b.fsub(x, y)),
+    ((operator.mul, operator.imul, np.multiply), lambda b, x, y: b.fmul(x, y)),
+    ((np.true_divide,), lambda b, x, y: b.fdiv(x, y)),
+    ((operator.neg, np.negative), lambda b, x: b.fsub(_constant(x.type, -0.0), x)),
+    ((operator.pos, float, np.positive), lambda b, x: x),
+    ((np.square,), lambda b, x: b.fmul(x, x)),
+    ((operator.lt, np.less), _compare("<")),
+    ((operator.le, np.less_equal), _compare("<=")),
+    ((operator.gt, np.greater), _compare(">")),
+    ((operator.ge, np.greater_equal), _compare(">=")),
+    ((operator.eq, np.equal), _compare("==")),
+    ((operator.ne, np.not_equal), _compare("!=", ordered=False)),
+    ((builtins.min,), _select("<")),
+    ((builtins.max,), _select(">")),
+    ((np.maximum,), _extremum(">=", 0)),
+    ((np.minimum,), _extremum("<=", 0)),
+    ((np.fmax,), _extremum(">=", 1)),
+    ((abs, math.fabs, np.fabs, np.absolute), _intrinsic("llvm.fabs")),
+    ((math.sqrt, np.sqrt), _intrinsic("llvm.sqrt")),
+    ((np.floor,), _intrinsic("llvm.floor")),
+    ((np.ceil,), _intrinsic("llvm.ceil")),
+    ((np.trunc,), _intrinsic("llvm.trunc")),
+    ((np.rint,), _intrinsic("llvm.rint")),
+    ((math.copysign, np.copysign), _intrinsic("llvm.copysign")),
+    ((math.isfinite, np.isfinite), _finite),
+    ((math.isinf, np.isinf), _infinite),
+    ((math.isnan, np.isnan), _nan),
 ):
     VECTOR_FORMS.update(dict.fromkeys(keys, form))
 
 MASK_FORMS = {
-    operator.and_: lambda b, x, y: b.and_(x, y), operator.iand: lambda b, x, y: b.and_(x, y),
-    operator.or_: lambda b, x, y: b.or_(x, y), operator.ior: lambda b, x, y: b.or_(x, y),
-    operator.xor: lambda b, x, y: b.xor(x, y), operator.ixor: lambda b, x, y: b.xor(x, y),
+    operator.and_: lambda b, x, y: b.and_(x, y),
+    operator.iand: lambda b, x, y: b.and_(x, y),
+    operator.or_: lambda b, x, y: b.or_(x, y),
+    operator.ior: lambda b, x, y: b.or_(x, y),
+    operator.xor: lambda b, x, y: b.xor(x, y),
+    operator.ixor: lambda b, x, y: b.xor(x, y),
     operator.not_: lambda b, x: b.not_(x),
-    np.logical_and: lambda b, x, y: b.and_(x, y), np.logical_or: lambda b, x, y: b.or_(x, y),
-    np.logical_xor: lambda b, x, y: b.xor(x, y), np.logical_not: lambda b, x: b.not_(x),
+    np.logical_and: lambda b, x, y: b.and_(x, y),
+    np.logical_or: lambda b, x, y: b.or_(x, y),
+    np.logical_xor: lambda b, x, y: b.xor(x, y),
+    np.logical_not: lambda b, x: b.not_(x),
 }
 
 # no vector form: lane by lane through numba's scalar code
 LANE_BY_LANE = (
-    operator.floordiv, operator.ifloordiv, operator.mod, operator.imod, divmod, round, int,
-    math.acos, math.acosh, math.asin, math.asinh, math.atan, math.atan2, math.atanh, math.ceil, math.cos, math.cosh,
-    math.degrees, math.erf, math.erfc, math.exp, math.expm1, math.floor, math.fmod, math.gamma, math.hypot, math.ldexp,
-    math.lgamma, math.log, math.log10, math.log1p, math.log2, math.pow, math.radians, math.sin, math.sinh, math.tan,
-    math.tanh, math.trunc,
-    np.arccos, np.arccosh, np.arcsin, np.arcsinh, np.arctan, np.arctan2, np.arctanh, np.cbrt, np.cos, np.cosh,
-    np.deg2rad, np.degrees, np.exp, np.exp2, np.expm1, np.float_power, np.floor_divide, np.fmin, np.fmod, np.hypot,
-    np.log, np.log10, np.log1p, np.log2, np.logaddexp, np.logaddexp2, np.power, np.rad2deg, np.radians,
-    np.reciprocal, np.remainder,
-    np.sign, np.signbit, np.sin, np.sinc, np.sinh, np.tan, np.tanh, np.nextafter, np.spacing,
+    operator.floordiv,
+    operator.ifloordiv,
+    operator.mod,
+    operator.imod,
+    divmod,
+    round,
+    int,
+    math.acos,
+    math.acosh,
+    math.asin,
+    math.asinh,
+    math.atan,
+    math.atan2,
+    math.atanh,
+    math.ceil,
+    math.cos,
+    math.cosh,
+    math.degrees,
+    math.erf,
+    math.erfc,
+    math.exp,
+    math.expm1,
+    math.floor,
+    math.fmod,
+    math.gamma,
+    math.hypot,
+    math.ldexp,
+    math.lgamma,
+    math.log,
+    math.log10,
+    math.log1p,
+    math.log2,
+    math.pow,
+    math.radians,
+    math.sin,
+    math.sinh,
+    math.tan,
+    math.tanh,
+    math.trunc,
+    np.arccos,
+    np.arccosh,
+    np.arcsin,
+    np.arcsinh,
+    np.arctan,
+    np.arctan2,
+    np.arctanh,
+    np.cbrt,
+    np.cos,
+    np.cosh,
+    np.deg2rad,
+    np.degrees,
+    np.exp,
+    np.exp2,
+    np.expm1,
+    np.float_power,
+    np.floor_divide,
+    np.fmin,
+    np.fmod,
+    np.hypot,
+    np.log,
+    np.log10,
+    np.log1p,
+    np.log2,
+    np.logaddexp,
+    np.logaddexp2,
+    np.power,
+    np.rad2deg,
+    np.radians,
+    np.reciprocal,
+    np.remainder,
+    np.sign,
+    np.signbit,
+    np.sin,
+    np.sinc,
+    np.sinh,
+    np.tan,
+    np.tanh,
+    np.nextafter,
+    np.spacing,
 )
 DIVISIONS = (operator.truediv, operator.itruediv)
 POWERS = (operator.pow, operator.ipow, pow)
-VARIADIC = (builtins.min, builtins.max)               # of numbers: unified to float64 as soon as one is a float
-INPLACE = {operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow, operator.ifloordiv,
-           operator.imod}
+VARIADIC = (builtins.min, builtins.max)  # of numbers: unified to float64 as soon as one is a float
+INPLACE = {
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+    operator.ipow,
+    operator.ifloordiv,
+    operator.imod,
+}
 ARRAY_OPERATORS = supported_array_operators - INPLACE
 TRUTHS = (bool, operator.truth)
 SCALAR_FUNCTIONS = {*VECTOR_FORMS, *MASK_FORMS, *LANE_BY_LANE, *DIVISIONS, *POWERS}
@@ -198,8 +296,10 @@ def lower_lane_by_lane(context, builder, sig, args, function, scalar):
         return fast(context, builder, as_vectors(context, builder, sig, args))
     results = []
     for k in range(lane.width):
-        one = [builder.extract_element(a, I32(k)) if isinstance(t, (Lane, Mask)) else a
-               for a, t in zip(args, sig.args, strict=True)]
+        one = [
+            builder.extract_element(a, I32(k)) if isinstance(t, (Lane, Mask)) else a
+            for a, t in zip(args, sig.args, strict=True)
+        ]
         one = [context.cast(builder, a, narrow(t), s) for a, t, s in zip(one, sig.args, scalar.args, strict=True)]
         results.append(implementation(builder, one))
     return gather(context, builder, results, scalar.return_type, sig.return_type)
@@ -208,8 +308,10 @@ def lower_lane_by_lane(context, builder, sig, args, function, scalar):
 def gather(context, builder, results, scalar_type, wide_type):
     """One result for each lane -> a lane, a mask, a tuple of them, or an integer that is lane 0's."""
     if isinstance(scalar_type, types.BaseTuple):
-        items = [gather(context, builder, [builder.extract_value(r, i) for r in results], s, w)
-                 for i, (s, w) in enumerate(zip(scalar_type, wide_type, strict=True))]
+        items = [
+            gather(context, builder, [builder.extract_value(r, i) for r in results], s, w)
+            for i, (s, w) in enumerate(zip(scalar_type, wide_type, strict=True))
+        ]
         return context.make_tuple(builder, wide_type, items)
     vector = assemble(builder, results)
     return uniform(builder, vector) if isinstance(wide_type, types.Integer) else vector
@@ -228,11 +330,15 @@ def lower_function(function):
         lane = lane_type(sig.args)
         if vector_form is not None and (function in VARIADIC or all(t == types.float64 for t in scalar.args)):
             return vector_form(builder, *as_vectors(context, builder, sig, args))
-        if mask_form is not None and all(t == types.boolean for t in scalar.args) and all(
-                isinstance(t, (Mask, types.Boolean)) for t in sig.args):
+        if (
+            mask_form is not None
+            and all(t == types.boolean for t in scalar.args)
+            and all(isinstance(t, (Mask, types.Boolean)) for t in sig.args)
+        ):
             mask = Mask(lane.width, lane.fast)
             return mask_form(builder, *(context.cast(builder, a, t, mask) for a, t in zip(args, sig.args, strict=True)))
         return lower_lane_by_lane(context, builder, sig, args, function, scalar)
+
     return lower
 
 
@@ -291,17 +397,23 @@ def lower_power(function):
         scalar = scalar_signature(context.typing_context, function, sig.args)
         if isinstance(base, Lane) and isinstance(scalar.args[1], types.Integer):
             power = context.cast(builder, args[1], exponent, types.unliteral(exponent))
-            return context.compile_internal(builder, _integer_power, signature(lane, lane, types.unliteral(exponent)),
-                                            (args[0], power))
+            return context.compile_internal(
+                builder, _integer_power, signature(lane, lane, types.unliteral(exponent)), (args[0], power)
+            )
         return lower_lane_by_lane(context, builder, sig, args, function, scalar)
+
     return lower
 
 
 for function in SCALAR_FUNCTIONS:
     infer_global(function)(type("LaneTemplate", (ScalarTemplate,), {"key": function}))
     lower_builtin(Wide(function), types.VarArg(types.Any))(  # type: ignore[attr-defined]
-        lower_division if function in DIVISIONS else
-        lower_power(function) if function in POWERS else lower_function(function))
+        lower_division
+        if function in DIVISIONS
+        else lower_power(function)
+        if function in POWERS
+        else lower_function(function)
+    )
 
 
 class TruthTemplate(AbstractTemplate):

@@ -4,6 +4,7 @@ A *lane* is one point of a bundle, so a variable that is a float64 in f is a :cl
 holds that variable for all W points. Control flow follows lane 0; wherever that may not be what another lane would
 have done, the divergence is counted, and whoever called f evaluates the bundle again, point by point.
 """
+
 import ctypes
 
 import llvmlite.binding as llvm
@@ -19,8 +20,7 @@ F64, I1, I32, I64 = ir.DoubleType(), ir.IntType(1), ir.IntType(32), ir.IntType(6
 _SLOTS_LOG2 = 10
 _divergences = (ctypes.c_int64 * 2**_SLOTS_LOG2)()
 llvm.add_symbol("fastgrad_divergences", ctypes.addressof(_divergences))
-llvm.add_symbol("fastgrad_thread_ident",
-                ctypes.cast(ctypes.pythonapi.PyThread_get_thread_ident, ctypes.c_void_p).value)
+llvm.add_symbol("fastgrad_thread_ident", ctypes.cast(ctypes.pythonapi.PyThread_get_thread_ident, ctypes.c_void_p).value)
 _IDENT = ir.IntType(8 * ctypes.sizeof(ctypes.c_ulong))
 
 
@@ -73,13 +73,15 @@ class Mask(types.Type):
 class Bundle(types.Array):
     """An array of lanes (or masks): numba's own array machinery, each entry W points wide."""
 
-    is_internal = True                     # numba fuses array expressions of these
+    is_internal = True  # numba fuses array expressions of these
 
     def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
-        return Bundle(dtype=self.dtype if dtype is None else dtype,
-                      ndim=self.ndim if ndim is None else ndim,
-                      layout=self.layout if layout is None else layout,
-                      readonly=not self.mutable if readonly is None else readonly)
+        return Bundle(
+            dtype=self.dtype if dtype is None else dtype,
+            ndim=self.ndim if ndim is None else ndim,
+            layout=self.layout if layout is None else layout,
+            readonly=not self.mutable if readonly is None else readonly,
+        )
 
     def unify(self, typingctx, other):
         array = super().unify(typingctx, other)
@@ -233,8 +235,10 @@ def uniform(builder, vector):
     first = builder.extract_element(vector, I32(0))
     if vector.type.element == I1:
         bits = builder.bitcast(vector, ir.IntType(vector.type.count))
-        agree = builder.or_(builder.icmp_unsigned("==", bits, bits.type(0)),
-                            builder.icmp_unsigned("==", bits, bits.type(2**vector.type.count - 1)))
+        agree = builder.or_(
+            builder.icmp_unsigned("==", bits, bits.type(0)),
+            builder.icmp_unsigned("==", bits, bits.type(2**vector.type.count - 1)),
+        )
         count_divergence(builder, builder.not_(agree))
     else:
         differ = builder.icmp_signed("!=", vector, splat(builder, first, vector.type))
