@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ._validate import Floats, Ints
 from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled
-from .noise import UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
+from .noise import CHANGED, NOISIER, UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
 from .stencils import Stencil, central
 
 __all__ = ["Memory", "Outcome", "automatic", "confirmed", "first_steps", "holds", "nothing", "remember"]
@@ -36,8 +36,6 @@ PROBE_PAYS = 14  # components: the probe then costs at most a quarter of the swe
 SUSPICIOUS = 1 / 3  # share of components in trouble: one bad length scale is theirs, many are noise
 ESCAPES = 3  # looks that a component gets to return to where f is finite, beyond the usual ones
 ESCAPE = 2.0**-10
-CHANGED = 16.0  # f of another size than remembered: its noise is measured again
-NOISIER = 4.0  # in noise: worth a late probe; in steps: worth starting again after it
 DOUBT = 30.0  # a truncation error is judged to be so many times too large at most
 ASYMPTOTIC = 0.3  # relative change of the slope below which its change scales like h**p
 SMALLEST = 5e-324

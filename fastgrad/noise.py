@@ -37,6 +37,8 @@ WIDER = 256.0  # where the slope drowns in the noise
 WIDEST = 0.02
 NEGLIGIBLE = 20.0  # so many round-offs are believed to be noise without a second look
 TRIES = 4
+NOISIER = 4.0  # in noise: worth a late probe; in steps: worth starting again after it
+CHANGED = 16.0  # f of another size than when its noise was measured: the noise is not known
 
 # gamma_k = (k!)^2 / (2k)!, the variance of noise over that of its k-th difference
 _GAMMA = list(accumulate((j / (2.0 * (2 * j - 1)) for j in range(1, 7)), mul))

@@ -18,7 +18,12 @@ LAYERS = """
 errors
 _validate stencils point result
 steps noise
-backends.captures backends.cfunctions evaluation diagnosis
+backends.captures backends.cfunctions backends.threads evaluation diagnosis
+lifting.lanes.types
+lifting.lanes.mathematics
+lifting.lanes.operators
+lifting.lanes.arrays lifting.lanes.kernel
+lifting.lanes.compiler
 lifting.dense lifting.sparse lifting.lanes lifting
 backends.table backends.kernels
 backends.reference backends.batched backends.jit backends

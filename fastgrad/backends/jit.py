@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
 import threading
 import types as python_types
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -20,18 +24,29 @@ from .._validate import FLOAT64, Floats, Ints, number
 from ..errors import CannotRun, TrustWarning, describe, warn
 from ..evaluation import Values
 from ..point import Point, quiet
-from ..stencils import Stencil
+from ..stencils import Stencil, central
 from ..steps import Step
 from . import kernels
 from .captures import Capture, captures
 from .cfunctions import CFunction
-from .table import Call
+from .table import Call, Memo
+from .threads import run_all
 
 # A hundred different lambdas cost 110 s and 275 MB to compile (measured): keep this many, and say so once.
 MOST_COMPILED = 64
 WARN_COMPILED = 16
 
 _compiling = threading.RLock()
+
+# Lanes take half a second or more to compile: worth it after so many seconds of f alone, or before twice as many more.
+WORTH_LANES = 1.0
+# Handing a task to a thread and waiting for it takes some 50 µs.
+WORTH_THREADS = 2e-4
+
+NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
+if not NO_LANES:
+    from ..lifting.lanes import CannotLift, compile_lanes, lane_width
+WIDTH = 0 if NO_LANES else lane_width()
 
 
 class Target:
@@ -43,10 +58,24 @@ class Target:
         Where the compiled f is (f itself where numba's compiler is disabled).
     packed : bool
         Whether it takes its extra arguments as one tuple.
+    kinds
+        The types of its extra arguments, as it takes them.
+    lanes : int
+        Where f compiled for lanes is; 0 where it is not, or not yet.
+    scalar_reason : str
+        What keeps f from running in lanes; empty where nothing does, or it has not been tried.
     """
 
     def __init__(self, f: Callable[..., Any], shape_kind: types.Array, kinds: tuple[types.Type, ...]) -> None:
         self.packed = False
+        self.kinds = kinds
+        self.lanes = 0
+        self.scalar_reason = NO_LANES
+        self._spent = 0.0
+        if shape_kind.dtype != types.float64:
+            self.scalar_reason = "x is complex"
+        elif f is kernels.call_c_function:
+            self.scalar_reason = "a C function takes one point"
         self._kept: Any = f
         if not kernels.JIT:
             self.address: Any = lambda x, *args: (complex if x.dtype.kind == "c" else number)(f(x, *args))
@@ -60,7 +89,39 @@ class Target:
             f = _adapter(f, compiled is not None and isinstance(compiled.signature.return_type, types.Array))
             compiled = self._compile(f, (shape_kind, types.Tuple(kinds) if kinds else types.Tuple(())))
         self._kept = f, compiled
+        if self.packed:
+            self.kinds = (types.Tuple(kinds),)
+        self._ndim = shape_kind.ndim
         self.address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known if f runs in lanes."""
+        return bool(self.lanes or self.scalar_reason)
+
+    def lift(self) -> None:
+        """Compile f for lanes, or find out why that cannot be."""
+        with _compiling:
+            if self.settled:
+                return
+            try:
+                lifted = compile_lanes(self._kept[0], self._ndim, self.kinds)
+            except CannotLift as error:
+                self.scalar_reason = error.reason
+            else:
+                self._kept = *self._kept, lifted
+                self.lanes = lifted.address
+
+    def sink(self) -> None:
+        """Take f out of lanes for good: its points nearly always part at a branch."""
+        self.scalar_reason = "its points nearly always take different branches"
+        self.lanes = 0
+
+    def spend(self, seconds: float, remaining: float) -> None:
+        """Count the time that f took one point at a time; compile lanes as soon as they pay."""
+        self._spent += seconds
+        if (self._spent > WORTH_LANES or remaining > 2.0 * WORTH_LANES) and not self.settled:
+            self.lift()
 
     @staticmethod
     def _compile(f: Any, signature: tuple[types.Type, ...]) -> Any:
@@ -153,6 +214,15 @@ class Jitted:
                 self._targets[key] = target
         return target
 
+    def lanes_reason(self, ndim: int, args: tuple[Any, ...]) -> str:
+        """Say whether f runs in lanes for such arguments, and what stops it, for people to read."""
+        target = self.target(FLOAT64, ndim, args)
+        if target.lanes:
+            return f"{WIDTH} points at a time, in lanes"
+        if target.scalar_reason:
+            return f"one point at a time: {target.scalar_reason}"
+        return "one point at a time, so far: lanes are compiled when that pays"
+
     def _stale(self, target: Target) -> bool:
         """Whether the user has recompiled f since."""
         kept = target._kept
@@ -178,6 +248,73 @@ def _type(value: Any) -> Any:
         return typeof(value)
     except (ValueError, NumbaError) as error:
         raise CannotRun(f"numba has no type for an extra argument: {error}") from error
+
+
+class Table:
+    """A table of points to evaluate f at: in lanes or not, in one thread or in several, to the same bits.
+
+    Attributes
+    ----------
+    nfev : int
+        How many evaluations it took.
+    disturbed : bool
+        Whether f writes into its argument. Then it gets a fresh copy for each evaluation.
+    """
+
+    def __init__(
+        self, target: Target, args: tuple[Any, ...], x: Values, index: Ints, points: Values, values: Values
+    ) -> None:
+        self._target, self._args, self._x = target, args, x
+        self._index, self._points, self._values = index, points, values
+        self.nfev, self.disturbed = 0, False
+
+    def evaluate(self, workers: int) -> None:
+        """Fill the values."""
+        count, columns = self._points.shape
+        if not self._fill(count, workers):
+            self.nfev += count * columns
+            self.disturbed = True
+            self._fill(count, workers)
+        self.nfev += count * columns
+
+    def _fill(self, count: int, workers: int) -> bool:
+        """Evaluate all rows; False if f was seen to write into its argument."""
+        if workers == 1:
+            return self._rows(0, count, None)
+        first = min(count, 4 * max(WIDTH, 1))
+        began = perf_counter()
+        if not self._rows(0, first, None):
+            return False
+        if (perf_counter() - began) * (count - first) < WORTH_THREADS * first:
+            return self._rows(first, count, None)
+        cuts = [first + (count - first) * i // workers for i in range(workers + 1)]
+        return all(run_all([partial(self._rows, a, b) for a, b in pairwise(cuts) if a < b]))
+
+    def _rows(self, first: int, last: int, stop: threading.Event | None) -> bool:
+        """Evaluate rows with buffers of their own, until told to stop."""
+        target, args, x = self._target, self._args, self._x
+        index, points, values = (a[first:last] for a in (self._index, self._points, self._values))
+        y, flat, tile = np.empty_like(x), x.reshape(-1), None
+        done, count = 0, last - first
+        while done < count and not (stop is not None and stop.is_set()):
+            began, before = perf_counter(), done
+            lanes = target.lanes
+            if lanes and not self.disturbed:
+                if tile is None:
+                    tile = kernels.aligned(x.size * WIDTH).reshape(x.size, WIDTH)
+                    progress, meter = np.zeros(1, np.int64), np.zeros(1)
+                done = kernels.sweep_lanes(
+                    lanes, target.address, args, x, y, tile, progress, index, points, values, done, meter
+                )
+                if meter[0] > kernels.MOST_WASTE:
+                    target.sink()
+                continue
+            done = kernels.sweep(target.address, args, flat, y, index, points, values, done, self.disturbed)
+            if done < 0:
+                return False
+            seconds = perf_counter() - began
+            target.spend(seconds, seconds * (count - done) / (done - before))
+        return True
 
 
 _known: weakref.WeakKeyDictionary[Any, Jitted] = weakref.WeakKeyDictionary()
@@ -267,6 +404,7 @@ class Compiled:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
+        self._eager, self._workers = call.eager, call.workers
         self._base = point.base
         self._value: float | None = None
         if call.batch_axis is not None:
@@ -294,9 +432,12 @@ class Compiled:
             )
 
     @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step | None) -> FusedGradient | None:
-        """Return a prepared gradient by a fixed rule."""
-        return None if rule is None else FusedGradient(call.f, stencil, rule)
+    def quick(call: Call, stencil: Stencil, rule: Step | None, memo: Memo | None = None) -> FusedGradient | None:
+        """Return a prepared gradient by a fixed rule; without one, by the steps that `memo` remembers."""
+        memo = call.memo if memo is None else memo
+        if rule is not None:
+            return FusedGradient(call, stencil, rule, None)
+        return FusedGradient(call, stencil, None, memo) if memo is not None and stencil is central(2) else None
 
     def value(self) -> float:
         if self._value is None:
@@ -306,7 +447,7 @@ class Compiled:
     @staticmethod
     def descent(call: Call, stencil: Stencil, rule: Step) -> CompiledDescent:
         """Return a compiled descent along gradients by a fixed rule."""
-        return CompiledDescent(call.f, stencil, rule)
+        return CompiledDescent(call, stencil, rule)
 
     def known_value(self, value: float) -> None:
         self._value = value
@@ -323,20 +464,16 @@ class Compiled:
     def sweep(self, index: Ints, points: Values) -> Values:
         base = self._base if points.dtype.kind == "f" else self._base.astype(np.complex128)
         target = self._known.target(points.dtype, self._base.ndim, self._args)
+        if self._eager:
+            target.lift()
         args = (self._args,) if target.packed else self._args
         values = np.empty(points.shape, points.dtype)
-        y = np.empty_like(base)
-        flat, table = base.reshape(-1), np.ascontiguousarray(points)
-        start, refill = 0, False
-        where = index.astype(np.int64, copy=False)
-        while start < index.size:
-            done = kernels.sweep(target.address, args, flat, y, where, table, values, start, refill)
-            if done < 0:  # f writes into its argument: begin again, with a fresh copy for each evaluation
-                self.nfev += (-1 - done) * points.shape[1]
-                start, refill = 0, True
-            else:
-                start = done
-        self.nfev += points.size
+        where = np.ascontiguousarray(index, np.int64)
+        table = Table(target, args, base, where, np.ascontiguousarray(points), values)
+        try:
+            table.evaluate(self._workers)
+        finally:
+            self.nfev += table.nfev
         return values
 
 
@@ -353,62 +490,137 @@ def positional(call: Call) -> tuple[Any, ...]:
 
 
 class FusedGradient:
-    """A prepared gradient by a fixed rule, in one call of one kernel; safe to call from several threads."""
+    """A prepared gradient in one call of one kernel; safe to call from several threads.
 
-    def __init__(self, f: Any, stencil: Stencil, rule: Step) -> None:
-        self._f = f
+    By a fixed rule; or, without one, a central difference by the steps that `memo` remembers, for as long as these are
+    right. Its work arrays are kept with the memory that they were filled with.
+    """
+
+    def __init__(self, call: Call, stencil: Stencil, rule: Step | None, memo: Memo | None) -> None:
+        self._f = f = call.f
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
-        self._stencil, self._rule = stencil, rule
-        self._spare: list[Floats] = []  # of work arrays; append and pop are atomic
-        self._direct: tuple[Any, Any, tuple[Any, ...]] | None = None
+        self._stencil, self._rule, self._memo = stencil, rule, memo
+        self._eager, self._workers = call.eager, call.workers
+        self._once = int(rule is None or not stencil.symmetric)  # whether f(x) is needed
+        # the kernel for each kind of extra arguments, and its spare work arrays: append and pop are atomic
+        self._runs: dict[Target, tuple[Any, list[Any]]] = {}
+        self._direct: tuple[Any, Any, tuple[Any, ...], Target, list[Any]] | None = None
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x, C-contiguous float64, to `out`.
 
         Returns nfev, or 0 where something is unusual and the general way is to decide.
         """
+        n, memory = x.size, None
+        if self._memo is not None:
+            memory = self._memo.memory
+            if memory is None or memory.x.size != n:
+                return 0
         if self._known.captured and not self._pointer:
             self._known = jitted(self._f, True)
             self._direct = None
             if self._known.shares_memory(x):
                 return 0
-        run, address, args = (None if args else self._direct) or self._prepare(x, args)
+        run, address, args, target, spare = (None if args else self._direct) or self._prepare(x, args)
         before = quiet()
         try:
-            work = self._spare.pop()
+            work, known = spare.pop()
         except IndexError:
-            work = kernels.workspace(self._stencil, self._rule, x.size)
-        n = x.size
+            work, known = self._workspace(target, n), None
+        if known is not memory:
+            kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step)  # type: ignore[union-attr]
         done = run(address, args, work, x, out)
-        while 0 <= done < n:
-            done = run(address, args, work, x, out)
-        self._spare.append(work)
+        if done != n:
+            done = self._resume(done, run, address, args, target, work, x, out)
+        spare.append((work, memory))
         if done != n or before < 0 or quiet() != before:
             return 0
-        return n * self._stencil.nodes.size + (not self._stencil.symmetric)
+        return n * self._stencil.nodes.size + self._once
 
-    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...]]:
-        """Return the kernel, f's address and its extra arguments as the kernel takes them."""
+    def _resume(
+        self,
+        done: int,
+        run: Any,
+        address: Any,
+        args: tuple[Any, ...],
+        target: Target,
+        work: Floats,
+        x: Floats,
+        out: Floats,
+    ) -> int:
+        """Go on where a kernel has returned before its end, perhaps in lanes now."""
+        n = x.size
+        while 0 <= done < n:
+            remaining = work[kernels.SPENT] * (n - done) / max(done, 1)
+            if max(work[kernels.SPENT], 0.5 * remaining) > work[kernels.BUDGET] or work[kernels.WASTE]:
+                self._reconsider(target, work)
+            done = run(address, args, work, x, out)
+        if done == n + kernels.RECONSIDER:
+            self._reconsider(target, work)
+            return n
+        return done
+
+    def _reconsider(self, target: Target, work: Floats) -> None:
+        if work[kernels.WASTE] > kernels.MOST_WASTE:
+            target.sink()
+        elif not work[kernels.RUN].view(np.int64):
+            target.lift()
+        self._set_lanes(target, work)
+
+    @staticmethod
+    def _set_lanes(target: Target, work: Floats) -> None:
+        work[kernels.RUN] = np.int64(target.lanes).view(np.float64)
+        work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
+        work[kernels.WASTE] = 0.0
+
+    def _workspace(self, target: Target, count: int) -> Floats:
+        work = kernels.workspace(self._stencil, self._rule, count, WIDTH)
+        self._set_lanes(target, work)
+        return work
+
+    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...], Target, list[Any]]:
+        """Return the kernel, f's address, its extra arguments as the kernel takes them, and spare work arrays."""
         args = self._pointer or positional(Call(self._f, args))
         target = self._known.target(FLOAT64, x.ndim, args)
+        if self._eager:
+            target.lift()
         args = (args,) if target.packed else args
-        if args:
-            return kernels.gradient_in_steps, target.address, args
-        run: Any = kernels.gradient
-        if kernels.JIT:  # past numba's dispatcher, which looks at the type of each argument: 0.5 µs
-            run = kernels.entry_point(run, x.ndim)
-        direct = self._direct = run, target.address, args
+        known = self._runs.get(target)
+        if known is None:
+            if len(self._runs) > 8:
+                self._runs.clear()
+            known = self._runs[target] = self._kernel_for(target, x.ndim, bool(args)), []
+        run, spare = known
+        direct = run, target.address, args, target, spare
+        if not args:
+            self._direct = direct
         return direct
+
+    def _kernel_for(self, target: Target, ndim: int, extra: bool) -> Any:
+        """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
+        if extra or self._workers > 1:
+            threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
+            return kernels.InSteps(self._rule is None, ndim, types.Tuple(target.kinds), threaded)
+        kernel = kernels.automatic if self._rule is None else kernels.gradient
+        return kernels.in_one(kernel, ndim)
+
+
+def _in_threads(target: Target, workers: int, address: Any, args: tuple[Any, ...], work: Floats, x: Floats) -> int:
+    """Do what `kernels.evaluate_rows` does, in threads."""
+    table = Table(target, args, x, *kernels.tables(work))
+    table.evaluate(workers)
+    return x.size + kernels.DISTURBED if table.disturbed else x.size
 
 
 class CompiledDescent:
     """A whole descent in one compiled loop; see `fastgrad.descent`."""
 
-    def __init__(self, f: Any, stencil: Stencil, rule: Step) -> None:
+    def __init__(self, call: Call, stencil: Stencil, rule: Step) -> None:
+        f = call.f
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
-        self._stencil, self._rule = stencil, rule
+        self._fused = FusedGradient(call, stencil, rule, None)
 
     def __call__(
         self, start: Floats, rate: float, steps: int, tol: float, hopeless: Callable[[float], float], trail: Any
@@ -418,7 +630,9 @@ class CompiledDescent:
         args = self._pointer
         target = self._known.target(FLOAT64, x.ndim, args)
         args = (args,) if target.packed else args
-        work = kernels.workspace(self._stencil, self._rule, n)
+        if self._fused._eager:
+            target.lift()
+        work = self._fused._workspace(target, n)
         slope = np.empty_like(x)
         path = trail.path.reshape(len(trail.path), n)
         most = hopeless(float(kernels.evaluate(target.address, args, x.copy())))
@@ -439,6 +653,8 @@ class CompiledDescent:
                 trail.values[trail.steps : steps],
             )
             trail.steps += taken
+            if work[kernels.SPENT] > work[kernels.BUDGET] or work[kernels.WASTE] > kernels.MOST_WASTE:
+                self._fused._reconsider(target, work)
             if ended == n + kernels.DISTURBED:
                 work[kernels.REFILL], ended = 1.0, n
         if ended == n:

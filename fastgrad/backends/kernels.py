@@ -7,73 +7,151 @@ argument costs 70 ns a call (measured); its layout is in `parts`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
+from numba.core.caching import FunctionCache
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from .._validate import Floats
+from .. import diagnosis
+from .._validate import Floats, Ints
+from ..noise import CHANGED, EPS, NOISIER, TINY, UNIFORM, Noise, round_off
 from ..stencils import Stencil
 from ..steps import HALF_ROOT, Step
 
 JIT = not config.DISABLE_JIT
 
+NO_LANES = "NUMBA_DISABLE_JIT is set"
+if JIT:
+    try:
+        from ..lifting.lanes import evaluate_table_lanes
+
+        NO_LANES = ""
+    except (ImportError, AttributeError, TypeError) as error:  # they use numba's inside, which may have changed
+        NO_LANES = f"this numba's inside is not the one that lanes know: {error}"
+if NO_LANES:
+
+    def evaluate_table_lanes(run, scalar, args, x, tile, progress, y, index, points, values):  # type: ignore[no-untyped-def]
+        return 0
+
+
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
 TICKS = 100_000_000
 
 # `work` starts with these numbers; the arrays of `parts` follow
-COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE, HEADER = range(12)
+COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE = range(11)
+# of lanes: address of the bundle loop (bits of an integer; 0: none), where its tile starts and how wide it is, which
+# point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them
+RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
+# of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(18, 27)
 
-# what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1)
-NOT_FINITE, DISTURBED = 1, 2
+# what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
+# RECONSIDER: all done, but whether f should run in lanes is to be decided.
+NOT_FINITE, DISTURBED, RECONSIDER, UNUSUAL = 1, 2, 3, 4
+
+# Lanes take half a second or more to compile: worth it after about a second of f alone.
+WORTH_LANES = 2.5e9  # ticks
+MOST_WASTE = 4096.0  # points
 
 
-def entry_point(function: Any, ndim: int) -> Any:
-    """Return `gradient` compiled for x of so many dimensions and no extra arguments, without type dispatch.
-
-    It must get exactly: int, (), float64[::1], and two C-contiguous float64 arrays of `ndim` dimensions.
-    """
-    vector, array = types.Array(types.float64, 1, "C"), types.Array(types.float64, ndim, "C")
-    signature = types.intp, types.Tuple(()), vector, array, array
+def entry_point(function: Any, *signature: Any) -> Any:
+    """Return a kernel compiled for exactly these types, without type dispatch: it must get just these."""
+    if not JIT:
+        return function
     function.compile(signature)
     return function.get_overload(signature)
 
 
-def gradient_in_steps(address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
-    """Do what `gradient` does, in three calls: 2 µs slower; new extra arguments compile only `sweep`, 2 s less."""
-    n, k = x.size, int(work[NODES])
-    flat, at = x.reshape(-1), HEADER + 2 * int(work[NODES]) + int(work[ABSOLUTES]) + int(work[RELATIVES])
-    y, index = work[at : at + n].reshape(x.shape), work[at + n : at + 2 * n].view(np.int64)
+VECTOR = types.Array(types.float64, 1, "C")
+
+
+def in_one(function: Any, ndim: int) -> Any:
+    """Return the entry point of `gradient` or `automatic` for an f without extra arguments."""
+    array = types.Array(types.float64, ndim, "C")
+    return entry_point(function, types.intp, types.Tuple(()), VECTOR, array, array)
+
+
+class InSteps:
+    """`gradient` or `automatic` in three or four calls: new extra arguments compile the evaluation only, 2 s less.
+
+    Parameters
+    ----------
+    remembered : bool
+        Whether to do `automatic`.
+    ndim, args
+        Of x, and the type of the tuple of the extra arguments.
+    threaded : callable, optional
+        Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `evaluate_rows`.
+    """
+
+    def __init__(self, remembered: bool, ndim: int, args: Any, threaded: Any = None) -> None:
+        self._remembered, self._threaded = remembered, threaded
+        array = types.Array(types.float64, ndim, "C")
+        self._kinds = types.intp, args, VECTOR, array
+        self._evaluate = entry_point(evaluate, types.intp, args, array)
+        self._begin = entry_point(recall if remembered else place, VECTOR, VECTOR)
+        self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
+        self._scalar = entry_point(rows_one_by_one, *self._kinds)
+        self._lanes: Any = None
+
+    def __call__(self, address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
+        n, flat = x.size, x.reshape(-1)
+        if not work[START]:
+            if self._remembered or not work[SYMMETRIC]:
+                work[HERE] = self._evaluate(address, args, x.copy())
+            code = int(self._begin(work, flat))
+            if code < 0:
+                return code
+        rows = self._threaded or self._scalar
+        if not self._threaded and work[RUN].view(np.int64):
+            rows = self._lanes = self._lanes or entry_point(rows_in_lanes, *self._kinds)
+        done = int(rows(address, args, work, x))
+        if done != n:
+            return done
+        code = int(self._end(work, flat, out.reshape(-1)))
+        undecided = work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
+        return n + RECONSIDER if code == n and undecided else code
+
+
+def tables(work: Floats) -> tuple[Ints, Floats, Floats]:
+    """View index, points and values within `work`, from Python."""
+    n, k = int(work[COUNT]), int(work[NODES])
+    at = HEADER + 2 * k + int(work[ABSOLUTES]) + int(work[RELATIVES])
     table = work[at + 2 * n : at + 2 * n + 2 * n * k].reshape(2, n, k)
-    if not work[START]:
-        code = int(place(work, flat))
-        if code < 0:
-            return code
-        if not work[SYMMETRIC]:
-            work[HERE] = evaluate(address, args, x.copy())
-    done = int(sweep(address, args, flat, y, index, table[0], table[1], int(work[START]), bool(work[REFILL])))
-    work[START] = done if 0 < done < n else 0
-    if done < 0:
-        return n + DISTURBED
-    return done if done < n else int(combine(work, flat, out.reshape(-1)))
+    return work[at + n : at + 2 * n].view(np.int64), table[0], table[1]
 
 
-def workspace(stencil: Stencil, rule: Step, count: int) -> Floats:
-    """Return a filled `work` array for gradients of `count` coordinates."""
-    absolute, relative = np.atleast_1d(rule.absolute), np.atleast_1d(rule.relative)
+def aligned(size: int) -> Floats:
+    """Return zeros that start at a cache line: vectors that straddle two take twice as long to load."""
+    room = np.zeros(size + 7)
+    start = -(room.ctypes.data // 8) % 8
+    return room[start : start + size]
+
+
+def workspace(stencil: Stencil, rule: Step | None, count: int, width: int) -> Floats:
+    """Return a filled `work` array for gradients of `count` coordinates; without a rule, for remembered steps."""
+    absolute, relative = (np.atleast_1d(a) for a in ((rule.absolute, rule.relative) if rule else (0.0, 0.0)))
     nodes = stencil.nodes
-    size = HEADER + 2 * nodes.size + absolute.size + relative.size + 2 * count * (1 + nodes.size)
-    work = np.zeros(size)
+    tables_end = HEADER + 2 * nodes.size + absolute.size + relative.size + 2 * count * (1 + nodes.size)
+    memory = 0 if rule else 3 * count
+    tile = -(-(tables_end + memory) // 8) * 8
+    work = aligned(tile + count * width)
     work[[COUNT, NODES, SYMMETRIC]] = count, nodes.size, stencil.symmetric
-    work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
+    if rule:
+        work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
+    work[[TILE, WIDTH, BUDGET, MEMORY]] = tile, width, np.inf, tables_end
     at = HEADER  # in the order of `parts`
     for numbers, length in (
         (nodes, nodes.size),
@@ -86,6 +164,16 @@ def workspace(stencil: Stencil, rule: Step, count: int) -> Floats:
         work[at : at + numbers.size] = numbers
         at += length
     return work
+
+
+def remember(work: Floats, noise: Noise, x: Floats, scale: Floats, step: Floats) -> None:
+    """Write what `recall` needs: the attributes of a `fastgrad.automatic.Memory`."""
+    work[[LEAST, MOST]] = noise.magnitude / CHANGED, max(noise.magnitude, noise.variation) * CHANGED
+    known = noise if noise.measured else round_off(1.0)
+    work[[MEASURED, LEVEL, RELATIVE, VARIATION]] = noise.measured, known.level, known.relative, known.variation
+    work[USUAL] = diagnosis.USUAL * known.ratio ** (2 / 3)
+    at = int(work[MEMORY])
+    work[at : at + 3 * x.size].reshape(3, x.size)[:] = x, scale, step
 
 
 if JIT:
@@ -171,13 +259,54 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
         return 0
 
 
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        file = self._cache_file
+        dump, load = file._dump, file._load_data
+
+        def signed(data: Any) -> bytes:
+            content: bytes = dump(data)
+            return content + sha256(content).digest()
+
+        def checked(name: str) -> Any:
+            content = Path(file._data_path(name)).read_bytes()
+            if sha256(content[:-32]).digest() != content[-32:]:  # machine code with a flipped bit would run
+                raise ValueError(f"{name} is damaged")
+            return load(name)  # a pickle ends where it says: the digest behind it is not read
+
+        file._dump, file._load_data = signed, checked
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # noqa: BLE001  unpickling damaged files raises anything
+            self._give_up_files()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # noqa: BLE001  the kernel itself is fine
+            self._give_up_files()
+
+    def _give_up_files(self) -> None:
+        """Empty the index, so that the files are written anew; leave the disk alone where that fails."""
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
 def kernel(function: Any) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(**options, cache=True)(function)
-    except RuntimeError:  # no folder to keep it in
-        return njit(**options)(function)
+    compiled = njit(nogil=True, error_model="numpy")(function)
+    if JIT:
+        with contextlib.suppress(RuntimeError, AttributeError):  # no folder to keep it in; another numba's inside
+            compiled._cache = KernelCache(function)
+    return compiled
 
 
 @njit
@@ -242,6 +371,26 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
             if flat[i] != base[i]:
                 return -1 - index.size
     return index.size
+
+
+@kernel
+def sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter):  # type: ignore[no-untyped-def]
+    """Do what `sweep` does, several points at a time; `meter` counts the points that had to be evaluated again."""
+    began = ticks()
+    n, k = points.shape
+    stride = tile.shape[1]
+    while start < n:
+        m = min(stride, n - start)
+        rows, some, into = part(index, start, (m,)), part(points, start * k, (m, k)), part(values, start * k, (m, k))
+        repeated = evaluate_table_lanes(run, address, args, x, tile, progress, y, rows, some, into)
+        meter[0] = max(0.0, meter[0] + repeated - 0.5 * (m * k))
+        start += m
+        passed = ticks() - began
+        if passed > TICKS:
+            break
+        if passed < TICKS // 8:
+            stride *= 2
+    return start
 
 
 @kernel
@@ -310,30 +459,164 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate the table of `work` from its row START on; returns the next row, or a code."""
+    n = x.size
+    _, _, _, _, buffer, index, points, values = parts(work)
+    y, start, began = part(buffer, 0, x.shape), int(work[START]), ticks()
+    done = sweep(address, args, part(x, 0, (n,)), y, index, points, values, start, work[REFILL] != 0.0)
+    work[SPENT] += ticks() - began
+    work[START] = done if 0 < done < n else 0
+    return n + DISTURBED if done < 0 else done
+
+
+@kernel
+def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Do what `rows_one_by_one` does, several points at a time."""
+    n = x.size
+    _, _, _, _, buffer, index, points, values = parts(work)
+    run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (n, int(work[WIDTH])))
+    progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (1,))
+    y, start = part(buffer, 0, x.shape), int(work[START])
+    done = sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter)
+    work[START] = done if done < n else 0
+    return done
+
+
+@kernel
+def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate them in lanes, where there are any."""
+    if part(work, RUN, (1,)).view(np.int64)[0] != 0:
+        return rows_in_lanes(address, args, work, x)
+    return rows_one_by_one(address, args, work, x)
+
+
+@kernel
+def undecided(work):  # type: ignore[no-untyped-def]
+    """Whether so much was spent, or wasted, that lanes are to be thought of."""
+    return work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
+
+
+@kernel
 def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
     """One gradient by one stencil. Returns how many coordinates are done, or a code.
 
-    Compiled for functions without extra arguments; `gradient_in_steps` serves the others.
+    Compiled for functions without extra arguments; `InSteps` serves the others.
     """
     n = x.size
-    _, _, _, _, buffer, index, points, values = parts(work)
-    y, flat = part(buffer, 0, x.shape), part(x, 0, (n,))
-    start = int(work[START])
-    if start == 0:
+    buffer = parts(work)[4]
+    flat = part(x, 0, (n,))
+    if work[START] == 0.0:
         code = place(work, flat)
         if code < 0:
             return code
         if work[SYMMETRIC] == 0.0:
             for i in range(n):
                 buffer[i] = flat[i]
-            work[HERE] = call_at(address, y, args)
-    done = sweep(address, args, flat, y, index, points, values, start, work[REFILL] != 0.0)
-    work[START] = done if 0 < done < n else 0
-    if done < 0:
-        return n + DISTURBED
-    if done < n:
+            work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+    done = evaluate_rows(address, args, work, x)
+    if done != n:
         return done
-    return combine(work, flat, part(out, 0, (n,)))
+    code = combine(work, flat, part(out, 0, (n,)))
+    return n + RECONSIDER if code == n and undecided(work) else code
+
+
+# the judgement of `fastgrad.diagnosis`, compiled as it stands there
+judge = kernel(diagnosis.judge)
+troubled = kernel(diagnosis.troubled)
+near = kernel(diagnosis.near)
+
+# the smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number
+DECIMALS = np.array([10.0 ** math.ceil(math.log10(1e4 * 2.0 ** (e - 1075))) for e in range(64, 2000)])
+
+
+@kernel
+def recall(work, flat):  # type: ignore[no-untyped-def]
+    """Place the points by the remembered steps, given f(x); 0, or -1 where something has changed."""
+    n, here = flat.size, abs(work[HERE])
+    if not (work[LEAST] <= here <= work[MOST] and (work[MEASURED] != 0.0 or here > 1e-280)):
+        return -1
+    points, memory = parts(work)[6], int(work[MEMORY])
+    at, scale, step = part(work, memory, (n,)), part(work, memory + n, (n,)), part(work, memory + 2 * n, (n,))
+    far = False
+    for i in range(n):
+        h, x = step[i], flat[i]
+        # a step near the spacing of floats is the general way's to enlarge
+        far |= not (near(x, at[i], scale[i]) and h < np.inf and h >= 4.0 * EPS * abs(x) and h >= 1e-300)
+        points[i, 0] = x + h
+        points[i, 1] = x - h
+    return -1 if far else 0
+
+
+@kernel
+def coarse(values, level):  # type: ignore[no-untyped-def]
+    """Whether `noise.quantum` of the first eight values may be more than the noise level: f is coarser than thought."""
+    count, largest = min(values.size, 8), 0.0
+    for i in range(count):
+        largest = max(largest, abs(values[i]))
+    exponent = np.float64(largest).view(np.int64) >> 52
+    if not 100 < exponent < 1900:
+        return True
+    bits = np.int64((exponent - 48) << 52).view(np.float64)  # 16 units in the last place
+    tens = DECIMALS[exponent - 64]
+    binary, decimal = True, True
+    for i in range(count):
+        binary = binary and np.floor(values[i] / bits) == values[i] / bits
+        decimal = decimal and abs(values[i] / tens - np.rint(values[i] / tens)) < 1e-3
+        if not (binary or decimal):
+            return False
+    while binary:
+        if UNIFORM * bits > NOISIER * level:
+            return True
+        bits *= 2.0
+        for i in range(count):
+            binary = binary and np.floor(values[i] / bits) == values[i] / bits
+    return decimal
+
+
+@kernel
+def settle(work, flat, result):  # type: ignore[no-untyped-def]
+    """Difference and judge the values, as `diagnosis.first_round`; UNUSUAL if a component is in trouble."""
+    n, here = flat.size, work[HERE]
+    _, _, _, _, _, _, points, values = parts(work)
+    level, relative, size, usual = work[LEVEL], work[RELATIVE], work[VARIATION], work[USUAL]
+    if work[MEASURED] == 0.0:
+        size = max(abs(here), TINY)
+        level = EPS * size
+    if coarse(part(values, 0, (2 * n,)), level):
+        return n + UNUSUAL
+    count = 0
+    for i in range(n):
+        above, below = values[i, 0], values[i, 1]
+        span = points[i, 0] - points[i, 1]
+        h = 0.5 * span
+        change = above - below
+        sigma = np.maximum(level, relative * np.maximum(np.abs(above), np.abs(below)))
+        d = change / span
+        e, t, c = judge(np.abs(change), np.abs((above - here) + (below - here)), h, sigma, size)
+        result[i] = d
+        count += troubled(d, e, t, c, usual)
+    return n + UNUSUAL if count else n
+
+
+@kernel
+def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
+    """One central difference with remembered steps. Returns as `gradient`; UNUSUAL where these will not do."""
+    n = x.size
+    buffer = parts(work)[4]
+    flat = part(x, 0, (n,))
+    if work[START] == 0.0:
+        for i in range(n):
+            buffer[i] = flat[i]
+        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+        code = recall(work, flat)
+        if code < 0:
+            return code
+    done = evaluate_rows(address, args, work, x)
+    if done != n:
+        return done
+    code = settle(work, flat, part(out, 0, (n,)))
+    return n + RECONSIDER if code == n and undecided(work) else code
 
 
 @kernel
@@ -362,7 +645,7 @@ def descend(address, args, work, x, out, lr, tol, most, record, path, values):  
         code = gradient(address, args, work, x, out)
         while 0 <= code < n:
             code = gradient(address, args, work, x, out)
-        if code != n:
+        if code != n and code != n + RECONSIDER:
             return step, code
         largest = 0.0
         for i in range(n):

@@ -45,9 +45,13 @@ class Call:
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     memo : Memo or None
         Of a prepared gradient.
+    eager : bool
+        Whether a compiling backend compiles at once all that it may ever need.
+    workers : int
+        How many threads may evaluate f at a time, where a backend can.
     """
 
-    __slots__ = ("args", "batch_axis", "f", "kwargs", "memo")
+    __slots__ = ("args", "batch_axis", "eager", "f", "kwargs", "memo", "workers")
 
     def __init__(
         self,
@@ -56,12 +60,16 @@ class Call:
         kwargs: Mapping[str, Any] | None = None,
         batch_axis: int | None = None,
         memo: Memo | None = None,
+        eager: bool = False,
+        workers: int = 1,
     ) -> None:
         self.f = f
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
         self.batch_axis = batch_axis
         self.memo = memo
+        self.eager = eager
+        self.workers = workers
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

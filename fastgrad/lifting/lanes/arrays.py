@@ -1,0 +1,615 @@
+# ruff: noqa: PLW0108  numba compiles the lambda; the function that it wraps is only known by its overloads
+"""Functions of whole arrays on bundles.
+
+Indexing, slicing, iterating, reshaping and fused elementwise expressions are numba's own, as a bundle is a numba array.
+Here is the rest: reductions in the very order of numba's loops; allocations; and, for what has no form of its own,
+numba's own function once for each lane on a gathered copy (BLAS and LAPACK calls, sorts, ...), bit-identical by
+construction.
+"""
+
+import operator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba.core import cgutils, types
+from numba.extending import intrinsic, overload, overload_classmethod, overload_method
+from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
+
+from .types import I32, Bundle, Lane, Mask, count_divergence, is_wide, lane_type, narrow, widen
+
+ARRAY_ATTRIBUTES = {
+    "size",
+    "shape",
+    "ndim",
+    "T",
+    "flat",
+    "real",
+    "dtype",
+    "copy",
+    "reshape",
+    "ravel",
+    "flatten",
+    "transpose",
+    "item",
+    "fill",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "prod",
+    "dot",
+    "var",
+    "std",
+    "any",
+    "all",
+    "cumsum",
+    "argmin",
+    "argmax",
+}
+ARRAY_FUNCTIONS = {
+    len,
+    enumerate,
+    zip,
+    iter,
+    tuple,
+    np.nditer,
+    np.ndenumerate,
+    np.shape,
+    np.size,
+    operator.matmul,
+    operator.imatmul,
+    operator.iadd,
+    operator.isub,
+    operator.imul,
+    operator.itruediv,
+}
+SUBSTITUTES: dict[Any, Any] = {np.float64: float}
+"""numpy function -> what stands for it in lanes; numba's own would misread a lane as something that is no float."""
+
+
+def stands_for(*functions):
+    """Register a stub, which is overloaded for numba only, as what lanes call instead of these numpy functions."""
+
+    def register(stub):
+        stub.__name__ = functions[0].__name__  # for messages
+        SUBSTITUTES.update(dict.fromkeys(functions, stub))
+        ARRAY_FUNCTIONS.add(stub)
+        return stub
+
+    return register
+
+
+# --- memory
+
+
+@overload_classmethod(Bundle, "_allocate")
+def allocate(cls, allocsize, align):
+    return lambda cls, allocsize, align: intrin_alloc(allocsize, align)
+
+
+@intrinsic
+def empty_bundle(typingctx, shape, bundle):
+    """An uninitialised bundle of this shape (a tuple of integers)."""
+    result = bundle.instance_type
+
+    def codegen(context, builder, sig, args):
+        sizes = [
+            context.cast(builder, size, t, types.intp)
+            for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
+        ]
+        return _empty_nd_impl(context, builder, result, sizes)._getvalue()
+
+    return result(shape, bundle), codegen
+
+
+def like(a, dtype=None):
+    """The type of a new bundle of a's shape and layout."""
+    lane = lane_type([a])
+    return Bundle(dtype or lane, a.ndim, a.layout if a.layout in "CF" else "C")
+
+
+def filled(function, value):
+    """np.zeros_like and its kin."""
+
+    @stands_for(function)
+    def stub(a):
+        pass
+
+    @overload(stub)
+    def overload_stub(a):
+        if not isinstance(a, Bundle):
+            return lambda a: function(a)
+        if not isinstance(a.dtype, Lane):
+            return None
+        bundle = like(a)
+
+        def fill(a):
+            out = empty_bundle(a.shape, bundle)
+            if value is not None:
+                for i in np.ndindex(a.shape):
+                    out[i] = value
+            return out
+
+        return fill
+
+
+filled(np.empty_like, None)
+filled(np.zeros_like, 0.0)
+filled(np.ones_like, 1.0)
+
+
+@stands_for(np.full_like)
+def full_like(a, value):
+    pass
+
+
+@overload(full_like)
+def overload_full_like(a, value):
+    if not (isinstance(a, Bundle) or isinstance(value, Lane)):
+        return lambda a, value: np.full_like(a, value)
+    if not isinstance(a.dtype, (Lane, types.Float)):
+        return None
+    bundle = Bundle(lane_type([a, value]), a.ndim, "C")
+
+    def fill(a, value):
+        out = empty_bundle(a.shape, bundle)
+        for i in np.ndindex(a.shape):
+            out[i] = value
+        return out
+
+    return fill
+
+
+def allocator(function, value):
+    """np.zeros and its kin, for lanes: float arrays that f makes and may fill with lanes."""
+
+    @cache
+    def for_lane(lane):
+        def stub(shape, dtype=None):
+            pass
+
+        @overload(stub)
+        def overload_stub(shape, dtype=None):
+            asked = getattr(dtype, "dtype", None)
+            if asked is not None and asked != types.float64 and asked != lane:
+                return lambda shape, dtype=None: function(shape, dtype)
+            ndim = 1 if isinstance(shape, types.Integer) else len(shape)
+            bundle = Bundle(lane, ndim, "C")
+
+            def fill(shape, dtype=None):
+                out = empty_bundle(as_shape(shape), bundle)
+                if value is not None:
+                    for i in np.ndindex(out.shape):
+                        out[i] = value
+                return out
+
+            return fill
+
+        ARRAY_FUNCTIONS.add(stub)
+        return stub
+
+    return for_lane
+
+
+def as_shape(shape):
+    pass
+
+
+@overload(as_shape)
+def overload_as_shape(shape):
+    return (lambda shape: (shape,)) if isinstance(shape, types.Integer) else (lambda shape: shape)
+
+
+ALLOCATORS = {np.zeros: allocator(np.zeros, 0.0), np.empty: allocator(np.empty, None), np.ones: allocator(np.ones, 1.0)}
+
+
+# --- reductions in lanes: the loops of numba's arraymath
+
+
+def reduction(*functions, method, loop):
+    @stands_for(*functions)
+    def stub(a):
+        pass
+
+    function = functions[0]
+
+    def overload_stub(a):
+        if isinstance(a, Bundle) and isinstance(a.dtype, Lane):
+            return loop(a)
+        if isinstance(a, Bundle):
+            return each_lane(function, a)
+        return None if is_wide(a) else lambda a: function(a)
+
+    overload(stub)(overload_stub)
+    overload_method(Bundle, method)(overload_stub)
+
+
+def sum_loop(a):
+    if a.layout == "F" and a.ndim > 1:  # numba adds in the order of memory
+
+        def total(a):
+            c = 0.0
+            for v in a.T.flat:
+                c += v
+            return c
+    else:
+
+        def total(a):
+            c = 0.0
+            for v in a.flat:
+                c += v
+            return c
+
+    return total
+
+
+def prod_loop(a):
+    def product(a):
+        c = 1.0
+        for v in np.nditer(a):
+            c *= v.item()
+        return c
+
+    return product
+
+
+def mean_loop(a):
+    def mean(a):
+        if a.size == 0:
+            return np.nan
+        c = 0.0
+        for v in np.nditer(a):
+            c += v.item()
+        return c / a.size
+
+    return mean
+
+
+def extremum_loop(better):
+    def loop(a):
+        def extremum(a):
+            if a.size == 0:
+                raise ValueError("zero-size array to reduction operation which has no identity")
+            it = np.nditer(a)
+            best = next(it).take(0)
+            if np.isnan(best):
+                return best
+            for view in it:
+                v = view.item()
+                if np.isnan(v):
+                    return v
+                if better(v, best):
+                    best = v
+            return best
+
+        return extremum
+
+    return loop
+
+
+reduction(np.sum, method="sum", loop=sum_loop)
+reduction(np.prod, method="prod", loop=prod_loop)
+reduction(np.mean, method="mean", loop=mean_loop)
+reduction(np.min, np.amin, method="min", loop=extremum_loop(operator.lt))
+reduction(np.max, np.amax, method="max", loop=extremum_loop(operator.gt))
+
+
+# --- elementwise, in place and np.where
+
+
+def inplace(operation, immutable):
+    @overload(operation, target="cpu")  # the generic one, tried first, raises on a lane
+    def overload_inplace(a, b):
+        if not (isinstance(a, Bundle) and isinstance(a.dtype, Lane) and a.mutable):
+            return None
+        if isinstance(b, types.Array):
+            if b.ndim != a.ndim:
+                return None
+
+            def update(a, b):
+                if a.shape != b.shape:
+                    raise ValueError  # left to the scalar evaluation
+                for i in np.ndindex(a.shape):
+                    a[i] = immutable(a[i], b[i])
+                return a
+        else:
+
+            def update(a, b):
+                for i in np.ndindex(a.shape):
+                    a[i] = immutable(a[i], b)
+                return a
+
+        return update
+
+
+inplace(operator.iadd, operator.add)
+inplace(operator.isub, operator.sub)
+inplace(operator.imul, operator.mul)
+inplace(operator.itruediv, np.true_divide)  # as numba's ufunc: no ZeroDivisionError
+
+
+@intrinsic
+def choose(typingctx, mask, a, b):
+    lane = lane_type([mask])
+
+    def codegen(context, builder, sig, args):
+        yes, no = (context.cast(builder, v, t, lane) for v, t in zip(args[1:], sig.args[1:], strict=True))
+        return builder.select(args[0], yes, no)
+
+    return lane(mask, a, b), codegen
+
+
+def with_lane(operation):
+    """An array and a lane: elementwise, as numba's fused expressions take no lane as their scalar."""
+
+    @overload(operation)
+    def overload_with_lane(a, b):
+        if isinstance(a, types.Array) and isinstance(b, Lane):
+            array, lane = a, b
+        elif isinstance(a, Lane) and isinstance(b, types.Array):
+            array, lane = b, a
+        else:
+            return None
+        if not isinstance(array.dtype, (Lane, types.Float, types.Integer)):
+            return None
+        bundle = Bundle(
+            lane if operation in ARITHMETIC else Mask(lane.width, lane.fast),
+            array.ndim,
+            array.layout if array.layout in "CF" else "C",
+        )
+        if array is a:
+
+            def each(a, b):
+                out = empty_bundle(a.shape, bundle)
+                for i in np.ndindex(a.shape):
+                    out[i] = operation(a[i], b)
+                return out
+        else:
+
+            def each(a, b):
+                out = empty_bundle(b.shape, bundle)
+                for i in np.ndindex(b.shape):
+                    out[i] = operation(a, b[i])
+                return out
+
+        return each
+
+
+ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.truediv, operator.pow}
+for mixed in (*ARITHMETIC, operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne):
+    with_lane(mixed)
+
+
+def entry(a, i):
+    pass
+
+
+@overload(entry)
+def overload_entry(a, i):
+    return (lambda a, i: a[i]) if isinstance(a, types.Array) else (lambda a, i: a)
+
+
+def same_shape(a, b):
+    pass
+
+
+@overload(same_shape)
+def overload_same_shape(a, b):
+    return (lambda a, b: a.shape == b.shape) if isinstance(b, types.Array) else (lambda a, b: True)
+
+
+@stands_for(np.where)
+def where(condition, a, b):
+    pass
+
+
+@overload(where)
+def overload_where(condition, a, b):
+    if not any(map(is_wide, (condition, a, b))):
+        return lambda condition, a, b: np.where(condition, a, b)
+    if not (
+        isinstance(condition, Bundle)
+        and isinstance(condition.dtype, Mask)
+        and all(
+            isinstance(v, (Lane, types.Float, types.Integer))
+            or (isinstance(v, types.Array) and v.ndim == condition.ndim and narrow(v.dtype) == types.float64)
+            for v in (a, b)
+        )
+        and any(narrow(getattr(v, "dtype", v)) == types.float64 for v in (a, b))
+    ):
+        return None
+    bundle = like(condition)
+
+    def choose_all(condition, a, b):
+        if not (same_shape(condition, a) and same_shape(condition, b)):
+            raise ValueError  # broadcasting is left to the scalar evaluation
+        out = empty_bundle(condition.shape, bundle)
+        for i in np.ndindex(condition.shape):
+            out[i] = choose(condition[i], entry(a, i), entry(b, i))
+        return out
+
+    return choose_all
+
+
+# --- lane by lane: numba's own function on a gathered copy of each lane
+
+
+@intrinsic
+def extract(typingctx, value, k):
+    def codegen(context, builder, sig, args):
+        return builder.extract_element(args[0], builder.trunc(args[1], I32))
+
+    return narrow(value)(value, k), codegen
+
+
+def nth(a, k):
+    """Lane k of anything."""
+
+
+@overload(nth)
+def overload_nth(a, k):
+    if isinstance(a, (Lane, Mask)):
+        return lambda a, k: extract(a, k)
+    if not isinstance(a, Bundle):
+        return lambda a, k: a
+    dtype = np.float64 if isinstance(a.dtype, Lane) else np.bool_
+    if a.layout == "F" and a.ndim > 1:
+        return lambda a, k: nth(a.T, k).T
+
+    def gather(a, k):
+        out = np.empty(a.shape, dtype)
+        for i in np.ndindex(a.shape):
+            out[i] = extract(a[i], k)
+        return out
+
+    return gather
+
+
+@intrinsic
+def undefined(typingctx, wide):
+    def codegen(context, builder, sig, args):
+        return context.get_constant_undef(wide.instance_type)
+
+    return wide.instance_type(wide), codegen
+
+
+@intrinsic
+def insert(typingctx, wide, k, value):
+    def codegen(context, builder, sig, args):
+        return builder.insert_element(args[0], args[2], builder.trunc(args[1], I32))
+
+    return wide(wide, k, value), codegen
+
+
+@intrinsic
+def counted(typingctx, value, condition):
+    """value; a divergence where the condition holds."""
+
+    def codegen(context, builder, sig, args):
+        count_divergence(builder, args[1])
+        return args[0]
+
+    return value(value, condition), codegen
+
+
+def begin(result, lane):
+    """Where the results of all lanes are put together, given that of one."""
+
+
+@overload(begin)
+def overload_begin(result, lane):
+    lane_t = lane.instance_type
+    if isinstance(result, types.Array):
+        bundle = widen(result, lane_t)
+        return bundle and (lambda result, lane: empty_bundle(result.shape, bundle))
+    if isinstance(result, types.Integer):
+        return lambda result, lane: result
+    wide = widen(result, lane_t)
+    return wide and (lambda result, lane: undefined(wide))
+
+
+def put(out, k, result):
+    """`out` with lane k from `result`."""
+
+
+@overload(put)
+def overload_put(out, k, result):
+    if isinstance(out, types.Integer):
+        return lambda out, k, result: counted(out, out != result)
+    if not isinstance(out, Bundle):
+        return lambda out, k, result: insert(out, k, result)
+
+    def scatter(out, k, result):
+        if out.shape != result.shape:
+            raise ValueError  # left to the scalar evaluation
+        for i in np.ndindex(out.shape):
+            out[i] = insert(out[i], k, result[i])
+        return out
+
+    return scatter
+
+
+def each_lane(function, a):
+    """`function(a)`, lane by lane."""
+    lane = lane_type([a])
+    width = lane.width
+
+    def each(a):
+        first = function(nth(a, 0))
+        out = put(begin(first, lane), 0, first)
+        for k in range(1, width):
+            out = put(out, k, function(nth(a, k)))
+        return out
+
+    return each
+
+
+def unary(function, method=None):
+    @stands_for(function)
+    def stub(a):
+        pass
+
+    def overload_stub(a):
+        return each_lane(function, a) if is_wide(a) else lambda a: function(a)
+
+    overload(stub)(overload_stub)
+    if method:
+        overload_method(Bundle, method)(overload_stub)
+
+
+def binary(function, *keys, method=None):
+    @stands_for(function)
+    def stub(a, b):
+        pass
+
+    def overload_stub(a, b):
+        if not (is_wide(a) or is_wide(b)):
+            return lambda a, b: function(a, b)
+        return each_of(a, b)
+
+    def overload_wide(a, b):
+        return each_of(a, b) if is_wide(a) or is_wide(b) else None
+
+    def each_of(a, b):
+        lane = lane_type([a, b])
+        width = lane.width
+
+        def each(a, b):
+            first = function(nth(a, 0), nth(b, 0))
+            out = put(begin(first, lane), 0, first)
+            for k in range(1, width):
+                out = put(out, k, function(nth(a, k), nth(b, k)))
+            return out
+
+        return each
+
+    overload(stub)(overload_stub)
+    for key in keys:
+        overload(key)(overload_wide)
+    if method:
+        overload_method(Bundle, method)(overload_wide)
+
+
+LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
+    (np.var, "var"),
+    (np.std, "std"),
+    (np.any, "any"),
+    (np.all, "all"),
+    (np.cumsum, "cumsum"),
+    (np.cumprod, None),
+    (np.argmin, "argmin"),
+    (np.argmax, "argmax"),
+    (np.median, None),
+    (np.sort, None),
+    (np.diff, None),
+    (np.linalg.norm, None),
+    (np.linalg.det, None),
+    (np.linalg.inv, None),
+    (np.trace, None),
+)
+for function, method in LANE_BY_LANE:
+    unary(function, method)
+binary(np.dot, operator.matmul, method="dot")
+for pair_function in (np.outer, np.vdot, np.kron, np.linalg.solve):
+    binary(pair_function)

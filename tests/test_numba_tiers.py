@@ -1,0 +1,371 @@
+"""The compiled backend gives the same bits in every tier: one point at a time, in lanes, in threads, remembered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+
+from benchmarks.problems import PROBLEMS
+from fastgrad import numerical_gradient
+from fastgrad.automatic import automatic
+from fastgrad.backends import jit, kernels
+from fastgrad.backends.jit import Compiled, jitted
+from fastgrad.backends.table import Call, Memo
+from fastgrad.point import as_point
+from fastgrad.stencils import Stencil, backward, central, forward
+from fastgrad.steps import fixed_step
+
+if jit.NO_LANES:
+    pytest.skip(jit.NO_LANES, allow_module_level=True)
+
+
+def rosenbrock(x):
+    total = 0.0
+    for i in range(x.size - 1):
+        a, b = x[i + 1] - x[i] * x[i], 1.0 - x[i]
+        total += 100.0 * a * a + b * b
+    return total
+
+
+def weighted(x, w, power):
+    total = 0.0
+    for i in range(x.size):
+        total += w[i] * x[i] ** power
+    return total
+
+
+def lifted(f, ndim=1, args=()):
+    """Let f run in lanes from now on."""
+    target = jitted(f, True).target(np.dtype(np.float64), ndim, args)
+    target.lift()
+    return target
+
+
+def test_numerical_gradient_has_the_same_bits_before_and_after_lanes() -> None:
+    x = np.random.default_rng(1).normal(size=37)
+    f = njit(rosenbrock)
+    options: dict[str, Any] = {"backend": "numba", "h": "fixed"}
+    before = [numerical_gradient(f, x, **options), numerical_gradient(f, x, **options, full_output=True)]
+    assert lifted(f).lanes
+    after = [numerical_gradient(f, x, **options), numerical_gradient(f, x, **options, full_output=True)]
+    np.testing.assert_array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1][0], after[1][0])
+    assert before[1][1].nfev == after[1][1].nfev
+    assert jitted(f, True).lanes_reason(1, ()).startswith(f"{jit.WIDTH} points")
+
+
+SOME = [name for name, p in PROBLEMS.items() if "nd" in p.tags or "branch" in p.tags][:6] + ["rosenbrock", "wood"]
+
+
+@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize(
+    "stencil", [central(2), central(4), forward(1), backward(2)], ids=["central 2", "central 4", "forward", "backward"]
+)
+def test_problems_have_the_same_bits(name: str, stencil: Stencil) -> None:
+    problem = PROBLEMS[name]
+    if problem.unavailable:
+        pytest.skip(problem.unavailable)
+    x, args = problem.make(min(problem.sizes))
+    x = np.ascontiguousarray(x, np.float64)
+    f, rule = problem.jitted, fixed_step(stencil)
+    quick = Compiled.quick(Call(f, args), stencil, rule)
+    assert quick is not None
+    scalar, lanes = np.empty_like(x), np.empty_like(x)
+    target = jitted(f, True).target(x.dtype, x.ndim, args)
+    target.lift()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(target, "lanes", 0)
+        patch.setattr(target, "scalar_reason", "to compare")
+        assert quick(x, args, scalar)
+    again = Compiled.quick(Call(f, args, eager=True), stencil, rule)
+    assert again is not None
+    assert again(x, args, lanes)
+    np.testing.assert_array_equal(scalar, lanes)
+
+
+def test_what_cannot_lift_stays_scalar_and_says_why() -> None:
+    @njit
+    def f(x):
+        x[0] *= 1.0
+        return x[0] ** 2
+
+    gradient = np.empty(1)
+    quick = Compiled.quick(Call(f, eager=True), central(2), fixed_step(central(2)))
+    assert quick is not None
+    quick(np.array([3.0]), (), gradient)
+    reason = jitted(f, True).lanes_reason(1, ())
+    assert reason.startswith("one point at a time: ")
+    assert "line" in reason
+    np.testing.assert_allclose(numerical_gradient(f, np.array([3.0]), backend="numba"), [6.0], rtol=1e-8)
+
+
+def test_lanes_come_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    f, x = njit(rosenbrock), np.linspace(0.5, 1.5, 20)
+    monkeypatch.setattr(kernels, "WORTH_LANES", 0.0)
+    quick = Compiled.quick(Call(f), central(2), fixed_step(central(2)))
+    assert quick is not None
+    first, second = np.empty(20), np.empty(20)
+    target = jitted(f, True).target(x.dtype, 1, ())
+    assert not target.settled
+    assert quick(x, (), first)
+    assert target.lanes
+    assert quick(x, (), second)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_lanes_come_in_the_general_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    f, x = njit(rosenbrock), np.linspace(0.5, 1.5, 20)
+    monkeypatch.setattr(jit, "WORTH_LANES", 0.0)
+    expected = numerical_gradient(f, x, "fixed", backend="numba", full_output=True)[0]
+    assert jitted(f, True).target(x.dtype, 1, ()).lanes
+    np.testing.assert_array_equal(numerical_gradient(f, x, "fixed", backend="numba", full_output=True)[0], expected)
+
+
+def test_always_divergent_goes_back_to_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
+    @njit
+    def kinked(x):
+        total = 0.0
+        for v in x:
+            total += v if v > 0.0 else -3.0 * v
+        return total
+
+    x = np.zeros(16)  # each bundle holds points on both sides
+    quick = Compiled.quick(Call(kinked, eager=True), central(2), fixed_step(central(2)))
+    assert quick is not None
+    out = np.empty(16)
+    assert quick(x, (), out)
+    target = jitted(kinked, True).target(x.dtype, 1, ())
+    assert target.lanes
+    monkeypatch.setattr(kernels, "MOST_WASTE", 100.0)
+    for _ in range(300):
+        assert quick(x, (), out)
+        np.testing.assert_array_equal(out, -1.0)
+    assert not target.lanes
+    assert "branches" in target.scalar_reason
+    target.lift()
+    assert not target.lanes
+
+
+@pytest.mark.parametrize("n", [2, 20])
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("extra", [(), (3,)])
+def test_remembered_steps_give_the_bits_of_the_general_way(n: int, eager: bool, extra: tuple[Any, ...]) -> None:
+    rng = np.random.default_rng(n)
+    f = njit(weighted if extra else rosenbrock)
+    args = (rng.random(n), *extra) if extra else ()
+    x = rng.uniform(0.8, 1.3, n)
+    memo = Memo()
+    call = Call(f, args, memo=memo, eager=eager)
+    quick = Compiled.quick(call, central(2), None)
+    assert quick is not None
+    out = np.empty(n)
+    assert quick(x, args, out) == 0  # nothing remembered yet
+    taken = 0
+    for turn in range(30):
+        run = Compiled(call, as_point(x))
+        found = automatic(run.sweep, run.line, x, run.value(), memory=memo.memory)
+        nfev = quick(x, args, out) if memo.memory is not None else 0
+        if turn not in (0, 16):  # at these f or x is not what is remembered
+            assert bool(nfev) == (run.nfev == 2 * n + 1)
+        if nfev:
+            taken += 1
+            assert nfev == 2 * n + 1 == run.nfev
+            np.testing.assert_array_equal(out, found.gradient)
+        memo.memory = found.memory
+        x = x * (1.0 + 0.01 * rng.normal(size=n)) if turn != 15 else 50.0 * x  # a jump
+    assert taken >= 13
+
+
+@pytest.mark.parametrize("change", ["far", "size", "nan", "lattice"])
+def test_remembered_steps_are_given_up_where_something_has_changed(change: str) -> None:
+    @njit
+    def f(x, how):
+        value = np.exp(x[0]) + np.sin(x[1]) * x[2]
+        if how == 1:
+            value *= 1000.0
+        if how == 2 and x[1] > 1.1:
+            value = np.nan
+        if how == 3:
+            value = np.float64(np.float32(value))
+        return value
+
+    x = np.array([0.3, 1.1, 0.7])
+    memo = Memo()
+    call = Call(f, (0,), memo=memo)
+    run = Compiled(call, as_point(x))
+    memo.memory = automatic(run.sweep, run.line, x, run.value()).memory
+    quick = Compiled.quick(call, central(2), None)
+    assert quick is not None
+    out = np.empty(3)
+    assert quick(x, (0,), out) == 7
+    x = x + 3.0 if change == "far" else x
+    how = {"far": 0, "size": 1, "nan": 2, "lattice": 3}[change]
+    assert quick(x, (how,), out) == 0
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("args", [(), (np.linspace(0.0, 1.0, 600), 4)])
+def test_workers_give_the_same_bits(eager: bool, args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    f, x = njit(weighted if args else rosenbrock), np.random.default_rng(3).normal(size=600)
+    stencil = central(4)
+    serial, parallel = np.empty(600), np.empty(600)
+    tables = []
+    for workers, out in ((1, serial), (3, parallel)):
+        call = Call(f, args, eager=eager, workers=workers)
+        quick = Compiled.quick(call, stencil, fixed_step(stencil))
+        assert quick is not None
+        assert quick(x, args, out) == 4 * 600
+        run = Compiled(call, as_point(x))
+        index = np.arange(600)
+        points = x[:, None] + 1e-3 * stencil.nodes
+        values = run.sweep(index, points)
+        assert run.nfev == values.size
+        tables.append(values)
+    np.testing.assert_array_equal(*tables)
+    np.testing.assert_array_equal(serial, parallel)
+
+
+def test_workers_of_an_f_that_writes_into_x(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+
+    @njit
+    def f(x):
+        total = 0.0
+        for i in range(x.size):
+            x[i] *= x[i]
+            total += x[i]
+        return total
+
+    x = np.linspace(1.0, 2.0, 300)
+    run = Compiled(Call(f, workers=2), as_point(x))
+    index, points = np.arange(300), x[:, None] + np.array([1e-3, -1e-3])
+    values = run.sweep(index, points)
+    np.testing.assert_array_equal(values, Compiled(Call(f), as_point(x)).sweep(index, points))
+    np.testing.assert_allclose((values[:, 0] - values[:, 1]) / 2e-3, 2.0 * x, rtol=1e-9)
+
+
+def test_workers_raise_what_the_first_point_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+
+    @njit
+    def f(x):
+        for i in range(100, x.size):
+            if x[i] != 1.0:
+                if i == 150:
+                    raise ValueError("the first")
+                if i > 250:
+                    raise IndexError("a later one")
+        return 1.0
+
+    run = Compiled(Call(f, workers=2), as_point(np.ones(300)))
+    with pytest.raises(ValueError, match="the first"):
+        run.sweep(np.arange(300), np.full((300, 1), 1.5))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_workers_after_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    f, x = njit(rosenbrock), np.linspace(0.0, 1.0, 200)
+    index, points = np.arange(200), x[:, None] + 1e-3
+    expected = Compiled(Call(f, workers=2), as_point(x)).sweep(index, points)
+    child = os.fork()
+    if child == 0:
+        values = Compiled(Call(f, workers=2), as_point(x)).sweep(index, points)
+        os._exit(0 if np.array_equal(values, expected) else 1)
+    for _ in range(100):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
+    assert status == 0
+
+
+@pytest.fixture
+def slow_sum() -> Callable[..., float]:
+    @njit
+    def f(x):  # some 2 ms, in lanes 4 ms a bundle
+        total = 0.0
+        for _ in range(1000):
+            for v in x:
+                total = 0.5 * total + v * v
+        return total
+
+    return f
+
+
+@pytest.fixture
+def interrupted() -> Iterator[float]:
+    """Ctrl-C in half a second; yields when."""
+    when = time.perf_counter() + 0.5
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    yield when
+    timer.cancel()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_control_c_stops_lanes(slow_sum: Any, workers: int, request: pytest.FixtureRequest) -> None:
+    x = np.random.default_rng(0).random(2000)
+    quick = Compiled.quick(Call(slow_sum, eager=True, workers=workers), central(2), fixed_step(central(2)))
+    assert quick is not None
+    quick(x[:8].copy(), (), np.empty(8))  # compiles
+    quick = Compiled.quick(Call(slow_sum, eager=True, workers=workers), central(2), fixed_step(central(2)))
+    assert quick is not None
+    when = request.getfixturevalue("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        quick(x, (), np.empty(2000))
+    assert time.perf_counter() - when < 1.0
+
+
+def _in_process(code: str, **environment: str) -> str:
+    root = Path(jit.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), **environment}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_lanes_can_be_switched_off() -> None:
+    code = (
+        "from numba import njit; from fastgrad.backends.jit import jitted; "
+        "print(jitted(njit(lambda x: x[0] * x[1]), True).lanes_reason(1, ()))"
+    )
+    assert "one point at a time: FASTGRAD_LANES is 0" in _in_process(code, FASTGRAD_LANES="0")
+    assert "so far" in _in_process(code, FASTGRAD_LANES="4")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "flip"])
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+def test_a_damaged_disk_cache_is_made_anew(tmp_path: Path, damage: str, kind: str) -> None:
+    code = (
+        "from fastgrad.backends import kernels; "
+        "print(kernels.power_of_two(3.0), sum(kernels.power_of_two.stats.cache_hits.values()))"
+    )
+    folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
+    assert _in_process(code, **folder) == "4.0 0\n"
+    assert _in_process(code, **folder) == "4.0 1\n"
+    files = list(tmp_path.rglob(f"kernels.power_of_two*.{kind}"))
+    assert files
+    for file in files:
+        content = bytearray(file.read_bytes())
+        if damage == "flip":
+            content[len(content) // 2] ^= 0x10
+        file.write_bytes({"truncate": content[: len(content) // 2], "empty": b"", "flip": content}[damage])
+    assert _in_process(code, **folder) == "4.0 0\n"
+    assert _in_process(code, **folder) == "4.0 1\n"
