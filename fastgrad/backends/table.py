@@ -71,6 +71,10 @@ class Call:
         self.eager = eager
         self.workers = workers
 
+    def but(self, **changes: Any) -> Call:
+        """Return the same call with some of its attributes changed."""
+        return Call(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""
         f, axis = self.f, self.batch_axis
@@ -80,7 +84,7 @@ class Call:
         def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
             return f(np.expand_dims(x, axis), *args, **kwargs)
 
-        return Call(alone, self.args, self.kwargs, memo=self.memo)
+        return self.but(f=alone, batch_axis=None)
 
     def shares_memory(self, array: NDArray[Any] | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
