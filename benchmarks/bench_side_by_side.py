@@ -11,7 +11,7 @@ import numpy as np
 
 from fastgrad import Gradient
 
-from .benchmarks import BACKENDS, MOST_OPERATIONS, form
+from .forms import BACKENDS, MOST_OPERATIONS, form
 from .problems import cases
 
 GROUPS = [

@@ -53,6 +53,10 @@ class Evaluation(Protocol):
         """Evaluate f at x itself, not less `origin`; remembered."""
         ...
 
+    def notes(self) -> list[str]:
+        """Say how f is evaluated and what stops it from being evaluated faster, in words."""
+        ...
+
     def known_value(self, value: float) -> None:
         """Take f(x) from the caller."""
         ...

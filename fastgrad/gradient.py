@@ -40,19 +40,20 @@ class Quick(NamedTuple):
 
     shape: tuple[int, ...] | None
     run: Callable[[Floats, tuple[Any, ...], Floats], int] | None
+    call: Call
 
 
 def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
     shape = getattr(x, "shape", None)
     if is_jitted(call.f) and choice.backend != "numba":
-        return Quick(shape, None)  # what it has captured is to be checked
+        return Quick(shape, None, call)  # what it has captured is to be checked
     if not plan.plain or type(x) is not np.ndarray or not x.size or (call.kwargs and choice.backend == "numba"):
-        return Quick(shape, None)
+        return Quick(shape, None, call)
     make = getattr(backend(choice.backend), "quick", None)
     try:
-        return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape)))
+        return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape)), call)
     except CannotRun:
-        return Quick(shape, None)
+        return Quick(shape, None, call)
 
 
 # the shortest ways of compiled functions, for repeated one-shot calls: their preparation costs. They keep f alive: few
@@ -67,7 +68,7 @@ def _one_shot(call: Call, choice: Choice, plan: Plan, x: NDArray[Any]) -> Quick:
     key = call.f, plan, x.shape
     found = _remembered.get(key)
     if found is None:
-        found = _remembered[key] = _quick(Call(call.f, call.args, memo=Memo()), choice, plan, x)
+        found = _remembered[key] = _quick(call.but(memo=Memo()), choice, plan, x)
         while len(_remembered) > _MOST_REMEMBERED:
             _remembered.popitem(last=False)
     return found
@@ -140,6 +141,11 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
+    compile : {None, "eager"}
+        For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
+        compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
+    workers : int
+        Threads that evaluate a compiled f side by side, to the same bits; other backends use one.
 
     Raises
     ------
@@ -177,11 +183,15 @@ class Gradient:
         rtol: float = 1e-13,
         atol: float = 0.0,
         dtype: str | None = None,
+        compile: str | None = None,
+        workers: int = 1,
     ) -> None:
         self.f = f
         self._args, self._kwargs = args, kwargs
-        self._plan = Plan(h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype)
-        self._call = _as_call(f, args, kwargs, batch_axis, Memo())
+        self._plan = Plan(
+            h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile, workers
+        )
+        self._call = _as_call(self._plan, f, args, kwargs, Memo())
         self._choices = choices(self._call, backend)
         self._quick: Quick | None = None
 
@@ -266,11 +276,11 @@ class Gradient:
         lines = ["no backend takes this f"]
         for choice in self._choices:
             try:
-                backend(choice.backend)(self._call, point, choice.explicit)
+                run = backend(choice.backend)(self._call, point, choice.explicit)
             except CannotRun as reason:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
-            lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}"]
+            lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}", *run.notes()]
             break
         chosen = index_array(self._plan.indices, point.base.shape)
         count = point.base.size if chosen is None else chosen.size
@@ -295,7 +305,7 @@ def _evaluate(
     chosen = None if plan.indices is None else index_array(plan.indices, shape)
     index = _everything(point.base.size) if chosen is None else chosen
     if args is not call.args:
-        call = Call(call.f, args, call.kwargs, call.batch_axis, call.memo)
+        call = call.but(args=args)
     given = call.f
     if plan.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
@@ -357,7 +367,7 @@ def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
     def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
         return f(x.astype(dtype), *args, **kwargs)
 
-    return Call(narrow, call.args, call.kwargs, call.batch_axis, call.memo)
+    return call.but(f=narrow)
 
 
 def _check_own_array(run: Evaluation, call: Call, point: Point, gradient: Floats) -> None:
@@ -379,16 +389,22 @@ def _check_own_array(run: Evaluation, call: Call, point: Point, gradient: Floats
     )
 
 
-def _as_call(
-    f: Any, args: Any, kwargs: Mapping[str, Any] | None, batch_axis: int | None, memo: Memo | None = None
-) -> Call:
+def _as_call(plan: Plan, f: Any, args: Any, kwargs: Mapping[str, Any] | None, memo: Memo | None = None) -> Call:
     if is_c_function(f):
         f = c_function(f)
     function(f)
     if kwargs is not None and not isinstance(kwargs, Mapping):
         raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(kwargs)}")
     # as in SciPy, a single argument may stand without its tuple
-    return Call(f, args if type(args) is tuple else (args,), dict(kwargs) if kwargs else {}, batch_axis, memo)
+    return Call(
+        f,
+        args if type(args) is tuple else (args,),
+        dict(kwargs) if kwargs else {},
+        plan.batch_axis,
+        memo,
+        plan.compile == "eager",
+        plan.workers,
+    )
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
@@ -415,6 +431,8 @@ def numerical_gradient(
     rtol: float = 1e-13,
     atol: float = 0.0,
     dtype: str | None = None,
+    compile: str | None = None,
+    workers: int = 1,
     full_output: Literal[False] = False,
 ) -> NDArray[Any]: ...
 
@@ -439,6 +457,8 @@ def numerical_gradient(
     rtol: float = 1e-13,
     atol: float = 0.0,
     dtype: str | None = None,
+    compile: str | None = None,
+    workers: int = 1,
     full_output: Literal[True],
 ) -> tuple[NDArray[Any], Info]: ...
 
@@ -462,6 +482,8 @@ def numerical_gradient(
     rtol: float = 1e-13,
     atol: float = 0.0,
     dtype: str | None = None,
+    compile: str | None = None,
+    workers: int = 1,
     full_output: bool = False,
 ) -> NDArray[Any] | tuple[NDArray[Any], Info]:
     r"""Return the gradient of f at x by finite differences.
@@ -475,7 +497,8 @@ def numerical_gradient(
         ``lambda W: net.loss(x, t)`` does.
     h : float or array_like of x's shape or "fixed", optional
         Absolute step; with ``h=1e-4`` the points are the textbook's.
-    args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype
+    args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile,
+    workers
         As for `Gradient`.
     f0 : float, optional
         f(x), if it is known: saves its evaluation where one is needed.
@@ -510,8 +533,10 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    plan = _plan(h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype)
-    call = _as_call(f, args, kwargs, batch_axis)
+    plan = _plan(
+        h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile, workers
+    )
+    call = _as_call(plan, f, args, kwargs)
     candidates = choices(call, backend)
     if not full_output and f0 is None and plan.plain and type(x) is np.ndarray:
         quick = _one_shot(call, candidates[0], plan, x)
@@ -519,6 +544,7 @@ def numerical_gradient(
             result = _run_quickly(quick.run, x, call.args, None)
             if result is not None:
                 return result
+            call = quick.call.but(args=call.args)  # with the memory that the shortest way uses next time
     gradient, info, _ = _evaluate(plan, call, candidates, x, call.args, f0, full_output)
     return (gradient, info) if full_output else gradient
 

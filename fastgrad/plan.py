@@ -33,6 +33,8 @@ class Plan:
         "rtol",
         "atol",
         "dtype",
+        "compile",
+        "workers",
     )
 
     def __init__(
@@ -49,10 +51,16 @@ class Plan:
         rtol: float,
         atol: float,
         dtype: str | None,
+        compile: str | None,
+        workers: int,
     ) -> None:
         one_of("backend", backend, (AUTO, *BACKENDS))
         one_of("batch_axis", batch_axis, (None, 0, -1))
         one_of("dtype", dtype, (None, "keep"))
+        one_of("compile", compile, (None, "eager"))
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(workers)}")
+        self.compile, self.workers = compile, workers
         self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
         self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
         self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype

@@ -43,6 +43,9 @@ class Batched:
             self._value = number(self._evaluate(self._base.reshape(1, -1), 1)[0])
         return self._value
 
+    def notes(self) -> list[str]:
+        return []
+
     def known_value(self, value: float) -> None:
         self._value = value
 

@@ -449,6 +449,9 @@ class Compiled:
         """Return a compiled descent along gradients by a fixed rule."""
         return CompiledDescent(call, stencil, rule)
 
+    def notes(self) -> list[str]:
+        return [self._known.lanes_reason(self._base.ndim, self._args)] if kernels.JIT else []
+
     def known_value(self, value: float) -> None:
         self._value = value
 

@@ -51,6 +51,9 @@ class Reference:
             return None
         return LoopGradient(call, rule)
 
+    def notes(self) -> list[str]:
+        return []
+
     def known_value(self, value: float) -> None:
         self._value = value
 

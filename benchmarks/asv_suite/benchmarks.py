@@ -10,40 +10,21 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 
-from .problems import PROBLEMS, Problem
+from benchmarks.forms import BACKENDS, MOST_OPERATIONS, form, size_near
+from benchmarks.problems import PROBLEMS
 
 try:
     from fastgrad import Gradient, gradient_descent, numerical_gradient
 except ImportError:  # a commit before this interface: its benchmarks fail, discovery does not
     Gradient = gradient_descent = numerical_gradient = None  # type: ignore[assignment, misc]
 
-BACKENDS = ["python", "numpy", "numba"]
 NAMES = ["rosenbrock", "powell_singular", "ackley", "trigonometric", "quadratic_form", "lennard_jones"]
 SIZES = [10, 100, 1000]
-# one evaluation of all 2n costs more than this many operations only where nobody would wait for it
-MOST_OPERATIONS = 3e8
-
-
-def size_near(problem: Problem, n: int) -> int:
-    """The size of the problem's table that is nearest to n."""
-    return min(problem.sizes, key=lambda size: abs(np.log(size / n)))
-
-
-def form(problem: Problem, backend: str) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The form of the problem for a backend; NotImplementedError, which asv skips, where there is none."""
-    if backend == "numba":
-        return problem.jitted, {}
-    if backend == "numpy":
-        if problem.batched is None:
-            raise NotImplementedError("has no batched form")
-        return problem.batched, {"batch_axis": 0}
-    return problem.f, {}
 
 
 class Prepared:
