@@ -17,7 +17,7 @@ from .backends.table import BACKENDS, Call, Memo, backend
 from .dispatch import AUTO, Choice, choices, is_jitted
 from .errors import CannotRun, NotTrusted, TrustWarning, describe, warn
 from .evaluation import Evaluation
-from .plan import Plan
+from .plan import ADAPTIVE, Plan
 from .point import Point, as_point
 from .result import Info
 from .stencils import Stencil
@@ -271,7 +271,7 @@ class Gradient:
     def explain(self, x: ArrayLike) -> str:
         """Say what would be done at x, and why, in words."""
         point = as_point(x)
-        stencil = self._plan.stencil
+        plan, stencil = self._plan, self._plan.stencil
         refused: list[str] = []
         lines = ["no backend takes this f"]
         for choice in self._choices:
@@ -284,11 +284,13 @@ class Gradient:
             break
         chosen = index_array(self._plan.indices, point.base.shape)
         count = point.base.size if chosen is None else chosen.size
-        here = 0 if stencil.symmetric or stencil.imaginary else 1
         lines += refused
+        least = count * stencil.nodes.size + (plan.automatic or plan.name == ADAPTIVE or not stencil.symmetric)
+        if stencil.imaginary:
+            least = count + 2  # and the check
+        more = " or more: the steps choose themselves" if plan.automatic or plan.name == ADAPTIVE else ""
         lines.append(
-            f"{self._plan.method} difference of order {stencil.order}: {count * stencil.nodes.size + here} evaluations "
-            f"of f for {count} partial derivatives"
+            f"{plan.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial derivatives{more}"
         )
         return "\n".join(lines)
 
@@ -574,6 +576,6 @@ def explain(f: Any, x: ArrayLike, h: Any = None, **options: Any) -> str:
     >>> print(explain(lambda x: x @ x, [3.0, 4.0]))
     backend 'python': f is a plain Python function of one point: the reference takes any, closures included; \
 one point at a time, in Python, on the caller's own array
-    central difference of order 2: 4 evaluations of f for 2 partial derivatives
+    central difference of order 2: 5 evaluations of f for 2 partial derivatives or more: the steps choose themselves
     """
     return Gradient(f, h, **options).explain(x)
