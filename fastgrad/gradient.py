@@ -290,7 +290,8 @@ class Gradient:
             least = count + 2  # and the check
         more = " or more: the steps choose themselves" if plan.automatic or plan.name == ADAPTIVE else ""
         lines.append(
-            f"{plan.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial derivatives{more}"
+            f"{plan.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial "
+            f"derivatives{more}"
         )
         return "\n".join(lines)
 
