@@ -19,9 +19,19 @@ errors
 _validate stencils point result
 steps noise
 backends.captures backends.cfunctions evaluation diagnosis
-lifting.dense lifting.sparse lifting.lanes lifting
+lifting lifting.signals lifting.lanes
+lifting.sparse.layout lifting.sparse.rules
+lifting.sparse.slots
+lifting.sparse.bundle
+lifting.sparse.functions
+lifting.sparse.sweeping lifting.sparse
+lifting.dense.bundle
+lifting.dense.functions
+lifting.dense.rebinding
+lifting.dense.sweep lifting.dense
 backends.table backends.kernels
-backends.reference backends.batched backends.jit backends
+backends.reference backends.batched
+backends.lifted backends.jit backends
 automatic adaptive extrapolation differencing trust dispatch sparsity
 gradient
 derivative jacobian hessian checking
