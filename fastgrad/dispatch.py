@@ -25,7 +25,10 @@ def is_jitted(f: object) -> bool:
     return numba is not None and isinstance(f, numba.Dispatcher)
 
 
-_PLAIN = (Choice("python", "f is a plain Python function of one point: the reference takes any, closures included"),)
+_PLAIN = (
+    Choice("numpy", "f is a plain function of one point that can be lifted to many"),
+    Choice("python", "f is a plain Python function of one point: the reference takes any, closures included"),
+)
 _JITTED = (
     Choice("numba", "f is compiled by numba"),
     Choice("python", "numba cannot compile f for these arguments"),

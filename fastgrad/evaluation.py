@@ -25,8 +25,10 @@ class Evaluation(Protocol):
     """
 
     nfev: int
-    origin: float
     sees_own: bool
+
+    @property
+    def origin(self) -> float: ...
 
     def sweep(self, index: Ints, points: Values) -> Values:
         """Evaluate f at x with one entry replaced.

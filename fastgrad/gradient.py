@@ -51,7 +51,7 @@ def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
         return Quick(shape, None, call)
     make = getattr(backend(choice.backend), "quick", None)
     try:
-        return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape)), call)
+        return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape), choice.explicit), call)
     except CannotRun:
         return Quick(shape, None, call)
 

@@ -19,14 +19,25 @@ errors
 _validate stencils point result
 steps noise
 backends.captures backends.cfunctions backends.threads evaluation diagnosis
+lifting lifting.signals
+lifting.sparse.layout lifting.sparse.rules
+lifting.sparse.slots
+lifting.sparse.bundle
+lifting.sparse.functions
+lifting.sparse.sweeping lifting.sparse
+lifting.dense.bundle
+lifting.dense.functions
+lifting.dense.rebinding
+lifting.dense.sweep lifting.dense
 lifting.lanes.types
 lifting.lanes.mathematics
 lifting.lanes.operators
 lifting.lanes.arrays lifting.lanes.kernel
 lifting.lanes.compiler
-lifting.dense lifting.sparse lifting.lanes lifting
+lifting.lanes
 backends.table backends.kernels
-backends.reference backends.batched backends.jit backends
+backends.reference backends.batched
+backends.lifted backends.jit backends
 automatic adaptive differencing trust dispatch
 schemes
 plan

@@ -19,7 +19,7 @@ from .table import Call
 TILE_BYTES = 128 * 1024
 TILE_ROWS = 16
 
-_turn = itertools.count()  # a different coordinate is checked each time
+turn = itertools.count()  # a different coordinate is checked each time
 
 
 class Batched:
@@ -124,10 +124,10 @@ class Batched:
         """Evaluate one point of the batch alone: rows that influence each other, and noise, show."""
         # never the first point of a tile, the one that a function which uses only one row gets right
         k = points.shape[1]
-        turn = next(_turn) % points.size
-        if turn % (per_tile * k) == 0 and points.size > 1:
-            turn = turn + 1 if turn + 1 < points.size else turn - 1
-        row, column = divmod(turn, k)
+        place = next(turn) % points.size
+        if place % (per_tile * k) == 0 and points.size > 1:
+            place = place + 1 if place + 1 < points.size else place - 1
+        row, column = divmod(place, k)
         alone = self._base.reshape(1, -1).astype(points.dtype)
         alone[0, index[row]] = points[row, column]
         plain, batch = self._evaluate(alone, 1)[0], values[row, column]
@@ -144,6 +144,8 @@ def agree(plain: complex, other: complex, values: Values) -> bool:
     A different order of summation may change the last digits, and more of them where f cancels; what matters is
     that the difference is small beside the differences that the gradient is made of.
     """
+    if plain == other:
+        return True
     if not np.isfinite(plain):
         return not np.isfinite(other)
     with np.errstate(all="ignore"):

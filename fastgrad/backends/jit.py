@@ -432,7 +432,9 @@ class Compiled:
             )
 
     @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step | None, memo: Memo | None = None) -> FusedGradient | None:
+    def quick(
+        call: Call, stencil: Stencil, rule: Step | None, explicit: bool = False, memo: Memo | None = None
+    ) -> FusedGradient | None:
         """Return a prepared gradient by a fixed rule; without one, by the steps that `memo` remembers."""
         memo = call.memo if memo is None else memo
         if rule is not None:

@@ -45,7 +45,7 @@ class Reference:
         return self._value
 
     @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step | None) -> LoopGradient | None:
+    def quick(call: Call, stencil: Stencil, rule: Step | None, explicit: bool = False) -> LoopGradient | None:
         """Return a prepared gradient by a fixed rule, for the commonest stencil."""
         if rule is None or not stencil.symmetric or stencil.nodes.size != 2:
             return None

@@ -1,0 +1,757 @@
+"""The array-like that f sees: the unperturbed array, and the few entries in which each row differs from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+from weakref import ReferenceType, ref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..signals import look_at_clock
+from .layout import Box, Entries, Item, Shape, Slot, broadcast, insert_axes, permute, place, reshape, take
+from .rules import BINARY, UNARY, selection
+from .slots import (
+    MOST_SLOTS,
+    Run,
+    Slots,
+    added,
+    as_entries,
+    as_rows,
+    at,
+    gathered,
+    mapped,
+    meet,
+    rearranged,
+    refuse,
+    rows_of,
+    spread,
+    spread_box,
+    summed,
+    trimmed,
+)
+
+Array = NDArray[Any]
+Handler = Callable[..., Any]
+Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
+FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py
+METHODS: dict[tuple[np.ufunc, str], Handler] = {}  # likewise for np.add.reduce and its kin
+
+
+# named, since `isinstance(v, int | slice)` makes the union anew each time
+LISTS, TRUTHS, BASIC = (list, tuple), (bool, np.bool_), (int, np.integer, slice)
+
+
+class SparseBundle:
+    """An array of f, at x and at all points of a run.
+
+    Attributes
+    ----------
+    base : ndarray or numpy scalar
+        f's array at x.
+    slots : tuple of (layout, differences)
+        What each row adds to it. For a boolean array a difference says that the truth changes.
+    """
+
+    __slots__ = ("__weakref__", "base", "disjoint", "owner", "run", "slots", "views")
+
+    def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
+        look_at_clock()
+        self.base = base
+        self.slots = slots
+        self.run = run
+        self.disjoint = disjoint or len(slots) < 2  # no (row, position) differs in two slots
+        # in f's eyes slices share memory: a write into one is a write into all
+        self.owner: tuple[SparseBundle, Any] | None = None  # whose memory this is, and the index of it (None: no index)
+        self.views: list[tuple[ReferenceType[SparseBundle], Derive]] = []
+
+    # what an array tells about itself
+
+    @property
+    def shape(self) -> Shape:
+        return self.base.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        return self.base.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        return self.base.size  # type: ignore[no-any-return]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.base.dtype  # type: ignore[no-any-return]
+
+    @property
+    def T(self) -> SparseBundle:  # noqa: N802
+        return self.transpose()
+
+    @property
+    def real(self) -> SparseBundle:
+        return self
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __iter__(self) -> Iterator[SparseBundle]:
+        return (self[i] for i in range(len(self.base)))
+
+    def __repr__(self) -> str:
+        return f"SparseBundle({self.base!r}, {len(self.slots)} slots)"
+
+    # what has no meaning for many points
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Array:
+        # scipy.sparse asks for an array, and hands over to __rmatmul__ if it gets an object instead
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("scipy.sparse"):
+            held = np.empty((), dtype=object)
+            held[()] = self
+            return held
+        if not self.slots:
+            return np.asarray(self.base, *args)
+        raise refuse("np.asarray, np.array or an assignment into a plain array")
+
+    def _number(self) -> Any:
+        if self.slots:
+            raise refuse("float(), int(), math functions, .item() or .tolist()")
+        return self.base
+
+    def __float__(self) -> float:
+        return float(self._number())
+
+    def __int__(self) -> int:
+        return int(self._number())
+
+    def __index__(self) -> int:
+        return int(self.settled() if self.dtype.kind in "iub" else self._number().__index__())
+
+    def __complex__(self) -> complex:
+        return complex(self._number())
+
+    def item(self, *args: int) -> Any:
+        return self._number().item(*args)
+
+    def tolist(self) -> Any:
+        return self._number().tolist()
+
+    def settled(self) -> Any:
+        """The plain array at x. Rows in which it differs are lost, and evaluated plainly in the end."""
+        if self.slots:
+            self.run.lost |= rows_of(self.slots, self.run)
+        return self.base
+
+    def __bool__(self) -> bool:
+        truth = self if self.dtype == bool else self != 0
+        return bool(truth.settled() if isinstance(truth, SparseBundle) else truth)
+
+    # elementwise operations
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__":
+            if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
+                raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
+            if ufunc.signature is not None:
+                return METHODS[ufunc, method](*inputs)
+            return elementwise(ufunc, *inputs)
+        handler = METHODS.get((ufunc, method))
+        if handler is None:
+            raise refuse(f"np.{ufunc.__name__}.{method}")
+        return handler(*inputs, **kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        handler = FUNCTIONS.get(func)
+        if handler is None:
+            raise refuse(f"np.{func.__name__}")
+        return handler(*args, **kwargs)
+
+    def resolved(self) -> SparseBundle:
+        """The same, with each (row, position) in one slot at most."""
+        if not self.disjoint:
+            met = meet([self.slots], self.shape, self.run)
+            self.slots = tuple((layout, d) for layout, (d,) in met if d is not None)
+            self.disjoint = True
+        return self
+
+    def stretched(self, shape: Shape) -> Slots:
+        """The slots after broadcasting to a shape."""
+        old = self.shape
+        if old == shape:
+            return self.slots
+        slots = []
+        for layout, d in self.slots:
+            if isinstance(layout, Box):
+                box, d = broadcast(layout, d, old, shape)
+                self.run.allow(box.size)
+                slots.append((box, d))
+            else:
+                source = np.broadcast_to(np.arange(self.size).reshape(old), shape)
+                slots.extend(rearranged(((layout, d),), source, old, self.run))  # type: ignore[arg-type]
+        return tuple(slots)
+
+    def as_numbers(self) -> SparseBundle:
+        """Count truth as 0 and 1."""
+        if self.dtype != bool:
+            return self
+        slots = self.resolved().slots
+        changed = tuple((layout, d * (1.0 - 2.0 * at(self.base, layout))) for layout, d in slots)
+        return SparseBundle(self.base, changed, self.run, disjoint=True)
+
+    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+        dtype = np.dtype(dtype)
+        if dtype == self.dtype or (dtype.kind == "f" and dtype.itemsize == 8 and self.dtype.kind in "bfiu"):
+            numbers = self.as_numbers()
+            return SparseBundle(self.base.astype(dtype), numbers.slots, self.run, numbers.disjoint)
+        if dtype.kind in "iu" and self.dtype.kind == "f":
+            return elementwise(np.trunc, self).settled().astype(dtype)
+        raise refuse(f"astype({dtype})")
+
+    # indexing
+
+    def __getitem__(self, key: Any) -> Any:
+        key = plain_key(key)
+        base = self.base[key]
+        items = basic_items(key, self.shape)
+        if items is None:
+            source = np.arange(self.size).reshape(self.shape)[key]
+            return SparseBundle(base, gathered(self.slots, source, self.shape, self.run), self.run)
+        axes, new = items
+        out = SparseBundle(base, self._taken(axes, new, key), self.run, self.disjoint)
+        if out.shape:
+            self._share(out, key, lambda owner: owner._taken(axes, new, key))
+        return out
+
+    def _share(self, view: SparseBundle, key: Any, derive: Derive) -> None:
+        """Note that a view has this memory, and how it gets its slots."""
+        view.owner = self, key
+        if len(self.views) > 50:
+            self.views = [pair for pair in self.views if pair[0]() is not None]
+        self.views.append((ref(view), derive))
+
+    def _written(self) -> None:
+        """Tell owner and views of a write."""
+        owner: SparseBundle = self
+        while owner.owner is not None:
+            above, key = owner.owner
+            if key is None:
+                raise refuse("a write into a transposed or reshaped array")
+            above._place(key, owner.slots, owner.shape)
+            owner = above
+        owner._refresh()
+
+    def _refresh(self) -> None:
+        for reference, derive in self.views:
+            view = reference()
+            if view is not None:
+                view.slots = derive(self)
+                view.disjoint = len(view.slots) < 2
+                view._refresh()
+
+    def _taken(self, axes: tuple[Item, ...], new: Shape, key: Any) -> Slots:
+        slots: list[Slot] = []
+        for layout, d in self.slots:
+            if isinstance(layout, Entries):
+                source = np.arange(self.size).reshape(self.shape)[key]
+                slots.extend(rearranged(((layout, d),), source, self.shape, self.run))
+                continue
+            taken = take(layout, axes)
+            if taken is not None:
+                box, index = taken
+                if new:
+                    box = insert_axes(box, new)
+                slots.append((box, d[index]) if box.start else as_rows(box, d[index]))
+        return tuple(slots)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        key = plain_key(key)
+        target = self.base[key]
+        slots: Slots = ()
+        if isinstance(value, SparseBundle):
+            if self.dtype != value.dtype:
+                raise refuse("an assignment that changes the type")
+            if value.ndim > target.ndim:
+                value = value.reshape(value.shape[value.ndim - target.ndim :])
+            slots = value.stretched(target.shape)
+            value = value.base
+        self.base[key] = value
+        if slots or self.slots:
+            self._place(key, slots, target.shape)
+            self._written()
+
+    def _place(self, key: Any, slots: Slots, shape: Shape) -> None:
+        """Replace the differences at an index by others."""
+        items = basic_items(key, self.shape)
+        if items is None or items[1] or any(isinstance(layout, Entries) for layout, _ in self.slots + slots):
+            self._place_entries(key, slots, shape)
+            return
+        axes = items[0]
+        kept = []
+        for layout, d in self.slots:
+            assert isinstance(layout, Box)
+            overwritten = take(layout, axes)
+            if overwritten is not None:
+                if overwritten[0].size == layout.size:
+                    continue
+                d = np.array(np.broadcast_to(d, (d.shape[0], *(dim.length for dim in layout.dims))))
+                d[overwritten[1]] = 0
+            kept.append((layout, d))
+        kept += [(place(layout, axes), d) for layout, d in slots if isinstance(layout, Box)]
+        self.slots = added((), tuple(kept), self.run)
+        self.disjoint = len(self.slots) < 2
+
+    def _place_entries(self, key: Any, slots: Slots, shape: Shape) -> None:
+        target = np.arange(self.size).reshape(self.shape)[key]
+        if np.unique(target).size != target.size:
+            raise refuse("an assignment that writes an entry twice")
+        kept = []
+        if self.slots:
+            ((layout, (d,)),) = as_entries([self.slots], self.shape, self.run)
+            assert isinstance(layout, Entries)
+            assert d is not None
+            stays = ~np.isin(layout.position, target)
+            kept.append((Entries(layout.row[stays], layout.position[stays]), d[:, stays]))
+        if slots:
+            ((layout, (d,)),) = as_entries([slots], shape, self.run)
+            assert isinstance(layout, Entries)
+            assert d is not None
+            kept.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
+        self.slots = tuple(kept)
+        self.disjoint = True
+
+    # rearrangements
+
+    def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
+        if order != "C":
+            raise refuse("reshape in another order than C")
+        new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
+        base = np.reshape(self.base, new)
+        out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
+        if out.shape and np.may_share_memory(base, self.base):
+            self._share(out, None, lambda owner: owner._reshaped(base.shape))
+        return out
+
+    def _reshaped(self, shape: Shape) -> Slots:
+        slots: list[Slot] = []
+        for layout, d in self.slots:
+            moved = reshape(layout, d, self.shape, shape) if isinstance(layout, Box) and self.size else None
+            if moved is not None:
+                slots.append(moved)
+            else:
+                slots.extend(rearranged(((layout, d),), np.arange(self.size), self.shape, self.run))
+        return tuple(slots)
+
+    def transpose(self, *axes: Any) -> SparseBundle:
+        if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+            axes = axes[0] or ()
+        order = tuple(a % self.ndim for a in axes) if axes else tuple(reversed(range(self.ndim)))
+        if order == tuple(range(self.ndim)):
+            return self
+        out = SparseBundle(self.base.transpose(order), self._transposed(order), self.run, self.disjoint)
+        self._share(out, None, lambda owner: owner._transposed(order))
+        return out
+
+    def _transposed(self, order: Shape) -> Slots:
+        slots: list[Slot] = []
+        for layout, d in self.slots:
+            if isinstance(layout, Box):
+                box, moved = permute(layout, order)
+                slots.append((box, d.transpose(moved)))
+            else:
+                source = np.arange(self.size).reshape(self.shape).transpose(order)
+                slots.extend(rearranged(((layout, d),), source, self.shape, self.run))
+        return tuple(slots)
+
+    def copy(self, order: str = "C") -> SparseBundle:
+        return SparseBundle(self.base.copy(), self.slots, self.run, self.disjoint)
+
+    # reductions that everything else is made of
+
+    def total(self, axis: Any = None, keepdims: bool = False) -> SparseBundle:
+        """The sum over some axes."""
+        numbers = self.as_numbers()
+        base = np.sum(self.base, axis=axis)
+        axes = normal_axes(axis, self.ndim)
+        out = SparseBundle(base, summed(numbers.slots, self.shape, axes, self.run), self.run)
+        if keepdims:
+            return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
+        return out
+
+    def extreme(self, compare: np.ufunc, axis: Any = None, keepdims: bool = False) -> SparseBundle:
+        """The maximum (compare=np.maximum) or minimum over some axes.
+
+        A row that changes one position is compared with the best of all others, which is the second best where its own
+        position held the best.
+        """
+        axes = normal_axes(axis, self.ndim)
+        kept = tuple(a for a in range(self.ndim) if a not in axes)
+        best = compare.reduce(self.base, axis=axes)
+        shape = best.shape
+        moved = self.transpose(kept + axes).reshape((*shape, -1)).resolved()
+        last = len(shape)
+        slots = moved.slots
+        narrow = len(slots) == 1 and (
+            isinstance(slots[0][0], Box) and not any(dim.axis == last and not dim.row for dim in slots[0][0].dims)
+        )
+        if narrow:
+            box, d = slots[0]
+            assert isinstance(box, Box)
+            count = moved.base.shape[-1]
+            if count > 1:
+                which = 1 if compare is np.minimum else count - 2
+                second = np.partition(moved.base, which, axis=-1)[..., which]
+            else:
+                second = np.full(shape, -np.inf if compare is np.maximum else np.inf)
+            winner = (np.argmax if compare is np.maximum else np.argmin)(moved.base, axis=-1)
+            held = np.asarray(best)[..., None]
+            others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
+            change = compare(at(others, box), at(moved.base - held, box) + d)
+            changed = summed(((box, change),), moved.shape, (last,), self.run)
+            changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
+        else:
+            change = compare.reduce(
+                (moved.base - np.asarray(best)[..., None]) + spread(slots, moved.shape, self.run), axis=-1
+            )
+            changed = ((spread_box(shape, self.run), change),)
+        out = SparseBundle(best, changed, self.run)
+        if keepdims:
+            return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
+        return out
+
+    # operators: lean, since f is called for its elementwise arithmetic
+
+    def __add__(self, other: Any) -> Any:
+        return elementwise(np.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return elementwise(np.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return elementwise(np.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return elementwise(np.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Any:
+        return elementwise(np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return elementwise(np.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return elementwise(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return elementwise(np.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return elementwise(np.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return elementwise(np.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Any:
+        return elementwise(np.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return elementwise(np.remainder, other, self)
+
+    def __divmod__(self, other: Any) -> Any:
+        return self // other, self % other
+
+    def __pow__(self, other: Any) -> Any:
+        if type(other) in (int, float):
+            if other == 2:
+                return elementwise(np.square, self)
+            if other == 0.5 and self.ndim:  # as numpy: exact for arrays, np.power for scalars
+                return elementwise(np.sqrt, self)
+        return elementwise(np.power, self, other)
+
+    def __rpow__(self, other: Any) -> Any:
+        return elementwise(np.power, other, self)
+
+    def __neg__(self) -> Any:
+        return elementwise(np.negative, self)
+
+    def __pos__(self) -> Any:
+        return elementwise(np.positive, self)
+
+    def __abs__(self) -> Any:
+        return elementwise(np.absolute, self)
+
+    def __invert__(self) -> Any:
+        return elementwise(np.invert, self)
+
+    def __and__(self, other: Any) -> Any:
+        return elementwise(np.bitwise_and, self, other)
+
+    def __or__(self, other: Any) -> Any:
+        return elementwise(np.bitwise_or, self, other)
+
+    def __xor__(self, other: Any) -> Any:
+        return elementwise(np.bitwise_xor, self, other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def __lt__(self, other: Any) -> Any:
+        return elementwise(np.less, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return elementwise(np.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return elementwise(np.greater, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return elementwise(np.greater_equal, self, other)
+
+    def __eq__(self, other: object) -> Any:
+        return elementwise(np.equal, self, other)
+
+    def __ne__(self, other: object) -> Any:
+        return elementwise(np.not_equal, self, other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __matmul__(self, other: Any) -> Any:
+        return METHODS[np.matmul, "__call__"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Any:
+        return METHODS[np.matmul, "__call__"](other, self)
+
+    def _in_place(self, out: Any) -> Self:
+        if not self.ndim:  # a numpy scalar: the name is bound anew
+            return out  # type: ignore[no-any-return]
+        if out.shape != self.shape or out.dtype != self.dtype:
+            raise refuse("an in-place operation that changes shape or type")
+        self.base[...] = out.base
+        self.slots, self.disjoint = out.slots, out.disjoint
+        if self.owner is not None or self.views:
+            self._written()
+        return self
+
+    def __iadd__(self, other: Any) -> Self:
+        return self._in_place(self + other)
+
+    def __isub__(self, other: Any) -> Self:
+        return self._in_place(self - other)
+
+    def __imul__(self, other: Any) -> Self:
+        return self._in_place(self * other)
+
+    def __itruediv__(self, other: Any) -> Self:
+        return self._in_place(self / other)
+
+    def __ipow__(self, other: Any) -> Self:
+        return self._in_place(self**other)
+
+
+def plain_key(key: Any) -> Any:
+    """An index in which computed positions and masks are those at x."""
+    if isinstance(key, SparseBundle):
+        return key.settled()
+    if isinstance(key, tuple):
+        return tuple(part.settled() if isinstance(part, SparseBundle) else part for part in key)
+    return key
+
+
+def basic_items(key: Any, shape: Shape) -> tuple[tuple[Item, ...], Shape] | None:
+    """An index as one item an axis and the places of new axes in the result; None if it is not basic."""
+    if type(key) is slice and len(shape) == 1:
+        start, stop, step = key.indices(shape[0])
+        return ((start, step, len(range(start, stop, step))),), ()
+    parts = key if isinstance(key, tuple) else (key,)
+    if any(isinstance(part, TRUTHS) for part in parts):
+        return None
+    used = sum(isinstance(part, BASIC) for part in parts)
+    if used + sum(part is None or part is Ellipsis for part in parts) < len(parts):
+        return None
+    if not any(part is Ellipsis for part in parts):
+        parts = (*parts, Ellipsis)
+    items: list[Item] = []
+    new: list[int] = []
+    out = 0
+    for part in parts:
+        if part is None:
+            new.append(out)
+            out += 1
+        elif part is Ellipsis:
+            for _ in range(len(shape) - used):
+                items.append((0, 1, shape[len(items)]))
+                out += 1
+        elif isinstance(part, slice):
+            start, stop, step = part.indices(shape[len(items)])
+            items.append((start, step, len(range(start, stop, step))))
+            out += 1
+        else:
+            items.append(int(part) % shape[len(items)])
+    return tuple(items), tuple(new)
+
+
+def normal_axes(axis: Any, ndim: int) -> Shape:
+    """Axes as a sorted tuple of numbers from 0."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(sorted(a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,))))
+
+
+def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
+    """Apply a ufunc to operands of which at least one is a bundle."""
+    if len(inputs) == 1:
+        return _unary(ufunc, inputs[0])
+    if len(inputs) != 2 or ufunc.nout != 1:
+        raise refuse(f"np.{ufunc.__name__}")
+    p, q = inputs
+    a, b = (p.base if isinstance(p, SparseBundle) else p), (q.base if isinstance(q, SparseBundle) else q)
+    if isinstance(a, LISTS) or isinstance(b, LISTS):
+        return elementwise(ufunc, *(np.asarray(v) if isinstance(v, LISTS) else v for v in inputs))
+    y = ufunc(a, b)
+    if y.dtype == bool:
+        return _condition(ufunc, p, q, a, b, y)
+    if y.dtype.kind not in "fc":
+        raise refuse(f"np.{ufunc.__name__} of integers")
+    if isinstance(p, SparseBundle):
+        run, p = p.run, p.as_numbers()
+    if isinstance(q, SparseBundle):
+        run, q = q.run, q.as_numbers()
+    shape = y.shape
+    first: Slots = p.stretched(shape) if isinstance(p, SparseBundle) else ()
+    second: Slots = q.stretched(shape) if isinstance(q, SparseBundle) else ()
+    disjoint = (not first or p.disjoint) and (not second or q.disjoint)
+    if ufunc is np.add or ufunc is np.subtract:
+        if ufunc is np.subtract:
+            second = mapped(second, np.negative)
+        if not first or not second:
+            return SparseBundle(y, first or second, run, disjoint)
+        same = disjoint and [slot[0] for slot in first] == [slot[0] for slot in second]
+        slots = added(first, second, run)
+        if len(slots) > MOST_SLOTS and shape:
+            ((layout, (d,)),) = as_entries([slots], shape, run)
+            assert d is not None
+            slots = ((layout, d),)
+        return SparseBundle(y, slots, run, same)
+    a, b = spread_constant(a, shape), spread_constant(b, shape)
+    if ufunc is np.multiply and not second:
+        return SparseBundle(y, tuple((w, d * constant_at(b, w)) for w, d in first), run, disjoint)
+    if ufunc is np.multiply and not first:
+        return SparseBundle(y, tuple((w, d * constant_at(a, w)) for w, d in second), run, disjoint)
+    if ufunc is np.divide and not second:
+        return SparseBundle(y, tuple((w, d / constant_at(b, w)) for w, d in first), run, disjoint)
+    operands = [first, second]
+    if not disjoint or (first and second):
+        met = meet(operands, shape, run)
+    else:
+        met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
+    rule = BINARY.get(ufunc)
+    slots_out = []
+    for layout, (da, db) in met:
+        a_here, b_here = constant_at(a, layout), constant_at(b, layout)
+        y_here = at(y, layout)
+        d = None if rule is None else rule(da, a_here, db, b_here, y_here)
+        if d is None:
+            run.rounded = True
+            d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
+        slots_out.append((layout, d))
+    return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def spread_constant(value: Any, shape: Shape) -> Any:
+    """Broadcast an operand to the shape of the result, unless it is one number."""
+    if not np.ndim(value) or value.shape == shape:
+        return value
+    return np.broadcast_to(value, shape)
+
+
+def constant_at(value: Any, layout: Any) -> Any:
+    """An operand's entries at a layout's positions."""
+    return at(value, layout) if np.ndim(value) else value
+
+
+def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
+    b = p.base
+    if ufunc.nout != 1:
+        raise refuse(f"np.{ufunc.__name__}")
+    y = ufunc(b)
+    if y.dtype == bool:
+        if ufunc in (np.logical_not, np.invert) and b.dtype == bool:
+            return SparseBundle(y, p.slots, p.run, p.disjoint)
+        slots = tuple((w, ufunc(at(b, w) + d) ^ at(y, w)) for w, d in p.resolved().slots)
+        return _truth(y, slots, p.run)
+    if y.dtype.kind not in "fc":
+        raise refuse(f"np.{ufunc.__name__} of integers")
+    p = p.as_numbers()
+    if ufunc is np.negative:
+        return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
+    if ufunc in (np.positive, np.conjugate):
+        return p.copy()
+    rule = UNARY.get(ufunc)
+    out = []
+    for layout, d in p.resolved().slots:
+        b_here, y_here = at(b, layout), at(y, layout)
+        change = None if rule is None else rule(d, b_here, y_here)
+        if change is None:
+            p.run.rounded = True
+            change = ufunc(b_here + d) - y_here
+        out.append((layout, change))
+    return SparseBundle(y, tuple(out), p.run, True)
+
+
+LOGICAL = (np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and, np.bitwise_or, np.bitwise_xor)
+
+
+def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
+    """A comparison, or a logical operation on comparisons: the base alone where no row differs."""
+    run = p.run if isinstance(p, SparseBundle) else q.run
+    operands = []
+    for value in (p, q):
+        if isinstance(value, SparseBundle):
+            operands.append((value if ufunc in LOGICAL else value.as_numbers()).stretched(y.shape))
+        else:
+            operands.append(())
+    a, b = spread_constant(a, y.shape), spread_constant(b, y.shape)
+    slots = []
+    for layout, ds in meet(operands, y.shape, run):
+        here = []
+        for value, d in zip((a, b), ds, strict=True):
+            v = constant_at(value, layout)
+            here.append(v if d is None else v ^ d if d.dtype == bool else v + d)
+        slots.append((layout, ufunc(*here) ^ at(y, layout)))
+    return _truth(y, tuple(slots), run)
+
+
+def _truth(base: Any, slots: Slots, run: Run) -> Any:
+    slots = tuple((layout, d) for layout, d in slots if d.any())
+    return SparseBundle(base, slots, run, True) if slots else base
+
+
+def choose(condition: Any, p: Any, q: Any) -> Any:
+    """np.where with three arguments."""
+    c, a, b = (v.base if isinstance(v, SparseBundle) else v for v in (condition, p, q))
+    bundles = [v for v in (condition, p, q) if isinstance(v, SparseBundle)]
+    run = bundles[0].run
+    y = np.where(c, a, b)
+    if isinstance(condition, SparseBundle) and condition.dtype != bool:
+        condition = condition != 0
+        c = condition.base if isinstance(condition, SparseBundle) else condition
+    operands: list[Any] = [
+        v.stretched(y.shape)
+        if isinstance(v, SparseBundle) and v.dtype == bool and v is condition
+        else v.as_numbers().stretched(y.shape)
+        if isinstance(v, SparseBundle)
+        else ()
+        for v in (condition, p, q)
+    ]
+    if y.dtype.kind != "f":
+        raise refuse("np.where of truth values or integers")
+    c, a, b = (spread_constant(np.asarray(v), y.shape) for v in (c, a, b))
+    slots = []
+    for layout, (dc, da, db) in meet(operands, y.shape, run):
+        a_here, b_here, c_here = constant_at(a, layout), constant_at(b, layout), constant_at(c, layout)
+        if dc is None:
+            # the side not chosen may be infinite or NaN: it must not be touched
+            d = np.where(c_here, 0.0 if da is None else da, 0.0 if db is None else db)
+        else:
+            d = selection(c_here ^ dc, da, a_here, db, b_here, at(y, layout))
+        slots.append((layout, d))
+    return SparseBundle(y, tuple(slots), run, True)

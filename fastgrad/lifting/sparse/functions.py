@@ -1,0 +1,774 @@
+"""numpy's functions and an array's methods, for a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, normal_axes
+from .layout import Box, Entries, place, window
+from .slots import (
+    MOST_SLOTS,
+    Run,
+    Slots,
+    added,
+    at,
+    contracted,
+    crossed,
+    entries_of,
+    mapped,
+    rearranged,
+    refuse,
+    spread,
+    spread_box,
+    summed,
+)
+
+Array = NDArray[Any]
+
+
+def handles(*functions: Any) -> Callable[[Handler], Handler]:
+    """Register the implementation of numpy functions."""
+
+    def register(handler: Handler) -> Handler:
+        for function in functions:
+            FUNCTIONS[function] = handler
+        return handler
+
+    return register
+
+
+def base_of(value: Any) -> Any:
+    """The array at x."""
+    return value.base if isinstance(value, SparseBundle) else np.asarray(value)
+
+
+def slots_of(value: Any) -> Slots:
+    """The differences, none for a constant."""
+    return value.as_numbers().slots if isinstance(value, SparseBundle) else ()
+
+
+def run_of(values: Any) -> Run:
+    """The run of the first bundle."""
+    return next(value.run for value in values if isinstance(value, SparseBundle))
+
+
+def kept_dims(out: SparseBundle, a: SparseBundle, axis: Any, keepdims: Any) -> SparseBundle:
+    """Put reduced axes back with length 1, if wanted."""
+    if keepdims is not True:
+        return out
+    axes = normal_axes(axis, a.ndim)
+    return out.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Reductions. Composites keep numpy's own base, which rounds in its own order.
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@handles(np.sum)
+def _sum(a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = False, initial: Any = 0) -> Any:
+    if (dtype is not None and np.dtype(dtype) != np.float64) or initial != 0:
+        raise refuse("np.sum with dtype= or initial=")
+    return a.total(axis, keepdims is True)
+
+
+@handles(np.mean)
+def _mean(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    total = _sum(a, axis, keepdims=keepdims)
+    count = a.size // max(total.size, 1)
+    base = np.mean(a.base, axis=axis, keepdims=keepdims is True)
+    return SparseBundle(base, mapped(total.slots, lambda d: d / count), a.run)
+
+
+@handles(np.average)
+def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
+    if weights is None:
+        return _mean(a, axis)
+    if np.ndim(weights) != np.ndim(a):
+        raise refuse("np.average with weights of another shape")
+    return np.sum(a * weights, axis=axis) / np.sum(weights, axis=axis)
+
+
+@handles(np.var)
+def _var(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
+    away = a - _mean(a, axis, keepdims=True)
+    total = _sum(away * away, axis, keepdims=keepdims)
+    out = total / (a.size // max(total.size, 1) - ddof)
+    return SparseBundle(np.var(a.base, axis=axis, ddof=ddof, keepdims=keepdims is True), out.slots, a.run)
+
+
+@handles(np.std)
+def _std(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
+    return np.sqrt(_var(a, axis, ddof, keepdims))
+
+
+@handles(np.max)
+def _max(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return a.extreme(np.maximum, axis, keepdims is True)
+
+
+@handles(np.min)
+def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return a.extreme(np.minimum, axis, keepdims is True)
+
+
+@handles(np.ptp)
+def _ptp(a: Any, axis: Any = None) -> Any:
+    return _max(a, axis) - _min(a, axis)
+
+
+@handles(np.prod)
+def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    if not np.all(a.base):
+        raise refuse("np.prod over zeros")
+    base = np.prod(a.base, axis=axis)
+    axes = normal_axes(axis, a.ndim)
+    # P (prod(1 + d/b) - 1), built up slot by slot: in each a row changes one factor
+    grown: Any = SparseBundle(np.zeros(np.shape(base)), (), a.run)
+    for layout, d in a.resolved().slots:
+        if isinstance(layout, Entries) or any(dim.axis in axes and not dim.row for dim in layout.dims):
+            raise refuse("np.prod of arrays that change in many places")
+        ratio = summed(((layout, d / a.base[window(layout)]),), a.shape, axes, a.run)
+        one = SparseBundle(grown.base, ratio, a.run)
+        cross = grown * one  # both are 0 at x, so this is the product of the differences
+        grown = SparseBundle(grown.base, added(added(grown.slots, one.slots, a.run), cross.slots, a.run), a.run)
+    return kept_dims(SparseBundle(base, (grown * base).slots, a.run), a, axis, keepdims)
+
+
+@handles(np.any)
+def _any(a: Any, axis: Any = None) -> Any:
+    truth = a if a.dtype == bool else a != 0
+    return np.any(truth.settled() if isinstance(truth, SparseBundle) else truth, axis=axis)
+
+
+@handles(np.all)
+def _all(a: Any, axis: Any = None) -> Any:
+    truth = a if a.dtype == bool else a != 0
+    return np.all(truth.settled() if isinstance(truth, SparseBundle) else truth, axis=axis)
+
+
+@handles(np.count_nonzero)
+def _count_nonzero(a: Any) -> Any:
+    truth = a if a.dtype == bool else a != 0
+    return np.count_nonzero(truth.settled() if isinstance(truth, SparseBundle) else truth)
+
+
+@handles(np.cumsum)
+def _cumsum(a: Any, axis: Any = None) -> Any:
+    a, axis = (a.reshape(-1), 0) if axis is None else (a, axis % a.ndim)
+    total = np.cumsum(spread(slots_of(a), a.shape, a.run), axis=2 + axis)
+    return SparseBundle(np.cumsum(a.base, axis=axis), ((spread_box(a.shape, a.run), total),), a.run)
+
+
+@handles(np.linalg.norm)
+def _norm(
+    a: Any,
+    ord: Any = None,  # noqa: A002
+    axis: Any = None,
+    keepdims: bool = False,
+) -> Any:
+    base = np.linalg.norm(a.base, ord, axis, keepdims)
+    vectors = a.ndim == 1 or isinstance(axis, int)
+    if ord is None or (ord == "fro" and not vectors) or (ord == 2 and vectors):
+        out = np.sqrt(_sum(a * a, axis, keepdims=keepdims))
+    elif ord == 1 and vectors:
+        out = _sum(abs(a), axis, keepdims=keepdims)
+    elif ord == np.inf and vectors:
+        out = _max(abs(a), axis, keepdims)
+    else:
+        raise refuse(f"np.linalg.norm with ord={ord!r}")
+    return SparseBundle(base, out.slots, a.run)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Products: linear in each operand, d(a b) = da b + a db + da db
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def _separate(first: Slots, second: Slots) -> bool:
+    """Whether no row changes both."""
+
+    def span(slots: Slots) -> list[tuple[int, int]]:
+        return [
+            (layout.row, layout.row + sum(dim.row * (dim.length - 1) for dim in layout.dims))
+            if isinstance(layout, Box)
+            else (int(layout.row.min()), int(layout.row.max()))
+            for layout, _ in slots
+        ]
+
+    return all(high < low2 or high2 < low for low, high in span(first) for low2, high2 in span(second))
+
+
+def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out: Sequence[int]) -> Any:
+    """The einsum of two operands, of which `base` is the value at x."""
+    run = run_of((a, b))
+    first, second = slots_of(a), slots_of(b)
+    slots: Slots = ()
+    if first:
+        slots = contracted(first, a.shape, la, [(base_of(b), lb)], out, run)
+    if second:
+        slots = added(slots, contracted(second, b.shape, lb, [(base_of(a), la)], out, run), run)
+    if first and second and list(la) == list(lb) and not out:
+        slots = added(slots, crossed(first, second, a.shape, run), run)
+    elif first and second and not _separate(first, second):
+        column = 1 + max((*la, *lb, *out), default=0)
+        both = [column, column + 1]
+        da, db = spread(first, a.shape, run), spread(second, b.shape, run)
+        d = np.einsum(da, [*both, *la], db, [*both, *lb], [*both, *out])
+        slots = added(slots, ((spread_box(np.shape(base), run), d),), run)
+    return SparseBundle(base, slots, run)
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    if not isinstance(a, SparseBundle) and not isinstance(a, np.ndarray | list | tuple):
+        return _sparse_matmul(b, a.T)  # scipy.sparse: A @ x
+    if not isinstance(b, SparseBundle) and not isinstance(b, np.ndarray | list | tuple):
+        return _sparse_matmul(a, b)
+    base = np.matmul(base_of(a), base_of(b))
+    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
+    batch = max(na, nb) - 2
+    if batch > 0 and min(na, nb) > 2 and base_of(a).shape[: na - 2] != base_of(b).shape[: nb - 2]:
+        raise refuse("np.matmul of stacks that broadcast")
+    row, inner, column = 60, 61, 62
+    la = [*range(batch - (na - 2), batch), row, inner] if na > 1 else [inner]
+    lb = [*range(batch - (nb - 2), batch), inner, column] if nb > 1 else [inner]
+    out = [*range(batch), *([row] if na > 1 else []), *([column] if nb > 1 else [])]
+    return product(base, a, *_small(la, lb, out, b))
+
+
+def _small(la: list[int], lb: list[int], out: list[int], b: Any) -> tuple[Any, ...]:
+    """Number the labels from 0, since np.einsum takes few."""
+    names = {label: i for i, label in enumerate(dict.fromkeys((*la, *lb, *out)))}
+    return [names[i] for i in la], b, [names[i] for i in lb], [names[i] for i in out]
+
+
+def _sparse_matmul(a: Any, matrix: Any) -> SparseBundle:
+    """x @ A for a scipy.sparse A: each entry of x meets the entries of its row of A."""
+    if a.ndim != 1:
+        raise refuse("products of scipy.sparse matrices with other than vectors")
+    rows = matrix.tocsr()
+    begin, column, weight = rows.indptr, rows.indices, rows.data
+    base = rows.T @ a.base
+    slots: Slots = ()
+    for row, position, d in entries_of(a.slots, a.shape, a.run):
+        count = begin[position + 1] - begin[position]
+        a.run.allow(int(count.sum()))
+        entry = np.repeat(np.arange(position.size), count)
+        which = np.arange(entry.size) - np.repeat(np.cumsum(count) - count, count) + begin[position[entry]]
+        key, inverse = np.unique(row[entry] * base.size + column[which], return_inverse=True)
+        terms = d[:, entry] * weight[which]
+        if key.size == entry.size:
+            total = np.empty_like(terms)
+            total[:, inverse] = terms
+        else:
+            total = np.zeros((d.shape[0], key.size), dtype=d.dtype)
+            for total_column, column_terms in zip(total, terms, strict=True):
+                np.add.at(total_column, inverse, column_terms)
+        slots = (*slots, (Entries(*np.divmod(key, base.size)), total))
+    return SparseBundle(base, slots, a.run)
+
+
+@handles(np.dot)
+def _dot(a: Any, b: Any) -> Any:
+    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
+    if not na or not nb:
+        return a * b
+    base = np.dot(base_of(a), base_of(b))
+    la = list(range(na))
+    lb = list(range(na, na + nb))
+    lb[-2 if nb > 1 else -1] = na - 1
+    out = la[:-1] + [label for label in lb if label != na - 1]
+    return product(base, a, la, b, lb, out)
+
+
+@handles(np.inner)
+def _inner(a: Any, b: Any) -> Any:
+    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
+    if not na or not nb:
+        return a * b
+    la, lb = list(range(na)), [*range(na, na + nb - 1), na - 1]
+    return product(np.inner(base_of(a), base_of(b)), a, la, b, lb, la[:-1] + lb[:-1])
+
+
+@handles(np.vdot)
+def _vdot(a: Any, b: Any) -> Any:
+    return _dot(np.ravel(a), np.ravel(b))
+
+
+@handles(np.outer)
+def _outer(a: Any, b: Any) -> Any:
+    return np.ravel(a)[:, None] * np.ravel(b)
+
+
+@handles(np.tensordot)
+def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
+    if isinstance(axes, int):
+        axes = list(range(na - axes, na)), list(range(axes))
+    over_a, over_b = ([axis] if isinstance(axis, int) else list(axis) for axis in axes)
+    la, lb = list(range(na)), list(range(na, na + nb))
+    for i, j in zip(over_a, over_b, strict=True):
+        lb[j % nb] = i % na
+    summing = {i % na for i in over_a}
+    out = [label for label in la + lb if label not in summing]
+    return product(np.tensordot(base_of(a), base_of(b), (over_a, over_b)), a, la, b, lb, out)
+
+
+@handles(np.einsum)
+def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
+    if not isinstance(subscripts, str) or "." in subscripts:
+        raise refuse("np.einsum without plain subscripts")
+    left, arrow, right = subscripts.replace(" ", "").partition("->")
+    names = left.split(",")
+    if not arrow:
+        right = "".join(sorted(name for name in set(left) - {","} if left.count(name) == 1))
+    number = {name: i for i, name in enumerate(dict.fromkeys(left.replace(",", "")))}
+    labels = [[number[name] for name in part] for part in names]
+    out = [number[name] for name in right]
+    base = np.einsum(subscripts, *(base_of(value) for value in operands))
+    run = run_of(operands)
+    bundles = [i for i, value in enumerate(operands) if isinstance(value, SparseBundle)]
+    if any(len(set(labels[i])) < len(labels[i]) for i in bundles):
+        raise refuse("np.einsum over a diagonal")
+    if len(bundles) == 1:
+        i = bundles[0]
+        others = [(np.asarray(v), labels[j]) for j, v in enumerate(operands) if j != i]
+        return SparseBundle(
+            base, contracted(slots_of(operands[i]), operands[i].shape, labels[i], others, out, run), run
+        )
+    # several operands are perturbed: two at a time
+    value, have = operands[0], labels[0]
+    for i in range(1, len(operands)):
+        needed = {*out, *(label for part in labels[i + 1 :] for label in part)}
+        keep = [label for label in dict.fromkeys(have + labels[i]) if label in needed]
+        keep = out if i == len(operands) - 1 else keep
+        step = np.einsum(base_of(value), have, base_of(operands[i]), labels[i], keep)
+        if isinstance(value, SparseBundle) or isinstance(operands[i], SparseBundle):
+            value = product(step, value, have, operands[i], labels[i], keep)
+        else:
+            value = step
+        have = keep
+    return SparseBundle(base, value.slots, run)
+
+
+@handles(np.linalg.solve)
+def _solve(a: Any, b: Any) -> Any:
+    if isinstance(a, SparseBundle) or np.ndim(a) != 2 or b.ndim != 1:
+        raise refuse("np.linalg.solve with a perturbed matrix")
+    inverse = np.linalg.solve(a, np.eye(len(a)))
+    return product(np.linalg.solve(a, b.base), inverse, [0, 1], b, [1], [0])
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Putting together and taking apart
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@handles(np.concatenate)
+def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Any:
+    base = np.concatenate([base_of(a) for a in arrays], axis=axis)
+    run = run_of(arrays)
+    if axis is None:
+        return _concatenate([np.ravel(a) for a in arrays])
+    axis %= base.ndim
+    slots: Slots = ()
+    begin = 0
+    for a in arrays:
+        shape = base_of(a).shape
+        items = tuple((begin if i == axis else 0, 1, n) for i, n in enumerate(shape))
+        moved: list[Any] = []
+        for layout, d in slots_of(a):
+            if isinstance(layout, Box):
+                moved.append((place(layout, items), d))
+            else:
+                index = tuple(slice(s, s + n) for s, _, n in items)
+                target = np.arange(base.size).reshape(base.shape)[index]
+                moved.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
+        slots = added(slots, tuple(moved), run)
+        begin += shape[axis]
+    return SparseBundle(base, slots, run)
+
+
+@handles(np.stack)
+def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    axis %= np.ndim(base_of(arrays[0])) + 1
+    return _concatenate([_expand_dims(a, axis) for a in arrays], axis)
+
+
+def stacked(nested: Sequence[Any]) -> Any:
+    """What np.array makes of nested lists, which may hold bundles."""
+    if not has_bundles(nested):
+        return np.array(nested)
+    parts = [stacked(part) if isinstance(part, list | tuple) and has_bundles(part) else part for part in nested]
+    return _stack(parts)
+
+
+def has_bundles(values: Any) -> bool:
+    """Whether a value is, or nested lists hold, a bundle."""
+    if isinstance(values, list | tuple):
+        return any(map(has_bundles, values))
+    return type(values) is SparseBundle
+
+
+@handles(np.hstack)
+def _hstack(arrays: Sequence[Any]) -> Any:
+    parts = [np.reshape(a, (1,)) if np.ndim(base_of(a)) == 0 else a for a in arrays]
+    return _concatenate(parts, 0 if np.ndim(base_of(parts[0])) == 1 else 1)
+
+
+@handles(np.vstack)
+def _vstack(arrays: Sequence[Any]) -> Any:
+    return _concatenate([np.reshape(a, (1, -1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 0)
+
+
+@handles(np.column_stack)
+def _column_stack(arrays: Sequence[Any]) -> Any:
+    return _concatenate([np.reshape(a, (-1, 1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 1)
+
+
+@handles(np.append)
+def _append(a: Any, values: Any, axis: Any = None) -> Any:
+    return _concatenate((np.ravel(a), np.ravel(values)) if axis is None else (a, values), axis or 0)
+
+
+@handles(np.expand_dims)
+def _expand_dims(a: Any, axis: Any) -> Any:
+    return np.reshape(a, np.expand_dims(base_of(a), axis).shape)
+
+
+@handles(np.squeeze)
+def _squeeze(a: Any, axis: Any = None) -> Any:
+    return a.reshape(np.squeeze(a.base, axis).shape)
+
+
+@handles(np.reshape)
+def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
+    return a.reshape(shape, order=order)
+
+
+@handles(np.ravel)
+def _ravel(a: Any, order: str = "C") -> Any:
+    return a.reshape(-1, order=order)
+
+
+def _flatten(a: SparseBundle, order: str = "C") -> SparseBundle:
+    return a.reshape(-1, order=order).copy()
+
+
+@handles(np.transpose)
+def _transpose(a: Any, axes: Any = None) -> Any:
+    return a.transpose(axes)
+
+
+@handles(np.swapaxes)
+def _swapaxes(a: Any, first: int, second: int) -> Any:
+    axes = list(range(a.ndim))
+    axes[first], axes[second] = axes[second], axes[first]
+    return a.transpose(axes)
+
+
+@handles(np.moveaxis)
+def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    moved = [i % a.ndim for i in ([source] if isinstance(source, int) else source)]
+    to = [i % a.ndim for i in ([destination] if isinstance(destination, int) else destination)]
+    axes = [i for i in range(a.ndim) if i not in moved]
+    for place_of, axis in sorted(zip(to, moved, strict=True)):
+        axes.insert(place_of, axis)
+    return a.transpose(axes)
+
+
+@handles(np.broadcast_to)
+def _broadcast_to(a: Any, shape: Any) -> Any:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return SparseBundle(np.broadcast_to(a.base, shape).copy(), a.stretched(shape), a.run, a.disjoint)
+
+
+@handles(np.flip)
+def _flip(a: Any, axis: Any = None) -> Any:
+    axes = normal_axes(axis, a.ndim)
+    return a[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(a.ndim))]
+
+
+@handles(np.roll)
+def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        return _roll(a.reshape(-1), shift, 0).reshape(a.shape)
+    if not isinstance(axis, int):
+        return reduce(lambda part, move: _roll(part, *move), zip(shift, axis, strict=True), a)
+    length = a.shape[axis]
+    cut = -shift % length if length else 0
+    if not cut:
+        return a.copy()
+    before = (slice(None),) * (axis % a.ndim)
+    return _concatenate((a[(*before, slice(cut, None))], a[(*before, slice(None, cut))]), axis)
+
+
+@handles(np.pad)
+def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
+    base = np.pad(a.base, width, mode, **kwargs)  # type: ignore[call-overload]
+    if mode not in ("constant", "edge", "wrap", "reflect", "symmetric"):
+        raise refuse(f"np.pad with mode {mode!r}")
+    if mode != "constant":
+        source = np.pad(np.arange(a.size).reshape(a.shape), width, mode, **kwargs)  # type: ignore[call-overload]
+        return SparseBundle(base, rearranged(a.slots, source, a.shape, a.run), a.run, a.disjoint)
+    pairs = np.broadcast_to(np.asarray(width), (a.ndim, 2))
+    out = SparseBundle(np.zeros(base.shape), (), a.run)
+    out[tuple(slice(before, before + n) for (before, _), n in zip(pairs.tolist(), a.shape, strict=True))] = a
+    return SparseBundle(base, out.slots, a.run, a.disjoint)
+
+
+def moving(function: Any) -> None:
+    """Register a function that only repeats, drops or moves entries."""
+
+    def handler(a: Any, *args: Any, **kwargs: Any) -> Any:
+        source = function(np.arange(a.size).reshape(a.shape), *args, **kwargs)
+        slots = rearranged(a.slots, source, a.shape, a.run)
+        return SparseBundle(function(a.base, *args, **kwargs), slots, a.run, a.disjoint)
+
+    FUNCTIONS[function] = handler
+
+
+for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.fliplr, np.flipud, np.diagonal):
+    moving(_function)
+
+
+@handles(np.diag)
+def _diag(a: Any, k: int = 0) -> Any:
+    if a.ndim == 2:
+        return FUNCTIONS[np.diagonal](a, k)
+    length = a.size + abs(k)
+    out = SparseBundle(np.zeros((length, length)), (), a.run)
+    i = np.arange(a.size)
+    out[i + max(-k, 0), i + max(k, 0)] = a
+    return out
+
+
+@handles(np.trace)
+def _trace(a: Any, offset: int = 0) -> Any:
+    total = FUNCTIONS[np.diagonal](a, offset).total()
+    return SparseBundle(np.trace(a.base, offset), total.slots, a.run)
+
+
+@handles(np.triu)
+def _triu(a: Any, k: int = 0) -> Any:
+    return choose(np.triu(np.ones(a.shape, dtype=bool), k), a, 0.0)
+
+
+@handles(np.tril)
+def _tril(a: Any, k: int = 0) -> Any:
+    return choose(np.tril(np.ones(a.shape, dtype=bool), k), a, 0.0)
+
+
+@handles(np.split, np.array_split)
+def _split(a: Any, parts: Any, axis: int = 0) -> Any:
+    pieces = np.array_split(np.arange(a.shape[axis]), parts)
+    before = (slice(None),) * (axis % a.ndim)
+    return [a[(*before, slice(int(p[0]), int(p[-1]) + 1) if p.size else slice(0, 0))] for p in pieces]
+
+
+@handles(np.copy)
+def _copy(a: Any) -> Any:
+    return a.copy()
+
+
+def _filled(a: SparseBundle, base: Array) -> SparseBundle:
+    return SparseBundle(base, (), a.run)
+
+
+@handles(np.zeros_like, np.empty_like)
+def _zeros_like(a: Any, dtype: Any = None, shape: Any = None) -> Any:
+    return _filled(a, np.zeros(a.shape if shape is None else shape, a.dtype if dtype is None else dtype))
+
+
+@handles(np.ones_like)
+def _ones_like(a: Any, dtype: Any = None) -> Any:
+    return _filled(a, np.ones(a.shape, a.dtype if dtype is None else dtype))
+
+
+@handles(np.full_like)
+def _full_like(a: Any, value: Any, dtype: Any = None) -> Any:
+    if isinstance(a, SparseBundle) and not isinstance(value, SparseBundle):
+        return _filled(a, np.full(a.shape, value, a.dtype if dtype is None else dtype))
+    raise refuse("np.full_like with a perturbed value")
+
+
+for _name, _value in (("shape", np.shape), ("ndim", np.ndim), ("size", np.size)):
+    FUNCTIONS[_value] = lambda a, _name=_name: getattr(a, _name)
+
+
+# ---------------------------------------------------------------------------------------------------------------
+# Choices, differences, and functions of each entry
+# ---------------------------------------------------------------------------------------------------------------
+
+
+@handles(np.where)
+def _where(condition: Any, *values: Any) -> Any:
+    if not values:
+        truth = condition if condition.dtype == bool else condition != 0
+        return np.where(truth.settled() if isinstance(truth, SparseBundle) else truth)
+    return choose(condition, *values)
+
+
+@handles(np.select)
+def _select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Any:
+    out = default
+    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
+        out = np.where(condition, choice, out)
+    return out
+
+
+@handles(np.clip)
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+    low, high = (a_min if min is None else min), (a_max if max is None else max)
+    out = a if low is None else np.maximum(a, low)
+    return out if high is None else np.minimum(out, high)
+
+
+@handles(np.diff)
+def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
+    before = (slice(None),) * (axis % a.ndim)
+    for _ in range(n):
+        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
+    return a
+
+
+@handles(np.ediff1d)
+def _ediff1d(a: Any) -> Any:
+    return _diff(np.ravel(a))
+
+
+@handles(np.trapezoid)
+def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
+    if np.ndim(base_of(y)) != 1:
+        raise refuse("np.trapezoid of more than one axis")
+    width = dx if x is None else x[1:] - x[:-1]
+    return np.sum(width * (y[1:] + y[:-1])) / 2.0
+
+
+@handles(np.convolve)
+def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    if np.size(base_of(v)) > np.size(base_of(a)):
+        a, v = v, a
+    taps = v.size if isinstance(v, SparseBundle) else len(v)
+    if not isinstance(a, SparseBundle) or isinstance(v, SparseBundle) or taps > MOST_SLOTS:
+        raise refuse("np.convolve with a long or perturbed kernel")
+    n = a.size + taps - 1
+    out: Any = 0.0
+    for i, weight in enumerate(np.asarray(v)):
+        out = out + np.pad(a, (i, n - a.size - i)) * weight
+    low, high = {"full": (0, n), "same": ((taps - 1) // 2, (taps - 1) // 2 + a.size), "valid": (taps - 1, a.size)}[mode]
+    base = np.convolve(a.base, v, mode)  # type: ignore[call-overload]
+    return SparseBundle(base, out[low:high].slots, a.run)
+
+
+@handles(np.correlate)
+def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    if not isinstance(a, SparseBundle) or np.size(base_of(v)) > a.size:
+        raise refuse("np.correlate with a perturbed or longer kernel")
+    return _convolve(a, np.asarray(v)[::-1], mode)
+
+
+def pointwise(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
+    """A function of each entry that is no ufunc."""
+    a.run.rounded = True
+    y = function(a.base)
+    slots = []
+    for layout, d in a.resolved().slots:
+        slots.append((layout, function(at(a.base, layout) + d) - at(y, layout)))
+    return SparseBundle(y, tuple(slots), a.run, True)
+
+
+@handles(np.interp)
+def _interp(x: Any, xp: Any, fp: Any, **kwargs: Any) -> Any:
+    return pointwise(lambda v: np.interp(v, xp, fp, **kwargs), x)
+
+
+@handles(np.sinc)
+def _sinc(x: Any) -> Any:
+    return pointwise(np.sinc, x)
+
+
+@handles(np.nan_to_num)
+def _nan_to_num(x: Any, **kwargs: Any) -> Any:
+    return pointwise(lambda v: np.asarray(np.nan_to_num(v, **kwargs)), x)
+
+
+@handles(np.round, np.around)
+def _round(x: Any, decimals: int = 0) -> Any:
+    return pointwise(lambda v: np.round(v, decimals), x)
+
+
+@handles(np.polyval)
+def _polyval(p: Any, x: Any) -> Any:
+    out: Any = 0.0
+    for i in range(len(p)):
+        out = out * x + p[i]
+    return out
+
+
+@handles(np.real, np.real_if_close)
+def _real(a: Any) -> Any:
+    return a
+
+
+@handles(np.iscomplexobj)
+def _iscomplexobj(a: Any) -> bool:
+    return bool(a.dtype.kind == "c")
+
+
+# ---------------------------------------------------------------------------------------------------------------
+
+METHODS[np.matmul, "__call__"] = _matmul
+METHODS[np.vecdot, "__call__"] = lambda a, b: np.sum(a * b, axis=-1)
+METHODS[np.add, "accumulate"] = lambda a, axis=0: _cumsum(a, axis)
+for _ufunc, _handler in {
+    np.add: _sum,
+    np.multiply: _prod,
+    np.maximum: _max,
+    np.minimum: _min,
+    np.logical_and: _all,
+    np.logical_or: _any,
+}.items():
+    METHODS[_ufunc, "reduce"] = lambda a, axis=0, _handler=_handler, **kwargs: _handler(a, axis, **kwargs)
+for _ufunc in (np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.hypot):
+    METHODS[_ufunc, "outer"] = lambda a, b, _ufunc=_ufunc: elementwise(
+        _ufunc, np.reshape(a, base_of(a).shape + (1,) * np.ndim(base_of(b))), b
+    )
+
+
+for _name, _handler in {
+    "sum": _sum,
+    "mean": _mean,
+    "var": _var,
+    "std": _std,
+    "max": _max,
+    "min": _min,
+    "prod": _prod,
+    "any": _any,
+    "all": _all,
+    "cumsum": _cumsum,
+    "dot": _dot,
+    "ravel": _ravel,
+    "flatten": _flatten,
+    "squeeze": _squeeze,
+    "swapaxes": _swapaxes,
+    "clip": _clip,
+    "round": _round,
+    "trace": _trace,
+    "diagonal": FUNCTIONS[np.diagonal],
+    "repeat": FUNCTIONS[np.repeat],
+    "take": FUNCTIONS[np.take],
+    "conj": _real,
+    "conjugate": _real,
+}.items():
+    setattr(SparseBundle, _name, _handler)
+
+
+def filled() -> bool:
+    """Whether the tables of the bundle are filled, which importing this module does."""
+    return np.sum in FUNCTIONS and (np.matmul, "__call__") in METHODS

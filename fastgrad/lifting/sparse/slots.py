@@ -1,0 +1,530 @@
+"""Differences of one array, and what can be done to them: meet, reduce, rearrange, contract, spread out.
+
+A slot is a layout and the differences there, of shape (k, ...). The difference of an array in row r is the *sum* of its
+slots, so linear operations never look at how slots lie to each other. Nonlinear ones first let them `meet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..signals import CannotLift, Signal
+from .layout import (
+    DISJOINT,
+    NO_AXIS,
+    Box,
+    Dim,
+    Entries,
+    Hull,
+    Layout,
+    Shape,
+    Slot,
+    c_strides,
+    flat_indices,
+    intersection,
+    relation,
+    scalar_box,
+    window,
+)
+
+Array = NDArray[Any]
+Slots = tuple[Slot, ...]
+MOST_SLOTS = 40  # more of them are listed entry by entry
+
+
+class TooWide(Signal):
+    """The rows change so many entries that fewer rows at a time are better; says how many each changes."""
+
+    def __init__(self, per_row: float) -> None:
+        super().__init__(per_row)
+        self.per_row = per_row
+
+
+@dataclass(slots=True)
+class Run:
+    """One evaluation of f on some rows.
+
+    Attributes
+    ----------
+    rows, columns : int
+        How many points: `rows` coordinates, `columns` values of each.
+    cells : int
+        How many differences of one column an array may have before `TooWide` is raised.
+    lost : ndarray of bool
+        Rows that took another branch than x; they are evaluated plainly afterwards.
+    rounded : bool
+        Whether some function had no rule, so that its differences carry the round-off of its values.
+    """
+
+    rows: int
+    columns: int
+    cells: int
+    lost: NDArray[np.bool_] = field(init=False)
+    rounded: bool = field(init=False, default=False)
+
+    def __post_init__(self) -> None:
+        self.lost = np.zeros(self.rows, dtype=bool)
+
+    def allow(self, size: int) -> None:
+        """Raise TooWide if an array with so many differences should not be made."""
+        if size > self.cells and size > 8 * self.rows and self.rows > 1:
+            raise TooWide(size / self.rows)
+
+
+def at(array: Any, layout: Layout) -> Any:
+    """The entries of an unperturbed array at a layout's positions."""
+    if isinstance(layout, Box):
+        return array[window(layout)]
+    return np.ravel(array)[layout.position]
+
+
+def entries_of(slots: Iterable[Slot], shape: Shape, run: Run) -> list[tuple[Array, Array, Array]]:
+    """Row, flat position and differences of each slot, listed; a pair may occur in several."""
+    listed = []
+    for layout, d in slots:
+        if isinstance(layout, Box):
+            run.allow(layout.size)
+            row, position = flat_indices(layout, shape)
+            d = np.broadcast_to(d, (d.shape[0], *row.shape))
+            listed.append((row.ravel(), position.ravel(), d.reshape(d.shape[0], -1)))
+        else:
+            listed.append((layout.row, layout.position, d))
+    return listed
+
+
+def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
+    """Let any slots meet: one list of all entries that differ in any operand."""
+    layouts = {id(slots[0][0]) if len(slots) == 1 else None for slots in operands if slots}
+    if len(layouts) == 1 and None not in layouts:
+        layout = next(slots[0][0] for slots in operands if slots)
+        if isinstance(layout, Entries):
+            return [(layout, [slots[0][1] if slots else None for slots in operands])]
+    size = int(np.prod(shape))
+    listed = [entries_of(slots, shape, run) for slots in operands]
+    keys = [row * size + position for entries in listed for row, position, _ in entries]
+    unique, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    row, position = np.divmod(unique, size)
+    differences: list[Array | None] = []
+    begin = 0
+    for entries in listed:
+        if not entries:
+            differences.append(None)
+            continue
+        total = np.zeros((run.columns, unique.size), dtype=np.result_type(*(d for _, _, d in entries)))
+        for _, _, d in entries:
+            where = inverse[begin : begin + d.shape[1]]
+            begin += d.shape[1]
+            if total.dtype == bool:
+                total[:, where] ^= d
+            else:
+                total[:, where] += d  # a slot has each entry once
+        differences.append(total)
+    return [(Entries(row, position), differences)]
+
+
+def _padded(d: Array | None, hull: Hull, side: int) -> Array | None:
+    if d is None:
+        return None
+    where = hull.first if side == 0 else hull.second
+    d = d.reshape(d.shape[0], *(s.stop - s.start for s in where[1:]))
+    lengths = tuple(dim.length for dim in hull.box.dims)
+    if d.shape[1:] == lengths:
+        return d
+    out = np.zeros((d.shape[0], *lengths), dtype=d.dtype)
+    out[where] = d
+    return out
+
+
+def _sum(d: Array | None, e: Array | None) -> Array | None:
+    if d is None or e is None:
+        return e if d is None else d
+    return d ^ e if d.dtype == bool else d + e
+
+
+def _joined(found: list[tuple[Layout, list[Array | None]]], layout: Layout, ds: list[Array | None], run: Run) -> None:
+    """Add differences to those found, on a common lattice where there is one."""
+    for i, (other, es) in enumerate(found):
+        if other is layout or (isinstance(other, Box) and other == layout):
+            found[i] = other, [_sum(e, d) for e, d in zip(es, ds, strict=True)]
+            return
+        if isinstance(other, Box) and isinstance(layout, Box):
+            hull = relation(other, layout)
+            if isinstance(hull, Hull):
+                run.allow(hull.box.size)
+                del found[i]
+                merged = [_sum(_padded(e, hull, 0), _padded(d, hull, 1)) for e, d in zip(es, ds, strict=True)]
+                _joined(found, hull.box, merged, run)
+                return
+    found.append((layout, ds))
+
+
+def added(first: Slots, second: Slots, run: Run) -> Slots:
+    """The slots of a sum."""
+    found: list[tuple[Layout, list[Array | None]]] = [(layout, [d]) for layout, d in first]
+    for layout, d in second:
+        _joined(found, layout, [d], run)
+    return tuple((layout, d) for layout, (d,) in found if d is not None)
+
+
+def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
+    """Bring the differences of operands of one shape together.
+
+    Returns
+    -------
+    list of (layout, differences of each operand)
+        None is a difference of zero. Each (row, position) differs in one of the layouts at most.
+    """
+    if len(operands) == 1 and len(operands[0]) == 1:
+        layout, d = operands[0][0]
+        return [(layout, [d])]
+    if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
+        return as_entries(operands, shape, run)
+    found: list[tuple[Layout, list[Array | None]]] = []
+    for i, slots in enumerate(operands):
+        for layout, d in slots:
+            _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
+    if len(found) > MOST_SLOTS:
+        return as_entries(operands, shape, run)
+    found.sort(key=lambda item: -item[0].size)
+    for j in range(1, len(found)):
+        for i in range(j):
+            big, small = found[i][0], found[j][0]
+            assert isinstance(big, Box)
+            assert isinstance(small, Box)
+            if relation(big, small) is DISJOINT:
+                continue
+            common = intersection(big, small)
+            if common is None:
+                return as_entries(operands, shape, run)
+            in_big, in_small = common
+            if not in_big:
+                continue
+            # what is common moves to the bigger one
+            for which, moving in enumerate(found[j][1]):
+                if moving is None:
+                    continue
+                d = moving
+                e = found[i][1][which]
+                lengths = tuple(dim.length for dim in big.dims)
+                if e is None:
+                    run.allow(big.size)
+                    e = np.zeros((d.shape[0], *lengths), dtype=d.dtype)
+                else:
+                    e = np.array(np.broadcast_to(e, (e.shape[0], *lengths)))
+                if d.dtype == bool:
+                    e[in_big] ^= d[in_small]
+                else:
+                    e[in_big] += d[in_small]
+                found[i][1][which] = e
+                d = d.copy()
+                d[in_small] = 0
+                found[j][1][which] = d
+    return found
+
+
+def spread(slots: Slots, shape: Shape, run: Run) -> Array:
+    """All differences, in an array of shape (columns, rows, *shape)."""
+    run.allow(run.rows * int(np.prod(shape)))
+    kind = np.result_type(*(d for _, d in slots)) if slots else np.dtype(np.float64)
+    out = np.zeros((run.columns, run.rows, *shape), dtype=kind)
+    if not out.size:
+        return out
+    strides = out.strides
+    flat = out.reshape(run.columns, run.rows, -1)
+    for layout, d in slots:
+        if isinstance(layout, Box):
+            offset = layout.row * strides[1] + sum(p * s for p, s in zip(layout.start, strides[2:], strict=True))
+            steps = [
+                dim.row * strides[1] + (dim.step * strides[2 + dim.axis] if dim.axis != NO_AXIS else 0)
+                for dim in layout.dims
+            ]
+            lengths = [dim.length for dim in layout.dims]
+            view: Array = np.ndarray((run.columns, *lengths), kind, out, offset, (strides[0], *steps))
+            if kind.kind == "b":
+                view ^= d
+            else:
+                view += d
+        elif kind.kind == "b":
+            flat[:, layout.row, layout.position] ^= d
+        else:
+            flat[:, layout.row, layout.position] += d
+    return out
+
+
+def spread_box(shape: Shape, run: Run) -> Box:
+    """The layout of what `spread` returns."""
+    free = (Dim(length, 0, axis, 1) for axis, length in enumerate(shape))
+    return Box(0, (0,) * len(shape), (Dim(run.rows, 1, NO_AXIS, 0), *free))
+
+
+def ordered(box: Box, d: Array) -> tuple[Box, Array]:
+    """Put the axes of the differences in order: left over by falling row step, then by array axis."""
+    order = sorted(range(len(box.dims)), key=lambda i: (box.dims[i].axis, -box.dims[i].row))
+    if order == list(range(len(order))):
+        return box, d
+    dims = tuple(box.dims[i] for i in order)
+    return box._replace(dims=dims), d.transpose(0, *(i + 1 for i in order))
+
+
+def as_rows(box: Box, d: Array) -> Slot:
+    """The differences of a scalar, row by row."""
+    if len(box.dims) == 1 and box.dims[0].row == 1:
+        return scalar_box(box.row, box.dims[0].length), d
+    if not box.dims:
+        return scalar_box(box.row, 1), d[:, None]
+    count = 1 + sum(dim.row * (dim.length - 1) for dim in box.dims)
+    out = np.zeros((d.shape[0], count), dtype=d.dtype)
+    steps = [dim.row * out.itemsize for dim in box.dims]
+    view: Array = np.ndarray(d.shape, d.dtype, out, 0, (out.strides[0], *steps))
+    view[...] = d
+    return scalar_box(box.row, count), out
+
+
+def summed(slots: Slots, shape: Shape, axes: Shape, run: Run) -> Slots:
+    """The slots of a sum over some axes."""
+    kept = tuple(a for a in range(len(shape)) if a not in axes)
+    out: Slots = ()
+    for layout, d in slots:
+        if isinstance(layout, Entries):
+            new: Slot = _summed_entries(layout, d, shape, kept, run)
+        else:
+            over = tuple(i + 1 for i, dim in enumerate(layout.dims) if dim.axis in axes and not dim.row)
+            dims = []
+            for dim in layout.dims:
+                if dim.axis == NO_AXIS:
+                    dims.append(dim)
+                elif dim.axis not in axes:
+                    dims.append(dim._replace(axis=kept.index(dim.axis)))
+                elif dim.row:
+                    dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
+            box = Box(layout.row, tuple(layout.start[a] for a in kept), tuple(dims))
+            box, d = ordered(box, d.sum(axis=over) if over else d)
+            new = (box, d) if kept else as_rows(box, d)
+        out = added(out, (new,), run)
+    return out
+
+
+def _summed_entries(layout: Entries, d: Array, shape: Shape, kept: Shape, run: Run) -> Slot:
+    coordinates = np.unravel_index(layout.position, shape)
+    left = tuple(shape[a] for a in kept)
+    size = int(np.prod(left))
+    position = np.zeros_like(layout.position)
+    for axis, stride in zip(kept, c_strides(left), strict=True):
+        position += stride * coordinates[axis]
+    key = layout.row * size + position
+    if not kept:
+        return scalar_box(0, run.rows), _by_key(key, d, run.rows)
+    unique, inverse = np.unique(key, return_inverse=True)
+    return Entries(*np.divmod(unique, size)), _by_key(inverse, d, unique.size)
+
+
+def _by_key(key: Array, d: Array, count: int) -> Array:
+    """Sum the differences that have one key."""
+    if np.iscomplexobj(d):
+        return _by_key(key, d.real, count) + 1j * _by_key(key, d.imag, count)
+    return np.stack([np.bincount(key, column, count) for column in d])
+
+
+def rearranged(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
+    """The slots of an array whose entry o is the old entry at flat position source.flat[o]."""
+    if not slots:
+        return ()
+    flat = np.ravel(source)
+    count = np.bincount(flat, minlength=int(np.prod(shape)))
+    once = bool(count.max(initial=0) <= 1)
+    if once:
+        target = np.full(count.size, -1)
+        target[flat] = np.arange(flat.size)
+    else:
+        order = np.argsort(flat, kind="stable")
+        begin = np.cumsum(count) - count
+    out = []
+    for row, position, d in entries_of(slots, shape, run):
+        if once:
+            new = target[position]
+            kept = np.flatnonzero(new >= 0)
+            out.append((Entries(row[kept], new[kept]), d[:, kept]))
+            continue
+        copies = count[position]
+        run.allow(int(copies.sum()))
+        entry = np.repeat(np.arange(position.size), copies)
+        nth = np.arange(entry.size) - np.repeat(np.cumsum(copies) - copies, copies)
+        out.append((Entries(row[entry], order[begin[position[entry]] + nth]), d[:, entry]))
+    return tuple(slot for slot in out if slot[0].size)
+
+
+def gathered(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
+    """As `rearranged`, but boxes of many free positions stay boxes: each row then differs wherever it is gathered."""
+    out: Slots = ()
+    coordinates: Any = None
+    for layout, d in slots:
+        rows = 1
+        if isinstance(layout, Box):
+            for dim in layout.dims:
+                rows *= dim.length if dim.row else 1
+        if isinstance(layout, Entries) or rows * source.size > 2 * layout.size:
+            out = out + rearranged(((layout, d),), source, shape, run)
+            continue
+        if coordinates is None:
+            coordinates = np.unravel_index(source, shape)
+        moving = [dim for dim in layout.dims if dim.row]
+        trailing = (1,) * source.ndim
+        index: list[Any] = [slice(None)]
+        keep: Any = np.True_
+        ties = {dim.axis: dim for dim in layout.dims}
+        for axis, (start, position) in enumerate(zip(layout.start, coordinates, strict=True)):
+            if axis not in ties:
+                keep = keep & (position == start)
+        for dim in layout.dims:
+            t: Any = np.arange(dim.length)
+            if dim.row:
+                t = t.reshape(*(-1 if dim is other else 1 for other in moving), *trailing)
+                if dim.axis != NO_AXIS:
+                    keep = keep & (coordinates[dim.axis] == layout.start[dim.axis] + dim.step * t)
+            else:
+                t, odd = np.divmod(coordinates[dim.axis] - layout.start[dim.axis], dim.step)
+                keep = keep & (odd == 0) & (t >= 0) & (t < dim.length)
+                t = np.where((t >= 0) & (t < dim.length), t, 0)
+            index.append(t)
+        value = np.where(keep, d[tuple(index)], 0.0 if d.dtype != bool else False)
+        left = [Dim(dim.length, dim.row, NO_AXIS, 0) for dim in moving]
+        free = [Dim(n, 0, axis, 1) for axis, n in enumerate(source.shape)]
+        value = np.broadcast_to(value, (d.shape[0], *(dim.length for dim in left + free)))
+        box, value = ordered(Box(layout.row, (0,) * source.ndim, (*left, *free)), value)
+        out = added(out, ((box, value) if source.ndim else as_rows(box, value),), run)
+    return out
+
+
+def trimmed(box: Box, d: Array) -> Slots:
+    """Drop the rows at both ends in which nothing differs."""
+    changed = d != 0
+    row, dims, index = box.row, [], [slice(None)]
+    for i, dim in enumerate(box.dims):
+        here = np.flatnonzero(changed.any(axis=tuple(j for j in range(d.ndim) if j != i + 1)))
+        if not here.size:
+            return ()
+        if dim.row and dim.axis == NO_AXIS:
+            first, last = int(here[0]), int(here[-1])
+            row += dim.row * first
+            dims.append(dim._replace(length=last + 1 - first))
+            index.append(slice(first, last + 1))
+        else:
+            dims.append(dim)
+            index.append(slice(None))
+    return ((box._replace(row=row, dims=tuple(dims)), d[tuple(index)]),)
+
+
+def crossed(first: Slots, second: Slots, shape: Shape, run: Run) -> Slots:
+    """The slots of sum(da * db) over all axes."""
+    out: Slots = ()
+    for layout, (da, db) in meet([first, second], shape, run):
+        if da is None or db is None:
+            continue
+        if isinstance(layout, Entries):
+            out = added(out, summed(((layout, da * db),), shape, tuple(range(len(shape))), run), run)
+            continue
+        labels = list(range(da.ndim))
+        kept = [0, *(i + 1 for i, dim in enumerate(layout.dims) if dim.row)]
+        box = Box(layout.row, (), tuple(Dim(dim.length, dim.row, NO_AXIS, 0) for dim in layout.dims if dim.row))
+        out = added(out, (as_rows(*ordered(box, np.einsum(da, labels, db, labels, kept))),), run)
+    return out
+
+
+def _einsum(d: Array, labels: list[int], others: list[Any], result: list[int]) -> Array:
+    """np.einsum(d, labels, *others, result) in C order; a mere product as one, since numpy's is slow across memory."""
+    summing = set(labels) - set(result)
+    if len(others) != 2 or summing or not set(others[1]) <= set(result):
+        out: Array = np.einsum(d, labels, *others, result, order="C", optimize=bool(summing) and d.size > 1000)
+        return out
+    factors = []
+    for array, have in ((d, labels), (others[0], others[1])):
+        order = [have.index(label) for label in result if label in have]
+        lengths = iter(array.transpose(order).shape)
+        shape = [next(lengths) if label in have else 1 for label in result]
+        factors.append(np.ascontiguousarray(array.transpose(order)).reshape(shape))
+    product: Array = factors[0] * factors[1]
+    return product
+
+
+def contracted(
+    slots: Slots,
+    shape: Shape,
+    labels: Sequence[int],
+    others: Sequence[tuple[Array, Sequence[int]]],
+    out_labels: Sequence[int],
+    run: Run,
+) -> Slots:
+    """The slots of an einsum that is linear in the perturbed operand (whose labels differ from each other)."""
+    if any(isinstance(layout, Entries) for layout, _ in slots):
+        slots = ((spread_box(shape, run), spread(slots, shape, run)),)
+    column = 1 + max((*labels, *out_labels, *(label for _, other in others for label in other)), default=0)
+    lengths = {label: n for array, other in others for label, n in zip(other, array.shape, strict=True)}
+    out: Slots = ()
+    for layout, d in slots:
+        assert isinstance(layout, Box)
+        ties = {dim.axis: dim for dim in layout.dims if dim.axis != NO_AXIS}
+        items = {
+            label: window(layout)[axis] for axis, label in enumerate(labels)
+        }  # where each label runs, or the one position it has
+        operands: list[Any] = []
+        for array, other in others:
+            index = tuple(items.get(label, slice(None)) for label in other)
+            operands += [array[index], [a for a in other if not isinstance(items.get(a), int)]]
+        d_labels, result, dims = [column], [column], []
+        for i, dim in enumerate(layout.dims):
+            label = column + 1 + i if dim.axis == NO_AXIS else labels[dim.axis]
+            d_labels.append(label)
+            if dim.row and label not in out_labels:  # left over, before or now
+                dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
+                result.append(label)
+        start = []
+        for axis, label in enumerate(out_labels):
+            old = labels.index(label) if label in labels else None
+            if old is None:
+                start.append(0)
+                dims.append(Dim(lengths[label], 0, axis, 1))
+            else:
+                start.append(layout.start[old])
+                if old not in ties:
+                    continue
+                dims.append(ties[old]._replace(axis=axis))
+            result.append(label)
+        size = 1
+        for dim in dims:
+            size *= dim.length
+        run.allow(size)
+        value = _einsum(d, d_labels, operands, result)
+        box, value = ordered(Box(layout.row, tuple(start), tuple(dims)), value)
+        out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
+    return out
+
+
+def mapped(slots: Slots, change: Callable[[Array], Array]) -> Slots:
+    """The slots after a change of the differences themselves."""
+    return tuple((layout, change(d)) for layout, d in slots)
+
+
+def rows_of(slots: Slots, run: Run) -> NDArray[np.bool_]:
+    """The rows in which any difference is not zero."""
+    touched = np.zeros(run.rows, dtype=bool)
+    for layout, d in slots:
+        changed = (d != 0).any(axis=0)
+        if isinstance(layout, Entries):
+            touched[layout.row[changed]] = True
+            continue
+        where = np.nonzero(changed)
+        row = np.full(where[0].shape, layout.row)
+        for t, dim in zip(where, layout.dims, strict=True):
+            row += dim.row * t
+        touched[row] = True
+    return touched
+
+
+def refuse(what: str) -> CannotLift:
+    """Word the refusal of an operation."""
+    return CannotLift(f"the sparse lift does not take {what}")
