@@ -1,7 +1,8 @@
 """Lanes against the scalar twin, the same sweep table, in one process: interleaved rounds, medians, ratios.
 
-    python benchmarks/lanes_speed.py [--widths 4,8] [--rounds 9]
+python benchmarks/lanes_speed.py [--widths 4,8] [--rounds 9]
 """
+
 import argparse
 import math
 import time
@@ -27,8 +28,12 @@ def rosenbrock(x):
 def powell(x):
     s = 0.0
     for i in range(0, x.size - 3, 4):
-        s += ((x[i] + 10 * x[i + 1]) ** 2 + 5 * (x[i + 2] - x[i + 3]) ** 2 + (x[i + 1] - 2 * x[i + 2]) ** 4
-              + 10 * (x[i] - x[i + 3]) ** 4)
+        s += (
+            (x[i] + 10 * x[i + 1]) ** 2
+            + 5 * (x[i + 2] - x[i + 3]) ** 2
+            + (x[i + 1] - 2 * x[i + 2]) ** 4
+            + 10 * (x[i] - x[i + 3]) ** 4
+        )
     return s
 
 
@@ -37,8 +42,14 @@ def wood(x):
     s = 0.0
     for i in range(0, x.size - 3, 4):
         a, b, c, d = x[i], x[i + 1], x[i + 2], x[i + 3]
-        s += (100 * (b - a ** 2) ** 2 + (1 - a) ** 2 + 90 * (d - c ** 2) ** 2 + (1 - c) ** 2
-              + 10.1 * ((b - 1) ** 2 + (d - 1) ** 2) + 19.8 * (b - 1) * (d - 1))
+        s += (
+            100 * (b - a**2) ** 2
+            + (1 - a) ** 2
+            + 90 * (d - c**2) ** 2
+            + (1 - c) ** 2
+            + 10.1 * ((b - 1) ** 2 + (d - 1) ** 2)
+            + 19.8 * (b - 1) * (d - 1)
+        )
     return s
 
 
@@ -208,9 +219,14 @@ def main():
         cells = [ratio(f, x, args, w, options.rounds, fast) for w, fast in modes]
         for mode, cell in zip(modes, cells, strict=True):
             table.setdefault((kind, *mode), []).append(cell[0])
-        print(f"{kind:15s}{f.py_func.__name__:18s}{x.size:5d}  " + "  ".join(
-            f"W={w}{'f' if fast else ' '} {r:5.2f}x {t * 1e6:9.1f}us {'same' if same else 'differ'}"
-            for (w, fast), (r, t, same) in zip(modes, cells, strict=True)), flush=True)
+        print(
+            f"{kind:15s}{f.py_func.__name__:18s}{x.size:5d}  "
+            + "  ".join(
+                f"W={w}{'f' if fast else ' '} {r:5.2f}x {t * 1e6:9.1f}us {'same' if same else 'differ'}"
+                for (w, fast), (r, t, same) in zip(modes, cells, strict=True)
+            ),
+            flush=True,
+        )
     for (kind, width, fast), values in table.items():
         mean = np.exp(np.mean(np.log(values)))
         print(f"{kind:15s} W={width}{' fastmath' if fast else ''}: mean {mean:.2f}x, worst {min(values):.2f}x")
