@@ -538,7 +538,7 @@ def _einsum(subscripts: Any, *operands: Any, **kwargs: Any) -> Any:
 
 
 @handles(np.linalg.norm)
-def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
+def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     if axis is None:
         euclidean = ord is None or (ord == 2 and x.ndim == 1) or (ord in ("fro", "f") and x.ndim == 2)
         if euclidean and not keepdims and x.data.dtype.kind == "f":
@@ -632,7 +632,7 @@ def conj(self: Bundle) -> Bundle:
 
 
 @method
-def clip(self: Bundle, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def clip(self: Bundle, min: Any = None, max: Any = None) -> Any:
     return np.clip(self, min, max)
 
 

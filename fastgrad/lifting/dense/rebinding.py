@@ -41,7 +41,7 @@ class Constant(np.ndarray):
         return super().__getitem__(key)
 
 
-def array(object: Any, dtype: Any = None, **kwargs: Any) -> Any:  # noqa: A002
+def array(object: Any, dtype: Any = None, **kwargs: Any) -> Any:
     """np.array, which may be given bundles."""
     if type(object) is Bundle:
         return Bundle(np.array(object.data, dtype))

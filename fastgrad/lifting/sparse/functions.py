@@ -168,7 +168,7 @@ def _cumsum(a: Any, axis: Any = None) -> Any:
 @handles(np.linalg.norm)
 def _norm(
     a: Any,
-    ord: Any = None,  # noqa: A002
+    ord: Any = None,
     axis: Any = None,
     keepdims: bool = False,
 ) -> Any:
@@ -623,7 +623,7 @@ def _select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.
 
 
 @handles(np.clip)
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     out = a if low is None else np.maximum(a, low)
     return out if high is None else np.minimum(out, high)
