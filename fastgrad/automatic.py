@@ -570,7 +570,7 @@ def _automatic(
     again = np.full(index.size, np.nan)
     if not probed and (
         np.count_nonzero(flags) >= SUSPICIOUS * flags.size
-        or UNIFORM * quantum(origin + search.sample()) > NOISIER * known.level
+        or (not known.measured and UNIFORM * quantum(origin + search.sample()) > NOISIER * known.level)
     ):
         search.noise, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
         search.scale = scale[index]

@@ -755,7 +755,8 @@ def test_valid_values_are_listed(x: Any) -> None:
 
 def test_explain_says_what_and_why(x: Any) -> None:
     assert "'python'" in explain(cube, x)
-    assert "8 evaluations" in explain(cube, x)
+    assert "8 evaluations" in explain(cube, x, "fixed")
+    assert "9 evaluations" in explain(cube, x)
     assert "'numpy'" in explain(cube_batched, x, batch_axis=0)
     if not config.DISABLE_JIT:
         assert "'numba'" in explain(cube_jitted, x)

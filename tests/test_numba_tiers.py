@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -312,11 +313,16 @@ def slow_sum() -> Callable[..., float]:
 @pytest.fixture
 def interrupted() -> Iterator[float]:
     """Ctrl-C in half a second; yields when."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    gc.disable()  # what is raised within a hook of the collector is lost
     when = time.perf_counter() + 0.5
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     timer.start()
     yield when
     timer.cancel()
+    timer.join()
+    gc.enable()
+    signal.signal(signal.SIGINT, handler)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

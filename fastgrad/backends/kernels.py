@@ -583,8 +583,8 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
     if work[MEASURED] == 0.0:
         size = max(abs(here), TINY)
         level = EPS * size
-    if coarse(part(values, 0, (2 * n,)), level):
-        return n + UNUSUAL
+        if coarse(part(values, 0, (2 * n,)), level):  # what was measured knows of it
+            return n + UNUSUAL
     count = 0
     for i in range(n):
         above, below = values[i, 0], values[i, 1]
