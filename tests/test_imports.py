@@ -19,6 +19,7 @@ errors
 _validate stencils point result
 steps noise
 backends.captures backends.cfunctions backends.threads evaluation diagnosis
+backends.purity
 lifting lifting.signals
 lifting.sparse.layout lifting.sparse.rules
 lifting.sparse.slots

@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.backends import lifted
 from fastgrad.backends.table import Call
-from fastgrad.errors import TrustWarning
 from fastgrad.point import as_point
 
 EPS = np.finfo(float).eps
@@ -194,9 +193,10 @@ def test_closures_over_the_callers_array(n: int, backend: str) -> None:
 def test_noise_falls_back_and_is_named(n: int) -> None:
     draws = np.random.default_rng(0)
     f = lambda x: np.sum(x**2) + 1e-3 * draws.normal()  # noqa: E731
-    with pytest.warns(TrustWarning, match="deterministic"):
-        _, info = numerical_gradient(f, spot(n), H, full_output=True)
+    # a generator that f holds is seen before f is lifted, so that nothing is wasted and nothing warned of
+    _, info = numerical_gradient(f, spot(n), H, full_output=True)
     assert info.backend == "python"
+    assert "Generator" in info.reason
     with pytest.raises(ValueError, match="deterministic"):
         numerical_gradient(f, spot(n), H, backend="numpy")
 

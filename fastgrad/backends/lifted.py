@@ -26,6 +26,7 @@ from ..point import Point, exclusive, undisturbed
 from ..stencils import Stencil
 from ..steps import Step
 from .batched import Batched, agree, turn
+from .purity import keeps
 from .reference import LoopGradient
 from .table import Call
 
@@ -43,6 +44,11 @@ FEW = 8  # so few points are evaluated plainly
 CLEARLY = 0.9  # of the loop's time: what a lift must stay below to be preferred
 TRIES = 3  # times that a way is measured before it is given up as slower
 LOADING = 0.03  # seconds: loops must have taken that long altogether before the lifts are loaded (10 ms, 100 uncached)
+
+_KEPT = (
+    "`f` keeps what it was given, or a result of it, from one call to the next: it cannot be lifted; use "
+    "backend='python', and clear what it keeps"
+)
 
 Lift = Callable[[Call, Floats, Ints, Values], tuple[bool, Values]]
 
@@ -75,15 +81,22 @@ class Ways:
         Why a lift cannot evaluate f: the operation, and the line in f.
     """
 
-    __slots__ = ("calls", "limits", "loop", "refused", "seconds", "tries")
+    __slots__ = ("calls", "keeps", "limits", "loop", "refused", "seconds", "tries")
 
     def __init__(self) -> None:
         self.loop = inf
         self.calls = 0
+        self.keeps: str | None = None  # why f may keep what it is given; "" if it cannot; None: not looked at yet
         self.seconds: dict[str, float] = {}
         self.tries: dict[str, int] = {}
         self.limits: dict[str, float] = {}  # seconds that were not enough
         self.refused: dict[str, str] = {}
+
+    def stateful(self, f: Any) -> str:
+        """Say why f may keep what it is given, so that it is not lifted unless it is asked for; empty if it cannot."""
+        if self.keeps is None:
+            self.keeps = keeps(f)
+        return self.keeps
 
     def note(self, way: str, seconds: float) -> None:
         """Remember the time of one point."""
@@ -255,6 +268,8 @@ class Lifted:
             raise CannotRun(f"x has fewer than {LEAST_ONE_SHOT} entries: too few to try a lift in one call")
         if {"dense", "sparse"} <= ways.refused.keys():
             raise CannotRun(ways.reason)
+        if ways.stateful(call.f):
+            raise CannotRun(f"{ways.keeps}, so it is lifted only by backend='numpy'")
 
     def notes(self) -> list[str]:
         return [self.about]
@@ -344,7 +359,10 @@ class Lifted:
         call = self._call
         self.nfev += 1
         convert: Callable[[Any], Any] = complex_number if x.dtype.kind == "c" else number
-        return convert(call.f(x.copy(), *call.args, **call.kwargs))
+        try:
+            return convert(call.f(x.copy(), *call.args, **call.kwargs))
+        except Signal as signal:
+            raise NotTrusted(_KEPT) from signal
 
     def _one_by_one(self, index: Ints, points: Values) -> Values:
         values = np.empty(points.shape, points.dtype)
@@ -397,7 +415,10 @@ def check_one(call: Call, point: Point, index: Ints, points: Values, values: Val
     seen = values[row, column] + origin
 
     def plainly(x: NDArray[Any]) -> Any:
-        return convert(call.f(x.copy(), *call.args, **call.kwargs))
+        try:
+            return convert(call.f(x.copy(), *call.args, **call.kwargs))
+        except Signal as signal:
+            raise NotTrusted(_KEPT) from signal
 
     own = point.own
     reads = False
@@ -467,6 +488,8 @@ class LiftedGradient:
             attempts = ways.worthwhile(n, 2 * n, True, prepared)
             if attempts and not _loaded(2 * n * ways.loop, prepared and ways.calls > 1):
                 attempts = []
+        if attempts and not self._explicit and ways.stateful(call.f):
+            attempts = []
         if attempts:
             began = perf_counter()
             point = Point(undisturbed(x), x, FLOAT64)
