@@ -530,8 +530,8 @@ def numerical_gradient(
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`; higher orders and one-sided
     differences are in `fastgrad.stencils` (Fornberg 1988, Math. Comp. 51, 699).
 
-    Repeated calls with the same compiled f share one prepared `Gradient`: with the automatic step they remember its noise
-    and steps, so the last digits, within the error bar, may depend on earlier calls. A given `h` has no memory.
+    Repeated calls with the same compiled f share one prepared `Gradient`: with the automatic step they remember its
+    noise and steps, so the last digits, within the error bar, may depend on earlier calls. A given `h` has no memory.
 
     Examples
     --------
