@@ -86,12 +86,7 @@ class Plan:
             self._scheme = Automatic(self.stencil, self.noise, False, name)
         # what one compiled or plain loop does without further questions
         self.plain = (
-            bounds is None
-            and indices is None
-            and batch_axis is None
-            and dtype is None
-            and not self.stencil.imaginary
-            and name != ADAPTIVE
+            bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
         )
         self._fixed: dict[tuple[int, ...], Fixed] = {}
 

@@ -44,6 +44,13 @@ class Step:
     otherwise: float = 0.0
     dyadic: bool = False
 
+    @property
+    def constant(self) -> float | None:
+        """The step of all components, wherever they are; None if there is no such step."""
+        if self.absolute.ndim or self.relative.ndim or self.relative:
+            return None
+        return float(self.absolute)
+
     def at(self, x: Floats, index: Ints | None) -> Floats:
         """Return the steps of the coordinates in `index` (all if None); x holds these components only."""
         absolute, relative = self.absolute, self.relative

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_dense import loop, table
+from test_dense import loop, sweep, table
 
-from fastgrad.lifting.dense import sweep
 from fastgrad.lifting.signals import CannotLift
 
 N = 6

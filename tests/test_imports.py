@@ -37,6 +37,7 @@ lifting.lanes.arrays lifting.lanes.kernel
 lifting.lanes.compiler
 lifting.lanes
 backends.table backends.kernels
+backends.ways
 backends.reference backends.batched
 backends.lifted backends.jit backends
 automatic adaptive differencing trust dispatch

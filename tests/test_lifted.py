@@ -10,8 +10,8 @@ import pytest
 from corpus import CORPUS, Problem
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import Gradient, numerical_gradient
-from fastgrad.backends import lifted
+from fastgrad import Gradient, TrustWarning, numerical_gradient
+from fastgrad.backends import lifted, ways
 from fastgrad.backends.table import Call
 from fastgrad.point import as_point
 
@@ -39,7 +39,7 @@ def rounding(f: Any, x: Any, args: tuple[Any, ...], h: float = H) -> float:
 
 @pytest.fixture(autouse=True)
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    lifted._learned.clear()
+    ways._learned.clear()
     monkeypatch.setattr(lifted, "_looped", np.inf)  # enough to load the lifts for
 
 
@@ -233,8 +233,41 @@ def test_a_vector_is_named() -> None:
 
 
 def test_one_shot_of_few_coordinates_does_not_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifted, "_lifts", lambda: pytest.fail("tried"))
-    numerical_gradient(rosenbrock, spot(lifted.LEAST_ONE_SHOT - 1), H)
+    monkeypatch.setattr(lifted, "_dense", lambda: pytest.fail("tried"))
+    numerical_gradient(rosenbrock, spot(5), H)
+
+
+def test_one_shot_calls_learn_within_a_share_of_their_loops() -> None:
+    def f(x: Any) -> Any:  # code of its own
+        return rosenbrock(x)
+
+    x = spot(12)
+    expected = numerical_gradient(f, x, H, backend="python")
+    for _ in range(400):
+        assert_array_equal(numerical_gradient(f, x, H), expected)
+    learned = ways.ways_of(Call(f), x.shape)
+    assert learned.tried < 0.2 * learned.looped
+    assert "dense" in learned.seconds
+
+
+def test_batched_functions_take_the_shortest_way() -> None:
+    def several(points: Any) -> Any:
+        calls.append(len(points))
+        return np.sum(points**2, axis=1)
+
+    calls: list[int] = []
+    x = spot(9)
+    gradient = Gradient(several, H, batch_axis=0)
+    for _ in range(3):
+        assert_allclose(gradient(x), 2 * x, rtol=1e-9)
+    assert calls == 3 * [18, 1]
+    last = Gradient(lambda points: np.sum(points**2, axis=0), H, batch_axis=-1)
+    assert_allclose(last(x), gradient(x), rtol=1e-9)
+    coupled = Gradient(lambda points: np.sum(points**2, axis=1) - np.mean(points), H, batch_axis=0)
+    with pytest.warns(TrustWarning, match="influence"):
+        coupled(x)
+    with pytest.raises(ValueError, match="influence"):
+        Gradient(coupled.f, H, batch_axis=0, backend="numpy")(x)
 
 
 def test_a_prepared_gradient_learns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import queue
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from fastgrad import Gradient, numerical_gradient
-from fastgrad.backends.purity import keeps
+from fastgrad.backends.purity import keeps, nature
 
 X = np.random.default_rng(3).normal(size=400)
 A = np.random.default_rng(4).normal(size=(3, 400))
@@ -69,6 +70,155 @@ def attribute(x: Any) -> Any:
 def captured() -> Any:
     scale, matrix = 2.0, A.copy()
     return lambda x: scale * np.sum((matrix @ x) ** 2)
+
+
+class Network:
+    """Objects in attributes and containers, as people write models."""
+
+    scale = 2.0
+
+    def __init__(self) -> None:
+        self.params = {"A": A}
+        self.parts = [helper, Part()]
+        self.history: list[Any] = []
+        self.last: dict[str, Any] = {}
+        self.queue: Any = queue.SimpleQueue()
+
+    @property
+    def weight(self) -> float:
+        return self.scale
+
+    def predict(self, x: Any) -> Any:
+        for part in self.parts:
+            x = part(x)
+        return self.params["A"] @ x
+
+    def loss(self, x: Any) -> Any:
+        return self.weight * np.sum(self.predict(x))
+
+    def logs(self, x: Any) -> Any:
+        self.history.append(x)
+        return np.sum(x * x)
+
+    def logs_by_another(self, x: Any) -> Any:
+        return self.logs(x)
+
+    def logs_by_alias(self, x: Any) -> Any:
+        history = self.history
+        history += [x]
+        return np.sum(x * x)
+
+    def caches(self, x: Any) -> Any:
+        self.last["x"] = x
+        return np.sum(x * x)
+
+    def sends(self, x: Any) -> Any:
+        self.queue.put(x)
+        return np.sum(x * x)
+
+    def hides(self, x: Any) -> Any:
+        getattr(self, "hist" + "ory").append(x)
+        return np.sum(x * x)
+
+    @functools.cached_property
+    def computed(self) -> Any:
+        return 2.0
+
+    def computes(self, x: Any) -> Any:
+        return self.computed * np.sum(x * x)
+
+
+class Part:
+    __slots__ = ("a",)
+
+    def __init__(self) -> None:
+        self.a = 1.5
+
+    def __call__(self, x: Any) -> Any:
+        return self.a * x
+
+
+class Forgetful:
+    def __getattr__(self, name: str) -> Any:
+        return STORE.append
+
+    def loss(self, x: Any) -> Any:
+        self.anything(x)
+        return np.sum(x * x)
+
+
+class Logging:
+    def __call__(self, x: Any) -> Any:
+        STORE.append(x)
+        return x
+
+
+def by_call(x: Any) -> Any:
+    return np.sum(LOG(x) ** 2)
+
+
+LOG = Logging()
+append = STORE.append
+NETWORK = Network()
+
+
+def by_bound_builtin(x: Any) -> Any:
+    append(x)
+    return np.sum(x * x)
+
+
+def test_closures_of_one_code_are_told_apart() -> None:
+    def make(note: Any) -> Any:
+        return lambda x: np.sum(x * x) + 0.0 * len(str(note(1.0)))
+
+    harmless, storing = make(abs), make(STORE.append)
+    assert keeps(harmless) == ""
+    assert keeps(storing)
+
+
+def test_arguments_that_may_keep_something() -> None:
+    def logs(x: Any, log: Any) -> Any:
+        log.append(x)
+        return np.sum(x * x)
+
+    log: list[Any] = []
+    gradient = Gradient(logs, 1e-4, args=(log,))
+    for _ in range(4):
+        assert_allclose(gradient(X), 2 * X, rtol=1e-5)
+        numerical_gradient(logs, X, 1e-4, kwargs={"log": log})
+    assert all(type(x) is np.ndarray for x in log)
+
+
+def test_arrays_that_f_may_read() -> None:
+    assert nature(NETWORK.loss).may_read(A[0])
+    assert not nature(NETWORK.loss).may_read(X)
+    assert nature(lambda x: np.sum(x * X[::2])).may_read(X)
+    assert not nature(lambda x: np.sum(x * x)).may_read(X)
+
+
+@pytest.mark.parametrize("f", [NETWORK.loss, NETWORK.predict, Part(), functools.partial(NETWORK.loss)])
+def test_methods_that_keep_nothing(f: Any) -> None:
+    assert keeps(f) == ""
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        NETWORK.logs,
+        NETWORK.logs_by_another,
+        NETWORK.logs_by_alias,
+        NETWORK.caches,
+        NETWORK.sends,
+        NETWORK.hides,
+        NETWORK.computes,
+        Forgetful().loss,
+        by_call,
+        by_bound_builtin,
+        LOG,
+    ],
+)
+def test_methods_that_may_keep_something(f: Any) -> None:
+    assert keeps(f)
 
 
 @pytest.mark.parametrize(

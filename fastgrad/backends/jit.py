@@ -436,6 +436,8 @@ class Compiled:
         call: Call, stencil: Stencil, rule: Step | None, explicit: bool = False, memo: Memo | None = None
     ) -> FusedGradient | None:
         """Return a prepared gradient by a fixed rule; without one, by the steps that `memo` remembers."""
+        if call.batch_axis is not None:
+            raise CannotRun("f takes many points at once; the compiled loop calls it with one")
         memo = call.memo if memo is None else memo
         if rule is not None:
             return FusedGradient(call, stencil, rule, None)

@@ -1,103 +1,298 @@
-"""Can f keep what it is given? Read from its code and captures, without calling it.
+"""What can f read and keep? From its code and what it has captured, without calling it.
 
 A function that stores its argument or a result of it (a cache, an attribute, a list) must not be given anything but the
-array it expects: what it stored would come back at a later call.
+array it expects: what it stored would come back at a later call. And one that may read the caller's own array, which
+only the reference perturbs, must be watched for that.
 """
 
 from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import types
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .captures import captures
-
-_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, type, types.ModuleType)
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR", "IMPORT_NAME")
 # names that do something beside computing, or look at more than values
-_EFFECTS = frozenset(
-    [
-        "print",
-        "open",
-        "input",
-        "exec",
-        "eval",
-        "globals",
-        "locals",
-        "vars",
-        "setattr",
-        "delattr",
-        "id",
-        "random",
-        "default_rng",
-        "seed",
-        "time",
-        "perf_counter",
-    ]
-)
+_EFFECTS = frozenset({
+    "print", "open", "input", "exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "id",
+    "random", "default_rng", "seed", "time", "perf_counter",
+})  # fmt: skip
+# names by which an attribute is reached that the code does not name
+_HIDDEN = frozenset({
+    "getattr", "__dict__", "__getattribute__", "attrgetter", "methodcaller",
+})  # fmt: skip
+# names that change a container
+_CHANGES = frozenset({
+    "append", "extend", "insert", "add", "update", "setdefault", "pop", "popitem", "remove", "discard",
+    "clear", "appendleft", "sort", "reverse", "setitem", "delitem", "iadd", "iconcat", "heappush", "heappop",
+    "heapreplace", "insort", "insort_left", "insort_right", "__setitem__",
+})  # fmt: skip
+_LIBRARIES = frozenset({
+    "numpy", "scipy", "math", "cmath", "operator", "builtins", "functools", "itertools", "typing",
+    "collections",
+})  # fmt: skip
+_NOT_CALLED = frozenset({
+    "__init__", "__new__", "__repr__", "__str__", "__post_init__", "__init_subclass__", "__class_getitem__",
+    "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__", "__del__", "__doc__", "__module__",
+    "__dict__", "__weakref__", "__annotations__", "__hash__", "__eq__",
+})  # fmt: skip
+_CALLABLES = (
+    type, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial, np.ufunc, type(np.sum)
+)  # fmt: skip
+_MOST = 200  # functions that are read; more than that is not worth the time
+
+
+class Nature(NamedTuple):
+    """What is known of a function.
+
+    Attributes
+    ----------
+    keeps : str
+        What may let f keep its argument or have another effect; empty if nothing can.
+    arrays : tuple of ndarray
+        All arrays that f may read besides its arguments, if it keeps nothing.
+    """
+
+    keeps: str
+    arrays: tuple[NDArray[Any], ...]
+
+    def may_read(self, array: NDArray[Any]) -> bool:
+        """Whether f may read this array itself, without being given it."""
+        return bool(self.keeps) or any(np.may_share_memory(a, array) for a in self.arrays)
+
+
+def nature(f: Any, arguments: tuple[Any, ...] = ()) -> Nature:
+    """Find out what f, called with these further arguments, can read and keep."""
+    study = _Study()
+    try:
+        study.function(f)
+        for value in arguments:
+            study.value("an argument", value)
+        study.close()
+    except _MayKeepError as reason:
+        return Nature(str(reason), ())
+    return Nature("", tuple(study.arrays))
 
 
 def keeps(f: Any) -> str:
     """Say what may let f keep its argument or have another effect; empty if nothing can."""
-    seen: set[int] = set()
-    return _function(f, seen)
+    return nature(f).keeps
 
 
-def _function(f: Any, seen: set[int]) -> str:
-    while isinstance(f, functools.partial):
-        for value in (*f.args, *f.keywords.values()):
-            if reason := _value("an argument of a partial", value, seen):
-                return reason
-        f = f.func
-    if isinstance(f, (types.BuiltinFunctionType, np.ufunc)) or _of_a_library(f):
-        return ""
-    if not isinstance(f, types.FunctionType):
-        return f"a {type(f).__name__} may keep what it is given"
-    if id(f) in seen:
-        return ""
-    seen.add(id(f))
-    if reason := _code(f.__code__):
-        return reason
-    for capture in captures(f):
-        if reason := _value(f"what f captured as {capture.name!r}", capture.value, seen):
-            return reason
-    for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
-        if reason := _value("a default", default, seen):
-            return reason
-    return ""
+class _MayKeepError(Exception):
+    """f may keep what it is given; the message says how."""
+
+
+class _Facts(NamedTuple):
+    """What a piece of code says of itself."""
+
+    keeps: str
+    globals: frozenset[str]
+    names: frozenset[str]  # of globals and attributes
+    changes: str  # how it may change a container
+
+
+@lru_cache(maxsize=512)
+def _facts(code: types.CodeType) -> _Facts:
+    reason, changes, names, known = "", "", set(code.co_names), set()
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        # a comprehension's or inner function's own variables are cells, too: they live as long as the call
+        inner = name.endswith("_DEREF") and instruction.argval in code.co_cellvars
+        if name in _STORES and not inner:
+            reason = reason or f"f stores {instruction.argval!r} beyond its call"
+        elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
+            changes = changes or "assigns to an entry"
+        elif name == "BINARY_OP" and "=" in instruction.argrepr:
+            changes = changes or f"uses {instruction.argrepr}"
+        elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
+            known.add(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            within = _facts(constant)
+            reason, changes = reason or within.keeps, changes or within.changes
+            names |= within.names
+            known |= within.globals
+    effects = sorted(names & _EFFECTS)
+    if effects:
+        reason = reason or f"f uses {effects[0]!r}"
+    called = sorted(names & _CHANGES)
+    if called:
+        changes = changes or f"uses {called[0]!r}"
+    return _Facts(reason, frozenset(known), frozenset(names), changes)
+
+
+class _Study:
+    """All that can be reached from a function: other functions, arrays, containers, objects."""
+
+    def __init__(self) -> None:
+        self.arrays: list[NDArray[Any]] = []
+        self._seen: set[int] = set()
+        self._names: set[str] = set()
+        self._changes = ""
+        self._containers = ""
+        self._objects: list[Any] = []
+        self._read = 0
+
+    def close(self) -> None:
+        """Follow what the code may take from objects, until nothing new is found; then judge."""
+        known = -1
+        while known != len(self._names) + len(self._objects):
+            known = len(self._names) + len(self._objects)
+            for thing in tuple(self._objects):
+                self._attributes(thing)
+        hidden = sorted(self._names & _HIDDEN)
+        if hidden and self._objects:
+            raise _MayKeepError(f"f uses {hidden[0]!r}, and may reach anything by it")
+        if self._containers and self._changes:
+            raise _MayKeepError(f"f reads {self._containers} and {self._changes}: it may keep what it is given there")
+
+    def function(self, f: Any) -> None:
+        """Read a callable."""
+        while isinstance(f, functools.partial):
+            for value in (*f.args, *f.keywords.values()):
+                self.value("an argument of a partial", value)
+            f = f.func
+        if isinstance(f, types.MethodType):
+            self.value("its object", f.__self__)
+            f = f.__func__
+        if isinstance(f, (types.BuiltinFunctionType, np.ufunc)) or _of_a_library(f):
+            owner = getattr(f, "__self__", None)  # `values.append` is a function, too
+            if owner is not None and not isinstance(owner, types.ModuleType):
+                self.value("its object", owner)
+                self._changes = self._changes or f"calls its {f.__name__!r}"
+            return
+        if isinstance(f, type):
+            self._class(f)
+            return
+        if not isinstance(f, types.FunctionType):
+            if type(type(f).__dict__.get("__call__")) is not types.FunctionType:
+                raise _MayKeepError(f"a {type(f).__name__} may keep what it is given")
+            self.value("it", f)
+            return
+        if id(f) in self._seen:
+            return
+        self._seen.add(id(f))
+        self._read += 1
+        if self._read > _MOST:
+            raise _MayKeepError("f calls too many functions to read them all")
+        facts = _facts(f.__code__)
+        if facts.keeps:
+            raise _MayKeepError(facts.keeps)
+        self._names |= facts.names
+        self._changes = self._changes or facts.changes
+        for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
+            try:
+                self.value(f"what f captured as {name!r}", cell.cell_contents)
+            except ValueError:  # still empty
+                continue
+        space = f.__globals__
+        for name in facts.globals:
+            value = space.get(name)
+            if value is not None:
+                self.value(f"what f captured as {name!r}", value)
+        for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
+            self.value("a default", default)
+
+    def value(self, what: str, value: Any) -> None:
+        """Read something that f can reach."""
+        kind = type(value)
+        if isinstance(value, _CONSTANTS):
+            return
+        if kind is np.ndarray and value.dtype.kind in "fiubc":
+            self.arrays.append(value)
+            return
+        if id(value) in self._seen:
+            return
+        if isinstance(value, (tuple, frozenset, list, dict, set)):
+            self._seen.add(id(value))
+            if not isinstance(value, (tuple, frozenset)):
+                self._containers = self._containers or what
+            if len(value) > 10 * _MOST:
+                raise _MayKeepError(f"{what} holds too much to look at")
+            for item in value.values() if isinstance(value, dict) else value:
+                self.value(what, item)
+        elif isinstance(value, types.ModuleType):
+            self._module(value)
+        elif kind.__module__.startswith("scipy.sparse"):
+            self.arrays.extend(v for v in vars(value).values() if isinstance(v, np.ndarray))
+        elif isinstance(value, _CALLABLES):
+            self.function(value)
+        else:
+            self._object(what, value)
+
+    def _module(self, module: types.ModuleType) -> None:
+        if module.__name__.partition(".")[0] not in _LIBRARIES and id(module) not in self._seen:
+            self._seen.add(id(module))
+            self._objects.append(module)
+
+    def _class(self, kind: type) -> None:
+        """A class that f makes objects of."""
+        if kind.__module__.partition(".")[0] in _LIBRARIES or id(kind) in self._seen:
+            return
+        self._seen.add(id(kind))
+        for name in ("__init__", "__new__", "__post_init__", "__call__"):
+            made = inspect.getattr_static(kind, name, None)
+            made = getattr(made, "__func__", made)
+            if isinstance(made, types.FunctionType):
+                self.function(made)
+        self._objects.append(kind)
+
+    def _object(self, what: str, thing: Any) -> None:
+        """An object of a class of its own, if it is one whose attributes can be told from the code."""
+        kind = type(thing)
+        own = any(
+            isinstance(inspect.getattr_static(kind, name, None), types.FunctionType)
+            for name in ("__getattr__", "__getattribute__", "__setattr__")
+        )
+        if own or not all(map(_of_python, kind.__mro__[:-1])):
+            raise _MayKeepError(f"{what} is a {kind.__name__}, which may keep what it is given")
+        self._seen.add(id(thing))
+        self._objects.append(thing)
+
+    def _attributes(self, thing: Any) -> None:
+        """Read what the code may take from an object: the attributes that it names, and special methods."""
+        kind = thing if isinstance(thing, (type, types.ModuleType)) else type(thing)
+        for name, value in vars(thing).items() if hasattr(thing, "__dict__") else ():
+            if name in self._names and not isinstance(thing, type):
+                self.value(f"the attribute {name!r}", value)
+        if isinstance(kind, types.ModuleType):
+            return
+        for base in kind.__mro__[:-1]:
+            for name, value in vars(base).items():
+                special = name.startswith("__") and name.endswith("__") and name not in _NOT_CALLED
+                if not special and name not in self._names:
+                    continue
+                if isinstance(value, types.MemberDescriptorType):
+                    if hasattr(thing, name):
+                        self.value(f"the attribute {name!r}", getattr(thing, name))
+                    continue
+                if isinstance(value, property):
+                    value = value.fget
+                value = getattr(value, "__func__", value)
+                if isinstance(value, (types.WrapperDescriptorType, types.GetSetDescriptorType)) or name in _NOT_CALLED:
+                    continue
+                if hasattr(type(value), "__get__") and not isinstance(value, _CALLABLES):
+                    raise _MayKeepError(
+                        f"the attribute {name!r} is a {type(value).__name__}, which may keep its result"
+                    )
+                self.value(f"the attribute {name!r}", value)
+
+
+def _of_python(kind: type) -> bool:
+    """Whether a class is written in Python: one in C has descriptors of its methods."""
+    return not any(
+        isinstance(v, (types.WrapperDescriptorType, types.MethodDescriptorType)) for v in vars(kind).values()
+    )
 
 
 def _of_a_library(f: Any) -> bool:
     module = getattr(f, "__module__", None) or ""
-    return module.partition(".")[0] in ("numpy", "scipy", "math", "operator", "builtins", "functools", "itertools")
-
-
-def _code(code: types.CodeType) -> str:
-    for instruction in dis.get_instructions(code):
-        # a comprehension's or inner function's own variables are cells, too: they live as long as the call
-        inner = instruction.opname.endswith("_DEREF") and instruction.argval in code.co_cellvars
-        if instruction.opname in _STORES and not inner:
-            return f"f stores {instruction.argval!r} beyond its call"
-    for name in code.co_names:
-        if name in _EFFECTS:
-            return f"f uses {name!r}"
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType) and (reason := _code(constant)):
-            return reason
-    return ""
-
-
-def _value(what: str, value: Any, seen: set[int]) -> str:
-    if isinstance(value, _CONSTANTS) or (type(value) is np.ndarray and value.dtype.kind in "fiubc"):
-        return ""
-    if isinstance(value, (tuple, frozenset, range, slice)):
-        items = value if isinstance(value, (tuple, frozenset)) else ()
-        return next((r for item in items if (r := _value(what, item, seen))), "")
-    if type(value).__module__.startswith("scipy.sparse"):
-        return ""
-    if callable(value):
-        return _function(value, seen)
-    return f"{what} is a {type(value).__name__}, which may keep what it is given"
+    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES

@@ -49,7 +49,7 @@ class Reference:
         """Return a prepared gradient by a fixed rule, for the commonest stencil."""
         if rule is None or not stencil.symmetric or stencil.nodes.size != 2:
             return None
-        return LoopGradient(call, rule)
+        return LoopGradient(call.of_one_point(), rule)
 
     def notes(self) -> list[str]:
         return []

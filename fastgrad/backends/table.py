@@ -21,15 +21,18 @@ class Memo:
     ----------
     memory
         Of the automatic step: noise level and steps (`fastgrad.automatic.Memory`), None at first.
-    learned : dict
-        Of a backend: what it found out about f.
+    ways : dict
+        Of a backend that can evaluate f in several ways: what it found out about them, for each shape of x.
+    measure : bool
+        Whether these are to be measured thoroughly.
     """
 
-    __slots__ = ("learned", "memory")
+    __slots__ = ("measure", "memory", "ways")
 
-    def __init__(self) -> None:
+    def __init__(self, measure: bool = False) -> None:
         self.memory: Any = None
-        self.learned: dict[str, Any] = {}
+        self.ways: dict[tuple[int, ...], Any] = {}
+        self.measure = measure
 
 
 class Call:

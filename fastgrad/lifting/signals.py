@@ -6,8 +6,7 @@ import functools
 import math
 import threading
 import traceback as tracebacks
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -33,15 +32,23 @@ def raised() -> int:
     return _state.raised
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Give a lift up after so many seconds, at its next operation that looks at the clock."""
-    before = _state.until
-    _state.until = perf_counter() + seconds
-    try:
-        yield
-    finally:
-        _state.until = before
+class within:  # noqa: N801 - used like a function, as contextlib's are
+    """Give a lift up after so many seconds, at its next operation that looks at the clock.
+
+    A class, because a generator costs 2 µs more.
+    """
+
+    __slots__ = ("_before", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._before = _state.until
+        _state.until = perf_counter() + self._seconds
+
+    def __exit__(self, *error: object) -> None:
+        _state.until = self._before
 
 
 def look_at_clock(needed: float = 0.0) -> None:

@@ -8,7 +8,7 @@ complex arithmetic, a few units in the last place each.
 """
 
 from . import functions as functions  # fills the table of functions
-from .bundle import Bundle
-from .sweep import sweep
+from .bundle import Bundle, TooLarge
+from .sweep import at_once, sweep
 
-__all__ = ["Bundle", "sweep"]
+__all__ = ["Bundle", "TooLarge", "at_once", "sweep"]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import CannotLift, Diverged, look_at_clock, raised
+from ..signals import CannotLift, Diverged, OutOfTime, Signal, look_at_clock, raised
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, memory, stacked
 from .rebinding import rebound
 from .rebinding import tile as _tile
 
-__all__ = ["sweep"]
+__all__ = ["at_once", "sweep"]
 
 Array = NDArray[Any]
 
@@ -31,6 +31,7 @@ ALONE = 3  # so few points are evaluated plainly when the others went another wa
 SPLITS = 8  # a tile that falls into more groups than this is evaluated plainly
 
 _busy = threading.local()
+NOTHING: Mapping[str, Any] = {}
 
 
 def sweep(
@@ -42,7 +43,7 @@ def sweep(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     tile_bytes: int = TILE_BYTES,
-) -> Array:
+) -> tuple[Array, int]:
     """Evaluate f at x with one entry replaced, many points in one call of the unmodified f.
 
     Parameters
@@ -60,8 +61,10 @@ def sweep(
 
     Returns
     -------
-    ndarray, shape (m, k) or (m, k, *shape of what f returns)
+    values : ndarray, shape (m, k) or (m, k, *shape of what f returns)
         ``f`` at each of the points.
+    nfev : int
+        Points at which f was evaluated, those of calls that had to be begun again included.
 
     Raises
     ------
@@ -108,7 +111,63 @@ def sweep(
     finally:
         _busy.now = False
     values = _joined(results)
-    return values.reshape(m, k, *values.shape[1:])
+    return values.reshape(m, k, *values.shape[1:]), run.nfev
+
+
+def at_once(
+    f: Callable[..., Any],
+    tile: Array,
+    shape: tuple[int, ...],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+) -> Array:
+    """Evaluate f at each row of a tile, in one call of the unmodified f: `sweep` with nothing around it.
+
+    Raises
+    ------
+    CannotLift
+        As `sweep` does.
+    TooLarge
+        If f makes arrays so much larger than x that fewer points at a time are better.
+    """
+    if getattr(_busy, "now", False):
+        raise CannotLift("f is being lifted for a gradient around this one")
+    memory.largest, memory.careful, memory.entries = 0, False, 0
+    _busy.now = True
+    try:
+        values = None if _listed(f, _unusual) else _directly(f, tile, shape, args, kwargs)
+        if values is None:
+            values = _Run(f, shape, args, kwargs).evaluate(tile)
+    finally:
+        _busy.now = False
+    if memory.largest:
+        raise TooLarge
+    return values
+
+
+def _directly(
+    f: Callable[..., Any], tile: Array, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Array | None:
+    """What `_Run` does where nothing is unusual; else None."""
+    count = len(tile)
+    shown = tile.reshape(count, *shape)
+    shown.flags.writeable = False
+    _tile.points, before = count, raised()
+    try:
+        result = f(Bundle(shown), *args, **kwargs)
+    except (OutOfTime, TooLarge):
+        raise
+    except Diverged:
+        return None
+    except (Exception, Signal):  # noqa: BLE001 - `_Run` finds out what it means
+        _list(f, _unusual)
+        return None
+    if type(result) is Bundle and raised() == before:
+        values: Array = result.data
+        if values.dtype == np.float64 and values.shape == (count,):
+            return values if values.base is None else values.copy()
+    _list(f, _unusual)
+    return None
 
 
 def _filled(points: int, flat: Array, dtype: Any) -> Array:
@@ -135,8 +194,9 @@ class _Run:
         self.original, self.plain_args = f, args
         self.f, self.shape, self.args, self.kwargs = f, shape, args, kwargs
         self.bound = False  # f runs with other bindings
-        if _known(f):
+        if _listed(f, _rebinds):
             self.rebind()
+        self.nfev = 0
         self.writes = False  # f assigns into its argument: it gets a copy of each tile
 
     def evaluate(self, tile: Array) -> Array:
@@ -194,6 +254,7 @@ class _Run:
         else:
             shown.flags.writeable = False
         _tile.points, memory.boxed, before = len(tile), False, raised()
+        self.nfev += len(tile)
         try:
             result = self.f(Bundle(shown), *self.args, **self.kwargs)
         except Exception as error:
@@ -224,34 +285,36 @@ class _Run:
         if self.bound:
             return False
         self.bound = True
-        _remember(self.original)
+        _list(self.original, _rebinds)
         self.f, self.args = rebound(self.f, self.args)
         return True
 
     def plainly(self, tile: Array) -> Array:
         """f at each row, one by one."""
         rows = tile.reshape(len(tile), *self.shape)
+        self.nfev += len(tile)
         results = [self.original(row.copy(), *self.plain_args, **self.kwargs) for row in rows]
         return as_values(np.stack([np.asarray(r) for r in results]))
 
 
 _rebinds: weakref.WeakSet[Any] = weakref.WeakSet()  # functions that stopped at what does not ask
+_unusual: weakref.WeakSet[Any] = weakref.WeakSet()  # functions that `_directly` cannot call
 
 
 def _identity(f: Any) -> Any:
     return getattr(f, "__func__", getattr(f, "func", f))
 
 
-def _known(f: Any) -> bool:
+def _listed(f: Any, functions: weakref.WeakSet[Any]) -> bool:
     try:
-        return bool(_rebinds) and _identity(f) in _rebinds
+        return bool(functions) and _identity(f) in functions
     except TypeError:
         return False
 
 
-def _remember(f: Any) -> None:
+def _list(f: Any, functions: weakref.WeakSet[Any]) -> None:
     with contextlib.suppress(TypeError):  # it cannot be hashed or referred to weakly
-        _rebinds.add(_identity(f))
+        functions.add(_identity(f))
 
 
 def as_values(array: Array) -> Array:
