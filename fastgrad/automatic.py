@@ -22,13 +22,12 @@ from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled
 from .noise import CHANGED, NOISIER, UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
 from .stencils import Stencil, central
 
-__all__ = ["Memory", "Outcome", "automatic", "confirmed", "first_steps", "holds", "nothing", "remember"]
+__all__ = ["Memory", "Outcome", "automatic", "coarse", "confirmed", "first_steps", "holds", "nothing", "remember"]
 
 Sweep = Callable[[Ints, Floats], Floats]
 Line = Callable[[Floats], Floats]
 Bounds = tuple[Floats, Floats]
 Flags = NDArray[np.bool_]
-Survey = Callable[[Ints, Floats, float, Noise, float], tuple[Floats, Floats, Floats, Flags]]
 Judged = tuple[Floats, Floats, Floats]
 Formula = Callable[[NDArray[np.intp], Floats, Floats], tuple[Floats, ...]]
 
@@ -39,6 +38,7 @@ ESCAPE = 2.0**-10
 DOUBT = 30.0  # a truncation error is judged to be so many times too large at most
 ASYMPTOTIC = 0.3  # relative change of the slope below which its change scales like h**p
 SMALLEST = 5e-324
+MANY_DIGITS = 0.3819660112501051  # the golden section
 REACH = 1e-6, 1e4  # of one change of step
 
 
@@ -133,13 +133,6 @@ class _Search:
                 points = place(some, h[here])
                 self.table.append((formula, some, points, self.sweep(self.index[some], points)))
         self.judge_table()
-        self._remember_walls(rows)
-
-    def adopt(self, rows: NDArray[np.intp], points: Floats, values: Floats, look: _Look) -> None:
-        """Enter a look that a compiled kernel made."""
-        self.table = [(self._own, rows, points, values)]
-        self.point = points[:, 0].copy()
-        self.looks.append(look)
         self._remember_walls(rows)
 
     def _remember_walls(self, rows: NDArray[np.intp]) -> None:
@@ -471,7 +464,6 @@ def automatic(
     noise: float | str | None = None,
     memory: Memory | None = None,
     origin: float = 0.0,
-    survey: Survey | None = None,
     bars: bool = True,
 ) -> Outcome:
     r"""Differentiate f at x with steps that choose themselves.
@@ -500,10 +492,6 @@ def automatic(
         What an earlier call found; checked before it is believed.
     origin : float
         What values are relative to.
-    survey : callable, optional
-        Does the first round of the central difference in one go, with `diagnosis.first_round` compiled:
-        ``survey(index, h, f0, noise, usual)`` returns points and values (m, 2), slope, step, noise,
-        hopeful and fearful truncation (5, m), and flags (m,).
     bars : bool
         False: `error` may be nan, where working it out would take the longest of all.
 
@@ -523,7 +511,7 @@ def automatic(
     if not index.size or not np.isfinite(f0):
         return nothing(x, index, f0)
     with np.errstate(all="ignore"):
-        return _automatic(sweep, line, x, f0, index, stencil, bounds, noise, memory, origin, survey, bars)
+        return _automatic(sweep, line, x, f0, index, stencil, bounds, noise, memory, origin, bars)
 
 
 def _automatic(
@@ -537,7 +525,6 @@ def _automatic(
     wanted: float | str | None,
     memory: Memory | None,
     origin: float,
-    survey: Survey | None,
     bars: bool,
 ) -> Outcome:
     value = origin + f0
@@ -561,16 +548,12 @@ def _automatic(
         h = np.where((close & np.isfinite(memory.step))[index], memory.step[index], h)
     h = np.maximum(h, search.smallest)
     everything = np.arange(index.size)
-    if survey is not None and bounds is None and stencil is central(2):
-        points, values, seen, flags = survey(index, h, f0, known, search.usual())
-        search.adopt(everything, points, values, _Look(seen[1], seen[0], *seen[2:]))
-    else:
-        search.look(everything, h)
-        flags = search.diagnose(everything)[2]
+    search.look(everything, h)
+    flags = search.diagnose(everything)[2]
     again = np.full(index.size, np.nan)
     if not probed and (
         np.count_nonzero(flags) >= SUSPICIOUS * flags.size
-        or (not known.measured and UNIFORM * quantum(origin + search.sample()) > NOISIER * known.level)
+        or (not known.measured and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
     ):
         search.noise, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
         search.scale = scale[index]
@@ -597,6 +580,21 @@ def _automatic(
     if stencil.order == 2:
         return found
     return confirmed(found, chord, sweep, line, x, f0, index, bounds, origin)
+
+
+def coarse(
+    values: Floats, level: float, line: Line, x: Floats, h: Floats, bounds: Bounds | None, origin: float
+) -> bool:
+    """Say whether f seems to compute more coarsely than was assumed, from values beside x and, if need be, one more.
+
+    A polynomial of short numbers has short values at x ± h, a power of two; but not at a point of many digits.
+    """
+    if not UNIFORM * quantum(values) > NOISIER * level:
+        return False
+    if h.size < x.size or (bounds is not None and (np.minimum(x - bounds[0], bounds[1] - x) < h).any()):
+        return True
+    again = origin + line((x + MANY_DIGITS * h)[None])
+    return bool(UNIFORM * quantum(np.concatenate([values, again])) > NOISIER * level)
 
 
 def remember(noise: Noise, x: Floats, scale: Floats, index: Ints, step: Floats) -> Memory:

@@ -580,7 +580,7 @@ def explain(f: Any, x: ArrayLike, h: Any = None, **options: Any) -> str:
     >>> print(explain(lambda x: x @ x, [3.0, 4.0]))
     backend 'python': f is a plain Python function of one point: the reference takes any, closures included; \
 one point at a time, in Python, on the caller's own array
-    not 'numpy': x has fewer than 30 entries: too few to try a lift in one call
+    not 'numpy': x has fewer than 8 entries: too few to try a lift in one call
     central difference of order 2: 5 evaluations of f for 2 partial derivatives or more: the steps choose themselves
     """
     return Gradient(f, h, **options).explain(x)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from math import isfinite
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 from ._validate import Floats, Ints
 from .adaptive import STENCIL, adaptive
-from .automatic import Memory, Outcome, automatic
+from .automatic import PROBE_PAYS, Memory, Outcome, automatic
 from .backends.table import Memo
 from .differencing import Bounds, difference, warn_not_finite
 from .errors import CannotRun, NotTrusted
 from .evaluation import Evaluation, Values
+from .few import FEW, Given, first_round
 from .point import Point
-from .stencils import Stencil
+from .stencils import Stencil, central
 from .steps import Step
 
 
@@ -65,9 +67,16 @@ class Automatic:
         self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
     ) -> Estimate:
         x, here = point.base.reshape(-1), run.value() - run.origin
-        careful = _Careful(run)
+        careful, memory = _Careful(run), _recalled(memo, x)
+        sweep = Given(careful.sweep)
+        simple = everything and bounds is None and not self.bars and self.stencil is central(2)
+        known = memory is not None or (self.noise is None and x.size < PROBE_PAYS)
+        if simple and known and 0 < x.size <= FEW and isfinite(here):
+            found = first_round(sweep, careful.line, index, x, here, run.origin, memory)
+            if found is not None:
+                return _estimate(found, run, point, index, everything, memo)
         outcome = automatic(
-            careful.sweep,
+            sweep,
             careful.line,
             x,
             here,
@@ -75,7 +84,7 @@ class Automatic:
             stencil=self.stencil,
             bounds=bounds,
             noise=self.noise,
-            memory=_recalled(memo, x),
+            memory=memory,
             origin=run.origin,
             bars=self.bars,
         )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 
-import numba
 import numpy as np
 import pytest
 
 from benchmarks.accuracy_problems import FAMILIES
 from fastgrad import diagnosis
 from fastgrad.adaptive import adaptive
-from fastgrad.automatic import automatic
+from fastgrad.automatic import PROBE_PAYS, automatic
+from fastgrad.few import FEW, Given, first_round
 from fastgrad.noise import Noise, probe, quantum
 from fastgrad.stencils import backward, central, forward
 
@@ -79,68 +79,50 @@ def sample(seeds, names=None):
 # ---------------------------------------------------------------------------- diagnosis
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    judge, troubled = (numba.njit(error_model="numpy")(f) for f in (diagnosis.judge, diagnosis.troubled))
-    rebound = diagnosis.rebind(diagnosis.first_round, judge=judge, troubled=troubled)
-    return numba.njit(error_model="numpy")(rebound)
-
-
-def test_compiled_diagnosis_gives_the_same_bits_as_numpy(compiled):
+def test_diagnosis_of_floats_gives_the_same_bits_as_numpy():
     rng = np.random.default_rng(1)
     m = 3000
-    f0 = 1.5
-    points = 1.0 + np.ldexp(1.0, rng.integers(-50, -5, m))[:, None] * np.array([1.0, -1.0])
-    values = f0 + 10.0 ** rng.uniform(-20, 5, (m, 2)) * rng.choice([-1.0, 1.0], (m, 2))
-    values[:7] = [[np.nan, 1], [np.inf, 1], [-np.inf, np.inf], [f0, f0], [1e308, -1e308], [0, 0], [f0, np.nan]]
-    level, relative, size, usual = 3e-16, 1e-16, 0.7, 1e-9
-    out = [np.empty(m) for _ in range(5)]
-    flags = np.empty(m, bool)
-    count = compiled(values, points, f0, level, relative, size, usual, *out, flags)
-    with np.errstate(all="ignore"):
-        change, span = values[:, 0] - values[:, 1], points[:, 0] - points[:, 1]
-        sigma = np.maximum(level, relative * np.abs(values).max(axis=1))
-        second = np.abs((values[:, 0] - f0) + (values[:, 1] - f0))
-        judged = diagnosis.judge(np.abs(change), second, 0.5 * span, sigma, size)
-        expected = [change / span, 0.5 * span, *judged]
-        wanted = diagnosis.troubled(expected[0], *judged, usual)
-    for name, got, want in zip(("slope", "step", "noise", "hopeful", "fearful"), out, expected, strict=True):
-        np.testing.assert_array_equal(got, want, err_msg=name, strict=True)
-    np.testing.assert_array_equal(flags, wanted)
-    assert count == wanted.sum() > 0
-    assert wanted[:3].all()
-    assert not wanted.all()
+    h = np.ldexp(1.0, rng.integers(-50, -5, m))
+    first, second = (10.0 ** rng.uniform(-20, 5, m) for _ in range(2))
+    first[:3], second[1:4] = 0.0, 0.0
+    sigma = 10.0 ** rng.uniform(-18, -10, m)
+    judged = diagnosis.judge(first, second, h, sigma, 0.7)
+    flags = diagnosis.troubled(first / h, *judged, 1e-9)
+    judge, troubled = diagnosis.of_floats(diagnosis.judge), diagnosis.of_floats(diagnosis.troubled)
+    for i, numbers in enumerate(zip(first.tolist(), second.tolist(), h.tolist(), sigma.tolist(), strict=True)):
+        alone = judge(*numbers, 0.7)
+        assert alone == tuple(column[i] for column in judged)
+        assert troubled(numbers[0] / numbers[2], *alone, 1e-9) == flags[i]
+    assert 0 < np.count_nonzero(flags) < m
 
 
-def test_a_survey_gives_the_same_gradient_as_the_sweep(compiled):
-    for problem in sample(
-        range(2), ["wood_chain", "sharp_fronts", "scaled_quadratic", "near_domain_edge", "rosenbrock"]
-    ):
-        plain, fast = Counted(problem, problem.x), Counted(problem, problem.x)
-
-        def survey(index, h, f0, noise, usual, fast=fast):
-            points = fast.x[index, None] + h[:, None] * np.array([1.0, -1.0])
-            values = fast.sweep(index, points)
-            out, flags = np.empty((5, index.size)), np.empty(index.size, bool)
-            compiled(values, points, f0, noise.level, noise.relative, noise.variation, usual, *out, flags)
-            return points, values, out, flags
-
-        one, two = plain.run(noise="probe"), fast.run(noise="probe", survey=survey)
-        np.testing.assert_array_equal(one.gradient, two.gradient)
-        np.testing.assert_array_equal(one.error, two.error)
-        assert plain.nfev == fast.nfev
-
-
-def test_compiled_recall_finds_who_moved():
-    x = np.array([1.0, 2.0, 3.0, 0.0])
-    moved, step = np.array([1.1, 2.0, 6.0, 0.0]), np.array([1e-5, np.nan, 1e-5, 1e-6])
-    near = numba.njit(diagnosis.near)
-    recall = numba.njit(diagnosis.rebind(diagnosis.recall_steps, near=near))
-    for function in (diagnosis.recall_steps, recall):
-        out = np.zeros(4)
-        assert function(moved, x, np.maximum(x, 1.0), step, out) == 2
-        np.testing.assert_array_equal(out, step)
-        assert function(x, x, np.ones(4), np.ones(4), out) == 0
+@pytest.mark.parametrize("remembered", [False, True])
+def test_few_components_in_plain_python_give_the_same_bits(remembered):
+    judged = 0
+    for problem in sample(range(3)):
+        if problem.x.size > FEW:
+            continue
+        plain, quick = Counted(problem, problem.x), Counted(problem, problem.x)
+        memory = None
+        if remembered:
+            before = Counted(problem, problem.x)
+            memory = before.run(bars=False).memory
+        elif problem.x.size >= PROBE_PAYS:
+            continue
+        f0 = plain.f0
+        sweep = Given(quick.sweep)
+        found = first_round(sweep, quick.line, np.arange(problem.x.size), problem.x, f0, 0.0, memory)
+        rest = automatic(sweep, quick.line, problem.x, f0, memory=memory, bars=False) if found is None else found
+        expected = automatic(plain.sweep, plain.line, problem.x, f0, memory=memory, bars=False)
+        for name in ("gradient", "step", "point"):
+            np.testing.assert_array_equal(getattr(rest, name), getattr(expected, name))
+        np.testing.assert_array_equal(rest.memory.step, expected.memory.step)
+        np.testing.assert_array_equal(rest.memory.scale, expected.memory.scale)
+        assert rest.noise == expected.noise
+        if found is not None:
+            judged += 1
+            assert quick.nfev == plain.nfev
+    assert judged > 20
 
 
 def test_diagnosis_sees_a_step_too_large_and_one_too_small():

@@ -40,7 +40,7 @@ backends.table backends.kernels
 backends.ways
 backends.reference backends.batched
 backends.lifted backends.jit backends
-automatic adaptive differencing trust dispatch
+automatic few adaptive differencing trust dispatch
 schemes
 plan
 gradient
