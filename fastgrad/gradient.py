@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from time import perf_counter
 from typing import Any, Literal, NamedTuple, overload
@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value
+from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value, one_of
 from .backends.cfunctions import c_function, is_c_function
-from .backends.table import BACKENDS, Call, Memo, backend
+from .backends.table import BACKENDS, Call, Memo
+from .backends.table import backend as load_backend
 from .dispatch import AUTO, Choice, choices, is_jitted
 from .errors import CannotRun, NotTrusted, TrustWarning, describe, warn
 from .evaluation import Evaluation
@@ -49,7 +50,7 @@ def _quick(call: Call, choice: Choice, plan: Plan, x: Any) -> Quick:
         return Quick(shape, None, call)  # what it has captured is to be checked
     if not plan.plain or type(x) is not np.ndarray or not x.size or (call.kwargs and choice.backend == "numba"):
         return Quick(shape, None, call)
-    make = getattr(backend(choice.backend), "quick", None)
+    make = getattr(load_backend(choice.backend), "quick", None)
     try:
         return Quick(shape, make and make(call, plan.stencil, plan.rule_for(x.shape), choice.explicit), call)
     except CannotRun:
@@ -146,6 +147,11 @@ class Gradient:
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
     workers : int
         Threads that evaluate a compiled f side by side, to the same bits; other backends use one.
+    effort : {None, "measure"}
+        How the way to evaluate a plain f is found: None tries lifts while that costs little; "measure" times each way
+        three times, in the first calls, and stays with the fastest.
+    learned : list of dict, optional
+        What another gradient of the same f has `learned`: nothing is tried again.
 
     Raises
     ------
@@ -185,18 +191,26 @@ class Gradient:
         dtype: str | None = None,
         compile: str | None = None,
         workers: int = 1,
+        effort: str | None = None,
+        learned: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
+        one_of("effort", effort, (None, "measure"))
         self.f = f
+        self._effort = effort
         self._args, self._kwargs = args, kwargs
         self._plan = Plan(
             h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile, workers
         )
-        self._call = _as_call(self._plan, f, args, kwargs, Memo())
+        self._memo = memo = Memo(measure=effort is not None)
+        if learned is not None:
+            load_backend("numpy").recall(memo, learned)  # type: ignore[attr-defined]
+        self._call = _as_call(self._plan, f, args, kwargs, memo)
         self._choices = choices(self._call, backend)
         self._quick: Quick | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.f, {"args": self._args, "kwargs": self._kwargs, **self._plan.options()})
+        options = {"args": self._args, "kwargs": self._kwargs, "effort": self._effort, "learned": self.learned}
+        return _rebuild, (self.f, {**options, **self._plan.options()})
 
     def __repr__(self) -> str:
         given = {k: v for k, v in self._plan.options().items() if v is not None}
@@ -254,6 +268,23 @@ class Gradient:
         gradient, _, run = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None, False)
         return run.value(), gradient
 
+    @property
+    def learned(self) -> list[dict[str, Any]]:
+        """What was found out about the ways to evaluate f, as plain data: to be saved as JSON, for `learned`.
+
+        One entry for each shape of x: the seconds of one point by each way, and why a lift was refused.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> gradient = Gradient(lambda x: np.sum(x**2), 1e-4, effort="measure")
+        >>> for _ in range(8):
+        ...     _ = gradient(np.ones(20))
+        >>> sorted(gradient.learned[0]["seconds"])
+        ['dense', 'loop', 'sparse']
+        """
+        return [{"shape": list(shape), **ways.facts()} for shape, ways in self._memo.ways.items()]
+
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.
 
@@ -276,7 +307,7 @@ class Gradient:
         lines = ["no backend takes this f"]
         for choice in self._choices:
             try:
-                run = backend(choice.backend)(self._call, point, choice.explicit)
+                run = load_backend(choice.backend)(self._call, point, choice.explicit)
             except CannotRun as reason:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
@@ -314,14 +345,14 @@ def _evaluate(
         call = _keeping(call, point.dtype)
         candidates = choices(call, "python" if plan.backend == "numba" else plan.backend)
     if is_jitted(given):
-        backend("numba").check(Call(given), point)  # type: ignore[attr-defined]
+        load_backend("numba").check(Call(given), point)  # type: ignore[attr-defined]
     known = None if f0 is None else known_value(f0)
     nfev, reason = 0, ""
     for choice in candidates:
         last = choice is candidates[-1]
         run: Evaluation | None = None
         try:
-            run = backend(choice.backend)(call, point, choice.explicit)
+            run = load_backend(choice.backend)(call, point, choice.explicit)
             if known is not None:
                 run.known_value(known)
             estimate = scheme.differentiate(run, point, index, chosen is None, bounds, call.memo)

@@ -27,7 +27,7 @@ from .batched import TILE_BYTES, Batched, agree, turn
 from .purity import Nature
 from .reference import LoopGradient
 from .table import Call
-from .ways import CLEARLY, DENSE, LOOP, SPARSE, SPARSE_FROM, Attempts, Ways, ways_of
+from .ways import CLEARLY, DENSE, LOOP, SPARSE, SPARSE_FROM, Attempts, Ways, recall, ways_of
 
 TRIAL_POINTS = 16  # that the dense lift is timed on, before it gets all of a large sweep
 FEW = 8  # so few points are evaluated plainly
@@ -219,8 +219,7 @@ class Lifted:
             if self._explicit:
                 self._plainly(x)  # f's own error comes first
             else:
-                ways.looped += m * k * ways.loop  # what takes over
-                ways.tries[LOOP] = ways.tries.get(LOOP, 0) + 1
+                ways.note_loop(m * k * ways.loop, m * k)  # what takes over
             raise CannotRun(ways.reason)
         way, relative, values, nfev = lifted
         self.nfev += nfev
@@ -426,7 +425,7 @@ class LiftedGradient:
             alone = _replaced(point.base, row // 2, points[row // 2, row % 2])
         try:
             f0 = _plainly(call, point.base.copy()) if relative else 0.0
-            ways.note(LOOP, check_one(call, point, nature, alone, values[row] + f0, values))
+            ways.note_plain(check_one(call, point, nature, alone, values[row] + f0, values))
         except NotTrusted:
             return 0
         target = out.reshape(-1)
@@ -539,6 +538,8 @@ class Vectorised:
 
     def __call__(self, call: Call, point: Point, explicit: bool = False) -> Evaluation:
         return Lifted(call, point, explicit) if call.batch_axis is None else Batched(call, point, explicit)
+
+    recall = staticmethod(recall)
 
     @staticmethod
     def quick(

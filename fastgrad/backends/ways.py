@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import describe
 from .purity import Nature, nature
-from .table import Call
+from .table import Call, Memo
 
 LOOP, DENSE, SPARSE = "loop", "dense", "sparse"
 LIFTS = DENSE, SPARSE
@@ -87,6 +87,11 @@ class Ways:
         if seconds < known:
             self.seconds[way] = seconds
         self.tries[way] = self.tries.get(way, 0) + 1
+
+    def note_plain(self, seconds: float) -> None:
+        """Remember the time of one evaluation by itself, where loops are not measured as they are."""
+        if not self.measure:
+            self.note(LOOP, seconds)
 
     def note_loop(self, seconds: float, points: int) -> None:
         """Remember the time of a loop."""
@@ -180,11 +185,20 @@ class Ways:
         try:
             seconds = {str(way): float(value) for way, value in facts["seconds"].items()}
             refused = {str(way): str(why) for way, why in facts["refused"].items()}
+            tuple(map(int, facts["shape"]))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise ValueError(f"`learned` must be what `Gradient.learned` returned, got {describe(facts)}") from error
         self.seconds, self.refused = seconds, refused
         self.tries = dict.fromkeys(seconds, TRIES)
         self.calls = 2
+
+
+def recall(memo: Memo, learned: Iterable[Mapping[str, Any]]) -> None:
+    """Take over what another gradient has learned."""
+    for facts in learned:
+        ways = Ways()
+        ways.recall(facts)
+        memo.ways[tuple(facts["shape"])] = ways
 
 
 # What was learned by one-shot calls: f's code and x's shape -> Ways. Closures over other data share it, so it only
