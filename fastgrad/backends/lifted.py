@@ -150,7 +150,7 @@ class Lifted:
             return
         if ways.loop == inf and (call.memo is None or ways.calls < 2) and point.base.size < FEW:
             raise CannotRun(f"x has fewer than {FEW} entries: too few to try a lift in one call")
-        if {DENSE, SPARSE} <= ways.refused.keys():
+        if {DENSE, SPARSE} <= ways.refused.keys() or (call.memo is not None and ways.hopeless):
             raise CannotRun(ways.reason)
         if call.memo is not None and ways.nature(call).keeps:
             raise CannotRun(_kept(ways.nature(call)))
@@ -365,6 +365,8 @@ class LiftedGradient:
         ways.calls += 1
         if self._explicit:
             attempts = ways.forced(n, 2 * n, True)
+        elif prepared and ways.hopeless:
+            return self._loop(x, args, out)
         else:
             if ways.loop == inf and n >= FEW and not ways.measure:
                 began = perf_counter()

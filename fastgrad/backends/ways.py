@@ -30,6 +30,7 @@ LEAST_ATTEMPT = 3e-5  # seconds: below, a lift has hardly begun
 SPARSE_FROM = 200
 SPARSE_LEAST = 50  # below it is not tried, unless nothing else is left
 CLEARLY = 0.9  # of the loop's time: what a lift must stay below to be preferred
+SETTLED = 16  # calls, after which what was learned is believed
 TRIES = 3  # times that a way is measured before it is given up as slower
 
 _PLAIN = (np.ndarray, float, int, np.float64)  # arguments in which nothing can be kept
@@ -107,6 +108,11 @@ class Ways:
         return self.seconds.get(way, inf) < CLEARLY * self.loop
 
     @property
+    def hopeless(self) -> bool:
+        """Whether no lift pays, as far as is known by now; now and then that is looked at again."""
+        return self.calls > SETTLED and bool(self.calls & 15) and not any(map(self.pays, self.seconds))
+
+    @property
     def reason(self) -> str:
         """Why f is not lifted."""
         for way in LIFTS:
@@ -136,7 +142,7 @@ class Ways:
         best = self.best() if real else DENSE if DENSE in self.seconds else None
         loop = points * self.loop
         again: Attempts = [(best, inf if self.measure else loop)] if best is not None and self.pays(best) else []
-        if self.measure or (again and self.calls > 16 and self.calls & (self.calls - 1)):
+        if self.measure or (again and self.calls > SETTLED and self.calls & 15):
             return again  # settled: other ways get another chance now and then
         usable = [w for w in self._order(n, real) if w not in self.refused]
         if prepared and self.calls > 1:
