@@ -1,6 +1,6 @@
 """What "auto" loses against the best way: the whole problem table in all its forms.
 
-Run ``python -m benchmarks.regrets [--sizes 2,10,100] [--json FILE]``. In each cell, auto and every backend and lift that
+Run ``python -m benchmarks.regrets [--sizes 2,10] [--json FILE]``. In each cell, auto and every backend and lift that
 can evaluate this form are timed side by side, in interleaved rounds; `ratio` is the median of auto's time over that
 of the fastest, `probing` what the first calls of auto took beyond the later ones, in gradients, and `measured` the
 ratio of a gradient with effort="measure". All use the same steps.

@@ -47,6 +47,13 @@ class Evaluation(Protocol):
         """
         ...
 
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        """Do as `sweep`, but only if the values are accurate relative to themselves, however near to x; else None.
+
+        They are then no differences of two rounded values of f.
+        """
+        ...
+
     def line(self, points: Values) -> Values:
         """Evaluate f at whole points, shape (k, n), of the points' dtype; returns shape (k,), less `origin`."""
         ...

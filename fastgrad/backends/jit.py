@@ -468,6 +468,9 @@ class Compiled:
             values[row] = kernels.evaluate(target.address, args, np.array(point).reshape(self._base.shape))
         return values
 
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        return None
+
     def sweep(self, index: Ints, points: Values) -> Values:
         base = self._base if points.dtype.kind == "f" else self._base.astype(np.complex128)
         target = self._known.target(points.dtype, self._base.ndim, self._args)

@@ -27,9 +27,11 @@ from .batched import TILE_BYTES, Batched, agree, turn
 from .purity import Nature
 from .reference import LoopGradient
 from .table import Call
-from .ways import CLEARLY, DENSE, LOOP, SPARSE, SPARSE_FROM, Attempts, Ways, recall, ways_of
+from .ways import CLEARLY, DENSE, LEAST_ATTEMPT, LOOP, SPARSE, SPARSE_FROM, Attempts, Ways, recall, ways_of
 
 TRIAL_POINTS = 16  # that the dense lift is timed on, before it gets all of a large sweep
+FARTHER = 2.0**21  # times as far from x as the nearest points: from 2**-40 to 2**-19 of its scale
+EPS = float(np.finfo(np.float64).eps)
 FEW = 8  # so few points are evaluated plainly
 LOADING = 0.03  # seconds: loops must have taken that long altogether before the lifts are loaded (10 ms, 100 uncached)
 FEW_FLOATS = 40  # so many are faster in plain Python than in numpy
@@ -186,6 +188,65 @@ class Lifted:
 
     def known_value(self, value: float) -> None:
         self._value = value
+
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        x, ways, call = self._point.base, self._ways, self._call
+        if ways.rounded or SPARSE in ways.refused:
+            return None
+        if ways.loop == inf:
+            self._time_one()
+        began = perf_counter()
+        prepared = call.memo is not None
+        limit = inf if self._explicit else ways.exactly(x.size, points.size, prepared)
+        if limit < LEAST_ATTEMPT:
+            return None
+        if not self._explicit and not _loaded(points.size * ways.loop, prepared and ways.calls > 1):
+            return None
+        nature = ways.nature(call)
+        if nature.keeps and not self._explicit:
+            return None
+        try:
+            with within(limit):
+                swept = _sparse().sweep(call.f, x, index, points, args=call.args, kwargs=call.kwargs)
+                self.nfev += points.size * (1 + swept.plain.size)
+                ways.rounded = swept.rounded or swept.plain.size or swept.values.shape != points.shape
+                if ways.rounded or not np.isfinite(swept.values).all():
+                    return None
+                agreed = self._agrees_farther_away(nature, index, points, swept.values)
+        except Signal as signal:
+            _remember(signal, SPARSE, limit, ways, call, began)
+            return None
+        if not agreed:
+            ways.rounded = True
+            return None
+        self._checked, self.way = True, SPARSE
+        own = self._point.own
+        self.sees_own = own is None or not nature.may_read(own) or _perturbs(call, self._point)
+        ways.note(SPARSE, (perf_counter() - began) / points.size)
+        values: Values = swept.values
+        return values
+
+    def _agrees_farther_away(self, nature: Nature, index: Ints, points: Values, values: Values) -> bool:
+        """Compare the slopes with plain evaluations on both sides of x, along one direction, another one each time.
+
+        Near to x these would show nothing but f's rounding. Noise shows, too: then the slopes are not what is wanted.
+        """
+        x, turned = self._point.base.reshape(-1), next(turn)
+        away = (points[:, 0] - x[index]) * FARTHER
+        away[(turned + np.arange(len(away)) * 7) % 11 < 5] *= -1.0
+        both = np.stack([x, x])
+        both[0, index] += away
+        both[1, index] -= away
+        began = perf_counter()
+        above, below = (self._plainly(row.reshape(self._point.base.shape)) for row in both)
+        self._ways.note(LOOP, 0.5 * (perf_counter() - began))
+        own = self._point.own
+        if own is not None and nature.may_read(own):
+            check_one(self._call, self._point, nature, both[0].reshape(self._point.base.shape), above, both)
+            self.nfev += 1
+        expected = (values[:, 0] - values[:, 1]) * (away / (points[:, 0] - points[:, 1]))
+        doubt = 1e-3 * float(np.sqrt(np.sum(expected**2))) + 100.0 * EPS * (abs(above) + abs(below))
+        return bool(abs(2.0 * float(expected.sum()) - (above - below)) <= doubt)
 
     def line(self, points: Values) -> Values:
         rows = points.reshape(-1, *self._point.base.shape)

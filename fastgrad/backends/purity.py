@@ -22,6 +22,7 @@ _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE
 # names that do something beside computing, or look at more than values
 _EFFECTS = frozenset({
     "print", "open", "input", "exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "id",
+    "__setattr__", "__delattr__", "save", "savez", "savez_compressed", "savetxt", "tofile", "dump",
     "random", "default_rng", "seed", "time", "perf_counter",
 })  # fmt: skip
 # names by which an attribute is reached that the code does not name

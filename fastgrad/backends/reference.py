@@ -78,6 +78,9 @@ class Reference:
             finally:
                 own[...] = self._point.base
 
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        return None
+
     def sweep(self, index: Ints, points: Values) -> Values:
         own = self._point.own
         if points.dtype.kind == "c":

@@ -31,6 +31,7 @@ SPARSE_FROM = 200
 SPARSE_LEAST = 50  # below it is not tried, unless nothing else is left
 CLEARLY = 0.9  # of the loop's time: what a lift must stay below to be preferred
 SETTLED = 16  # calls, after which what was learned is believed
+WORTH_DIGITS = 2.0  # times the dense lift's time, for full precision: the other needs steps that choose themselves
 TRIES = 3  # times that a way is measured before it is given up as slower
 
 _PLAIN = (np.ndarray, float, int, np.float64)  # arguments in which nothing can be kept
@@ -53,15 +54,18 @@ class Ways:
         Seconds that were not enough.
     looped, tried : float
         Seconds spent in loops, and in attempts that did not pay.
+    rounded : bool
+        Whether the sparse lift was seen to round: to evaluate a point plainly, or a function without a difference rule.
     calls : int
         How many gradients were asked for.
     """
 
-    __slots__ = ("_nature", "calls", "limits", "looped", "measure", "refused", "seconds", "tried", "tries")
+    __slots__ = ("_nature", "calls", "limits", "looped", "measure", "refused", "rounded", "seconds", "tried", "tries")
 
     def __init__(self, measure: bool = False) -> None:
         self.calls = 0
         self.measure = measure
+        self.rounded = False
         self.looped = self.tried = 0.0
         self.seconds: dict[str, float] = {}
         self.tries: dict[str, int] = {}
@@ -162,6 +166,20 @@ class Ways:
             for way in usable
             if self.limits.get(way, 0.0) < 0.5 * limit and (way not in self.seconds or self._unsure(way))
         ]
+
+    def exactly(self, n: int, points: int, prepared: bool) -> float:
+        """Say how long the sparse lift may be tried for its accuracy: it may be slower than the dense one."""
+        loop = points * self.loop
+        dense = self.seconds.get(DENSE, inf)
+        if n < SPARSE_FROM and dense == inf and DENSE not in self.refused:
+            return 0.0
+        if SPARSE in self.seconds and self.tries[SPARSE] >= TRIES:
+            return inf if self.seconds[SPARSE] < min(self.loop, WORTH_DIGITS * dense) else 0.0
+        if (prepared and self.calls > 1) or SPARSE in self.seconds:
+            limit = loop
+        else:
+            limit = SHARE * (self.looped + loop) - self.tried if n >= SPARSE_LEAST else 0.0
+        return limit if self.limits.get(SPARSE, 0.0) < 0.5 * limit else 0.0
 
     @staticmethod
     def _order(n: int, real: bool) -> tuple[str, ...]:

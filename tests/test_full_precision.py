@@ -1,0 +1,121 @@
+"""The default step on a sparse lift: differences that are not rounded give gradients to the last digits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from benchmarks.problems import PROBLEMS, Problem
+from fastgrad import Gradient, numerical_gradient
+from fastgrad.backends import lifted
+
+LARGE = [(p, min(p.sizes, key=lambda n: abs(n - 1000))) for p in PROBLEMS.values() if max(p.sizes) >= 200]
+X = np.random.default_rng(2).normal(size=300)
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifted, "_looped", np.inf)  # enough to load the lifts for
+
+
+def chained(x: Any) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+def chained_gradient(x: Any) -> Any:
+    g = np.zeros_like(x)
+    inner = x[1:] - x[:-1] ** 2
+    g[1:] += 200.0 * inner
+    g[:-1] += -400.0 * x[:-1] * inner - 2.0 * (1.0 - x[:-1])
+    return g
+
+
+def test_most_problems_to_the_last_digits() -> None:
+    full = 0
+    for problem, n in LARGE:
+        if problem.unavailable:
+            continue
+        x, args = problem.make(n)
+        before = x.copy()
+        exact = problem.gradient(x, *args)
+        gradient, info = numerical_gradient(problem.f, x, args=args, backend="numpy", full_output=True)
+        error = np.abs(gradient - exact)
+        # the exact gradient is rounded, too
+        assert np.mean(error <= info.error + 8 * np.finfo(float).eps * np.abs(exact).max()) > 0.98
+        assert error.max() <= 1e-7 * np.abs(exact).max()
+        assert_array_equal(x, before)
+        full += error.max() <= 1e-14 * np.abs(exact).max()
+    assert full >= 0.85 * len(LARGE)
+
+
+@pytest.mark.parametrize("problem", [PROBLEMS["rosenbrock"], PROBLEMS["ackley"]], ids=str)
+def test_auto_gets_there_by_itself(problem: Problem) -> None:
+    x, args = problem.make(1000)
+    exact = problem.gradient(x, *args)
+    assert_allclose(numerical_gradient(problem.f, x, args=args), exact, rtol=1e-13, atol=1e-14 * np.abs(exact).max())
+    prepared = Gradient(problem.f, args=args)
+    for _ in range(3):
+        assert_allclose(prepared(x), exact, rtol=1e-13, atol=1e-14 * np.abs(exact).max())
+
+
+def test_noise_is_not_differentiated() -> None:
+    """Moré and Wild's kind of noise: deterministic, and exactly differentiable as far as the lift can see."""
+    for f in (
+        lambda x: np.sum(x * x) * (1.0 + 1e-9 * np.sin(1e12 * x[0])),
+        lambda x: np.sum(x * x) + 1e-8 * np.cos(1e9 * np.sum(np.abs(x))),
+        lambda x: np.sum(x * x + 1e-9 * np.sin(1e11 * x)),
+    ):
+        gradient, info = numerical_gradient(f, X, backend="numpy", full_output=True)
+        assert_allclose(gradient, 2 * X, atol=1e-2)
+        assert info.noise is not None
+        assert info.noise > 1e-12
+
+
+@pytest.mark.parametrize("digits", [3, 6])
+def test_rounded_values_are_not_differentiated(digits: int) -> None:
+    gradient = numerical_gradient(lambda x: np.sum(np.round(x * x, digits)), X, backend="numpy")
+    assert_allclose(gradient, 2 * X, atol=0.2)
+
+
+def test_bounds_are_kept() -> None:
+    at = X.copy()
+    at[7] = 1.0
+
+    upper = np.where(np.arange(300) == 7, 1.0, 5.0)
+    gradient = numerical_gradient(chained, at, bounds=(-5.0, upper), backend="numpy")
+    assert_allclose(gradient, chained_gradient(at), rtol=1e-6, atol=1e-6)
+    inside = numerical_gradient(chained, X, bounds=(-50.0, 50.0), backend="numpy")
+    assert_allclose(inside, chained_gradient(X), rtol=1e-13, atol=1e-12)
+
+
+def test_some_components() -> None:
+    some = np.arange(0, 300, 3)
+    gradient = numerical_gradient(chained, X, indices=some, backend="numpy")
+    assert_allclose(gradient, chained_gradient(X)[some], rtol=1e-13, atol=1e-12)
+
+
+def test_zeros_and_scales_in_one_point() -> None:
+    x = X * 10.0 ** np.random.default_rng(1).integers(-8, 8, 300)
+    x[::7] = 0.0
+    gradient, info = numerical_gradient(lambda x: np.sum(np.cosh(x / 1e8) + x**2), x, backend="numpy", full_output=True)
+    assert_allclose(gradient, np.sinh(x / 1e8) / 1e8 + 2 * x, rtol=1e-12)
+    assert (info.step < 1e-11 * np.maximum(np.abs(x), 1.0)).all()
+
+
+def test_a_closure_over_the_array_is_found() -> None:
+    x = X.copy()
+    both = lambda y: np.sum(y * x)  # noqa: E731 - reads its argument and the array
+    assert_allclose(numerical_gradient(both, x), 2 * x, rtol=1e-6)
+    with pytest.raises(TypeError, match="reads the caller's array"):
+        numerical_gradient(both, x, backend="numpy")
+    assert_array_equal(x, X)
+
+
+def test_nan_beside_x_is_no_obstacle() -> None:
+    x = np.abs(X)
+    x[3] = 1e-30
+    gradient = numerical_gradient(lambda x: np.sum(np.sqrt(x)), x, backend="numpy")
+    assert_allclose(gradient, 0.5 / np.sqrt(x), rtol=1e-6)
