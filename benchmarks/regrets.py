@@ -79,6 +79,11 @@ def took(call: Run) -> float:
     return perf_counter() - began
 
 
+def repeats(call: Run) -> int:
+    """How many calls take a millisecond."""
+    return max(1, min(1000, int(1e-3 / max(min(took(call) for _ in range(5)), 1e-7))))
+
+
 def usable(gradient: Gradient, x: Any) -> float | None:
     """Seconds of a gradient; None where it cannot be had."""
     try:
@@ -123,7 +128,7 @@ def measure(problem: Problem, form: str, n: int) -> Cell | None:
         thorough(x)
     calls: dict[str, Run] = {name: (lambda way=way: way(x)) for name, way in ways.items()}
     calls |= {"auto": lambda: auto(x), "measure": lambda: thorough(x)}
-    loops = {name: max(1, min(1000, int(1e-3 / max(took(call), 1e-7)))) for name, call in calls.items()}
+    loops = {name: repeats(call) for name, call in calls.items()}
     times: dict[str, list[float]] = {name: [] for name in calls}
     for turn in range(ROUNDS if quickest < 0.05 else 3):
         for name in calls if turn % 2 else reversed(calls):

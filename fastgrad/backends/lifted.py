@@ -67,6 +67,7 @@ def _by_sparse(call: Call, x: Floats, index: Ints, points: Values) -> Found:
 
 
 _LIFT: dict[str, Lift] = {DENSE: _by_dense, SPARSE: _by_sparse}
+_MODULE = {DENSE: _dense, SPARSE: _sparse}
 
 _looped = 0.0  # seconds spent in loops
 
@@ -81,6 +82,7 @@ def _loaded(seconds: float, prepared: bool) -> bool:
 def _attempt(way: str, limit: float, ways: Ways, call: Call, x: Floats, index: Ints, points: Values) -> Found:
     """One lift of all points, or a Signal. What stopped it is remembered."""
     lift = _LIFT[way]
+    _MODULE[way]()  # loading it is not to be counted
     m, k = points.shape
     began = perf_counter()
     try:
@@ -205,9 +207,10 @@ class Lifted:
         nature = ways.nature(call)
         if nature.keeps and not self._explicit:
             return None
+        sparse = _sparse()  # loading it is not to be counted
         try:
             with within(limit):
-                swept = _sparse().sweep(call.f, x, index, points, args=call.args, kwargs=call.kwargs)
+                swept = sparse.sweep(call.f, x, index, points, args=call.args, kwargs=call.kwargs)
                 self.nfev += points.size * (1 + swept.plain.size)
                 ways.rounded = swept.rounded or swept.plain.size or swept.values.shape != points.shape
                 if ways.rounded or not np.isfinite(swept.values).all():
@@ -463,11 +466,12 @@ class LiftedGradient:
         way, limit = attempts[0]
         values: Values | None = None
         if way == DENSE and way not in ways.refused and tile is not None:
+            dense = _dense()
             try:
                 with within(limit):
-                    values = _dense().at_once(call.f, tile, x.shape, call.args, call.kwargs)
+                    values = dense.at_once(call.f, tile, x.shape, call.args, call.kwargs)
                 relative, nfev = False, 2 * n
-            except _dense().TooLarge:
+            except dense.TooLarge:
                 values = None
             except Signal as signal:
                 _remember(signal, way, limit, ways, call, began)
