@@ -48,7 +48,9 @@ def _seconds(code: str, folder: str, cache: Path | None = None) -> float:
     environment = {**os.environ, "PYTHONPATH": path}
     if cache is not None:
         environment["NUMBA_CACHE_DIR"] = str(cache)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=folder)
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment, cwd=folder
+    )
     if run.returncode:
         raise RuntimeError(run.stderr)
     return float(run.stdout.split()[-1])
@@ -61,7 +63,7 @@ def import_seconds() -> float:
 
 
 def first_seconds(name: str) -> dict[str, float]:
-    """Seconds until the first gradient of a jitted function: compiled, and from numba's disk cache; and f's own there."""
+    """Seconds until the first gradient of a jitted function: compiled, and from numba's disk cache; and of f there."""
     with tempfile.TemporaryDirectory() as folder:
         for module, cached in (("fresh", False), ("kept", True)):
             Path(folder, f"{module}.py").write_text(

@@ -30,7 +30,7 @@ CHOICES = {"plain": ("auto", ("python", "lifted")), "jitted": ("jitted", ("jitte
 
 
 def of(figures: Figures, way: str, case: str) -> dict[str, float]:
-    """The figures of a cell, none if it does not exist; NotImplementedError, which asv skips, where the commit cannot."""
+    """The figures of a cell, none if it does not exist; NotImplementedError, which asv skips, where a commit cannot."""
     found = figures[case].get(way, {})
     if isinstance(found, str):
         raise NotImplementedError(found)
