@@ -300,6 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("changed", nargs="?", help="another (default: the working tree)")
     parser.add_argument("--quick", action="store_true", help="a few gradients only, in less than a minute")
     parser.add_argument("--fail-above", type=float, metavar="RATIO", help="exit code 1 if a time surely grew by more")
+    parser.add_argument("--no-fail", action="store_true", help="report only: exit code 0 whatever has changed")
     parser.add_argument("--starts", type=int, default=3, help="pairs of processes (default: 3)")
     parser.add_argument("-k", default="", metavar="TEXT", help="only gradients whose case or way contains this")
     parser.add_argument("-v", "--verbose", action="store_true", help="show all times, changed or not")
@@ -331,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = compare(*trees, keys, min(2, options.starts) if options.quick else options.starts)
     lines, failed = report(found, options.fail_above, options.verbose)
     print(*lines, f"{perf_counter() - began:.0f} s", sep="\n")
-    return int(failed)
+    return int(failed and not options.no_fail)
 
 
 if __name__ == "__main__":
