@@ -35,13 +35,13 @@ class Way(NamedTuple):
     options: dict[str, Any]
     most: float = 3e8  # operations of a gradient by one evaluation after another; beyond, it shows nothing more
     needs: str = ""  # a tag that the problem must have
-    steady: bool = True  # the same evaluations in every process: `auto` chooses by time, and lifts round otherwise
+    steady: bool = True  # the same evaluations in every process: not where loop or lift is chosen by time
 
 
 WAYS = {
     "python": Way("f", {"backend": "python"}, 5e7),
-    "lifted": Way("f", {"backend": "numpy"}, 1e10),
-    "lifted fixed h": Way("f", {"backend": "numpy", "h": "fixed"}, 1e10),
+    "lifted": Way("f", {"backend": "numpy"}, 1e10, steady=False),
+    "lifted fixed h": Way("f", {"backend": "numpy", "h": "fixed"}, 1e10, steady=False),
     "auto": Way("f", {}, 1e10, steady=False),
     "batched": Way("batched", {"backend": "numpy", "batch_axis": 0}, 5e7),
     "jitted": Way("loop", {}),  # compiled for itself: what lanes have taught f would show here, too

@@ -96,9 +96,9 @@ def build(folder: Path, reports: Path, commits: dict[str, tuple[str, str]]) -> N
         shutil.copy2(reports / f"{commit}.html", folder / "reports")
     (folder / "commits.html").write_text(commits_page(commits, found))
 
-    for stale in ("swallow.ico", "asv_ui.js", "asv.js", "asv.css", "vendor"):  # of asv's own pages
-        path = folder / stale
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in folder.iterdir():  # asv's own pages, which do not load
+        if path.suffix in (".js", ".css", ".ico", ".png") or path.name == "error.html":
+            path.unlink()
     data = {str(path.relative_to(folder).as_posix()): path.read_text() for path in sorted(folder.rglob("*.json"))}
     (folder / "data.js").write_text(f"window.stored = {json.dumps(data)};\n{FETCH}")
     page = (folder / "index.html").read_text()

@@ -14,7 +14,7 @@ from benchmarks.cells import CASES, WAYS, Cell, Missing, cells, exists, measure
 from benchmarks.regressions import Figures, compare, report
 
 ROOT = Path(__file__).resolve().parents[1]
-KEYS = [("python", "rosenbrock 10"), ("lifted", "rosenbrock 100")]
+KEYS = [("python", "rosenbrock 10"), ("batched", "rosenbrock 100")]
 
 
 def figures(ratio, noise, starts=3, before=(6.0, 20), after=(6.0, 20), seed=0):
@@ -58,6 +58,15 @@ def test_digits_and_evaluations_are_compared_exactly(after, said, worse):
     assert failed == worse
     assert (said in lines[0]) if said else len(lines) == 2
     assert any(line.startswith("WORSE") for line in lines) == worse
+
+
+def test_another_choice_is_shown_and_not_worse():
+    chosen = figures(1.0, 0.01, after=(9.0, 30))
+    chosen.steady = False
+    lines, failed = report({("auto", KEYS[0][1]): chosen}, None)
+    assert not failed
+    assert "nfev 20 → 30" in lines[0]
+    assert "lost_digits 6 → 9" in lines[1]
 
 
 def test_what_is_gone_is_worse_and_what_is_new_is_not():
