@@ -6,10 +6,10 @@ is a reason, unless --fail-above asks for it.
 
 Two processes, each with one of the two versions of fastgrad and today's `benchmarks`, are measured in turn on one core,
 so that both meet the same state of the machine. Each pair of times gives a ratio; the interval is that of their median
-(order statistics: no assumption on the noise). Processes of the same code differ, too, by where their memory lies and by
-what they have chosen: so a comparison starts several pairs, and what counts is the hull of their intervals. A way that
-chooses by time (`auto`, and which lift) may do another number of evaluations in another process: that is shown, but is
-no reason to fail.
+(order statistics: no assumption on the noise). Processes of the same code differ, too, by where their memory lies and
+by what they have chosen: so a comparison starts several pairs, and what counts is the hull of their intervals. A way
+that chooses by time (`auto`, and which lift) may do another number of evaluations in another process: that is shown,
+but is no reason to fail.
 """
 
 from __future__ import annotations
