@@ -20,14 +20,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# a page from the disk may not fetch its neighbours: what it would get is in `window.stored`
+# a page from the disk may not fetch its neighbours: all that it asks for is in `window.stored`, or nowhere
 FETCH = """
-const fetched = window.fetch;
-window.fetch = (address, options) => {
-  const name = decodeURIComponent(String(address && address.url || address)).replace(/^(\\.\\/)+/, "").split("?")[0];
+window.fetch = (address) => {
+  const name = decodeURIComponent(String((address && address.url) || address)).replace(/^(\\.\\/)+/, "").split("?")[0];
   const found = Object.keys(window.stored).find(path => name === path || name.endsWith("/" + path));
-  if (found === undefined && location.protocol === "file:") return Promise.resolve(new Response("", {status: 404}));
-  if (found === undefined) return fetched(address, options);
+  if (found === undefined) return Promise.resolve(new Response("", {status: 404}));
   return Promise.resolve(new Response(window.stored[found], {headers: {"Content-Type": "application/json"}}));
 };
 """
