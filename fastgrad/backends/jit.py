@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
@@ -207,7 +207,7 @@ class Jitted:
         """Return f compiled for x of this kind and these extra arguments."""
         key = dtype.char, ndim, tuple(map(_kind, args))
         target = self._targets.get(key)
-        if target is None or (self.captured and self._stale(target)):
+        if target is None or (self.captured and self.stale(target)):
             with _compiling:
                 scalar = types.complex128 if dtype.kind == "c" else types.float64
                 target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)))
@@ -223,7 +223,7 @@ class Jitted:
             return f"one point at a time: {target.scalar_reason}"
         return "one point at a time, so far: lanes are compiled when that pays"
 
-    def _stale(self, target: Target) -> bool:
+    def stale(self, target: Target) -> bool:
         """Whether the user has recompiled f since."""
         kept = target._kept
         return (
@@ -309,7 +309,7 @@ class Table:
                 if meter[0] > kernels.MOST_WASTE:
                     target.sink()
                 continue
-            done = kernels.sweep(target.address, args, flat, y, index, points, values, done, self.disturbed)
+            done = kernels.sweep(target.address, args, flat, y, index, points, values, done, self.disturbed, 1)
             if done < 0:
                 return False
             seconds = perf_counter() - began
@@ -359,7 +359,7 @@ def jitted(f: Any, explicit: bool) -> Jitted:
 
 def _if_recompiled(known: Jitted) -> Jitted | None:
     used = [t for t in known._targets.values() if not t.packed]
-    if used and all(known._stale(t) for t in used):
+    if used and all(known.stale(t) for t in used):
         return Jitted(known.f)
     return None
 
@@ -500,72 +500,58 @@ def positional(call: Call) -> tuple[Any, ...]:
 
 
 class FusedGradient:
-    """A prepared gradient in one call of one kernel; safe to call from several threads.
+    """A prepared gradient in one call of one kernel, for x of one shape; safe to call from several threads.
 
     By a fixed rule; or, without one, a central difference by the steps that `memo` remembers, for as long as these are
-    right. Its work arrays are kept with the memory that they were filled with.
+    right. What is done at each call is written out: a microsecond is all that it may take.
     """
 
     def __init__(self, call: Call, stencil: Stencil, rule: Step | None, memo: Memo | None) -> None:
         self._f = f = call.f
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
-        self._stencil, self._rule, self._memo = stencil, rule, memo
+        self._stencil, self._rule, self._memo = stencil, rule, Memo() if memo is None else memo
         self._eager, self._workers = call.eager, call.workers
-        self._once = int(rule is None or not stencil.symmetric)  # whether f(x) is needed
-        # the kernel for each kind of extra arguments, and its spare work arrays: append and pop are atomic
-        self._runs: dict[Target, tuple[Any, list[Any]]] = {}
-        self._direct: tuple[Any, Any, tuple[Any, ...], Target, list[Any]] | None = None
+        self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
+        self._size, self._nfev = -1, 0
+        # for each kind of extra arguments; without any, a second time
+        self._runs: dict[Any, _Run] = {}
+        self._alone: _Run | None = None
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x, C-contiguous float64, to `out`.
 
         Returns nfev, or 0 where something is unusual and the general way is to decide.
         """
-        n, memory = x.size, None
-        if self._memo is not None:
-            memory = self._memo.memory
-            if memory is None or memory.x.size != n:
-                return 0
-        if self._known.captured and not self._pointer:
-            self._known = jitted(self._f, True)
-            self._direct = None
-            if self._known.shares_memory(x):
-                return 0
-        run, address, args, target, spare = (None if args else self._direct) or self._prepare(x, args)
+        memory, run = self._memo.memory, self._alone
+        if args or run is None:
+            run, args = self._prepare(x, args)
+        kernel, spare, target = run
         before = quiet()
         try:
-            work, known = spare.pop()
+            held = spare.pop()
         except IndexError:
-            work, known = self._workspace(target, n), None
-        if known is not memory:
-            kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step)  # type: ignore[union-attr]
-        done = run(address, args, work, x, out)
-        if done != n:
-            done = self._resume(done, run, address, args, target, work, x, out)
-        spare.append((work, memory))
-        if done != n or before < 0 or quiet() != before:
-            return 0
-        return n * self._stencil.nodes.size + self._once
+            held = self._workspace(target, x.size), _NOTHING
+        if held[1] is not memory:
+            if self._rule is None:
+                if memory is None or memory.x.size != x.size:
+                    return 0
+                kernels.remember(held[0], memory.noise, memory.x, memory.scale, memory.step)
+            held = held[0], memory
+        done = kernel(*args, held[0], x, out) if args else kernel(held[0], x, out)
+        if done != self._size:
+            done = self._resume(done, partial(kernel, *args), target, held[0], x, out)
+        spare.append(held)
+        return self._nfev if done == self._size and quiet() == before >= 0 else 0
 
-    def _resume(
-        self,
-        done: int,
-        run: Any,
-        address: Any,
-        args: tuple[Any, ...],
-        target: Target,
-        work: Floats,
-        x: Floats,
-        out: Floats,
-    ) -> int:
+    def _resume(self, done: int, kernel: Any, target: Target, work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
         n = x.size
         while 0 <= done < n:
             remaining = work[kernels.SPENT] * (n - done) / max(done, 1)
             if max(work[kernels.SPENT], 0.5 * remaining) > work[kernels.BUDGET] or work[kernels.WASTE]:
                 self._reconsider(target, work)
-            done = run(address, args, work, x, out)
+            done = kernel(work, x, out)
         if done == n + kernels.RECONSIDER:
             self._reconsider(target, work)
             return n
@@ -585,35 +571,61 @@ class FusedGradient:
         work[kernels.WASTE] = 0.0
 
     def _workspace(self, target: Target, count: int) -> Floats:
-        work = kernels.workspace(self._stencil, self._rule, count, WIDTH)
+        work = kernels.workspace(self._stencil, self._rule, count, WIDTH, target.address)
         self._set_lanes(target, work)
         return work
 
-    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...], Target, list[Any]]:
-        """Return the kernel, f's address, its extra arguments as the kernel takes them, and spare work arrays."""
-        args = self._pointer or positional(Call(self._f, args))
+    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[_Run, tuple[Any, ...]]:
+        """Return what to run, and the extra arguments as it takes them."""
+        if self._pointer:
+            args = self._pointer
+        elif self._named:
+            args = positional(Call(self._f, args))
+        guarded = bool(self._known.captured) and not self._pointer
+        if guarded:
+            self._known = jitted(self._f, True)
+            if self._known.shares_memory(x):
+                raise CannotRun("f captured the very array x")
+        kinds = tuple(map(_kind, args))
+        run = self._runs.get(kinds)
+        if run is None or (guarded and self._known.stale(run.target)):
+            run = self._run_for(x, args)
+            if len(self._runs) > 8:
+                self._runs.clear()
+            self._runs[kinds] = run
+        if run.target.packed:
+            return run, ((args,),)
+        if args or self._workers > 1:
+            return run, (args,)
+        if not guarded:
+            self._alone = run
+        return run, ()
+
+    def _run_for(self, x: Floats, args: tuple[Any, ...]) -> _Run:
+        """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
         target = self._known.target(FLOAT64, x.ndim, args)
         if self._eager:
             target.lift()
-        args = (args,) if target.packed else args
-        known = self._runs.get(target)
-        if known is None:
-            if len(self._runs) > 8:
-                self._runs.clear()
-            known = self._runs[target] = self._kernel_for(target, x.ndim, bool(args)), []
-        run, spare = known
-        direct = run, target.address, args, target, spare
-        if not args:
-            self._direct = direct
-        return direct
+        self._size, self._nfev = x.size, x.size * self._stencil.nodes.size
+        remembered = self._rule is None
+        if remembered or not self._stencil.symmetric:
+            self._nfev += 1
+        if not (args or target.packed or self._workers > 1):
+            return _Run(kernels.in_one(remembered, x.ndim, target.address), [], target)
+        threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
+        steps = kernels.InSteps(remembered, x.ndim, types.Tuple(target.kinds), target.address, threaded)
+        return _Run(steps.run, [], target)
 
-    def _kernel_for(self, target: Target, ndim: int, extra: bool) -> Any:
-        """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
-        if extra or self._workers > 1:
-            threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
-            return kernels.InSteps(self._rule is None, ndim, types.Tuple(target.kinds), threaded)
-        kernel = kernels.automatic if self._rule is None else kernels.gradient
-        return kernels.in_one(kernel, ndim)
+
+_NOTHING = object()
+
+
+class _Run(NamedTuple):
+    """A kernel for one kind of extra arguments, spare work arrays with what they remember, and what it calls."""
+
+    kernel: Any
+    spare: list[tuple[Floats, Any]]  # append and pop are atomic
+    target: Target
 
 
 def _in_threads(target: Target, workers: int, address: Any, args: tuple[Any, ...], work: Floats, x: Floats) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,9 @@ COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, 
 # point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them
 RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(18, 27)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL = range(18, 26)
+# f's address (bits of an integer); after how many rows to look at the clock first
+ADDRESS, UNWATCHED, HEADER = range(26, 29)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -63,6 +66,8 @@ NOT_FINITE, DISTURBED, RECONSIDER, UNUSUAL = 1, 2, 3, 4
 # Lanes take half a second or more to compile: worth it after about a second of f alone.
 WORTH_LANES = 2.5e9  # ticks
 MOST_WASTE = 4096.0  # points
+# Reading the clock takes 11 ns, as long as f of ten coordinates: where f was fast, look first after so many rows.
+MOST_UNWATCHED = 64.0
 
 
 def entry_point(function: Any, *signature: Any) -> Any:
@@ -76,40 +81,45 @@ def entry_point(function: Any, *signature: Any) -> Any:
 VECTOR = types.Array(types.float64, 1, "C")
 
 
-def in_one(function: Any, ndim: int) -> Any:
-    """Return the entry point of `gradient` or `automatic` for an f without extra arguments."""
+def in_one(remembered: bool, ndim: int, address: Any) -> Any:
+    """Return ``run(work, x, out)``: `gradient` or `automatic` for an f without extra arguments, past the dispatcher."""
+    if not JIT:
+        return partial(automatic if remembered else gradient, address, ())
     array = types.Array(types.float64, ndim, "C")
-    return entry_point(function, types.intp, types.Tuple(()), VECTOR, array, array)
+    return entry_point(automatic_alone if remembered else gradient_alone, VECTOR, array, array)
 
 
 class InSteps:
-    """`gradient` or `automatic` in three or four calls: new extra arguments compile the evaluation only, 2 s less.
+    """`gradient` or `automatic` in a few calls: new extra arguments compile the evaluation only, 2 s less.
 
     Parameters
     ----------
     remembered : bool
         Whether to do `automatic`.
-    ndim, args
+    ndim, kinds
         Of x, and the type of the tuple of the extra arguments.
+    address
+        Of f.
     threaded : callable, optional
         Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `evaluate_rows`.
     """
 
-    def __init__(self, remembered: bool, ndim: int, args: Any, threaded: Any = None) -> None:
-        self._remembered, self._threaded = remembered, threaded
+    def __init__(self, remembered: bool, ndim: int, kinds: Any, address: Any, threaded: Any = None) -> None:
+        self._remembered, self._address, self._threaded = remembered, address, threaded
         array = types.Array(types.float64, ndim, "C")
-        self._kinds = types.intp, args, VECTOR, array
-        self._evaluate = entry_point(evaluate, types.intp, args, array)
+        self._kinds = types.intp, kinds, VECTOR, array
+        self._evaluate: Any = None
         self._begin = entry_point(recall if remembered else place, VECTOR, VECTOR)
         self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
         self._scalar = entry_point(rows_one_by_one, *self._kinds)
         self._lanes: Any = None
 
-    def __call__(self, address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
-        n, flat = x.size, x.reshape(-1)
+    def run(self, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
+        address, flat = self._address, x if x.ndim == 1 else x.reshape(-1)
         if not work[START]:
             if self._remembered or not work[SYMMETRIC]:
-                work[HERE] = self._evaluate(address, args, x.copy())
+                self._evaluate = self._evaluate or entry_point(evaluate_here, *self._kinds)
+                self._evaluate(address, args, work, x)
             code = int(self._begin(work, flat))
             if code < 0:
                 return code
@@ -117,11 +127,7 @@ class InSteps:
         if not self._threaded and work[RUN].view(np.int64):
             rows = self._lanes = self._lanes or entry_point(rows_in_lanes, *self._kinds)
         done = int(rows(address, args, work, x))
-        if done != n:
-            return done
-        code = int(self._end(work, flat, out.reshape(-1)))
-        undecided = work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
-        return n + RECONSIDER if code == n and undecided else code
+        return done if done != flat.size else int(self._end(work, flat, out if out.ndim == 1 else out.reshape(-1)))
 
 
 def tables(work: Floats) -> tuple[Ints, Floats, Floats]:
@@ -139,7 +145,7 @@ def aligned(size: int) -> Floats:
     return room[start : start + size]
 
 
-def workspace(stencil: Stencil, rule: Step | None, count: int, width: int) -> Floats:
+def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, address: Any) -> Floats:
     """Return a filled `work` array for gradients of `count` coordinates; without a rule, for remembered steps."""
     absolute, relative = (np.atleast_1d(a) for a in ((rule.absolute, rule.relative) if rule else (0.0, 0.0)))
     nodes = stencil.nodes
@@ -151,7 +157,9 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int) -> Fl
     if rule:
         work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
-    work[[TILE, WIDTH, BUDGET, MEMORY]] = tile, width, np.inf, tables_end
+    work[[TILE, WIDTH, BUDGET, MEMORY, UNWATCHED]] = tile, width, np.inf, tables_end, 1.0
+    if JIT:
+        work[ADDRESS] = np.int64(address).view(np.float64)
     at = HEADER  # in the order of `parts`
     for numbers, length in (
         (nodes, nodes.size),
@@ -334,10 +342,10 @@ def step_at(x: float, absolute: float, relative: float, floor: float, otherwise:
 
 
 @kernel
-def sweep(address, args, base, y, index, points, values, start, refill):  # type: ignore[no-untyped-def]
+def sweep(address, args, base, y, index, points, values, start, refill, stride):  # type: ignore[no-untyped-def]
     """Evaluate f with one entry of x replaced, from row `start` on.
 
-    Returns the next row, or -1 - row if f wrote into x.
+    Returns the next row, or -1 - row if f wrote into x. The first look at the clock is after `stride` rows.
 
     `y` is x's working copy, of its shape; f may have written into an entry of it, which is seen when the entry's turn
     comes or at the end. With `refill` it is made anew before each evaluation instead.
@@ -346,8 +354,8 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
     if start == 0:
         for i in range(base.size):
             flat[i] = base[i]
-    began = ticks()
-    checked, stride = start, 1
+    began = ticks() if stride < index.size - start else 0
+    checked = start
     for row in range(start, index.size):
         i = index[row]
         if not refill and flat[i] != base[i]:
@@ -359,7 +367,7 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
             flat[i] = points[row, column]
             values[row, column] = call_at(address, y, args)
         flat[i] = base[i]
-        if row - checked + 1 >= stride:
+        if row - checked + 1 >= stride and row + 1 < index.size:
             passed = ticks() - began
             if passed > TICKS:
                 return row + 1
@@ -440,6 +448,12 @@ def place(work, flat):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def ended(work, n):  # type: ignore[no-untyped-def]
+    """Return the code of a gradient that is done: RECONSIDER where so much was spent, or wasted, that lanes are due."""
+    return n + RECONSIDER if work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE else n
+
+
+@kernel
 def combine(work, flat, result):  # type: ignore[no-untyped-def]
     """Combine the values to partial derivatives; returns the code of `gradient`."""
     nodes, quotients, _, _, _, _, points, values = parts(work)
@@ -455,7 +469,16 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
                 total += quotients[j] * ((values[i, j] - here) / (points[i, j] - flat[i]))
         result[i] = total
         finite = finite and abs(total) < np.inf
-    return flat.size if finite else flat.size + NOT_FINITE
+    return ended(work, flat.size) if finite else flat.size + NOT_FINITE
+
+
+@kernel
+def evaluate_here(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate f(x) itself, of a copy."""
+    flat, buffer = part(x, 0, (x.size,)), parts(work)[4]
+    for i in range(x.size):
+        buffer[i] = flat[i]
+    work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
 
 
 @kernel
@@ -464,8 +487,11 @@ def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
     n = x.size
     _, _, _, _, buffer, index, points, values = parts(work)
     y, start, began = part(buffer, 0, x.shape), int(work[START]), ticks()
-    done = sweep(address, args, part(x, 0, (n,)), y, index, points, values, start, work[REFILL] != 0.0)
-    work[SPENT] += ticks() - began
+    base, stride = part(x, 0, (n,)), int(work[UNWATCHED])
+    done = sweep(address, args, base, y, index, points, values, start, work[REFILL] != 0.0, stride)
+    passed = ticks() - began
+    work[SPENT] += passed
+    work[UNWATCHED] = MOST_UNWATCHED if passed < TICKS // 8 else 1.0
     work[START] = done if 0 < done < n else 0
     return n + DISTURBED if done < 0 else done
 
@@ -492,33 +518,23 @@ def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def undecided(work):  # type: ignore[no-untyped-def]
-    """Whether so much was spent, or wasted, that lanes are to be thought of."""
-    return work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
-
-
-@kernel
 def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
     """One gradient by one stencil. Returns how many coordinates are done, or a code.
 
     Compiled for functions without extra arguments; `InSteps` serves the others.
     """
     n = x.size
-    buffer = parts(work)[4]
     flat = part(x, 0, (n,))
     if work[START] == 0.0:
         code = place(work, flat)
         if code < 0:
             return code
         if work[SYMMETRIC] == 0.0:
-            for i in range(n):
-                buffer[i] = flat[i]
-            work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+            evaluate_here(address, args, work, x)
     done = evaluate_rows(address, args, work, x)
     if done != n:
         return done
-    code = combine(work, flat, part(out, 0, (n,)))
-    return n + RECONSIDER if code == n and undecided(work) else code
+    return combine(work, flat, part(out, 0, (n,)))
 
 
 # the judgement of `fastgrad.diagnosis`, compiled as it stands there
@@ -596,27 +612,35 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
         e, t, c = judge(np.abs(change), np.abs((above - here) + (below - here)), h, sigma, size)
         result[i] = d
         count += troubled(d, e, t, c, usual)
-    return n + UNUSUAL if count else n
+    return n + UNUSUAL if count else ended(work, n)
 
 
 @kernel
 def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
     """One central difference with remembered steps. Returns as `gradient`; UNUSUAL where these will not do."""
     n = x.size
-    buffer = parts(work)[4]
     flat = part(x, 0, (n,))
     if work[START] == 0.0:
-        for i in range(n):
-            buffer[i] = flat[i]
-        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+        evaluate_here(address, args, work, x)
         code = recall(work, flat)
         if code < 0:
             return code
     done = evaluate_rows(address, args, work, x)
     if done != n:
         return done
-    code = settle(work, flat, part(out, 0, (n,)))
-    return n + RECONSIDER if code == n and undecided(work) else code
+    return settle(work, flat, part(out, 0, (n,)))
+
+
+@kernel
+def gradient_alone(work, x, out):  # type: ignore[no-untyped-def]
+    """`gradient` with f's address in `work`: each argument takes 20 to 40 ns."""
+    return gradient(part(work, ADDRESS, (1,)).view(np.int64)[0], (), work, x, out)
+
+
+@kernel
+def automatic_alone(work, x, out):  # type: ignore[no-untyped-def]
+    """`automatic` likewise."""
+    return automatic(part(work, ADDRESS, (1,)).view(np.int64)[0], (), work, x, out)
 
 
 @kernel
