@@ -513,10 +513,14 @@ class FusedGradient:
         self._stencil, self._rule, self._memo = stencil, rule, Memo() if memo is None else memo
         self._eager, self._workers = call.eager, call.workers
         self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
+        self._shape: tuple[int, ...] = ()
         self._size, self._nfev = -1, 0
         # for each kind of extra arguments; without any, a second time
         self._runs: dict[Any, _Run] = {}
         self._alone: _Run | None = None
+        self._nearest: tuple[Any, Floats] | None = None
+        self._entered: Any = None  # what the work array of `_nearest` remembers
+        self._long = False  # whether it takes a kernel more than one call
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x, C-contiguous float64, to `out`.
@@ -544,10 +548,33 @@ class FusedGradient:
         spare.append(held)
         return self._nfev if done == self._size and quiet() == before >= 0 else 0
 
+    def nearest(self) -> tuple[Callable[[Floats, Any, Any], bool], Floats] | None:
+        """Return ``run`` and ``work`` where ``run(work, x, out)`` does all of a call without extra arguments.
+
+        It may get any objects, and says whether it has done it. Where it raises, `work` is not to be used again.
+        """
+        run, memory = self._alone, self._memo.memory
+        if run is None or self._long:
+            return None
+        if self._nearest is None or self._entered is not memory:
+            kernel = kernels.nearest(len(self._shape))
+            if kernel is None:
+                return None
+            work = self._workspace(run.target, self._size)
+            if memory is not None:
+                kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step)
+            self._nearest, self._entered = (kernel, work), memory
+        else:
+            work = self._nearest[1]
+            if work[kernels.SPENT] > work[kernels.BUDGET] or work[kernels.WASTE] > kernels.MOST_WASTE:
+                self._reconsider(run.target, work)
+        return self._nearest
+
     def _resume(self, done: int, kernel: Any, target: Target, work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
         n = x.size
         while 0 <= done < n:
+            self._long = True
             remaining = work[kernels.SPENT] * (n - done) / max(done, 1)
             if max(work[kernels.SPENT], 0.5 * remaining) > work[kernels.BUDGET] or work[kernels.WASTE]:
                 self._reconsider(target, work)
@@ -606,12 +633,13 @@ class FusedGradient:
         target = self._known.target(FLOAT64, x.ndim, args)
         if self._eager:
             target.lift()
-        self._size, self._nfev = x.size, x.size * self._stencil.nodes.size
+        self._shape, self._size, self._nfev = x.shape, x.size, x.size * self._stencil.nodes.size
         remembered = self._rule is None
         if remembered or not self._stencil.symmetric:
             self._nfev += 1
         if not (args or target.packed or self._workers > 1):
-            return _Run(kernels.in_one(remembered, x.ndim, target.address), [], target)
+            kernel = kernels.in_one(x.ndim) if kernels.JIT else partial(kernels.in_python, target.address)
+            return _Run(kernel, [], target)
         threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
         steps = kernels.InSteps(remembered, x.ndim, types.Tuple(target.kinds), target.address, threaded)
         return _Run(steps.run, [], target)

@@ -25,9 +25,10 @@ from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
 from .. import diagnosis
-from .._validate import Floats, Ints
+from .._validate import FLOAT64, Floats, Ints
 from ..noise import CHANGED, EPS, NOISIER, TINY, UNIFORM, Noise, round_off
 from ..stencils import Stencil
+from ..point import address_of_changes
 from ..steps import HALF_ROOT, Step
 
 JIT = not config.DISABLE_JIT
@@ -56,8 +57,9 @@ COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, 
 RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
 MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL = range(18, 26)
-# f's address (bits of an integer); after how many rows to look at the clock first
-ADDRESS, UNWATCHED, HEADER = range(26, 29)
+# after how many rows to look at the clock first; and bits of integers: f's address; whether a thread is in `enter`, and
+# what it compares with there: ndarray, its float64, where `point` counts changes
+UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(26, 33)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -81,12 +83,23 @@ def entry_point(function: Any, *signature: Any) -> Any:
 VECTOR = types.Array(types.float64, 1, "C")
 
 
-def in_one(remembered: bool, ndim: int, address: Any) -> Any:
-    """Return ``run(work, x, out)``: `gradient` or `automatic` for an f without extra arguments, past the dispatcher."""
-    if not JIT:
-        return partial(automatic if remembered else gradient, address, ())
+def in_one(ndim: int) -> Any:
+    """Return ``run(work, x, out)`` for an f without extra arguments, past numba's dispatcher."""
     array = types.Array(types.float64, ndim, "C")
-    return entry_point(automatic_alone if remembered else gradient_alone, VECTOR, array, array)
+    return entry_point(alone, VECTOR, array, array)
+
+
+def in_python(address: Any, work: Floats, x: Floats, out: Floats) -> int:
+    """Do what `alone` does where the kernels run as Python, and an address does not fit into `work`."""
+    return int((gradient if work[MEMORY] == 0.0 else automatic)(address, (), work, x, out))
+
+
+def nearest(ndim: int) -> Any:
+    """Return the same for any objects; None where it would not know arrays when it sees them."""
+    if not ARRAYS_AS_EXPECTED:
+        return None
+    array = borrowed.Borrowed(ndim)
+    return entry_point(enter, borrowed.Borrowed(1), array, array)
 
 
 class InSteps:
@@ -157,9 +170,10 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, addre
     if rule:
         work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
-    work[[TILE, WIDTH, BUDGET, MEMORY, UNWATCHED]] = tile, width, np.inf, tables_end, 1.0
+    work[[TILE, WIDTH, BUDGET, MEMORY, UNWATCHED]] = tile, width, np.inf, 0.0 if rule else tables_end, 1.0
     if JIT:
-        work[ADDRESS] = np.int64(address).view(np.float64)
+        integers = address, id(np.ndarray), id(FLOAT64), address_of_changes()
+        work[[ADDRESS, NDARRAY, DTYPE, CHANGES]] = np.array(integers, np.int64).view(np.float64)
     at = HEADER  # in the order of `parts`
     for numbers, length in (
         (nodes, nodes.size),
@@ -252,6 +266,10 @@ if JIT:
 
         return types.int64(), codegen
 
+    from . import borrowed
+
+    ARRAYS_AS_EXPECTED = borrowed.as_expected()
+
 else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the function itself
 
     def call_at(address: Any, x: NDArray[Any], args: tuple[Any, ...]) -> Any:
@@ -265,6 +283,8 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
 
     def ticks() -> int:
         return 0
+
+    ARRAYS_AS_EXPECTED = False
 
 
 class KernelCache(FunctionCache):  # type: ignore[misc]
@@ -632,15 +652,36 @@ def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def gradient_alone(work, x, out):  # type: ignore[no-untyped-def]
-    """`gradient` with f's address in `work`: each argument takes 20 to 40 ns."""
-    return gradient(part(work, ADDRESS, (1,)).view(np.int64)[0], (), work, x, out)
+def bits(work, at):  # type: ignore[no-untyped-def]
+    """The integer in an entry of `work`."""
+    return part(work, at, (1,)).view(np.int64)[0]
 
 
 @kernel
-def automatic_alone(work, x, out):  # type: ignore[no-untyped-def]
-    """`automatic` likewise."""
-    return automatic(part(work, ADDRESS, (1,)).view(np.int64)[0], (), work, x, out)
+def alone(work, x, out):  # type: ignore[no-untyped-def]
+    """`gradient` or `automatic`, with f's address in `work`: each argument takes 20 to 40 ns."""
+    address = bits(work, ADDRESS)
+    return gradient(address, (), work, x, out) if work[MEMORY] == 0.0 else automatic(address, (), work, x, out)
+
+
+@kernel
+def enter(borrowed_work, x, out):  # type: ignore[no-untyped-def]
+    """`alone` of any objects; whether it is done. Otherwise nothing has happened but to `out`.
+
+    x and `out` must be plain arrays of one shape, no other thread in here, and none perturbing an array in place.
+    """
+    work = borrowed.lent(borrowed_work)
+    kind, dtype, changes = bits(work, NDARRAY), bits(work, DTYPE), bits(work, CHANGES)
+    if not (borrowed.plain(x, kind, dtype) and borrowed.plain(out, kind, dtype)):
+        return False
+    point, result = borrowed.lent(x), borrowed.lent(out)
+    if point.shape != result.shape or point.size != work[COUNT] or not borrowed.seize(work, BUSY):
+        return False
+    before, used = borrowed.word_at(changes), borrowed.word_at(changes + 8)
+    done = alone(work, point, result) == point.size and used == 0 and borrowed.word_at(changes) == before
+    work[START] = 0.0
+    borrowed.release(work, BUSY)
+    return done
 
 
 @kernel
