@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeGuard, overload
 
 import numpy as np
 from numpy import empty, ndarray
@@ -50,19 +50,13 @@ def _shortest(plan: Plan, call: Call, choice: Choice, shape: tuple[int, ...]) ->
         return None
     make = getattr(load_backend(choice.backend), "quick", None)
     try:
-        return make and make(call, plan.stencil, plan.rule_for(shape), choice.explicit)  # type: ignore[no-any-return]
+        way = make and make(call, plan.stencil, plan.rule_for(shape), choice.explicit)
     except CannotRun:
         return None
+    return way and way.__call__  # 70 ns less than to call the object
 
 
-def _nowhere(work: Any, x: Any, out: Any) -> bool:
-    return False
-
-
-_NOWHERE = _nowhere, None, (0,)
-
-
-def _is_plain(x: Any) -> bool:
+def _is_plain(x: object) -> TypeGuard[Floats]:
     return type(x) is ndarray and x.dtype is FLOAT64 and x.flags.carray
 
 
@@ -71,7 +65,7 @@ def _quickly(way: Way, x: Floats, args: tuple[Any, ...], out: Floats | None) -> 
     shape = x.shape
     if out is None:
         out = empty(shape)
-    elif not (_is_plain(out) and out.shape == shape):
+    elif not (_is_plain(out) and out.shape == shape) or np.may_share_memory(out, x):  # x is needed to the end
         return None
     try:
         return out if way(x, args, out) else None
@@ -87,6 +81,8 @@ def _hashable_plan(*options: Any) -> Plan:
 @lru_cache(maxsize=64, typed=True)
 def _shared(f: Any, *options: Any) -> Gradient:
     """Return the gradient of a compiled f that all one-shot calls share: one look-up instead of a preparation."""
+    if not is_jitted(f):
+        raise TypeError("not to be kept alive")
     return Gradient(f, **dict(zip(Plan.NAMES, options, strict=True)))
 
 
@@ -201,7 +197,7 @@ class Gradient:
         self._call = _as_call(self._plan, f, args, kwargs, memo)
         self._choices = choices(self._call, backend)
         self._ways: dict[tuple[int, ...], Way | None] = {}
-        self._nearest: tuple[Callable[..., bool], Any, tuple[int, ...]] = _NOWHERE  # the last of them, nearer still
+        self._nearest: tuple[Callable[..., bool], Any, tuple[int, ...]] | None = None  # the last, nearer still
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {"args": self._args, "kwargs": self._kwargs, "effort": self._effort, "learned": self.learned}
@@ -236,8 +232,9 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
-        if not args:
-            run, work, shape = self._nearest
+        nearest = self._nearest
+        if nearest is not None and not args:
+            run, work, shape = nearest
             try:
                 if out is None:
                     result: NDArray[Any] = empty(shape)
@@ -245,15 +242,11 @@ class Gradient:
                         return result
                 elif run(work, x, out) and out.shape == shape:
                     return out
-            except BaseException:
-                self._forget()  # `work` is left as it is
+            except BaseException:  # `work` is left as it is
+                self._ways.clear()
+                self._nearest = None
                 raise
-            args = self._call.args
-        return self._at(x, args, out)
-
-    def _forget(self) -> None:
-        self._ways.clear()
-        self._nearest = _NOWHERE
+        return self._at(x, args or self._call.args, out)
 
     def _at(self, x: Any, args: tuple[Any, ...], out: NDArray[Any] | None) -> NDArray[Any]:
         if _is_plain(x):
@@ -266,17 +259,21 @@ class Gradient:
                 result = _quickly(way, x, args, out)
                 if result is not None:
                     if not args:
-                        nearest = getattr(way, "nearest", None)
+                        nearest = getattr(way.__self__, "nearest", None)  # type: ignore[attr-defined]
                         found = nearest and nearest()
-                        self._nearest = (*found, shape) if found else _NOWHERE
+                        self._nearest = (*found, shape) if found else None
                     return result
-        gradient = _evaluate(self._plan, self._call, self._choices, x, args, None, False)[0]
+        gradient = self._generally(x, args, None, False)[0]
         if out is None:
             return gradient
         if not isinstance(out, ndarray) or out.shape != gradient.shape:
             raise ValueError(f"`out` must be an array of the result's shape {gradient.shape}, got {describe(out)}")
         out[...] = gradient
         return out
+
+    def _generally(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> tuple[NDArray[Any], Info, Evaluation]:
+        self._nearest = None  # what is remembered may be different afterwards
+        return _evaluate(self._plan, self._call, self._choices, x, args, f0, bars)
 
     def _way(self, shape: tuple[int, ...]) -> Way | None:
         if len(self._ways) >= MOST_SHAPES:
@@ -293,7 +290,7 @@ class Gradient:
         >>> value
         25.0
         """
-        gradient, _, run = _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, None, False)
+        gradient, _, run = self._generally(x, args or self._call.args, None, False)
         return run.value(), gradient
 
     @property
@@ -325,7 +322,7 @@ class Gradient:
         f0 : float, optional
             f(x), if it is known: saves its evaluation where one is needed.
         """
-        return _evaluate(self._plan, self._call, self._choices, x, args or self._call.args, f0, True)[:2]
+        return self._generally(x, args or self._call.args, f0, True)[:2]
 
     def explain(self, x: ArrayLike) -> str:
         """Say what would be done at x, and why, in words."""
@@ -599,15 +596,30 @@ def numerical_gradient(
     array([6., 8.])
     """
     options = (
-        h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile, workers
+        h,
+        backend,
+        method,
+        order,
+        rel_step,
+        bounds,
+        indices,
+        batch_axis,
+        noise,
+        rtol,
+        atol,
+        dtype,
+        compile,
+        workers,
     )
-    if is_jitted(f) and not kwargs and f0 is None and not full_output:
+    if hasattr(f, "py_func") and not kwargs and f0 is None and not full_output:
         try:
             shared = _shared(f, *options)
-        except TypeError:  # an array among the options, or a wrong one: the general way says so
+        except TypeError:  # another kind of f; an array among the options, or a wrong one: the general way says so
             pass
         else:
-            return shared(x, *args) if type(args) is tuple else shared(x, args)
+            if type(args) is not tuple:
+                return shared._at(x, (args,), None)
+            return shared._at(x, args, None) if args else shared(x)
     plan = _plan(*options)
     call = _as_call(plan, f, args, kwargs)
     candidates = choices(call, backend)

@@ -18,7 +18,7 @@ LAYERS = """
 errors
 _validate stencils point result
 steps noise
-backends.captures backends.cfunctions backends.threads evaluation diagnosis
+backends.borrowed backends.captures backends.cfunctions backends.threads evaluation diagnosis
 backends.purity
 lifting lifting.signals
 lifting.sparse.layout lifting.sparse.rules

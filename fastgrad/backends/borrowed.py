@@ -32,11 +32,12 @@ def as_expected() -> bool:
         return False
     for array, flags in ((np.zeros((3, 5)), PLAIN_FLAGS), (np.zeros((3, 5, 7))[:, 1:, ::2], PLAIN_FLAGS & ~0x1)):
         seen = ctypes.string_at(id(array), FLAGS + 4)
-        word = lambda at, size=8, seen=seen: int.from_bytes(seen[at : at + size], sys.byteorder)  # noqa: E731
-        dimensions = (ctypes.c_ssize_t * array.ndim).from_address(word(DIMENSIONS))
-        if (word(TYPE), word(DATA), word(ND, 4), word(DESCR), word(FLAGS, 4) & PLAIN_FLAGS, tuple(dimensions)) != (
-            id(np.ndarray), array.ctypes.data, array.ndim, id(FLOAT64), flags, array.shape
-        ):  # fmt: skip
+        words = [int.from_bytes(seen[at : at + 8], sys.byteorder) for at in (TYPE, DATA, DESCR, DIMENSIONS)]
+        ndim, found = (int.from_bytes(seen[at : at + 4], sys.byteorder) for at in (ND, FLAGS))
+        known = [id(np.ndarray), array.ctypes.data, id(FLOAT64)]
+        if (words[:3], ndim, found & PLAIN_FLAGS) != (known, array.ndim, flags):
+            return False
+        if tuple((ctypes.c_ssize_t * ndim).from_address(words[3])) != array.shape:
             return False
     return True
 
@@ -104,6 +105,26 @@ def lent(typingctx, thing):  # type: ignore[no-untyped-def]
         return result._getvalue()
 
     return types.Array(types.float64, thing.ndim, "C")(thing), codegen
+
+
+@intrinsic
+def overlap(typingctx, one, other):  # type: ignore[no-untyped-def]
+    """Whether two contiguous arrays of one size share memory."""
+
+    def codegen(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        one, other = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args, values, strict=True)
+        )
+        int64 = ir.IntType(64)
+        starts = [builder.ptrtoint(array.data, int64) for array in (one, other)]
+        bytes_ = builder.mul(one.nitems, int64(8))
+        ends = [builder.add(start, bytes_) for start in starts]
+        return builder.and_(
+            builder.icmp_unsigned("<", starts[0], ends[1]), builder.icmp_unsigned("<", starts[1], ends[0])
+        )
+
+    return types.boolean(one, other), codegen
 
 
 @intrinsic

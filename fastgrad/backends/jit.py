@@ -233,13 +233,16 @@ class Jitted:
         )
 
 
+_OF_ONE_TYPE = frozenset({float, bool, np.float64})
+
+
 def _kind(value: Any) -> Any:
     """Tell apart what numba types differently, without asking numba: its typeof takes 10 µs."""
     kind = type(value)
+    if kind in _OF_ONE_TYPE or (kind is int and -(2**63) <= value < 2**63):
+        return kind
     if kind is np.ndarray:
         return value.dtype, value.ndim, value.flags.num
-    if kind in (float, bool, np.float64) or (kind is int and -(2**63) <= value < 2**63):
-        return kind
     return _type(value)
 
 
@@ -512,6 +515,7 @@ class FusedGradient:
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule, self._memo = stencil, rule, Memo() if memo is None else memo
         self._eager, self._workers = call.eager, call.workers
+        self._guarded = bool(self._known.captured) and not self._pointer
         self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
         self._shape: tuple[int, ...] = ()
         self._size, self._nfev = -1, 0
@@ -527,10 +531,10 @@ class FusedGradient:
 
         Returns nfev, or 0 where something is unusual and the general way is to decide.
         """
-        memory, run = self._memo.memory, self._alone
+        memory, run, extra = self._memo.memory, self._alone, None
         if args or run is None:
-            run, args = self._prepare(x, args)
-        kernel, spare, target = run
+            run, extra = self._prepare(x, args)
+        kernel, spare, target, _ = run
         before = quiet()
         try:
             held = spare.pop()
@@ -540,11 +544,11 @@ class FusedGradient:
             if self._rule is None:
                 if memory is None or memory.x.size != x.size:
                     return 0
-                kernels.remember(held[0], memory.noise, memory.x, memory.scale, memory.step)
+                _remember(held[0], memory)
             held = held[0], memory
-        done = kernel(*args, held[0], x, out) if args else kernel(held[0], x, out)
+        done = kernel(held[0], x, out) if extra is None else kernel(extra, held[0], x, out)
         if done != self._size:
-            done = self._resume(done, partial(kernel, *args), target, held[0], x, out)
+            done = self._resume(done, kernel if extra is None else partial(kernel, extra), target, held[0], x, out)
         spare.append(held)
         return self._nfev if done == self._size and quiet() == before >= 0 else 0
 
@@ -556,18 +560,18 @@ class FusedGradient:
         run, memory = self._alone, self._memo.memory
         if run is None or self._long:
             return None
+        entered = self._nearest and self._nearest[1]
+        if entered is not None and kernels.is_undecided(entered):
+            self._decide(run.target, entered)
+            self._nearest = None  # not to change what another thread may be using
         if self._nearest is None or self._entered is not memory:
             kernel = kernels.nearest(len(self._shape))
             if kernel is None:
                 return None
             work = self._workspace(run.target, self._size)
             if memory is not None:
-                kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step)
+                _remember(work, memory)
             self._nearest, self._entered = (kernel, work), memory
-        else:
-            work = self._nearest[1]
-            if work[kernels.SPENT] > work[kernels.BUDGET] or work[kernels.WASTE] > kernels.MOST_WASTE:
-                self._reconsider(run.target, work)
         return self._nearest
 
     def _resume(self, done: int, kernel: Any, target: Target, work: Floats, x: Floats, out: Floats) -> int:
@@ -585,15 +589,22 @@ class FusedGradient:
         return done
 
     def _reconsider(self, target: Target, work: Floats) -> None:
-        if work[kernels.WASTE] > kernels.MOST_WASTE:
-            target.sink()
-        elif not work[kernels.RUN].view(np.int64):
-            target.lift()
+        self._decide(target, work)
         self._set_lanes(target, work)
 
     @staticmethod
+    def _decide(target: Target, work: Floats) -> None:
+        """Take f out of lanes, or into them."""
+        if work[kernels.WASTE] > kernels.MOST_WASTE:
+            target.sink()
+        elif not work[kernels.WIDTH]:
+            target.lift()
+
+    @staticmethod
     def _set_lanes(target: Target, work: Floats) -> None:
-        work[kernels.RUN] = np.int64(target.lanes).view(np.float64)
+        lanes = target.lanes
+        work[kernels.RUN] = np.int64(lanes).view(np.float64)
+        work[kernels.WIDTH] = WIDTH if lanes else 0
         work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
         work[kernels.WASTE] = 0.0
 
@@ -602,13 +613,13 @@ class FusedGradient:
         self._set_lanes(target, work)
         return work
 
-    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[_Run, tuple[Any, ...]]:
-        """Return what to run, and the extra arguments as it takes them."""
+    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[_Run, tuple[Any, ...] | None]:
+        """Return what to run, and the extra arguments as it takes them: None if it takes none."""
         if self._pointer:
             args = self._pointer
         elif self._named:
             args = positional(Call(self._f, args))
-        guarded = bool(self._known.captured) and not self._pointer
+        guarded = self._guarded
         if guarded:
             self._known = jitted(self._f, True)
             if self._known.shares_memory(x):
@@ -620,13 +631,11 @@ class FusedGradient:
             if len(self._runs) > 8:
                 self._runs.clear()
             self._runs[kinds] = run
-        if run.target.packed:
-            return run, ((args,),)
-        if args or self._workers > 1:
-            return run, (args,)
+        if run.steps:
+            return run, (args,) if run.target.packed else args
         if not guarded:
             self._alone = run
-        return run, ()
+        return run, None
 
     def _run_for(self, x: Floats, args: tuple[Any, ...]) -> _Run:
         """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
@@ -639,10 +648,14 @@ class FusedGradient:
             self._nfev += 1
         if not (args or target.packed or self._workers > 1):
             kernel = kernels.in_one(x.ndim) if kernels.JIT else partial(kernels.in_python, target.address)
-            return _Run(kernel, [], target)
+            return _Run(kernel, [], target, False)
         threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
         steps = kernels.InSteps(remembered, x.ndim, types.Tuple(target.kinds), target.address, threaded)
-        return _Run(steps.run, [], target)
+        return _Run(steps.run, [], target, True)
+
+
+def _remember(work: Floats, memory: Any) -> None:
+    kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step, memory.patience)
 
 
 _NOTHING = object()
@@ -654,10 +667,11 @@ class _Run(NamedTuple):
     kernel: Any
     spare: list[tuple[Floats, Any]]  # append and pop are atomic
     target: Target
+    steps: bool  # whether the kernel takes extra arguments
 
 
 def _in_threads(target: Target, workers: int, address: Any, args: tuple[Any, ...], work: Floats, x: Floats) -> int:
-    """Do what `kernels.evaluate_rows` does, in threads."""
+    """Do what `kernels.rows_one_by_one` does, in threads."""
     table = Table(target, args, x, *kernels.tables(work))
     table.evaluate(workers)
     return x.size + kernels.DISTURBED if table.disturbed else x.size
@@ -703,7 +717,7 @@ class CompiledDescent:
                 trail.values[trail.steps : steps],
             )
             trail.steps += taken
-            if work[kernels.SPENT] > work[kernels.BUDGET] or work[kernels.WASTE] > kernels.MOST_WASTE:
+            if kernels.is_undecided(work):
                 self._fused._reconsider(target, work)
             if ended == n + kernels.DISTURBED:
                 work[kernels.REFILL], ended = 1.0, n

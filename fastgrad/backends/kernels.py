@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import platform
-from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,8 +26,8 @@ from numpy.typing import NDArray
 from .. import diagnosis
 from .._validate import FLOAT64, Floats, Ints
 from ..noise import CHANGED, EPS, NOISIER, TINY, UNIFORM, Noise, round_off
-from ..stencils import Stencil
 from ..point import address_of_changes
+from ..stencils import Stencil
 from ..steps import HALF_ROOT, Step
 
 JIT = not config.DISABLE_JIT
@@ -91,19 +90,19 @@ def in_one(ndim: int) -> Any:
 
 def in_python(address: Any, work: Floats, x: Floats, out: Floats) -> int:
     """Do what `alone` does where the kernels run as Python, and an address does not fit into `work`."""
-    return int((gradient if work[MEMORY] == 0.0 else automatic)(address, (), work, x, out))
+    return int(gradient(address, (), work, x, out))
 
 
 def nearest(ndim: int) -> Any:
     """Return the same for any objects; None where it would not know arrays when it sees them."""
     if not ARRAYS_AS_EXPECTED:
         return None
-    array = borrowed.Borrowed(ndim)
-    return entry_point(enter, borrowed.Borrowed(1), array, array)
+    array = Borrowed(ndim)
+    return entry_point(enter, Borrowed(1), array, array)
 
 
 class InSteps:
-    """`gradient` or `automatic` in a few calls: new extra arguments compile the evaluation only, 2 s less.
+    """`gradient` or `automatic` in two calls: new extra arguments compile the evaluation only, 2 s less.
 
     Parameters
     ----------
@@ -114,33 +113,32 @@ class InSteps:
     address
         Of f.
     threaded : callable, optional
-        Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `evaluate_rows`.
+        Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `rows_one_by_one`.
     """
 
     def __init__(self, remembered: bool, ndim: int, kinds: Any, address: Any, threaded: Any = None) -> None:
-        self._remembered, self._address, self._threaded = remembered, address, threaded
+        self._address, self._threaded = address, threaded
         array = types.Array(types.float64, ndim, "C")
         self._kinds = types.intp, kinds, VECTOR, array
-        self._evaluate: Any = None
-        self._begin = entry_point(recall if remembered else place, VECTOR, VECTOR)
-        self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
-        self._scalar = entry_point(rows_one_by_one, *self._kinds)
+        self._scalar = entry_point(begin if threaded else rows_one_by_one, *self._kinds)
         self._lanes: Any = None
+        self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
 
     def run(self, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
-        address, flat = self._address, x if x.ndim == 1 else x.reshape(-1)
-        if not work[START]:
-            if self._remembered or not work[SYMMETRIC]:
-                self._evaluate = self._evaluate or entry_point(evaluate_here, *self._kinds)
-                self._evaluate(address, args, work, x)
-            code = int(self._begin(work, flat))
-            if code < 0:
-                return code
-        rows = self._threaded or self._scalar
-        if not self._threaded and work[RUN].view(np.int64):
+        address, rows = self._address, self._scalar
+        if work.item(WIDTH) and not self._threaded:
             rows = self._lanes = self._lanes or entry_point(rows_in_lanes, *self._kinds)
-        done = int(rows(address, args, work, x))
-        return done if done != flat.size else int(self._end(work, flat, out if out.ndim == 1 else out.reshape(-1)))
+        code: int = rows(address, args, work, x)
+        if self._threaded and code >= 0:
+            code = self._threaded(address, args, work, x)
+        if code == x.size:
+            code = self._end(work, x, out) if x.ndim == 1 else self._end(work, x.reshape(-1), out.reshape(-1))
+        return code
+
+
+def is_undecided(work: Floats) -> bool:
+    """Whether so much was spent, or wasted, that lanes are due; `ended`, for Python."""
+    return bool(work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE)
 
 
 def tables(work: Floats) -> tuple[Ints, Floats, Floats]:
@@ -163,14 +161,14 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, addre
     absolute, relative = (np.atleast_1d(a) for a in ((rule.absolute, rule.relative) if rule else (0.0, 0.0)))
     nodes = stencil.nodes
     tables_end = HEADER + 2 * nodes.size + absolute.size + relative.size + 2 * count * (1 + nodes.size)
-    memory = 0 if rule else 3 * count
-    tile = -(-(tables_end + memory) // 8) * 8
+    memory = 0 if rule else 4 * count
+    tile = -(-(tables_end + memory) // 8) * 8  # used where WIDTH says that f runs in lanes
     work = aligned(tile + count * width)
     work[[COUNT, NODES, SYMMETRIC]] = count, nodes.size, stencil.symmetric
     if rule:
         work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
-    work[[TILE, WIDTH, BUDGET, MEMORY, UNWATCHED]] = tile, width, np.inf, 0.0 if rule else tables_end, 1.0
+    work[[TILE, BUDGET, MEMORY, UNWATCHED]] = tile, np.inf, 0.0 if rule else tables_end, 1.0
     if JIT:
         integers = address, id(np.ndarray), id(FLOAT64), address_of_changes()
         work[[ADDRESS, NDARRAY, DTYPE, CHANGES]] = np.array(integers, np.int64).view(np.float64)
@@ -188,14 +186,14 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, addre
     return work
 
 
-def remember(work: Floats, noise: Noise, x: Floats, scale: Floats, step: Floats) -> None:
-    """Write what `recall` needs: the attributes of a `fastgrad.automatic.Memory`."""
+def remember(work: Floats, noise: Noise, *arrays: Floats) -> None:
+    """Write what `recall` and `settle` need: x, scale, step and patience of a `fastgrad.automatic.Memory`."""
     work[[LEAST, MOST]] = noise.magnitude / CHANGED, max(noise.magnitude, noise.variation) * CHANGED
     known = noise if noise.measured else round_off(1.0)
     work[[MEASURED, LEVEL, RELATIVE, VARIATION]] = noise.measured, known.level, known.relative, known.variation
     work[USUAL] = diagnosis.USUAL * known.ratio ** (2 / 3)
     at = int(work[MEMORY])
-    work[at : at + 3 * x.size].reshape(3, x.size)[:] = x, scale, step
+    work[at : at + 4 * arrays[0].size].reshape(4, -1)[:] = arrays
 
 
 if JIT:
@@ -266,9 +264,9 @@ if JIT:
 
         return types.int64(), codegen
 
-    from . import borrowed
+    from .borrowed import Borrowed, as_expected, lent, overlap, plain, release, seize, word_at
 
-    ARRAYS_AS_EXPECTED = borrowed.as_expected()
+    ARRAYS_AS_EXPECTED = as_expected()
 
 else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the function itself
 
@@ -493,20 +491,27 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def evaluate_here(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate f(x) itself, of a copy."""
-    flat, buffer = part(x, 0, (x.size,)), parts(work)[4]
-    for i in range(x.size):
-        buffer[i] = flat[i]
-    work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+def begin(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Place the points, and evaluate f(x) where it is needed; 0, or the code of `gradient`."""
+    flat = part(x, 0, (x.size,))
+    if work[MEMORY] != 0.0 or work[SYMMETRIC] == 0.0:
+        buffer = parts(work)[4]
+        for i in range(x.size):
+            buffer[i] = flat[i]
+        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+    return recall(work, flat) if work[MEMORY] != 0.0 else place(work, flat)
 
 
 @kernel
 def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate the table of `work` from its row START on; returns the next row, or a code."""
-    n = x.size
+    """Evaluate the table of `work`, filled at row 0, from its row START on; returns the next row, or a code."""
+    n, start = x.size, int(work[START])
+    if start == 0:
+        code = begin(address, args, work, x)
+        if code < 0:
+            return code
     _, _, _, _, buffer, index, points, values = parts(work)
-    y, start, began = part(buffer, 0, x.shape), int(work[START]), ticks()
+    y, began = part(buffer, 0, x.shape), ticks()
     base, stride = part(x, 0, (n,)), int(work[UNWATCHED])
     done = sweep(address, args, base, y, index, points, values, start, work[REFILL] != 0.0, stride)
     passed = ticks() - began
@@ -519,42 +524,18 @@ def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
 @kernel
 def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
     """Do what `rows_one_by_one` does, several points at a time."""
-    n = x.size
+    n, start = x.size, int(work[START])
+    if start == 0:
+        code = begin(address, args, work, x)
+        if code < 0:
+            return code
     _, _, _, _, buffer, index, points, values = parts(work)
     run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (n, int(work[WIDTH])))
     progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (1,))
-    y, start = part(buffer, 0, x.shape), int(work[START])
+    y = part(buffer, 0, x.shape)
     done = sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter)
     work[START] = done if done < n else 0
     return done
-
-
-@kernel
-def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate them in lanes, where there are any."""
-    if part(work, RUN, (1,)).view(np.int64)[0] != 0:
-        return rows_in_lanes(address, args, work, x)
-    return rows_one_by_one(address, args, work, x)
-
-
-@kernel
-def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
-    """One gradient by one stencil. Returns how many coordinates are done, or a code.
-
-    Compiled for functions without extra arguments; `InSteps` serves the others.
-    """
-    n = x.size
-    flat = part(x, 0, (n,))
-    if work[START] == 0.0:
-        code = place(work, flat)
-        if code < 0:
-            return code
-        if work[SYMMETRIC] == 0.0:
-            evaluate_here(address, args, work, x)
-    done = evaluate_rows(address, args, work, x)
-    if done != n:
-        return done
-    return combine(work, flat, part(out, 0, (n,)))
 
 
 # the judgement of `fastgrad.diagnosis`, compiled as it stands there
@@ -612,10 +593,11 @@ def coarse(values, level):  # type: ignore[no-untyped-def]
 
 @kernel
 def settle(work, flat, result):  # type: ignore[no-untyped-def]
-    """Difference and judge the values, as `diagnosis.first_round`; UNUSUAL if a component is in trouble."""
+    """Difference and judge the values, as `few.first_round`; UNUSUAL if a component is in trouble."""
     n, here = flat.size, work[HERE]
     _, _, _, _, _, _, points, values = parts(work)
     level, relative, size, usual = work[LEVEL], work[RELATIVE], work[VARIATION], work[USUAL]
+    patience = part(work, int(work[MEMORY]) + 3 * n, (n,))
     if work[MEASURED] == 0.0:
         size = max(abs(here), TINY)
         level = EPS * size
@@ -631,24 +613,22 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
         d = change / span
         e, t, c = judge(np.abs(change), np.abs((above - here) + (below - here)), h, sigma, size)
         result[i] = d
-        count += troubled(d, e, t, c, usual)
+        count += troubled(d, e, t, c, usual, patience[i])
     return n + UNUSUAL if count else ended(work, n)
 
 
 @kernel
-def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
-    """One central difference with remembered steps. Returns as `gradient`; UNUSUAL where these will not do."""
-    n = x.size
-    flat = part(x, 0, (n,))
-    if work[START] == 0.0:
-        evaluate_here(address, args, work, x)
-        code = recall(work, flat)
-        if code < 0:
-            return code
-    done = evaluate_rows(address, args, work, x)
-    if done != n:
-        return done
-    return settle(work, flat, part(out, 0, (n,)))
+def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
+    """One gradient, by one stencil or by remembered steps. Returns how many coordinates are done, or a code.
+
+    Compiled for functions without extra arguments; `InSteps` serves the others.
+    """
+    lanes = work[WIDTH] != 0.0
+    code = rows_in_lanes(address, args, work, x) if lanes else rows_one_by_one(address, args, work, x)
+    if code != x.size:
+        return code
+    flat, result = part(x, 0, (x.size,)), part(out, 0, (x.size,))
+    return settle(work, flat, result) if work[MEMORY] != 0.0 else combine(work, flat, result)
 
 
 @kernel
@@ -659,9 +639,8 @@ def bits(work, at):  # type: ignore[no-untyped-def]
 
 @kernel
 def alone(work, x, out):  # type: ignore[no-untyped-def]
-    """`gradient` or `automatic`, with f's address in `work`: each argument takes 20 to 40 ns."""
-    address = bits(work, ADDRESS)
-    return gradient(address, (), work, x, out) if work[MEMORY] == 0.0 else automatic(address, (), work, x, out)
+    """`gradient` with f's address in `work`: each argument takes 20 to 40 ns."""
+    return gradient(bits(work, ADDRESS), (), work, x, out)
 
 
 @kernel
@@ -670,17 +649,17 @@ def enter(borrowed_work, x, out):  # type: ignore[no-untyped-def]
 
     x and `out` must be plain arrays of one shape, no other thread in here, and none perturbing an array in place.
     """
-    work = borrowed.lent(borrowed_work)
+    work = lent(borrowed_work)
     kind, dtype, changes = bits(work, NDARRAY), bits(work, DTYPE), bits(work, CHANGES)
-    if not (borrowed.plain(x, kind, dtype) and borrowed.plain(out, kind, dtype)):
+    if not (plain(x, kind, dtype) and plain(out, kind, dtype)):
         return False
-    point, result = borrowed.lent(x), borrowed.lent(out)
-    if point.shape != result.shape or point.size != work[COUNT] or not borrowed.seize(work, BUSY):
+    point, result = lent(x), lent(out)
+    if point.shape != result.shape or point.size != work[COUNT] or overlap(point, result) or not seize(work, BUSY):
         return False
-    before, used = borrowed.word_at(changes), borrowed.word_at(changes + 8)
-    done = alone(work, point, result) == point.size and used == 0 and borrowed.word_at(changes) == before
+    before, used = word_at(changes), word_at(changes + 8)
+    done = alone(work, point, result) == point.size and used == 0 and word_at(changes) == before
     work[START] = 0.0
-    borrowed.release(work, BUSY)
+    release(work, BUSY)
     return done
 
 
