@@ -48,6 +48,7 @@ class Memory:
     """What a prepared gradient remembers of its last call.
 
     `patience`, 1 or more, is how bad a component may look with its step: as bad as when it was looked at again in vain.
+    `fine` says that f has short values, as a polynomial of short numbers has, but does not compute coarsely (`coarse`).
     """
 
     noise: Noise
@@ -55,6 +56,7 @@ class Memory:
     scale: Floats
     step: Floats
     patience: Floats
+    fine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -559,9 +561,11 @@ def _automatic(
     search.look(everything, h)
     flags = search.diagnose(everything)[2]
     again = np.full(index.size, np.nan)
+    fine = memory is not None and memory.fine
+    doubtful = not (known.measured or fine) and short(origin + search.sample(), known.level)
     if not probed and (
         np.count_nonzero(flags) >= SUSPICIOUS * flags.size
-        or (not known.measured and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
+        or (doubtful and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
     ):
         search.noise, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
         search.scale = scale[index]
@@ -574,7 +578,7 @@ def _automatic(
     if not (trouble or bars or stencil.order > 2):
         look = search.looks[0]
         unknown = np.full(index.size, np.nan)
-        memory = remember(search.noise, x, scale, index, look.step, search.patience)
+        memory = remember(search.noise, x, scale, index, look.step, search.patience, fine or doubtful)
         return Outcome(look.slope, look.step, unknown, search.point, search.noise, memory)
     search.learn()
     gradient, step, error = search.choose()
@@ -588,37 +592,46 @@ def _automatic(
     in_vain = (memory is not None) & flags & (step == first.step)
     looked = worse(first.noise, first.hopeful, first.fearful)
     patience = np.where(in_vain, PATIENCE * looked, np.where(step == first.step, search.patience, 1.0))
-    memory = remember(search.noise, x, scale, index, step, patience)
+    memory = remember(search.noise, x, scale, index, step, patience, fine or doubtful)
     found = Outcome(gradient, step, error, search.point, search.noise, memory)
     if stencil.order == 2:
         return found
     return confirmed(found, chord, sweep, line, x, f0, index, bounds, origin)
 
 
+def short(values: Floats, level: float) -> bool:
+    """Say whether values lie on a lattice that would be more noise than was assumed."""
+    return UNIFORM * quantum(values) > NOISIER * level
+
+
 def coarse(
     values: Floats, level: float, line: Line, x: Floats, h: Floats, bounds: Bounds | None, origin: float
 ) -> bool:
-    """Say whether f seems to compute more coarsely than was assumed, from values beside x and, if need be, one more.
+    """Say whether f computes more coarsely than was assumed, given short values beside x, from one more.
 
     A polynomial of short numbers has short values at x ± h, a power of two; but not at a point of many digits.
     """
-    if not UNIFORM * quantum(values) > NOISIER * level:
-        return False
     if h.size < x.size or (bounds is not None and (np.minimum(x - bounds[0], bounds[1] - x) < h).any()):
         return True
     again = origin + line((x + MANY_DIGITS * h)[None])
-    return bool(UNIFORM * quantum(np.concatenate([values, again])) > NOISIER * level)
+    return short(np.concatenate([values, again]), level)
 
 
 def remember(
-    noise: Noise, x: Floats, scale: Floats, index: Ints, step: Floats, patience: Floats | None = None
+    noise: Noise,
+    x: Floats,
+    scale: Floats,
+    index: Ints,
+    step: Floats,
+    patience: Floats | None = None,
+    fine: bool = False,
 ) -> Memory:
     """Return what the next call is told: nan for the steps of components that were not asked for."""
     steps, patient = np.full(x.size, np.nan), np.ones(x.size)
     steps[index] = step
     if patience is not None:
         patient[index] = np.where(patience >= 1.0, patience, 1.0)
-    return Memory(noise, x.copy(), scale, steps, patient)
+    return Memory(noise, x.copy(), scale, steps, patient, fine)
 
 
 def nothing(x: Floats, index: Ints, f0: float) -> Outcome:

@@ -7,7 +7,7 @@ from math import isfinite, ulp
 import numpy as np
 
 from ._validate import Floats, Ints
-from .automatic import SMALLEST, Line, Memory, Outcome, Sweep, coarse, first_steps, holds, remember
+from .automatic import SMALLEST, Line, Memory, Outcome, Sweep, coarse, first_steps, holds, remember, short
 from .diagnosis import MOVED, USUAL, judge, of_floats, troubled
 from .noise import round_off, scale_of
 from .stencils import central
@@ -66,9 +66,11 @@ def first_round(
     values = sweep.made(index, points).tolist()
     if not isfinite(sum(map(sum, values))):
         return None
-    if not known.measured:
-        sample = np.array([v for pair in values[:4] for v in pair])
-        if coarse(origin + sample, known.level, line, x, np.array(h), None, origin):
+    fine = memory is not None and memory.fine
+    if not (known.measured or fine):
+        sample = origin + np.array([v for pair in values[:4] for v in pair])
+        fine = short(sample, known.level)
+        if fine and coarse(sample, known.level, line, x, np.array(h), None, origin):
             return None
     level, relative, size = known.level, known.relative, known.variation
     usual = USUAL * known.ratio ** (2 / 3)
@@ -85,5 +87,5 @@ def first_round(
         slopes.append(slope)
         halves.append(half)
     gradient, step = np.array(slopes), np.array(halves)
-    found = remember(known, x, np.array(scales), index, step, np.array(patience))
+    found = remember(known, x, np.array(scales), index, step, np.array(patience), fine)
     return Outcome(gradient, step, np.full(x.size, np.nan), points[:, 0], known, found)

@@ -655,7 +655,7 @@ class FusedGradient:
 
 
 def _remember(work: Floats, memory: Any) -> None:
-    kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step, memory.patience)
+    kernels.remember(work, memory.noise, memory.fine, memory.x, memory.scale, memory.step, memory.patience)
 
 
 _NOTHING = object()

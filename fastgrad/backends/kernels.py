@@ -55,10 +55,10 @@ COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, 
 # point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them
 RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL = range(18, 26)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, FINE = range(18, 27)
 # after how many rows to look at the clock first; and bits of integers: f's address; whether a thread is in `enter`, and
 # what it compares with there: ndarray, its float64, where `point` counts changes
-UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(26, 33)
+UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(27, 34)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -186,11 +186,12 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, addre
     return work
 
 
-def remember(work: Floats, noise: Noise, *arrays: Floats) -> None:
-    """Write what `recall` and `settle` need: x, scale, step and patience of a `fastgrad.automatic.Memory`."""
+def remember(work: Floats, noise: Noise, fine: bool, *arrays: Floats) -> None:
+    """Write what `recall` and `settle` need: `arrays` are x, scale, step, patience of a `fastgrad.automatic.Memory`."""
     work[[LEAST, MOST]] = noise.magnitude / CHANGED, max(noise.magnitude, noise.variation) * CHANGED
     known = noise if noise.measured else round_off(1.0)
-    work[[MEASURED, LEVEL, RELATIVE, VARIATION]] = noise.measured, known.level, known.relative, known.variation
+    work[[MEASURED, FINE]] = noise.measured, fine
+    work[[LEVEL, RELATIVE, VARIATION]] = known.level, known.relative, known.variation
     work[USUAL] = diagnosis.USUAL * known.ratio ** (2 / 3)
     at = int(work[MEMORY])
     work[at : at + 4 * arrays[0].size].reshape(4, -1)[:] = arrays
@@ -601,7 +602,7 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
     if work[MEASURED] == 0.0:
         size = max(abs(here), TINY)
         level = EPS * size
-        if coarse(part(values, 0, (2 * n,)), level):  # what was measured knows of it
+        if work[FINE] == 0.0 and coarse(part(values, 0, (2 * n,)), level):  # what was measured knows of it
             return n + UNUSUAL
     count = 0
     for i in range(n):
