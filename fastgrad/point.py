@@ -17,7 +17,7 @@ from ._validate import FLOAT64, Floats, finite, real_array
 # that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
 # count and how many blocks are in use: they have an address.
 _guard = threading.Lock()
-_locks: dict[int, tuple[Any, int]] = {}
+_locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
 _counts = _array("q", [0, 0])
 
 
@@ -50,12 +50,14 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
     def __enter__(self) -> None:
         key = self._key
         with _guard:
-            lock, users = _locks.get(key) or (threading.RLock(), 0)
-            _locks[key] = lock, users + 1
+            entry = _locks.get(key)
+            if entry is None:
+                entry = _locks[key] = [threading.RLock(), 0]
+                _counts[1] += 1
+            entry[1] += 1
             _counts[0] += 1
-            _counts[1] = len(_locks)
-        self._lock = lock
-        lock.acquire()
+        self._lock = entry[0]
+        self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
@@ -63,11 +65,10 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
             entry = _locks.get(self._key)
             if entry is None:  # a fork has emptied the table
                 return
-            if entry[1] == 1:
+            entry[1] -= 1
+            if not entry[1]:
                 del _locks[self._key]
-                _counts[1] = len(_locks)
-            else:
-                _locks[self._key] = entry[0], entry[1] - 1
+                _counts[1] -= 1
 
 
 def quiet() -> int:

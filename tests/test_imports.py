@@ -41,6 +41,7 @@ backends.ways
 backends.reference backends.batched
 backends.lifted backends.jit backends
 automatic few adaptive differencing trust dispatch
+fixed
 schemes
 plan
 gradient
@@ -87,7 +88,7 @@ def test_no_circles() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_imports_inside_functions(name: str) -> None:
-    """A backend is loaded lazily by `import_module`, from its table; nothing else is."""
+    """`import_module` loads a backend lazily, from its table, and a scheme that looks at f; nothing else is lazy."""
     for function in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             inner = [n.lineno for n in ast.walk(function) if isinstance(n, (ast.Import, ast.ImportFrom))]
@@ -99,6 +100,13 @@ def test_import_loads_neither_numba_nor_scipy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in loaded
     assert not {"numba", "llvmlite", "scipy", "sklearn", "rich", "concurrent"} & set(loaded)
+
+
+def test_import_does_not_load_what_looks_at_f() -> None:
+    code = "import sys, fastgrad; print(*sorted(m for m in sys.modules if m.startswith('fastgrad.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "fastgrad.gradient" in loaded
+    assert not {"fastgrad.schemes", "fastgrad.automatic", "fastgrad.noise"} & set(loaded)
 
 
 def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:

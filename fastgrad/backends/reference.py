@@ -159,11 +159,11 @@ class LoopGradient:
             given = f
             f = lambda y: given(y, *args, **kwargs)  # noqa: E731
         fresh, float64 = x.copy, np.float64
-        flat = x.reshape(-1)
+        flat = x if x.ndim == 1 else x.reshape(-1)
         slopes: list[float] = []
         with exclusive(x):
-            saved = x.copy()
-            entries = saved.reshape(-1).tolist()
+            saved = flat.copy()
+            entries = saved.tolist()
             i = 0
             try:
                 for kept, h in zip(entries, self._rule.scalars(entries), strict=True):
@@ -184,8 +184,8 @@ class LoopGradient:
                 if x.tobytes() != saved.tobytes():  # f writes into the caller's array
                     return 0
             finally:
-                flat[:] = saved.reshape(-1)
+                flat[:] = saved
         if not isfinite(sum(slopes)):
             return 0
-        out.reshape(-1)[:] = slopes
+        (out if out.ndim == 1 else out.reshape(-1))[:] = slopes
         return 2 * len(slopes)
