@@ -23,7 +23,7 @@ class Choice(NamedTuple):
 def is_jitted(f: object) -> bool:
     """Whether f is a numba dispatcher; numba itself is not loaded for the question."""
     numba = sys.modules.get("numba.core.dispatcher")
-    return numba is not None and _is_dispatcher(type(f), numba.Dispatcher)
+    return numba is not None and _is_dispatcher(type(f), numba.Dispatcher)  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=64)

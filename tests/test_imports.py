@@ -30,7 +30,7 @@ lifting.dense.bundle
 lifting.dense.functions
 lifting.dense.rebinding
 lifting.dense.sweep lifting.dense
-lifting.lanes.types
+lifting.lanes.types lifting.lanes.capability
 lifting.lanes.mathematics
 lifting.lanes.operators
 lifting.lanes.arrays lifting.lanes.kernel

@@ -45,8 +45,8 @@ WORTH_THREADS = 2e-4
 
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
 if not NO_LANES:
-    from ..lifting.lanes import CannotLift, compile_lanes, lane_width
-WIDTH = 0 if NO_LANES else lane_width()
+    from ..lifting import lanes
+WIDTH = 0 if NO_LANES else lanes.lane_width()
 
 
 class Target:
@@ -105,8 +105,8 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = compile_lanes(self._kept[0], self._ndim, self.kinds)
-            except CannotLift as error:
+                lifted = lanes.compile_lanes(self._kept[0], self._ndim, self.kinds)
+            except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:
                 self._kept = *self._kept, lifted
@@ -301,13 +301,13 @@ class Table:
         done, count = 0, last - first
         while done < count and not (stop is not None and stop.is_set()):
             began, before = perf_counter(), done
-            lanes = target.lanes
-            if lanes and not self.disturbed:
+            run = target.lanes
+            if run and not self.disturbed:
                 if tile is None:
                     tile = kernels.aligned(x.size * WIDTH).reshape(x.size, WIDTH)
                     progress, meter = np.zeros(1, np.int64), np.zeros(1)
                 done = kernels.sweep_lanes(
-                    lanes, target.address, args, x, y, tile, progress, index, points, values, done, meter
+                    run, target.address, args, x, y, tile, progress, index, points, values, done, meter
                 )
                 if meter[0] > kernels.MOST_WASTE:
                     target.sink()
@@ -602,9 +602,9 @@ class FusedGradient:
 
     @staticmethod
     def _set_lanes(target: Target, work: Floats) -> None:
-        lanes = target.lanes
-        work[kernels.RUN] = np.int64(lanes).view(np.float64)
-        work[kernels.WIDTH] = WIDTH if lanes else 0
+        run = target.lanes
+        work[kernels.RUN] = np.int64(run).view(np.float64)
+        work[kernels.WIDTH] = WIDTH if run else 0
         work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
         work[kernels.WASTE] = 0.0
 

@@ -7,9 +7,10 @@ argument costs 70 ns a call (measured); its layout is in `parts`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import platform
+import sys
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from .. import diagnosis
+from .. import diagnosis, noise, steps
 from .._validate import FLOAT64, Floats, Ints
 from ..noise import CHANGED, EPS, NOISIER, TINY, UNIFORM, Noise, round_off
 from ..point import address_of_changes
@@ -286,12 +287,21 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
     ARRAYS_AS_EXPECTED = False
 
 
+@cache
+def source_stamp() -> str:
+    """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
+    modules = [sys.modules[__name__], diagnosis, noise, steps]
+    modules += [sys.modules[name] for name in (as_expected.__module__, evaluate_table_lanes.__module__)]
+    return sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
+
+
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         file = self._cache_file
+        file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
         dump, load = file._dump, file._load_data
 
         def signed(data: Any) -> bytes:
@@ -327,12 +337,28 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             self.disable()
 
 
+class LateCache:
+    """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    @cached_property
+    def _cache(self) -> Any:
+        try:
+            return KernelCache(self._function)
+        except (RuntimeError, AttributeError, OSError):  # no folder to keep it in; another numba's inside; no sources
+            return NullCache()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
 def kernel(function: Any) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
     compiled = njit(nogil=True, error_model="numpy")(function)
     if JIT:
-        with contextlib.suppress(RuntimeError, AttributeError):  # no folder to keep it in; another numba's inside
-            compiled._cache = KernelCache(function)
+        compiled._cache = LateCache(function)
     return compiled
 
 

@@ -1,16 +1,13 @@
 """Compiling an unmodified scalar function for lanes."""
 
-import os
 import re
 import types as python_types
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 from numba import njit, types
 from numba.core import cgutils, errors, ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -22,30 +19,10 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES
+from .capability import CannotLift, lane_width
 from .kernel import flat
 from .operators import SCALAR_FUNCTIONS, TRUTHS
 from .types import I32, I64, Bundle, Lane, divergence_slot, is_wide, splat
-
-
-class CannotLift(Exception):
-    """f does not run in lanes. `reason` says what stopped it, with the line of f where that is known."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@cache
-def lane_width() -> int:
-    """Points per bundle, or the environment's FASTGRAD_LANES.
-
-    Two registers for each value on AVX2 (and on SSE2 and NEON) hide the latency of its operations: measured on an AVX2
-    machine, geometric mean over 15 arithmetic problems, 4.2x the scalar loop with 8 lanes, 3.6x with 4.
-    """
-    override = os.environ.get("FASTGRAD_LANES")
-    if override:
-        return int(override)
-    return 8 if llvm.get_host_cpu_features().get("avx") else 4
 
 
 @dataclass(frozen=True)
