@@ -87,7 +87,7 @@ class Row(NamedTuple):
 def measure(problem: Problem, n: int, rounds: int) -> Row:
     x, args = problem.make(n)
     x = np.ascontiguousarray(x, np.float64)
-    ours = Gradient(problem.jitted, args=args)
+    ours = Gradient(problem.jitted, args=args, compile="eager")  # jax compiles at once, too
     slope = jax.jit(jax.grad(jax_form(problem.f)))
     theirs, inside = jnp.asarray(x), tuple(jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in args)
     np.testing.assert_allclose(slope(theirs, *inside), problem.gradient(x, *args), rtol=1e-9, atol=1e-9)
