@@ -180,6 +180,7 @@ class Jitted:
         self.f = f
         self.function = f.py_func if isinstance(f, Dispatcher) else None
         self.captured: list[Capture] = captures(f) if self.function is not None else []
+        self._arrays = [c.value for c in self.captured if isinstance(c.value, np.ndarray)]
         self._targets: dict[Any, Target] = {}
         if self.function is not None and kernels.JIT:
             self._refresh_frozen()
@@ -201,7 +202,7 @@ class Jitted:
 
     def shares_memory(self, array: NDArray[Any]) -> bool:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
-        return any(isinstance(c.value, np.ndarray) and np.may_share_memory(c.value, array) for c in self.captured)
+        return any(np.may_share_memory(a, array) for a in self._arrays)
 
     def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...]) -> Target:
         """Return f compiled for x of this kind and these extra arguments."""
@@ -619,21 +620,22 @@ class FusedGradient:
             args = self._pointer
         elif self._named:
             args = positional(Call(self._f, args))
-        guarded = self._guarded
-        if guarded:
-            self._known = jitted(self._f, True)
+        if self._guarded:
+            if self._known.changed() is not None:
+                self._known = jitted(self._f, True)  # compiled anew since, or it raises
+                self._runs.clear()
             if self._known.shares_memory(x):
                 raise CannotRun("f captured the very array x")
         kinds = tuple(map(_kind, args))
         run = self._runs.get(kinds)
-        if run is None or (guarded and self._known.stale(run.target)):
+        if run is None:
             run = self._run_for(x, args)
             if len(self._runs) > 8:
                 self._runs.clear()
             self._runs[kinds] = run
         if run.steps:
             return run, (args,) if run.target.packed else args
-        if not guarded:
+        if not self._guarded:
             self._alone = run
         return run, None
 
