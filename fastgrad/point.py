@@ -45,7 +45,7 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
     __slots__ = ("_key", "_lock")
 
     def __init__(self, array: NDArray[Any]) -> None:
-        self._key = _memory(array)
+        self._key = id(array) if array.base is None else _memory(array)
 
     def __enter__(self) -> None:
         key = self._key
