@@ -472,6 +472,9 @@ class Compiled:
             values[row] = kernels.evaluate(target.address, args, np.array(point).reshape(self._base.shape))
         return values
 
+    def carries(self, count: int) -> bool:
+        return False
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         return None
 
