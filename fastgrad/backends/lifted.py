@@ -440,6 +440,7 @@ class LiftedGradient:
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x to `out`; returns nfev, or 0 where the general way is to decide."""
+        began = perf_counter()
         call, n = self._call, x.size
         if args is not call.args:
             call = call.but(args=args)
@@ -451,34 +452,32 @@ class LiftedGradient:
             return self._loop(x, args, out)
         else:
             if ways.loop == inf and n >= FEW and not ways.measure:
-                began = perf_counter()
                 _plainly(call, x.copy())
                 ways.note(LOOP, perf_counter() - began)
+                began = perf_counter()
             attempts = ways.worthwhile(n, 2 * n, True, prepared) if ways.loop < inf else []
             if attempts and not _loaded(2 * n * ways.loop, prepared and ways.calls > 1):
                 attempts = []
         if attempts:
-            began = perf_counter()
             nature = ways.nature(call)
-            if nature.keeps and not self._explicit:
-                ways.tried += perf_counter() - began
-            else:
-                nfev = self._by_lift(attempts, ways, call, nature, x, out)
+            if self._explicit or not nature.keeps:
+                nfev = self._by_lift(attempts, ways, call, nature, x, out, began)
                 if nfev is not None:
                     return nfev
+            else:
+                ways.tried += perf_counter() - began
+            began = perf_counter()
         if self._explicit:
             return 0
-        began = perf_counter()
         nfev = self._loop(x, args, out)
         if nfev:
             ways.note_loop(perf_counter() - began, nfev)
         return nfev
 
     def _by_lift(
-        self, attempts: Attempts, ways: Ways, call: Call, nature: Nature, x: Floats, out: Floats
+        self, attempts: Attempts, ways: Ways, call: Call, nature: Nature, x: Floats, out: Floats, began: float
     ) -> int | None:
         """Return nfev; 0 where the general way is to decide, None where no lift was possible."""
-        began = perf_counter()
         n = x.size
         point = Point(undisturbed(x), x, FLOAT64)
         tile, span, safe = around(point.base.reshape(-1), self._rule)
