@@ -214,7 +214,7 @@ class Comparison:
 
 
 @dataclass
-class _Run(Timed):
+class Run(Timed):
     """A candidate or a peer while it is being measured."""
 
     backend: str = ""
@@ -294,12 +294,12 @@ def compare(
     sample = sampled(workload, form, allowance)
     target = reference_gradient(workload, form, sample)
 
-    runs: list[_Run] = []
+    runs: list[Run] = []
     refusals: list[Refusal] = []
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
         for number, candidate in enumerate(applicable):
             try:
-                runs.append(_open(candidate, workload, sample, allowance))
+                runs.append(open_candidate(candidate, workload, sample, allowance))
             except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
                 if not runs:
                     raise
@@ -313,7 +313,7 @@ def compare(
             report(0.3 * (number + 1) / (len(applicable) + len(present)))
         interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
 
-    scores = tuple(_score(run, runs[0], target.gradient) for run in runs)
+    scores = tuple(score(run, runs[0], target.gradient) for run in runs)
     winners = _winners(scores)
     recommendation, code = _recommend(winners, scores, workload, target.bar)
     return Comparison(
@@ -375,7 +375,7 @@ def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
     return Refusal(who.backend, str(who).partition("/")[2], reason)
 
 
-def _open(candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float) -> _Run:
+def open_candidate(candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float) -> Run:
     """Make the first call, and everything that is not timed in rounds."""
     form, x = workload.forms[candidate.form], workload.x
     if candidate.backend in BACKENDS:
@@ -407,7 +407,7 @@ def _open(candidate: Candidate, workload: Workload, sample: Ints | None, allowan
     ran, why = evaluated_by(gradient, x, info.backend)
     if candidate.way and candidate.way not in ran:
         raise ValueError(why)
-    return _Run(
+    return Run(
         call=lambda: gradient(x),
         scale=scale,
         backend=candidate.backend,
@@ -443,7 +443,7 @@ def evaluated_by(gradient: Gradient, x: NDArray[Any], backend: str) -> tuple[str
     return f"{backend}, {way}" if way else backend, notes[0] if notes else ""
 
 
-def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> _Run:
+def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
     f = form.fresh()
     axis = form.batch_axis
 
@@ -454,7 +454,7 @@ def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, 
     began = perf_counter()
     opened.call()
     warm = perf_counter() - began
-    return _Run(
+    return Run(
         call=opened.call,
         scale=1.0 if opened.where is None else workload.x.size / opened.where.size,
         backend=peer.package,
@@ -469,7 +469,7 @@ def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, 
     )
 
 
-def _score(run: _Run, reference: _Run, exact: Floats) -> Score:
+def score(run: Run, reference: Run, exact: Floats) -> Score:
     low, median, high = run.quartiles()
     saved = float(np.median(reference.samples)) - median
     extra = run.extra - (reference.extra if reference.compiles else 0.0)
