@@ -27,6 +27,8 @@ __all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "R
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
 LONGEST = 1 / 32
+# Coordinates; of fewer, an evaluation of f(x) beside the differences would count too much.
+FEWEST = 2
 # Calls after the first one in which a prepared gradient finds its way.
 SETTLING = 5
 # Quartiles further apart than this share of the median: the machine was busy with something else.
@@ -153,6 +155,12 @@ class Score:
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}"
 
+    def described(self) -> str:
+        """Return its name, with what evaluated f where the name does not say it."""
+        ran, _, way = self.ran.partition(", ")
+        note = self.ran if ran != self.backend else way if way not in self.form else ""
+        return f"{self} ({note})" if note else str(self)
+
     def overlaps(self, other: Score) -> bool:
         """Whether the ranges between the quartiles have a point in common."""
         return self.quartiles[0] <= other.quartiles[1] and other.quartiles[0] <= self.quartiles[1]
@@ -183,7 +191,7 @@ class Comparison:
     exact : str
         What the error is measured against.
     bar : float or None
-        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more than that.
+        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
     scores : tuple of Score
         The reference first, peers last.
     refusals : tuple of Refusal
@@ -296,13 +304,17 @@ def compare(
 
     runs: list[Run] = []
     refusals: list[Refusal] = []
+    refused = set()
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
         for number, candidate in enumerate(applicable):
+            if (candidate.backend, candidate.form) in refused:
+                continue  # a variant of what cannot run; said once
             try:
                 runs.append(open_candidate(candidate, workload, sample, allowance))
             except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
                 if not runs:
                     raise
+                refused.add((candidate.backend, candidate.form))
                 refusals.append(_refusal(candidate, error))
             report(0.3 * (number + 1) / (len(applicable) + len(present)))
         for number, peer in enumerate(present, len(applicable)):
@@ -343,7 +355,7 @@ def sampled(workload: Workload, form: Form, allowance: float) -> Ints | None:
         f(point.copy(), *workload.args)
         times.append(perf_counter() - began)
     once = max(min(times), 1e-9)
-    affordable = max(1, int(allowance / (2 * once)))
+    affordable = max(FEWEST, int(allowance / (2 * once)))
     if affordable >= size:
         return None
     return np.sort(np.random.default_rng(0).choice(size, affordable, replace=False)).astype(np.intp)
@@ -369,7 +381,7 @@ def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> T
 def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, TooSlow):
-        reason = "skipped: two partial derivatives take longer than the budget has time for; --budget SECONDS allows more"
+        reason = "skipped: two partial derivatives take too long for this budget; --budget SECONDS allows more"
     if isinstance(who, Peer):
         return Refusal(who.package, who.name, reason, peer=True)
     return Refusal(who.backend, str(who).partition("/")[2], reason)
@@ -532,7 +544,7 @@ def _recommend(
 def _reason(chosen: Score, winners: list[Score], scores: tuple[Score, ...], by_itself: str) -> str:
     own = [s for s in scores if not s.peer]
     asks = FORMS[chosen.form.partition(" ")[0]].asks
-    told = f"{chosen} ({chosen.ran})" if chosen.ran not in ("", chosen.backend) else str(chosen)
+    told = chosen.described()
     if len(own) == 1:
         return f"{told}, the only candidate: {asks}"
     if len(winners) > 1:

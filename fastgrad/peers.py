@@ -62,7 +62,7 @@ def _jax_grad(jax: ModuleType, f: Function) -> Gradient:
     return lambda x: np.asarray(gradient(x))  # waits for the result
 
 
-# One line a peer. scipy.differentiate.jacobian is not among them: its f must take many points at once, (n, k) -> (1, k).
+# One a peer. scipy.differentiate.jacobian is not among them: its f must take many points at once, (n, k) -> (1, k).
 PEERS = (
     Peer(
         "scipy",
@@ -176,9 +176,7 @@ def open_peer(
     return larger._replace(first_call=larger.first_call + max(0.0, opened.first_call - few * once))
 
 
-def _part(
-    peer: Peer, module: ModuleType, f: Function, x: Floats, pool: Ints, count: int, seconds: float
-) -> Opened:
+def _part(peer: Peer, module: ModuleType, f: Function, x: Floats, pool: Ints, count: int, seconds: float) -> Opened:
     """Call a peer on f as a function of some of its coordinates."""
     if count >= x.size:
         return _first(peer, module, f, x, None, seconds)
@@ -192,9 +190,7 @@ def _part(
     return _first(peer, module, of_some, x[where], where, seconds)
 
 
-def _first(
-    peer: Peer, module: ModuleType, f: Function, x: Floats, where: Ints | None, seconds: float
-) -> Opened:
+def _first(peer: Peer, module: ModuleType, f: Function, x: Floats, where: Ints | None, seconds: float) -> Opened:
     counted = _Counted(f, perf_counter() + seconds)
     began = perf_counter()
     gradient = np.asarray(peer.bind(module, counted)(x.copy()), dtype=np.float64).reshape(-1)

@@ -71,6 +71,9 @@ class Names(NamedTuple):
         return f"lambda x: {self.f}(x, *{self.args})" if self.args else self.f
 
 
+NAMES = Names()
+
+
 @dataclass(frozen=True)
 class Workload:
     """A function in its several forms, and the point at which its gradient is wanted.
@@ -102,7 +105,7 @@ class Workload:
     gradient: Callable[..., Any] | None = None
     source: str = ""
     problem: str = ""
-    names: Names = Names()
+    names: Names = NAMES
 
     @staticmethod
     def of_problem(problem: Any, n: int) -> Workload:

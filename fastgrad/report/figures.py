@@ -29,8 +29,8 @@ __all__ = [
 
 Data = dict[str, Any]
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; without the yellow and the black, which one of
-# a light and a dark page would swallow.
+# Okabe and Ito's colours, which people with any colour vision tell apart; without the yellow and the black, which
+# either a light or a dark page would swallow.
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#8C8C8C"
 
@@ -86,7 +86,7 @@ WHO_SYMBOLS = {
 
 COSTS = ("seconds", "nfev")
 SMALLEST = 1e-17  # an error of 0 has no place on a logarithmic axis
-FONT = {"family": "system-ui, sans-serif", "size": 13}
+FONT = {"family": "system-ui, sans-serif", "size": 12}
 
 
 def duration(seconds: float) -> str:
@@ -119,12 +119,18 @@ def amount(count: float) -> str:
 
 def size(count: float) -> str:
     """Write bytes with their unit."""
-    return f"{count / 2**20:.3g} MB" if count >= 2**20 else f"{count / 2**10:.3g} kB" if count >= 2**10 else f"{count:.0f} B"
+    for unit, least in (("MB", 2**20), ("kB", 2**10)):
+        if count >= least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def _decades(title: str, write: Any, low: int, high: int) -> Data:
     ticks = [10.0**k for k in range(low, high)]
     return {"type": "log", "title": {"text": title}, "tickvals": ticks, "ticktext": [write(v) for v in ticks]}
+
+
+POWERS: Data = {"type": "log", "exponentformat": "power", "showexponent": "all"}
 
 
 AXES: dict[str, Data] = {
@@ -139,14 +145,8 @@ AXES: dict[str, Data] = {
         "tickvals": [2.0**k for k in range(0, 44, 4)],
         "ticktext": [size(2**k) for k in range(0, 44, 4)],
     },
-    "error": {
-        "type": "log",
-        "title": {"text": "error"},
-        "dtick": 2,
-        "exponentformat": "power",
-        "showexponent": "all",
-    },
-    "h": {"type": "log", "title": {"text": "step h"}, "dtick": 3, "exponentformat": "power", "showexponent": "all"},
+    "error": POWERS | {"title": {"text": "error"}, "dtick": 2},
+    "h": POWERS | {"title": {"text": "step h"}, "dtick": 3},
 }
 
 
@@ -154,11 +154,11 @@ def _layout(x: str, y: str) -> Data:
     """Return a layout without a legend: the page has its own, which breaks into lines and hides nothing."""
     return {
         "xaxis": AXES[x],
-        "yaxis": AXES[y],
+        "yaxis": AXES[y] | {"automargin": True, "title": {"text": AXES[y]["title"]["text"], "standoff": 6}},
         "font": FONT,
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 64, "r": 12, "t": 12, "b": 52},
+        "margin": {"l": 24, "r": 12, "t": 12, "b": 52},
         "height": 340,
         "hovermode": "closest",
         "showlegend": False,
@@ -181,8 +181,7 @@ def work_precision(comparison: Data, curves: Sequence[Data]) -> Data:
     name = comparison["workload"]
     mine = [curve for curve in curves if curve["workload"] == name]
     data = [_curve(curve) for curve in mine]
-    covered = {curve["who"] for curve in mine}
-    data += [_point(s) for s in comparison["scores"] if str(_who(s)) not in covered and (s["peer"] or not mine or _auto(s))]
+    data += [_point(s) for s in comparison["scores"] if s["peer"] or _auto(s) or not mine]
     everything = [
         (p["seconds"], p["nfev"], p["error"]) for curve in mine for p in curve["points"] if p["error"] is not None
     ]
@@ -424,7 +423,9 @@ def memory(comparisons: Sequence[Data]) -> Data:
     data = []
     for who in dict.fromkeys(_who(s) for c in comparisons for s in c["scores"] if not s["peer"]):
         found = [(c["workload"], s["memory"]) for c in comparisons for s in c["scores"] if _who(s) == who]
-        trace = _line(who, who, [(max(v, 1), None) for _, v in found], f"<b>{who}</b><br>%{{y}}<br>%{{text}}<extra></extra>")
+        trace = _line(
+            who, who, [(max(v, 1), None) for _, v in found], f"<b>{who}</b><br>%{{y}}<br>%{{text}}<extra></extra>"
+        )
         trace |= {"y": [name for name, _ in found], "mode": "markers", "text": [size(v) for _, v in found]}
         trace["marker"] |= {"size": 11}
         data.append(trace)
@@ -433,5 +434,3 @@ def memory(comparisons: Sequence[Data]) -> Data:
     layout["yaxis"] = {"type": "category", "categoryarray": names[::-1], "categoryorder": "array", "automargin": True}
     layout["height"] = 90 + 34 * len(names)
     return {"id": "memory-all", "title": "all workloads", "data": data, "layout": layout}
-
-

@@ -11,16 +11,46 @@ from typing import Any
 
 import numpy as np
 
-from ..compare import CANDIDATES, Candidate, Comparison, Run, open_candidate, reference_gradient, sampled, score
+from ..compare import (
+    CANDIDATES,
+    Candidate,
+    Comparison,
+    Run,
+    compare,
+    open_candidate,
+    reference_gradient,
+    sampled,
+    score,
+)
 from ..gradient import Gradient
 from ..machine import machine, versions
+from ..peers import Peer
 from ..timing import interleaved, relative_error
 from ..workload import Form, Workload
 
-__all__ = ["METHODS", "SCHEMA", "document", "step_study", "work_precision"]
+__all__ = ["METHODS", "QUICK_SUITE", "SCHEMA", "SUITE", "document", "step_study", "study", "work_precision"]
 
 # What reads the JSON can rely on within one number.
 SCHEMA = 2
+
+# What is shown without a choice: real data, and two problems over all their sizes.
+SUITE = (
+    ("rosenbrock", 10),
+    ("rosenbrock", 100),
+    ("rosenbrock", 1000),
+    ("rosenbrock", 10_000),
+    ("lennard_jones", 6),
+    ("lennard_jones", 39),
+    ("lennard_jones", 99),
+    ("lennard_jones", 999),
+    ("ackley", 10),
+    ("ackley", 100),
+    ("ackley", 1000),
+    ("logistic_regression", 64),
+    ("squared_hinge", 64),
+    ("two_layer_network", 760),
+)
+QUICK_SUITE = (("rosenbrock", 10), ("rosenbrock", 100), ("rosenbrock", 1000), ("lennard_jones", 39))
 
 Progress = Callable[[float], None]
 Knob = tuple[str, dict[str, Any]]
@@ -120,9 +150,7 @@ def work_precision(
     runs: list[tuple[Candidate, str, str, Run]] = []
     with warnings.catch_warnings(action="ignore"):  # numpy's, where a method does not suit f
         for number, (candidate, method, (knob, options)) in enumerate(kinds):
-            asked = replace(
-                candidate, options=(*candidate.options, *options.items()), fixed=method not in CHOOSES_STEP
-            )
+            asked = replace(candidate, options=(*candidate.options, *options.items()), fixed=method not in CHOOSES_STEP)
             try:
                 runs.append((candidate, method, knob, open_candidate(asked, workload, sample, allowance)))
             except Exception:  # noqa: BLE001  f does not take complex numbers, or this backend not this method
@@ -137,9 +165,7 @@ def work_precision(
             (str(candidate), method),
             {"workload": workload.name, "who": str(candidate), "ran": found.ran, "method": method, "points": []},
         )
-        curve["points"].append(
-            {"knob": knob, "seconds": found.seconds, "nfev": found.nfev, "error": found.error}
-        )
+        curve["points"].append({"knob": knob, "seconds": found.seconds, "nfev": found.nfev, "error": found.error})
     return [plain(curve) for curve in curves.values()]
 
 
@@ -149,8 +175,8 @@ def step_study(workload: Workload, *, budget: float) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and the range of
-        the steps of the components as ``low`` and ``high``.
+        ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and the range
+        of the steps of the components as ``low`` and ``high``.
     """
     name = next(c.form for c in CANDIDATES if c.form in workload.forms)
     form = Form(workload.forms[name].fresh(), workload.forms[name].batch_axis)
@@ -195,7 +221,33 @@ def step_study(workload: Workload, *, budget: float) -> dict[str, Any]:
     return found
 
 
-def shares(total: float, cells: Sequence[Any]) -> tuple[float, float, float]:
-    """Divide a budget among the comparison, the curves and the steps of each cell."""
-    each = total / max(1, len(cells))
-    return 0.4 * each, 0.5 * each, 0.1 * each
+# Of a cell's budget: the comparison, the curves, the steps.
+SHARES = 0.4, 0.5, 0.1
+
+
+def study(
+    make: Callable[[], Workload], *, budget: float, peers: Sequence[Peer] = (), progress: Progress | None = None
+) -> tuple[Comparison, list[dict[str, Any]], dict[str, Any]]:
+    """Measure all that the report shows of one workload.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the workload.
+    budget : float
+        Seconds of timing, about; compiling comes on top.
+    peers : sequence of Peer
+        As for `fastgrad.compare.compare`.
+    progress : callable, optional
+        Called with the share that is done, from 0 to 1.
+    """
+    report = progress or (lambda share: None)
+    first, second, third = SHARES
+    workload = make()
+    result = compare(workload, budget=first * budget, peers=peers, progress=lambda share: report(first * share))
+    curves = work_precision(
+        workload, result, budget=second * budget, progress=lambda share: report(first + second * share)
+    )
+    steps = step_study(workload, budget=third * budget)
+    report(1.0)
+    return result, curves, steps

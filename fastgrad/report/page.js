@@ -4,6 +4,7 @@
   const config = { responsive: true, displaylogo: false, showLink: false, plotlyServerURL: "", doubleClick: "reset",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   const state = { cost: "seconds", target: null, hidden: new Set() };
+  const heights = new Map(charts.map((chart) => [chart.id, chart.layout.height]));
   const box = (chart) => document.getElementById(chart.id);
   const switchable = charts.filter((chart) => chart.axes);
 
@@ -84,14 +85,14 @@
   });
 
   // paper is narrower than the screen, and the charts do not notice
-  const PAPER = 330;
+  const PAPER = { width: 330, height: 270, autosize: false };
   window.addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((one) => { one.dataset.was = String(one.open); one.open = true; });
-    charts.forEach((chart) => Plotly.relayout(box(chart), { width: PAPER, autosize: false }));
+    charts.forEach((chart) => Plotly.relayout(box(chart), PAPER));
   });
   window.addEventListener("afterprint", () => {
     document.querySelectorAll("details").forEach((one) => { one.open = one.dataset.was === "true"; });
-    charts.forEach((chart) => Plotly.relayout(box(chart), { width: null, autosize: true }));
+    charts.forEach((chart) => Plotly.relayout(box(chart), { width: null, height: heights.get(chart.id), autosize: true }));
   });
 
   Promise.all(charts.map((chart) => Plotly.newPlot(box(chart), chart.data, chart.layout, config))).then(() => {

@@ -61,8 +61,10 @@ def render(data: Data, title: str = "fastgrad report") -> str:
     sections = [section for section in sections if section[2]]
     parts: dict[str, str] = {
         "title": escape(title),
-        "subtitle": escape(f"{data['created']}, {data['machine'].get('processor', '')}, fastgrad "
-                           f"{data['versions'].get('fastgrad', '')}"),
+        "subtitle": escape(
+            f"{data['created']}, {data['machine'].get('processor', '')}, fastgrad "
+            f"{data['versions'].get('fastgrad', '')}"
+        ),
         "contents": " ".join(f'<a href="#{key}">{escape(name)}</a>' for key, name, _ in sections),
         "sections": "\n".join(
             f'<section id="{key}"><h2>{escape(name)}</h2>{body}</section>' for key, name, body in sections
@@ -85,9 +87,11 @@ _SPEED = "Prepared and warm. n^p is fitted to the larger half of the sizes."
 _STEP = (
     "Central and forward differences with the step h in every component: truncation error falls to the left, round-off "
     "error rises. Stars: the steps that fastgrad chooses by itself (the median, and the range over the components). "
-    "In float32, f gets float32 numbers (dtype=\"keep\")."
+    'In float32, f gets float32 numbers (dtype="keep").'
 )
-_COLD = "Time from the start, compiling included, until so many gradients are there: where curves cross, compiling pays."
+_COLD = (
+    "Time from the start, compiling included, until so many gradients are there: where curves cross, compiling pays."
+)
 _MEMORY = "The most that one gradient allocates at a time, as Python and numpy see it."
 
 
@@ -151,7 +155,7 @@ def _controls(work: Sequence[Data]) -> str:
         "</label></fieldset>",
         _toggles("backend/f", backends, lambda who: _swatch(figures.WHO_COLOURS[who], "solid", "")),
         _toggles("method", methods, lambda m: _swatch("currentColor", *_glyph(m))),
-        _toggles("packages", peers, lambda who: _swatch("", "", figures.PEER_SYMBOLS.get(who, ("", "○"))[1])),
+        _toggles("packages", peers, _peer_swatch),
         _toggles("", ["Pareto front"], lambda _: ""),
     ]
     return f'<div class="controls">{"".join(rows)}</div>'
@@ -182,6 +186,10 @@ def _swatch(colour: str, dash: str, glyph: str, ink: str = "currentColor") -> st
     line = f'<path d="M0 6H28" stroke="{colour}" stroke-width="3" stroke-dasharray="{_DASHES[dash]}"/>' if dash else ""
     sign = f'<text x="14" y="10.5" text-anchor="middle" font-size="13" fill="{ink}">{glyph}</text>'
     return f'<svg width="28" height="12" aria-hidden="true">{line}{sign if glyph else ""}</svg>'
+
+
+def _peer_swatch(who: str) -> str:
+    return _swatch("", "", figures.PEER_SYMBOLS.get(who, ("", "○"))[1], figures.GREY)
 
 
 def _legend(chart: Data) -> str:
