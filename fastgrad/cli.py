@@ -231,8 +231,6 @@ def _workloads(
                 raise UsageError(
                     f"--{flag} goes with a function of your own: fastgrad compare module:function --{flag}"
                 )
-    if options.n is not None and min(options.n) < 1:
-        raise UsageError(f"--n must be 1 or more, got {min(options.n)}")
     if not options.target and options.n is not None:
         raise UsageError("--n goes with a function or a problem: fastgrad compare rosenbrock --n 1000")
     chosen = [cell for name in named for cell in _problem(name, options.n)]
@@ -276,6 +274,8 @@ def _own_function(options: argparse.Namespace, target: str) -> list[Maker]:
         work = Workload.of_function(name, f, x, args, gradient, options.batch_axis, called)
         return work.titled(name, target)
 
+    if options.n is not None and min(options.n) < 1:
+        raise UsageError(f"--n must be 1 or more, got {min(options.n)}")
     makers: list[Maker] = []
     for size in options.n or (None,):
         point(options, size)  # what is wrong with it is said before anything is measured

@@ -21,7 +21,7 @@ from .backends.table import BACKENDS, backend
 from .gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
 from .timing import Timed, interleaved, peak_memory, relative_error
-from .workload import FORMS, Form, Names, Workload
+from .workload import FORMS, Form, FormKind, Names, Workload
 
 __all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
 
@@ -154,6 +154,11 @@ class Score:
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}"
+
+    @property
+    def kind(self) -> FormKind:
+        """What the form asks of its author; not of a peer."""
+        return FORMS[self.form.partition(" ")[0]]
 
     def described(self) -> str:
         """Return its name, with what evaluated f where the name does not say it."""
@@ -543,7 +548,7 @@ def _recommend(
 
 def _reason(chosen: Score, winners: list[Score], scores: tuple[Score, ...], by_itself: str) -> str:
     own = [s for s in scores if not s.peer]
-    asks = FORMS[chosen.form.partition(" ")[0]].asks
+    asks = chosen.kind.asks
     told = chosen.described()
     if len(own) == 1:
         return f"{told}, the only candidate: {asks}"
@@ -558,9 +563,7 @@ def _reason(chosen: Score, winners: list[Score], scores: tuple[Score, ...], by_i
     if chosen.payback is None:
         return line
     line += f"; compiling pays back after {chosen.payback} gradient{'s' * (chosen.payback != 1)}"
-    others = [
-        s for s in own if not FORMS[s.form.partition(" ")[0]].compiles and s.faster > 1.1 and not s.overlaps(scores[0])
-    ]
+    others = [s for s in own if not s.kind.compiles and s.faster > 1.1 and not s.overlaps(scores[0])]
     if others:
         second = max(others, key=lambda s: s.faster)
         line += f", for fewer take {second} ({second.faster:.3g}x)"
