@@ -182,11 +182,7 @@ def work_precision(comparison: Data, curves: Sequence[Data]) -> Data:
     mine = [curve for curve in curves if curve["workload"] == name]
     data = [_curve(curve) for curve in mine]
     data += [_point(s) for s in comparison["scores"] if s["peer"] or _auto(s) or not mine]
-    everything = [
-        (p["seconds"], p["nfev"], p["error"]) for curve in mine for p in curve["points"] if p["error"] is not None
-    ]
-    everything += [(s["seconds"], s["nfev"], s["error"]) for s in comparison["scores"] if s["error"] is not None]
-    data.insert(0, _front(everything))
+    data.insert(0, _front(data))
     layout = _layout("seconds", "error")
     return {
         "id": _identifier("work", name),
@@ -246,15 +242,16 @@ def _point(score: Data) -> Data:
     }
 
 
-def _front(points: Sequence[tuple[float, float, float]]) -> Data:
-    """Draw what nothing beats in both error and cost."""
+def _front(traces: Sequence[Data]) -> Data:
+    """Draw what nothing that is drawn beats in both error and cost."""
     meta: Data = {"who": "Pareto front", "method": "front", "y": {}}
-    for column, cost in enumerate(COSTS):
+    for cost in COSTS:
+        points = [p for t in traces for p in zip(t["meta"][cost], t["y"], strict=True) if p[1] is not None]
         kept: list[tuple[float, float]] = []
-        for point in sorted((p[column], p[2]) for p in points):
+        for point in sorted(points):
             if not kept or point[1] < kept[-1][1]:
                 kept.append(point)
-        meta[cost], meta["y"][cost] = [x for x, _ in kept], _logarithmic(y for _, y in kept)
+        meta[cost], meta["y"][cost] = [x for x, _ in kept], [y for _, y in kept]
     return {
         "type": "scatter",
         "name": "Pareto front",
