@@ -14,7 +14,18 @@ __all__ = ["machine", "versions"]
 # The widest that the processor has of these counts; as LLVM names its features.
 SIMD_BITS = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
 
-PACKAGES = ("fastgrad", "numpy", "numba", "llvmlite", "scipy", "scikit-learn")
+PACKAGES = (
+    "fastgrad",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "scikit-learn",
+    "numdifftools",
+    "jacobi",
+    "statsmodels",
+    "jax",
+)
 
 
 def versions() -> dict[str, str | None]:

@@ -85,10 +85,11 @@
   });
 
   // paper is narrower than the screen, and the charts do not notice
-  const PAPER = { width: 330, height: 270, autosize: false };
+  const PAPER = { width: 330, height: 250, autosize: false };
+  const alone = (chart) => box(chart).closest(".grid").children.length === 1;
   window.addEventListener("beforeprint", () => {
     document.querySelectorAll("details").forEach((one) => { one.dataset.was = String(one.open); one.open = true; });
-    charts.forEach((chart) => Plotly.relayout(box(chart), PAPER));
+    charts.forEach((chart) => Plotly.relayout(box(chart), alone(chart) ? { ...PAPER, width: 2 * PAPER.width } : PAPER));
   });
   window.addEventListener("afterprint", () => {
     document.querySelectorAll("details").forEach((one) => { one.open = one.dataset.was === "true"; });
