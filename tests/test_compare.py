@@ -476,7 +476,7 @@ def test_a_slow_peer_is_measured_on_what_fits_or_skipped():
     quick = HERE[0]
     result = compare(workload(200, plain=Form(busy(1e-3))), budget=2.0, peers=[quick])
     assert result.scores[1].coordinates < 200
-    assert 0.19 < result.scores[1].seconds  # of 201 evaluations, a millisecond each
+    assert result.scores[1].seconds > 0.19  # of 201 evaluations, a millisecond each
 
 
 def test_a_peer_that_fails_is_reported():
