@@ -28,7 +28,7 @@ from .workload import Workload, problems
 __all__ = ["main"]
 
 BUDGET, QUICK = 12.0, 1.5
-REPORT_BUDGET, REPORT_QUICK = 300.0, 16.0
+REPORT_BUDGET, REPORT_QUICK = 240.0, 12.0
 
 EXAMPLES = """\
 examples:

@@ -26,7 +26,7 @@ from .workload import FORMS, Form, FormKind, Names, Workload
 __all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
-LONGEST = 1 / 32
+LONGEST = 1 / 64
 GENEROUS = 4.0
 # Coordinates; of fewer, an evaluation of f(x) beside the differences would count too much.
 FEWEST = 2
@@ -393,8 +393,10 @@ def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
     return Refusal(who.backend, str(who).partition("/")[2], reason)
 
 
-def open_candidate(candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float) -> Run:
-    """Make the first call, and everything that is not timed in rounds."""
+def open_candidate(
+    candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float, *, briefly: bool = False
+) -> Run:
+    """Make the first call, and everything that is not timed in rounds; `briefly` leaves out the memory."""
     form, x = workload.forms[candidate.form], workload.x
     if candidate.backend in BACKENDS:
         backend(candidate.backend)  # loads numba, which is not what compiling f costs
@@ -436,7 +438,7 @@ def open_candidate(candidate: Candidate, workload: Workload, sample: Ints | None
         first_call=first_call,
         extra=extra,
         nfev=info.nfev,
-        memory=peak_memory(lambda: gradient(x)),
+        memory=0 if briefly else peak_memory(lambda: gradient(x)),
         ran=ran,
         compiles=FORMS[candidate.form].compiles,
     )

@@ -171,7 +171,8 @@ def test_slopes_are_fitted_and_shown(data, page):
     shown = {trace["name"].partition(", ")[0]: trace for trace in chart["data"]}
     assert shown["python/plain"]["x"] == [2, 10, 100]
     for who, trace in shown.items():
-        assert trace["name"] == f"{who}, n^{figures.slope(trace['x'], trace['y']):.2f}"
+        shown_slope = float(trace["name"].removeprefix(f"{who}, n^"))
+        assert shown_slope == pytest.approx(figures.slope(trace["x"], trace["y"]), abs=0.006)
         assert len(trace["text"]) == len(trace["x"])
     assert figures.slope([10, 100], [1.0, 100.0]) == pytest.approx(2.0)
     assert figures.slope([10], [1.0]) is None
@@ -183,8 +184,8 @@ def test_break_even_is_first_call_and_then_the_rest(data, page):
     score = comparison["scores"][0]
     (trace,) = (t for t in chart["data"] if t["name"] == "python/plain")
     total = dict(zip(trace["x"], trace["y"], strict=True))
-    assert total[1] == pytest.approx(score["first_call"])
-    assert total[1000] == pytest.approx(score["first_call"] + 999 * score["seconds"])
+    assert total[1] == pytest.approx(score["first_call"], rel=1e-3)
+    assert total[1000] == pytest.approx(score["first_call"] + 999 * score["seconds"], rel=1e-3)
 
 
 def test_the_page_has_the_data_and_is_small(data, page):

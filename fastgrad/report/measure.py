@@ -144,7 +144,7 @@ def work_precision(
     followed = _followed(result)
     kinds = [(c, method, knob) for c in followed for method, knobs in METHODS.items() for knob in knobs]
     first = followed[0]
-    allowance = budget / (4 * len(kinds))
+    allowance = budget / (16 * len(kinds))  # each is called some ten times before it is timed, and four times then
     sample = sampled(workload, forms[first.form], allowance)
     target = reference_gradient(workload, forms[first.form], sample)
     runs: list[tuple[Candidate, str, str, Run]] = []
@@ -152,7 +152,7 @@ def work_precision(
         for number, (candidate, method, (knob, options)) in enumerate(kinds):
             asked = replace(candidate, options=(*candidate.options, *options.items()), fixed=method not in CHOOSES_STEP)
             try:
-                runs.append((candidate, method, knob, open_candidate(asked, workload, sample, allowance)))
+                runs.append((candidate, method, knob, open_candidate(asked, workload, sample, allowance, briefly=True)))
             except Exception:  # noqa: BLE001  f does not take complex numbers, or this backend not this method
                 continue
             finally:

@@ -70,7 +70,7 @@ def render(data: Data, title: str = "fastgrad report") -> str:
             f'<section id="{key}"><h2>{escape(name)}</h2>{body}</section>' for key, name, body in sections
         ),
         "data": _embedded(data),
-        "charts": _embedded([*work, *speed, *vees, *cold, *bytes_]),
+        "charts": _embedded(_rounded([*work, *speed, *vees, *cold, *bytes_])),
         "style": _own("page.css"),
         "script": _own("page.js"),
         "plotly": _plotly(),
@@ -106,6 +106,15 @@ def _plotly() -> str:
 
 def _embedded(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _rounded(value: Any) -> Any:
+    """Round to what can be seen; the data beside are whole."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _grid(charts: Sequence[Data], explanation: str, verdicts: bool = False) -> str:
