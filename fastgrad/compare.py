@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import ceil, inf, isfinite
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -121,8 +123,8 @@ class Score:
         Peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's;
         what a compiled f allocates itself is not seen.
     first_call : float
-        Seconds of the first call, with everything that had to be compiled for it. The kernels, which know f only by its
-        address, are compiled once for each kind of arguments and kept on disk: later processes do not pay for them.
+        Seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
+        address, are compiled once for each kind of arguments and kept on disk: they are not in it.
     payback : int or None
         Gradients after which the first call's extra time is saved, against the reference; None: nothing is
         compiled, or it never is.
@@ -310,6 +312,8 @@ def compare(
 
     runs: list[Run] = []
     refusals: list[Refusal] = []
+    if any(FORMS[candidate.form].compiles for candidate in applicable):
+        _load_kernels(workload)
     refused = set()
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
         for number, candidate in enumerate(applicable):
@@ -382,6 +386,23 @@ def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> T
     assert info.error is not None
     bar = relative_error(found.ravel() + info.error.ravel(), found.ravel())
     return Target(whole, ADAPTIVE, bar)
+
+
+_loaded: set[tuple[Any, ...]] = set()
+
+
+def _load_kernels(workload: Workload) -> None:
+    """Compile the kernels, or load them, on a function of no interest: they are kept for all f with such arguments.
+
+    Otherwise the first call of the first candidate on a new machine would take seconds that no later process needs.
+    """
+    kinds = tuple((type(a), getattr(a, "dtype", None), getattr(a, "ndim", None)) for a in workload.args)
+    if (workload.x.ndim, kinds) in _loaded:
+        return
+    _loaded.add((workload.x.ndim, kinds))
+    with suppress(Exception):  # without numba's compiler, or with arguments that it does not take
+        f = import_module("numba").njit(lambda x, *args: np.sum(x))
+        Gradient(f, "fixed", args=workload.args, compile="eager")(workload.x)
 
 
 def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:

@@ -23,14 +23,21 @@ class Form(NamedTuple):
     """One way in which the function is written.
 
     `jit`: numba's options where it is to be compiled, anew for each candidate, or first calls would find it compiled.
+    `copied`: whether fastgrad compiles it, which finds a function that it has compiled before.
     """
 
     f: Callable[..., Any]
     batch_axis: int | None = None
     jit: Mapping[str, Any] | None = None
+    copied: bool = False
 
     def fresh(self) -> Callable[..., Any]:
         """Return the function, not compiled yet."""
+        if self.copied:
+            f = self.f
+            copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+            copy.__kwdefaults__ = f.__kwdefaults__
+            return copy
         return self.f if self.jit is None else import_module("numba").njit(**self.jit)(self.f)
 
 
@@ -151,7 +158,7 @@ class Workload:
             form = Form(f)
             forms = {"plain": form, "lifted": form, "default": form}
             if isinstance(f, FunctionType):
-                forms["compiled"] = form
+                forms["compiled"] = Form(f, copied=True)
         return Workload(name, x, forms, args, gradient, names=names or Names(args="args" if args else ""))
 
     def titled(self, name: str, problem: str) -> Workload:

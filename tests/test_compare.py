@@ -92,6 +92,18 @@ def test_the_first_call_is_cold_for_each_candidate():
     assert compiled["numba/jitted"].payback is None or compiled["numba/jitted"].payback > 10
 
 
+def test_a_plain_function_is_compiled_anew_for_each_candidate():
+    if not JIT:
+        pytest.skip("numba's compiler is disabled")
+    result = compare(Workload.of_function("f", squares_loop, np.linspace(1, 2, 5)), budget=QUICK)
+    found = {str(s): s.first_call for s in result.scores}
+    assert found["numba/compiled"] > 0.02
+    assert found["numba/compiled lanes"] > 0.02
+    form = Workload.of_function("f", squares_loop, np.ones(2)).forms["compiled"]
+    assert form.fresh() is not form.fresh()
+    assert form.fresh()(np.array([1.0, 2.0])) == 5.0
+
+
 def test_a_faster_form_is_found_faster():
     forms = {"plain": Form(busy(5e-4)), "batched": Form(lambda x: busy(5e-4)(np.ones(1)) * 0 + np.sum(x**2, axis=1), 0)}
     result = compare(workload(20, **forms), budget=0.3)
