@@ -29,7 +29,8 @@ __all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "R
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
 LONGEST = 1 / 64
-GENEROUS = 4.0
+# All are measured where that takes so many times this share; to find out how a part stands for all, it may take longer.
+GENEROUS, PATIENT = 4.0, 30.0
 # Coordinates; of fewer, an evaluation of f(x) beside the differences would count too much.
 FEWEST = 2
 # Calls after the first one in which a prepared gradient finds its way.
@@ -62,6 +63,9 @@ class Candidate:
         The options that the user has to write, where they differ from the backend and these.
     fixed : bool
         Whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself.
+    proportional : bool
+        Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
+        badly for all.
     """
 
     backend: str
@@ -70,6 +74,7 @@ class Candidate:
     options: Options = ()
     write: Options | None = None
     fixed: bool = True
+    proportional: bool = False
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
@@ -89,8 +94,8 @@ EAGER = (("compile", "eager"),)
 
 # One line a candidate. The first that applies is the reference of the times; of equals, the earlier is the simpler.
 CANDIDATES = (
-    Candidate("python", "plain"),
-    Candidate("python", "jitted"),
+    Candidate("python", "plain", proportional=True),
+    Candidate("python", "jitted", proportional=True),
     Candidate("auto", "default", write=(), fixed=False),
     Candidate("numpy", "lifted"),
     Candidate("numpy", "batched", write=()),
@@ -434,17 +439,21 @@ def open_candidate(
             **dict(candidate.options),
         )
 
-    gradient, where, scale = prepared(sample), sample, 1.0 if sample is None else x.size / sample.size
+    gradient, where, part = prepared(sample), sample, 1.0 if sample is None else x.size / sample.size
+    scale = part
     began = perf_counter()
     gradient(x)
     first_call = perf_counter() - began
     warm = _settle(gradient, x, allowance)
     extra = max(0.0, first_call - warm)
-    # a part of what has fixed costs stands badly for all: wherever there is time, all is measured
-    if sample is not None and warm * scale <= GENEROUS * allowance:
-        gradient, where, scale = prepared(None), None, 1.0
-        gradient(x)
-        _settle(gradient, x, allowance)
+    if sample is not None and warm * part <= (GENEROUS if candidate.proportional else PATIENT) * allowance:
+        whole = prepared(None)
+        whole(x)
+        took = _settle(whole, x, allowance)
+        if took <= GENEROUS * allowance:
+            gradient, where, part, scale = whole, None, 1.0, 1.0
+        else:
+            scale = took / warm
     result, info = gradient.with_info(x)
     ran, why = evaluated_by(gradient, x, info.backend)
     if candidate.way and candidate.way not in ran:
@@ -458,7 +467,7 @@ def open_candidate(
         where=where,
         first_call=first_call,
         extra=extra,
-        nfev=info.nfev,
+        nfev=round(info.nfev * part),
         memory=0 if briefly else peak_memory(lambda: gradient(x)),
         ran=ran,
         compiles=FORMS[candidate.form].compiles,
@@ -507,7 +516,7 @@ def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, 
         where=opened.where,
         first_call=opened.first_call,
         extra=max(0.0, opened.first_call - warm),
-        nfev=opened.nfev,
+        nfev=opened.nfev if opened.where is None else round(opened.nfev * workload.x.size / opened.where.size),
         memory=peak_memory(opened.call),
         peer=True,
     )
@@ -527,7 +536,7 @@ def score(run: Run, reference: Run, exact: Floats) -> Score:
         quartiles=(low, high),
         faster=float(np.median(np.divide(reference.samples, run.samples))),
         error=relative_error(run.gradient[known], wanted[known]),
-        nfev=round(run.nfev * run.scale),
+        nfev=run.nfev,
         memory=run.memory,
         first_call=run.extra + median,
         payback=max(0, ceil(extra / saved)) if pays else None,

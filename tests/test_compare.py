@@ -267,7 +267,7 @@ def test_payback_and_scale_are_arithmetic():
             gradient=np.ones(2),
             where=where,
             extra=extra,
-            nfev=4,
+            nfev=8,
             compiles=compiles,
         )
 
