@@ -117,7 +117,9 @@ def _parser() -> Parser:
     )
     draw.set_defaults(run=_report)
     _what(draw)
-    draw.add_argument("--out", metavar="FILE", type=Path, default=Path("fastgrad-report.html"), help="the page")
+    draw.add_argument(
+        "--out", metavar="FILE", type=Path, default=Path("fastgrad-report.html"), help="the page (%(default)s)"
+    )
     draw.add_argument("--quick", action="store_true", help=f"few workloads, and --budget {REPORT_QUICK:g}")
     draw.add_argument(
         "--budget", type=float, metavar="SECONDS", help=f"timing in all, about (default {REPORT_BUDGET:g})"
