@@ -1,159 +1,109 @@
-"""Time and score the backends on one workload; the command line, the benchmarks and the tests all call it."""
+"""Time and score the backends, and other packages, on one workload; the command line, the report and the tests call it.
+
+What is measured is plain data: `fastgrad.report` draws it.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import platform
-import sys
-import tracemalloc
+import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
-from math import ceil, isfinite
-from pathlib import Path
+from math import ceil, inf, isfinite
 from time import perf_counter
-from timeit import Timer
-from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._validate import Floats, Ints
-from .backends.table import backend
-from .dispatch import is_jitted
-from .gradient import Gradient, numerical_gradient
+from .backends.table import BACKENDS, backend
+from .gradient import Gradient
+from .peers import PEERS, Peer, TooSlow, open_peer
+from .timing import Timed, interleaved, peak_memory, relative_error
+from .workload import FORMS, Form, FormKind, Names, Workload
 
-__all__ = ["CANDIDATES", "FORMS", "Candidate", "Comparison", "Form", "Refusal", "Score", "Workload", "compare"]
+__all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
 
-# Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
-MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
-# Of the budget at most this share goes into one gradient of the reference; beyond it, a sample of the coordinates.
-LONGEST = 1 / 16
+# Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
+LONGEST = 1 / 64
+# All are measured where that takes so many times this share; to find out how a part stands for all, it may take longer.
+GENEROUS, PATIENT = 4.0, 30.0
+# Coordinates; of fewer, an evaluation of f(x) beside the differences would count too much.
+FEWEST = 2
+# Calls after the first one in which a prepared gradient finds its way.
+SETTLING = 5
 # Quartiles further apart than this share of the median: the machine was busy with something else.
 UNSTEADY = 0.25
+# A peer is recommended only if its error is at most so many times that of fastgrad's best.
+AS_ACCURATE = 10.0
 
 EXACT = "the exact gradient"
+ADAPTIVE = "the adaptive gradient, of which the error bar is known: no exact gradient was given"
 
 Progress = Callable[[float], None]
-
-
-class Form(NamedTuple):
-    """One way in which the function is written.
-
-    `jit`: numba's options where it is to be compiled, anew for each candidate, or first calls would find it compiled.
-    """
-
-    f: Callable[..., Any]
-    batch_axis: int | None = None
-    jit: Mapping[str, Any] | None = None
-
-    def fresh(self) -> Callable[..., Any]:
-        """Return the function, not compiled yet."""
-        return self.f if self.jit is None else import_module("numba").njit(**self.jit)(self.f)
-
-
-class FormKind(NamedTuple):
-    """What a form of f asks of its author, and whether numba compiles it."""
-
-    advice: str
-    compiles: bool = False
-
-
-FORMS = {
-    "plain": FormKind('f as it is: numerical_gradient(f, x, backend="{backend}")'),
-    "batched": FormKind("f written for many points at once: numerical_gradient(f, x, batch_axis={batch_axis})"),
-    "jitted": FormKind("f as loops under @numba.njit: numerical_gradient(f, x)", compiles=True),
-    "compiled": FormKind('f as it is, compiled for you: numerical_gradient(f, x, backend="numba")', compiles=True),
-}
+Options = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend on one form of f; it takes part where the workload has this form."""
-
-    backend: str
-    form: str
-
-    def __str__(self) -> str:
-        return f"{self.backend}/{self.form}"
-
-
-# One line a candidate. The first that applies is the reference of the times; of equals, the earlier is the simpler.
-CANDIDATES = (
-    Candidate("python", "plain"),
-    Candidate("python", "jitted"),
-    Candidate("numpy", "batched"),
-    Candidate("numba", "jitted"),
-    Candidate("numba", "compiled"),
-)
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A function in its several forms, and the point at which its gradient is wanted.
+    """A backend on one form of f; it takes part where the workload has this form.
 
     Attributes
     ----------
-    name : str
-        What it is called in reports.
-    x : ndarray
-        The point.
-    forms : mapping of str to Form
-        The keys are those of `FORMS`; all compute the same.
-    args : tuple
-        What f gets after x.
-    gradient : callable, optional
-        ``gradient(x, *args)``, exact.
-    source : str
-        Where the function comes from.
+    backend, form : str
+        Of `fastgrad.Gradient` and of `FORMS`.
+    way : str
+        What tells it from others of the same backend and form; then it takes part only if it ran this way.
+    options : tuple of (str, value)
+        Of `fastgrad.Gradient`, besides.
+    write : tuple of (str, value)
+        The options that the user has to write, where they differ from the backend and these.
+    fixed : bool
+        Whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself.
+    proportional : bool
+        Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
+        badly for all.
     """
 
-    name: str
-    x: NDArray[Any]
-    forms: Mapping[str, Form]
-    args: tuple[Any, ...] = ()
-    gradient: Callable[..., Any] | None = None
-    source: str = ""
+    backend: str
+    form: str
+    way: str = ""
+    options: Options = ()
+    write: Options | None = None
+    fixed: bool = True
+    proportional: bool = False
 
-    @staticmethod
-    def of_problem(problem: Any, n: int) -> Workload:
-        """Return an entry of the problem table at a size; its jitted form is not compiled yet."""
-        x, args = problem.make(n)
-        forms = {"plain": Form(problem.f), "jitted": Form(problem.loop, jit={})}
-        if problem.batched is not None:
-            forms["batched"] = Form(problem.batched, 0)
-        return Workload(f"{problem.name}, n = {x.size}", x, forms, args, problem.gradient, problem.source)
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
 
-    @staticmethod
-    def of_function(
-        name: str,
-        f: Callable[..., Any],
-        x: NDArray[Any],
-        args: tuple[Any, ...] = (),
-        gradient: Callable[..., Any] | None = None,
-        batch_axis: int | None = None,
-    ) -> Workload:
-        """Return a user's own function, in the forms that can be had from it without rewriting it."""
-        if is_jitted(f):
-            forms = {"jitted": _jitted_form(f)}
-        elif batch_axis is not None:
-            forms = {"plain": Form(f, batch_axis), "batched": Form(f, batch_axis)}
-        else:
-            forms = {"plain": Form(f)}
-            if isinstance(f, FunctionType):
-                forms["compiled"] = Form(f)
-        return Workload(name, x, forms, args, gradient)
+    def code(self, form: Form, names: Names) -> str:
+        """Return a line to paste."""
+        written = {"backend": self.backend, **dict(self.options)} if self.write is None else dict(self.write)
+        if form.batch_axis is not None:
+            written["batch_axis"] = form.batch_axis
+        words = [names.f, *([f"args={names.args}"] if names.args else [])]
+        words += [f"{name}={value!r}" for name, value in written.items()]
+        call = ", ".join(words).replace("'", '"')
+        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient(x)"
 
 
-def _jitted_form(f: Any) -> Form:
-    """Take a user's dispatcher apart, unless it has fixed signatures, which a new one would not have."""
-    if not f._can_compile:
-        return Form(f)
-    return Form(f.py_func, jit={k: v for k, v in f.targetoptions.items() if k != "nopython"})
+EAGER = (("compile", "eager"),)
+
+# One line a candidate. The first that applies is the reference of the times; of equals, the earlier is the simpler.
+CANDIDATES = (
+    Candidate("python", "plain", proportional=True),
+    Candidate("python", "jitted", proportional=True),
+    Candidate("auto", "default", write=(), fixed=False),
+    Candidate("numpy", "lifted"),
+    Candidate("numpy", "batched", write=()),
+    Candidate("numba", "jitted", write=()),
+    Candidate("numba", "jitted", "lanes", EAGER, write=EAGER),
+    Candidate("numba", "compiled"),
+    Candidate("numba", "compiled", "lanes", EAGER),
+)
 
 
 @dataclass(frozen=True)
@@ -163,7 +113,7 @@ class Score:
     Attributes
     ----------
     backend, form : str
-        The candidate.
+        The candidate; of a peer its package and function.
     seconds : float
         One gradient, prepared and warm: the median over the rounds.
     quartiles : (float, float)
@@ -173,18 +123,25 @@ class Score:
     error : float
         max |g - g*| / max |g*|, with g* the gradient that the comparison names.
     nfev : int
-        Evaluations of f for the coordinates that were measured.
+        Evaluations of f for one gradient.
     memory : int
         Peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's;
         what a compiled f allocates itself is not seen.
     first_call : float
-        Seconds of the first call, with everything that had to be compiled for it. The kernels, which know f only by its
-        address, are compiled once for each kind of arguments and kept on disk: later processes do not pay for them.
+        Seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
+        address, are compiled once for each kind of arguments and kept on disk: they are not in it.
     payback : int or None
         Gradients after which the first call's extra time is saved, against the reference; None: nothing is
         compiled, or it never is.
     rounds, loops : int
         Rounds, and gradients in each.
+    ran : str
+        What evaluated f: the backend, and the lift or the lanes.
+    coordinates : int
+        Partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of
+        the budget; times and evaluations are scaled to the whole.
+    peer : bool
+        Whether it is another package.
     """
 
     backend: str
@@ -199,9 +156,23 @@ class Score:
     payback: int | None
     rounds: int
     loops: int
+    ran: str = ""
+    coordinates: int = 0
+    peer: bool = False
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}"
+
+    @property
+    def kind(self) -> FormKind:
+        """What the form asks of its author; not of a peer."""
+        return FORMS[self.form.partition(" ")[0]]
+
+    def described(self) -> str:
+        """Return its name, with what evaluated f where the name does not say it."""
+        ran, _, way = self.ran.partition(", ")
+        note = self.ran if ran != self.backend else way if way not in self.form else ""
+        return f"{self} ({note})" if note else str(self)
 
     def overlaps(self, other: Score) -> bool:
         """Whether the ranges between the quartiles have a point in common."""
@@ -210,11 +181,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a candidate could not take part."""
+    """Why a candidate or a peer did not take part."""
 
     backend: str
     form: str
     reason: str
+    peer: bool = False
 
 
 @dataclass(frozen=True)
@@ -223,62 +195,68 @@ class Comparison:
 
     Attributes
     ----------
-    workload, source : str
-        Its name and where it comes from.
+    workload, problem, source : str
+        Its name, what is the same at every size, and where it comes from.
     shape : tuple of int
         The shape of x.
     coordinates : int
-        Partial derivatives that were measured. Fewer than x has where one whole gradient of the reference would
-        have taken too much of the budget; times are scaled to the whole.
+        Partial derivatives that the reference was measured on.
     exact : str
         What the error is measured against.
+    bar : float or None
+        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
     scores : tuple of Score
-        The reference first.
+        The reference first, peers last.
     refusals : tuple of Refusal
-        Candidates that could not take part.
+        What could not take part.
     winners : tuple of str
         The fastest; several where their quartiles overlap.
     recommendation : str
-        In one line.
+        What to use and why.
+    code : str
+        The line of code to paste.
     unsteady : bool
         Whether the machine was too busy for the times to be trusted.
     """
 
     workload: str
+    problem: str
     source: str
     shape: tuple[int, ...]
     coordinates: int
     exact: str
+    bar: float | None
     scores: tuple[Score, ...]
     refusals: tuple[Refusal, ...]
     winners: tuple[str, ...]
     recommendation: str
+    code: str
     unsteady: bool
 
 
 @dataclass
-class _Run:
-    """A candidate while it is being measured."""
+class Run(Timed):
+    """A candidate or a peer while it is being measured."""
 
-    candidate: Candidate
-    call: Callable[[], Any]
+    backend: str = ""
+    form: str = ""
+    gradient: Floats = field(default_factory=lambda: np.empty(0))
+    where: Ints | None = None
+    first_call: float = 0.0  # not scaled, of which `extra` is beyond a warm call
+    extra: float = 0.0
+    nfev: int = 0
+    memory: int = 0
+    ran: str = ""
+    compiles: bool = False
+    peer: bool = False
+
+
+class Target(NamedTuple):
+    """What errors are measured against: all of the gradient, nan where it is not known."""
+
     gradient: Floats
-    first_call: float
-    nfev: int
-    memory: int
-    loops: int = 1
-    samples: list[float] = field(default_factory=list)
-
-    def calibrate(self, slot: float) -> None:
-        """Choose how many gradients make a loop of about `slot` seconds."""
-        once = Timer(self.call).timeit(1)
-        while once < slot / 8:  # the first ones are slower than the rest
-            self.loops *= 8
-            once = Timer(self.call).timeit(self.loops)
-        self.loops = max(1, round(self.loops * slot / once))
-
-    def time(self) -> None:
-        self.samples.append(Timer(self.call).timeit(self.loops) / self.loops)
+    described: str
+    bar: float | None
 
 
 def compare(
@@ -286,6 +264,7 @@ def compare(
     *,
     budget: float = 10.0,
     candidates: Sequence[Candidate] = CANDIDATES,
+    peers: Sequence[Peer] = (),
     progress: Progress | None = None,
 ) -> Comparison:
     """Time and score the candidates that apply to a workload.
@@ -298,6 +277,8 @@ def compare(
         Seconds of timing, about; compiling comes on top.
     candidates : sequence of Candidate
         What to compare; the first that applies is the reference.
+    peers : sequence of Peer
+        Other packages to compare with (`fastgrad.peers.PEERS`); those that are not installed are left out.
     progress : callable, optional
         Called with the share that is done, from 0 to 1.
 
@@ -327,41 +308,60 @@ def compare(
     applicable = [c for c in candidates if c.form in workload.forms]
     if not applicable:
         raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
+    present = [peer for peer in peers if peer.present]
     report = progress or (lambda share: None)
-    indices = _sample(workload, workload.forms[applicable[0].form], budget)
-    exact, described = _exact(workload, workload.forms[applicable[0].form], indices)
+    form = workload.forms[applicable[0].form]
+    allowance = LONGEST * budget
+    sample = sampled(workload, form, allowance)
+    target = reference_gradient(workload, form, sample)
 
-    runs: list[_Run] = []
+    runs: list[Run] = []
     refusals: list[Refusal] = []
-    for number, candidate in enumerate(applicable):
-        try:
-            runs.append(_open(candidate, workload, indices))
-        except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
-            if not runs:
-                raise
-            refusals.append(Refusal(candidate.backend, candidate.form, " ".join(str(error).split())))
-        report(0.3 * (number + 1) / len(applicable))
-    _rounds(runs, budget, report)
+    if any(FORMS[candidate.form].compiles for candidate in applicable):
+        _load_kernels(workload)
+    refused = set()
+    with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
+        for number, candidate in enumerate(applicable):
+            if (candidate.backend, candidate.form) in refused:
+                continue  # a variant of what cannot run; said once
+            try:
+                runs.append(open_candidate(candidate, workload, sample, allowance))
+            except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
+                if not runs:
+                    raise
+                refused.add((candidate.backend, candidate.form))
+                refusals.append(_refusal(candidate, error))
+            report(0.3 * (number + 1) / (len(applicable) + len(present)))
+        for number, peer in enumerate(present, len(applicable)):
+            try:
+                runs.append(_open_peer(peer, workload, form, sample, allowance))
+            except (Exception, TooSlow) as error:  # noqa: BLE001  a peer may raise anything
+                refusals.append(_refusal(peer, error))
+            report(0.3 * (number + 1) / (len(applicable) + len(present)))
+        interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
 
-    scale = 1.0 if indices is None else workload.x.size / indices.size
-    scores = tuple(_score(run, runs[0], exact, scale) for run in runs)
+    scores = tuple(score(run, runs[0], target.gradient) for run in runs)
     winners = _winners(scores)
+    recommendation, code = _recommend(winners, scores, workload, target.bar)
     return Comparison(
         workload=workload.name,
+        problem=workload.problem or workload.name,
         source=workload.source,
         shape=workload.x.shape,
-        coordinates=exact.size,
-        exact=described,
+        coordinates=scores[0].coordinates,
+        exact=target.described,
+        bar=target.bar,
         scores=scores,
         refusals=tuple(refusals),
         winners=tuple(map(str, winners)),
-        recommendation=_recommendation(winners, scores, workload),
+        recommendation=recommendation,
+        code=code,
         unsteady=float(np.median([(s.quartiles[1] - s.quartiles[0]) / s.seconds for s in scores])) > UNSTEADY,
     )
 
 
-def _sample(workload: Workload, form: Form, budget: float) -> Ints | None:
-    """Choose the coordinates to measure: all (None), or as many as the budget has time for."""
+def sampled(workload: Workload, form: Form, allowance: float) -> Ints | None:
+    """Choose the coordinates to measure: all (None), or as many as can be done in `allowance` seconds."""
     x, size = workload.x, workload.x.size
     f, point = form.fresh(), x if form.batch_axis is None else np.expand_dims(x, form.batch_axis)
     times = []
@@ -370,202 +370,237 @@ def _sample(workload: Workload, form: Form, budget: float) -> Ints | None:
         f(point.copy(), *workload.args)
         times.append(perf_counter() - began)
     once = max(min(times), 1e-9)
-    affordable = max(1, int(LONGEST * budget / (2 * once)))
+    affordable = max(FEWEST, int(allowance / (2 * once)))
     if affordable >= size:
         return None
     return np.sort(np.random.default_rng(0).choice(size, affordable, replace=False)).astype(np.intp)
 
 
-def _exact(workload: Workload, form: Form, indices: Ints | None) -> tuple[Floats, str]:
+def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> Target:
     """Return the gradient that errors are measured against, flat, and what it is."""
     x, args = workload.x, workload.args
     if workload.gradient is not None:
         gradient = np.asarray(workload.gradient(x.copy(), *args), dtype=np.float64)
         if gradient.shape != x.shape:
             raise ValueError(f"`gradient` must return x's shape {x.shape}, got shape {gradient.shape}")
-        return gradient.ravel() if indices is None else gradient.ravel()[indices], EXACT
-    options: dict[str, Any] = {"args": args, "backend": "python", "indices": indices, "batch_axis": form.batch_axis}
+        return Target(gradient.ravel(), EXACT, None)
+    options: dict[str, Any] = {"args": args, "backend": "python", "indices": sample, "batch_axis": form.batch_axis}
+    found, info = Gradient(form.fresh(), method="adaptive", **options).with_info(x)
+    whole = np.full(x.size, np.nan)
+    whole[slice(None) if sample is None else sample] = found.ravel()
+    assert info.error is not None
+    bar = relative_error(found.ravel() + info.error.ravel(), found.ravel())
+    return Target(whole, ADAPTIVE, bar)
+
+
+_loaded: set[tuple[Any, ...]] = set()
+
+
+def _load_kernels(workload: Workload) -> None:
+    """Compile the kernels, or load them, on a function of no interest: they are kept for all f with such arguments.
+
+    Otherwise the first call of the first candidate on a new machine would take seconds that no later process needs.
+    """
+    kinds = tuple((type(a), getattr(a, "dtype", None), getattr(a, "ndim", None)) for a in workload.args)
+    if (workload.x.ndim, kinds) in _loaded:
+        return
+    _loaded.add((workload.x.ndim, kinds))
+    with suppress(Exception):  # without numba's compiler, or with arguments that it does not take
+        f = import_module("numba").njit(lambda x, *args: np.sum(x))
+        Gradient(f, "fixed", args=workload.args, compile="eager")(workload.x)
+
+
+def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TooSlow):
+        reason = "skipped: two partial derivatives take too long for this budget; --budget SECONDS allows more"
+    if isinstance(who, Peer):
+        return Refusal(who.package, who.name, reason, peer=True)
+    return Refusal(who.backend, str(who).partition("/")[2], reason)
+
+
+def open_candidate(
+    candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float, *, briefly: bool = False
+) -> Run:
+    """Make the first call, and everything that is not timed in rounds; `briefly` leaves out the memory."""
+    form, x = workload.forms[candidate.form], workload.x
+    if candidate.backend in BACKENDS:
+        backend(candidate.backend)  # loads numba, which is not what compiling f costs
     f = form.fresh()
-    central = numerical_gradient(f, x, order=6, **options).ravel()
-    label = "the central difference of order 6, the best available: no exact gradient was given"
-    try:
-        with warnings.catch_warnings(action="ignore"):  # numpy's, of discarded imaginary parts
-            step = numerical_gradient(f, x, method="complex", **options).ravel()
-    except Exception:  # noqa: BLE001  f is not written for complex numbers, and may raise anything
-        return central, label
-    if not _error(central, step) < 1e-6:  # f is not analytic, or reads complex numbers otherwise
-        return central, label
-    return step, "the complex step, which agrees with the central difference of order 6: no exact gradient was given"
 
+    def prepared(indices: Ints | None) -> Gradient:
+        return Gradient(
+            f,
+            "fixed" if candidate.fixed else None,
+            args=workload.args,
+            backend=candidate.backend,
+            indices=indices,
+            batch_axis=form.batch_axis,
+            **dict(candidate.options),
+        )
 
-def _open(candidate: Candidate, workload: Workload, indices: Ints | None) -> _Run:
-    """Make the first call, and everything that is not timed in rounds."""
-    form = workload.forms[candidate.form]
-    backend(candidate.backend)  # loads numba, which is not what compiling f costs
-    gradient = Gradient(
-        form.fresh(),
-        "fixed",  # the same evaluations for every backend
-        args=workload.args,
-        backend=candidate.backend,
-        indices=indices,
-        batch_axis=form.batch_axis,
-    )
-    x = workload.x
+    gradient, where, part = prepared(sample), sample, 1.0 if sample is None else x.size / sample.size
+    scale = part
     began = perf_counter()
-    result = gradient(x)
+    gradient(x)
     first_call = perf_counter() - began
-    _, info = gradient.with_info(x)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        gradient(x)
-        memory = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    return _Run(candidate, lambda: gradient(x), result.ravel(), first_call, info.nfev, memory)
+    warm = _settle(gradient, x, allowance)
+    extra = max(0.0, first_call - warm)
+    if sample is not None and warm * part <= (GENEROUS if candidate.proportional else PATIENT) * allowance:
+        whole = prepared(None)
+        whole(x)
+        took = _settle(whole, x, allowance)
+        if took <= GENEROUS * allowance:
+            gradient, where, part, scale = whole, None, 1.0, 1.0
+        else:
+            scale = took / warm
+    result, info = gradient.with_info(x)
+    ran, why = evaluated_by(gradient, x, info.backend)
+    if candidate.way and candidate.way not in ran:
+        raise ValueError(why)
+    return Run(
+        call=lambda: gradient(x),
+        scale=scale,
+        backend=candidate.backend,
+        form=str(candidate).partition("/")[2],
+        gradient=result.ravel(),
+        where=where,
+        first_call=first_call,
+        extra=extra,
+        nfev=round(info.nfev * part),
+        memory=0 if briefly else peak_memory(lambda: gradient(x)),
+        ran=ran,
+        compiles=FORMS[candidate.form].compiles,
+    )
 
 
-def _rounds(runs: list[_Run], budget: float, report: Progress) -> None:
-    slot = budget / (MOST_ROUNDS * len(runs))
+def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
+    """Call until the way is found, within `allowance` seconds; return the time of the fastest call."""
     began = perf_counter()
-    for run in runs:
-        run.calibrate(slot)
-    for number in range(MOST_ROUNDS):
-        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
+    fastest = inf
+    for _ in range(SETTLING):
+        before = perf_counter()
+        gradient(x)
+        now = perf_counter()
+        fastest = min(fastest, now - before)
+        if now - began > allowance:
             break
-        for run in runs if number % 2 else reversed(runs):
-            run.time()
-        report(0.3 + 0.7 * (number + 1) / MOST_ROUNDS)
-    report(1.0)
+    return fastest
 
 
-def _error(gradient: Floats, exact: Floats) -> float:
-    """Relative error in the maximum norm; absolute where the exact gradient is zero."""
-    if not exact.size:
-        return 0.0
-    return float(np.max(np.abs(gradient - exact)) / (np.max(np.abs(exact)) or 1.0))
+def evaluated_by(gradient: Gradient, x: NDArray[Any], backend: str) -> tuple[str, str]:
+    """Return what evaluates f, in a few words, and what `explain` says of it."""
+    notes = gradient.explain(x).splitlines()[1:-1]
+    found = re.search(r"the (dense|sparse) lift(?=[,;]|$)|in (lanes)$", notes[0]) if notes else None
+    way = "" if found is None else f"{found[1]} lift" if found[1] else found[2]
+    return f"{backend}, {way}" if way else backend, notes[0] if notes else ""
 
 
-def _score(run: _Run, reference: _Run, exact: Floats, scale: float) -> Score:
-    low, median, high = (scale * float(q) for q in np.quantile(run.samples, (0.25, 0.5, 0.75)))
-    extra = max(0.0, run.first_call - median / scale)
-    saved = scale * float(np.median(reference.samples)) - median
-    compiles = FORMS[run.candidate.form].compiles and run is not reference
+def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
+    f = form.fresh()
+    axis = form.batch_axis
+
+    def alone(x: Any, *args: Any) -> Any:
+        return f(np.expand_dims(x, axis), *args)[0]  # type: ignore[arg-type]
+
+    opened = open_peer(peer, f if axis is None else alone, workload.x, workload.args, sample, allowance)
+    began = perf_counter()
+    opened.call()
+    warm = perf_counter() - began
+    return Run(
+        call=opened.call,
+        scale=1.0 if opened.where is None else workload.x.size / opened.where.size,
+        backend=peer.package,
+        form=peer.name,
+        gradient=opened.gradient,
+        where=opened.where,
+        first_call=opened.first_call,
+        extra=max(0.0, opened.first_call - warm),
+        nfev=opened.nfev if opened.where is None else round(opened.nfev * workload.x.size / opened.where.size),
+        memory=peak_memory(opened.call),
+        peer=True,
+    )
+
+
+def score(run: Run, reference: Run, exact: Floats) -> Score:
+    low, median, high = run.quartiles()
+    saved = float(np.median(reference.samples)) - median
+    extra = run.extra - (reference.extra if reference.compiles else 0.0)
+    pays = run.compiles and run is not reference and saved > 0
+    wanted = exact if run.where is None else exact[run.where]
+    known = ~np.isnan(wanted)
     return Score(
-        backend=run.candidate.backend,
-        form=run.candidate.form,
+        backend=run.backend,
+        form=run.form,
         seconds=median,
         quartiles=(low, high),
         faster=float(np.median(np.divide(reference.samples, run.samples))),
-        error=_error(run.gradient, exact),
+        error=relative_error(run.gradient[known], wanted[known]),
         nfev=run.nfev,
         memory=run.memory,
-        first_call=extra + median,
-        payback=ceil(extra / saved) if compiles and saved > 0 else None,
+        first_call=run.extra + median,
+        payback=max(0, ceil(extra / saved)) if pays else None,
         rounds=len(run.samples),
         loops=run.loops,
+        ran=run.ran,
+        coordinates=run.gradient.size,
+        peer=run.peer,
     )
 
 
 def _winners(scores: tuple[Score, ...]) -> list[Score]:
     """Return the fastest, and all that the noise does not tell from it; in the order of the table."""
-    finite = [s.error for s in scores if isfinite(s.error)]
-    # all use the same stencil: one that is much worse than another computes something else
-    limit = max(1e-6, 100 * min(finite)) if finite else float("inf")
-    right = [s for s in scores if s.error <= limit] or list(scores)
+    own = [s for s in scores if not s.peer]
+    finite = [s.error for s in own if isfinite(s.error)]
+    # all are central differences of order 2: one that is much worse than another computes something else
+    limit = max(1e-6, 100 * min(finite)) if finite else inf
+    right = [s for s in own if s.error <= limit] or own
     best = min(right, key=lambda s: s.seconds)
     return [s for s in right if s.overlaps(best)]
 
 
-def _recommendation(winners: list[Score], scores: tuple[Score, ...], workload: Workload) -> str:
-    """Say in one line what to use."""
-    simplest = winners[0]
-    batch_axis = workload.forms[simplest.form].batch_axis
-    advice = FORMS[simplest.form].advice.format(backend=simplest.backend, batch_axis=batch_axis)
+def _recommend(
+    winners: list[Score], scores: tuple[Score, ...], workload: Workload, bar: float | None
+) -> tuple[str, str]:
+    """Say what to use and why, and return the line of code for it."""
+    default = next((s for s in scores if s.form == "default"), None)
+    chosen = default if default in winners and default is not None else winners[0]
+    same = default is not None and default.ran == chosen.ran
+    reason = _reason(chosen, winners, scores, default.ran if same and default is not None else "")
+    taken = default if same and default is not None else chosen
+    candidate = next((c for c in CANDIDATES if str(c) == str(taken)), CANDIDATES[0])
+    form = workload.forms.get(candidate.form, Form(len))
+    code = candidate.code(form, workload.names)
+
+    limit = AS_ACCURATE * max(chosen.error if isfinite(chosen.error) else inf, bar or 0.0)
+    peers = [s for s in scores if s.peer and s.error <= limit and s.seconds < chosen.seconds and not s.overlaps(chosen)]
+    if peers:
+        best = min(peers, key=lambda s: s.seconds)
+        reason = f"{best}, {best.faster:.3g}x faster than the reference and as accurate; of fastgrad's own, {reason}"
+        peer = next(p for p in PEERS if str(p) == str(best))
+        code = f"{workload.names.imports}{peer.code.format(f=workload.names.function())}"
+    return reason, code
+
+
+def _reason(chosen: Score, winners: list[Score], scores: tuple[Score, ...], by_itself: str) -> str:
+    own = [s for s in scores if not s.peer]
+    asks = chosen.kind.asks
+    told = chosen.described()
+    if len(own) == 1:
+        return f"{told}, the only candidate: {asks}"
     if len(winners) > 1:
         names = " and ".join(map(str, winners))
-        return f"no clear winner between {names}: their times overlap; the simplest, {simplest}: {advice}"
-    if len(scores) == 1:
-        return f"{simplest}, the only candidate: {advice}"
-    if simplest is scores[0]:
-        return f"{simplest}: nothing is faster than the reference; {advice}"
-    line = f"{simplest}, {simplest.faster:.3g}x faster than the reference: {advice}"
-    if simplest.payback is None:
+        return f"no clear winner between {names}: their times overlap; the simplest, {told}: {asks}"
+    if chosen is scores[0]:
+        return f"{told}: nothing is faster than the reference; {asks}"
+    line = f"{told}, {chosen.faster:.3g}x faster than the reference: {asks}"
+    if by_itself and chosen.form != "default":
+        line += "; fastgrad chooses this by itself"
+    if chosen.payback is None:
         return line
-    line += f"; compiling pays back after {simplest.payback} gradient{'s' * (simplest.payback != 1)}"
-    others = [s for s in scores if not FORMS[s.form].compiles and s.faster > 1.1 and not s.overlaps(scores[0])]
+    line += f"; compiling pays back after {chosen.payback} gradient{'s' * (chosen.payback != 1)}"
+    others = [s for s in own if not s.kind.compiles and s.faster > 1.1 and not s.overlaps(scores[0])]
     if others:
         second = max(others, key=lambda s: s.faster)
         line += f", for fewer take {second} ({second.faster:.3g}x)"
     return line
-
-
-@cache
-def problems() -> ModuleType:
-    """Load the table of problems: a module of the installed package, a file of the checkout."""
-    name = f"{__package__}._problems"
-    if importlib.util.find_spec(name) is not None:
-        return import_module(name)
-    path = Path(__file__).resolve().parents[1] / "benchmarks" / "problems.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ModuleNotFoundError(f"the table of problems is neither installed nor at {path}", name=name)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # so that its functions pickle
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-# The widest that the processor has of these counts; as LLVM names its features.
-SIMD_BITS = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
-
-PACKAGES = ("fastgrad", "numpy", "numba", "llvmlite", "scipy", "scikit-learn")
-
-
-def versions() -> dict[str, str | None]:
-    """Return the versions of Python and of the packages that matter here; None for one that is not installed."""
-    metadata = import_module("importlib.metadata")  # a fifth of the time that `fastgrad --help` takes
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    if found["fastgrad"] is None:  # run from a checkout
-        found["fastgrad"] = sys.modules[str(__package__)].__version__
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """Return what times depend on: the processor, its SIMD registers, the threads there are."""
-    llvm = import_module("llvmlite.binding")  # what numba compiles for
-    features = llvm.get_host_cpu_features()
-    name = next((feature for feature in SIMD_BITS if features.get(feature)), None)
-    bits = SIMD_BITS[name] if name else None
-    return {
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "processor": _processor(),
-        "llvm_cpu": llvm.get_host_cpu_name(),
-        "simd": name,
-        "simd_bits": bits,
-        "simd_doubles": bits and bits // 64,
-        "cores": os.cpu_count(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-    }
-
-
-def _processor() -> str:
-    """Return the processor's name as it is sold, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip().lower() in ("model name", "cpu model"):
-            return value.strip()
-    return platform.processor() or platform.machine()

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fastgrad import __version__
-from fastgrad.cli import COLUMNS, main
-from fastgrad.compare import problems
+from fastgrad.cli import main
+from fastgrad.display import COLUMNS
+from fastgrad.workload import problems
 
 pty = pytest.importorskip("pty", reason="needs a POSIX terminal")
 
@@ -99,7 +100,14 @@ def test_a_problem_of_the_table(capsys):
     header = next(line for line in lines if line.startswith(COLUMNS[0]))
     assert [header.find(name) for name in COLUMNS] == sorted(header.find(name) for name in COLUMNS)
     assert all(name in header for name in COLUMNS)
-    for candidate in ("python/plain ", "python/jitted ", "numpy/batched ", "numba/jitted "):
+    for candidate in (
+        "python/plain ",
+        "python/jitted ",
+        "auto/default ",
+        "numpy/lifted ",
+        "numpy/batched ",
+        "numba/jitted  ",
+    ):
         assert sum(line.startswith(candidate) for line in lines) == 1
     assert sum(line.startswith("-> ") for line in lines) == 1
     assert "\ng* is" not in out
@@ -131,7 +139,7 @@ def test_json_has_everything(capsys, tmp_path):
     file = tmp_path / "report.json"
     assert run(capsys, "compare", "beale", *FAST, "--json", str(file))[0] == 0
     saved = json.loads(file.read_text())
-    assert saved["schema"] == 1
+    assert saved["schema"] == 2
     assert saved["versions"]["numpy"] == np.__version__
     assert saved["machine"]["threads"] >= 1
     assert saved["budget"] == 0.02
@@ -140,8 +148,9 @@ def test_json_has_everything(capsys, tmp_path):
     for score in comparison["scores"]:
         low, high = score["quartiles"]
         assert low <= score["seconds"] <= high
-        assert 0 <= score["error"] < 1e-6
-        assert score["nfev"] >= 4
+        assert score["peer"] or 0 <= score["error"] < 1e-6
+        assert score["peer"] or score["nfev"] >= 4
+    assert any(score["peer"] for score in comparison["scores"])
 
 
 @pytest.mark.parametrize(
@@ -170,12 +179,15 @@ def test_ways_to_give_the_point(capsys, user, point, shape):
 
 
 def test_own_function_with_arguments_and_gradient(capsys, user):
-    words = ["--x0", f"{user}:start", "--args", f"{user}:data", "--grad", f"{user}:gradient"]
+    words = ["--x0", f"{user}:start", "--args", f"{user}:data", "--grad", f"{user}:gradient", "--no-peers"]
     code, out, err = run(capsys, "compare", f"{user}:loss", *words, *FAST, "--json", "r.json")
     assert (code, err) == (0, "")
     assert "g* is the exact gradient, unless" in out
     (comparison,) = json.loads(Path("r.json").read_text())["comparisons"]
-    assert [(s["backend"], s["form"]) for s in comparison["scores"]] == [("python", "plain"), ("numba", "compiled")]
+    rows = [(s["backend"], s["form"]) for s in comparison["scores"]]
+    assert rows[:3] == [("python", "plain"), ("auto", "default"), ("numpy", "lifted")]
+    assert ("numba", "compiled") in rows
+    assert not any(s["peer"] for s in comparison["scores"])
     assert comparison["exact"] == "the exact gradient"
     assert all(s["error"] < 1e-8 for s in comparison["scores"])
 
@@ -183,7 +195,8 @@ def test_own_function_with_arguments_and_gradient(capsys, user):
 def test_own_function_in_a_file_without_gradient(capsys, user):
     code, out, _ = run(capsys, "compare", f"./{user}.py:Model.loss", "--n", "3", *FAST)
     assert code == 0
-    assert "\ng* is the complex step" in out
+    assert "\ng* is the adaptive gradient" in out
+    assert "<= " in out
     assert "no exact gradient was given" in out
 
 

@@ -47,7 +47,10 @@ plan
 gradient
 derivative checking
 descent
-_problems compare
+_problems workload machine timing peers
+compare
+report report.figures report.measure report.page
+display naming
 cli
 __main__
 """

@@ -1,0 +1,135 @@
+"""Tables and the progress bar of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+
+import numpy as np
+
+from .compare import EXACT, Comparison, Score
+
+__all__ = ["COLUMNS", "LEGEND", "Display"]
+
+# Wide enough for every table: a pipe has no width, and a cut line would be lost without a word.
+PIPE_WIDTH = 1000
+
+Progress = Callable[[float], None]
+
+COLUMNS = ("backend/f", "time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
+LEGEND = """\
+time      of one gradient, prepared and warm: the median of interleaved rounds
+spread    half the distance between the quartiles of the time, as a share of it
+faster    than the first row, the reference: the median of the ratios within each round
+error     max |g - g*| / max |g*|; g* is the exact gradient, unless another is named; "<=": within its error bar
+memory    peak above what was there before, as Python and numpy allocate it
+1st call  with everything that had to be compiled for it
+payback   gradients after which compiling is paid for, against the reference
+All rows but auto/default take fixed steps, so that all backends make the same evaluations; the line of code leaves the
+step to fastgrad, too."""
+# So few coordinates do not stand for all of them well.
+FEW = 8
+# Below this many columns the table needs the narrower gap.
+ROOMY = 90
+
+
+class Display:
+    """Tables and the progress bar: on a terminal with colours, in a pipe plain and whole."""
+
+    def __init__(self) -> None:
+        try:
+            self._table, self._progress = import_module("rich.table"), import_module("rich.progress")
+            console = import_module("rich.console")
+        except ImportError as error:
+            raise ImportError("the tables need rich: pip install 'fastgrad[cli]'") from error
+        self._out = console.Console(highlight=False, markup=False)
+        self._err = console.Console(stderr=True, highlight=False)
+        if not self._out.is_terminal:
+            self._out = console.Console(highlight=False, markup=False, width=PIPE_WIDTH)
+        self._micro = "µ" if (self._out.encoding or "").lower().startswith("utf") else "u"
+
+    def progress(self, name: str) -> AbstractContextManager[Progress | None]:
+        """Show how far one workload is, on a terminal."""
+        if not (self._err.is_terminal and self._out.is_terminal):
+            return nullcontext()
+        return self._bar(name)
+
+    def _bar(self, name: str) -> AbstractContextManager[Progress]:
+        bar = self._progress.Progress(console=self._err, transient=True)
+        task = bar.add_task(name, total=1.0)
+
+        class Shown(AbstractContextManager[Progress]):
+            def __enter__(self) -> Progress:
+                bar.start()
+                return lambda share: bar.update(task, completed=share)
+
+            def __exit__(self, *error: object) -> None:
+                bar.stop()
+
+        return Shown()
+
+    def text(self, line: str, style: str | None = None) -> None:
+        """Print text; a terminal breaks long lines itself."""
+        self._out.print(line, style=style, soft_wrap=True)
+
+    def comparison(self, result: Comparison) -> None:
+        """Print the table of one workload, what it means, and the recommendation."""
+        self.text(result.workload, style="bold")
+        if result.source:
+            self.text(result.source, style="dim")
+        gap = 2 if self._out.width >= ROOMY else 1
+        table = self._table.Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
+        for number, name in enumerate(COLUMNS):
+            table.add_column(name, justify="right" if number else "left", overflow="fold")
+        for score in result.scores:
+            style = "green" if str(score) in result.winners else None
+            table.add_row(*self._row(score, result.bar), style=style)
+        self._out.print(table)
+        for refusal in result.refusals:
+            self.text(f"{refusal.backend}/{refusal.form}: {refusal.reason:.300}", style="dim")
+        if result.exact != EXACT:
+            self.text(f"g* is {result.exact}", style="dim")
+        size = int(np.prod(result.shape))
+        for count in sorted({score.coordinates for score in result.scores if score.coordinates < size}):
+            names = ", ".join(str(score) for score in result.scores if score.coordinates == count)
+            rough = "; of so few they are rough" if count < FEW else ""
+            self.text(
+                f"measured on {count} of {size} partial derivatives, times and nfev scaled to all{rough}; "
+                f"--budget SECONDS allows more: {names}",
+                style="dim",
+            )
+        if result.unsteady:
+            self.text("the machine is unsteady: the quartiles are far apart; stop what else is running", "yellow")
+        self.text(f"-> {result.recommendation}", style="bold")
+        self.text(f"   {result.code}\n")
+
+    def _row(self, score: Score, bar: float | None) -> tuple[str, ...]:
+        low, high = score.quartiles
+        known = bar is None or not score.error <= bar
+        return (
+            score.described(),
+            self._seconds(score.seconds),
+            f"{(high - low) / (2 * score.seconds):.0%}",
+            f"{score.faster:.3g}x",
+            f"{score.error:.1e}" if known else f"<= {bar:.0e}",
+            f"{score.nfev:,}",
+            _bytes(score.memory),
+            self._seconds(score.first_call),
+            "" if score.payback is None else f"{score.payback:,}",
+        )
+
+    def _seconds(self, seconds: float) -> str:
+        for unit, size in (("s", 1.0), ("ms", 1e-3), (f"{self._micro}s", 1e-6)):
+            if seconds >= size:
+                return f"{_digits(seconds / size)} {unit}"
+        return f"{_digits(seconds * 1e9)} ns"
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, never as a power of ten."""
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def _bytes(count: int) -> str:
+    return f"{_digits(count / 2**20)} MB" if count >= 2**20 else f"{_digits(count / 2**10)} kB"

@@ -1,0 +1,1 @@
+"""The dashboard: `measure` makes plain data, `figures` turns them into charts, `page` into one HTML file."""
