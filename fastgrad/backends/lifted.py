@@ -225,7 +225,7 @@ class Lifted:
         nature = ways.nature(call)
         if nature.keeps and not self._explicit:
             return None
-        sparse = _sparse()  # loading it is not to be counted
+        sparse, began = _sparse(), perf_counter()  # loading it is not to be counted
         try:
             with within(limit):
                 swept = sparse.sweep(call.f, x, index, points, args=call.args, kwargs=call.kwargs)
@@ -292,6 +292,9 @@ class Lifted:
             attempts = ways.worthwhile(x.size, m * k, real, prepared)
             if attempts and not _loaded(m * k * ways.loop, prepared and ways.calls > 1):
                 attempts = []
+        if attempts and attempts[0][0] not in ways.tries:
+            _MODULE[attempts[0][0]]()  # loading it is not to be counted
+            began = perf_counter()
         nature = ways.nature(call) if attempts else None
         if nature is not None and nature.keeps and not self._explicit:
             ways.tried += perf_counter() - began
@@ -459,6 +462,9 @@ class LiftedGradient:
             if attempts and not _loaded(2 * n * ways.loop, prepared and ways.calls > 1):
                 attempts = []
         if attempts:
+            if attempts[0][0] not in ways.tries:
+                _MODULE[attempts[0][0]]()  # loading it is not to be counted
+                began = perf_counter()
             nature = ways.nature(call)
             if self._explicit or not nature.keeps:
                 nfev = self._by_lift(attempts, ways, call, nature, x, out, began)

@@ -203,8 +203,9 @@ class Ways:
 
     def _unsure(self, way: str) -> bool:
         """Whether a way that seems slower was measured too rarely to say so."""
-        fastest = min(self.seconds.values())
-        return self.tries.get(way, 0) < TRIES and fastest < self.seconds[way] < 2.0 * fastest
+        fastest, tries = min(self.seconds.values()), self.tries.get(way, 0)
+        # the first time, code is loaded and memory is new: it tells little
+        return tries < 2 or (tries < TRIES and fastest < self.seconds[way] < 2.0 * fastest)
 
     def _unmeasured(self, ways: Iterable[str], real: bool) -> list[str]:
         """List the ways that were not measured often enough, the rarest first; only while there are such."""
