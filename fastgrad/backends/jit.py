@@ -38,14 +38,19 @@ WARN_COMPILED = 16
 
 _compiling = threading.RLock()
 
+COMPLEX = "complex x is not for lanes"
+
 # Lanes take half a second or more to compile: worth it after so many seconds of f alone, or before twice as many more.
 WORTH_LANES = 1.0
 # Handing a task to a thread and waiting for it takes some 50 µs.
 WORTH_THREADS = 2e-4
 
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
+NO_FASTMATH = NO_LANES
 if not NO_LANES:
-    from ..lifting.lanes import CannotLift, compile_lanes, lane_width
+    from ..lifting.lanes import MAX_ULP, CannotLift, compile_lanes, fastmath_available, lane_width
+
+    NO_FASTMATH = "" if fastmath_available() else "this system has no vector mathematics library (libmvec)"
 WIDTH = 0 if NO_LANES else lane_width()
 
 
@@ -64,16 +69,24 @@ class Target:
         Where f compiled for lanes is; 0 where it is not, or not yet.
     scalar_reason : str
         What keeps f from running in lanes; empty where nothing does, or it has not been tried.
+    fast : bool
+        Whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
+        once: a value must not depend on how long f has been running.
+    vectorised : tuple of str
+        The functions that they take from there.
     """
 
-    def __init__(self, f: Callable[..., Any], shape_kind: types.Array, kinds: tuple[types.Type, ...]) -> None:
+    def __init__(
+        self, f: Callable[..., Any], shape_kind: types.Array, kinds: tuple[types.Type, ...], fast: bool = False
+    ) -> None:
         self.packed = False
         self.kinds = kinds
         self.lanes = 0
+        self.fast, self.vectorised = fast, ()
         self.scalar_reason = NO_LANES
         self._spent = 0.0
         if shape_kind.dtype != types.float64:
-            self.scalar_reason = "x is complex"
+            self.scalar_reason = COMPLEX
         elif f is kernels.call_c_function:
             self.scalar_reason = "a C function takes one point"
         self._kept: Any = f
@@ -93,6 +106,8 @@ class Target:
             self.kinds = (types.Tuple(kinds),)
         self._ndim = shape_kind.ndim
         self.address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        if fast:
+            self.lift()
 
     @property
     def settled(self) -> bool:
@@ -105,12 +120,12 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = compile_lanes(self._kept[0], self._ndim, self.kinds)
+                lifted = compile_lanes(self._kept[0], self._ndim, self.kinds, fastmath=self.fast)
             except CannotLift as error:
                 self.scalar_reason = error.reason
             else:
                 self._kept = *self._kept, lifted
-                self.lanes = lifted.address
+                self.lanes, self.vectorised = lifted.address, lifted.vectorised
 
     def sink(self) -> None:
         """Take f out of lanes for good: its points nearly always part at a branch."""
@@ -203,20 +218,21 @@ class Jitted:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
         return any(isinstance(c.value, np.ndarray) and np.may_share_memory(c.value, array) for c in self.captured)
 
-    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...]) -> Target:
-        """Return f compiled for x of this kind and these extra arguments."""
-        key = dtype.char, ndim, tuple(map(_kind, args))
+    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...], fast: bool = False) -> Target:
+        """Return f compiled for x of this kind and these extra arguments; see `Target` for `fast`."""
+        fast = fast and not NO_FASTMATH
+        key = dtype.char, ndim, tuple(map(_kind, args)), fast
         target = self._targets.get(key)
         if target is None or (self.captured and self._stale(target)):
             with _compiling:
                 scalar = types.complex128 if dtype.kind == "c" else types.float64
-                target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)))
+                target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)), fast)
                 self._targets[key] = target
         return target
 
-    def lanes_reason(self, ndim: int, args: tuple[Any, ...]) -> str:
+    def lanes_reason(self, ndim: int, args: tuple[Any, ...], fast: bool = False) -> str:
         """Say whether f runs in lanes for such arguments, and what stops it, for people to read."""
-        target = self.target(FLOAT64, ndim, args)
+        target = self.target(FLOAT64, ndim, args, fast)
         if target.lanes:
             return f"{WIDTH} points at a time, in lanes"
         if target.scalar_reason:
@@ -302,7 +318,7 @@ class Table:
             if lanes and not self.disturbed:
                 if tile is None:
                     tile = kernels.aligned(x.size * WIDTH).reshape(x.size, WIDTH)
-                    progress, meter = np.zeros(1, np.int64), np.zeros(1)
+                    progress, meter = np.zeros(1, np.int64), np.zeros(2)
                 done = kernels.sweep_lanes(
                     lanes, target.address, args, x, y, tile, progress, index, points, values, done, meter
                 )
@@ -404,7 +420,7 @@ class Compiled:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
-        self._eager, self._workers = call.eager, call.workers
+        self._eager, self._workers, self._fast, self._imaginary = call.eager, call.workers, call.fastmath, call.imaginary
         self._base = point.base
         self._value: float | None = None
         if call.batch_axis is not None:
@@ -454,18 +470,41 @@ class Compiled:
         return CompiledDescent(call, stencil, rule)
 
     def notes(self) -> list[str]:
-        return [self._known.lanes_reason(self._base.ndim, self._args)] if kernels.JIT else []
+        if not kernels.JIT:
+            return []
+        if self._imaginary:
+            return [f"one point at a time: {COMPLEX}"]
+        return [self._known.lanes_reason(self._base.ndim, self._args, self._fast)]
+
+    def fastmath(self) -> str:
+        """Say what `fastmath` does for this f."""
+        if NO_FASTMATH or self._imaginary:
+            return f"no effect: {NO_FASTMATH or COMPLEX}"
+        target = self._target(FLOAT64)
+        if target.scalar_reason:
+            return f"no effect: f runs one point at a time: {target.scalar_reason}"
+        if not target.vectorised:
+            return "no effect: f calls no function that the vector mathematics library has"
+        return f"{', '.join(target.vectorised)} within {MAX_ULP} ulp, from the vector mathematics library"
+
+    def _target(self, dtype: np.dtype[Any]) -> Target:
+        return self._known.target(dtype, self._base.ndim, self._args, self._fast)
 
     def known_value(self, value: float) -> None:
         self._value = value
 
     def line(self, points: Values) -> Values:
-        target = self._known.target(points.dtype, self._base.ndim, self._args)
+        target = self._target(points.dtype)
         args = (self._args,) if target.packed else self._args
         values = np.empty(len(points), points.dtype)
         for row, point in enumerate(points):
             self.nfev += 1
-            values[row] = kernels.evaluate(target.address, args, np.array(point).reshape(self._base.shape))
+            x = np.array(point).reshape(self._base.shape)
+            if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
+                first = point[:1].reshape(1, 1)
+                Table(target, args, x, np.zeros(1, np.int64), first, values[row : row + 1].reshape(1, 1)).evaluate(1)
+            else:
+                values[row] = kernels.evaluate(target.address, args, x)
         return values
 
     def differences(self, index: Ints, points: Values) -> Values | None:
@@ -473,7 +512,7 @@ class Compiled:
 
     def sweep(self, index: Ints, points: Values) -> Values:
         base = self._base if points.dtype.kind == "f" else self._base.astype(np.complex128)
-        target = self._known.target(points.dtype, self._base.ndim, self._args)
+        target = self._target(points.dtype)
         if self._eager:
             target.lift()
         args = (self._args,) if target.packed else self._args
@@ -511,7 +550,7 @@ class FusedGradient:
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule, self._memo = stencil, rule, memo
-        self._eager, self._workers = call.eager, call.workers
+        self._eager, self._workers, self._fast = call.eager, call.workers, call.fastmath
         self._once = int(rule is None or not stencil.symmetric)  # whether f(x) is needed
         # the kernel for each kind of extra arguments, and its spare work arrays: append and pop are atomic
         self._runs: dict[Target, tuple[Any, list[Any]]] = {}
@@ -583,6 +622,7 @@ class FusedGradient:
         work[kernels.RUN] = np.int64(target.lanes).view(np.float64)
         work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
         work[kernels.WASTE] = 0.0
+        work[kernels.FAST] = target.fast and target.lanes != 0
 
     def _workspace(self, target: Target, count: int) -> Floats:
         work = kernels.workspace(self._stencil, self._rule, count, WIDTH)
@@ -592,7 +632,7 @@ class FusedGradient:
     def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...], Target, list[Any]]:
         """Return the kernel, f's address, its extra arguments as the kernel takes them, and spare work arrays."""
         args = self._pointer or positional(Call(self._f, args))
-        target = self._known.target(FLOAT64, x.ndim, args)
+        target = self._known.target(FLOAT64, x.ndim, args, self._fast)
         if self._eager:
             target.lift()
         args = (args,) if target.packed else args

@@ -51,10 +51,11 @@ TICKS = 100_000_000
 # `work` starts with these numbers; the arrays of `parts` follow
 COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE = range(11)
 # of lanes: address of the bundle loop (bits of an integer; 0: none), where its tile starts and how wide it is, which
-# point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them
-RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
+# point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them, and
+# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too
+RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST = range(11, 20)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(18, 27)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(20, 29)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -104,12 +105,17 @@ class InSteps:
         self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
         self._scalar = entry_point(rows_one_by_one, *self._kinds)
         self._lanes: Any = None
+        self._here: Any = None
 
     def __call__(self, address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
         n, flat = x.size, x.reshape(-1)
         if not work[START]:
             if self._remembered or not work[SYMMETRIC]:
-                work[HERE] = self._evaluate(address, args, x.copy())
+                if work[FAST]:
+                    self._here = self._here or entry_point(here_in_lanes, *self._kinds)
+                    self._here(address, args, work, x)
+                else:
+                    work[HERE] = self._evaluate(address, args, x.copy())
             code = int(self._begin(work, flat))
             if code < 0:
                 return code
@@ -375,21 +381,25 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
 
 @kernel
 def sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter):  # type: ignore[no-untyped-def]
-    """Do what `sweep` does, several points at a time; `meter` counts the points that had to be evaluated again."""
-    began = ticks()
+    """Do what `sweep` does, several points at a time.
+
+    `meter` counts the points that had to be evaluated again, and remembers the ticks that a row takes: each part of the
+    table fills the tile anew, so there should be few.
+    """
+    began = before = ticks()
     n, k = points.shape
-    stride = tile.shape[1]
     while start < n:
-        m = min(stride, n - start)
+        pace = meter[1]
+        m = min(n - start, max(tile.shape[1], int(0.25 * TICKS / pace)) if pace > 0.0 else tile.shape[1])
         rows, some, into = part(index, start, (m,)), part(points, start * k, (m, k)), part(values, start * k, (m, k))
         repeated = evaluate_table_lanes(run, address, args, x, tile, progress, y, rows, some, into)
         meter[0] = max(0.0, meter[0] + repeated - 0.5 * (m * k))
         start += m
-        passed = ticks() - began
-        if passed > TICKS:
+        now = ticks()
+        meter[1] = max((now - before) / m, 1e-3)
+        before = now
+        if now - began > TICKS:
             break
-        if passed < TICKS // 8:
-            stride *= 2
     return start
 
 
@@ -476,7 +486,7 @@ def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
     n = x.size
     _, _, _, _, buffer, index, points, values = parts(work)
     run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (n, int(work[WIDTH])))
-    progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (1,))
+    progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,))
     y, start = part(buffer, 0, x.shape), int(work[START])
     done = sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter)
     work[START] = done if done < n else 0
@@ -492,6 +502,28 @@ def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def here_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate f(x) itself in lanes, into HERE: a table of one point."""
+    _, _, _, _, buffer, index, _, _ = parts(work)
+    run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (x.size, int(work[WIDTH])))
+    progress, meter, y = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,)), part(buffer, 0, x.shape)
+    first, point, value = part(index, 0, (1,)), part(x, 0, (1, 1)), part(work, HERE, (1, 1))
+    sweep_lanes(run, address, args, x, y, tile, progress, first, point, value, 0, meter)
+
+
+@kernel
+def evaluate_here(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate f(x) itself, as the table of `work` will be."""
+    if work[FAST] != 0.0:
+        here_in_lanes(address, args, work, x)
+    else:
+        flat, buffer = part(x, 0, (x.size,)), parts(work)[4]
+        for i in range(x.size):
+            buffer[i] = flat[i]
+        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+
+
+@kernel
 def undecided(work):  # type: ignore[no-untyped-def]
     """Whether so much was spent, or wasted, that lanes are to be thought of."""
     return work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
@@ -504,16 +536,13 @@ def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
     Compiled for functions without extra arguments; `InSteps` serves the others.
     """
     n = x.size
-    buffer = parts(work)[4]
     flat = part(x, 0, (n,))
     if work[START] == 0.0:
         code = place(work, flat)
         if code < 0:
             return code
         if work[SYMMETRIC] == 0.0:
-            for i in range(n):
-                buffer[i] = flat[i]
-            work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+            evaluate_here(address, args, work, x)
     done = evaluate_rows(address, args, work, x)
     if done != n:
         return done
@@ -603,12 +632,9 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
 def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
     """One central difference with remembered steps. Returns as `gradient`; UNUSUAL where these will not do."""
     n = x.size
-    buffer = parts(work)[4]
     flat = part(x, 0, (n,))
     if work[START] == 0.0:
-        for i in range(n):
-            buffer[i] = flat[i]
-        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+        evaluate_here(address, args, work, x)
         code = recall(work, flat)
         if code < 0:
             return code

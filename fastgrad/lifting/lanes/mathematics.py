@@ -99,6 +99,11 @@ def available():
     return symbol("exp", 1, 64) is not None
 
 
+def vectorised(symbols):
+    """The functions among these symbols that are libmvec's."""
+    return tuple(sorted({name.partition("_")[2] for name in symbols if name.startswith("_ZGV") for name in [name[4:]]}))
+
+
 def vector_function(function, scalar, lane):
     """What emits this function on vectors, for fast lanes; None where it has to run lane by lane."""
     name = FUNCTIONS.get(function)
