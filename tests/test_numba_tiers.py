@@ -141,10 +141,10 @@ def test_always_divergent_goes_back_to_scalar(monkeypatch: pytest.MonkeyPatch) -
             total += v if v > 0.0 else -3.0 * v
         return total
 
-    x = np.zeros(16)  # each bundle holds points on both sides
+    x = np.zeros(48)  # each bundle holds points on both sides; fewer points would just be timed
     quick = Compiled.quick(Call(kinked, eager=True), central(2), fixed_step(central(2)))
     assert quick is not None
-    out = np.empty(16)
+    out = np.empty(48)
     assert quick(x, (), out)
     target = jitted(kinked, True).target(x.dtype, 1, ())
     assert target.lanes

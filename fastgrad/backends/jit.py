@@ -42,8 +42,9 @@ COMPLEX = "complex x is not for lanes"
 
 # Lanes take half a second or more to compile: worth it after so many seconds of f alone, or before twice as many more.
 WORTH_LANES = 1.0
-# Handing a task to a thread and waiting for it takes some 50 µs.
-WORTH_THREADS = 2e-4
+# A thread that is handed a task begins some 30 µs later than the one that hands it: worth it from a few times that on.
+HANDED = 3e-5
+WORTH_THREADS = 1.5e-4
 
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
 NO_FASTMATH = NO_LANES
@@ -74,6 +75,8 @@ class Target:
         once: a value must not depend on how long f has been running.
     vectorised : tuple of str
         The functions that they take from there.
+    pace : dict
+        Seconds that a row of a table takes, by the size of x and the number of points in a row.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Target:
         self.kinds = kinds
         self.lanes = 0
         self.fast, self.vectorised = fast, ()
+        self.pace: dict[tuple[int, int], float] = {}
         self.scalar_reason = NO_LANES
         self._spent = 0.0
         if shape_kind.dtype != types.float64:
@@ -297,13 +301,23 @@ class Table:
         """Evaluate all rows; False if f was seen to write into its argument."""
         if workers == 1:
             return self._rows(0, count, None)
-        first = min(count, 4 * max(WIDTH, 1))
-        began = perf_counter()
-        if not self._rows(0, first, None):
-            return False
-        if (perf_counter() - began) * (count - first) < WORTH_THREADS * first:
-            return self._rows(first, count, None)
-        cuts = [first + (count - first) * i // workers for i in range(workers + 1)]
+        key, first = (self._x.size, self._points.shape[1]), 0
+        seconds = self._target.pace.get(key)
+        if seconds is None:  # for a row, when it was last seen
+            first, began = min(count, max(WIDTH, 1)), perf_counter()
+            if not self._rows(0, first, None):
+                return False
+            seconds = self._target.pace[key] = (perf_counter() - began) / max(first, 1)
+        if seconds * (count - first) < WORTH_THREADS:
+            began = perf_counter()
+            done = self._rows(first, count, None)
+            if count - first >= WIDTH:
+                self._target.pace[key] = (perf_counter() - began) / (count - first)
+            return done
+        # this thread begins at once, the others when they have woken up: it takes so many rows more
+        more = HANDED / seconds if seconds > 0.0 else 0.0
+        each = max(0.0, (count - first - more) / workers)
+        cuts = [first, *(count - int(each * i) for i in range(workers - 1, -1, -1))]
         return all(run_all([partial(self._rows, a, b) for a, b in pairwise(cuts) if a < b]))
 
     def _rows(self, first: int, last: int, stop: threading.Event | None) -> bool:

@@ -52,10 +52,11 @@ TICKS = 100_000_000
 COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE = range(11)
 # of lanes: address of the bundle loop (bits of an integer; 0: none), where its tile starts and how wide it is, which
 # point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them, and
-# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too
-RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST = range(11, 20)
+# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too; how often
+# few points were timed, and the fewest ticks that they took one by one and in lanes
+RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST, TIMED, ONE_BY_ONE, IN_LANES = range(11, 23)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(20, 29)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(23, 32)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -64,6 +65,9 @@ NOT_FINITE, DISTURBED, RECONSIDER, UNUSUAL = 1, 2, 3, 4
 # Lanes take half a second or more to compile: worth it after about a second of f alone.
 WORTH_LANES = 2.5e9  # ticks
 MOST_WASTE = 4096.0  # points
+# For few points, one bundle may not pay: with up to so many bundles, either way is timed so often, unless it takes more
+# than so many ticks.
+FEW, TRIALS, NOT_TIMED = 8, 5, 3e7
 
 
 def entry_point(function: Any, *signature: Any) -> Any:
@@ -437,10 +441,20 @@ def parts(work):  # type: ignore[no-untyped-def]
 def place(work, flat):  # type: ignore[no-untyped-def]
     """Fill the table of points; returns -(i + 1) where the step of coordinate i is lost, else 0."""
     nodes, _, absolute, relative, _, _, points, _ = parts(work)
+    floor, otherwise, dyadic = work[FLOOR], work[OTHERWISE], work[DYADIC]
+    if nodes.size == 2 and absolute.size == 1 and relative.size == 1:  # the same without leaving the loop: SIMD
+        a, r, first, second, lost = absolute[0], relative[0], nodes[0], nodes[1], False
+        for i in range(flat.size):
+            h = step_at(flat[i], a, r, floor, otherwise, dyadic)
+            above, below = flat[i] + h * first, flat[i] + h * second
+            points[i, 0], points[i, 1] = above, below
+            lost |= (above == flat[i]) | (below == flat[i]) | (not abs(above) < np.inf) | (not abs(below) < np.inf)
+        if not lost:
+            return 0
     for i in range(flat.size):
         a = absolute[i if absolute.size > 1 else 0]
         r = relative[i if relative.size > 1 else 0]
-        h = step_at(flat[i], a, r, work[FLOOR], work[OTHERWISE], work[DYADIC])
+        h = step_at(flat[i], a, r, floor, otherwise, dyadic)
         for j in range(nodes.size):
             point = flat[i] + h * nodes[j]
             if point == flat[i] or not abs(point) < np.inf:
@@ -455,6 +469,13 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
     nodes, quotients, _, _, _, _, points, values = parts(work)
     symmetric, here = work[SYMMETRIC] != 0.0, work[HERE]
     finite = True
+    if symmetric and nodes.size == 2:  # the same, for half the time
+        weight = quotients[0]
+        for i in range(flat.size):
+            total = 0.0 + weight * ((values[i, 0] - values[i, 1]) / (points[i, 0] - points[i, 1]))
+            result[i] = total
+            finite &= abs(total) < np.inf
+        return flat.size if finite else flat.size + NOT_FINITE
     for i in range(flat.size):
         total = 0.0
         if symmetric:
@@ -495,10 +516,27 @@ def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
 
 @kernel
 def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate them in lanes, where there are any."""
-    if part(work, RUN, (1,)).view(np.int64)[0] != 0:
+    """Evaluate them in lanes, where there are any; where there are few points, in whichever way is the faster."""
+    if part(work, RUN, (1,)).view(np.int64)[0] == 0:
+        return rows_one_by_one(address, args, work, x)
+    many = work[COUNT] * work[NODES] >= FEW * work[WIDTH]
+    if many or work[FAST] != 0.0 or work[START] != 0.0 or work[IN_LANES] > NOT_TIMED:
         return rows_in_lanes(address, args, work, x)
-    return rows_one_by_one(address, args, work, x)
+    if work[TIMED] >= 2.0 * TRIALS:
+        if work[ONE_BY_ONE] <= work[IN_LANES]:
+            return rows_one_by_one(address, args, work, x)
+        return rows_in_lanes(address, args, work, x)
+    began = ticks()
+    if work[TIMED] % 2.0 == 0.0:
+        done, way = rows_in_lanes(address, args, work, x), IN_LANES
+    else:
+        done, way = rows_one_by_one(address, args, work, x), ONE_BY_ONE
+    passed = float(ticks() - began)
+    if done == x.size:
+        fewest = work[way] if work[TIMED] >= 2.0 else np.inf
+        work[way] = min(fewest, passed)
+        work[TIMED] += 1.0
+    return done
 
 
 @kernel
