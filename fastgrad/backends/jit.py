@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from math import gcd
 from time import perf_counter
 from typing import Any
 
@@ -317,7 +318,9 @@ class Table:
         # this thread begins at once, the others when they have woken up: it takes so many rows more
         more = HANDED / seconds if seconds > 0.0 else 0.0
         each = max(0.0, (count - first - more) / workers)
-        cuts = [first, *(count - int(each * i) for i in range(workers - 1, -1, -1))]
+        whole = WIDTH // gcd(WIDTH, key[1]) if WIDTH else 1  # rows that fill bundles
+        inner = [first + round((count - each * i - first) / whole) * whole for i in range(workers - 1, 0, -1)]
+        cuts = [first, *(min(count, cut) for cut in inner), count]
         return all(run_all([partial(self._rows, a, b) for a, b in pairwise(cuts) if a < b]))
 
     def _rows(self, first: int, last: int, stop: threading.Event | None) -> bool:

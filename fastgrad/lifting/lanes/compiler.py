@@ -143,7 +143,7 @@ class CheckCoverage(AnalysisPass):
 
 
 CONTAINED = ("dtype", "key_type", "value_type", "type")
-CONTAINERS = (types.List, types.Set, types.ListType, types.DictType, types.Optional)
+CONTAINERS = (types.Set, types.ListType, types.DictType, types.Optional)
 
 
 def place(loc: ir.Loc) -> str:
