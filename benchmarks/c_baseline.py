@@ -320,7 +320,9 @@ def main() -> None:
     for name, n in scalar:
         print(f"{name:20}{n:6}{scalar[name, n]:12.2f}{lanes[name, n]:10.2f}")
     large = [1.0 / ratio for (_, n), ratio in lanes.items() if n >= 64]
-    print(f"in lanes, n >= 64: {exp(fmean(map(log, large))):.2f} times as fast as C (geometric mean), at least {min(large):.2f}")
+    print(
+        f"in lanes, n >= 64: {exp(fmean(map(log, large))):.2f} times as fast as C (geometric mean), at least {min(large):.2f}"
+    )
     for (_, n), ratio in ratios(compile="eager", sizes={"rosenbrock_vectors": SIZES["rosenbrock"]}).items():
         print(f"rosenbrock, n = {n}: {ratio:.2f} of the time of C written with vector types")
 

@@ -68,7 +68,7 @@ class Plan:
         self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
         self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype
         # rounding is not all that there is: how much more is to be seen
-        looked = "probe" if fastmath and self.noise is None else self.noise
+        self._looked = looked = "probe" if fastmath and self.noise is None else self.noise
         automatic = rel_step is None and (h is None or (isinstance(h, str) and h == AUTO))
         self._scheme: Scheme | None = None
         if isinstance(method, Stencil):
@@ -110,7 +110,7 @@ class Plan:
         if self._scheme is None:
             return self._fixed_for(shape)
         if self.automatic and bars:
-            return Automatic(self._scheme.stencil, self._scheme.noise, True, self.name)
+            return Automatic(self.stencil, self._looked, True, self.name)
         return self._scheme
 
     def _fixed_for(self, shape: tuple[int, ...]) -> Fixed:

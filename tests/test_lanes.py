@@ -3,6 +3,7 @@
 import math
 import threading
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 from numba import njit, typeof, types
 from numba.core.runtime import _nrt_python, rtsys
 
-from fastgrad.lifting.lanes import CannotLift, compile_lanes, evaluate_table_lanes, evaluate_table_scalar, lane_width
+from fastgrad.lifting.lanes import (
+    MAX_ULP,
+    CannotLift,
+    compile_lanes,
+    evaluate_table_lanes,
+    evaluate_table_scalar,
+    fastmath_available,
+    lane_width,
+)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -817,3 +826,43 @@ def test_fastmath_is_close_and_off_by_default():
     values, _ = Both(f, fastmath=True).lanes(x, points)
     np.testing.assert_allclose(values, expected, rtol=0, atol=5 * 4 * np.finfo(float).eps * 5)
     np.testing.assert_array_equal(Both(f).lanes(x, points)[0], expected)
+
+
+DOMAINS = {
+    "exp": (-700.0, 700.0),
+    "log": (0.3, 9.0),
+    "sin": (-1e3, 1e3),
+    "cos": (-1e3, 1e3),
+    "tan": (-1e3, 1e3),
+    "tanh": (-3.0, 3.0),
+    "sinh": (-30.0, 30.0),
+    "cosh": (-30.0, 30.0),
+    "expm1": (-3.0, 3.0),
+    "log1p": (-0.9, 3.0),
+    "atan": (-9.0, 9.0),
+    "pow": (0.1, 90.0),
+}
+
+
+@pytest.mark.skipif(not fastmath_available(), reason="no vector mathematics library")
+@pytest.mark.parametrize("name", DOMAINS)
+def test_fastmath_keeps_its_error_bound(name):
+    """Against 80 bits: at most MAX_ULP units in the last place; special values come out as they should."""
+    if name == "pow":
+        f, x = njit(lambda x: x[0] ** x[1]), np.array([0.0, 1.3])
+    else:
+        f, x = njit(eval(f"lambda x: math.{name}(x[0])")), np.zeros(1)
+    both = Both(f, fastmath=True)
+    assert both.lifted.vectorised == (name,)
+    low, high = DOMAINS[name]
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.uniform(low, high, 2000), np.clip(0.5 + 1e-3 * rng.normal(size=500), low, high)])
+    values = both.lanes(x, points.reshape(1, -1), [0])[0][0]
+    with mpmath.workprec(80):
+        exact = [mpmath.power(p, x[1]) if name == "pow" else getattr(mpmath, name)(p) for p in points.tolist()]
+        errors = [abs(mpmath.mpf(v) - e) / np.spacing(abs(v)) for v, e in zip(values.tolist(), exact, strict=True)]
+    assert 0.5 < max(errors) <= MAX_ULP  # and it is another library than the scalar one
+    special = np.array([[np.nan, 0.0, -0.0, np.inf] * 2])
+    with np.errstate(all="ignore"):
+        expected = both.scalar(x, special, [0])
+    np.testing.assert_array_equal(both.lanes(x, special, [0])[0], expected)

@@ -86,7 +86,8 @@ class Target:
         self.packed = False
         self.kinds = kinds
         self.lanes = 0
-        self.fast, self.vectorised = fast, ()
+        self.fast = fast
+        self.vectorised: tuple[str, ...] = ()
         self.pace: dict[tuple[int, int], float] = {}
         self.scalar_reason = NO_LANES
         self._spent = 0.0
@@ -437,7 +438,12 @@ class Compiled:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
-        self._eager, self._workers, self._fast, self._imaginary = call.eager, call.workers, call.fastmath, call.imaginary
+        self._eager, self._workers, self._fast, self._imaginary = (
+            call.eager,
+            call.workers,
+            call.fastmath,
+            call.imaginary,
+        )
         self._base = point.base
         self._value: float | None = None
         if call.batch_axis is not None:

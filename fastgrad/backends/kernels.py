@@ -523,7 +523,7 @@ def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
     if many or work[FAST] != 0.0 or work[START] != 0.0 or work[IN_LANES] > NOT_TIMED:
         return rows_in_lanes(address, args, work, x)
     if work[TIMED] >= 2.0 * TRIALS:
-        if work[ONE_BY_ONE] <= work[IN_LANES]:
+        if work[ONE_BY_ONE] < work[IN_LANES]:
             return rows_one_by_one(address, args, work, x)
         return rows_in_lanes(address, args, work, x)
     began = ticks()

@@ -32,6 +32,7 @@ def _work(tasks: SimpleQueue[Any]) -> None:
     _here.working = True
     while True:
         place, task, stop, answers = tasks.get()
+        answer: tuple[int, Any, BaseException | None]
         try:
             answer = place, task(stop), None
         except BaseException as error:  # noqa: BLE001 - whoever asked raises it

@@ -360,15 +360,13 @@ def as_lanes(typingctx, values, lane):
     result = types.UniTuple(lane_t, len(values))
 
     def codegen(context, builder, sig, args):
-        items = [
-            context.cast(builder, builder.extract_value(args[0], k), t, lane_t) for k, t in enumerate(sig.args[0])
-        ]
+        items = [context.cast(builder, builder.extract_value(args[0], k), t, lane_t) for k, t in enumerate(sig.args[0])]
         return context.make_tuple(builder, result, items)
 
     return result(values, lane), codegen
 
 
-ALLOCATORS = {
+ALLOCATORS: dict[Any, Any] = {
     np.zeros: allocator(np.zeros, 0.0),
     np.empty: allocator(np.empty, None),
     np.ones: allocator(np.ones, 1.0),

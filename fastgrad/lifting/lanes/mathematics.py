@@ -94,7 +94,7 @@ def symbol(name, arity, width):
     return None
 
 
-def available():
+def available() -> bool:
     """Is there a vector form of the exponential function?"""
     return symbol("exp", 1, 64) is not None
 
