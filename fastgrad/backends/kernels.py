@@ -52,8 +52,8 @@ TICKS = 100_000_000
 COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE = range(11)
 # of lanes: address of the bundle loop (bits of an integer; 0: none), where its tile starts and how wide it is, which
 # point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them, and
-# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too; how often
-# few points were timed, and the fewest ticks that they took one by one and in lanes
+# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too;
+# how often few points were timed, and the fewest ticks that they took one by one and in lanes
 RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST, TIMED, ONE_BY_ONE, IN_LANES = range(11, 23)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
 MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(23, 32)

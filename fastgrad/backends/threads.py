@@ -1,4 +1,4 @@
-"""Threads for compiled loops that release the interpreter: started when they are first wanted, kept for the next call."""
+"""Threads for compiled loops that release the interpreter: started when they are first wanted, and kept."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
-from llvmlite.ir import VectorType as ir_vector
+from llvmlite.ir import VectorType
 from numba import njit, types
 from numba.core import cgutils, errors, ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -297,7 +297,7 @@ def set_lanes(typingctx, tile, i, first, end, value):
 
     def codegen(context, builder, sig, args):
         pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], value)
-        integers = ir_vector(I64, value.width)
+        integers = VectorType(I64, value.width)
         lanes = integers(list(range(value.width)))
         chosen = builder.and_(
             builder.icmp_signed(">=", lanes, splat(builder, args[2], integers)),
