@@ -581,6 +581,73 @@ def test_random_programs(body, ending, model, base, far, width):
         assert_same(both, x, points, message=source)
 
 
+# --- random programs on matrices: slices, transposes, negative indices, reductions, an array that f fills
+
+matrix = st.sampled_from(
+    ["u", "u[::-1]", "u[:, ::-1]", "u.T.copy().T", "u * c", "-u", "np.abs(u)", "u**2", "np.where(u > c, u, 2 * u)"]
+)
+cell = st.sampled_from(["u[i, j]", "u[i - 1, j]", "u[i, j - 1]", "u[-1, -1]", "t[j]", "s", "c", "u[i][j]", "2.0"])
+reduction = st.sampled_from(
+    [
+        "np.sum({0})",
+        "np.mean({0})",
+        "np.prod({0})",
+        "np.max({0})",
+        "({0}).min()",
+        "np.sum(np.sum({0}, axis=0))",
+        "np.sum(({0}).sum(axis=1) ** 2)",
+        "np.sum(np.clip({0}, -1.0, c))",
+        "np.sum(({0}) @ ({0}).T)",
+        "np.sum(np.concatenate((({0})[0], t)))",
+        "np.sum(np.array([({0})[0, 0], c, s]))",
+        "np.sum(np.roll(({0})[:, 0], 1) * ({0})[:, 0])",
+    ]
+)
+cells = st.recursive(
+    cell,
+    lambda inner: st.one_of(
+        st.builds(lambda form, a: form.format(f"({a})"), unary, inner),
+        st.builds(lambda form, a, b: form.format(f"({a})", f"({b})"), binary, inner, inner),
+    ),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    fill=cells,
+    term=cells,
+    condition=condition,
+    sides=st.tuples(cells, cells),
+    whole=st.lists(st.builds(lambda form, m: form.format(m), reduction, matrix), min_size=1, max_size=2),
+    model=st.sampled_from(["python", "numpy"]),
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    numbers=st.lists(number, min_size=16, max_size=16),
+    far=st.lists(number, min_size=9, max_size=9),
+)
+@pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+def test_random_programs_on_matrices(fill, term, condition, sides, whole, model, shape, numbers, far):
+    source = f"""
+def f(u, c):
+    s, t = 0.25, np.zeros(u.shape[1])
+    for i in range(u.shape[0]):
+        for j in range(u.shape[1]):
+            t[j] = {fill}
+            if {condition.format(*(f"({side})" for side in sides))}:
+                s += {term}
+    return s + t.sum() + {" - ".join(whole)}
+"""
+    scope = {"np": np, "math": math}
+    exec(source, scope)
+    x = np.resize(np.array(numbers), shape)
+    try:
+        both = Both(njit(error_model=model)(scope["f"]), ndim=2, args=(0.75,))
+    except CannotLift as reason:
+        pytest.fail(f"{reason}\n{source}")
+    for points in (central(x), np.resize(np.array(far), (x.size, 3))):
+        assert_same(both, x, points, message=source)
+
+
 # --- divergence, exceptions, threads
 
 
