@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
 
 from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, explain, numerical_gradient
@@ -31,6 +31,9 @@ from fastgrad.steps import fixed_step
 
 if jit.NO_LANES:
     pytest.skip(jit.NO_LANES, allow_module_level=True)
+
+from fastgrad.backends import lane_store
+from fastgrad.lifting.lanes import compile_lanes, thaw_lanes
 
 
 def rosenbrock(x):
@@ -527,3 +530,91 @@ def test_a_damaged_disk_cache_is_made_anew(tmp_path: Path, damage: str, kind: st
         file.write_bytes({"truncate": content[: len(content) // 2], "empty": b"", "flip": content}[damage])
     assert _in_process(code, **folder) == "4.0 0\n"
     assert _in_process(code, **folder) == "4.0 1\n"
+
+
+CACHED = """
+import math
+from numba import njit
+
+FACTOR = 2.0
+
+@njit(cache=True)
+def inner(v):
+    return v * v * FACTOR
+
+@njit(cache=True)
+def f(x):
+    total = 0.0
+    for v in x:
+        total += inner(v) * math.exp(-v)
+    return total
+"""
+USE = """
+import numpy as np
+from fastgrad import numerical_gradient
+from fastgrad.backends import lane_store
+from fastgrad.backends.jit import jitted
+from cached_module import f
+
+compiled, compile_lanes = [], lane_store.compile_lanes
+lane_store.compile_lanes = lambda *args, **options: compiled.append(1) or compile_lanes(*args, **options)
+x = np.linspace(-1.0, 1.0, 50)
+gradient = numerical_gradient(f, x, "fixed", compile="eager")
+assert jitted(f, True).target(x.dtype, 1, ()).lanes
+fast = numerical_gradient(f, x, "fixed", fastmath=True)
+assert np.abs(fast - gradient).max() < 1e-9 * np.abs(gradient).max()
+print(len(compiled), gradient.tobytes().hex())
+"""
+
+
+@fastmath
+def test_lanes_of_a_cached_f_are_kept_on_the_disk(tmp_path: Path) -> None:
+    module = tmp_path / "cached_module.py"
+    root = str(Path(jit.__file__).parents[2])
+
+    def run() -> tuple[int, str]:
+        count, gradient = _in_process(USE, PYTHONPATH=os.pathsep.join([root, str(tmp_path)])).split()
+        return int(count), gradient
+
+    module.write_text(CACHED)
+    first = run()
+    assert first[0] == 2  # with fastmath, and without
+    assert run() == (0, first[1])
+    files = list(tmp_path.rglob("f.lanes-*"))
+    assert len(files) == 2
+    for damage in (lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:-900] + bytes([c[-900] ^ 16]) + c[-899:]):
+        for file in files:
+            file.write_bytes(damage(file.read_bytes()))
+        assert run() == (2, first[1])
+        assert run() == (0, first[1])
+    for change in (CACHED.replace("2.0", "3.0"), CACHED.replace("v * v *", "v * v * v *")):
+        module.write_text(change)
+        changed = run()
+        assert changed[0] == 2
+        assert changed[1] != first[1]
+    module.write_text(CACHED)
+    assert run() == first
+
+
+def test_lanes_on_the_disk_that_need_what_is_not_here_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = compile_lanes(njit(rosenbrock), 1).frozen()
+    assert kept is not None
+    assert thaw_lanes(kept) is not None
+    monkeypatch.setattr("llvmlite.binding.address_of_symbol", lambda name: None)
+    assert thaw_lanes(kept) is None
+
+
+def test_a_fingerprint_tells_what_compiles_differently() -> None:
+    data = np.arange(3.0)
+
+    def made(factor: Any) -> Any:
+        return njit(lambda x: x[0] * factor)
+
+    prints = [lane_store._print(made(v)) for v in (2, 2.0, -0.0, 0.0, np.float32(2), (1, 2), data, data[::2].copy())]
+    assert len(set(prints)) == len(prints)
+    assert lane_store._print(made(2)) == lane_store._print(made(2))
+    for unknown in ([1.0], object(), lambda x: x):
+        with pytest.raises(lane_store._Unknown):
+            lane_store._print(made(unknown))
+    assert not lane_store._is_data(types.Dispatcher(made(1)))
+    assert lane_store._is_data(types.UniTuple(types.Array(types.float64, 1, "C"), 2))

@@ -50,7 +50,8 @@ WORTH_THREADS = 1.5e-4
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
 NO_FASTMATH = NO_LANES
 if not NO_LANES:
-    from ..lifting.lanes import MAX_ULP, CannotLift, compile_lanes, fastmath_available, lane_width
+    from ..lifting.lanes import MAX_ULP, CannotLift, fastmath_available, lane_width
+    from .lane_store import lanes_of
 
     NO_FASTMATH = "" if fastmath_available() else "this system has no vector mathematics library (libmvec)"
 WIDTH = 0 if NO_LANES else lane_width()
@@ -126,7 +127,7 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = compile_lanes(self._kept[0], self._ndim, self.kinds, fastmath=self.fast)
+                lifted = lanes_of(self._kept[0], self._ndim, self.kinds, self.fast)
             except CannotLift as error:
                 self.scalar_reason = error.reason
             else:

@@ -1,6 +1,7 @@
 """Compiling an unmodified scalar function for lanes."""
 
 import os
+import pickle
 import re
 import types as python_types
 import warnings
@@ -17,6 +18,7 @@ from numba.core import cgutils, errors, ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher
+from numba.core.registry import cpu_target
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
@@ -24,7 +26,7 @@ from numba.np.arrayobj import make_array, populate_array
 
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES
 from .kernel import flat
-from .mathematics import vectorised
+from .mathematics import make_known, vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
 from .types import I32, I64, Bundle, Lane, assemble, divergence_slot, is_wide, splat
 
@@ -63,7 +65,19 @@ class LaneFunction:
     address: int
     width: int
     vectorised: tuple[str, ...]
-    keepalive: Any
+    library: Any
+    symbol: str
+    keepalive: Any = None
+
+    def frozen(self) -> bytes | None:
+        """Return it as bytes, for `thaw_lanes` in another process; None where it refers to addresses of this one."""
+        if getattr(self.library, "has_dynamic_globals", True):
+            return None
+        needed = [f.name for f in self.library._final_module.functions if f.is_declaration]
+        needed += [v.name for v in self.library._final_module.global_variables if v.is_declaration]
+        needed = [name for name in needed if not name.startswith("llvm.")]
+        kept = self.library.serialize_using_object_code(), self.symbol, self.width, self.vectorised, needed
+        return pickle.dumps(kept)
 
 
 # --- the private compilation: f and the jitted functions that it calls are compiled as copies, so that nothing shows in
@@ -470,8 +484,22 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return LaneFunction(address, lane.width, vectorised(external), (jitted, compiled, dispatcher))
+    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
+    address = library.get_pointer_to_function(symbol)
+    return LaneFunction(address, lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher))
+
+
+def thaw_lanes(frozen: bytes) -> LaneFunction | None:
+    """Return what was `LaneFunction.frozen` in another process with the same surroundings; None where it cannot be."""
+    state, symbol, width, names, needed = pickle.loads(frozen)
+    context = cpu_target.target_context
+    context.refresh()
+    for name in names:
+        make_known(name, width)
+    if not all(llvm.address_of_symbol(name) for name in needed):  # to load it all the same would end the process
+        return None
+    library = context.codegen().unserialize_library(state)
+    return LaneFunction(library.get_pointer_to_function(symbol), width, names, library, symbol)
 
 
 def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:

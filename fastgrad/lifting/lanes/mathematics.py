@@ -99,6 +99,11 @@ def available() -> bool:
     return symbol("exp", 1, 64) is not None
 
 
+def make_known(name, width):
+    """Make a function of libmvec known to LLVM, as it was when code that was kept on the disk was compiled."""
+    symbol(name, 2 if name in ("atan2", "hypot", "pow") else 1, width)
+
+
 def vectorised(symbols):
     """The functions among these symbols that are libmvec's."""
     return tuple(sorted({name.partition("_")[2] for name in symbols if name.startswith("_ZGV") for name in [name[4:]]}))
