@@ -38,7 +38,7 @@ lifting.lanes.compiler
 lifting.lanes
 backends.table backends.kernels
 backends.ways
-backends.reference backends.batched
+backends.reference backends.batched backends.lane_store
 backends.lifted backends.jit backends
 automatic few adaptive differencing trust dispatch
 schemes
