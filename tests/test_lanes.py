@@ -318,7 +318,12 @@ def truth(x):
     return x[0] > 0
 
 
+def lists(x):
+    return np.array([x[0], x[1]]).sum() + np.array([[x[0], 1], [x[1], x[2]]])[1, 0] + np.array((x[0], 2.0))[1]
+
+
 HAND = [
+    (lists, 3, ()),
     (rosenbrock, 12, ()),
     (logic, 12, ()),
     (ternary, 12, ()),
@@ -826,10 +831,6 @@ def dictionary(x):
     return {1: x[0]}[1]
 
 
-def lists(x):
-    return np.array([x[0], x[1]]).sum()
-
-
 def order(x):
     return x[np.argsort(x)[0]]
 
@@ -844,7 +845,6 @@ def order(x):
         (vector, (), "f returned"),
         (calls_fixed, (), "signatures of fixed"),
         (boolean_index, (), "getitem"),
-        (lists, (), "np_array|List"),
         (order, (), "argsort"),
         (dictionary, (), "Dict"),
     ],
