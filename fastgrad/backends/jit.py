@@ -123,6 +123,8 @@ class Target:
 
     def lift(self) -> None:
         """Compile f for lanes, or find out why that cannot be."""
+        if self.settled:  # each call of an eager gradient asks
+            return
         with _compiling:
             if self.settled:
                 return

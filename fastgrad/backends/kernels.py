@@ -125,7 +125,7 @@ class InSteps:
                 return code
         rows = self._threaded or self._scalar
         if not self._threaded and work[RUN].view(np.int64):
-            rows = self._lanes = self._lanes or entry_point(rows_in_lanes, *self._kinds)
+            rows = self._lanes = self._lanes or entry_point(evaluate_rows, *self._kinds)
         done = int(rows(address, args, work, x))
         if done != n:
             return done
