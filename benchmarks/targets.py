@@ -5,17 +5,22 @@ python -m benchmarks.targets
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import exp, log
+from pathlib import Path
 from statistics import fmean, median
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+import fastgrad
 from fastgrad import Gradient, gradient_descent, numerical_gradient
 
 from . import c_baseline
@@ -76,22 +81,81 @@ def compiled_against_c() -> Iterator[Figure]:
 
 
 def calls() -> Iterator[Figure]:
-    f = PROBLEMS["rosenbrock"].jitted
-    x, _ = PROBLEMS["rosenbrock"].make(10)
-    prepared, out = Gradient(f, "fixed"), np.empty(10)
-    times = interleaved(
-        {
-            "prepared": lambda: prepared(x),
-            "out": lambda: prepared(x, out=out),
-            "one-shot": lambda: numerical_gradient(f, x, "fixed"),
-            "textbook": lambda: textbook(f, x),
-        }
+    f, g = PROBLEMS["rosenbrock"].jitted, _scaled
+    for n in (2, 10):
+        x, _ = PROBLEMS["rosenbrock"].make(n)
+        automatic, fixed, out = Gradient(f), Gradient(f, "fixed"), np.empty(n)
+        times = interleaved(
+            {
+                "automatic": lambda x=x, g=automatic: g(x),
+                "fixed": lambda x=x, g=fixed: g(x),
+                "out": lambda x=x, g=automatic, out=out: g(x, out=out),
+                "one-shot": lambda x=x: numerical_gradient(f, x),
+                "one-shot, h": lambda x=x: numerical_gradient(f, x, h=1e-4),
+                "one-shot, args": lambda x=x: numerical_gradient(g, x, args=(100.0,)),
+                "textbook": lambda x=x: textbook(f, x),
+            }
+        )
+        us = {name: 1e6 * median(t) for name, t in times.items()}
+        for name, what, limit in (
+            ("automatic", f"prepared Gradient, @njit f, n = {n}, automatic step", 1.2),
+            ("fixed", "  fixed step", 1.2),
+            ("out", "  automatic step, out=", 1.2),
+            ("one-shot", f"numerical_gradient, @njit f, n = {n}, warm", 5.0),
+            ("one-shot, h", "  h=1e-4", 5.0),
+            ("one-shot, args", "  args=(a,)", 5.0),
+        ):
+            yield Figure(f"{what} (at least {1e6 * min(times[name]):.2f})", us[name], limit, "µs")
+        gain = us["textbook"] / us["one-shot"]
+        yield Figure("  the textbook's loop over the same f, against it", gain, 1.0, "x", True)
+
+
+@njit
+def _scaled(x: Any, a: float) -> Any:
+    total = 0.0
+    for i in range(x.size - 1):
+        total += a * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+
+
+CACHED = """
+from numba import njit
+@njit(cache=True)
+def f(x):
+    total = 0.0
+    for i in range(x.size - 1):
+        total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+"""
+
+
+def warm_start() -> Iterator[Figure]:
+    """The first gradient of a second process against the first call of f there, both from before numba's import."""
+    begin = (
+        "import time; began = time.perf_counter(); import numpy as np; from cached import f; x = np.linspace(0, 1, 10)"
     )
-    us = {name: 1e6 * median(t) for name, t in times.items()}
-    yield Figure("prepared Gradient, @njit f, n = 10", us["prepared"], 2.0, "µs")
-    yield Figure("  the same with out=", us["out"], 2.0, "µs")
-    yield Figure("numerical_gradient, @njit f, n = 10, warm", us["one-shot"], 8.0, "µs")
-    yield Figure("  the textbook's loop over the same f, against it", us["textbook"] / us["one-shot"], 1.0, "x", True)
+    end = "print(time.perf_counter() - began)"
+    ways = {
+        "f": "f(x)",
+        "automatic": "from fastgrad import numerical_gradient; numerical_gradient(f, x)",
+        "h": "from fastgrad import numerical_gradient; numerical_gradient(f, x, 1e-4)",
+    }
+    root = Path(fastgrad.__file__).parents[1]
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "cached.py").write_text(CACHED, "utf-8")
+        path = os.pathsep.join([str(root), folder])
+        # as a user's Python does, it keeps byte code
+        environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(10):
+            for name, way in ways.items():
+                command = [sys.executable, "-c", f"{begin}; {way}; {end}"]
+                run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+                if turn:
+                    seconds[name].append(float(run.stdout))
+    for name in ("automatic", "h"):
+        ratios = [a / b for a, b in zip(seconds[name], seconds["f"], strict=True)]
+        yield Figure(f"first gradient of a cached f in a second process, {name}, to f itself", median(ratios), 1.2, "x")
 
 
 def batches() -> Iterator[Figure]:
@@ -178,7 +242,10 @@ def descents() -> Iterator[Figure]:
 
 def imports() -> Iterator[Figure]:
     code = "import time, numpy; t = time.perf_counter(); import fastgrad; print(1e3 * (time.perf_counter() - t))"
-    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(7)]
+    with TemporaryDirectory() as folder:
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
+        run = partial(subprocess.run, env=environment, capture_output=True, text=True, check=True)
+        runs = [run([sys.executable, "-c", code]) for _ in range(10)][1:]
     yield Figure("import fastgrad, beyond numpy", median(float(run.stdout) for run in runs), 30.0, "ms")
 
 
@@ -187,7 +254,7 @@ def _geometric(values: list[float]) -> float:
 
 
 def main() -> None:
-    for part in (imports, calls, descents, reference, batches, compiled_against_c):
+    for part in (imports, warm_start, calls, descents, reference, batches, compiled_against_c):
         for figure in part():
             print(figure, flush=True)
 

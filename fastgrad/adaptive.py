@@ -329,7 +329,7 @@ def _choose(
     failed = np.flatnonzero(~np.isfinite(error))
     if failed.size:
         # too near to a bound, or to where f ends: two points within, or to one side
-        plain = Memory(ladder.noise, x, scale, np.full(x.size, np.nan))
+        plain = remember(ladder.noise, x, scale, index, np.full(index.size, np.nan))
         rest = automatic(
             ladder.sweep, line, x, ladder.f0, index=index[failed], bounds=bounds, memory=plain, origin=origin
         )

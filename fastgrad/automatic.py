@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._validate import Floats, Ints
-from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled
+from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled, worse
 from .noise import CHANGED, NOISIER, UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
 from .stencils import Stencil, central
 
@@ -35,6 +35,7 @@ PROBE_PAYS = 14  # components: the probe then costs at most a quarter of the swe
 SUSPICIOUS = 1 / 3  # share of components in trouble: one bad length scale is theirs, many are noise
 ESCAPES = 3  # looks that a component gets to return to where f is finite, beyond the usual ones
 ESCAPE = 2.0**-10
+PATIENCE = 4.0  # so many times as bad as when it was looked at in vain, a component is looked at again
 DOUBT = 30.0  # a truncation error is judged to be so many times too large at most
 ASYMPTOTIC = 0.3  # relative change of the slope below which its change scales like h**p
 SMALLEST = 5e-324
@@ -44,12 +45,18 @@ REACH = 1e-6, 1e4  # of one change of step
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a prepared gradient remembers of its last call."""
+    """What a prepared gradient remembers of its last call.
+
+    `patience`, 1 or more, is how bad a component may look with its step: as bad as when it was looked at again in vain.
+    `fine` says that f has short values, as a polynomial of short numbers has, but does not compute coarsely (`coarse`).
+    """
 
     noise: Noise
     x: Floats
     scale: Floats
     step: Floats
+    patience: Floats
+    fine: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,7 @@ class _Search:
         self.bounds = None if bounds is None else (bounds[0][index], bounds[1][index])
         self.smallest = np.maximum(4.0 * np.spacing(np.abs(self.x)), SMALLEST)
         self.noise, self.scale = noise, scale[index]
+        self.patience = np.ones(index.size)  # of the first look
         self.length = np.inf  # of f, in units of scale: what the components have in common
         self.side = np.zeros(index.size)  # 0: the stencil itself; 1 or -1: two points to one side
         self.wall = np.full(index.size, np.inf)  # the smallest step with which f was not finite
@@ -232,6 +240,7 @@ class _Search:
         part = copy(self)
         for name in ("index", "x", "smallest", "scale", "side", "wall", "point"):
             setattr(part, name, getattr(self, name)[rows])
+        part.patience = np.ones(rows.size)
         if self.bounds is not None:
             part.bounds = self.bounds[0][rows], self.bounds[1][rows]
         part.looks = [_Look(*(getattr(look, name)[rows] for name in _Look.__slots__)) for look in self.looks]
@@ -282,11 +291,11 @@ class _Search:
         slope, noise = last.slope[rows], last.noise[rows]
         if len(self.looks) == 1 and self.length == np.inf:
             hopeful, fearful = last.hopeful[rows], last.fearful[rows]
-            return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual())
+            return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual(), self.patience[rows])
         expected, measured = self.expected(slope, last.step[rows], rows), self.measured(rows)
         hopeful = np.fmax(last.hopeful[rows], np.maximum(expected, measured))
         fearful = np.fmax(last.fearful[rows], measured)
-        return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual())
+        return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual(), self.patience[rows])
 
     # ------------------------------------------------------------------ look again
 
@@ -545,15 +554,18 @@ def _automatic(
         close = near(x, memory.x, memory.scale)
         scale = np.where(close, memory.scale, scale)
         search.scale = scale[index]
+        search.patience = np.where(close, memory.patience, 1.0)[index]
         h = np.where((close & np.isfinite(memory.step))[index], memory.step[index], h)
     h = np.maximum(h, search.smallest)
     everything = np.arange(index.size)
     search.look(everything, h)
     flags = search.diagnose(everything)[2]
     again = np.full(index.size, np.nan)
+    fine = memory is not None and memory.fine
+    doubtful = not (known.measured or fine) and short(origin + search.sample(), known.level)
     if not probed and (
         np.count_nonzero(flags) >= SUSPICIOUS * flags.size
-        or (not known.measured and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
+        or (doubtful and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
     ):
         search.noise, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
         search.scale = scale[index]
@@ -566,7 +578,7 @@ def _automatic(
     if not (trouble or bars or stencil.order > 2):
         look = search.looks[0]
         unknown = np.full(index.size, np.nan)
-        memory = remember(search.noise, x, scale, index, look.step)
+        memory = remember(search.noise, x, scale, index, look.step, search.patience, fine or doubtful)
         return Outcome(look.slope, look.step, unknown, search.point, search.noise, memory)
     search.learn()
     gradient, step, error = search.choose()
@@ -576,32 +588,50 @@ def _automatic(
         part.improve(np.arange(some.size), again[some])
         gradient[some], step[some], error[some] = part.choose()
         search.point[some] = part.point
-    found = Outcome(gradient, step, error, search.point, search.noise, remember(search.noise, x, scale, index, step))
+    first = search.looks[0]
+    in_vain = (memory is not None) & flags & (step == first.step)
+    looked = worse(first.noise, first.hopeful, first.fearful)
+    patience = np.where(in_vain, PATIENCE * looked, np.where(step == first.step, search.patience, 1.0))
+    memory = remember(search.noise, x, scale, index, step, patience, fine or doubtful)
+    found = Outcome(gradient, step, error, search.point, search.noise, memory)
     if stencil.order == 2:
         return found
     return confirmed(found, chord, sweep, line, x, f0, index, bounds, origin)
 
 
+def short(values: Floats, level: float) -> bool:
+    """Say whether values lie on a lattice that would be more noise than was assumed."""
+    return UNIFORM * quantum(values) > NOISIER * level
+
+
 def coarse(
     values: Floats, level: float, line: Line, x: Floats, h: Floats, bounds: Bounds | None, origin: float
 ) -> bool:
-    """Say whether f seems to compute more coarsely than was assumed, from values beside x and, if need be, one more.
+    """Say whether f computes more coarsely than was assumed, given short values beside x, from one more.
 
     A polynomial of short numbers has short values at x ± h, a power of two; but not at a point of many digits.
     """
-    if not UNIFORM * quantum(values) > NOISIER * level:
-        return False
     if h.size < x.size or (bounds is not None and (np.minimum(x - bounds[0], bounds[1] - x) < h).any()):
         return True
     again = origin + line((x + MANY_DIGITS * h)[None])
-    return bool(UNIFORM * quantum(np.concatenate([values, again])) > NOISIER * level)
+    return short(np.concatenate([values, again]), level)
 
 
-def remember(noise: Noise, x: Floats, scale: Floats, index: Ints, step: Floats) -> Memory:
+def remember(
+    noise: Noise,
+    x: Floats,
+    scale: Floats,
+    index: Ints,
+    step: Floats,
+    patience: Floats | None = None,
+    fine: bool = False,
+) -> Memory:
     """Return what the next call is told: nan for the steps of components that were not asked for."""
-    steps = np.full(x.size, np.nan)
+    steps, patient = np.full(x.size, np.nan), np.ones(x.size)
     steps[index] = step
-    return Memory(noise, x.copy(), scale, steps)
+    if patience is not None:
+        patient[index] = np.where(patience >= 1.0, patience, 1.0)
+    return Memory(noise, x.copy(), scale, steps, patient, fine)
 
 
 def nothing(x: Floats, index: Ints, f0: float) -> Outcome:

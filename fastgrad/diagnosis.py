@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["bar", "judge", "near", "of_floats", "troubled"]
+__all__ = ["bar", "judge", "near", "of_floats", "troubled", "worse"]
 
 # Noise of a central difference: sigma / (sqrt(2) h).
 HALF_ROOT = 0.7071067811865476
@@ -64,14 +64,20 @@ def judge(first: Any, second: Any, step: Any, noise: Any, size: Any) -> Any:
     return HALF_ROOT * noise / step, hopeful, np.minimum(fearful, 100.0 * hopeful)
 
 
-def troubled(slope: Any, noise: Any, hopeful: Any, fearful: Any, usual: Any) -> Any:
+def troubled(slope: Any, noise: Any, hopeful: Any, fearful: Any, usual: Any, patience: Any) -> Any:
     """Say whether another step would do clearly better: too large, too small, or not finite.
 
-    `usual` is the relative noise to be expected, ``USUAL * (level / variation)**(2/3)``.
+    `usual` is the relative noise to be expected, ``USUAL * (level / variation)**(2/3)``; `patience`, 1 or more, is how
+    much worse than usual a component may look (`worse`).
     """
     size = np.abs(slope)
-    small = (noise > TOO_SMALL * fearful) & (noise > ENOUGH * size) & (noise > usual * size)
-    return (hopeful > TOO_LARGE * noise) | small | np.logical_not(size < np.inf)
+    small = (noise > patience * TOO_SMALL * fearful) & (noise > ENOUGH * size) & (noise > usual * size)
+    return (hopeful > patience * TOO_LARGE * noise) | small | np.logical_not(size < np.inf)
+
+
+def worse(noise: Any, hopeful: Any, fearful: Any) -> Any:
+    """Return the least `patience` with which these errors are no trouble."""
+    return np.maximum(hopeful / (TOO_LARGE * noise), noise / (TOO_SMALL * fearful))
 
 
 def bar(noise: Any, truncation: Any) -> Any:

@@ -7,7 +7,7 @@ from math import isfinite, ulp
 import numpy as np
 
 from ._validate import Floats, Ints
-from .automatic import SMALLEST, Line, Memory, Outcome, Sweep, coarse, first_steps, holds, remember
+from .automatic import SMALLEST, Line, Memory, Outcome, Sweep, coarse, first_steps, holds, remember, short
 from .diagnosis import MOVED, USUAL, judge, of_floats, troubled
 from .noise import round_off, scale_of
 from .stencils import central
@@ -53,12 +53,12 @@ def first_round(
     known = memory.noise if memory is not None and memory.noise.measured else round_off(value)
     scale = scale_of(x)
     steps, scales = first_steps(central(2), known, scale, x.size).tolist(), scale.tolist()
-    entries = x.tolist()
+    entries, patience = x.tolist(), [1.0] * x.size
     if memory is not None:
-        recalled = zip(memory.x.tolist(), memory.scale.tolist(), memory.step.tolist(), strict=True)
-        for i, (at, length, step) in enumerate(recalled):
+        recalled = (a.tolist() for a in (memory.x, memory.scale, memory.step, memory.patience))
+        for i, (at, length, step, patient) in enumerate(zip(*recalled, strict=True)):
             if abs(entries[i] - at) <= MOVED * length:
-                scales[i] = length
+                scales[i], patience[i] = length, patient
                 steps[i] = step if step < np.inf else steps[i]
     h = [max(step, 4.0 * ulp(v), SMALLEST) for step, v in zip(steps, entries, strict=True)]
     table = [(v + step, v - step) for v, step in zip(entries, h, strict=True)]
@@ -66,24 +66,26 @@ def first_round(
     values = sweep.made(index, points).tolist()
     if not isfinite(sum(map(sum, values))):
         return None
-    if not known.measured:
-        sample = np.array([v for pair in values[:4] for v in pair])
-        if coarse(origin + sample, known.level, line, x, np.array(h), None, origin):
+    fine = memory is not None and memory.fine
+    if not (known.measured or fine):
+        sample = origin + np.array([v for pair in values[:4] for v in pair])
+        fine = short(sample, known.level)
+        if fine and coarse(sample, known.level, line, x, np.array(h), None, origin):
             return None
     level, relative, size = known.level, known.relative, known.variation
     usual = USUAL * known.ratio ** (2 / 3)
     slopes, halves = [], []
-    for (right, left), (above, below) in zip(table, values, strict=True):
+    for (right, left), (above, below), patient in zip(table, values, patience, strict=True):
         span = right - left
         half = 0.5 * span
         change = above - below
         slope = change / span
         sigma = max(level, relative * max(abs(above), abs(below)))
         judged = _judge(abs(change), abs((above - f0) + (below - f0)), half, sigma, size)
-        if _troubled(slope, *judged, usual):
+        if _troubled(slope, *judged, usual, patient):
             return None
         slopes.append(slope)
         halves.append(half)
     gradient, step = np.array(slopes), np.array(halves)
-    found = remember(known, x, np.array(scales), index, step)
+    found = remember(known, x, np.array(scales), index, step, np.array(patience), fine)
     return Outcome(gradient, step, np.full(x.size, np.nan), points[:, 0], known, found)

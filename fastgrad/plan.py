@@ -10,7 +10,7 @@ from ._validate import one_of
 from .backends.table import BACKENDS
 from .dispatch import AUTO
 from .errors import describe
-from .schemes import Adaptive, Automatic, Fixed, Scheme
+from .fixed import Fixed, Scheme, searching
 from .stencils import METHODS, Stencil
 from .steps import Step, step_rule
 
@@ -81,14 +81,14 @@ class Plan:
             if method == ADAPTIVE:
                 if not automatic:
                     raise ValueError(f"method='adaptive' chooses its steps: leave out `h` and `rel_step`, got h={h!r}")
-                self._scheme = Adaptive(looked, tolerance("rtol", rtol), tolerance("atol", atol))
+                self._scheme = searching("Adaptive")(looked, tolerance("rtol", rtol), tolerance("atol", atol))
                 self.stencil = self._scheme.stencil
             else:
                 self.stencil = METHODS[method](order)
         self.name = name
         self.automatic = automatic and not self.stencil.imaginary and self._scheme is None
         if self.automatic:
-            self._scheme = Automatic(self.stencil, looked, False, name)
+            self._scheme = searching("Automatic")(self.stencil, looked, False, name)
         # what one compiled or plain loop does without further questions
         self.plain = (
             bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
@@ -110,7 +110,8 @@ class Plan:
         if self._scheme is None:
             return self._fixed_for(shape)
         if self.automatic and bars:
-            return Automatic(self.stencil, self._looked, True, self.name)
+            scheme: Scheme = searching("Automatic")(self.stencil, self._looked, True, self.name)
+            return scheme
         return self._scheme
 
     def _fixed_for(self, shape: tuple[int, ...]) -> Fixed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from array import array as _array
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,18 @@ from ._validate import FLOAT64, Floats, finite, real_array
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it:
 # one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
-# that it may have been disturbed (numpy releases the GIL while it copies a large array).
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
+# count and how many blocks are in use: they have an address.
 _guard = threading.Lock()
-_locks: dict[int, tuple[Any, int]] = {}
-_changes = 0
+_locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
+_counts = _array("q", [0, 0])
 
 
 def _forget_locks() -> None:
     global _guard
     _guard = threading.Lock()
     _locks.clear()
+    _counts[1] = 0
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,17 +45,19 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
     __slots__ = ("_key", "_lock")
 
     def __init__(self, array: NDArray[Any]) -> None:
-        self._key = _memory(array)
+        self._key = id(array) if array.base is None else _memory(array)
 
     def __enter__(self) -> None:
-        global _changes
         key = self._key
         with _guard:
-            lock, users = _locks.get(key) or (threading.RLock(), 0)
-            _locks[key] = lock, users + 1
-            _changes += 1
-        self._lock = lock
-        lock.acquire()
+            entry = _locks.get(key)
+            if entry is None:
+                entry = _locks[key] = [threading.RLock(), 0]
+                _counts[1] += 1
+            entry[1] += 1
+            _counts[0] += 1
+        self._lock = entry[0]
+        self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
@@ -60,23 +65,28 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
             entry = _locks.get(self._key)
             if entry is None:  # a fork has emptied the table
                 return
-            if entry[1] == 1:
+            entry[1] -= 1
+            if not entry[1]:
                 del _locks[self._key]
-            else:
-                _locks[self._key] = entry[0], entry[1] - 1
+                _counts[1] -= 1
 
 
 def quiet() -> int:
     """Return -1 while an array is being perturbed in place, else a number that changes with each time one is."""
-    return -1 if _locks else _changes
+    return -1 if _locks else _counts[0]
+
+
+def address_of_changes() -> int:
+    """Return where two 64-bit integers are: a number that changes as `quiet`'s, and how many blocks are in use."""
+    return _counts.buffer_info()[0]
 
 
 def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array as C-contiguous, not as another thread has perturbed it."""
     if not _locks:
-        before = _changes
+        before = _counts[0]
         copied = array.copy()
-        if before == _changes:
+        if before == _counts[0]:
             return copied
     with exclusive(array):
         return array.copy()

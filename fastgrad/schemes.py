@@ -1,60 +1,24 @@
-"""Ways to choose the step: fixed, automatic, adaptive. Each differentiates f around a point by any evaluation of it."""
+"""Schemes that look at f to choose the step: automatic and adaptive. They take f by any evaluation of it."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from math import isfinite
-from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ._validate import FLOAT64, Floats, Ints
 from .adaptive import STENCIL, adaptive
 from .automatic import PROBE_PAYS, Memory, Outcome, automatic
 from .backends.table import Memo
-from .differencing import EPS, Bounds, difference, warn_not_finite
+from .differencing import EPS, Bounds, warn_not_finite
 from .errors import CannotRun, NotTrusted
 from .evaluation import Evaluation, Values
 from .few import FEW, Given, first_round
+from .fixed import Estimate
 from .point import Point
 from .stencils import Stencil, central
-from .steps import Step, power_of_two
-
-
-class Estimate(NamedTuple):
-    """Partial derivatives, and what is known of them; all of shape (m,), None where it is not known."""
-
-    gradient: Floats
-    step: Floats
-    error: Floats | None = None
-    reached: NDArray[np.bool_] | None = None
-    noise: float | None = None
-
-
-class Scheme(Protocol):
-    """A way to choose the step."""
-
-    stencil: Stencil
-    name: str
-
-    def differentiate(
-        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
-    ) -> Estimate:
-        """Differentiate along the coordinates of `index`; `everything` if these are all of them, in order."""
-        ...
-
-
-class Fixed:
-    """Steps by a rule that does not look at f."""
-
-    def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
-        self.stencil, self.rule, self.name = stencil, rule, name
-
-    def differentiate(
-        self, run: Evaluation, point: Point, index: Ints, everything: bool, bounds: Bounds | None, memo: Memo | None
-    ) -> Estimate:
-        return Estimate(*difference(run, point, index, everything, self.stencil, self.rule, bounds))
+from .steps import power_of_two
 
 
 class Automatic:

@@ -87,12 +87,12 @@ def test_diagnosis_of_floats_gives_the_same_bits_as_numpy():
     first[:3], second[1:4] = 0.0, 0.0
     sigma = 10.0 ** rng.uniform(-18, -10, m)
     judged = diagnosis.judge(first, second, h, sigma, 0.7)
-    flags = diagnosis.troubled(first / h, *judged, 1e-9)
+    flags = diagnosis.troubled(first / h, *judged, 1e-9, 1.0)
     judge, troubled = diagnosis.of_floats(diagnosis.judge), diagnosis.of_floats(diagnosis.troubled)
     for i, numbers in enumerate(zip(first.tolist(), second.tolist(), h.tolist(), sigma.tolist(), strict=True)):
         alone = judge(*numbers, 0.7)
         assert alone == tuple(column[i] for column in judged)
-        assert troubled(numbers[0] / numbers[2], *alone, 1e-9) == flags[i]
+        assert troubled(numbers[0] / numbers[2], *alone, 1e-9, 1.0) == flags[i]
     assert 0 < np.count_nonzero(flags) < m
 
 
@@ -129,7 +129,7 @@ def test_diagnosis_sees_a_step_too_large_and_one_too_small():
     f0, h = math.sin(1.0), np.array([1e-1, 6e-6, 1e-12])
     above, below = np.sin(1.0 + h), np.sin(1.0 - h)
     noise, hopeful, fearful = diagnosis.judge(above - below, np.abs(above + below - 2 * f0), h, 1e-16, 1.0)
-    flags = diagnosis.troubled((above - below) / (2 * h), noise, hopeful, fearful, 1e-11)
+    flags = diagnosis.troubled((above - below) / (2 * h), noise, hopeful, fearful, 1e-11, 1.0)
     assert flags.tolist() == [True, False, True]
     assert hopeful[0] > 100 * noise[0]
     assert noise[2] > 100 * fearful[2]

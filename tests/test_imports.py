@@ -18,7 +18,7 @@ LAYERS = """
 errors
 _validate stencils point result
 steps noise
-backends.captures backends.cfunctions backends.threads evaluation diagnosis
+backends.borrowed backends.captures backends.cfunctions backends.threads evaluation diagnosis
 backends.purity
 lifting lifting.signals
 lifting.sparse.layout lifting.sparse.rules
@@ -30,9 +30,9 @@ lifting.dense.bundle
 lifting.dense.functions
 lifting.dense.rebinding
 lifting.dense.sweep lifting.dense
-lifting.lanes.types
+lifting.lanes.types lifting.lanes.capability
 lifting.lanes.mathematics
-lifting.lanes.operators
+lifting.lanes.operators lifting.lanes.frozen
 lifting.lanes.arrays lifting.lanes.kernel
 lifting.lanes.compiler
 lifting.lanes
@@ -41,6 +41,7 @@ backends.ways
 backends.reference backends.batched backends.lane_store
 backends.lifted backends.jit backends
 automatic few adaptive differencing trust dispatch
+fixed
 schemes
 plan
 gradient
@@ -87,7 +88,7 @@ def test_no_circles() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_imports_inside_functions(name: str) -> None:
-    """A backend is loaded lazily by `import_module`, from its table; nothing else is."""
+    """`import_module` loads a backend lazily, from its table, and a scheme that looks at f; nothing else is lazy."""
     for function in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             inner = [n.lineno for n in ast.walk(function) if isinstance(n, (ast.Import, ast.ImportFrom))]
@@ -99,6 +100,13 @@ def test_import_loads_neither_numba_nor_scipy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in loaded
     assert not {"numba", "llvmlite", "scipy", "sklearn", "rich", "concurrent"} & set(loaded)
+
+
+def test_import_does_not_load_what_looks_at_f() -> None:
+    code = "import sys, fastgrad; print(*sorted(m for m in sys.modules if m.startswith('fastgrad.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "fastgrad.gradient" in loaded
+    assert not {"fastgrad.schemes", "fastgrad.automatic", "fastgrad.noise"} & set(loaded)
 
 
 def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:

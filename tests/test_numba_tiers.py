@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -532,6 +533,43 @@ def test_a_damaged_disk_cache_is_made_anew(tmp_path: Path, damage: str, kind: st
     assert _in_process(code, **folder) == "4.0 1\n"
 
 
+SECOND = (
+    "import fastgrad; from fastgrad.backends import kernels; print(fastgrad.__file__); "
+    "print(kernels.power_of_two(3.0), sum(kernels.power_of_two.stats.cache_hits.values()))"
+)
+
+
+def _a_copy(folder: Path) -> Path:
+    """The package, installed where the tests may change it."""
+    package = Path(jit.__file__).parents[1]
+    return Path(shutil.copytree(package, folder / "fastgrad", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+@pytest.mark.parametrize("source", ["diagnosis.py", "noise.py", "steps.py", "backends/borrowed.py"])
+def test_kernels_of_other_sources_are_not_loaded(tmp_path: Path, source: str) -> None:
+    package = _a_copy(tmp_path)
+    environment = {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    for expected in ("4.0 0", "4.0 1"):
+        assert _in_process(SECOND, **environment).splitlines() == [str(package / "__init__.py"), expected]
+    changed = package / source
+    changed.write_text(changed.read_text("utf-8") + "\n", "utf-8")
+    for expected in ("4.0 0", "4.0 1"):
+        assert _in_process(SECOND, **environment).splitlines()[1] == expected
+
+
+@pytest.mark.parametrize("home", [True, False])
+def test_where_the_package_is_not_writable_kernels_go_to_the_users_folder(tmp_path: Path, home: bool) -> None:
+    package = _a_copy(tmp_path)
+    (package / "backends/__pycache__").touch()  # not even root makes a folder of that
+    users = tmp_path / "home"
+    users.mkdir() if home else users.touch()
+    environment = {"PYTHONPATH": str(tmp_path), "HOME": str(users), "XDG_CACHE_HOME": str(users), "NUMBA_CACHE_DIR": ""}
+    environment["PYTHONSAFEPATH"] = "1"
+    assert _in_process(SECOND, **environment).splitlines()[1] == "4.0 0"
+    assert _in_process(SECOND, **environment).splitlines()[1] == ("4.0 1" if home else "4.0 0")
+    assert bool(list(tmp_path.rglob("kernels.power_of_two*.nbc"))) == home
+
+
 CACHED = """
 import math
 from numba import njit
@@ -552,12 +590,12 @@ def f(x):
 USE = """
 import numpy as np
 from fastgrad import numerical_gradient
-from fastgrad.backends import lane_store
 from fastgrad.backends.jit import jitted
+from fastgrad.lifting import lanes
 from cached_module import f
 
-compiled, compile_lanes = [], lane_store.compile_lanes
-lane_store.compile_lanes = lambda *args, **options: compiled.append(1) or compile_lanes(*args, **options)
+compiled, compile_lanes = [], lanes.compile_lanes
+lanes.compile_lanes = lambda *args, **options: compiled.append(1) or compile_lanes(*args, **options)
 x = np.linspace(-1.0, 1.0, 50)
 gradient = numerical_gradient(f, x, "fixed", compile="eager")
 assert jitted(f, True).target(x.dtype, 1, ()).lanes

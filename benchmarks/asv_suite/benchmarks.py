@@ -1,173 +1,166 @@
-"""asv's suite: time, accuracy, evaluations, memory, compile and import time, for each backend, problem and n.
+"""asv's suite: time, accuracy, evaluations, memory, `auto`'s choice, first calls and import, over commits.
 
-asv run; asv publish; asv preview. A quick check that all of it works:
+asv run; python -m benchmarks.site. A quick check that all of it works:
 asv run --python=same --quick --dry-run --show-stderr
+
+A class measures all it shows in one process, its ways interleaved, and each figure is then looked up: asv's own timing
+starts a process for each of the hundreds of figures, compiles there again, and after a `setup` times one call alone.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-import tracemalloc
+from math import nan
+from statistics import median
+from time import perf_counter
 from typing import Any
 
-import numba
-import numpy as np
-
-from benchmarks.forms import BACKENDS, MOST_OPERATIONS, form, size_near
+from benchmarks.cells import CASES, WAYS, exists, measure
+from benchmarks.cold import SOURCES, first_seconds, import_seconds
+from benchmarks.forms import form
 from benchmarks.problems import PROBLEMS
 
 try:
-    from fastgrad import Gradient, gradient_descent, numerical_gradient
-except ImportError:  # a commit before this interface: its benchmarks fail, discovery does not
-    Gradient = gradient_descent = numerical_gradient = None  # type: ignore[assignment, misc]
+    from fastgrad import gradient_descent
+except ImportError:  # a commit before this interface: its benchmarks are skipped, discovery does not fail
+    gradient_descent = None  # type: ignore[assignment]
 
-NAMES = ["rosenbrock", "powell_singular", "ackley", "trigonometric", "quadratic_form", "lennard_jones"]
-SIZES = [10, 100, 1000]
+Figures = dict[str, dict[str, dict[str, float] | str]]
+SHORT = [case for case, (_, n) in CASES.items() if n <= 100]
+CHOICES = {"plain": ("auto", ("python", "lifted")), "jitted": ("jitted", ("jitted", "lanes"))}
 
 
-class Prepared:
-    """A prepared gradient: `gradient(x)`."""
+def of(figures: Figures, way: str, case: str) -> dict[str, float]:
+    """The figures of a cell, none if it does not exist; NotImplementedError, which asv skips, where a commit cannot."""
+    found = figures[case].get(way, {})
+    if isinstance(found, str):
+        raise NotImplementedError(found)
+    return found
 
-    params: Any = [BACKENDS, NAMES, SIZES]
-    param_names = ["backend", "problem", "n"]
-    timeout = 120
 
-    def setup(self, backend: str, name: str, n: int) -> None:
-        problem = PROBLEMS[name]
-        size = size_near(problem, n)
-        if 2 * size * problem.operations(size) > MOST_OPERATIONS or problem.unavailable:
-            raise NotImplementedError("too long")
-        self.problem = problem
-        self.x, self.args = problem.make(size)
-        f, form_options = form(problem, backend)
-        self.f, self.options = f, {"args": self.args, "backend": backend, **form_options}
-        self.gradient = Gradient(f, **self.options)
-        self.gradient(self.x)
+class Measured:
+    """The cells of `benchmarks.cells`, measured once."""
 
-    def time_gradient(self, backend: str, name: str, n: int) -> None:
-        self.gradient(self.x)
+    def setup_cache(self) -> Figures:
+        return {case: measure(case) for case in CASES}
 
-    def track_lost_digits(self, backend: str, name: str, n: int) -> float:
+    setup_cache.timeout = 600  # type: ignore[attr-defined]
+
+
+class Gradients(Measured):
+    """A prepared gradient, called again: `gradient(x)`."""
+
+    params: Any = [list(WAYS), list(CASES)]
+    param_names = ["way", "case"]
+
+    def setup(self, figures: Figures, way: str, case: str) -> None:
+        self.found = of(figures, way, case)
+
+    def track_time(self, figures: Figures, way: str, case: str) -> float:
+        return self.found.get("seconds", nan)
+
+    def track_lost_digits(self, figures: Figures, way: str, case: str) -> float:
         """Of 16, in the worst component against the largest."""
-        exact = self.problem.gradient(self.x, *self.args)
-        error = np.abs(self.gradient(self.x) - exact).max() / np.abs(exact).max()
-        return float(16 + np.log10(np.clip(np.nan_to_num(error, nan=1.0), 1e-16, 1.0)))
+        return self.found.get("lost_digits", nan)
 
-    def track_nfev(self, backend: str, name: str, n: int) -> int:
-        return int(numerical_gradient(self.f, self.x, full_output=True, **self.options)[1].nfev)
+    def track_nfev(self, figures: Figures, way: str, case: str) -> float:
+        return self.found.get("nfev", nan)
 
-    def track_peak_memory(self, backend: str, name: str, n: int) -> int:
+    def track_peak_memory(self, figures: Figures, way: str, case: str) -> float:
         """Bytes that a gradient allocates at its peak, besides what stays."""
-        tracemalloc.start()
-        try:
-            self.gradient(self.x)
-            tracemalloc.reset_peak()
-            before = tracemalloc.get_traced_memory()[0]
-            self.gradient(self.x)
-            return tracemalloc.get_traced_memory()[1] - before
-        finally:
-            tracemalloc.stop()
+        return self.found.get("peak_memory", nan)
 
+    track_time.unit = "seconds"  # type: ignore[attr-defined]
     track_lost_digits.unit = "digits"  # type: ignore[attr-defined]
     track_nfev.unit = "evaluations"  # type: ignore[attr-defined]
     track_peak_memory.unit = "bytes"  # type: ignore[attr-defined]
 
 
-class OneShot(Prepared):
-    """`numerical_gradient(f, x)`: what a call costs that prepares nothing; and its methods."""
+class OneShot(Measured):
+    """`numerical_gradient(f, x)`: what a call costs that prepares nothing."""
 
-    params: Any = [BACKENDS, ["rosenbrock", "ackley"], [10, 100]]
+    params: Any = [list(WAYS), SHORT]
+    param_names = ["way", "case"]
 
-    def time_one_shot(self, backend: str, name: str, n: int) -> None:
-        numerical_gradient(self.f, self.x, **self.options)
+    def setup(self, figures: Figures, way: str, case: str) -> None:
+        self.found = of(figures, way, case)
 
-    def time_full_output(self, backend: str, name: str, n: int) -> None:
-        numerical_gradient(self.f, self.x, full_output=True, **self.options)
+    def track_time(self, figures: Figures, way: str, case: str) -> float:
+        return self.found.get("one_shot", nan)
 
-    def time_order_4(self, backend: str, name: str, n: int) -> None:
-        numerical_gradient(self.f, self.x, order=4, **self.options)
-
-    def time_complex_step(self, backend: str, name: str, n: int) -> None:
-        numerical_gradient(self.f, self.x, method="complex", **self.options)
-
-    time_gradient = track_lost_digits = track_nfev = track_peak_memory = None  # type: ignore[assignment]
+    track_time.unit = "seconds"  # type: ignore[attr-defined]
 
 
-SCHEMES: dict[str, dict[str, Any]] = {
-    "fixed": {"h": "fixed"},
-    "auto": {"noise": "probe"},
-    "adaptive": {"method": "adaptive"},
-}
+class Choice(Measured):
+    """The time of what `auto` chose, over that of the best way for the same form of f: 1 is perfect."""
+
+    params: Any = [list(CHOICES), list(CASES)]
+    param_names = ["form", "case"]
+
+    def setup(self, figures: Figures, kind: str, case: str) -> None:
+        auto, explicit = CHOICES[kind]
+        times = [of(figures, way, case).get("seconds", nan) for way in explicit if exists(way, case)]
+        self.regret = of(figures, auto, case).get("seconds", nan) / min(times, default=nan)
+
+    def track_regret(self, figures: Figures, kind: str, case: str) -> float:
+        return self.regret
+
+    track_regret.unit = "times the best"  # type: ignore[attr-defined]
 
 
-class Schemes(Prepared):
-    """Ways to choose the step: accuracy beside time and evaluations, prepared, and anew each time (no memory)."""
+class Cold:
+    """What is paid once."""
 
-    params: Any = [list(SCHEMES), ["rosenbrock", "ackley", "thurber", "brown_badly_scaled", "lennard_jones"], [10, 100]]
-    param_names = ["scheme", "problem", "n"]
+    def setup_cache(self) -> dict[str, Any]:
+        if gradient_descent is None:
+            return {}
+        return {"import": import_seconds(), **{name: first_seconds(name) for name in SOURCES}}
 
-    def setup(self, scheme: str, name: str, n: int) -> None:
-        super().setup("numba", name, n)
-        self.options |= SCHEMES[scheme]
-        self.gradient = Gradient(self.f, **self.options)
-        self.gradient(self.x)
+    setup_cache.timeout = 300  # type: ignore[attr-defined]
 
-    def time_anew(self, scheme: str, name: str, n: int) -> None:
-        Gradient(self.f, **self.options)(self.x)
-
-    track_peak_memory = None  # type: ignore[assignment]
-
-
-class FirstCall:
-    """How long a jitted function takes until its first gradient is there."""
-
-    params = ["rosenbrock", "lennard_jones", "ackley"]
+    params: Any = [list(SOURCES)]
     param_names = ["problem"]
-    number = repeat = 1
-    timeout = 120
-    unit = "s"
 
-    def track_compile(self, name: str) -> float:
-        problem = PROBLEMS[name]
-        x, args = problem.make(size_near(problem, 10))
-        # the kernels themselves are compiled once a process, for any function
-        numerical_gradient(numba.njit(lambda x, *args: x[0]), x, args=args)
-        fresh = numba.njit(problem.loop)
-        began = time.perf_counter()
-        numerical_gradient(fresh, x, args=args)
-        return time.perf_counter() - began
+    def setup(self, figures: dict[str, Any], *problem: str) -> None:
+        if not figures:
+            raise NotImplementedError("no such interface")
 
-    track_compile.unit = "s"  # type: ignore[attr-defined]
+    def track_first_gradient(self, figures: dict[str, Any], problem: str) -> float:
+        """Of a jitted function, its compilation included."""
+        return float(figures[problem]["first"])
 
+    def track_warm_start(self, figures: dict[str, Any], problem: str) -> float:
+        """The first gradient of a function in numba's disk cache, over the first call of the function itself."""
+        return float(figures[problem]["warm"] / figures[problem]["own"])
 
-class Import:
-    """What `import fastgrad` costs beyond numpy."""
+    def track_import(self, figures: dict[str, Any]) -> float:
+        """CPU seconds of `import fastgrad` beyond numpy's."""
+        return float(figures["import"])
 
-    timeout = 120
-
-    def track_import(self) -> float:
-        code = "import time, numpy; t = time.process_time(); import fastgrad; print(time.process_time() - t)"
-        runs = [
-            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(5)
-        ]
-        return min(float(run.stdout) for run in runs)
-
-    track_import.unit = "s"  # type: ignore[attr-defined]
+    track_first_gradient.unit = "seconds"  # type: ignore[attr-defined]
+    track_warm_start.unit = "times f"  # type: ignore[attr-defined]
+    track_import.unit = "seconds"  # type: ignore[attr-defined]
+    track_import.params = []  # type: ignore[attr-defined]
 
 
 class Descent:
     """A hundred steps downhill."""
 
-    params = [["python", "numba"], [2, 100]]
+    params: Any = [["python", "numba"], [2, 100]]
     param_names = ["backend", "n"]
 
     def setup(self, backend: str, n: int) -> None:
+        if gradient_descent is None:
+            raise NotImplementedError("no such interface")
         problem = PROBLEMS["rosenbrock"]
-        self.f = form(problem, backend)[0]
-        self.x, _ = problem.make(n)
-        self.time_descent(backend, n)
+        f, x = form(problem, backend)[0], problem.make(n)[0]
+        times = []
+        for _ in range(6):  # the first compiles
+            began = perf_counter()
+            gradient_descent(f, x, lr=1e-4, step_num=100, backend=backend)
+            times.append(perf_counter() - began)
+        self.seconds = median(times[1:])
 
-    def time_descent(self, backend: str, n: int) -> None:
-        gradient_descent(self.f, self.x, lr=1e-4, step_num=100, backend=backend)
+    def track_descent(self, backend: str, n: int) -> float:
+        return self.seconds
+
+    track_descent.unit = "seconds"  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import pairwise
 from math import gcd
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
@@ -50,11 +50,11 @@ WORTH_THREADS = 1.5e-4
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
 NO_FASTMATH = NO_LANES
 if not NO_LANES:
-    from ..lifting.lanes import MAX_ULP, CannotLift, fastmath_available, lane_width
+    from ..lifting import lanes
     from .lane_store import lanes_of
 
-    NO_FASTMATH = "" if fastmath_available() else "this system has no vector mathematics library (libmvec)"
-WIDTH = 0 if NO_LANES else lane_width()
+    NO_FASTMATH = "" if lanes.fastmath_available() else "this system has no vector mathematics library (libmvec)"
+WIDTH = 0 if NO_LANES else lanes.lane_width()
 
 
 class Target:
@@ -123,14 +123,12 @@ class Target:
 
     def lift(self) -> None:
         """Compile f for lanes, or find out why that cannot be."""
-        if self.settled:  # each call of an eager gradient asks
-            return
         with _compiling:
             if self.settled:
                 return
             try:
                 lifted = lanes_of(self._kept[0], self._ndim, self.kinds, self.fast)
-            except CannotLift as error:
+            except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:
                 self._kept = *self._kept, lifted
@@ -204,6 +202,7 @@ class Jitted:
         self.f = f
         self.function = f.py_func if isinstance(f, Dispatcher) else None
         self.captured: list[Capture] = captures(f) if self.function is not None else []
+        self._arrays = [c.value for c in self.captured if isinstance(c.value, np.ndarray)]
         self._targets: dict[Any, Target] = {}
         if self.function is not None and kernels.JIT:
             self._refresh_frozen()
@@ -225,14 +224,14 @@ class Jitted:
 
     def shares_memory(self, array: NDArray[Any]) -> bool:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
-        return any(isinstance(c.value, np.ndarray) and np.may_share_memory(c.value, array) for c in self.captured)
+        return any(np.may_share_memory(a, array) for a in self._arrays)
 
     def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...], fast: bool = False) -> Target:
         """Return f compiled for x of this kind and these extra arguments; see `Target` for `fast`."""
         fast = fast and not NO_FASTMATH
         key = dtype.char, ndim, tuple(map(_kind, args)), fast
         target = self._targets.get(key)
-        if target is None or (self.captured and self._stale(target)):
+        if target is None or (self.captured and self.stale(target)):
             with _compiling:
                 scalar = types.complex128 if dtype.kind == "c" else types.float64
                 target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)), fast)
@@ -248,7 +247,7 @@ class Jitted:
             return f"one point at a time: {target.scalar_reason}"
         return "one point at a time, so far: lanes are compiled when that pays"
 
-    def _stale(self, target: Target) -> bool:
+    def stale(self, target: Target) -> bool:
         """Whether the user has recompiled f since."""
         kept = target._kept
         return (
@@ -258,13 +257,16 @@ class Jitted:
         )
 
 
+_OF_ONE_TYPE = frozenset({float, bool, np.float64})
+
+
 def _kind(value: Any) -> Any:
     """Tell apart what numba types differently, without asking numba: its typeof takes 10 µs."""
     kind = type(value)
+    if kind in _OF_ONE_TYPE or (kind is int and -(2**63) <= value < 2**63):
+        return kind
     if kind is np.ndarray:
         return value.dtype, value.ndim, value.flags.num
-    if kind in (float, bool, np.float64) or (kind is int and -(2**63) <= value < 2**63):
-        return kind
     return _type(value)
 
 
@@ -335,18 +337,18 @@ class Table:
         done, count = 0, last - first
         while done < count and not (stop is not None and stop.is_set()):
             began, before = perf_counter(), done
-            lanes = target.lanes
-            if lanes and not self.disturbed:
+            run = target.lanes
+            if run and not self.disturbed:
                 if tile is None:
                     tile = kernels.aligned(x.size * WIDTH).reshape(x.size, WIDTH)
                     progress, meter = np.zeros(1, np.int64), np.zeros(2)
                 done = kernels.sweep_lanes(
-                    lanes, target.address, args, x, y, tile, progress, index, points, values, done, meter
+                    run, target.address, args, x, y, tile, progress, index, points, values, done, meter
                 )
                 if meter[0] > kernels.MOST_WASTE:
                     target.sink()
                 continue
-            done = kernels.sweep(target.address, args, flat, y, index, points, values, done, self.disturbed)
+            done = kernels.sweep(target.address, args, flat, y, index, points, values, done, self.disturbed, 1)
             if done < 0:
                 return False
             seconds = perf_counter() - began
@@ -396,7 +398,7 @@ def jitted(f: Any, explicit: bool) -> Jitted:
 
 def _if_recompiled(known: Jitted) -> Jitted | None:
     used = [t for t in known._targets.values() if not t.packed]
-    if used and all(known._stale(t) for t in used):
+    if used and all(known.stale(t) for t in used):
         return Jitted(known.f)
     return None
 
@@ -511,7 +513,7 @@ class Compiled:
             return f"no effect: f runs one point at a time: {target.scalar_reason}"
         if not target.vectorised:
             return "no effect: f calls no function that the vector mathematics library has"
-        return f"{', '.join(target.vectorised)} within {MAX_ULP} ulp, from the vector mathematics library"
+        return f"{', '.join(target.vectorised)} within {lanes.MAX_ULP} ulp, from the vector mathematics library"
 
     def _target(self, dtype: np.dtype[Any]) -> Target:
         return self._known.target(dtype, self._base.ndim, self._args, self._fast)
@@ -565,125 +567,177 @@ def positional(call: Call) -> tuple[Any, ...]:
 
 
 class FusedGradient:
-    """A prepared gradient in one call of one kernel; safe to call from several threads.
+    """A prepared gradient in one call of one kernel, for x of one shape; safe to call from several threads.
 
     By a fixed rule; or, without one, a central difference by the steps that `memo` remembers, for as long as these are
-    right. Its work arrays are kept with the memory that they were filled with.
+    right. What is done at each call is written out: a microsecond is all that it may take.
     """
 
     def __init__(self, call: Call, stencil: Stencil, rule: Step | None, memo: Memo | None) -> None:
         self._f = f = call.f
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
-        self._stencil, self._rule, self._memo = stencil, rule, memo
+        self._stencil, self._rule, self._memo = stencil, rule, Memo() if memo is None else memo
         self._eager, self._workers, self._fast = call.eager, call.workers, call.fastmath
-        self._once = int(rule is None or not stencil.symmetric)  # whether f(x) is needed
-        # the kernel for each kind of extra arguments, and its spare work arrays: append and pop are atomic
-        self._runs: dict[Target, tuple[Any, list[Any]]] = {}
-        self._direct: tuple[Any, Any, tuple[Any, ...], Target, list[Any]] | None = None
+        self._guarded = bool(self._known.captured) and not self._pointer
+        self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
+        self._shape: tuple[int, ...] = ()
+        self._size, self._nfev = -1, 0
+        # for each kind of extra arguments; without any, a second time
+        self._runs: dict[Any, _Run] = {}
+        self._alone: _Run | None = None
+        self._nearest: tuple[Any, Floats] | None = None
+        self._entered: Any = None  # what the work array of `_nearest` remembers
+        self._long = False  # whether it takes a kernel more than one call
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
         """Write the gradient at x, C-contiguous float64, to `out`.
 
         Returns nfev, or 0 where something is unusual and the general way is to decide.
         """
-        n, memory = x.size, None
-        if self._memo is not None:
-            memory = self._memo.memory
-            if memory is None or memory.x.size != n:
-                return 0
-        if self._known.captured and not self._pointer:
-            self._known = jitted(self._f, True)
-            self._direct = None
-            if self._known.shares_memory(x):
-                return 0
-        run, address, args, target, spare = (None if args else self._direct) or self._prepare(x, args)
+        memory, run, extra = self._memo.memory, self._alone, None
+        if args or run is None:
+            run, extra = self._prepare(x, args)
+        kernel, spare, target, _ = run
         before = quiet()
         try:
-            work, known = spare.pop()
+            held = spare.pop()
         except IndexError:
-            work, known = self._workspace(target, n), None
-        if known is not memory:
-            kernels.remember(work, memory.noise, memory.x, memory.scale, memory.step)  # type: ignore[union-attr]
-        done = run(address, args, work, x, out)
-        if done != n:
-            done = self._resume(done, run, address, args, target, work, x, out)
-        spare.append((work, memory))
-        if done != n or before < 0 or quiet() != before:
-            return 0
-        return n * self._stencil.nodes.size + self._once
+            held = self._workspace(target, x.size), _NOTHING
+        if held[1] is not memory:
+            if self._rule is None:
+                if memory is None or memory.x.size != x.size:
+                    return 0
+                _remember(held[0], memory)
+            held = held[0], memory
+        done = kernel(held[0], x, out) if extra is None else kernel(extra, held[0], x, out)
+        if done != self._size:
+            done = self._resume(done, kernel if extra is None else partial(kernel, extra), target, held[0], x, out)
+        spare.append(held)
+        return self._nfev if done == self._size and quiet() == before >= 0 else 0
 
-    def _resume(
-        self,
-        done: int,
-        run: Any,
-        address: Any,
-        args: tuple[Any, ...],
-        target: Target,
-        work: Floats,
-        x: Floats,
-        out: Floats,
-    ) -> int:
+    def nearest(self) -> tuple[Callable[[Floats, Any, Any], bool], Floats] | None:
+        """Return ``run`` and ``work`` where ``run(work, x, out)`` does all of a call without extra arguments.
+
+        It may get any objects, and says whether it has done it. Where it raises, `work` is not to be used again.
+        """
+        run, memory = self._alone, self._memo.memory
+        if run is None or self._long:
+            return None
+        entered = self._nearest and self._nearest[1]
+        if entered is not None and kernels.is_undecided(entered):
+            self._decide(run.target, entered)
+            self._nearest = None  # not to change what another thread may be using
+        if self._nearest is None or self._entered is not memory:
+            kernel = kernels.nearest(len(self._shape))
+            if kernel is None:
+                return None
+            work = self._workspace(run.target, self._size)
+            if memory is not None:
+                _remember(work, memory)
+            self._nearest, self._entered = (kernel, work), memory
+        return self._nearest
+
+    def _resume(self, done: int, kernel: Any, target: Target, work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
         n = x.size
         while 0 <= done < n:
+            self._long = True
             remaining = work[kernels.SPENT] * (n - done) / max(done, 1)
             if max(work[kernels.SPENT], 0.5 * remaining) > work[kernels.BUDGET] or work[kernels.WASTE]:
                 self._reconsider(target, work)
-            done = run(address, args, work, x, out)
+            done = kernel(work, x, out)
         if done == n + kernels.RECONSIDER:
             self._reconsider(target, work)
             return n
         return done
 
     def _reconsider(self, target: Target, work: Floats) -> None:
-        if work[kernels.WASTE] > kernels.MOST_WASTE:
-            target.sink()
-        elif not work[kernels.RUN].view(np.int64):
-            target.lift()
+        self._decide(target, work)
         self._set_lanes(target, work)
 
     @staticmethod
+    def _decide(target: Target, work: Floats) -> None:
+        """Take f out of lanes, or into them."""
+        if work[kernels.WASTE] > kernels.MOST_WASTE:
+            target.sink()
+        elif not work[kernels.WIDTH]:
+            target.lift()
+
+    @staticmethod
     def _set_lanes(target: Target, work: Floats) -> None:
-        work[kernels.RUN] = np.int64(target.lanes).view(np.float64)
+        run = target.lanes
+        work[kernels.RUN] = np.int64(run).view(np.float64)
+        work[kernels.WIDTH] = WIDTH if run else 0
         work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
         work[kernels.WASTE] = 0.0
         work[kernels.FAST] = target.fast and target.lanes != 0
 
     def _workspace(self, target: Target, count: int) -> Floats:
-        work = kernels.workspace(self._stencil, self._rule, count, WIDTH)
+        work = kernels.workspace(self._stencil, self._rule, count, WIDTH, target.address)
         self._set_lanes(target, work)
         return work
 
-    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[Any, Any, tuple[Any, ...], Target, list[Any]]:
-        """Return the kernel, f's address, its extra arguments as the kernel takes them, and spare work arrays."""
-        args = self._pointer or positional(Call(self._f, args))
+    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[_Run, tuple[Any, ...] | None]:
+        """Return what to run, and the extra arguments as it takes them: None if it takes none."""
+        if self._pointer:
+            args = self._pointer
+        elif self._named:
+            args = positional(Call(self._f, args))
+        if self._guarded:
+            if self._known.changed() is not None:
+                self._known = jitted(self._f, True)  # compiled anew since, or it raises
+                self._runs.clear()
+            if self._known.shares_memory(x):
+                raise CannotRun("f captured the very array x")
+        kinds = tuple(map(_kind, args))
+        run = self._runs.get(kinds)
+        if run is None:
+            run = self._run_for(x, args)
+            if len(self._runs) > 8:
+                self._runs.clear()
+            self._runs[kinds] = run
+        if run.steps:
+            return run, (args,) if run.target.packed else args
+        if not self._guarded:
+            self._alone = run
+        return run, None
+
+    def _run_for(self, x: Floats, args: tuple[Any, ...]) -> _Run:
+        """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
         target = self._known.target(FLOAT64, x.ndim, args, self._fast)
         if self._eager:
             target.lift()
-        args = (args,) if target.packed else args
-        known = self._runs.get(target)
-        if known is None:
-            if len(self._runs) > 8:
-                self._runs.clear()
-            known = self._runs[target] = self._kernel_for(target, x.ndim, bool(args)), []
-        run, spare = known
-        direct = run, target.address, args, target, spare
-        if not args:
-            self._direct = direct
-        return direct
+        self._shape, self._size, self._nfev = x.shape, x.size, x.size * self._stencil.nodes.size
+        remembered = self._rule is None
+        if remembered or not self._stencil.symmetric:
+            self._nfev += 1
+        if not (args or target.packed or self._workers > 1):
+            kernel = kernels.in_one(x.ndim) if kernels.JIT else partial(kernels.in_python, target.address)
+            return _Run(kernel, [], target, False)
+        threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
+        steps = kernels.InSteps(remembered, x.ndim, types.Tuple(target.kinds), target.address, threaded)
+        return _Run(steps.run, [], target, True)
 
-    def _kernel_for(self, target: Target, ndim: int, extra: bool) -> Any:
-        """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
-        if extra or self._workers > 1:
-            threaded = None if self._workers == 1 else partial(_in_threads, target, self._workers)
-            return kernels.InSteps(self._rule is None, ndim, types.Tuple(target.kinds), threaded)
-        kernel = kernels.automatic if self._rule is None else kernels.gradient
-        return kernels.in_one(kernel, ndim)
+
+def _remember(work: Floats, memory: Any) -> None:
+    kernels.remember(work, memory.noise, memory.fine, memory.x, memory.scale, memory.step, memory.patience)
+
+
+_NOTHING = object()
+
+
+class _Run(NamedTuple):
+    """A kernel for one kind of extra arguments, spare work arrays with what they remember, and what it calls."""
+
+    kernel: Any
+    spare: list[tuple[Floats, Any]]  # append and pop are atomic
+    target: Target
+    steps: bool  # whether the kernel takes extra arguments
 
 
 def _in_threads(target: Target, workers: int, address: Any, args: tuple[Any, ...], work: Floats, x: Floats) -> int:
-    """Do what `kernels.evaluate_rows` does, in threads."""
+    """Do what `kernels.rows_one_by_one` does, in threads."""
     table = Table(target, args, x, *kernels.tables(work))
     table.evaluate(workers)
     return x.size + kernels.DISTURBED if table.disturbed else x.size
@@ -729,7 +783,7 @@ class CompiledDescent:
                 trail.values[trail.steps : steps],
             )
             trail.steps += taken
-            if work[kernels.SPENT] > work[kernels.BUDGET] or work[kernels.WASTE] > kernels.MOST_WASTE:
+            if kernels.is_undecided(work):
                 self._fused._reconsider(target, work)
             if ended == n + kernels.DISTURBED:
                 work[kernels.REFILL], ended = 1.0, n

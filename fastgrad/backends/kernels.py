@@ -7,9 +7,10 @@ argument costs 70 ns a call (measured); its layout is in `parts`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import platform
+import sys
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,15 @@ import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numpy.typing import NDArray
 
-from .. import diagnosis
-from .._validate import Floats, Ints
+from .. import diagnosis, noise, steps
+from .._validate import FLOAT64, Floats, Ints
 from ..noise import CHANGED, EPS, NOISIER, TINY, UNIFORM, Noise, round_off
+from ..point import address_of_changes
 from ..stencils import Stencil
 from ..steps import HALF_ROOT, Step
 
@@ -56,7 +58,10 @@ COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, 
 # how often few points were timed, and the fewest ticks that they took one by one and in lanes
 RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST, TIMED, ONE_BY_ONE, IN_LANES = range(11, 23)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, HEADER = range(23, 32)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, FINE = range(23, 32)
+# after how many rows to look at the clock first; and bits of integers: f's address; whether a thread is in `enter`, and
+# what it compares with there: ndarray, its float64, where `point` counts changes
+UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(32, 39)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -68,6 +73,8 @@ MOST_WASTE = 4096.0  # points
 # For few points, one bundle may not pay: with up to so many bundles, either way is timed so often, unless it takes more
 # than so many ticks.
 FEW, TRIALS, NOT_TIMED = 8, 5, 3e7
+# Reading the clock takes 11 ns, as long as f of ten coordinates: where f was fast, look first after so many rows.
+MOST_UNWATCHED = 64.0
 
 
 def entry_point(function: Any, *signature: Any) -> Any:
@@ -81,57 +88,65 @@ def entry_point(function: Any, *signature: Any) -> Any:
 VECTOR = types.Array(types.float64, 1, "C")
 
 
-def in_one(function: Any, ndim: int) -> Any:
-    """Return the entry point of `gradient` or `automatic` for an f without extra arguments."""
+def in_one(ndim: int) -> Any:
+    """Return ``run(work, x, out)`` for an f without extra arguments, past numba's dispatcher."""
     array = types.Array(types.float64, ndim, "C")
-    return entry_point(function, types.intp, types.Tuple(()), VECTOR, array, array)
+    return entry_point(alone, VECTOR, array, array)
+
+
+def in_python(address: Any, work: Floats, x: Floats, out: Floats) -> int:
+    """Do what `alone` does where the kernels run as Python, and an address does not fit into `work`."""
+    return int(gradient(address, (), work, x, out))
+
+
+def nearest(ndim: int) -> Any:
+    """Return the same for any objects; None where it would not know arrays when it sees them."""
+    if not ARRAYS_AS_EXPECTED:
+        return None
+    array = Borrowed(ndim)
+    return entry_point(enter, Borrowed(1), array, array)
 
 
 class InSteps:
-    """`gradient` or `automatic` in three or four calls: new extra arguments compile the evaluation only, 2 s less.
+    """`gradient` or `automatic` in two calls: new extra arguments compile the evaluation only, 2 s less.
 
     Parameters
     ----------
     remembered : bool
         Whether to do `automatic`.
-    ndim, args
+    ndim, kinds
         Of x, and the type of the tuple of the extra arguments.
+    address
+        Of f.
     threaded : callable, optional
-        Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `evaluate_rows`.
+        Evaluates the table instead: ``threaded(address, args, work, x)`` returns as `rows_one_by_one`.
     """
 
-    def __init__(self, remembered: bool, ndim: int, args: Any, threaded: Any = None) -> None:
-        self._remembered, self._threaded = remembered, threaded
+    def __init__(self, remembered: bool, ndim: int, kinds: Any, address: Any, threaded: Any = None) -> None:
+        self._address, self._threaded = address, threaded
         array = types.Array(types.float64, ndim, "C")
-        self._kinds = types.intp, args, VECTOR, array
-        self._evaluate = entry_point(evaluate, types.intp, args, array)
-        self._begin = entry_point(recall if remembered else place, VECTOR, VECTOR)
-        self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
-        self._scalar = entry_point(rows_one_by_one, *self._kinds)
+        self._kinds = types.intp, kinds, VECTOR, array
+        self._scalar = entry_point(begin if threaded else rows_one_by_one, *self._kinds)
         self._lanes: Any = None
-        self._here: Any = None
+        self._end = entry_point(settle if remembered else combine, VECTOR, VECTOR, VECTOR)
 
-    def __call__(self, address: Any, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
-        n, flat = x.size, x.reshape(-1)
-        if not work[START]:
-            if self._remembered or not work[SYMMETRIC]:
-                if work[FAST]:
-                    self._here = self._here or entry_point(here_in_lanes, *self._kinds)
-                    self._here(address, args, work, x)
-                else:
-                    work[HERE] = self._evaluate(address, args, x.copy())
-            code = int(self._begin(work, flat))
-            if code < 0:
-                return code
-        rows = self._threaded or self._scalar
-        if not self._threaded and work[RUN].view(np.int64):
-            rows = self._lanes = self._lanes or entry_point(evaluate_rows, *self._kinds)
-        done = int(rows(address, args, work, x))
-        if done != n:
-            return done
-        code = int(self._end(work, flat, out.reshape(-1)))
-        undecided = work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
-        return n + RECONSIDER if code == n and undecided else code
+    def run(self, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
+        address, rows = self._address, self._scalar
+        if work.item(WIDTH) and not self._threaded:
+            rows = self._lanes = self._lanes or entry_point(rows_either_way, *self._kinds)
+        elif self._threaded and work.item(FAST):
+            rows = self._lanes = self._lanes or entry_point(begin_in_lanes, *self._kinds)
+        code: int = rows(address, args, work, x)
+        if self._threaded and code >= 0:
+            code = self._threaded(address, args, work, x)
+        if code == x.size:
+            code = self._end(work, x, out) if x.ndim == 1 else self._end(work, x.reshape(-1), out.reshape(-1))
+        return code
+
+
+def is_undecided(work: Floats) -> bool:
+    """Whether so much was spent, or wasted, that lanes are due; `ended`, for Python."""
+    return bool(work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE)
 
 
 def tables(work: Floats) -> tuple[Ints, Floats, Floats]:
@@ -149,19 +164,22 @@ def aligned(size: int) -> Floats:
     return room[start : start + size]
 
 
-def workspace(stencil: Stencil, rule: Step | None, count: int, width: int) -> Floats:
+def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, address: Any) -> Floats:
     """Return a filled `work` array for gradients of `count` coordinates; without a rule, for remembered steps."""
     absolute, relative = (np.atleast_1d(a) for a in ((rule.absolute, rule.relative) if rule else (0.0, 0.0)))
     nodes = stencil.nodes
     tables_end = HEADER + 2 * nodes.size + absolute.size + relative.size + 2 * count * (1 + nodes.size)
-    memory = 0 if rule else 3 * count
-    tile = -(-(tables_end + memory) // 8) * 8
+    memory = 0 if rule else 4 * count
+    tile = -(-(tables_end + memory) // 8) * 8  # used where WIDTH says that f runs in lanes
     work = aligned(tile + count * width)
     work[[COUNT, NODES, SYMMETRIC]] = count, nodes.size, stencil.symmetric
     if rule:
         work[[FLOOR, OTHERWISE, DYADIC]] = rule.floor, rule.otherwise, rule.dyadic
     work[[ABSOLUTES, RELATIVES]] = absolute.size, relative.size
-    work[[TILE, WIDTH, BUDGET, MEMORY]] = tile, width, np.inf, tables_end
+    work[[TILE, BUDGET, MEMORY, UNWATCHED]] = tile, np.inf, 0.0 if rule else tables_end, 1.0
+    if JIT:
+        integers = address, id(np.ndarray), id(FLOAT64), address_of_changes()
+        work[[ADDRESS, NDARRAY, DTYPE, CHANGES]] = np.array(integers, np.int64).view(np.float64)
     at = HEADER  # in the order of `parts`
     for numbers, length in (
         (nodes, nodes.size),
@@ -176,14 +194,15 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int) -> Fl
     return work
 
 
-def remember(work: Floats, noise: Noise, x: Floats, scale: Floats, step: Floats) -> None:
-    """Write what `recall` needs: the attributes of a `fastgrad.automatic.Memory`."""
+def remember(work: Floats, noise: Noise, fine: bool, *arrays: Floats) -> None:
+    """Write what `recall` and `settle` need: `arrays` are x, scale, step, patience of a `fastgrad.automatic.Memory`."""
     work[[LEAST, MOST]] = noise.magnitude / CHANGED, max(noise.magnitude, noise.variation) * CHANGED
     known = noise if noise.measured else round_off(1.0)
-    work[[MEASURED, LEVEL, RELATIVE, VARIATION]] = noise.measured, known.level, known.relative, known.variation
+    work[[MEASURED, FINE]] = noise.measured, fine
+    work[[LEVEL, RELATIVE, VARIATION]] = known.level, known.relative, known.variation
     work[USUAL] = diagnosis.USUAL * known.ratio ** (2 / 3)
     at = int(work[MEMORY])
-    work[at : at + 3 * x.size].reshape(3, x.size)[:] = x, scale, step
+    work[at : at + 4 * arrays[0].size].reshape(4, -1)[:] = arrays
 
 
 if JIT:
@@ -254,6 +273,10 @@ if JIT:
 
         return types.int64(), codegen
 
+    from .borrowed import Borrowed, as_expected, lent, overlap, plain, release, seize, word_at
+
+    ARRAYS_AS_EXPECTED = as_expected()
+
 else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the function itself
 
     def call_at(address: Any, x: NDArray[Any], args: tuple[Any, ...]) -> Any:
@@ -268,6 +291,16 @@ else:  # NUMBA_DISABLE_JIT: the kernels run as Python, an address is the functio
     def ticks() -> int:
         return 0
 
+    ARRAYS_AS_EXPECTED = False
+
+
+@cache
+def source_stamp() -> str:
+    """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
+    modules = [sys.modules[__name__], diagnosis, noise, steps]
+    modules += [sys.modules[name] for name in (as_expected.__module__, evaluate_table_lanes.__module__)]
+    return sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in modules)).hexdigest()
+
 
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
@@ -275,6 +308,7 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
     def __init__(self, function: Any) -> None:
         super().__init__(function)
         file = self._cache_file
+        file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
         dump, load = file._dump, file._load_data
 
         def signed(data: Any) -> bytes:
@@ -310,12 +344,28 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             self.disable()
 
 
+class LateCache:
+    """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+
+    @cached_property
+    def _cache(self) -> Any:
+        try:
+            return KernelCache(self._function)
+        except (RuntimeError, AttributeError, OSError):  # no folder to keep it in; another numba's inside; no sources
+            return NullCache()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
 def kernel(function: Any) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
     compiled = njit(nogil=True, error_model="numpy")(function)
     if JIT:
-        with contextlib.suppress(RuntimeError, AttributeError):  # no folder to keep it in; another numba's inside
-            compiled._cache = KernelCache(function)
+        compiled._cache = LateCache(function)
     return compiled
 
 
@@ -344,10 +394,10 @@ def step_at(x: float, absolute: float, relative: float, floor: float, otherwise:
 
 
 @kernel
-def sweep(address, args, base, y, index, points, values, start, refill):  # type: ignore[no-untyped-def]
+def sweep(address, args, base, y, index, points, values, start, refill, stride):  # type: ignore[no-untyped-def]
     """Evaluate f with one entry of x replaced, from row `start` on.
 
-    Returns the next row, or -1 - row if f wrote into x.
+    Returns the next row, or -1 - row if f wrote into x. The first look at the clock is after `stride` rows.
 
     `y` is x's working copy, of its shape; f may have written into an entry of it, which is seen when the entry's turn
     comes or at the end. With `refill` it is made anew before each evaluation instead.
@@ -356,8 +406,8 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
     if start == 0:
         for i in range(base.size):
             flat[i] = base[i]
-    began = ticks()
-    checked, stride = start, 1
+    began = ticks() if stride < index.size - start else 0
+    checked = start
     for row in range(start, index.size):
         i = index[row]
         if not refill and flat[i] != base[i]:
@@ -369,7 +419,7 @@ def sweep(address, args, base, y, index, points, values, start, refill):  # type
             flat[i] = points[row, column]
             values[row, column] = call_at(address, y, args)
         flat[i] = base[i]
-        if row - checked + 1 >= stride:
+        if row - checked + 1 >= stride and row + 1 < index.size:
             passed = ticks() - began
             if passed > TICKS:
                 return row + 1
@@ -464,6 +514,12 @@ def place(work, flat):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def ended(work, n):  # type: ignore[no-untyped-def]
+    """Return the code of a gradient that is done: RECONSIDER where so much was spent, or wasted, that lanes are due."""
+    return n + RECONSIDER if work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE else n
+
+
+@kernel
 def combine(work, flat, result):  # type: ignore[no-untyped-def]
     """Combine the values to partial derivatives; returns the code of `gradient`."""
     nodes, quotients, _, _, _, _, points, values = parts(work)
@@ -475,7 +531,7 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
             total = 0.0 + weight * ((values[i, 0] - values[i, 1]) / (points[i, 0] - points[i, 1]))
             result[i] = total
             finite &= abs(total) < np.inf
-        return flat.size if finite else flat.size + NOT_FINITE
+        return ended(work, flat.size) if finite else flat.size + NOT_FINITE
     for i in range(flat.size):
         total = 0.0
         if symmetric:
@@ -486,39 +542,81 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
                 total += quotients[j] * ((values[i, j] - here) / (points[i, j] - flat[i]))
         result[i] = total
         finite = finite and abs(total) < np.inf
-    return flat.size if finite else flat.size + NOT_FINITE
+    return ended(work, flat.size) if finite else flat.size + NOT_FINITE
+
+
+@kernel
+def begin(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Place the points, and evaluate f(x) where it is needed; 0, or the code of `gradient`."""
+    flat = part(x, 0, (x.size,))
+    if work[MEMORY] != 0.0 or work[SYMMETRIC] == 0.0:
+        buffer = parts(work)[4]
+        for i in range(x.size):
+            buffer[i] = flat[i]
+        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
+    return recall(work, flat) if work[MEMORY] != 0.0 else place(work, flat)
 
 
 @kernel
 def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate the table of `work` from its row START on; returns the next row, or a code."""
-    n = x.size
+    """Evaluate the table of `work`, filled at row 0, from its row START on; returns the next row, or a code."""
+    n, start = x.size, int(work[START])
+    if start == 0:
+        code = begin(address, args, work, x)
+        if code < 0:
+            return code
     _, _, _, _, buffer, index, points, values = parts(work)
-    y, start, began = part(buffer, 0, x.shape), int(work[START]), ticks()
-    done = sweep(address, args, part(x, 0, (n,)), y, index, points, values, start, work[REFILL] != 0.0)
-    work[SPENT] += ticks() - began
+    y, began = part(buffer, 0, x.shape), ticks()
+    base, stride = part(x, 0, (n,)), int(work[UNWATCHED])
+    done = sweep(address, args, base, y, index, points, values, start, work[REFILL] != 0.0, stride)
+    passed = ticks() - began
+    work[SPENT] += passed
+    work[UNWATCHED] = MOST_UNWATCHED if passed < TICKS // 8 else 1.0
     work[START] = done if 0 < done < n else 0
     return n + DISTURBED if done < 0 else done
 
 
 @kernel
+def here_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate f(x) itself in lanes, into HERE: a table of one point."""
+    _, _, _, _, buffer, index, _, _ = parts(work)
+    run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (x.size, int(work[WIDTH])))
+    progress, meter, y = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,)), part(buffer, 0, x.shape)
+    first, point, value = part(index, 0, (1,)), part(x, 0, (1, 1)), part(work, HERE, (1, 1))
+    sweep_lanes(run, address, args, x, y, tile, progress, first, point, value, 0, meter)
+
+
+@kernel
+def begin_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Do what `begin` does, and evaluate f(x) as the table will be."""
+    if work[FAST] == 0.0:
+        return begin(address, args, work, x)
+    flat = part(x, 0, (x.size,))
+    if work[MEMORY] != 0.0 or work[SYMMETRIC] == 0.0:
+        here_in_lanes(address, args, work, x)
+    return recall(work, flat) if work[MEMORY] != 0.0 else place(work, flat)
+
+
+@kernel
 def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
     """Do what `rows_one_by_one` does, several points at a time."""
-    n = x.size
+    n, start = x.size, int(work[START])
+    if start == 0:
+        code = begin_in_lanes(address, args, work, x)
+        if code < 0:
+            return code
     _, _, _, _, buffer, index, points, values = parts(work)
     run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (n, int(work[WIDTH])))
     progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,))
-    y, start = part(buffer, 0, x.shape), int(work[START])
+    y = part(buffer, 0, x.shape)
     done = sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter)
     work[START] = done if done < n else 0
     return done
 
 
 @kernel
-def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate them in lanes, where there are any; where there are few points, in whichever way is the faster."""
-    if part(work, RUN, (1,)).view(np.int64)[0] == 0:
-        return rows_one_by_one(address, args, work, x)
+def rows_either_way(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Do what `rows_in_lanes` does; where there are few points, in whichever way is the faster."""
     many = work[COUNT] * work[NODES] >= FEW * work[WIDTH]
     if many or work[FAST] != 0.0 or work[START] != 0.0 or work[IN_LANES] > NOT_TIMED:
         return rows_in_lanes(address, args, work, x)
@@ -537,55 +635,6 @@ def evaluate_rows(address, args, work, x):  # type: ignore[no-untyped-def]
         work[way] = min(fewest, passed)
         work[TIMED] += 1.0
     return done
-
-
-@kernel
-def here_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate f(x) itself in lanes, into HERE: a table of one point."""
-    _, _, _, _, buffer, index, _, _ = parts(work)
-    run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (x.size, int(work[WIDTH])))
-    progress, meter, y = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,)), part(buffer, 0, x.shape)
-    first, point, value = part(index, 0, (1,)), part(x, 0, (1, 1)), part(work, HERE, (1, 1))
-    sweep_lanes(run, address, args, x, y, tile, progress, first, point, value, 0, meter)
-
-
-@kernel
-def evaluate_here(address, args, work, x):  # type: ignore[no-untyped-def]
-    """Evaluate f(x) itself, as the table of `work` will be."""
-    if work[FAST] != 0.0:
-        here_in_lanes(address, args, work, x)
-    else:
-        flat, buffer = part(x, 0, (x.size,)), parts(work)[4]
-        for i in range(x.size):
-            buffer[i] = flat[i]
-        work[HERE] = call_at(address, part(buffer, 0, x.shape), args)
-
-
-@kernel
-def undecided(work):  # type: ignore[no-untyped-def]
-    """Whether so much was spent, or wasted, that lanes are to be thought of."""
-    return work[SPENT] > work[BUDGET] or work[WASTE] > MOST_WASTE
-
-
-@kernel
-def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
-    """One gradient by one stencil. Returns how many coordinates are done, or a code.
-
-    Compiled for functions without extra arguments; `InSteps` serves the others.
-    """
-    n = x.size
-    flat = part(x, 0, (n,))
-    if work[START] == 0.0:
-        code = place(work, flat)
-        if code < 0:
-            return code
-        if work[SYMMETRIC] == 0.0:
-            evaluate_here(address, args, work, x)
-    done = evaluate_rows(address, args, work, x)
-    if done != n:
-        return done
-    code = combine(work, flat, part(out, 0, (n,)))
-    return n + RECONSIDER if code == n and undecided(work) else code
 
 
 # the judgement of `fastgrad.diagnosis`, compiled as it stands there
@@ -643,14 +692,15 @@ def coarse(values, level):  # type: ignore[no-untyped-def]
 
 @kernel
 def settle(work, flat, result):  # type: ignore[no-untyped-def]
-    """Difference and judge the values, as `diagnosis.first_round`; UNUSUAL if a component is in trouble."""
+    """Difference and judge the values, as `few.first_round`; UNUSUAL if a component is in trouble."""
     n, here = flat.size, work[HERE]
     _, _, _, _, _, _, points, values = parts(work)
     level, relative, size, usual = work[LEVEL], work[RELATIVE], work[VARIATION], work[USUAL]
+    patience = part(work, int(work[MEMORY]) + 3 * n, (n,))
     if work[MEASURED] == 0.0:
         size = max(abs(here), TINY)
         level = EPS * size
-        if coarse(part(values, 0, (2 * n,)), level):  # what was measured knows of it
+        if work[FINE] == 0.0 and coarse(part(values, 0, (2 * n,)), level):  # what was measured knows of it
             return n + UNUSUAL
     count = 0
     for i in range(n):
@@ -662,25 +712,54 @@ def settle(work, flat, result):  # type: ignore[no-untyped-def]
         d = change / span
         e, t, c = judge(np.abs(change), np.abs((above - here) + (below - here)), h, sigma, size)
         result[i] = d
-        count += troubled(d, e, t, c, usual)
-    return n + UNUSUAL if count else n
+        count += troubled(d, e, t, c, usual, patience[i])
+    return n + UNUSUAL if count else ended(work, n)
 
 
 @kernel
-def automatic(address, args, work, x, out):  # type: ignore[no-untyped-def]
-    """One central difference with remembered steps. Returns as `gradient`; UNUSUAL where these will not do."""
-    n = x.size
-    flat = part(x, 0, (n,))
-    if work[START] == 0.0:
-        evaluate_here(address, args, work, x)
-        code = recall(work, flat)
-        if code < 0:
-            return code
-    done = evaluate_rows(address, args, work, x)
-    if done != n:
-        return done
-    code = settle(work, flat, part(out, 0, (n,)))
-    return n + RECONSIDER if code == n and undecided(work) else code
+def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
+    """One gradient, by one stencil or by remembered steps. Returns how many coordinates are done, or a code.
+
+    Compiled for functions without extra arguments; `InSteps` serves the others.
+    """
+    lanes = work[WIDTH] != 0.0
+    code = rows_either_way(address, args, work, x) if lanes else rows_one_by_one(address, args, work, x)
+    if code != x.size:
+        return code
+    flat, result = part(x, 0, (x.size,)), part(out, 0, (x.size,))
+    return settle(work, flat, result) if work[MEMORY] != 0.0 else combine(work, flat, result)
+
+
+@kernel
+def bits(work, at):  # type: ignore[no-untyped-def]
+    """The integer in an entry of `work`."""
+    return part(work, at, (1,)).view(np.int64)[0]
+
+
+@kernel
+def alone(work, x, out):  # type: ignore[no-untyped-def]
+    """`gradient` with f's address in `work`: each argument takes 20 to 40 ns."""
+    return gradient(bits(work, ADDRESS), (), work, x, out)
+
+
+@kernel
+def enter(borrowed_work, x, out):  # type: ignore[no-untyped-def]
+    """`alone` of any objects; whether it is done. Otherwise nothing has happened but to `out`.
+
+    x and `out` must be plain arrays of one shape, no other thread in here, and none perturbing an array in place.
+    """
+    work = lent(borrowed_work)
+    kind, dtype, changes = bits(work, NDARRAY), bits(work, DTYPE), bits(work, CHANGES)
+    if not (plain(x, kind, dtype) and plain(out, kind, dtype)):
+        return False
+    point, result = lent(x), lent(out)
+    if point.shape != result.shape or point.size != work[COUNT] or overlap(point, result) or not seize(work, BUSY):
+        return False
+    before, used = word_at(changes), word_at(changes + 8)
+    done = alone(work, point, result) == point.size and used == 0 and word_at(changes) == before
+    work[START] = 0.0
+    release(work, BUSY)
+    return done
 
 
 @kernel

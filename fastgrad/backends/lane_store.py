@@ -25,7 +25,6 @@ from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 
 from ..lifting import lanes
-from ..lifting.lanes import LaneFunction, compile_lanes, thaw_lanes
 from .captures import STABLE_MODULES, captures
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -42,7 +41,7 @@ def _is_data(kind: Any) -> bool:
     return isinstance(getattr(kind, "dtype", kind), (types.Number, types.Boolean, types.NoneType, types.UnicodeType))
 
 
-def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> LaneFunction:
+def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
     """Return f compiled for lanes: from the disk, if it is kept there, or anew.
 
     Raises
@@ -51,7 +50,7 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> LaneF
         As `compile_lanes`.
     """
     if not isinstance(getattr(f, "_cache", None), FunctionCache):
-        return compile_lanes(f, ndim, kinds, fastmath=fastmath)
+        return lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
     path, mark = None, b""
     with suppress(_Unknown, OSError, AttributeError, RecursionError):
         if not all(map(_is_data, kinds)):
@@ -64,10 +63,10 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> LaneF
             content = path.read_bytes()
             digest, body = content[:32], content[32:]
             if sha256(body).digest() == digest and body[:32] == mark:  # machine code with a flipped bit would run
-                found = thaw_lanes(body[32:])
+                found = lanes.thaw_lanes(body[32:])
                 if found is not None:
                     return found
-    lifted = compile_lanes(f, ndim, kinds, fastmath=fastmath)
+    lifted = lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
     frozen = lifted.frozen() if path is not None else None
     if path is not None and frozen is not None:
         body = mark + frozen

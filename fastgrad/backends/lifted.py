@@ -465,14 +465,14 @@ class LiftedGradient:
             return 0
         way, limit = attempts[0]
         values: Values | None = None
-        if way == DENSE and way not in ways.refused and tile is not None:
+        if way == DENSE and way not in ways.refused and tile is not None and not ways.large:
             dense = _dense()
             try:
                 with within(limit):
                     values = dense.at_once(call.f, tile, x.shape, call.args, call.kwargs)
                 relative, nfev = False, 2 * n
             except dense.TooLarge:
-                values = None
+                ways.large = True
             except Signal as signal:
                 _remember(signal, way, limit, ways, call, began)
                 attempts = attempts[1:]

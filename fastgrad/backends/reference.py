@@ -159,11 +159,11 @@ class LoopGradient:
             given = f
             f = lambda y: given(y, *args, **kwargs)  # noqa: E731
         fresh, float64 = x.copy, np.float64
-        flat = x.reshape(-1)
-        slopes: list[float] = []
+        flat = x if x.ndim == 1 else x.reshape(-1)
+        slopes, total = out if out.ndim == 1 else out.reshape(-1), 0.0
         with exclusive(x):
-            saved = x.copy()
-            entries = saved.reshape(-1).tolist()
+            saved = flat.copy()
+            entries = saved.tolist()
             i = 0
             try:
                 for kept, h in zip(entries, self._rule.scalars(entries), strict=True):
@@ -172,20 +172,19 @@ class LoopGradient:
                         return 0
                     flat[i] = above
                     plus = f(fresh())
-                    if type(plus) is not float64:
+                    if type(plus) is not float and type(plus) is not float64:
                         plus = number(plus)
                     flat[i] = below
                     minus = f(fresh())
-                    if type(minus) is not float64:
+                    if type(minus) is not float and type(minus) is not float64:
                         minus = number(minus)
                     flat[i] = kept
-                    slopes.append((float(plus) - float(minus)) / (above - below))
+                    slope = (float(plus) - float(minus)) / (above - below)
+                    slopes[i] = slope
+                    total += slope
                     i += 1
                 if x.tobytes() != saved.tobytes():  # f writes into the caller's array
                     return 0
             finally:
-                flat[:] = saved.reshape(-1)
-        if not isfinite(sum(slopes)):
-            return 0
-        out.reshape(-1)[:] = slopes
-        return 2 * len(slopes)
+                flat[:] = saved
+        return 2 * i if isfinite(total) else 0

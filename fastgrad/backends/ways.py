@@ -54,18 +54,32 @@ class Ways:
         Seconds that were not enough.
     looped, tried : float
         Seconds spent in loops, and in attempts that did not pay.
+    large : bool
+        Whether f was seen to make arrays so large that fewer points at a time are faster.
     rounded : bool
         Whether the sparse lift was seen to round: to evaluate a point plainly, or a function without a difference rule.
     calls : int
         How many gradients were asked for.
     """
 
-    __slots__ = ("_nature", "calls", "limits", "looped", "measure", "refused", "rounded", "seconds", "tried", "tries")
+    __slots__ = (
+        "_nature",
+        "calls",
+        "large",
+        "limits",
+        "looped",
+        "measure",
+        "refused",
+        "rounded",
+        "seconds",
+        "tried",
+        "tries",
+    )
 
     def __init__(self, measure: bool = False) -> None:
         self.calls = 0
         self.measure = measure
-        self.rounded = False
+        self.large = self.rounded = False
         self.looped = self.tried = 0.0
         self.seconds: dict[str, float] = {}
         self.tries: dict[str, int] = {}

@@ -1,84 +1,30 @@
 """Compiling an unmodified scalar function for lanes."""
 
-import os
-import pickle
 import re
 import types as python_types
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite.ir import VectorType
 from numba import njit, types
 from numba.core import cgutils, errors, ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.dispatcher import Dispatcher
-from numba.core.registry import cpu_target
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES
+from .capability import CannotLift, lane_width
+from .frozen import LaneFunction
 from .kernel import flat
-from .mathematics import make_known, vectorised
+from .mathematics import vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
 from .types import I32, I64, Bundle, Lane, assemble, divergence_slot, is_wide, splat
-
-
-class CannotLift(Exception):
-    """f does not run in lanes. `reason` says what stopped it, with the line of f where that is known."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
-@cache
-def lane_width() -> int:
-    """Points per bundle, or the environment's FASTGRAD_LANES.
-
-    Two registers for each value on AVX2 (and on SSE2 and NEON) hide the latency of its operations: measured on an AVX2
-    machine, geometric mean over 15 arithmetic problems, 4.2x the scalar loop with 8 lanes, 3.6x with 4.
-    """
-    override = os.environ.get("FASTGRAD_LANES")
-    if override:
-        return int(override)
-    return 8 if llvm.get_host_cpu_features().get("avx") else 4
-
-
-@dataclass(frozen=True)
-class LaneFunction:
-    """f compiled for lanes.
-
-    `address` is that of `intp run(x, tile, index, points, values, progress, args)` in numba's calling convention: it
-    evaluates the sweep table from the point progress[0] on, and returns the point that a bundle whose lanes disagreed
-    starts at, or the number of points. Where f raises, progress[0] says in which bundle. It fills `tile` itself.
-    Valid as long as this object lives. `vectorised` names the functions taken from the vector mathematics library.
-    """
-
-    address: int
-    width: int
-    vectorised: tuple[str, ...]
-    library: Any
-    symbol: str
-    keepalive: Any = None
-
-    def frozen(self) -> bytes | None:
-        """Return it as bytes, for `thaw_lanes` in another process; None where it refers to addresses of this one."""
-        if getattr(self.library, "has_dynamic_globals", True):
-            return None
-        needed = [f.name for f in self.library._final_module.functions if f.is_declaration]
-        needed += [v.name for v in self.library._final_module.global_variables if v.is_declaration]
-        needed = [name for name in needed if not name.startswith("llvm.")]
-        kept = self.library.serialize_using_object_code(), self.symbol, self.width, self.vectorised, needed
-        return pickle.dumps(kept)
-
 
 # --- the private compilation: f and the jitted functions that it calls are compiled as copies, so that nothing shows in
 # --- the user's own dispatchers (`f.signatures` stays as it was)
@@ -487,19 +433,6 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
     library, symbol = compiled.library, compiled.fndesc.llvm_func_name
     address = library.get_pointer_to_function(symbol)
     return LaneFunction(address, lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher))
-
-
-def thaw_lanes(frozen: bytes) -> LaneFunction | None:
-    """Return what was `LaneFunction.frozen` in another process with the same surroundings; None where it cannot be."""
-    state, symbol, width, names, needed = pickle.loads(frozen)
-    context = cpu_target.target_context
-    context.refresh()
-    for name in names:
-        make_known(name, width)
-    if not all(llvm.address_of_symbol(name) for name in needed):  # to load it all the same would end the process
-        return None
-    library = context.codegen().unserialize_library(state)
-    return LaneFunction(library.get_pointer_to_function(symbol), width, names, library, symbol)
 
 
 def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:
