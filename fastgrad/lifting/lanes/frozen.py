@@ -7,8 +7,8 @@ from typing import Any
 import llvmlite.binding as llvm
 from numba.core.registry import cpu_target
 
-from . import types  # noqa: F401  what compiled code refers to is made known to LLVM there
 from .mathematics import make_known
+from .types import Lane  # noqa: F401  that module makes known to LLVM what compiled code refers to
 
 
 @dataclass(frozen=True)
