@@ -47,6 +47,10 @@ class Evaluation(Protocol):
         """
         ...
 
+    def carries(self, count: int) -> bool:
+        """Whether `differences` of so many components may have an answer: asked before its points are made."""
+        ...
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         """Do as `sweep`, but only if the values are accurate relative to themselves, however near to x; else None.
 

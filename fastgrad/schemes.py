@@ -71,6 +71,8 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     What remains is the rounding of the difference itself, as in an analytic derivative. Of it tells, where error bars
     are wanted, a second difference with steps that round otherwise.
     """
+    if not run.carries(index.size):
+        return None
     size = np.abs(x[index])
     size[size == 0.0] = min(1.0, float(np.abs(x).max(initial=0.0)) or 1.0)
     h = power_of_two(NEARBY * size)

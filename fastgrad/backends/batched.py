@@ -54,6 +54,9 @@ class Batched:
         padded = np.concatenate([points, np.repeat(self._base.reshape(1, -1), rows - len(points), axis=0)])
         return self._evaluate(padded, rows)[: len(points)]
 
+    def carries(self, count: int) -> bool:
+        return False
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         return None
 

@@ -535,6 +535,9 @@ class Compiled:
                 values[row] = kernels.evaluate(target.address, args, x)
         return values
 
+    def carries(self, count: int) -> bool:
+        return False
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         return None
 
@@ -588,6 +591,7 @@ class FusedGradient:
         self._alone: _Run | None = None
         self._nearest: tuple[Any, Floats] | None = None
         self._entered: Any = None  # what the work array of `_nearest` remembers
+        self._asked = False
         self._long = False  # whether it takes a kernel more than one call
 
     def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
@@ -623,6 +627,9 @@ class FusedGradient:
         """
         run, memory = self._alone, self._memo.memory
         if run is None or self._long:
+            return None
+        if not self._asked:  # loading the kernel takes 20 ms: not for a single gradient
+            self._asked = True
             return None
         entered = self._nearest and self._nearest[1]
         if entered is not None and kernels.is_undecided(entered):

@@ -27,7 +27,19 @@ from .batched import TILE_BYTES, Batched, agree, turn
 from .purity import Nature
 from .reference import LoopGradient
 from .table import Call
-from .ways import CLEARLY, DENSE, LEAST_ATTEMPT, LOOP, SPARSE, SPARSE_FROM, Attempts, Ways, recall, ways_of
+from .ways import (
+    CLEARLY,
+    DENSE,
+    LEAST_ATTEMPT,
+    LOOP,
+    SPARSE,
+    SPARSE_FROM,
+    SPARSE_LEAST,
+    Attempts,
+    Ways,
+    recall,
+    ways_of,
+)
 
 TRIAL_POINTS = 16  # that the dense lift is timed on, before it gets all of a large sweep
 FARTHER = 2.0**21  # times as far from x as the nearest points: from 2**-40 to 2**-19 of its scale
@@ -191,10 +203,16 @@ class Lifted:
     def known_value(self, value: float) -> None:
         self._value = value
 
+    def carries(self, count: int) -> bool:
+        ways, n = self._ways, self._point.base.size
+        if ways.rounded or SPARSE in ways.refused:
+            return False
+        if self._explicit or ways.loop == inf:
+            return self._explicit or n >= SPARSE_LEAST
+        return ways.exactly(n, 2 * count, self._call.memo is not None) >= LEAST_ATTEMPT
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         x, ways, call = self._point.base, self._ways, self._call
-        if ways.rounded or SPARSE in ways.refused:
-            return None
         if ways.loop == inf:
             self._time_one()
         began = perf_counter()
@@ -429,7 +447,7 @@ class LiftedGradient:
         ways.calls += 1
         if self._explicit:
             attempts = ways.forced(n, 2 * n, True)
-        elif prepared and ways.hopeless:
+        elif ways.hopeless:
             return self._loop(x, args, out)
         else:
             if ways.loop == inf and n >= FEW and not ways.measure:
@@ -440,8 +458,11 @@ class LiftedGradient:
             if attempts and not _loaded(2 * n * ways.loop, prepared and ways.calls > 1):
                 attempts = []
         if attempts:
+            began = perf_counter()
             nature = ways.nature(call)
-            if self._explicit or not nature.keeps:
+            if nature.keeps and not self._explicit:
+                ways.tried += perf_counter() - began
+            else:
                 nfev = self._by_lift(attempts, ways, call, nature, x, out)
                 if nfev is not None:
                     return nfev

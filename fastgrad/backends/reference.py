@@ -78,6 +78,9 @@ class Reference:
             finally:
                 own[...] = self._point.base
 
+    def carries(self, count: int) -> bool:
+        return False
+
     def differences(self, index: Ints, points: Values) -> Values | None:
         return None
 
