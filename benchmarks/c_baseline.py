@@ -9,8 +9,9 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from math import exp, log
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,22 @@ from .timing import interleaved
 SOURCE = r"""
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
+
+#define SQUARE(a) ((a) * (a))
 
 static double rosenbrock(const double *x, int64_t n) {
     double total = 0.0;
     for (int64_t i = 0; i < n - 1; i++) {
+        double t = x[i + 1] - x[i] * x[i], u = 1.0 - x[i];
+        total += 100.0 * (t * t) + u * u;
+    }
+    return total;
+}
+
+static double extended_rosenbrock(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i += 2) {
         double t = x[i + 1] - x[i] * x[i], u = 1.0 - x[i];
         total += 100.0 * (t * t) + u * u;
     }
@@ -46,6 +59,83 @@ static double powell_singular(const double *x, int64_t n) {
     return total;
 }
 
+static double wood(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i += 4) {
+        double a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
+        total += 100.0 * SQUARE(b - a * a) + SQUARE(1.0 - a) + 90.0 * SQUARE(d - c * c);
+        total += SQUARE(1.0 - c) + 10.0 * SQUARE(b + d - 2.0) + 0.1 * SQUARE(b - d);
+    }
+    return total;
+}
+
+static double discrete_boundary_value(const double *x, int64_t n) {
+    double h = 1.0 / (n + 1), total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double t = x[i] + (i + 1) * h + 1.0, r = 2.0 * x[i] + 0.5 * h * h * (t * (t * t));
+        if (i > 0) r -= x[i - 1];
+        if (i < n - 1) r -= x[i + 1];
+        total += r * r;
+    }
+    return total;
+}
+
+static double broyden_tridiagonal(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double r = (3.0 - 2.0 * x[i]) * x[i] + 1.0;
+        if (i > 0) r -= x[i - 1];
+        if (i < n - 1) r -= 2.0 * x[i + 1];
+        total += r * r;
+    }
+    return total;
+}
+
+static double broyden_banded(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double r = x[i] * (2.0 + 5.0 * x[i] * x[i]) + 1.0;
+        for (int64_t j = i > 5 ? i - 5 : 0; j < (i + 2 < n ? i + 2 : n); j++)
+            if (j != i) r -= x[j] * (1.0 + x[j]);
+        total += r * r;
+    }
+    return total;
+}
+
+static double chained_powell(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n - 3; i += 2) {
+        double a = x[i], b = x[i + 1], c = x[i + 2], d = x[i + 3];
+        double r = SQUARE(b - 2.0 * c), s = SQUARE(a - d);
+        total += SQUARE(a + 10.0 * b) + 5.0 * SQUARE(c - d) + r * r + 10.0 * (s * s);
+    }
+    return total;
+}
+
+static double styblinski_tang(const double *x, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        double square = x[i] * x[i];
+        total += square * square - 16.0 * square + 5.0 * x[i];
+    }
+    return total / 2.0;
+}
+
+static double dixon_price(const double *x, int64_t n) {
+    double total = SQUARE(x[0] - 1.0);
+    for (int64_t i = 1; i < n; i++) total += (i + 1) * SQUARE(2.0 * SQUARE(x[i]) - x[i - 1]);
+    return total;
+}
+
+static double zakharov(const double *x, int64_t n) {
+    double square = 0.0, s = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        square += x[i] * x[i];
+        s += 0.5 * (i + 1) * x[i];
+    }
+    return square + s * s + SQUARE(s * s);
+}
+
 static double lennard_jones(const double *x, int64_t n) {
     double total = 0.0;
     for (int64_t i = 0; i < n; i += 3)
@@ -57,14 +147,38 @@ static double lennard_jones(const double *x, int64_t n) {
     return 4.0 * total;
 }
 
+static const double *matrix, *labels;
+static int64_t rows;
+static double penalty;
+
+void squared_hinge_data(const double *a, const double *y, int64_t m, double p) {
+    matrix = a, labels = y, rows = m, penalty = p;
+}
+
+static double squared_hinge(const double *w, int64_t n) {
+    const double *a = matrix, *y = labels;
+    double loss = 0.0, square = 0.0;
+    for (int64_t i = 0, m = rows; i < m; i++) {
+        double z = 0.0;
+        for (int64_t j = 0; j < n; j++) z += a[i * n + j] * w[j];
+        double margin = 1.0 - y[i] * z;
+        if (margin > 0.0) loss += margin * margin;
+    }
+    for (int64_t j = 0; j < n; j++) square += w[j] * w[j];
+    return loss / rows + 0.5 * penalty * square;
+}
+
 /* the step is a power of two near h max(|x|, 1), as the fixed rule's; the divisor is the achieved step */
+static double step_of(double x, double h0) {
+    int exponent;
+    double h = h0 * fmax(fabs(x), 1.0), mantissa = frexp(h, &exponent);
+    return ldexp(1.0, exponent - (mantissa < 0.7071067811865476));
+}
+
 #define GRADIENT(f)                                                                  \
     void f##_gradient(double *x, int64_t n, double h0, double *out) {                \
         for (int64_t i = 0; i < n; i++) {                                            \
-            double kept = x[i], h = h0 * fmax(fabs(kept), 1.0), above, below, plus;  \
-            int exponent;                                                            \
-            double mantissa = frexp(h, &exponent);                                   \
-            h = ldexp(1.0, exponent - (mantissa < 0.7071067811865476));              \
+            double kept = x[i], h = step_of(kept, h0), above, below, plus;           \
             above = kept + h, below = kept - h;                                      \
             x[i] = above;                                                            \
             plus = f(x, n);                                                          \
@@ -74,10 +188,66 @@ static double lennard_jones(const double *x, int64_t n) {
         }                                                                            \
     }
 GRADIENT(rosenbrock)
+GRADIENT(extended_rosenbrock)
 GRADIENT(powell_singular)
+GRADIENT(wood)
+GRADIENT(discrete_boundary_value)
+GRADIENT(broyden_tridiagonal)
+GRADIENT(broyden_banded)
+GRADIENT(chained_powell)
+GRADIENT(styblinski_tang)
+GRADIENT(dixon_price)
+GRADIENT(zakharov)
 GRADIENT(lennard_jones)
+GRADIENT(squared_hinge)
+
+/* the same by hand with vector types: four coordinates, two points each; two chains of four hide the latency */
+typedef double v4 __attribute__((vector_size(32)));
+
+void rosenbrock_vectors(double *x, int64_t n, double h0, double *out) {
+    v4 *tile = aligned_alloc(64, 64 * (n + 4));
+    for (int64_t i = 0; i < n; i++) {
+        v4 all = {x[i], x[i], x[i], x[i]};
+        tile[2 * i] = tile[2 * i + 1] = all;
+    }
+    for (int64_t i = 0; i < n; i += 4) {
+        double above[4], below[4];
+        for (int64_t k = 0; k < 4 && i + k < n; k++) {
+            double h = step_of(x[i + k], h0), *entry = (double *)(tile + 2 * (i + k));
+            entry[2 * k] = above[k] = x[i + k] + h;
+            entry[2 * k + 1] = below[k] = x[i + k] - h;
+        }
+        v4 total[2] = {{0}, {0}};
+        for (int64_t j = 0; j < n - 1; j++) {
+            v4 t = tile[2 * j + 2] - tile[2 * j] * tile[2 * j], u = 1.0 - tile[2 * j];
+            v4 p = tile[2 * j + 3] - tile[2 * j + 1] * tile[2 * j + 1], q = 1.0 - tile[2 * j + 1];
+            total[0] += 100.0 * (t * t) + u * u;
+            total[1] += 100.0 * (p * p) + q * q;
+        }
+        for (int64_t k = 0; k < 4 && i + k < n; k++) {
+            double *values = (double *)total, *entry = (double *)(tile + 2 * (i + k));
+            out[i + k] = (values[2 * k] - values[2 * k + 1]) / (above[k] - below[k]);
+            entry[2 * k] = entry[2 * k + 1] = x[i + k];
+        }
+    }
+    free(tile);
+}
 """
-SIZES = {"rosenbrock": (10, 100, 1000), "powell_singular": (12, 100, 1000), "lennard_jones": (39, 99, 999)}
+SIZES = {
+    "rosenbrock": (10, 100, 1000),
+    "extended_rosenbrock": (100, 1000),
+    "powell_singular": (12, 100, 1000),
+    "wood": (100, 1000),
+    "discrete_boundary_value": (100, 1000),
+    "broyden_tridiagonal": (100, 1000),
+    "broyden_banded": (100, 1000),
+    "chained_powell": (100, 1000),
+    "styblinski_tang": (100, 1000),
+    "dixon_price": (100, 1000),
+    "zakharov": (100, 1000),
+    "lennard_jones": (39, 99, 999),
+    "squared_hinge": (64,),
+}
 
 
 def build(folder: Path) -> ctypes.CDLL | None:
@@ -93,44 +263,68 @@ def build(folder: Path) -> ctypes.CDLL | None:
     return ctypes.CDLL(str(library))
 
 
-def c_gradient(library: ctypes.CDLL, name: str) -> Any:
+def c_gradient(library: ctypes.CDLL, name: str, args: tuple[Any, ...] = ()) -> Any:
     """The gradient in C as a function of x and out."""
-    function = getattr(library, f"{name}_gradient")
+    function = getattr(library, name if name.endswith("_vectors") else f"{name}_gradient")
     function.restype = None
     function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p]
     step = np.cbrt(3 * np.finfo(np.float64).eps / np.sqrt(12))
+    if args:
+        matrix, labels, penalty = args
+        give = getattr(library, f"{name}_data")
+        give.restype = None
+        give.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
+        give(matrix.ctypes.data, labels.ctypes.data, labels.size, penalty)
     return lambda x, out: function(x.ctypes.data, x.size, step, out.ctypes.data)
 
 
-def ratios(rounds: int = 30) -> dict[tuple[str, int], float]:
-    """Time of the compiled backend over the time of C, for each problem and n; empty without gcc."""
+def ratios(
+    rounds: int = 30, compile: str | None = None, sizes: dict[str, tuple[int, ...]] = SIZES
+) -> dict[tuple[str, int], float]:
+    """Time of the compiled backend over the time of C, for each problem and n; empty without gcc.
+
+    With compile="eager" f runs in lanes; "rosenbrock_vectors" is Rosenbrock against C written with vector types.
+    """
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         library = build(Path(folder))
         if library is None:
             return {}
-        for name, sizes in SIZES.items():
-            for n in sizes:
-                x, _ = PROBLEMS[name].make(n)
+        for name, several in sizes.items():
+            problem = PROBLEMS[name.removesuffix("_vectors")]
+            if problem.unavailable:
+                continue
+            for n in several:
+                x, args = problem.make(n)
+                x = np.ascontiguousarray(x, np.float64)
                 ours, theirs = np.empty(n), np.empty(n)
-                gradient, c = Gradient(PROBLEMS[name].jitted, "fixed"), c_gradient(library, name)
+                gradient = Gradient(problem.jitted, "fixed", args=args, compile=compile)
+                c = c_gradient(library, name, args)
                 gradient(x, out=ours)
                 c(x, theirs)
                 np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(ours).max())
+                enough = max(5, min(rounds, int(3e9 / (2 * n * problem.operations(n)))))
                 times = interleaved(
                     {"numba": lambda g=gradient, x=x, o=ours: g(x, out=o), "c": lambda c=c, x=x, o=theirs: c(x, o)},
-                    rounds,
+                    enough,
                 )
                 found[name, n] = median(a / b for a, b in zip(times["numba"], times["c"], strict=True))
     return found
 
 
 def main() -> None:
-    found = ratios()
-    if not found:
+    scalar, lanes = ratios(), ratios(compile="eager")
+    if not scalar:
         print("there is no gcc: nothing to compare with")
-    for (name, n), ratio in found.items():
-        print(f"{name:18} n={n:<5} numba takes {ratio:5.2f} of the time of C")
+        return
+    print(f"{'':26}{'time over that of C':>22}\n{'problem':20}{'n':>6}{'one by one':>12}{'in lanes':>10}")
+    for name, n in scalar:
+        print(f"{name:20}{n:6}{scalar[name, n]:12.2f}{lanes[name, n]:10.2f}")
+    large = [1.0 / ratio for (_, n), ratio in lanes.items() if n >= 64]
+    mean = exp(fmean(map(log, large)))
+    print(f"in lanes, n >= 64: {mean:.2f} times as fast as C (geometric mean), at least {min(large):.2f}")
+    for (_, n), ratio in ratios(compile="eager", sizes={"rosenbrock_vectors": SIZES["rosenbrock"]}).items():
+        print(f"rosenbrock, n = {n}: {ratio:.2f} of the time of C written with vector types")
 
 
 if __name__ == "__main__":

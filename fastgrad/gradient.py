@@ -137,6 +137,11 @@ class Gradient:
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
     workers : int
         Threads that evaluate a compiled f side by side, to the same bits; other backends use one.
+    fastmath : bool
+        Allow functions compiled by numba to take exp, log, sin, cos, tanh, pow and their kin from the system's vector
+        mathematics library (glibc's libmvec), several points at a time: 3 to 6 times as fast, each within 4 units in
+        the last place instead of 1. Lanes are compiled at once then, and the noise is always measured. Where there is
+        no such library, and for other backends, it has no effect; `Info.fastmath` and `explain` say what it did.
     effort : {None, "measure"}
         How the way to evaluate a plain f is found: None tries lifts while that costs little; "measure" times each way
         three times, in the first calls, and stays with the fastest.
@@ -181,6 +186,7 @@ class Gradient:
         dtype: str | None = None,
         compile: str | None = None,
         workers: int = 1,
+        fastmath: bool = False,
         effort: str | None = None,
         learned: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
@@ -189,7 +195,21 @@ class Gradient:
         self._effort = effort
         self._args, self._kwargs = args, kwargs
         self._plan = Plan(
-            h, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile, workers
+            h,
+            backend,
+            method,
+            order,
+            rel_step,
+            bounds,
+            indices,
+            batch_axis,
+            noise,
+            rtol,
+            atol,
+            dtype,
+            compile,
+            workers,
+            fastmath,
         )
         self._memo = memo = Memo(measure=effort is not None)
         if learned is not None:
@@ -337,6 +357,8 @@ class Gradient:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
             lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}", *run.notes()]
+            if plan.fastmath:
+                lines.append(f"fastmath: {_what_fastmath_did(run)}")
             break
         chosen = index_array(self._plan.indices, point.base.shape)
         count = point.base.size if chosen is None else chosen.size
@@ -415,8 +437,14 @@ def _evaluate(
         error=None if estimate.error is None else estimate.error.reshape(whole),
         reached=None if estimate.reached is None else estimate.reached.reshape(whole),
         noise=estimate.noise,
+        fastmath=_what_fastmath_did(run) if plan.fastmath else None,
     )
     return gradient, info, run
+
+
+def _what_fastmath_did(run: Evaluation) -> str:
+    said = getattr(run, "fastmath", None)
+    return said() if said else "no effect: f is not compiled, and calls the functions that it names"
 
 
 def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
@@ -463,6 +491,8 @@ def _as_call(plan: Plan, f: Any, args: Any, kwargs: Mapping[str, Any] | None, me
         memo,
         plan.compile == "eager",
         plan.workers,
+        plan.fastmath,
+        plan.stencil.imaginary,
     )
 
 
@@ -492,6 +522,7 @@ def numerical_gradient(
     dtype: str | None = None,
     compile: str | None = None,
     workers: int = 1,
+    fastmath: bool = False,
     full_output: Literal[False] = False,
 ) -> NDArray[Any]: ...
 
@@ -518,6 +549,7 @@ def numerical_gradient(
     dtype: str | None = None,
     compile: str | None = None,
     workers: int = 1,
+    fastmath: bool = False,
     full_output: Literal[True],
 ) -> tuple[NDArray[Any], Info]: ...
 
@@ -543,6 +575,7 @@ def numerical_gradient(
     dtype: str | None = None,
     compile: str | None = None,
     workers: int = 1,
+    fastmath: bool = False,
     full_output: bool = False,
 ) -> NDArray[Any] | tuple[NDArray[Any], Info]:
     r"""Return the gradient of f at x by finite differences.
@@ -557,7 +590,7 @@ def numerical_gradient(
     h : float or array_like of x's shape or "fixed", optional
         Absolute step; with ``h=1e-4`` the points are the textbook's.
     args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile,
-    workers
+    workers, fastmath
         As for `Gradient`.
     f0 : float, optional
         f(x), if it is known: saves its evaluation where one is needed.
@@ -610,6 +643,7 @@ def numerical_gradient(
         dtype,
         compile,
         workers,
+        fastmath,
     )
     if hasattr(f, "py_func") and not kwargs and f0 is None and not full_output:
         try:

@@ -35,6 +35,7 @@ class Plan:
         "dtype",
         "compile",
         "workers",
+        "fastmath",
     )
 
     def __init__(
@@ -53,6 +54,7 @@ class Plan:
         dtype: str | None,
         compile: str | None,
         workers: int,
+        fastmath: bool = False,
     ) -> None:
         one_of("backend", backend, (AUTO, *BACKENDS))
         one_of("batch_axis", batch_axis, (None, 0, -1))
@@ -60,10 +62,13 @@ class Plan:
         one_of("compile", compile, (None, "eager"))
         if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
             raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(workers)}")
-        self.compile, self.workers = compile, workers
+        one_of("fastmath", fastmath, (False, True))
+        self.compile, self.workers, self.fastmath = compile, workers, fastmath
         self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
         self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
         self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype
+        # rounding is not all that there is: how much more is to be seen
+        self._looked = looked = "probe" if fastmath and self.noise is None else self.noise
         automatic = rel_step is None and (h is None or (isinstance(h, str) and h == AUTO))
         self._scheme: Scheme | None = None
         if isinstance(method, Stencil):
@@ -76,14 +81,14 @@ class Plan:
             if method == ADAPTIVE:
                 if not automatic:
                     raise ValueError(f"method='adaptive' chooses its steps: leave out `h` and `rel_step`, got h={h!r}")
-                self._scheme = searching("Adaptive")(self.noise, tolerance("rtol", rtol), tolerance("atol", atol))
+                self._scheme = searching("Adaptive")(looked, tolerance("rtol", rtol), tolerance("atol", atol))
                 self.stencil = self._scheme.stencil
             else:
                 self.stencil = METHODS[method](order)
         self.name = name
         self.automatic = automatic and not self.stencil.imaginary and self._scheme is None
         if self.automatic:
-            self._scheme = searching("Automatic")(self.stencil, self.noise, False, name)
+            self._scheme = searching("Automatic")(self.stencil, looked, False, name)
         # what one compiled or plain loop does without further questions
         self.plain = (
             bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
@@ -105,7 +110,7 @@ class Plan:
         if self._scheme is None:
             return self._fixed_for(shape)
         if self.automatic and bars:
-            scheme: Scheme = searching("Automatic")(self.stencil, self.noise, True, self.name)
+            scheme: Scheme = searching("Automatic")(self.stencil, self._looked, True, self.name)
             return scheme
         return self._scheme
 

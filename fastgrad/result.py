@@ -40,6 +40,9 @@ class Info:
         Which components met the tolerance of method="adaptive".
     noise : float or None
         Standard deviation of f's noise, measured, given or assumed to be rounding.
+    fastmath : str or None
+        What `fastmath` did: which functions are faster and how exact they still are, or why it had no effect; None
+        where it was not asked for.
     """
 
     backend: str
@@ -52,6 +55,7 @@ class Info:
     error: Floats | None = None
     reached: NDArray[np.bool_] | None = None
     noise: float | None = None
+    fastmath: str | None = None
 
     def __str__(self) -> str:
         known = self.step[np.isfinite(self.step)]
@@ -72,6 +76,8 @@ class Info:
             lines += f"\nerror    {np.max(self.error):.3g} at most"
         if self.noise is not None:
             lines += f"\nnoise    {self.noise:.3g}"
+        if self.fastmath is not None:
+            lines += f"\nfastmath {self.fastmath}"
         if self.reached is not None and not self.reached.all():
             lines += f"\nmissed   {np.count_nonzero(~self.reached)} components do not meet the tolerance"
         return lines

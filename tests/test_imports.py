@@ -32,13 +32,13 @@ lifting.dense.rebinding
 lifting.dense.sweep lifting.dense
 lifting.lanes.types lifting.lanes.capability
 lifting.lanes.mathematics
-lifting.lanes.operators
+lifting.lanes.operators lifting.lanes.frozen
 lifting.lanes.arrays lifting.lanes.kernel
 lifting.lanes.compiler
 lifting.lanes
 backends.table backends.kernels
 backends.ways
-backends.reference backends.batched
+backends.reference backends.batched backends.lane_store
 backends.lifted backends.jit backends
 automatic few adaptive differencing trust dispatch
 fixed

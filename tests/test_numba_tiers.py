@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import signal
@@ -16,20 +17,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
 
 from benchmarks.problems import PROBLEMS
-from fastgrad import numerical_gradient
+from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.automatic import automatic
 from fastgrad.backends import jit, kernels
 from fastgrad.backends.jit import Compiled, jitted
 from fastgrad.backends.table import Call, Memo
+from fastgrad.backends.threads import run_all
 from fastgrad.point import as_point
 from fastgrad.stencils import Stencil, backward, central, forward
 from fastgrad.steps import fixed_step
 
 if jit.NO_LANES:
     pytest.skip(jit.NO_LANES, allow_module_level=True)
+
+from fastgrad.backends import lane_store
+from fastgrad.lifting.lanes import compile_lanes, thaw_lanes
 
 
 def rosenbrock(x):
@@ -142,10 +147,10 @@ def test_always_divergent_goes_back_to_scalar(monkeypatch: pytest.MonkeyPatch) -
             total += v if v > 0.0 else -3.0 * v
         return total
 
-    x = np.zeros(16)  # each bundle holds points on both sides
+    x = np.zeros(48)  # each bundle holds points on both sides; fewer points would just be timed
     quick = Compiled.quick(Call(kinked, eager=True), central(2), fixed_step(central(2)))
     assert quick is not None
-    out = np.empty(16)
+    out = np.empty(48)
     assert quick(x, (), out)
     target = jitted(kinked, True).target(x.dtype, 1, ())
     assert target.lanes
@@ -214,6 +219,156 @@ def test_remembered_steps_are_given_up_where_something_has_changed(change: str) 
     x = x + 3.0 if change == "far" else x
     how = {"far": 0, "size": 1, "nan": 2, "lattice": 3}[change]
     assert quick(x, (how,), out) == 0
+
+
+def transcendental(x):
+    total = 0.0
+    for v in x:
+        total += math.exp(-v) + math.sin(3.0 * v) * math.log(2.0 + v * v) + (1.5 + v) ** 1.3
+    return total
+
+
+fastmath = pytest.mark.skipif(bool(jit.NO_FASTMATH), reason=jit.NO_FASTMATH)
+
+
+@fastmath
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"h": "fixed"}, {"method": "forward"}, {"method": "forward", "h": "fixed"}, {"method": "adaptive"}],
+    ids=str,
+)
+@pytest.mark.parametrize("n", [3, 40])
+def test_fastmath_is_close_says_so_and_is_off_by_default(options: dict[str, Any], n: int) -> None:
+    f, x = njit(transcendental), np.linspace(-1.0, 1.0, n)
+    exact, info = numerical_gradient(f, x, full_output=True, **options)
+    assert info.fastmath is None
+    first, info = numerical_gradient(f, x, full_output=True, fastmath=True, **options)
+    assert info.fastmath is not None
+    assert info.fastmath.startswith("exp, log, pow, sin within 4 ulp")
+    assert "within 4 ulp" in str(info)
+    # 4 units in the last place of four terms for each x, in each of two values
+    noise = 4.0 * 2.0 * 4 * n * 4.5 * np.finfo(float).eps
+    np.testing.assert_allclose(first, exact, rtol=0, atol=noise / info.step.min() + 1e-6 * ("h" in options))
+    gradient = Gradient(f, fastmath=True, **options)
+    for _ in range(3):  # the first call is the general way, the next is the shortest
+        np.testing.assert_array_equal(gradient(x), first)
+    assert "fastmath: exp, log, pow, sin within 4 ulp" in gradient.explain(x)
+    np.testing.assert_array_equal(numerical_gradient(f, x, full_output=True, **options)[0], exact)  # f is as it was
+
+
+@fastmath
+def test_the_noise_of_fastmath_is_measured_where_it_is_made() -> None:
+    f, x = njit(transcendental), np.linspace(-1.0, 1.0, 5)
+    run = Compiled(Call(f, fastmath=True), as_point(x))
+    table = run.sweep(np.arange(5), x[:, None])  # x itself
+    np.testing.assert_array_equal(table, run.value())
+    np.testing.assert_array_equal(run.line(np.stack([x, x])), run.value())
+    info = numerical_gradient(f, x, fastmath=True, full_output=True)[1]
+    assert info.nfev >= 2 * 5 + 1 + 6  # probed, though n is small
+
+
+@fastmath
+def test_fastmath_with_extra_arguments_workers_and_pickles() -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.random(30), rng.random(30)
+
+    @njit
+    def f(x, w):
+        total = 0.0
+        for i in range(x.size):
+            total += math.exp(w[i] * x[i])
+        return total
+
+    expected = w * np.exp(w * x)
+    for options in ({"h": "fixed"}, {}, {"method": "forward", "h": "fixed"}, {"workers": 2}):
+        gradient = Gradient(f, args=(w,), fastmath=True, **options)  # type: ignore[arg-type]
+        for _ in range(2):
+            np.testing.assert_allclose(gradient(x), expected, rtol=1e-5)
+        assert "fastmath=True" in repr(gradient)
+    assert gradient.__reduce__()[1][1]["fastmath"] is True
+
+
+@pytest.mark.parametrize(
+    ("f", "options", "reason"),
+    [
+        (lambda x: x @ x, {"backend": "python"}, "not compiled"),
+        (lambda x: x @ x, {"backend": "numpy"}, "not compiled"),
+        (njit(lambda x: x[0] * x[1]), {}, "no function that the vector mathematics library has"),
+        (njit(lambda x: np.exp(x[0])), {"method": "complex"}, "complex x"),
+        (njit(lambda x: {1: np.exp(x[0])}[1]), {}, "one point at a time"),
+    ],
+)
+def test_fastmath_without_effect_says_so(f: Any, options: dict[str, Any], reason: str) -> None:
+    x = np.array([0.5, 2.0])
+    gradient, info = numerical_gradient(f, x, fastmath=True, full_output=True, **options)
+    assert info.fastmath is not None
+    assert info.fastmath.startswith("no effect")
+    assert reason in info.fastmath or jit.NO_FASTMATH
+    assert f"fastmath: {info.fastmath}" in explain(f, x, fastmath=True, **options)
+    np.testing.assert_allclose(gradient, numerical_gradient(f, x, **options), rtol=1e-6)
+
+
+def test_fastmath_without_the_library_is_the_scalar_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jit, "NO_FASTMATH", "this system has no vector mathematics library (libmvec)")
+    f, x = njit(transcendental), np.linspace(-1.0, 1.0, 20)
+    fast, info = numerical_gradient(f, x, "fixed", fastmath=True, full_output=True)
+    np.testing.assert_array_equal(fast, numerical_gradient(f, x, "fixed"))
+    assert info.fastmath == "no effect: this system has no vector mathematics library (libmvec)"
+
+
+def test_fastmath_is_a_boolean() -> None:
+    with pytest.raises(ValueError, match="`fastmath` must be"):
+        Gradient(rosenbrock, fastmath="yes")  # type: ignore[arg-type]
+
+
+def test_explain_says_that_complex_x_is_not_for_lanes() -> None:
+    assert "complex x is not for lanes" in explain(njit(rosenbrock), np.ones(3), method="complex")
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 10])
+@pytest.mark.parametrize("slow", ["lanes", "one by one", "neither"])
+def test_few_points_run_in_the_faster_way_to_the_same_bits(n: int, slow: str) -> None:
+    f, x = njit(rosenbrock), np.random.default_rng(n).normal(size=n)
+    rule = fixed_step(central(2))
+    expected, out = np.empty(n), np.empty(n)
+    scalar = Compiled.quick(Call(f), central(2), rule)
+    lanes = Compiled.quick(Call(f, eager=True), central(2), rule)
+    assert scalar is not None
+    assert lanes is not None
+    assert scalar(x, (), expected) == 2 * n
+    for _ in range(2 * kernels.TRIALS + 3):
+        assert lanes(x, (), out) == 2 * n
+        np.testing.assert_array_equal(out, expected)
+    work = next(iter(lanes._runs.values()))[1][0][0]
+    assert work[kernels.TIMED] == 2 * kernels.TRIALS
+    ticking = work[kernels.ONE_BY_ONE] > 0.0  # on processors that have no counter lanes it is
+    assert (work[kernels.IN_LANES] > 0.0) == ticking
+    work[kernels.IN_LANES] = 1e6 if slow == "lanes" else 1.0
+    work[kernels.ONE_BY_ONE] = 1e6 if slow == "one by one" else 1.0
+    spent = work[kernels.SPENT]
+    assert lanes(x, (), out) == 2 * n
+    np.testing.assert_array_equal(out, expected)
+    if ticking:
+        assert (work[kernels.SPENT] > spent) == (slow == "lanes")  # only the loop over single points counts it
+
+
+def test_a_task_of_a_thread_may_ask_for_threads_and_exceptions_come_in_order() -> None:
+    def nested(_: threading.Event) -> list[int]:
+        return run_all([lambda _: 1, lambda _: 2, lambda _: 3])
+
+    assert run_all([nested, nested, nested]) == [[1, 2, 3]] * 3
+
+    def fail(number: int) -> Callable[[threading.Event], None]:
+        def task(_: threading.Event) -> None:
+            raise ValueError(str(number))
+
+        return task
+
+    with pytest.raises(ValueError, match="1"):
+        run_all([lambda _: None, fail(1), fail(2)])
+    with pytest.raises(ValueError, match="0"):
+        run_all([fail(0), fail(1), lambda _: None])
+    assert run_all([lambda _: 7, lambda _: 8]) == [7, 8]  # and they work on
 
 
 @pytest.mark.parametrize("eager", [False, True])
@@ -413,3 +568,91 @@ def test_where_the_package_is_not_writable_kernels_go_to_the_users_folder(tmp_pa
     assert _in_process(SECOND, **environment).splitlines()[1] == "4.0 0"
     assert _in_process(SECOND, **environment).splitlines()[1] == ("4.0 1" if home else "4.0 0")
     assert bool(list(tmp_path.rglob("kernels.power_of_two*.nbc"))) == home
+
+
+CACHED = """
+import math
+from numba import njit
+
+FACTOR = 2.0
+
+@njit(cache=True)
+def inner(v):
+    return v * v * FACTOR
+
+@njit(cache=True)
+def f(x):
+    total = 0.0
+    for v in x:
+        total += inner(v) * math.exp(-v)
+    return total
+"""
+USE = """
+import numpy as np
+from fastgrad import numerical_gradient
+from fastgrad.backends.jit import jitted
+from fastgrad.lifting import lanes
+from cached_module import f
+
+compiled, compile_lanes = [], lanes.compile_lanes
+lanes.compile_lanes = lambda *args, **options: compiled.append(1) or compile_lanes(*args, **options)
+x = np.linspace(-1.0, 1.0, 50)
+gradient = numerical_gradient(f, x, "fixed", compile="eager")
+assert jitted(f, True).target(x.dtype, 1, ()).lanes
+fast = numerical_gradient(f, x, "fixed", fastmath=True)
+assert np.abs(fast - gradient).max() < 1e-9 * np.abs(gradient).max()
+print(len(compiled), gradient.tobytes().hex())
+"""
+
+
+@fastmath
+def test_lanes_of_a_cached_f_are_kept_on_the_disk(tmp_path: Path) -> None:
+    module = tmp_path / "cached_module.py"
+    root = str(Path(jit.__file__).parents[2])
+
+    def run() -> tuple[int, str]:
+        count, gradient = _in_process(USE, PYTHONPATH=os.pathsep.join([root, str(tmp_path)])).split()
+        return int(count), gradient
+
+    module.write_text(CACHED)
+    first = run()
+    assert first[0] == 2  # with fastmath, and without
+    assert run() == (0, first[1])
+    files = list(tmp_path.rglob("f.lanes-*"))
+    assert len(files) == 2
+    for damage in (lambda c: c[: len(c) // 2], lambda c: b"", lambda c: c[:-900] + bytes([c[-900] ^ 16]) + c[-899:]):
+        for file in files:
+            file.write_bytes(damage(file.read_bytes()))
+        assert run() == (2, first[1])
+        assert run() == (0, first[1])
+    for change in (CACHED.replace("2.0", "3.0"), CACHED.replace("v * v *", "v * v * v *")):
+        module.write_text(change)
+        changed = run()
+        assert changed[0] == 2
+        assert changed[1] != first[1]
+    module.write_text(CACHED)
+    assert run() == first
+
+
+def test_lanes_on_the_disk_that_need_what_is_not_here_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = compile_lanes(njit(rosenbrock), 1).frozen()
+    assert kept is not None
+    assert thaw_lanes(kept) is not None
+    monkeypatch.setattr("llvmlite.binding.address_of_symbol", lambda name: None)
+    assert thaw_lanes(kept) is None
+
+
+def test_a_fingerprint_tells_what_compiles_differently() -> None:
+    data = np.arange(3.0)
+
+    def made(factor: Any) -> Any:
+        return njit(lambda x: x[0] * factor)
+
+    prints = [lane_store._print(made(v)) for v in (2, 2.0, -0.0, 0.0, np.float32(2), (1, 2), data, data[::2].copy())]
+    assert len(set(prints)) == len(prints)
+    assert lane_store._print(made(2)) == lane_store._print(made(2))
+    for unknown in ([1.0], object(), lambda x: x):
+        with pytest.raises(lane_store._Unknown):
+            lane_store._print(made(unknown))
+    assert not lane_store._is_data(types.Dispatcher(made(1)))
+    assert lane_store._is_data(types.UniTuple(types.Array(types.float64, 1, "C"), 2))

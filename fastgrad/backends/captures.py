@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 _MISSING = object()
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
-_STABLE_MODULES = ("numpy", "math", "cmath", "numba", "builtins", "operator", "random")
+STABLE_MODULES = ("numpy", "math", "cmath", "numba", "builtins", "operator", "random")
 
 
 class Capture:
@@ -80,7 +80,7 @@ def _of(f: types.FunctionType) -> Iterator[Capture]:
         owner = space[name]
         if not attribute or not isinstance(owner, types.ModuleType):
             yield Capture(name, lambda name=name: space.get(name, _MISSING))  # type: ignore[misc]
-        elif owner.__name__.partition(".")[0] not in _STABLE_MODULES:
+        elif owner.__name__.partition(".")[0] not in STABLE_MODULES:
             read = lambda owner=owner, attribute=attribute: getattr(owner, attribute, _MISSING)  # noqa: E731
             yield Capture(f"{name}.{attribute}", read)
     for i, default in enumerate(f.__defaults__ or ()):

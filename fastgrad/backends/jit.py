@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
+from math import gcd
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -38,14 +39,21 @@ WARN_COMPILED = 16
 
 _compiling = threading.RLock()
 
+COMPLEX = "complex x is not for lanes"
+
 # Lanes take half a second or more to compile: worth it after so many seconds of f alone, or before twice as many more.
 WORTH_LANES = 1.0
-# Handing a task to a thread and waiting for it takes some 50 µs.
-WORTH_THREADS = 2e-4
+# A thread that is handed a task begins some 30 µs later than the one that hands it: worth it from a few times that on.
+HANDED = 3e-5
+WORTH_THREADS = 1.5e-4
 
 NO_LANES = kernels.NO_LANES or ("FASTGRAD_LANES is 0" if os.environ.get("FASTGRAD_LANES") == "0" else "")
+NO_FASTMATH = NO_LANES
 if not NO_LANES:
     from ..lifting import lanes
+    from .lane_store import lanes_of
+
+    NO_FASTMATH = "" if lanes.fastmath_available() else "this system has no vector mathematics library (libmvec)"
 WIDTH = 0 if NO_LANES else lanes.lane_width()
 
 
@@ -64,16 +72,28 @@ class Target:
         Where f compiled for lanes is; 0 where it is not, or not yet.
     scalar_reason : str
         What keeps f from running in lanes; empty where nothing does, or it has not been tried.
+    fast : bool
+        Whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
+        once: a value must not depend on how long f has been running.
+    vectorised : tuple of str
+        The functions that they take from there.
+    pace : dict
+        Seconds that a row of a table takes, by the size of x and the number of points in a row.
     """
 
-    def __init__(self, f: Callable[..., Any], shape_kind: types.Array, kinds: tuple[types.Type, ...]) -> None:
+    def __init__(
+        self, f: Callable[..., Any], shape_kind: types.Array, kinds: tuple[types.Type, ...], fast: bool = False
+    ) -> None:
         self.packed = False
         self.kinds = kinds
         self.lanes = 0
+        self.fast = fast
+        self.vectorised: tuple[str, ...] = ()
+        self.pace: dict[tuple[int, int], float] = {}
         self.scalar_reason = NO_LANES
         self._spent = 0.0
         if shape_kind.dtype != types.float64:
-            self.scalar_reason = "x is complex"
+            self.scalar_reason = COMPLEX
         elif f is kernels.call_c_function:
             self.scalar_reason = "a C function takes one point"
         self._kept: Any = f
@@ -93,6 +113,8 @@ class Target:
             self.kinds = (types.Tuple(kinds),)
         self._ndim = shape_kind.ndim
         self.address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        if fast:
+            self.lift()
 
     @property
     def settled(self) -> bool:
@@ -105,12 +127,12 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = lanes.compile_lanes(self._kept[0], self._ndim, self.kinds)
+                lifted = lanes_of(self._kept[0], self._ndim, self.kinds, self.fast)
             except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:
                 self._kept = *self._kept, lifted
-                self.lanes = lifted.address
+                self.lanes, self.vectorised = lifted.address, lifted.vectorised
 
     def sink(self) -> None:
         """Take f out of lanes for good: its points nearly always part at a branch."""
@@ -204,20 +226,21 @@ class Jitted:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
         return any(np.may_share_memory(a, array) for a in self._arrays)
 
-    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...]) -> Target:
-        """Return f compiled for x of this kind and these extra arguments."""
-        key = dtype.char, ndim, tuple(map(_kind, args))
+    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...], fast: bool = False) -> Target:
+        """Return f compiled for x of this kind and these extra arguments; see `Target` for `fast`."""
+        fast = fast and not NO_FASTMATH
+        key = dtype.char, ndim, tuple(map(_kind, args)), fast
         target = self._targets.get(key)
         if target is None or (self.captured and self.stale(target)):
             with _compiling:
                 scalar = types.complex128 if dtype.kind == "c" else types.float64
-                target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)))
+                target = Target(self.f, types.Array(scalar, ndim, "C"), tuple(map(_type, args)), fast)
                 self._targets[key] = target
         return target
 
-    def lanes_reason(self, ndim: int, args: tuple[Any, ...]) -> str:
+    def lanes_reason(self, ndim: int, args: tuple[Any, ...], fast: bool = False) -> str:
         """Say whether f runs in lanes for such arguments, and what stops it, for people to read."""
-        target = self.target(FLOAT64, ndim, args)
+        target = self.target(FLOAT64, ndim, args, fast)
         if target.lanes:
             return f"{WIDTH} points at a time, in lanes"
         if target.scalar_reason:
@@ -285,13 +308,25 @@ class Table:
         """Evaluate all rows; False if f was seen to write into its argument."""
         if workers == 1:
             return self._rows(0, count, None)
-        first = min(count, 4 * max(WIDTH, 1))
-        began = perf_counter()
-        if not self._rows(0, first, None):
-            return False
-        if (perf_counter() - began) * (count - first) < WORTH_THREADS * first:
-            return self._rows(first, count, None)
-        cuts = [first + (count - first) * i // workers for i in range(workers + 1)]
+        key, first = (self._x.size, self._points.shape[1]), 0
+        seconds = self._target.pace.get(key)
+        if seconds is None:  # for a row, when it was last seen
+            first, began = min(count, max(WIDTH, 1)), perf_counter()
+            if not self._rows(0, first, None):
+                return False
+            seconds = self._target.pace[key] = (perf_counter() - began) / max(first, 1)
+        if seconds * (count - first) < WORTH_THREADS:
+            began = perf_counter()
+            done = self._rows(first, count, None)
+            if count - first >= WIDTH:
+                self._target.pace[key] = (perf_counter() - began) / (count - first)
+            return done
+        # this thread begins at once, the others when they have woken up: it takes so many rows more
+        more = HANDED / seconds if seconds > 0.0 else 0.0
+        each = max(0.0, (count - first - more) / workers)
+        whole = WIDTH // gcd(WIDTH, key[1]) if WIDTH else 1  # rows that fill bundles
+        inner = [first + round((count - each * i - first) / whole) * whole for i in range(workers - 1, 0, -1)]
+        cuts = [first, *(min(count, cut) for cut in inner), count]
         return all(run_all([partial(self._rows, a, b) for a, b in pairwise(cuts) if a < b]))
 
     def _rows(self, first: int, last: int, stop: threading.Event | None) -> bool:
@@ -306,7 +341,7 @@ class Table:
             if run and not self.disturbed:
                 if tile is None:
                     tile = kernels.aligned(x.size * WIDTH).reshape(x.size, WIDTH)
-                    progress, meter = np.zeros(1, np.int64), np.zeros(1)
+                    progress, meter = np.zeros(1, np.int64), np.zeros(2)
                 done = kernels.sweep_lanes(
                     run, target.address, args, x, y, tile, progress, index, points, values, done, meter
                 )
@@ -408,7 +443,12 @@ class Compiled:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
-        self._eager, self._workers = call.eager, call.workers
+        self._eager, self._workers, self._fast, self._imaginary = (
+            call.eager,
+            call.workers,
+            call.fastmath,
+            call.imaginary,
+        )
         self._base = point.base
         self._value: float | None = None
         if call.batch_axis is not None:
@@ -458,18 +498,41 @@ class Compiled:
         return CompiledDescent(call, stencil, rule)
 
     def notes(self) -> list[str]:
-        return [self._known.lanes_reason(self._base.ndim, self._args)] if kernels.JIT else []
+        if not kernels.JIT:
+            return []
+        if self._imaginary:
+            return [f"one point at a time: {COMPLEX}"]
+        return [self._known.lanes_reason(self._base.ndim, self._args, self._fast)]
+
+    def fastmath(self) -> str:
+        """Say what `fastmath` does for this f."""
+        if NO_FASTMATH or self._imaginary:
+            return f"no effect: {NO_FASTMATH or COMPLEX}"
+        target = self._target(FLOAT64)
+        if target.scalar_reason:
+            return f"no effect: f runs one point at a time: {target.scalar_reason}"
+        if not target.vectorised:
+            return "no effect: f calls no function that the vector mathematics library has"
+        return f"{', '.join(target.vectorised)} within {lanes.MAX_ULP} ulp, from the vector mathematics library"
+
+    def _target(self, dtype: np.dtype[Any]) -> Target:
+        return self._known.target(dtype, self._base.ndim, self._args, self._fast)
 
     def known_value(self, value: float) -> None:
         self._value = value
 
     def line(self, points: Values) -> Values:
-        target = self._known.target(points.dtype, self._base.ndim, self._args)
+        target = self._target(points.dtype)
         args = (self._args,) if target.packed else self._args
         values = np.empty(len(points), points.dtype)
         for row, point in enumerate(points):
             self.nfev += 1
-            values[row] = kernels.evaluate(target.address, args, np.array(point).reshape(self._base.shape))
+            x = np.array(point).reshape(self._base.shape)
+            if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
+                first = point[:1].reshape(1, 1)
+                Table(target, args, x, np.zeros(1, np.int64), first, values[row : row + 1].reshape(1, 1)).evaluate(1)
+            else:
+                values[row] = kernels.evaluate(target.address, args, x)
         return values
 
     def carries(self, count: int) -> bool:
@@ -480,7 +543,7 @@ class Compiled:
 
     def sweep(self, index: Ints, points: Values) -> Values:
         base = self._base if points.dtype.kind == "f" else self._base.astype(np.complex128)
-        target = self._known.target(points.dtype, self._base.ndim, self._args)
+        target = self._target(points.dtype)
         if self._eager:
             target.lift()
         args = (self._args,) if target.packed else self._args
@@ -518,7 +581,7 @@ class FusedGradient:
         self._pointer: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._pointer else f, True)
         self._stencil, self._rule, self._memo = stencil, rule, Memo() if memo is None else memo
-        self._eager, self._workers = call.eager, call.workers
+        self._eager, self._workers, self._fast = call.eager, call.workers, call.fastmath
         self._guarded = bool(self._known.captured) and not self._pointer
         self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
         self._shape: tuple[int, ...] = ()
@@ -615,6 +678,7 @@ class FusedGradient:
         work[kernels.WIDTH] = WIDTH if run else 0
         work[kernels.BUDGET] = np.inf if target.settled else kernels.WORTH_LANES
         work[kernels.WASTE] = 0.0
+        work[kernels.FAST] = target.fast and target.lanes != 0
 
     def _workspace(self, target: Target, count: int) -> Floats:
         work = kernels.workspace(self._stencil, self._rule, count, WIDTH, target.address)
@@ -648,7 +712,7 @@ class FusedGradient:
 
     def _run_for(self, x: Floats, args: tuple[Any, ...]) -> _Run:
         """Return a kernel past numba's dispatcher, which looks at the type of each argument: 0.5 µs and more."""
-        target = self._known.target(FLOAT64, x.ndim, args)
+        target = self._known.target(FLOAT64, x.ndim, args, self._fast)
         if self._eager:
             target.lift()
         self._shape, self._size, self._nfev = x.shape, x.size, x.size * self._stencil.nodes.size

@@ -53,13 +53,15 @@ TICKS = 100_000_000
 # `work` starts with these numbers; the arrays of `parts` follow
 COUNT, NODES, SYMMETRIC, FLOOR, OTHERWISE, DYADIC, ABSOLUTES, RELATIVES, START, REFILL, HERE = range(11)
 # of lanes: address of the bundle loop (bits of an integer; 0: none), where its tile starts and how wide it is, which
-# point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them
-RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE = range(11, 18)
+# point it is at; ticks spent and when to decide anew; how many points were evaluated twice, beyond half of them, and
+# the ticks that a row takes; whether they round differently (fastmath), so that f(x) is to be evaluated in them, too;
+# how often few points were timed, and the fewest ticks that they took one by one and in lanes
+RUN, TILE, WIDTH, PROGRESS, SPENT, BUDGET, WASTE, PACE, FAST, TIMED, ONE_BY_ONE, IN_LANES = range(11, 23)
 # of a remembered automatic step: where its arrays start, between which |f(x)| it holds, and what is known of the noise
-MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, FINE = range(18, 27)
+MEMORY, LEAST, MOST, MEASURED, LEVEL, RELATIVE, VARIATION, USUAL, FINE = range(23, 32)
 # after how many rows to look at the clock first; and bits of integers: f's address; whether a thread is in `enter`, and
 # what it compares with there: ndarray, its float64, where `point` counts changes
-UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(27, 34)
+UNWATCHED, ADDRESS, BUSY, NDARRAY, DTYPE, CHANGES, HEADER = range(32, 39)
 
 # what `gradient` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided.
@@ -68,6 +70,9 @@ NOT_FINITE, DISTURBED, RECONSIDER, UNUSUAL = 1, 2, 3, 4
 # Lanes take half a second or more to compile: worth it after about a second of f alone.
 WORTH_LANES = 2.5e9  # ticks
 MOST_WASTE = 4096.0  # points
+# For few points, one bundle may not pay: with up to so many bundles, either way is timed so often, unless it takes more
+# than so many ticks.
+FEW, TRIALS, NOT_TIMED = 8, 5, 3e7
 # Reading the clock takes 11 ns, as long as f of ten coordinates: where f was fast, look first after so many rows.
 MOST_UNWATCHED = 64.0
 
@@ -128,7 +133,9 @@ class InSteps:
     def run(self, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
         address, rows = self._address, self._scalar
         if work.item(WIDTH) and not self._threaded:
-            rows = self._lanes = self._lanes or entry_point(rows_in_lanes, *self._kinds)
+            rows = self._lanes = self._lanes or entry_point(rows_either_way, *self._kinds)
+        elif self._threaded and work.item(FAST):
+            rows = self._lanes = self._lanes or entry_point(begin_in_lanes, *self._kinds)
         code: int = rows(address, args, work, x)
         if self._threaded and code >= 0:
             code = self._threaded(address, args, work, x)
@@ -428,21 +435,25 @@ def sweep(address, args, base, y, index, points, values, start, refill, stride):
 
 @kernel
 def sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter):  # type: ignore[no-untyped-def]
-    """Do what `sweep` does, several points at a time; `meter` counts the points that had to be evaluated again."""
-    began = ticks()
+    """Do what `sweep` does, several points at a time.
+
+    `meter` counts the points that had to be evaluated again, and remembers the ticks that a row takes: each part of the
+    table fills the tile anew, so there should be few.
+    """
+    began = before = ticks()
     n, k = points.shape
-    stride = tile.shape[1]
     while start < n:
-        m = min(stride, n - start)
+        pace = meter[1]
+        m = min(n - start, max(tile.shape[1], int(0.25 * TICKS / pace)) if pace > 0.0 else tile.shape[1])
         rows, some, into = part(index, start, (m,)), part(points, start * k, (m, k)), part(values, start * k, (m, k))
         repeated = evaluate_table_lanes(run, address, args, x, tile, progress, y, rows, some, into)
         meter[0] = max(0.0, meter[0] + repeated - 0.5 * (m * k))
         start += m
-        passed = ticks() - began
-        if passed > TICKS:
+        now = ticks()
+        meter[1] = max((now - before) / m, 1e-3)
+        before = now
+        if now - began > TICKS:
             break
-        if passed < TICKS // 8:
-            stride *= 2
     return start
 
 
@@ -480,10 +491,20 @@ def parts(work):  # type: ignore[no-untyped-def]
 def place(work, flat):  # type: ignore[no-untyped-def]
     """Fill the table of points; returns -(i + 1) where the step of coordinate i is lost, else 0."""
     nodes, _, absolute, relative, _, _, points, _ = parts(work)
+    floor, otherwise, dyadic = work[FLOOR], work[OTHERWISE], work[DYADIC]
+    if nodes.size == 2 and absolute.size == 1 and relative.size == 1:  # the same without leaving the loop: SIMD
+        a, r, first, second, lost = absolute[0], relative[0], nodes[0], nodes[1], False
+        for i in range(flat.size):
+            h = step_at(flat[i], a, r, floor, otherwise, dyadic)
+            above, below = flat[i] + h * first, flat[i] + h * second
+            points[i, 0], points[i, 1] = above, below
+            lost |= (above == flat[i]) | (below == flat[i]) | (not abs(above) < np.inf) | (not abs(below) < np.inf)
+        if not lost:
+            return 0
     for i in range(flat.size):
         a = absolute[i if absolute.size > 1 else 0]
         r = relative[i if relative.size > 1 else 0]
-        h = step_at(flat[i], a, r, work[FLOOR], work[OTHERWISE], work[DYADIC])
+        h = step_at(flat[i], a, r, floor, otherwise, dyadic)
         for j in range(nodes.size):
             point = flat[i] + h * nodes[j]
             if point == flat[i] or not abs(point) < np.inf:
@@ -504,6 +525,13 @@ def combine(work, flat, result):  # type: ignore[no-untyped-def]
     nodes, quotients, _, _, _, _, points, values = parts(work)
     symmetric, here = work[SYMMETRIC] != 0.0, work[HERE]
     finite = True
+    if symmetric and nodes.size == 2:  # the same, for half the time
+        weight = quotients[0]
+        for i in range(flat.size):
+            total = 0.0 + weight * ((values[i, 0] - values[i, 1]) / (points[i, 0] - points[i, 1]))
+            result[i] = total
+            finite &= abs(total) < np.inf
+        return ended(work, flat.size) if finite else flat.size + NOT_FINITE
     for i in range(flat.size):
         total = 0.0
         if symmetric:
@@ -549,19 +577,63 @@ def rows_one_by_one(address, args, work, x):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def here_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Evaluate f(x) itself in lanes, into HERE: a table of one point."""
+    _, _, _, _, buffer, index, _, _ = parts(work)
+    run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (x.size, int(work[WIDTH])))
+    progress, meter, y = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,)), part(buffer, 0, x.shape)
+    first, point, value = part(index, 0, (1,)), part(x, 0, (1, 1)), part(work, HERE, (1, 1))
+    sweep_lanes(run, address, args, x, y, tile, progress, first, point, value, 0, meter)
+
+
+@kernel
+def begin_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Do what `begin` does, and evaluate f(x) as the table will be."""
+    if work[FAST] == 0.0:
+        return begin(address, args, work, x)
+    flat = part(x, 0, (x.size,))
+    if work[MEMORY] != 0.0 or work[SYMMETRIC] == 0.0:
+        here_in_lanes(address, args, work, x)
+    return recall(work, flat) if work[MEMORY] != 0.0 else place(work, flat)
+
+
+@kernel
 def rows_in_lanes(address, args, work, x):  # type: ignore[no-untyped-def]
     """Do what `rows_one_by_one` does, several points at a time."""
     n, start = x.size, int(work[START])
     if start == 0:
-        code = begin(address, args, work, x)
+        code = begin_in_lanes(address, args, work, x)
         if code < 0:
             return code
     _, _, _, _, buffer, index, points, values = parts(work)
     run, tile = part(work, RUN, (1,)).view(np.int64)[0], part(work, int(work[TILE]), (n, int(work[WIDTH])))
-    progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (1,))
+    progress, meter = part(work, PROGRESS, (1,)).view(np.int64), part(work, WASTE, (2,))
     y = part(buffer, 0, x.shape)
     done = sweep_lanes(run, address, args, x, y, tile, progress, index, points, values, start, meter)
     work[START] = done if done < n else 0
+    return done
+
+
+@kernel
+def rows_either_way(address, args, work, x):  # type: ignore[no-untyped-def]
+    """Do what `rows_in_lanes` does; where there are few points, in whichever way is the faster."""
+    many = work[COUNT] * work[NODES] >= FEW * work[WIDTH]
+    if many or work[FAST] != 0.0 or work[START] != 0.0 or work[IN_LANES] > NOT_TIMED:
+        return rows_in_lanes(address, args, work, x)
+    if work[TIMED] >= 2.0 * TRIALS:
+        if work[ONE_BY_ONE] < work[IN_LANES]:
+            return rows_one_by_one(address, args, work, x)
+        return rows_in_lanes(address, args, work, x)
+    began = ticks()
+    if work[TIMED] % 2.0 == 0.0:
+        done, way = rows_in_lanes(address, args, work, x), IN_LANES
+    else:
+        done, way = rows_one_by_one(address, args, work, x), ONE_BY_ONE
+    passed = float(ticks() - began)
+    if done == x.size:
+        fewest = work[way] if work[TIMED] >= 2.0 else np.inf
+        work[way] = min(fewest, passed)
+        work[TIMED] += 1.0
     return done
 
 
@@ -651,7 +723,7 @@ def gradient(address, args, work, x, out):  # type: ignore[no-untyped-def]
     Compiled for functions without extra arguments; `InSteps` serves the others.
     """
     lanes = work[WIDTH] != 0.0
-    code = rows_in_lanes(address, args, work, x) if lanes else rows_one_by_one(address, args, work, x)
+    code = rows_either_way(address, args, work, x) if lanes else rows_one_by_one(address, args, work, x)
     if code != x.size:
         return code
     flat, result = part(x, 0, (x.size,)), part(out, 0, (x.size,))

@@ -52,9 +52,13 @@ class Call:
         Whether a compiling backend compiles at once all that it may ever need.
     workers : int
         How many threads may evaluate f at a time, where a backend can.
+    fastmath : bool
+        Whether exp, log, ... may be a little less exact, where a backend has faster ones.
+    imaginary : bool
+        Whether f is to be evaluated at complex points.
     """
 
-    __slots__ = ("args", "batch_axis", "eager", "f", "kwargs", "memo", "workers")
+    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "memo", "workers")
 
     def __init__(
         self,
@@ -65,6 +69,8 @@ class Call:
         memo: Memo | None = None,
         eager: bool = False,
         workers: int = 1,
+        fastmath: bool = False,
+        imaginary: bool = False,
     ) -> None:
         self.f = f
         self.args = args
@@ -73,6 +79,8 @@ class Call:
         self.memo = memo
         self.eager = eager
         self.workers = workers
+        self.fastmath = fastmath
+        self.imaginary = imaginary
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""

@@ -17,16 +17,17 @@ __all__ = [
     "evaluate_table_scalar",
     "fastmath_available",
     "lane_width",
+    "thaw_lanes",
 ]
 
 # loading the compiler takes 0.16 s, a quarter of numba's own start
-_COMPILER = ("LaneFunction", "compile_lanes")
+_LATER = {"LaneFunction": ".frozen", "thaw_lanes": ".frozen", "compile_lanes": ".compiler"}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _COMPILER:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        return getattr(import_module(".compiler", __name__), name)
+        return getattr(import_module(_LATER[name], __name__), name)
     except (ImportError, AttributeError, TypeError) as error:  # it uses numba's inside, which may have changed
         raise CannotLift(f"this numba's inside is not the one that lanes know: {error}") from error

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload, overload_classmethod, overload_method
+from numba.core.cgutils import is_nonelike
+from numba.extending import intrinsic, overload, overload_classmethod, overload_method, register_jitable
 from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
 
-from .types import I32, Bundle, Lane, Mask, count_divergence, is_wide, lane_type, narrow, widen
+from .types import I32, Bundle, Lane, Mask, count_divergence, flattened, is_wide, lane_type, narrow, widen
 
 ARRAY_ATTRIBUTES = {
     "size",
@@ -46,9 +47,18 @@ ARRAY_ATTRIBUTES = {
     "cumsum",
     "argmin",
     "argmax",
+    "clip",
+    # of lists
+    "append",
+    "extend",
+    "insert",
+    "pop",
+    "clear",
+    "reverse",
 }
 ARRAY_FUNCTIONS = {
     len,
+    sum,
     enumerate,
     zip,
     iter,
@@ -201,7 +211,173 @@ def overload_as_shape(shape):
     return (lambda shape: (shape,)) if isinstance(shape, types.Integer) else (lambda shape: shape)
 
 
-ALLOCATORS = {np.zeros: allocator(np.zeros, 0.0), np.empty: allocator(np.empty, None), np.ones: allocator(np.ones, 1.0)}
+def allocator_like(function, value):
+    """np.zeros_like and its kin, for lanes: of arrays that are the same for all points, too."""
+
+    @cache
+    def for_lane(lane):
+        def stub(a):
+            pass
+
+        @overload(stub)
+        def overload_stub(a):
+            if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
+                return lambda a: function(a)
+            bundle = Bundle(lane, a.ndim, a.layout if a.layout in "CF" else "C")
+
+            def fill(a):
+                out = empty_bundle(a.shape, bundle)
+                if value is not None:
+                    for i in np.ndindex(a.shape):
+                        out[i] = value
+                return out
+
+            return fill
+
+        ARRAY_FUNCTIONS.add(stub)
+        return stub
+
+    return for_lane
+
+
+@cache
+def wide_full(lane):
+    def stub(shape, value, dtype=None):
+        pass
+
+    @overload(stub)
+    def overload_stub(shape, value, dtype=None):
+        asked = narrow(getattr(dtype, "dtype", value))
+        if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Lane)):
+            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
+        bundle = Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
+
+        def fill(shape, value, dtype=None):
+            out = empty_bundle(as_shape(shape), bundle)
+            for i in np.ndindex(out.shape):
+                out[i] = value
+            return out
+
+        return fill
+
+    ARRAY_FUNCTIONS.add(stub)
+    return stub
+
+
+@cache
+def wide_eye(lane):
+    def stub(n):
+        pass
+
+    @overload(stub)
+    def overload_stub(n):
+        bundle = Bundle(lane, 2, "C")
+
+        def fill(n):
+            out = empty_bundle((n, n), bundle)
+            for i in range(n):
+                for j in range(n):
+                    out[i, j] = 1.0 if i == j else 0.0
+            return out
+
+        return fill
+
+    ARRAY_FUNCTIONS.add(stub)
+    return stub
+
+
+@cache
+def wide_array(lane):
+    def stub(values, dtype=None):
+        pass
+
+    overload(stub)(lambda values, dtype=None: array_of(values, dtype, lane))
+    ARRAY_FUNCTIONS.add(stub)
+    return stub
+
+
+@stands_for(np.array)
+def array(values, dtype=None):
+    pass
+
+
+@overload(array)
+def overload_array(values, dtype=None):
+    return array_of(values, dtype, lane_type([values]))
+
+
+def array_of(values, dtype, lane):
+    """np.array of a list or tuple of numbers, or a list of such lists; a bundle if a lane is given."""
+    numbers = flattened(values)
+    asked = getattr(dtype, "dtype", types.float64)
+    if (
+        lane is None
+        or asked != types.float64
+        or not all(isinstance(t, (Lane, types.Float, types.Integer)) for t in numbers)
+        or not any(narrow(t) == types.float64 for t in numbers)
+    ):
+        return None if any(map(is_wide, numbers)) else lambda values, dtype=None: np.array(values, dtype)
+    if isinstance(values, types.List) and isinstance(values.dtype, types.List):
+        bundle = Bundle(lane, 2, "C")
+
+        def make_matrix(values, dtype=None):
+            out = empty_bundle((len(values), len(values[0])), bundle)
+            for i in range(len(values)):
+                if len(values[i]) != out.shape[1]:
+                    raise ValueError  # left to the scalar evaluation
+                for j in range(len(values[i])):
+                    out[i, j] = values[i][j]
+            return out
+
+        return make_matrix
+    bundle = Bundle(lane, 1, "C")
+    if isinstance(values, types.List):
+
+        def make(values, dtype=None):
+            out = empty_bundle((len(values),), bundle)
+            for i in range(len(values)):
+                out[i] = values[i]
+            return out
+
+        return make
+    if isinstance(values, types.BaseTuple) and len(values) == len(numbers):
+
+        def make_of_tuple(values, dtype=None):
+            out = empty_bundle((len(values),), bundle)
+            same = as_lanes(values, lane)
+            for i in range(len(same)):
+                out[i] = same[i]
+            return out
+
+        return make_of_tuple
+    return None
+
+
+@intrinsic
+def as_lanes(typingctx, values, lane):
+    """A tuple of numbers as one of lanes."""
+    lane_t = lane.instance_type
+    result = types.UniTuple(lane_t, len(values))
+
+    def codegen(context, builder, sig, args):
+        items = [context.cast(builder, builder.extract_value(args[0], k), t, lane_t) for k, t in enumerate(sig.args[0])]
+        return context.make_tuple(builder, result, items)
+
+    return result(values, lane), codegen
+
+
+ALLOCATORS: dict[Any, Any] = {
+    np.zeros: allocator(np.zeros, 0.0),
+    np.empty: allocator(np.empty, None),
+    np.ones: allocator(np.ones, 1.0),
+    np.zeros_like: allocator_like(np.zeros_like, 0.0),
+    np.empty_like: allocator_like(np.empty_like, None),
+    np.ones_like: allocator_like(np.ones_like, 1.0),
+    np.full: wide_full,
+    np.eye: wide_eye,
+    np.identity: wide_eye,
+    np.array: wide_array,
+}
 
 
 # --- reductions in lanes: the loops of numba's arraymath
@@ -288,7 +464,55 @@ def extremum_loop(better):
     return loop
 
 
-reduction(np.sum, method="sum", loop=sum_loop)
+@stands_for(np.sum)
+def total(a, axis=None):
+    pass
+
+
+def overload_total(a, axis=None):
+    if not isinstance(a, Bundle):
+        return None if is_wide(a) else lambda a, axis=None: np.sum(a, axis)
+    if not isinstance(a.dtype, Lane):
+        if isinstance(axis, types.Integer):
+            return None
+        each = register_jitable(each_lane(np.sum, a))
+        return lambda a, axis=None: each(a)
+    if isinstance(axis, types.Integer) and a.ndim == 2:
+        bundle = Bundle(a.dtype, 1, "C")
+
+        def total_along(a, axis=None):
+            along = axis + 2 if axis < 0 else axis
+            if not 0 <= along < 2:
+                raise ValueError  # left to the scalar evaluation
+            out = empty_bundle((a.shape[1 - along],), bundle)
+            out[:] = 0.0
+            for i in range(a.shape[0]):
+                for j in range(a.shape[1]):
+                    k = i if along == 1 else j
+                    out[k] = out[k] + a[i, j]
+            return out
+
+        return total_along
+    if isinstance(axis, types.Integer) and a.ndim > 2:
+        return None
+    loop = sum_loop(a)
+    if isinstance(axis, types.Integer):
+
+        def total_checked(a, axis=None):
+            if not -1 <= axis < 1:
+                raise ValueError  # left to the scalar evaluation
+            return loop_of(a)
+
+        loop_of = register_jitable(loop)
+        return total_checked
+    if not is_nonelike(axis):
+        return None
+    loop_of_all = register_jitable(loop)
+    return lambda a, axis=None: loop_of_all(a)
+
+
+overload(total)(overload_total)
+overload_method(Bundle, "sum")(overload_total)
 reduction(np.prod, method="prod", loop=prod_loop)
 reduction(np.mean, method="mean", loop=mean_loop)
 reduction(np.min, np.amin, method="min", loop=extremum_loop(operator.lt))
@@ -430,6 +654,260 @@ def overload_where(condition, a, b):
         return out
 
     return choose_all
+
+
+# --- clipping and moving data
+
+
+def instead(function, *others):
+    """Register what lanes call instead of a numpy function of one array: ``write(a)`` gives it for a bundle."""
+
+    def register(write):
+        @stands_for(function, *others)
+        def stub(a):
+            pass
+
+        @overload(stub)
+        def overload_stub(a):
+            return write(a) if isinstance(a, Bundle) else None if is_wide(a) else (lambda a: function(a))
+
+        return write
+
+    return register
+
+
+@instead(np.asarray)
+def same(a):
+    return lambda a: a
+
+
+@instead(np.ascontiguousarray)
+def contiguous(a):
+    return (lambda a: a) if a.layout == "C" else (lambda a: a.copy())
+
+
+@instead(np.copy)
+def copied(a):
+    return lambda a: a.copy()
+
+
+@instead(np.ravel)
+def ravelled(a):
+    return lambda a: a.ravel()
+
+
+@instead(np.transpose)
+def transposed(a):
+    return lambda a: a.T
+
+
+@instead(np.flip)
+def flipped(a):
+    return (lambda a: a[::-1]) if a.ndim == 1 else None
+
+
+@instead(np.diag)
+def diagonal(a):
+    bundle = Bundle(a.dtype, 3 - a.ndim, "C")
+    if not isinstance(a.dtype, Lane) or a.ndim > 2:
+        return None
+    if a.ndim == 2:
+
+        def taken(a):
+            out = empty_bundle((min(a.shape),), bundle)
+            for i in range(out.size):
+                out[i] = a[i, i]
+            return out
+
+        return taken
+
+    def spread(a):
+        out = empty_bundle((a.size, a.size), bundle)
+        for i in range(a.size):
+            for j in range(a.size):
+                out[i, j] = 0.0
+            out[i, i] = a[i]
+        return out
+
+    return spread
+
+
+@stands_for(np.reshape)
+def reshape(a, shape):
+    pass
+
+
+@overload(reshape)
+def overload_reshape(a, shape):
+    if not is_wide(a):
+        return lambda a, shape: np.reshape(a, shape)
+    return (lambda a, shape: a.reshape(shape)) if isinstance(a, Bundle) else None
+
+
+@stands_for(np.clip)
+def clip(a, a_min, a_max):
+    pass
+
+
+@overload(clip)
+def overload_clip(a, a_min, a_max):
+    if not any(map(is_wide, (a, a_min, a_max))):
+        return lambda a, a_min, a_max: np.clip(a, a_min, a_max)
+    clipped = clip_loop(a, a_min, a_max)
+    return clipped and (lambda a, a_min, a_max: clipped(a, a_min, a_max))
+
+
+@overload_method(Bundle, "clip")
+def overload_clip_method(a, a_min=None, a_max=None):
+    clipped = clip_loop(a, a_min, a_max)
+    return clipped and (lambda a, a_min=None, a_max=None: clipped(a, a_min, a_max))
+
+
+def clip_loop(a, a_min, a_max):
+    bounds = [bound for bound in (a_min, a_max) if not is_nonelike(bound)]
+    if not (isinstance(a, Bundle) and isinstance(a.dtype, Lane) and bounds) or not all(
+        isinstance(b, (Lane, types.Float, types.Integer))
+        or (isinstance(b, types.Array) and b.ndim == a.ndim and narrow(b.dtype) == types.float64)
+        for b in bounds
+    ):
+        return None
+    bundle = like(a)
+    below, above = not is_nonelike(a_min), not is_nonelike(a_max)
+
+    @register_jitable
+    def clipped(a, a_min, a_max):
+        if (below and not same_shape(a, a_min)) or (above and not same_shape(a, a_max)):
+            raise ValueError  # broadcasting is left to the scalar evaluation
+        out = empty_bundle(a.shape, bundle)
+        for i in np.ndindex(a.shape):
+            out[i] = least(greatest(a[i], entry(a_min, i)), entry(a_max, i))
+        return out
+
+    return clipped
+
+
+def greatest(v, bound):
+    pass
+
+
+@overload(greatest)
+def overload_greatest(v, bound):
+    return (lambda v, bound: v) if is_nonelike(bound) else (lambda v, bound: max(v, bound))
+
+
+def least(v, bound):
+    pass
+
+
+@overload(least)
+def overload_least(v, bound):
+    return (lambda v, bound: v) if is_nonelike(bound) else (lambda v, bound: min(v, bound))
+
+
+def floats(t):
+    """Is it a one-dimensional array of lanes or float64?"""
+    return isinstance(t, types.Array) and t.ndim == 1 and narrow(t.dtype) == types.float64
+
+
+@stands_for(np.concatenate, np.hstack)
+def concatenate(arrays):
+    pass
+
+
+@overload(concatenate)
+def overload_concatenate(arrays):
+    if not is_wide(arrays):
+        return lambda arrays: np.concatenate(arrays)
+    if not (isinstance(arrays, types.BaseTuple) and all(map(floats, arrays))):
+        return None
+    bundle = Bundle(lane_type([arrays]), 1, "C")
+
+    def joined(arrays):
+        out = empty_bundle((total_size(arrays),), bundle)
+        fill_from(out, 0, arrays)
+        return out
+
+    return joined
+
+
+def total_size(arrays):
+    pass
+
+
+@overload(total_size)
+def overload_total_size(arrays):
+    if len(arrays) == 1:
+        return lambda arrays: arrays[0].size
+    return lambda arrays: arrays[0].size + total_size(arrays[1:])
+
+
+def fill_from(out, start, arrays):
+    pass
+
+
+@overload(fill_from)
+def overload_fill_from(out, start, arrays):
+    def fill_first(out, start, arrays):
+        first = arrays[0]
+        for i in range(first.size):
+            out[start + i] = first[i]
+
+    if len(arrays) == 1:
+        return fill_first
+    fill = register_jitable(fill_first)
+
+    def fill_all(out, start, arrays):
+        fill(out, start, arrays)
+        fill_from(out, start + arrays[0].size, arrays[1:])
+
+    return fill_all
+
+
+@stands_for(np.append)
+def append(a, values):
+    pass
+
+
+@overload(append)
+def overload_append(a, values):
+    if not (is_wide(a) or is_wide(values)):
+        return lambda a, values: np.append(a, values)
+    if floats(a) and floats(values):
+        return lambda a, values: concatenate((a, values))
+    if floats(a) and isinstance(values, (Lane, types.Float, types.Integer)):
+        bundle = Bundle(lane_type([a, values]), 1, "C")
+
+        def appended(a, values):
+            out = empty_bundle((a.size + 1,), bundle)
+            for i in range(a.size):
+                out[i] = a[i]
+            out[a.size] = values
+            return out
+
+        return appended
+    return None
+
+
+@stands_for(np.roll)
+def roll(a, shift):
+    pass
+
+
+@overload(roll)
+def overload_roll(a, shift):
+    if not is_wide(a):
+        return lambda a, shift: np.roll(a, shift)
+    if not (floats(a) and isinstance(shift, types.Integer)):
+        return None
+    bundle = Bundle(a.dtype, 1, "C")
+
+    def rolled(a, shift):
+        out = empty_bundle((a.size,), bundle)
+        for i in range(a.size):
+            out[(i + shift) % a.size] = a[i]
+        return out
+
+    return rolled
 
 
 # --- lane by lane: numba's own function on a gathered copy of each lane
@@ -607,9 +1085,41 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
     (np.linalg.det, None),
     (np.linalg.inv, None),
     (np.trace, None),
+    (np.ptp, None),
+    (np.nansum, None),
+    (np.nanmean, None),
+    (np.nanmin, None),
+    (np.nanmax, None),
+    (np.nanvar, None),
+    (np.nanstd, None),
+    (np.linalg.cholesky, None),
+    (np.linalg.eigvalsh, None),
+    (np.linalg.pinv, None),
 )
 for function, method in LANE_BY_LANE:
     unary(function, method)
-binary(np.dot, operator.matmul, method="dot")
-for pair_function in (np.outer, np.vdot, np.kron, np.linalg.solve):
+binary(np.dot, operator.matmul, np.dot, method="dot")  # np.dot itself: `a.dot(x)` of an array that is no bundle
+for pair_function in (np.outer, np.vdot, np.kron, np.linalg.solve, np.convolve, np.cross, np.quantile, np.percentile):
     binary(pair_function)
+
+
+@stands_for(np.interp)
+def interp(x, xp, fp):
+    pass
+
+
+@overload(interp)
+def overload_interp(x, xp, fp):
+    if not any(map(is_wide, (x, xp, fp))):
+        return lambda x, xp, fp: np.interp(x, xp, fp)
+    lane = lane_type([x, xp, fp])
+    width = lane.width
+
+    def each(x, xp, fp):
+        first = np.interp(nth(x, 0), nth(xp, 0), nth(fp, 0))
+        out = put(begin(first, lane), 0, first)
+        for k in range(1, width):
+            out = put(out, k, np.interp(nth(x, k), nth(xp, k), nth(fp, k)))
+        return out
+
+    return each

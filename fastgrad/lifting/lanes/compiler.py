@@ -4,10 +4,10 @@ import re
 import types as python_types
 import warnings
 from collections.abc import Hashable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llvmlite.ir import VectorType
 from numba import njit, types
 from numba.core import cgutils, errors, ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -20,25 +20,11 @@ from numba.np.arrayobj import make_array, populate_array
 
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES
 from .capability import CannotLift, lane_width
+from .frozen import LaneFunction
 from .kernel import flat
+from .mathematics import vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
-from .types import I32, I64, Bundle, Lane, divergence_slot, is_wide, splat
-
-
-@dataclass(frozen=True)
-class LaneFunction:
-    """f compiled for lanes.
-
-    `address` is that of `intp run(x, tile, index, points, values, progress, args)` in numba's calling convention: it
-    evaluates the sweep table from the point progress[0] on, and returns the point that a bundle whose lanes disagreed
-    starts at, or the number of points. Where f raises, progress[0] says in which bundle. It fills `tile` itself.
-    Valid as long as this object lives.
-    """
-
-    address: int
-    width: int
-    keepalive: Any
-
+from .types import I32, I64, Bundle, Lane, assemble, divergence_slot, is_wide, splat
 
 # --- the private compilation: f and the jitted functions that it calls are compiled as copies, so that nothing shows in
 # --- the user's own dispatchers (`f.signatures` stays as it was)
@@ -117,7 +103,7 @@ class CheckCoverage(AnalysisPass):
 
 
 CONTAINED = ("dtype", "key_type", "value_type", "type")
-CONTAINERS = (types.List, types.Set, types.ListType, types.DictType, types.Optional)
+CONTAINERS = (types.Set, types.ListType, types.DictType, types.Optional)
 
 
 def place(loc: ir.Loc) -> str:
@@ -229,16 +215,58 @@ def _row(builder, tile, i, lane):
 
 
 @intrinsic
-def set_entry(typingctx, tile, i, k, value, lane):
-    """tile[i, k] = value, as a vector: the vector load that f does next need not wait for a narrower store."""
+def entry_of(typingctx, array, i):
+    """array[i] of a C-contiguous array, i >= 0: numba's own indexing allows for negative ones."""
 
     def codegen(context, builder, sig, args):
-        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], lane.instance_type)
-        vector = builder.load(pointer, align=8)
-        builder.store(builder.insert_element(vector, args[3], args[2]), pointer, align=8)
+        return builder.load(builder.gep(make_array(sig.args[0])(context, builder, args[0]).data, [args[1]]))
+
+    return array.dtype(array, types.intp), codegen
+
+
+@intrinsic
+def load_points(typingctx, points, start, last, lane):
+    """points[start:start+width] as a vector, where `last` is not among the first of them; beyond it, it is repeated."""
+
+    def codegen(context, builder, sig, args):
+        lane_type = lane.instance_type
+        vector, width = lane_type.vector, lane_type.width
+        data = make_array(sig.args[0])(context, builder, args[0]).data
+        start, last = args[1], args[2]
+        result = cgutils.alloca_once(builder, vector)
+        whole = builder.icmp_signed("<=", builder.add(start, start.type(width - 1)), last)
+        with builder.if_else(whole, likely=True) as (all_there, some):
+            with all_there:
+                pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+                builder.store(builder.load(pointer, align=8), result)
+            with some:
+                items = []
+                for k in range(width):
+                    at = builder.add(start, start.type(k))
+                    at = builder.select(builder.icmp_signed("<", at, last), at, last)
+                    items.append(builder.load(builder.gep(data, [at])))
+                builder.store(assemble(builder, items), result)
+        return builder.load(result)
+
+    return lane.instance_type(points, types.intp, types.intp, lane), codegen
+
+
+@intrinsic
+def set_lanes(typingctx, tile, i, first, end, value):
+    """tile[i, first:end] = value[first:end], as a vector: the vector load of f need not wait for narrower stores."""
+
+    def codegen(context, builder, sig, args):
+        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], value)
+        integers = VectorType(I64, value.width)
+        lanes = integers(list(range(value.width)))
+        chosen = builder.and_(
+            builder.icmp_signed(">=", lanes, splat(builder, args[2], integers)),
+            builder.icmp_signed("<", lanes, splat(builder, args[3], integers)),
+        )
+        builder.store(builder.select(chosen, args[4], builder.load(pointer, align=8)), pointer, align=8)
         return context.get_dummy_value()
 
-    return types.void(tile, i, k, value, lane), codegen
+    return types.void(tile, types.intp, types.intp, types.intp, value), codegen
 
 
 @intrinsic
@@ -355,33 +383,34 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
     def run(x, tile, index, points, values, progress, args):
         base, pairs = flat(x), flat(points)
         for i in range(base.size):
-            set_row(tile, i, base[i], lane)
+            set_row(tile, i, entry_of(base, i), lane)
         bundle = as_bundle(x, tile, lane)
-        total, columns = points.size, points.shape[1]
+        total, (rows, columns) = points.size, points.shape
         slot = thread_slot()
-        row, column = divmod(progress[0], columns)
-        for start in range(progress[0], total, width):
+        start = progress[0]
+        row = start // columns
+        offset = row * columns - start  # the lane that the row starts at, perhaps before this bundle
+        while start < total:
             progress[0] = start
-            count = min(width, total - start)
-            first_row, first_column = row, column
-            for k in range(width):  # lanes beyond the last point repeat it
-                set_entry(tile, index[row], k, pairs[min(start + k, total - 1)], lane)
-                if k < count - 1:
-                    column += 1
-                    if column == columns:
-                        row, column = row + 1, 0
+            perturbed = load_points(pairs, start, total - 1, lane)
+            end, after = row, offset
+            while after < width and end < rows:
+                i = entry_of(index, end)
+                end, after = end + 1, after + columns
+                set_lanes(tile, i, after - columns, after if end < rows else width, perturbed)
             before = divergences(slot)
             result = as_lane(f(bundle, *args), lane)
             agreed = divergences(slot) == before
-            row, column = first_row, first_column
-            for _ in range(count):
-                set_row(tile, index[row], base[index[row]], lane)
-                column += 1
-                if column == columns:
-                    row, column = row + 1, 0
+            for r in range(row, end):
+                i = entry_of(index, r)
+                set_row(tile, i, entry_of(base, i), lane)
             if not agreed:
                 return start
-            store_lane(result, values, start, count)
+            store_lane(result, values, start, min(width, total - start))
+            row, offset = end, after - width
+            if offset > 0:  # the last row goes on in the next bundle
+                row, offset = row - 1, offset - columns
+            start += width
         return total
 
     double, intp = types.float64, types.intp
@@ -401,8 +430,9 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-    return LaneFunction(address, lane.width, (jitted, compiled, dispatcher))
+    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
+    address = library.get_pointer_to_function(symbol)
+    return LaneFunction(address, lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher))
 
 
 def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:

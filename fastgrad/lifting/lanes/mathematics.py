@@ -94,9 +94,19 @@ def symbol(name, arity, width):
     return None
 
 
-def available():
+def available() -> bool:
     """Is there a vector form of the exponential function?"""
     return symbol("exp", 1, 64) is not None
+
+
+def make_known(name, width):
+    """Make a function of libmvec known to LLVM, as it was when code that was kept on the disk was compiled."""
+    symbol(name, 2 if name in ("atan2", "hypot", "pow") else 1, width)
+
+
+def vectorised(symbols):
+    """The functions among these symbols that are libmvec's."""
+    return tuple(sorted({name.partition("_")[2] for name in symbols if name.startswith("_ZGV") for name in [name[4:]]}))
 
 
 def vector_function(function, scalar, lane):

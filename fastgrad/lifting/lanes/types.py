@@ -135,17 +135,24 @@ register_model(Bundle)(models.ArrayModel)
 
 def is_wide(t):
     """Does a value of this type differ between the points of a bundle?"""
+    return lane_type([t]) is not None
+
+
+def flattened(t):
+    """The types of the numbers in nested lists, tuples and arrays."""
     if isinstance(t, types.BaseTuple):
-        return any(is_wide(item) for item in t)
-    return isinstance(getattr(t, "dtype", t), (Lane, Mask))
+        return [number for item in t for number in flattened(item)]
+    if isinstance(t, types.List):
+        return flattened(t.dtype)
+    return [getattr(t, "dtype", t)]
 
 
 def lane_type(ts):
     """The lane type that occurs among these types, or None."""
     for t in ts:
-        t = getattr(t, "dtype", t)
-        if isinstance(t, (Lane, Mask)):
-            return Lane(t.width, t.fast)
+        for number in flattened(t):
+            if isinstance(number, (Lane, Mask)):
+                return Lane(number.width, number.fast)
     return None
 
 
