@@ -349,7 +349,7 @@ class Gradient:
         point = as_point(x)
         plan, stencil = self._plan, self._plan.stencil
         refused: list[str] = []
-        lines = ["no backend takes this f"]
+        lines, carries = ["no backend takes this f"], False
         for choice in self._choices:
             try:
                 run = load_backend(choice.backend)(self._call, point, choice.explicit)
@@ -357,6 +357,7 @@ class Gradient:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
             lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}", *run.notes()]
+            carries = run.carries(point.base.size)
             if plan.fastmath:
                 lines.append(f"fastmath: {_what_fastmath_did(run)}")
             break
@@ -366,7 +367,10 @@ class Gradient:
         least = count * stencil.nodes.size + (plan.automatic or plan.name == ADAPTIVE or not stencil.symmetric)
         if stencil.imaginary:
             least = count + 2  # and the check
-        more = " or more: the steps choose themselves" if plan.automatic or plan.name == ADAPTIVE else ""
+        more = ""
+        if plan.automatic or plan.name == ADAPTIVE:
+            more = " or more: the steps choose themselves"
+            more += ", full precision where the sparse lift carries differences unrounded" if carries else ""
         lines.append(
             f"{plan.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial "
             f"derivatives{more}"
