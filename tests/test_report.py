@@ -58,7 +58,8 @@ def test_every_backend_has_a_curve_of_every_method(data):
     backends = {who for who, _ in found}
     assert {"python/plain", "numpy/lifted", "numpy/batched"} < backends
     assert any(who.startswith("numba/jitted") for who in backends)
-    assert found == {(who, method) for who in backends for method in METHODS}
+    # a complex x runs one point at a time
+    assert found == {(who, method) for who in backends for method in METHODS} - {("numba/jitted lanes", "complex")}
 
 
 def test_the_points_of_a_curve_are_what_their_knob_says(data):
