@@ -262,3 +262,58 @@ def test_a_cache_asked_to_be_lifted_is_right_or_refused() -> None:
         else:
             assert_allclose(result, 2 * X, rtol=1e-5, atol=1e-6)
     LAST.clear()
+
+
+@pytest.mark.parametrize("h", [1e-4, None])
+@pytest.mark.parametrize("n", [5, 40, 300])
+@pytest.mark.parametrize("holder", ["attribute", "item", "variable", "class", "slot"])
+def test_a_new_array_where_f_reads_the_callers_is_noticed(holder: str, n: int, h: float | None) -> None:
+    class Net:
+        W: Any
+
+    class Slotted:
+        __slots__ = ("W",)
+        W: Any
+
+    net, slotted, items = Net(), Slotted(), [np.zeros(0)]
+    W: Any = None
+
+    def put(value: Any) -> None:
+        nonlocal W
+        if holder == "variable":
+            W = value
+        elif holder == "item":
+            items[0] = value
+        else:
+            holders: dict[str, Any] = {"attribute": net, "class": Net, "slot": slotted}
+            holders[holder].W = value
+
+    fs: dict[str, Any] = {
+        "attribute": lambda x: (x**2).sum() + (net.W**3).sum(),
+        "class": lambda x: (x**2).sum() + (net.W**3).sum(),
+        "slot": lambda x: (x**2).sum() + (slotted.W**3).sum(),
+        "item": lambda x: (x**2).sum() + (items[0] ** 3).sum(),
+        "variable": lambda x: (x**2).sum() + (W**3).sum(),
+    }
+    f = fs[holder]
+    gradient = Gradient(f) if h is None else Gradient(f, h=h)
+    x = np.linspace(1.0, 2.0, n)
+    for _ in range(30):
+        x = x * 1.01
+        put(x)
+        np.testing.assert_allclose(gradient(x), 2 * x + 3 * x**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_what_an_object_of_a_library_holds_is_read(n: int) -> None:
+    x = np.linspace(1.0, 2.0, n)
+    polynomial = np.poly1d(x)  # keeps x itself
+    expected = 2 * x + 0.9 ** np.arange(n - 1, -1, -1.0)
+
+    def f(v: Any) -> Any:
+        return (v**2).sum() + polynomial(0.9)
+
+    gradient = Gradient(f)
+    for _ in range(5):
+        np.testing.assert_allclose(gradient(x), expected, rtol=1e-7)
+        np.testing.assert_allclose(numerical_gradient(f, x), expected, rtol=1e-7)

@@ -11,7 +11,9 @@ import dis
 import functools
 import inspect
 import types
+from collections.abc import Iterable
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +52,25 @@ _CALLABLES = (
 _MOST = 200  # functions that are read; more than that is not worth the time
 
 
+_Place = tuple[Any, Any, Any]
+_ITEMS, _NOTHING = object(), object()
+
+
+def _now(holder: Any, name: Any, value: Any) -> Iterable[tuple[Any, Any]]:
+    """Pair what a place holds with what it held."""
+    if name is _ITEMS:
+        items = tuple(holder.values() if isinstance(holder, dict) else holder)
+        return zip_longest(items, value, fillvalue=_NOTHING)
+    if isinstance(holder, types.CellType):
+        try:
+            return ((holder.cell_contents, value),)
+        except ValueError:  # still empty
+            return ((_NOTHING, value),)
+    if isinstance(name, types.MemberDescriptorType):
+        return ((getattr(holder, name.__name__, _NOTHING), value),)
+    return ((holder.get(name, _NOTHING), value),)
+
+
 class Nature(NamedTuple):
     """What is known of a function.
 
@@ -59,10 +80,21 @@ class Nature(NamedTuple):
         What may let f keep its argument or have another effect; empty if nothing can.
     arrays : tuple of ndarray
         All arrays that f may read besides its arguments, if it keeps nothing.
+    places : tuple
+        Where f finds what it reads, and what was found there: a holder, a name in it, and the value.
     """
 
     keeps: str
     arrays: tuple[NDArray[Any], ...]
+    places: tuple[_Place, ...] = ()
+
+    def holds(self) -> bool:
+        """Whether f still finds the same things: a variable, attribute or item may be another by now."""
+        return all(
+            now is value or (now is not None and isinstance(now, _CONSTANTS))
+            for holder, name, value in self.places
+            for now, value in _now(holder, name, value)
+        )
 
     def may_read(self, array: NDArray[Any]) -> bool:
         """Whether f may read this array itself, without being given it."""
@@ -79,7 +111,7 @@ def nature(f: Any, arguments: tuple[Any, ...] = ()) -> Nature:
         study.close()
     except _MayKeepError as reason:
         return Nature(str(reason), ())
-    return Nature("", tuple(study.arrays))
+    return Nature("", tuple(study.arrays), tuple(study.places))
 
 
 def keeps(f: Any) -> str:
@@ -135,6 +167,7 @@ class _Study:
 
     def __init__(self) -> None:
         self.arrays: list[NDArray[Any]] = []
+        self.places: list[_Place] = []
         self._seen: set[int] = set()
         self._names: set[str] = set()
         self._changes = ""
@@ -191,13 +224,17 @@ class _Study:
         self._changes = self._changes or facts.changes
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             try:
-                self.value(f"what f captured as {name!r}", cell.cell_contents)
-            except ValueError:  # still empty
-                continue
+                value = cell.cell_contents
+            except ValueError:
+                value = _NOTHING  # still empty
+            self.places.append((cell, name, value))
+            if value is not _NOTHING:
+                self.value(f"what f captured as {name!r}", value)
         space = f.__globals__
         for name in facts.globals:
-            value = space.get(name)
-            if value is not None:
+            value = space.get(name, _NOTHING)
+            self.places.append((space, name, value))
+            if value is not _NOTHING:
                 self.value(f"what f captured as {name!r}", value)
         for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
             self.value("a default", default)
@@ -218,7 +255,10 @@ class _Study:
                 self._containers = self._containers or what
             if len(value) > 10 * _MOST:
                 raise _MayKeepError(f"{what} holds too much to look at")
-            for item in value.values() if isinstance(value, dict) else value:
+            items = tuple(value.values() if isinstance(value, dict) else value)
+            if not isinstance(value, (tuple, frozenset)):
+                self.places.append((value, _ITEMS, items))
+            for item in items:
                 self.value(what, item)
         elif isinstance(value, types.ModuleType):
             self._module(value)
@@ -261,9 +301,14 @@ class _Study:
     def _attributes(self, thing: Any) -> None:
         """Read what the code may take from an object: the attributes that it names, and special methods."""
         kind = thing if isinstance(thing, (type, types.ModuleType)) else type(thing)
-        for name, value in vars(thing).items() if hasattr(thing, "__dict__") else ():
-            if name in self._names and not isinstance(thing, type):
-                self.value(f"the attribute {name!r}", value)
+        if hasattr(thing, "__dict__") and not isinstance(thing, type):
+            held = vars(thing)
+            # what a library's code takes from its object is not read
+            for name in tuple(held) if _of_a_library(kind) else tuple(self._names):
+                value = held.get(name, _NOTHING)
+                self.places.append((held, name, value))
+                if value is not _NOTHING:
+                    self.value(f"the attribute {name!r}", value)
         if isinstance(kind, types.ModuleType):
             return
         for base in kind.__mro__[:-1]:
@@ -272,9 +317,12 @@ class _Study:
                 if not special and name not in self._names:
                     continue
                 if isinstance(value, types.MemberDescriptorType):
-                    if hasattr(thing, name):
-                        self.value(f"the attribute {name!r}", getattr(thing, name))
+                    held_there = getattr(thing, name, _NOTHING)
+                    self.places.append((thing, value, held_there))
+                    if held_there is not _NOTHING:
+                        self.value(f"the attribute {name!r}", held_there)
                     continue
+                self.places.append((vars(base), name, value))
                 if isinstance(value, property):
                     value = value.fget
                 value = getattr(value, "__func__", value)

@@ -93,10 +93,10 @@ class Ways:
         return self.seconds.get(LOOP, inf)
 
     def nature(self, call: Call) -> Nature:
-        """What f can read and keep; looked at once where f and its arguments are always the same."""
+        """What f can read and keep; looked at again where f's arguments or what f finds may be others."""
         if call.memo is None or call.kwargs or not all(type(a) in _PLAIN for a in call.args):
             return nature(call.f, (*call.args, *call.kwargs.values()))
-        if self._nature is None:
+        if self._nature is None or not self._nature.holds():
             self._nature = nature(call.f)
         return self._nature
 
