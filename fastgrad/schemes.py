@@ -87,10 +87,12 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
         values = run.differences(index, points)
         if values is None:
             return None
-        slopes.append((values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1]))
+        with np.errstate(all="ignore"):
+            slopes.append((values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1]))
     error = None
     if bars:
-        error = 8.0 * np.abs(slopes[0] - slopes[1]) + 64.0 * EPS * np.abs(slopes[0])
+        with np.errstate(all="ignore"):
+            error = 8.0 * np.abs(slopes[0] - slopes[1]) + 64.0 * EPS * np.abs(slopes[0])
     return Estimate(slopes[0], h, error, None, EPS * abs(run.value()))
 
 

@@ -130,3 +130,28 @@ def test_adaptive_needs_no_ladder() -> None:
     assert info.reached is not None
     assert info.reached.mean() > 0.9
     assert (np.abs(gradient - exact) <= info.error + 1e-14 * np.abs(exact)).all()
+
+
+@pytest.mark.parametrize("n", [60, 300])
+@pytest.mark.parametrize("scale", [1e-250, 1e250])
+def test_huge_and_tiny_values_where_warnings_of_numpy_are_errors(scale: float, n: int) -> None:
+    x = np.linspace(1.0, 2.0, n)
+    gradient = Gradient(lambda v: scale * (v**2).sum())
+    with np.errstate(all="raise"):
+        for _ in range(4):
+            np.testing.assert_allclose(gradient(x), 2.0 * scale * x, rtol=1e-9)
+            np.testing.assert_allclose(gradient.with_info(x)[0], 2.0 * scale * x, rtol=1e-9)
+
+
+def test_a_huge_difference_farther_away_is_seen() -> None:
+    # near to x the bend is not to be seen, and squares of these slopes overflow
+    x = np.linspace(1.0, 2.0, 300)
+    bends = x + 2.0**-30
+
+    def f(v: Any) -> Any:
+        return 1e250 * (v + 1e3 * np.maximum(v - bends, 0.0)).sum()
+
+    small = Gradient(lambda v: 1e-250 * f(v))
+    gradient = Gradient(f)
+    for _ in range(3):
+        np.testing.assert_allclose(gradient(x) * 1e-250, small(x), rtol=1e-6)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, lru_cache
 from importlib import import_module
-from math import inf, isfinite
+from math import hypot, inf, isfinite
 from time import perf_counter
 from typing import Any
 
@@ -265,9 +265,12 @@ class Lifted:
         if own is not None and nature.may_read(own):
             check_one(self._call, self._point, nature, both[0].reshape(self._point.base.shape), above, both)
             self.nfev += 1
-        expected = (values[:, 0] - values[:, 1]) * (away / (points[:, 0] - points[:, 1]))
-        doubt = 1e-3 * float(np.sqrt(np.sum(expected**2))) + 100.0 * EPS * (abs(above) + abs(below))
-        return bool(abs(2.0 * float(expected.sum()) - (above - below)) <= doubt)
+        with np.errstate(all="ignore"):
+            expected = (values[:, 0] - values[:, 1]) * (away / (points[:, 0] - points[:, 1]))
+            total = float(expected.sum())
+        # hypot, for squares may overflow or vanish: any difference would be below an infinite doubt
+        doubt = 1e-3 * hypot(*expected.tolist()) + 100.0 * EPS * (abs(above) + abs(below))
+        return abs(2.0 * total - (above - below)) <= doubt < inf
 
     def line(self, points: Values) -> Values:
         rows = points.reshape(-1, *self._point.base.shape)
