@@ -270,7 +270,7 @@ class Lifted:
             total = float(expected.sum())
         # hypot, for squares may overflow or vanish: any difference would be below an infinite doubt
         doubt = 1e-3 * hypot(*expected.tolist()) + 100.0 * EPS * (abs(above) + abs(below))
-        return abs(2.0 * total - (above - below)) <= doubt < inf
+        return bool(abs(2.0 * total - (above - below)) <= doubt < inf)
 
     def line(self, points: Values) -> Values:
         rows = points.reshape(-1, *self._point.base.shape)
