@@ -136,7 +136,8 @@ def test_adaptive_needs_no_ladder() -> None:
 @pytest.mark.parametrize("scale", [1e-250, 1e250])
 def test_huge_and_tiny_values_where_warnings_of_numpy_are_errors(scale: float, n: int) -> None:
     x = np.linspace(1.0, 2.0, n)
-    gradient = Gradient(lambda v: scale * (v**2).sum())
+    # asked for: left to itself, the speed of this machine decides which way is taken
+    gradient = Gradient(lambda v: scale * (v**2).sum(), backend="numpy")
     with np.errstate(all="raise"):
         for _ in range(4):
             np.testing.assert_allclose(gradient(x), 2.0 * scale * x, rtol=1e-9)
