@@ -632,6 +632,8 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
+    if type(indices) is tuple:
+        indices = list(indices)  # no key of a cache: (True, False) equals (1, 0), which are other components
     options = (
         h,
         backend,

@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 import tracemalloc
+import types
 import weakref
 from typing import Any
 
@@ -321,3 +322,43 @@ def test_a_settled_gradient_can_be_pickled() -> None:
     x = np.array([3.0, 4.0])
     gradient = settled(Gradient(rosenbrock, 1e-4), x)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(gradient))(x), gradient(x))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_mask_is_not_taken_for_the_equal_tuple_of_integers(compiled: bool) -> None:
+    def f(x):  # type: ignore[no-untyped-def]
+        return x[0] ** 2 + 2.0 * x[1] ** 2
+
+    function = njit(f) if compiled else f
+    x = np.array([1.0, 2.0])
+    for indices, expected in (((1, 0), [8.0, 2.0]), ((True, False), [2.0]), ((1, 0), [8.0, 2.0])):
+        np.testing.assert_allclose(numerical_gradient(function, x, 1e-4, indices=indices), expected, rtol=1e-8)
+
+
+def test_an_array_in_a_captured_tuple_is_frozen_too() -> None:
+    data = (np.array([2.0]), (np.array([3.0]),))
+
+    @njit
+    def f(x):  # type: ignore[no-untyped-def]
+        return data[0][0] * data[1][0][0] * x[0] ** 2
+
+    x = np.ones(1)
+    prepared = Gradient(f, 1e-4)
+    for gradient in (prepared, lambda x: numerical_gradient(f, x, 1e-4)):
+        np.testing.assert_allclose(gradient(x), [12.0], rtol=1e-8)
+    data[1][0][0] = 5.0
+    for gradient in (prepared, lambda x: numerical_gradient(f, x, 1e-4)):
+        with pytest.raises(ValueError, match="captured 'data'"):
+            gradient(x)
+
+
+def test_a_module_in_a_module_is_frozen_too() -> None:
+    outer, inner = types.ModuleType("outer"), types.ModuleType("inner")
+    outer.inner, inner.factor = inner, 2.0  # type: ignore[attr-defined]
+    space: dict[str, Any] = {"outer": outer}
+    exec("def f(x):\n    return outer.inner.factor * x[0] ** 2", space)
+    f, x = njit(space["f"]), np.ones(1)
+    np.testing.assert_allclose(numerical_gradient(f, x, 1e-4), [4.0], rtol=1e-8)
+    inner.factor = 5.0  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="captured 'outer.inner.factor'"):
+        numerical_gradient(f, x, 1e-4)

@@ -24,13 +24,13 @@ class Capture:
         self.name = name
         self.read = read
         self.value = read()
-        self.data = self.value.tobytes() if isinstance(self.value, np.ndarray) else None
+        self.data = _contents(self.value)
 
     def changed(self) -> bool:
         """Whether the name means another object now, or the same array with other contents."""
         now = self.read()
         if now is self.value:
-            return self.data is not None and now.tobytes() != self.data
+            return self.data is not None and _contents(now) != self.data
         if isinstance(now, (_SCALARS, tuple)):
             return type(now) is not type(self.value) or not _same(now, self.value)
         return True
@@ -38,7 +38,23 @@ class Capture:
     @property
     def is_data(self) -> bool:
         """Whether it is more than a constant, a module or a function."""
+        if self.data is not None:
+            return True
         return not isinstance(self.value, (*_SCALARS, types.ModuleType, type)) and not callable(self.value)
+
+
+def arrays_in(value: Any) -> Iterator[NDArray[Any]]:
+    """Find the arrays that numba freezes with a value: itself, or those in a tuple, at any depth."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from arrays_in(item)
+
+
+def _contents(value: Any) -> list[bytes] | None:
+    """Copy what can change in place; None where nothing can."""
+    return [array.tobytes() for array in arrays_in(value)] or None
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -74,15 +90,23 @@ def _of(f: types.FunctionType) -> Iterator[Capture]:
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
         yield Capture(name, lambda cell=cell: _cell(cell))  # type: ignore[misc]
     space = f.__globals__
-    for name, attribute in sorted(_global_names(f.__code__)):
-        if name not in space:
+    seen: set[tuple[str, ...]] = set()
+    for path in sorted(_global_names(f.__code__)):
+        if path[0] not in space:
             continue
-        owner = space[name]
-        if not attribute or not isinstance(owner, types.ModuleType):
-            yield Capture(name, lambda name=name: space.get(name, _MISSING))  # type: ignore[misc]
-        elif owner.__name__.partition(".")[0] not in STABLE_MODULES:
-            read = lambda owner=owner, attribute=attribute: getattr(owner, attribute, _MISSING)  # noqa: E731
-            yield Capture(f"{name}.{attribute}", read)
+        holder: Any = None
+        owner, taken = space[path[0]], 1
+        while taken < len(path) and isinstance(owner, types.ModuleType) and not _is_stable(owner):
+            holder, owner = owner, getattr(owner, path[taken], _MISSING)
+            taken += 1
+        if path[:taken] in seen or isinstance(owner, types.ModuleType):
+            continue
+        seen.add(path[:taken])
+        if holder is None:
+            yield Capture(path[0], lambda name=path[0]: space.get(name, _MISSING))  # type: ignore[misc]
+        else:
+            read = lambda holder=holder, name=path[taken - 1]: getattr(holder, name, _MISSING)  # noqa: E731
+            yield Capture(".".join(path[:taken]), read)
     for i, default in enumerate(f.__defaults__ or ()):
         if isinstance(default, np.ndarray):
             yield Capture(f"default {i}", lambda default=default: default)  # type: ignore[misc]
@@ -95,19 +119,22 @@ def _cell(cell: types.CellType) -> Any:
         return _MISSING
 
 
-def _global_names(code: types.CodeType) -> set[tuple[str, str]]:
-    """Names that the code loads from globals, each with the attribute that it takes of them ("" if none)."""
-    names: set[tuple[str, str]] = set()
-    previous = ""
+def _is_stable(module: types.ModuleType) -> bool:
+    return module.__name__.partition(".")[0] in STABLE_MODULES
+
+
+def _global_names(code: types.CodeType) -> set[tuple[str, ...]]:
+    """Names that the code loads from globals, each with the attributes that it takes of them, one of another."""
+    names: set[tuple[str, ...]] = set()
+    path: tuple[str, ...] = ()
     for instruction in dis.get_instructions(code):
         if instruction.opname == "LOAD_GLOBAL":
-            previous = str(instruction.argval)
-            names.add((previous, ""))
+            names.add(path := (str(instruction.argval),))
+        elif path and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            path = (*path, str(instruction.argval))
+            names.add(path)
         else:
-            if previous and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-                names.discard((previous, ""))
-                names.add((previous, str(instruction.argval)))
-            previous = ""
+            path = ()
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _global_names(constant)

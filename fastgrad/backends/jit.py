@@ -28,7 +28,7 @@ from ..point import Point, quiet
 from ..stencils import Stencil, central
 from ..steps import Step
 from . import kernels
-from .captures import Capture, captures
+from .captures import Capture, arrays_in, captures
 from .cfunctions import CFunction
 from .table import Call, Memo
 from .threads import run_all
@@ -202,7 +202,7 @@ class Jitted:
         self.f = f
         self.function = f.py_func if isinstance(f, Dispatcher) else None
         self.captured: list[Capture] = captures(f) if self.function is not None else []
-        self._arrays = [c.value for c in self.captured if isinstance(c.value, np.ndarray)]
+        self._arrays = [array for c in self.captured for array in arrays_in(c.value)]
         self._targets: dict[Any, Target] = {}
         if self.function is not None and kernels.JIT:
             self._refresh_frozen()
