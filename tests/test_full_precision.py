@@ -123,6 +123,35 @@ def test_nan_beside_x_is_no_obstacle() -> None:
     assert_allclose(gradient, 0.5 / np.sqrt(x), rtol=1e-6)
 
 
+def test_an_edge_beside_x_is_not_the_users_to_see() -> None:
+    def f(x: Any) -> Any:
+        if np.any(x[:2] > 1.0) and np.any(x[2:4] != X[2:4]):  # both at once: only a direction moves so
+            raise ValueError("outside")
+        return np.sum(x * x)
+
+    x = X.copy()
+    x[:2] = 1.0
+    assert_allclose(numerical_gradient(f, x, backend="numpy"), 2 * x, rtol=1e-6, atol=1e-6)
+
+
+def test_evaluations_are_counted() -> None:
+    calls = 0
+
+    def counted(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return chained(x)
+
+    _, info = numerical_gradient(counted, X, backend="numpy", full_output=True)
+    # a lift evaluates all points in few calls; the check on both sides and f(x) are calls of their own
+    assert 4 * X.size <= info.nfev <= 4 * X.size + 10
+    assert calls < 30
+    edge = float(X[3])
+    kinked = lambda x: np.sum(np.where(x > edge, x, 2.0 * x))  # noqa: E731 - some points branch
+    _, info = numerical_gradient(kinked, X, backend="numpy", full_output=True)
+    assert info.nfev < 20 * X.size
+
+
 def test_adaptive_needs_no_ladder() -> None:
     gradient, info = numerical_gradient(chained, X, method="adaptive", backend="numpy", full_output=True)
     exact = chained_gradient(X)

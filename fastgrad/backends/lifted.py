@@ -229,8 +229,8 @@ class Lifted:
         try:
             with within(limit):
                 swept = sparse.sweep(call.f, x, index, points, args=call.args, kwargs=call.kwargs)
-                self.nfev += points.size * (1 + swept.plain.size)
-                ways.rounded = swept.rounded or swept.plain.size or swept.values.shape != points.shape
+                self.nfev += points.size + swept.plain.size * points.shape[1]
+                ways.rounded = swept.rounded or bool(swept.plain.size) or swept.values.shape != points.shape
                 if ways.rounded or not np.isfinite(swept.values).all():
                     return None
                 agreed = self._agrees_farther_away(nature, index, points, swept.values)
@@ -259,7 +259,12 @@ class Lifted:
         both[0, index] += away
         both[1, index] -= away
         began = perf_counter()
-        above, below = (self._plainly(row.reshape(self._point.base.shape)) for row in both)
+        try:
+            above, below = (self._plainly(row.reshape(self._point.base.shape)) for row in both)
+        except NotTrusted:
+            raise
+        except Exception:  # noqa: BLE001 - whatever f raises there: nobody asked for that point
+            return False
         self._ways.note(LOOP, 0.5 * (perf_counter() - began))
         own = self._point.own
         if own is not None and nature.may_read(own):
