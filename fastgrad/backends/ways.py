@@ -234,6 +234,8 @@ class Ways:
 
 def recall(memo: Memo, learned: Iterable[Mapping[str, Any]]) -> None:
     """Take over what another gradient has learned."""
+    if not isinstance(learned, (list, tuple)):
+        raise ValueError(f"`learned` must be a list, as `Gradient.learned` returned it, got {describe(learned)}")
     for facts in learned:
         ways = Ways()
         ways.recall(facts)
