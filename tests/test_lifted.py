@@ -299,7 +299,9 @@ def test_effort_measures_each_way_and_is_remembered(h: float | None) -> None:
     assert pickle.loads(pickle.dumps(gradient)).learned == gradient.learned
 
 
-@pytest.mark.parametrize("learned", [[{}], [{"shape": [3], "seconds": {"dense": "fast"}, "refused": {}}], [3], 3, {"shape": [3]}])
+@pytest.mark.parametrize(
+    "learned", [[{}], [{"shape": [3], "seconds": {"dense": "fast"}, "refused": {}}], [3], 3, {"shape": [3]}]
+)
 def test_learned_must_be_what_was_learned(learned: Any) -> None:
     with pytest.raises(ValueError, match="`learned`"):
         Gradient(rosenbrock, learned=learned)
