@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, SupportsFloat, SupportsIndex
 
 import numpy as np
@@ -15,6 +16,14 @@ Ints = NDArray[np.intp]
 
 _REAL_SCALARS = (float, bool, np.floating, np.integer, np.bool_)
 FLOAT64 = np.dtype(np.float64)
+
+
+@lru_cache(maxsize=32)
+def everything(size: int) -> Ints:
+    """Return the index of all components, in order; shared, and not to be written to."""
+    index = np.arange(size)
+    index.flags.writeable = False
+    return index
 
 
 def one_of(name: str, value: object, valid: Sequence[object]) -> None:

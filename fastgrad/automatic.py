@@ -21,6 +21,7 @@ from ._validate import Floats, Ints
 from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled, worse
 from .noise import CHANGED, NOISIER, UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
 from .stencils import Stencil, central
+from .steps import power_of_two
 
 __all__ = ["Memory", "Outcome", "automatic", "coarse", "confirmed", "first_steps", "holds", "nothing", "remember"]
 
@@ -82,13 +83,6 @@ class Outcome:
     point: Floats
     noise: Noise
     memory: Memory
-
-
-def power_of_two(h: Floats) -> Floats:
-    """Round to the nearest power of two (in the logarithm)."""
-    mantissa, exponent = np.frexp(h)
-    rounded: Floats = np.ldexp(1.0, exponent - (mantissa < sqrt(0.5)))
-    return rounded
 
 
 @dataclass(frozen=True, slots=True)

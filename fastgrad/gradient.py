@@ -11,7 +11,7 @@ import numpy as np
 from numpy import empty, ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import FLOAT64, Floats, Ints, bounds_arrays, function, index_array, known_value, one_of
+from ._validate import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value, one_of
 from .backends.cfunctions import c_function, is_c_function
 from .backends.table import BACKENDS, Call, Memo
 from .backends.table import backend as load_backend
@@ -28,13 +28,6 @@ __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
 Function = Callable[..., Any]
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
-
-
-@lru_cache(maxsize=32)
-def _everything(size: int) -> Ints:
-    index = np.arange(size)
-    index.flags.writeable = False
-    return index
 
 
 # a backend's shortest way to a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0 where
@@ -388,7 +381,7 @@ def _evaluate(
     scheme = plan.scheme_for(shape, bars)
     bounds = None if plan.bounds is None else bounds_arrays(plan.bounds, point.base)
     chosen = None if plan.indices is None else index_array(plan.indices, shape)
-    index = _everything(point.base.size) if chosen is None else chosen
+    index = everything(point.base.size) if chosen is None else chosen
     if args is not call.args:
         call = call.but(args=args)
     given = call.f

@@ -7,7 +7,7 @@ that pays is found out as `ways` says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from importlib import import_module
 from math import hypot, inf, isfinite
 from time import perf_counter
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import FLOAT64, Floats, Ints, complex_number, number
+from .._validate import FLOAT64, Floats, Ints, complex_number, everything, number
 from ..errors import CannotRun, NotTrusted
 from ..evaluation import Evaluation, Values
 from ..lifting.signals import OutOfTime, Signal, where_in, within
@@ -241,8 +241,7 @@ class Lifted:
             ways.rounded = True
             return None
         self._checked, self.way = True, SPARSE
-        own = self._point.own
-        self.sees_own = own is None or not nature.may_read(own) or _perturbs(call, self._point)
+        self.sees_own = self._seen(nature)
         ways.note(SPARSE, (perf_counter() - began) / points.size)
         values: Values = swept.values
         return values
@@ -326,7 +325,7 @@ class Lifted:
         ways.note(LOOP, check_one(call, self._point, nature, alone, seen, values))
         self.nfev += 1
         self._checked = True
-        self.sees_own = self._point.own is None or not nature.may_read(self._point.own) or _perturbs(call, self._point)
+        self.sees_own = self._seen(nature)
         if self._origin is None or relative:
             self._origin = self.origin
             values = values if relative and self._origin == self.value() else values + self.value()
@@ -335,6 +334,11 @@ class Lifted:
         ways.note(way, (perf_counter() - began) / (m * k))
         self.way = way
         return values
+
+    def _seen(self, nature: Nature) -> bool:
+        """Whether f does not read the caller's array: it cannot, or the check would have shown it."""
+        own = self._point.own
+        return own is None or not nature.may_read(own) or _perturbs(self._call, self._point)
 
     def _time_one(self) -> None:
         began = perf_counter()
@@ -511,7 +515,7 @@ class LiftedGradient:
                 _remember(signal, way, limit, ways, call, began)
                 attempts = attempts[1:]
         if values is None:
-            index, points = _table(point.base, span, self._rule)
+            index, points = _table(point.base, self._rule)
             lifted = _lift_any(attempts, ways, call, point.base, index, points)
             if lifted is None:
                 return None
@@ -578,21 +582,14 @@ def _combine(values: Floats, span: Floats, out: Floats) -> bool:
         return isfinite(out.sum())
 
 
-@lru_cache(maxsize=32)
-def _everything(size: int) -> Ints:
-    index = np.arange(size)
-    index.flags.writeable = False
-    return index
-
-
-def _table(x: Floats, span: Floats, rule: Step) -> tuple[Ints, Floats]:
+def _table(x: Floats, rule: Step) -> tuple[Ints, Floats]:
     """The coordinates, and x + h and x - h for each."""
     flat = x.reshape(-1)
     h = rule.at(flat, None)
     points = np.empty((flat.size, 2))
     np.add(flat, h, out=points[:, 0])
     np.subtract(flat, h, out=points[:, 1])
-    return _everything(flat.size), points
+    return everything(flat.size), points
 
 
 class BatchedGradient:
