@@ -39,6 +39,7 @@ ESCAPE = 2.0**-10
 PATIENCE = 4.0  # so many times as bad as when it was looked at in vain, a component is looked at again
 DOUBT = 30.0  # a truncation error is judged to be so many times too large at most
 ASYMPTOTIC = 0.3  # relative change of the slope below which its change scales like h**p
+FEW_STILL = 4  # components that are looked at again one by one, though f did not change with them
 SMALLEST = 5e-324
 MANY_DIGITS = 0.3819660112501051  # the golden section
 REACH = 1e-6, 1e4  # of one change of step
@@ -290,6 +291,41 @@ class _Search:
         hopeful = np.fmax(last.hopeful[rows], np.maximum(expected, measured))
         fearful = np.fmax(last.fearful[rows], measured)
         return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual(), self.patience[rows])
+
+    # ------------------------------------------------------------------ components without effect
+
+    def still(self) -> NDArray[np.intp]:
+        """Return the components with which f did not change by a bit."""
+        found = [rows[(values == self.f0).all(axis=1)] for _, rows, _, values in self.table]
+        return np.concatenate(found) if found else np.empty(0, np.intp)
+
+    def without_effect(self, line: Line, x: Floats, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return those of these components that f does not depend on, as far as a much larger step shows.
+
+        They are moved together, by the two steps that each would be looked at again with, with random signs and
+        factors: two evaluations for all, as long as f does not change by a bit. Where it does, halves are moved, as
+        long as that costs less than looking at each.
+        """
+        if rows.size < FEW_STILL:
+            return rows[:0]
+        draw = np.random.default_rng(rows.size).uniform(-0.5, 0.5, (2, self.x.size))
+        sign = draw + np.copysign(0.5, draw)  # sizes differ, too, or equal effects would cancel
+        step = self.looks[0].step
+        groups, found, left = [rows], [], 2 + rows.size // FEW_STILL
+        while groups and left > 0:
+            group = groups.pop(0)
+            points = np.stack([x, x])
+            for point, signs, times in zip(points, sign, (REACH[1], REACH[1] ** 2), strict=True):
+                moved = self.x[group] + signs[group] * times * step[group]
+                if self.bounds is not None:
+                    moved = np.clip(moved, self.bounds[0][group], self.bounds[1][group])
+                point[self.index[group]] = moved
+            left -= 2
+            if (line(points) == self.f0).all():
+                found.append(group)
+            elif group.size >= FEW_STILL:
+                groups += [group[: group.size // 2], group[group.size // 2 :]]
+        return np.concatenate(found) if found else rows[:0]
 
     # ------------------------------------------------------------------ look again
 
@@ -578,6 +614,8 @@ def _automatic(
     gradient, step, error = search.choose()
     if trouble:
         some = np.flatnonzero(flags | np.isfinite(again) | search.diagnose(everything)[2])
+        some = np.setdiff1d(some, search.without_effect(line, x, np.intersect1d(some, search.still())), True)
+    if trouble and some.size:
         part = search.restrict(some)
         part.improve(np.arange(some.size), again[some])
         gradient[some], step[some], error[some] = part.choose()

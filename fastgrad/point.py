@@ -135,6 +135,15 @@ class Point:
         return np.where((rounded == x) | ~np.isfinite(rounded), points, rounded)
 
 
+def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return small moves, each entry another: softmax, differences and norms do not see a common one."""
+    size = 1
+    for length in shape:
+        size *= length
+    moves: NDArray[Any] = 2.0**-8 * (1.0 + np.arange(size) * 0.6180339887498949 % 1.0)
+    return moves.reshape(shape)
+
+
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     if array.flags.forc:
         return False

@@ -11,7 +11,7 @@ from .backends.captures import holds
 from .backends.table import Call
 from .errors import NotTrusted
 from .evaluation import Evaluation
-from .point import Point, exclusive
+from .point import Point, exclusive, uneven
 
 EPS = float(np.finfo(np.float64).eps)
 # An error of one term in ten thousand shows; the central difference that is compared with is better than that.
@@ -47,7 +47,7 @@ def _nudged(array: Any) -> Any:
         return ~array
     if array.dtype.kind in "iu":
         return array + 1
-    return array * (1 + 2.0**-8) + 2.0**-8
+    return array * (1 + 2.0**-8) + uneven(array.shape)
 
 
 def _outcome(call: Call, point: Point) -> tuple[str, bytes | str]:

@@ -20,7 +20,7 @@ from .._validate import FLOAT64, Floats, Ints, complex_number, everything, numbe
 from ..errors import CannotRun, NotTrusted
 from ..evaluation import Evaluation, Values
 from ..lifting.signals import OutOfTime, Signal, where_in, within
-from ..point import Point, exclusive, undisturbed
+from ..point import Point, exclusive, undisturbed, uneven
 from ..stencils import Stencil
 from ..steps import Step
 from .batched import TILE_BYTES, Batched, agree, turn
@@ -414,7 +414,7 @@ def check_one(call: Call, point: Point, nature: Nature, alone: NDArray[Any], see
         with exclusive(own):
             try:
                 np.multiply(point.base, 1 + 2.0**-8, out=own, casting="same_kind")
-                own += 2.0**-8
+                own += uneven(own.shape)
                 began = perf_counter()
                 plain = _plainly(call, alone.copy())
                 seconds = perf_counter() - began

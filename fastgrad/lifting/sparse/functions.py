@@ -117,6 +117,44 @@ def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     return a.extreme(np.minimum, axis, keepdims is True)
 
 
+def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
+    """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
+    base = which(a.base, axis=axis, keepdims=keepdims is True)
+    if axis is None or not isinstance(axis, int | np.integer):
+        flat = a.reshape(-1)
+        return _position(flat, compare, which, 0, False) if keepdims is not True else _refuse_position()
+    d = spread(a.as_numbers().slots, a.shape, a.run)
+    below = a.base - compare.reduce(a.base, axis=axis, keepdims=True)
+    d, below = np.moveaxis(d, 2 + axis % a.ndim, -1), np.moveaxis(below, axis % a.ndim, -1)
+    count = below.shape[-1]
+    best = np.reshape(base, below.shape[:-1])
+    if count > 1:
+        second = np.partition(below, 1 if compare is np.minimum else count - 2, axis=-1)
+        gap = np.abs(second[..., 1 if compare is np.minimum else count - 2])
+        close = ~(gap > float(d.max(initial=0.0)) - float(d.min(initial=0.0)))
+        if close.any():
+            change = np.zeros(d.shape[:-1], dtype=np.intp)
+            change[:, :, close] = which(below[close] + d[:, :, close], axis=-1) - best[close]
+            if change.any():
+                change = change.reshape(*d.shape[:2], *np.shape(base))
+                return SparseBundle(base, ((spread_box(np.shape(base), a.run), change),), a.run)
+    return base
+
+
+def _refuse_position() -> Any:
+    raise refuse("np.argmax or np.argmin of all entries with keepdims=")
+
+
+@handles(np.argmax)
+def _argmax(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return _position(a, np.maximum, np.argmax, axis, keepdims)
+
+
+@handles(np.argmin)
+def _argmin(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return _position(a, np.minimum, np.argmin, axis, keepdims)
+
+
 @handles(np.ptp)
 def _ptp(a: Any, axis: Any = None) -> Any:
     return _max(a, axis) - _min(a, axis)
@@ -748,6 +786,8 @@ for _name, _handler in {
     "std": _std,
     "max": _max,
     "min": _min,
+    "argmax": _argmax,
+    "argmin": _argmin,
     "prod": _prod,
     "any": _any,
     "all": _all,

@@ -34,6 +34,8 @@ from .layout import (
 
 Array = NDArray[Any]
 Slots = tuple[Slot, ...]
+DENSE = 16  # times as many cells as entries are faster than entries
+SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 MOST_SLOTS = 40  # more of them are listed entry by entry
 
 
@@ -127,6 +129,17 @@ def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[
     return [(Entries(row, position), differences)]
 
 
+def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
+    """Let any slots meet: in a full array where they fill a good part of one, else listed entry by entry.
+
+    Listing sorts, which costs some 100 ns an entry; a cell of a full array costs about 1 ns an operation.
+    """
+    full = run.rows * int(np.prod(shape))
+    if full <= DENSE * sum(layout.size for slots in operands for layout, _ in slots):
+        return [(spread_box(shape, run), [spread(slots, shape, run) if slots else None for slots in operands])]
+    return as_entries(operands, shape, run)
+
+
 def _padded(d: Array | None, hull: Hull, side: int) -> Array | None:
     if d is None:
         return None
@@ -146,6 +159,14 @@ def _sum(d: Array | None, e: Array | None) -> Array | None:
     return d ^ e if d.dtype == bool else d + e
 
 
+def _within(box: Box, rows: int) -> bool:
+    """Whether a box has only rows of the run: a lattice around two boxes may reach farther than both."""
+    last = box.row
+    for dim in box.dims:
+        last += dim.row * (dim.length - 1)
+    return box.row >= 0 and last < rows
+
+
 def _joined(found: list[tuple[Layout, list[Array | None]]], layout: Layout, ds: list[Array | None], run: Run) -> None:
     """Add differences to those found, on a common lattice where there is one."""
     for i, (other, es) in enumerate(found):
@@ -154,7 +175,7 @@ def _joined(found: list[tuple[Layout, list[Array | None]]], layout: Layout, ds: 
             return
         if isinstance(other, Box) and isinstance(layout, Box):
             hull = relation(other, layout)
-            if isinstance(hull, Hull):
+            if isinstance(hull, Hull) and _within(hull.box, run.rows):
                 run.allow(hull.box.size)
                 del found[i]
                 merged = [_sum(_padded(e, hull, 0), _padded(d, hull, 1)) for e, d in zip(es, ds, strict=True)]
@@ -183,13 +204,13 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
         layout, d = operands[0][0]
         return [(layout, [d])]
     if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
-        return as_entries(operands, shape, run)
+        return together(operands, shape, run)
     found: list[tuple[Layout, list[Array | None]]] = []
     for i, slots in enumerate(operands):
         for layout, d in slots:
             _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
     if len(found) > MOST_SLOTS:
-        return as_entries(operands, shape, run)
+        return together(operands, shape, run)
     found.sort(key=lambda item: -item[0].size)
     for j in range(1, len(found)):
         for i in range(j):
@@ -200,7 +221,7 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
                 continue
             common = intersection(big, small)
             if common is None:
-                return as_entries(operands, shape, run)
+                return together(operands, shape, run)
             in_big, in_small = common
             if not in_big:
                 continue
@@ -230,6 +251,9 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
 def spread(slots: Slots, shape: Shape, run: Run) -> Array:
     """All differences, in an array of shape (columns, rows, *shape)."""
     run.allow(run.rows * int(np.prod(shape)))
+    if len(slots) == 1 and slots[0][0] == spread_box(shape, run):
+        d = slots[0][1]
+        return d if d.flags.writeable else d.copy()  # a view that was only stretched
     kind = np.result_type(*(d for _, d in slots)) if slots else np.dtype(np.float64)
     out = np.zeros((run.columns, run.rows, *shape), dtype=kind)
     if not out.size:
@@ -271,6 +295,30 @@ def ordered(box: Box, d: Array) -> tuple[Box, Array]:
     return box._replace(dims=dims), d.transpose(0, *(i + 1 for i in order))
 
 
+def joined_rows(box: Box, d: Array) -> tuple[Box, Array]:
+    """Make one axis of left-over ones whose rows follow each other: then it meets others of the same rows."""
+    dims = box.dims
+    for i in range(len(dims) - 2, -1, -1):
+        outer, inner = dims[i], dims[i + 1]
+        if outer.axis == inner.axis == NO_AXIS and outer.row == inner.row * inner.length:
+            fused = Dim(outer.length * inner.length, inner.row, NO_AXIS, 0)
+            dims = (*dims[:i], fused, *dims[i + 2 :])
+            d = d.reshape(*d.shape[: i + 1], fused.length, *d.shape[i + 3 :])
+    return box._replace(dims=dims), d
+
+
+def total(d: Array, axes: Shape) -> Array:
+    """The sum over some axes. numpy's is slow over a few neighbours in memory: 8x at 10 of them."""
+    if not axes:
+        return d
+    near = min(range(d.ndim), key=lambda i: (abs(d.strides[i]) or 1 << 62, -i))
+    if near in axes and d.shape[near] < SHORT and d.size > 4096:
+        labels = list(range(d.ndim))
+        out: Array = np.einsum(d, labels, [i for i in labels if i not in axes])
+        return out
+    return d.sum(axis=axes)  # type: ignore[no-any-return]
+
+
 def as_rows(box: Box, d: Array) -> Slot:
     """The differences of a scalar, row by row."""
     if len(box.dims) == 1 and box.dims[0].row == 1:
@@ -303,7 +351,7 @@ def summed(slots: Slots, shape: Shape, axes: Shape, run: Run) -> Slots:
                 elif dim.row:
                     dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
             box = Box(layout.row, tuple(layout.start[a] for a in kept), tuple(dims))
-            box, d = ordered(box, d.sum(axis=over) if over else d)
+            box, d = joined_rows(*ordered(box, total(d, over)))
             new = (box, d) if kept else as_rows(box, d)
         out = added(out, (new,), run)
     return out
@@ -370,6 +418,15 @@ def gathered(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
         if isinstance(layout, Entries) or rows * source.size > 2 * layout.size:
             out = out + rearranged(((layout, d),), source, shape, run)
             continue
+        lead = len(layout.dims) - len(shape)
+        if lead >= 0 and layout.dims[lead:] == spread_box(shape, run).dims[1:] and not any(layout.start):
+            # each row differs everywhere: taken from a flat array
+            left = list(layout.dims[:lead])
+            value = np.take(d.reshape(*d.shape[: lead + 1], -1), source, axis=-1)
+            free = [Dim(n, 0, axis, 1) for axis, n in enumerate(source.shape)]
+            box = Box(layout.row, (0,) * source.ndim, (*left, *free))
+            out = added(out, ((box, value) if source.ndim else as_rows(box, value),), run)
+            continue
         if coordinates is None:
             coordinates = np.unravel_index(source, shape)
         moving = [dim for dim in layout.dims if dim.row]
@@ -435,9 +492,29 @@ def crossed(first: Slots, second: Slots, shape: Shape, run: Run) -> Slots:
     return out
 
 
+def _as_matrices(d: Array, labels: list[int], other: Any, of_other: list[int], result: list[int]) -> Array | None:
+    """An einsum as one product of two matrices, or None: numpy's own way takes one product for each row (20x)."""
+    shared = [label for label in labels if label in of_other]
+    left = [label for label in labels if label not in shared]
+    right = [label for label in of_other if label not in shared]
+    if not shared or any(label in result for label in shared) or any(label not in result for label in (*left, *right)):
+        return None
+    a = d.transpose([labels.index(label) for label in (*left, *shared)])
+    b = other.transpose([of_other.index(label) for label in (*shared, *right)])
+    lengths = (*a.shape[: len(left)], *b.shape[len(shared) :])
+    size = int(np.prod(b.shape[: len(shared)]))
+    product = (a.reshape(-1, size) @ b.reshape(size, -1)).reshape(lengths)
+    have = (*left, *right)
+    return np.ascontiguousarray(product.transpose([have.index(label) for label in result]))
+
+
 def _einsum(d: Array, labels: list[int], others: list[Any], result: list[int]) -> Array:
     """np.einsum(d, labels, *others, result) in C order; a mere product as one, since numpy's is slow across memory."""
     summing = set(labels) - set(result)
+    if len(others) == 2 and summing and d.size > 1000:
+        fast = _as_matrices(d, labels, others[0], others[1], result)
+        if fast is not None:
+            return fast
     if len(others) != 2 or summing or not set(others[1]) <= set(result):
         out: Array = np.einsum(d, labels, *others, result, order="C", optimize=bool(summing) and d.size > 1000)
         return out
@@ -475,13 +552,14 @@ def contracted(
         for array, other in others:
             index = tuple(items.get(label, slice(None)) for label in other)
             operands += [array[index], [a for a in other if not isinstance(items.get(a), int)]]
-        d_labels, result, dims = [column], [column], []
+        d_labels, left = [column], []
         for i, dim in enumerate(layout.dims):
             label = column + 1 + i if dim.axis == NO_AXIS else labels[dim.axis]
             d_labels.append(label)
             if dim.row and label not in out_labels:  # left over, before or now
-                dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
-                result.append(label)
+                left.append((Dim(dim.length, dim.row, NO_AXIS, 0), label))
+        left.sort(key=lambda pair: -pair[0].row)  # so that what joins into one axis lies side by side
+        dims, result = [dim for dim, _ in left], [column, *(label for _, label in left)]
         start = []
         for axis, label in enumerate(out_labels):
             old = labels.index(label) if label in labels else None
@@ -499,7 +577,7 @@ def contracted(
             size *= dim.length
         run.allow(size)
         value = _einsum(d, d_labels, operands, result)
-        box, value = ordered(Box(layout.row, tuple(start), tuple(dims)), value)
+        box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))
         out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
     return out
 

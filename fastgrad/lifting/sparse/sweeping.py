@@ -18,7 +18,7 @@ from .slots import Run, Slots, TooWide, entries_of, spread
 Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
 NOTHING: Mapping[str, Any] = {}
-CELLS = 1 << 17  # differences of one column in an array that stay in the cache
+CELLS = 1 << 18  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
 FEWEST_ROWS = 32  # with fewer, evaluating f at x once a run is no longer cheap
@@ -232,6 +232,16 @@ def sweep(
     return Swept(base, values, np.concatenate(plain), rounded)
 
 
+def _inside(lifted: Lifted) -> Array:
+    """Spread the differences out; a fault of ours is a reason not to lift, and no error of the caller's."""
+    try:
+        return lifted.differences()
+    except (CannotLift, TooWide):
+        raise
+    except Exception as error:
+        raise CannotLift(f"{type(error).__name__} in the sparse lift itself: {error}") from error
+
+
 def _consecutive(
     f: Callable[..., Any],
     x: Array,
@@ -254,7 +264,7 @@ def _consecutive(
         cells = CELLS if min(together, rows - begin) > FEWEST_ROWS else MOST_CELLS
         try:
             lifted = lift(f, x, index[part], d[:, part], args=args, kwargs=kwargs, cells=cells)
-            differences = lifted.differences()
+            differences = _inside(lifted)
         except TooWide as wide:
             now = min(together, rows - begin)
             together = min(now - 1, max(FEWEST_ROWS if now > FEWEST_ROWS else 1, int(CELLS / wide.per_row)))
