@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgrad import Gradient
-from fastgrad.backends.jit import jitted
+from fastgrad.backends.compiled.functions import jitted
 
 from .forms import size_near
 from .problems import PROBLEMS, Problem

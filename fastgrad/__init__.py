@@ -1,11 +1,11 @@
 """fastgrad: numerical gradients of any Python function, fast, accurate and never silently wrong."""
 
 from .checking import GradientCheck, check_gradient
+from .core.errors import DivergenceWarning, NonFiniteWarning, TrustWarning
+from .core.result import Info
 from .derivative import numerical_diff
 from .descent import DescentResult, gradient_ascent, gradient_descent
-from .errors import DivergenceWarning, NonFiniteWarning, TrustWarning
 from .gradient import Gradient, explain, numerical_gradient, value_and_gradient
-from .result import Info
 
 __version__ = "0.1.0"
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import Floats, function, real_array
-from .errors import describe
+from .core.errors import describe
+from .core.options import tolerance
+from .core.point import as_point
+from .core.validation import Floats, function, real_array
 from .gradient import numerical_gradient
-from .plan import tolerance
-from .point import as_point
 
 __all__ = ["GradientCheck", "check_gradient"]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import FLOAT64, Floats, function, one_of
+from .core.point import as_point
+from .core.validation import FLOAT64, Floats, function, one_of
 from .gradient import numerical_gradient
-from .point import as_point
-from .stencils import METHODS
-from .steps import step_rule
+from .schemes.stencils import METHODS
+from .schemes.steps import step_rule
 
 __all__ = ["numerical_diff"]
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._validate import FLOAT64, Floats, function, number
-from .backends.cfunctions import CFunction
 from .backends.table import backend as backend_of
-from .dispatch import is_jitted
-from .errors import DivergenceWarning, describe, warn
+from .core.errors import DivergenceWarning, describe, warn
+from .core.point import Point, as_point
+from .core.validation import FLOAT64, Floats, function, number
 from .gradient import Gradient
-from .point import Point, as_point
-from .trust import reads_own_array
+from .inspecting.cfunctions import CFunction
+from .planning.choices import is_jitted
+from .schemes.trust import reads_own_array
 
 HOPELESS = 1e100
 

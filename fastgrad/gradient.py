@@ -11,18 +11,20 @@ import numpy as np
 from numpy import empty, ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from ._validate import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value, one_of
-from .backends.cfunctions import c_function, is_c_function
-from .backends.table import BACKENDS, Call, Memo
+from .backends.table import BACKENDS
 from .backends.table import backend as load_backend
-from .dispatch import AUTO, Choice, choices, is_jitted
-from .errors import CannotRun, NotTrusted, TrustWarning, describe, warn
-from .evaluation import Evaluation
-from .plan import ADAPTIVE, Plan
-from .point import Point, as_point
-from .result import Info
-from .stencils import Stencil
-from .trust import check_analytic, reads_own_array
+from .core.call import Call, Memo
+from .core.errors import CannotRun, NotTrusted, TrustWarning, describe, warn
+from .core.evaluation import Evaluation
+from .core.options import ADAPTIVE, Plan
+from .core.point import Point, as_point
+from .core.result import Info
+from .core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value, one_of
+from .inspecting.cfunctions import c_function, is_c_function
+from .planning.choices import AUTO, Choice, choices, is_jitted
+from .schemes.scheme import Task
+from .schemes.stencils import Stencil
+from .schemes.trust import check_analytic, reads_own_array
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
@@ -96,8 +98,8 @@ class Gradient:
         ``scipy.LowLevelCallable`` of signature ``double(double *, int64_t)``) runs compiled.
     h : float or array_like of x's shape or "fixed", optional
         Absolute step. By default, and for "auto", the steps choose themselves: from the noise of f and a second look at
-        the components where another step would do better (`fastgrad.automatic`). "fixed": the best fixed rule for the
-        stencil (`fastgrad.steps.fixed_step`), relative to max(\|x\|, 1).
+        the components where another step would do better. "fixed": the best fixed rule for the
+        stencil (`fastgrad.schemes.steps.fixed_step`), relative to max(\|x\|, 1).
     args, kwargs : tuple, dict
         What f gets after x; never perturbed.
     backend : {"auto", "python", "numpy", "numba"}
@@ -399,7 +401,10 @@ def _evaluate(
             run = load_backend(choice.backend)(call, point, choice.explicit)
             if known is not None:
                 run.known_value(known)
-            estimate = scheme.differentiate(run, point, index, chosen is None, bounds, call.memo)
+            memory = None if call.memo is None else call.memo.memory
+            estimate = scheme.differentiate(run, Task(point, index, chosen is None, bounds, bars, memory))
+            if call.memo is not None and estimate.memory is not None:
+                call.memo.memory = estimate.memory
             _check_own_array(run, call, point, estimate.gradient)
             if plan.stencil.imaginary:
                 check_analytic(run, point, index, estimate.gradient)
@@ -614,7 +619,7 @@ def numerical_gradient(
     Notes
     -----
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`; higher orders and one-sided
-    differences are in `fastgrad.stencils` (Fornberg 1988, Math. Comp. 51, 699).
+    differences are in `fastgrad.schemes.stencils` (Fornberg 1988, Math. Comp. 51, 699).
 
     Repeated calls with the same compiled f share one prepared `Gradient`: with the automatic step they remember its
     noise and steps, so the last digits, within the error bar, may depend on earlier calls. A given `h` has no memory.

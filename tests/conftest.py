@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from numpy.typing import NDArray
 
-from fastgrad.stencils import Stencil
+from fastgrad.schemes.stencils import Stencil
 
 # derandomised: a failure in one run is a failure in every run
 settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examples=60)

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastgrad import numerical_diff
-from fastgrad.stencils import METHODS
+from fastgrad.schemes.stencils import METHODS
 
 SCHEMES = [("central", 2), ("central", 4), ("forward", 1), ("forward", 3), ("backward", 2), ("complex", 2)]
 # relative to the largest derivative: what the fixed rule reaches, about eps**(p / (p + 1))

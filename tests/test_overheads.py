@@ -16,15 +16,15 @@ from numba import njit
 
 from fastgrad import Gradient, numerical_gradient
 from fastgrad import gradient as gradient_module
-from fastgrad.backends import kernels
-from fastgrad.point import exclusive
+from fastgrad.backends.compiled import kernels
+from fastgrad.core.point import exclusive
 
 if not kernels.JIT:
     pytest.skip("NUMBA_DISABLE_JIT is set", allow_module_level=True)
 if not kernels.ARRAYS_AS_EXPECTED:
     pytest.skip("arrays are not laid out as on CPython with 64 bits", allow_module_level=True)
 
-from fastgrad.backends.borrowed import as_expected
+from fastgrad.backends.compiled.borrowed import as_expected
 
 
 @njit

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import Ints, complex_number, number
-from ..errors import CannotRun, NotTrusted, describe
-from ..evaluation import Values
-from ..point import Point
-from .table import Call
+from ..core.call import Call
+from ..core.errors import CannotRun, NotTrusted, describe
+from ..core.evaluation import InFloats, Values
+from ..core.point import Point
+from ..core.validation import Ints, complex_number, number
 
 # Measured on Rosenbrock, Ackley and least squares, n from 10 to 10,000: 128 kB is within 1.4x of the best of 16 kB
 # to 32 MB; one batch of all 2n rows is 2x to 4x slower at n = 1000. Below 16 rows numpy's own overhead shows.
@@ -22,7 +22,7 @@ TILE_ROWS = 16
 turn = itertools.count()  # a different coordinate is checked each time
 
 
-class Batched:
+class Batched(InFloats):
     """A function that was declared to take many points at once."""
 
     origin = 0.0
@@ -32,8 +32,10 @@ class Batched:
         if call.batch_axis is None:
             raise CannotRun("f takes one point; declare `batch_axis` if it takes many")
         self.nfev = 0
+        self.own: NDArray[Any] | None = None
+        self.way = "batched"
         self._call = call
-        self._base = point.base
+        self._point, self._base = point, point.base
         self._last = call.batch_axis == -1
         self._value: float | None = None
         self._copies = False
@@ -53,12 +55,6 @@ class Batched:
         rows = self._spare_row(len(points))
         padded = np.concatenate([points, np.repeat(self._base.reshape(1, -1), rows - len(points), axis=0)])
         return self._evaluate(padded, rows)[: len(points)]
-
-    def carries(self, count: int) -> bool:
-        return False
-
-    def differences(self, index: Ints, points: Values) -> Values | None:
-        return None
 
     def sweep(self, index: Ints, points: Values) -> Values:
         m, k = points.shape

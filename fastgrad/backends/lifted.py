@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import FLOAT64, Floats, Ints, complex_number, everything, number
-from ..errors import CannotRun, NotTrusted
-from ..evaluation import Evaluation, Values
+from ..core.call import Call
+from ..core.errors import CannotRun, NotTrusted
+from ..core.evaluation import Evaluation, InFloats, Values
+from ..core.point import Point, exclusive, undisturbed, uneven
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, everything, number
+from ..inspecting.purity import Nature
 from ..lifting.signals import OutOfTime, Signal, where_in, within
-from ..point import Point, exclusive, undisturbed, uneven
-from ..stencils import Stencil
-from ..steps import Step
+from ..schemes.stencils import Stencil
+from ..schemes.steps import Step
 from .batched import TILE_BYTES, Batched, agree, turn
-from .purity import Nature
 from .reference import LoopGradient
-from .table import Call
 from .ways import (
     CLEARLY,
     DENSE,
@@ -139,7 +139,7 @@ def _lift_any(
     return None
 
 
-class Lifted:
+class Lifted(InFloats):
     """f of one point, on many points at once.
 
     Attributes
@@ -150,6 +150,7 @@ class Lifted:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
+        self.own: NDArray[Any] | None = None
         self.sees_own = False
         self.way = ""
         self._call = call

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._validate import FLOAT64, Floats, Ints, complex_number, number
-from ..evaluation import Values
-from ..point import Point, exclusive
-from ..stencils import Stencil
-from ..steps import Step
-from .table import Call
+from ..core.call import Call
+from ..core.evaluation import InFloats, Values
+from ..core.point import Point, exclusive
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
+from ..schemes.stencils import Stencil
+from ..schemes.steps import Step
 
 
-class Reference:
+class Reference(InFloats):
     """f in a plain loop.
 
     Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh
@@ -31,6 +31,8 @@ class Reference:
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         self.nfev = 0
+        self.own: NDArray[Any] | None = None
+        self.way = "reference"
         self._call = call.of_one_point()
         self._point = point
         self._value: float | None = None
@@ -77,12 +79,6 @@ class Reference:
                 return number(call.f(own.astype(np.float64, order="C"), *call.args, **call.kwargs))
             finally:
                 own[...] = self._point.base
-
-    def carries(self, count: int) -> bool:
-        return False
-
-    def differences(self, index: Ints, points: Values) -> Values | None:
-        return None
 
     def sweep(self, index: Ints, points: Values) -> Values:
         own = self._point.own

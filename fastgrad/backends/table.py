@@ -1,118 +1,14 @@
-"""f with its extra arguments, and what every backend must offer."""
+"""What every backend must offer, and where each is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..evaluation import Evaluation
-from ..point import Point
-
-
-class Memo:
-    """What a prepared gradient remembers between calls.
-
-    Attributes
-    ----------
-    memory
-        Of the automatic step: noise level and steps (`fastgrad.automatic.Memory`), None at first.
-    ways : dict
-        Of a backend that can evaluate f in several ways: what it found out about them, for each shape of x.
-    measure : bool
-        Whether these are to be measured thoroughly.
-    """
-
-    __slots__ = ("measure", "memory", "ways")
-
-    def __init__(self, measure: bool = False) -> None:
-        self.memory: Any = None
-        self.ways: dict[tuple[int, ...], Any] = {}
-        self.measure = measure
-
-
-class Call:
-    """How f is called.
-
-    Attributes
-    ----------
-    f : callable
-        The function.
-    args, kwargs
-        What it gets after x.
-    batch_axis : int or None
-        None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
-    memo : Memo or None
-        Of a prepared gradient.
-    eager : bool
-        Whether a compiling backend compiles at once all that it may ever need.
-    workers : int
-        How many threads may evaluate f at a time, where a backend can.
-    fastmath : bool
-        Whether exp, log, ... may be a little less exact, where a backend has faster ones.
-    imaginary : bool
-        Whether f is to be evaluated at complex points.
-    """
-
-    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "memo", "workers")
-
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        batch_axis: int | None = None,
-        memo: Memo | None = None,
-        eager: bool = False,
-        workers: int = 1,
-        fastmath: bool = False,
-        imaginary: bool = False,
-    ) -> None:
-        self.f = f
-        self.args = args
-        self.kwargs = {} if kwargs is None else kwargs
-        self.batch_axis = batch_axis
-        self.memo = memo
-        self.eager = eager
-        self.workers = workers
-        self.fastmath = fastmath
-        self.imaginary = imaginary
-
-    def but(self, **changes: Any) -> Call:
-        """Return the same call with some of its attributes changed."""
-        return Call(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
-
-    def of_one_point(self) -> Call:
-        """Return the same for an f of one point: a function of many gets a batch of one."""
-        f, axis = self.f, self.batch_axis
-        if axis is None:
-            return self
-
-        def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
-            return f(np.expand_dims(x, axis), *args, **kwargs)
-
-        return self.but(f=alone, batch_axis=None)
-
-    def shares_memory(self, array: NDArray[Any] | None) -> bool:
-        """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
-        if array is None or not (self.args or self.kwargs):
-            return False
-        return any(np.may_share_memory(a, array) for a in _arrays((self.args, self.kwargs)))
-
-
-def _arrays(value: Any) -> list[NDArray[Any]]:
-    """List the arrays in nested tuples, lists and dictionaries."""
-    if isinstance(value, np.ndarray):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [array for item in value for array in _arrays(item)]
-    return []
+from ..core.call import Call
+from ..core.evaluation import Evaluation
+from ..core.point import Point
 
 
 class Backend(Protocol):
@@ -133,7 +29,7 @@ class Backend(Protocol):
 BACKENDS = {
     "python": ("reference", "Reference", "one point at a time, in Python, on the caller's own array"),
     "numpy": ("lifted", "VECTORISED", "many points in one numpy call"),
-    "numba": ("jit", "Compiled", "one fused compiled loop"),
+    "numba": ("compiled.functions", "Compiled", "one fused compiled loop"),
 }
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import describe
-from .purity import Nature, nature
-from .table import Call, Memo
+from ..core.call import Call, Memo
+from ..core.errors import describe
+from ..inspecting.purity import Nature, nature
 
 LOOP, DENSE, SPARSE = "loop", "dense", "sparse"
 LIFTS = DENSE, SPARSE

@@ -7,7 +7,7 @@ constant matrix (one matrix product for all points), reductions of transposed or
 complex arithmetic, a few units in the last place each.
 """
 
-from . import functions as functions  # fills the table of functions
+from . import functions as functions
 from .bundle import Bundle, TooLarge
 from .sweep import at_once, sweep
 

@@ -8,7 +8,6 @@ import llvmlite.binding as llvm
 from numba.core.registry import cpu_target
 
 from .mathematics import make_known
-from .types import Lane  # noqa: F401  that module makes known to LLVM what compiled code refers to
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,135 @@
+"""What every backend offers: an evaluation of f around one point."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .point import Point
+from .validation import Ints, everything
+
+Values = NDArray[Any]  # float64, or complex128 for the complex step
+COLUMN = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])
+
+
+class Evaluation(Protocol):
+    """f around one point x, for one gradient.
+
+    Attributes
+    ----------
+    nfev : int
+        Points at which f was evaluated so far.
+    origin : float
+        What values are relative to: f = origin + values. 0 unless a lift carries differences.
+    way : str
+        How f is evaluated: "reference", "batched", "dense lift", "sparse lift", "scalar kernel", "lanes", ...
+    own : ndarray or None
+        The caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
+    sees_own : bool
+        Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    """
+
+    nfev: int
+    way: str
+    own: NDArray[Any] | None
+    sees_own: bool
+
+    @property
+    def origin(self) -> float: ...
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        """Evaluate f at x with one entry replaced.
+
+        Parameters
+        ----------
+        index : ndarray of intp, shape (m,)
+            The coordinate that row r replaces, in C order.
+        points : ndarray, shape (m, k)
+            The values that this coordinate takes.
+
+        Returns
+        -------
+        ndarray, shape (m, k)
+            f there, less `origin`.
+        """
+        ...
+
+    def carries(self, count: int) -> bool:
+        """Whether `differences` of so many components may have an answer: asked before its points are made."""
+        ...
+
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        """Do as `sweep`, but only if the values are accurate relative to themselves, however near to x; else None.
+
+        They are then no differences of two rounded values of f.
+        """
+        ...
+
+    def line(self, points: Values) -> Values:
+        """Evaluate f plainly at whole points, shape (k, n), of the points' dtype; returns shape (k,), less `origin`."""
+        ...
+
+    def along(self, vector: list[float]) -> list[float]:
+        """Evaluate f plainly at x + k vector, k = -3, -2, -1, 1, 2, 3, up to the first that is not finite."""
+        ...
+
+    def around(self, steps: list[float]) -> list[float]:
+        """Evaluate f at x_i + h_i and x_i - h_i, of each coordinate in turn: what `sweep` does, in plain floats."""
+        ...
+
+    def pair(self, i: int, up: float, down: float) -> list[float]:
+        """Evaluate f at x with coordinate i replaced by each of two values."""
+        ...
+
+    def value(self) -> float:
+        """Evaluate f at x itself, not less `origin`; remembered."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Say how f is evaluated and what stops it from being evaluated faster, in words."""
+        ...
+
+    def known_value(self, value: float) -> None:
+        """Take f(x) from the caller."""
+        ...
+
+
+class InFloats:
+    """The parts of an `Evaluation` in plain floats, by those in arrays; a backend may have shorter ones.
+
+    It needs `_point`, `sweep` and `line` of the evaluation that it is mixed into.
+    """
+
+    _point: Point
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        raise NotImplementedError
+
+    def line(self, points: Values) -> Values:
+        raise NotImplementedError
+
+    def carries(self, count: int) -> bool:
+        return False
+
+    def differences(self, index: Ints, points: Values) -> Values | None:
+        return None
+
+    def along(self, vector: list[float]) -> list[float]:
+        values: list[float] = []
+        for row in self._point.base.reshape(-1) + COLUMN * np.array(vector):
+            values += self.line(row[None, :]).tolist()
+            if not isfinite(values[-1]):
+                break
+        return values
+
+    def around(self, steps: list[float]) -> list[float]:
+        x, h = self._point.base.reshape(-1), np.array(steps)
+        values: list[float] = self.sweep(everything(x.size), np.stack([x + h, x - h], axis=1)).reshape(-1).tolist()
+        return values
+
+    def pair(self, i: int, up: float, down: float) -> list[float]:
+        values: list[float] = self.sweep(np.array([i]), np.array([[up, down]]))[0].tolist()
+        return values

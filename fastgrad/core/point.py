@@ -1,0 +1,181 @@
+"""The point x: the caller's own array, and a float64 copy of it that nobody disturbs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array as _array
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .validation import FLOAT64, Floats, finite, real_array
+
+# The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it:
+# one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
+# count and how many blocks are in use: they have an address.
+_guard = threading.Lock()
+_locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
+_counts = _array("q", [0, 0])
+
+
+def _forget_locks() -> None:
+    global _guard
+    _guard = threading.Lock()
+    _locks.clear()
+    _counts[1] = 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)  # the threads that held them do not exist there
+
+
+def _memory(array: NDArray[Any]) -> int:
+    """Identify the block of memory that an array views."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return id(array) if array.base is None else id(array.base)
+
+
+class exclusive:  # noqa: N801 - used like a function, as contextlib's are
+    """Keep other threads from reading or perturbing the array's memory (a class: a generator costs 2 µs more)."""
+
+    __slots__ = ("_key", "_lock")
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._key = id(array) if array.base is None else _memory(array)
+
+    def __enter__(self) -> None:
+        key = self._key
+        with _guard:
+            entry = _locks.get(key)
+            if entry is None:
+                entry = _locks[key] = [threading.RLock(), 0]
+                _counts[1] += 1
+            entry[1] += 1
+            _counts[0] += 1
+        self._lock = entry[0]
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+        with _guard:
+            entry = _locks.get(self._key)
+            if entry is None:  # a fork has emptied the table
+                return
+            entry[1] -= 1
+            if not entry[1]:
+                del _locks[self._key]
+                _counts[1] -= 1
+
+
+def quiet() -> int:
+    """Return -1 while an array is being perturbed in place, else a number that changes with each time one is."""
+    return -1 if _locks else _counts[0]
+
+
+def address_of_changes() -> int:
+    """Return where two 64-bit integers are: a number that changes as `quiet`'s, and how many blocks are in use."""
+    return _counts.buffer_info()[0]
+
+
+def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
+    """Copy an array as C-contiguous, not as another thread has perturbed it."""
+    if not _locks:
+        before = _counts[0]
+        copied = array.copy()
+        if before == _counts[0]:
+            return copied
+    with exclusive(array):
+        return array.copy()
+
+
+class Point:
+    """Where the gradient is wanted.
+
+    Attributes
+    ----------
+    base : ndarray of float64
+        A C-contiguous copy of x. Never written to.
+    own : ndarray or None
+        The caller's array, if x was one: closures may read it.
+    dtype : dtype
+        What the gradient is returned as: float32 and float16 stay, all else becomes float64.
+    """
+
+    __slots__ = ("base", "dtype", "own")
+
+    def __init__(self, base: Floats, own: NDArray[Any] | None, dtype: np.dtype[Any]) -> None:
+        self.base = base
+        self.own = own
+        self.dtype = dtype
+
+    @property
+    def perturbable(self) -> bool:
+        """Whether the caller's array can hold a perturbed value and be restored, entry by entry."""
+        own = self.own
+        return (
+            own is not None
+            and own.dtype.kind == "f"
+            and own.dtype.itemsize <= 8
+            and own.dtype.isnative
+            and own.flags.writeable
+            and not _overlaps_itself(own)
+        )
+
+    def representable(self, points: Floats, x: Floats) -> Floats:
+        """Round points to what a float32 or float16 x can hold, except where that would lose the step.
+
+        Then f sees the same step in its argument and, if it reads it, in the caller's array.
+        """
+        with np.errstate(over="ignore"):
+            rounded = points.astype(self.dtype).astype(np.float64)
+        return np.where((rounded == x) | ~np.isfinite(rounded), points, rounded)
+
+
+def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return small moves, each entry another: softmax, differences and norms do not see a common one."""
+    size = 1
+    for length in shape:
+        size *= length
+    moves: NDArray[Any] = 2.0**-8 * (1.0 + np.arange(size) * 0.6180339887498949 % 1.0)
+    return moves.reshape(shape)
+
+
+def _overlaps_itself(array: NDArray[Any]) -> bool:
+    if array.flags.forc:
+        return False
+    reach = array.itemsize
+    for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach = stride * (length - 1) + reach
+    return False
+
+
+def as_point(x: object) -> Point:
+    """Return x as a Point.
+
+    Raises
+    ------
+    TypeError
+        If x does not hold real numbers.
+    ValueError
+        If x is not rectangular, or holds NaN or infinity.
+    """
+    if type(x) is np.ndarray and x.dtype is FLOAT64:
+        base = undisturbed(x)
+        own: NDArray[Any] | None = x
+        dtype: np.dtype[Any] = FLOAT64
+    else:
+        given = real_array("x", x)
+        # a view of memory that the caller holds, an array's or another container's, may be read by closures
+        own = given if isinstance(x, np.ndarray) or not given.flags.owndata else None
+        base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
+        dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
+    # one pass: a NaN or infinity anywhere makes the sum of x*0 NaN
+    if base.size and not np.isfinite(base).all():
+        finite("x", base)
+    return Point(base, own, dtype)

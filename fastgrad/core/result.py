@@ -1,0 +1,83 @@
+"""What a gradient reports of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .validation import Floats
+
+__all__ = ["Info"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """How a gradient was made; prints as a plan.
+
+    Attributes
+    ----------
+    backend : str
+        The backend that evaluated f.
+    reason : str
+        Why it was chosen.
+    method : str
+        The kind of difference.
+    order : int
+        Its order of accuracy.
+    step : ndarray
+        The realised step of each component, of the gradient's shape.
+    nfev : int
+        Evaluations of f, counted as they were made, probes and checks included.
+    seconds : float
+        Wall-clock time of the whole call.
+    error : ndarray or None
+        An error bar for each component, of the gradient's shape; None where the steps were given. It holds in some 98
+        of 100 cases (adaptive: 99), if f has no bias: an ODE solver at a loose tolerance errs smoothly, which no
+        difference can see.
+    reached : ndarray of bool or None
+        Which components met the tolerance of method="adaptive".
+    noise : float or None
+        Standard deviation of f's noise, measured, given or assumed to be rounding.
+    fastmath : str or None
+        What `fastmath` did: which functions are faster and how exact they still are, or why it had no effect; None
+        where it was not asked for.
+    """
+
+    backend: str
+    reason: str
+    method: str
+    order: int
+    step: Floats
+    nfev: int
+    seconds: float
+    error: Floats | None = None
+    reached: NDArray[np.bool_] | None = None
+    noise: float | None = None
+    fastmath: str | None = None
+
+    def __str__(self) -> str:
+        known = self.step[np.isfinite(self.step)]
+        if known.size == 0:
+            steps = "none"
+        elif np.ptp(known) == 0:
+            steps = f"{known[0]:.3g}"
+        else:
+            steps = f"{known.min():.3g} to {known.max():.3g}"
+        lines = (
+            f"backend  {self.backend}: {self.reason}\n"
+            f"method   {self.method}, order {self.order}\n"
+            f"step     {steps}\n"
+            f"nfev     {self.nfev}\n"
+            f"seconds  {self.seconds:.3g}"
+        )
+        if self.error is not None and self.error.size:
+            lines += f"\nerror    {np.max(self.error):.3g} at most"
+        if self.noise is not None:
+            lines += f"\nnoise    {self.noise:.3g}"
+        if self.fastmath is not None:
+            lines += f"\nfastmath {self.fastmath}"
+        if self.reached is not None and not self.reached.all():
+            lines += f"\nmissed   {np.count_nonzero(~self.reached)} components do not meet the tolerance"
+        return lines

@@ -1,0 +1,86 @@
+"""What a scheme is: a way to choose the step, and to say what is known of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.evaluation import Evaluation
+from ..core.point import Point
+from ..core.validation import Floats, Ints
+from .stencils import Stencil
+
+Bounds = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is to be differentiated.
+
+    Attributes
+    ----------
+    point : Point
+        Where.
+    index : ndarray of intp, shape (m,)
+        The coordinates, in C order.
+    everything : bool
+        Whether these are all of them, in order.
+    bounds : tuple of two ndarrays of x's size, or None
+        Lower and upper; f is never evaluated outside.
+    bars : bool
+        Whether error bars are wanted, for each component.
+    memory
+        What the same scheme returned in `Estimate.memory` before, where the owner asked for that; else None.
+    """
+
+    point: Point
+    index: Ints
+    everything: bool = True
+    bounds: Bounds | None = None
+    bars: bool = False
+    memory: Any = None
+
+
+class Estimate(NamedTuple):
+    """Partial derivatives, and what is known of them; all of shape (m,), None where it is not known.
+
+    Attributes
+    ----------
+    gradient, step : ndarray
+        The derivatives, and the realised steps.
+    error : ndarray or None
+        Error bars.
+    reached : ndarray of bool or None
+        Which components met a tolerance.
+    noise : float or None
+        Standard deviation of f's noise.
+    flags : sequence of str or None
+        For each component, why no digit of it is certain; empty where one is. None: none is flagged.
+    slopes : ndarray of shape (m, 2) or None
+        The one-sided derivatives from below and above, where f has a kink at x; nan elsewhere.
+    memory
+        For `Task.memory` of the next call.
+    """
+
+    gradient: Floats
+    step: Floats
+    error: Floats | None = None
+    reached: NDArray[np.bool_] | None = None
+    noise: float | None = None
+    flags: tuple[str, ...] | list[str] | None = None
+    slopes: Floats | None = None
+    memory: Any = None
+
+
+class Scheme(Protocol):
+    """A way to choose the step."""
+
+    stencil: Stencil
+    name: str
+
+    def differentiate(self, run: Evaluation, task: Task) -> Estimate:
+        """Differentiate along the coordinates of the task."""
+        ...

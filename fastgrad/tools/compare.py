@@ -1,0 +1,606 @@
+"""Time and score the backends, and other packages, on one workload; the command line, the report and the tests call it.
+
+What is measured is plain data: `fastgrad.tools.report` draws it.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib import import_module
+from math import ceil, inf, isfinite
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.table import BACKENDS, backend
+from ..core.validation import Floats, Ints
+from ..gradient import Gradient
+from .peers import PEERS, Peer, TooSlow, open_peer
+from .timing import Timed, interleaved, peak_memory, relative_error
+from .workload import FORMS, Form, FormKind, Names, Workload
+
+__all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
+
+# Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
+LONGEST = 1 / 64
+# All are measured where that takes so many times this share; to find out how a part stands for all, it may take longer.
+GENEROUS, PATIENT = 4.0, 30.0
+# Coordinates; of fewer, an evaluation of f(x) beside the differences would count too much.
+FEWEST = 2
+# Calls after the first one in which a prepared gradient finds its way.
+SETTLING = 5
+# Quartiles further apart than this share of the median: the machine was busy with something else.
+UNSTEADY = 0.25
+# A peer is recommended only if its error is at most so many times that of fastgrad's best.
+AS_ACCURATE = 10.0
+
+EXACT = "the exact gradient"
+ADAPTIVE = "the adaptive gradient, of which the error bar is known: no exact gradient was given"
+
+Progress = Callable[[float], None]
+Options = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A backend on one form of f; it takes part where the workload has this form.
+
+    Attributes
+    ----------
+    backend, form : str
+        Of `fastgrad.Gradient` and of `FORMS`.
+    way : str
+        What tells it from others of the same backend and form; then it takes part only if it ran this way.
+    options : tuple of (str, value)
+        Of `fastgrad.Gradient`, besides.
+    write : tuple of (str, value)
+        The options that the user has to write, where they differ from the backend and these.
+    fixed : bool
+        Whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself.
+    proportional : bool
+        Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
+        badly for all.
+    """
+
+    backend: str
+    form: str
+    way: str = ""
+    options: Options = ()
+    write: Options | None = None
+    fixed: bool = True
+    proportional: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
+
+    def code(self, form: Form, names: Names) -> str:
+        """Return a line to paste."""
+        written = {"backend": self.backend, **dict(self.options)} if self.write is None else dict(self.write)
+        if form.batch_axis is not None:
+            written["batch_axis"] = form.batch_axis
+        words = [names.f, *([f"args={names.args}"] if names.args else [])]
+        words += [f"{name}={value!r}" for name, value in written.items()]
+        call = ", ".join(words).replace("'", '"')
+        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient(x)"
+
+
+EAGER = (("compile", "eager"),)
+
+# One line a candidate. The first that applies is the reference of the times; of equals, the earlier is the simpler.
+CANDIDATES = (
+    Candidate("python", "plain", proportional=True),
+    Candidate("python", "jitted", proportional=True),
+    Candidate("auto", "default", write=(), fixed=False),
+    Candidate("numpy", "lifted"),
+    Candidate("numpy", "batched", write=()),
+    Candidate("numba", "jitted", write=()),
+    Candidate("numba", "jitted", "lanes", EAGER, write=EAGER),
+    Candidate("numba", "compiled"),
+    Candidate("numba", "compiled", "lanes", EAGER),
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one candidate did on one workload.
+
+    Attributes
+    ----------
+    backend, form : str
+        The candidate; of a peer its package and function.
+    seconds : float
+        One gradient, prepared and warm: the median over the rounds.
+    quartiles : (float, float)
+        Of the same.
+    faster : float
+        Times faster than the reference: the median of the ratios within each round.
+    error : float
+        max |g - g*| / max |g*|, with g* the gradient that the comparison names.
+    nfev : int
+        Evaluations of f for one gradient.
+    memory : int
+        Peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's;
+        what a compiled f allocates itself is not seen.
+    first_call : float
+        Seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
+        address, are compiled once for each kind of arguments and kept on disk: they are not in it.
+    payback : int or None
+        Gradients after which the first call's extra time is saved, against the reference; None: nothing is
+        compiled, or it never is.
+    rounds, loops : int
+        Rounds, and gradients in each.
+    ran : str
+        What evaluated f: the backend, and the lift or the lanes.
+    coordinates : int
+        Partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of
+        the budget; times and evaluations are scaled to the whole.
+    peer : bool
+        Whether it is another package.
+    """
+
+    backend: str
+    form: str
+    seconds: float
+    quartiles: tuple[float, float]
+    faster: float
+    error: float
+    nfev: int
+    memory: int
+    first_call: float
+    payback: int | None
+    rounds: int
+    loops: int
+    ran: str = ""
+    coordinates: int = 0
+    peer: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.form}"
+
+    @property
+    def kind(self) -> FormKind:
+        """What the form asks of its author; not of a peer."""
+        return FORMS[self.form.partition(" ")[0]]
+
+    def described(self) -> str:
+        """Return its name, with what evaluated f where the name does not say it."""
+        ran, _, way = self.ran.partition(", ")
+        note = self.ran if ran != self.backend else way if way not in self.form else ""
+        return f"{self} ({note})" if note else str(self)
+
+    def overlaps(self, other: Score) -> bool:
+        """Whether the ranges between the quartiles have a point in common."""
+        return self.quartiles[0] <= other.quartiles[1] and other.quartiles[0] <= self.quartiles[1]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a candidate or a peer did not take part."""
+
+    backend: str
+    form: str
+    reason: str
+    peer: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidates on one workload.
+
+    Attributes
+    ----------
+    workload, problem, source : str
+        Its name, what is the same at every size, and where it comes from.
+    shape : tuple of int
+        The shape of x.
+    coordinates : int
+        Partial derivatives that the reference was measured on.
+    exact : str
+        What the error is measured against.
+    bar : float or None
+        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
+    scores : tuple of Score
+        The reference first, peers last.
+    refusals : tuple of Refusal
+        What could not take part.
+    winners : tuple of str
+        The fastest; several where their quartiles overlap.
+    recommendation : str
+        What to use and why.
+    code : str
+        The line of code to paste.
+    unsteady : bool
+        Whether the machine was too busy for the times to be trusted.
+    """
+
+    workload: str
+    problem: str
+    source: str
+    shape: tuple[int, ...]
+    coordinates: int
+    exact: str
+    bar: float | None
+    scores: tuple[Score, ...]
+    refusals: tuple[Refusal, ...]
+    winners: tuple[str, ...]
+    recommendation: str
+    code: str
+    unsteady: bool
+
+
+@dataclass
+class Run(Timed):
+    """A candidate or a peer while it is being measured."""
+
+    backend: str = ""
+    form: str = ""
+    gradient: Floats = field(default_factory=lambda: np.empty(0))
+    where: Ints | None = None
+    first_call: float = 0.0  # not scaled, of which `extra` is beyond a warm call
+    extra: float = 0.0
+    nfev: int = 0
+    memory: int = 0
+    ran: str = ""
+    compiles: bool = False
+    peer: bool = False
+
+
+class Target(NamedTuple):
+    """What errors are measured against: all of the gradient, nan where it is not known."""
+
+    gradient: Floats
+    described: str
+    bar: float | None
+
+
+def compare(
+    workload: Workload,
+    *,
+    budget: float = 10.0,
+    candidates: Sequence[Candidate] = CANDIDATES,
+    peers: Sequence[Peer] = (),
+    progress: Progress | None = None,
+) -> Comparison:
+    """Time and score the candidates that apply to a workload.
+
+    Parameters
+    ----------
+    workload : Workload
+        The function and the point. Compile times are cold only if its jitted form was not called before.
+    budget : float
+        Seconds of timing, about; compiling comes on top.
+    candidates : sequence of Candidate
+        What to compare; the first that applies is the reference.
+    peers : sequence of Peer
+        Other packages to compare with (`fastgrad.tools.peers.PEERS`); those that are not installed are left out.
+    progress : callable, optional
+        Called with the share that is done, from 0 to 1.
+
+    Returns
+    -------
+    Comparison
+        Plain data.
+
+    Raises
+    ------
+    ValueError
+        If no candidate applies, or the exact gradient is not of x's shape.
+
+    Notes
+    -----
+    Loops of calibrated length in interleaved rounds, so that a change of the machine's speed meets all candidates
+    alike. An exception in the reference comes through; a candidate that raises is reported as a refusal.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> squares = Workload("squares", np.ones(3), {"plain": Form(lambda x: x @ x)}, gradient=lambda x: 2 * x)
+    >>> result = compare(squares, budget=0.01)
+    >>> [str(score) for score in result.scores], result.scores[0].nfev
+    (['python/plain'], 6)
+    """
+    applicable = [c for c in candidates if c.form in workload.forms]
+    if not applicable:
+        raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
+    present = [peer for peer in peers if peer.present]
+    report = progress or (lambda share: None)
+    form = workload.forms[applicable[0].form]
+    allowance = LONGEST * budget
+    sample = sampled(workload, form, allowance)
+    target = reference_gradient(workload, form, sample)
+
+    runs: list[Run] = []
+    refusals: list[Refusal] = []
+    if any(FORMS[candidate.form].compiles for candidate in applicable):
+        _load_kernels(workload)
+    refused = set()
+    with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
+        for number, candidate in enumerate(applicable):
+            if (candidate.backend, candidate.form) in refused:
+                continue  # a variant of what cannot run; said once
+            try:
+                runs.append(open_candidate(candidate, workload, sample, allowance))
+            except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
+                if not runs:
+                    raise
+                refused.add((candidate.backend, candidate.form))
+                refusals.append(_refusal(candidate, error))
+            report(0.3 * (number + 1) / (len(applicable) + len(present)))
+        for number, peer in enumerate(present, len(applicable)):
+            try:
+                runs.append(_open_peer(peer, workload, form, sample, allowance))
+            except (Exception, TooSlow) as error:  # noqa: BLE001  a peer may raise anything
+                refusals.append(_refusal(peer, error))
+            report(0.3 * (number + 1) / (len(applicable) + len(present)))
+        interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
+
+    scores = tuple(score(run, runs[0], target.gradient) for run in runs)
+    winners = _winners(scores)
+    recommendation, code = _recommend(winners, scores, workload, target.bar)
+    return Comparison(
+        workload=workload.name,
+        problem=workload.problem or workload.name,
+        source=workload.source,
+        shape=workload.x.shape,
+        coordinates=scores[0].coordinates,
+        exact=target.described,
+        bar=target.bar,
+        scores=scores,
+        refusals=tuple(refusals),
+        winners=tuple(map(str, winners)),
+        recommendation=recommendation,
+        code=code,
+        unsteady=float(np.median([(s.quartiles[1] - s.quartiles[0]) / s.seconds for s in scores])) > UNSTEADY,
+    )
+
+
+def sampled(workload: Workload, form: Form, allowance: float) -> Ints | None:
+    """Choose the coordinates to measure: all (None), or as many as can be done in `allowance` seconds."""
+    x, size = workload.x, workload.x.size
+    f, point = form.fresh(), x if form.batch_axis is None else np.expand_dims(x, form.batch_axis)
+    times = []
+    for _ in range(3):  # the first may compile f
+        began = perf_counter()
+        f(point.copy(), *workload.args)
+        times.append(perf_counter() - began)
+    once = max(min(times), 1e-9)
+    affordable = max(FEWEST, int(allowance / (2 * once)))
+    if affordable >= size:
+        return None
+    return np.sort(np.random.default_rng(0).choice(size, affordable, replace=False)).astype(np.intp)
+
+
+def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> Target:
+    """Return the gradient that errors are measured against, flat, and what it is."""
+    x, args = workload.x, workload.args
+    if workload.gradient is not None:
+        gradient = np.asarray(workload.gradient(x.copy(), *args), dtype=np.float64)
+        if gradient.shape != x.shape:
+            raise ValueError(f"`gradient` must return x's shape {x.shape}, got shape {gradient.shape}")
+        return Target(gradient.ravel(), EXACT, None)
+    options: dict[str, Any] = {"args": args, "backend": "python", "indices": sample, "batch_axis": form.batch_axis}
+    found, info = Gradient(form.fresh(), method="adaptive", **options).with_info(x)
+    whole = np.full(x.size, np.nan)
+    whole[slice(None) if sample is None else sample] = found.ravel()
+    assert info.error is not None
+    bar = relative_error(found.ravel() + info.error.ravel(), found.ravel())
+    return Target(whole, ADAPTIVE, bar)
+
+
+_loaded: set[tuple[Any, ...]] = set()
+
+
+def _load_kernels(workload: Workload) -> None:
+    """Compile the kernels, or load them, on a function of no interest: they are kept for all f with such arguments.
+
+    Otherwise the first call of the first candidate on a new machine would take seconds that no later process needs.
+    """
+    kinds = tuple((type(a), getattr(a, "dtype", None), getattr(a, "ndim", None)) for a in workload.args)
+    if (workload.x.ndim, kinds) in _loaded:
+        return
+    _loaded.add((workload.x.ndim, kinds))
+    with suppress(Exception):  # without numba's compiler, or with arguments that it does not take
+        f = import_module("numba").njit(lambda x, *args: np.sum(x))
+        Gradient(f, "fixed", args=workload.args, compile="eager")(workload.x)
+
+
+def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, TooSlow):
+        reason = "skipped: two partial derivatives take too long for this budget; --budget SECONDS allows more"
+    if isinstance(who, Peer):
+        return Refusal(who.package, who.name, reason, peer=True)
+    return Refusal(who.backend, str(who).partition("/")[2], reason)
+
+
+def open_candidate(
+    candidate: Candidate, workload: Workload, sample: Ints | None, allowance: float, *, briefly: bool = False
+) -> Run:
+    """Make the first call, and everything that is not timed in rounds; `briefly` leaves out the memory."""
+    form, x = workload.forms[candidate.form], workload.x
+    if candidate.backend in BACKENDS:
+        backend(candidate.backend)  # loads numba, which is not what compiling f costs
+    f = form.fresh()
+
+    def prepared(indices: Ints | None) -> Gradient:
+        return Gradient(
+            f,
+            "fixed" if candidate.fixed else None,
+            args=workload.args,
+            backend=candidate.backend,
+            indices=indices,
+            batch_axis=form.batch_axis,
+            **dict(candidate.options),
+        )
+
+    gradient, where, part = prepared(sample), sample, 1.0 if sample is None else x.size / sample.size
+    scale = part
+    began = perf_counter()
+    gradient(x)
+    first_call = perf_counter() - began
+    warm = _settle(gradient, x, allowance)
+    extra = max(0.0, first_call - warm)
+    if sample is not None and warm * part <= (GENEROUS if candidate.proportional else PATIENT) * allowance:
+        whole = prepared(None)
+        whole(x)
+        took = _settle(whole, x, allowance)
+        if took <= GENEROUS * allowance:
+            gradient, where, part, scale = whole, None, 1.0, 1.0
+        else:
+            scale = took / warm
+    result, info = gradient.with_info(x)
+    ran, why = evaluated_by(gradient, x, info.backend)
+    if candidate.way and candidate.way not in ran:
+        raise ValueError(why)
+    return Run(
+        call=lambda: gradient(x),
+        scale=scale,
+        backend=candidate.backend,
+        form=str(candidate).partition("/")[2],
+        gradient=result.ravel(),
+        where=where,
+        first_call=first_call,
+        extra=extra,
+        nfev=round(info.nfev * part),
+        memory=0 if briefly else peak_memory(lambda: gradient(x)),
+        ran=ran,
+        compiles=FORMS[candidate.form].compiles,
+    )
+
+
+def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
+    """Call until the way is found, within `allowance` seconds; return the time of the fastest call."""
+    began = perf_counter()
+    fastest = inf
+    for _ in range(SETTLING):
+        before = perf_counter()
+        gradient(x)
+        now = perf_counter()
+        fastest = min(fastest, now - before)
+        if now - began > allowance:
+            break
+    return fastest
+
+
+def evaluated_by(gradient: Gradient, x: NDArray[Any], backend: str) -> tuple[str, str]:
+    """Return what evaluates f, in a few words, and what `explain` says of it."""
+    notes = gradient.explain(x).splitlines()[1:-1]
+    found = re.search(r"the (dense|sparse) lift(?=[,;]|$)|in (lanes)$", notes[0]) if notes else None
+    way = "" if found is None else f"{found[1]} lift" if found[1] else found[2]
+    return f"{backend}, {way}" if way else backend, notes[0] if notes else ""
+
+
+def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
+    f = form.fresh()
+    axis = form.batch_axis
+
+    def alone(x: Any, *args: Any) -> Any:
+        return f(np.expand_dims(x, axis), *args)[0]  # type: ignore[arg-type]
+
+    opened = open_peer(peer, f if axis is None else alone, workload.x, workload.args, sample, allowance)
+    began = perf_counter()
+    opened.call()
+    warm = perf_counter() - began
+    return Run(
+        call=opened.call,
+        scale=1.0 if opened.where is None else workload.x.size / opened.where.size,
+        backend=peer.package,
+        form=peer.name,
+        gradient=opened.gradient,
+        where=opened.where,
+        first_call=opened.first_call,
+        extra=max(0.0, opened.first_call - warm),
+        nfev=opened.nfev if opened.where is None else round(opened.nfev * workload.x.size / opened.where.size),
+        memory=peak_memory(opened.call),
+        peer=True,
+    )
+
+
+def score(run: Run, reference: Run, exact: Floats) -> Score:
+    low, median, high = run.quartiles()
+    saved = float(np.median(reference.samples)) - median
+    extra = run.extra - (reference.extra if reference.compiles else 0.0)
+    pays = run.compiles and run is not reference and saved > 0
+    wanted = exact if run.where is None else exact[run.where]
+    known = ~np.isnan(wanted)
+    return Score(
+        backend=run.backend,
+        form=run.form,
+        seconds=median,
+        quartiles=(low, high),
+        faster=float(np.median(np.divide(reference.samples, run.samples))),
+        error=relative_error(run.gradient[known], wanted[known]),
+        nfev=run.nfev,
+        memory=run.memory,
+        first_call=run.extra + median,
+        payback=max(0, ceil(extra / saved)) if pays else None,
+        rounds=len(run.samples),
+        loops=run.loops,
+        ran=run.ran,
+        coordinates=run.gradient.size,
+        peer=run.peer,
+    )
+
+
+def _winners(scores: tuple[Score, ...]) -> list[Score]:
+    """Return the fastest, and all that the noise does not tell from it; in the order of the table."""
+    own = [s for s in scores if not s.peer]
+    finite = [s.error for s in own if isfinite(s.error)]
+    # all are central differences of order 2: one that is much worse than another computes something else
+    limit = max(1e-6, 100 * min(finite)) if finite else inf
+    right = [s for s in own if s.error <= limit] or own
+    best = min(right, key=lambda s: s.seconds)
+    return [s for s in right if s.overlaps(best)]
+
+
+def _recommend(
+    winners: list[Score], scores: tuple[Score, ...], workload: Workload, bar: float | None
+) -> tuple[str, str]:
+    """Say what to use and why, and return the line of code for it."""
+    default = next((s for s in scores if s.form == "default"), None)
+    chosen = default if default in winners and default is not None else winners[0]
+    same = default is not None and default.ran == chosen.ran
+    reason = _reason(chosen, winners, scores, default.ran if same and default is not None else "")
+    taken = default if same and default is not None else chosen
+    candidate = next((c for c in CANDIDATES if str(c) == str(taken)), CANDIDATES[0])
+    form = workload.forms.get(candidate.form, Form(len))
+    code = candidate.code(form, workload.names)
+
+    limit = AS_ACCURATE * max(chosen.error if isfinite(chosen.error) else inf, bar or 0.0)
+    peers = [s for s in scores if s.peer and s.error <= limit and s.seconds < chosen.seconds and not s.overlaps(chosen)]
+    if peers:
+        best = min(peers, key=lambda s: s.seconds)
+        reason = f"{best}, {best.faster:.3g}x faster than the reference and as accurate; of fastgrad's own, {reason}"
+        peer = next(p for p in PEERS if str(p) == str(best))
+        code = f"{workload.names.imports}{peer.code.format(f=workload.names.function())}"
+    return reason, code
+
+
+def _reason(chosen: Score, winners: list[Score], scores: tuple[Score, ...], by_itself: str) -> str:
+    own = [s for s in scores if not s.peer]
+    asks = chosen.kind.asks
+    told = chosen.described()
+    if len(own) == 1:
+        return f"{told}, the only candidate: {asks}"
+    if len(winners) > 1:
+        names = " and ".join(map(str, winners))
+        return f"no clear winner between {names}: their times overlap; the simplest, {told}: {asks}"
+    if chosen is scores[0]:
+        return f"{told}: nothing is faster than the reference; {asks}"
+    line = f"{told}, {chosen.faster:.3g}x faster than the reference: {asks}"
+    if by_itself and chosen.form != "default":
+        line += "; fastgrad chooses this by itself"
+    if chosen.payback is None:
+        return line
+    line += f"; compiling pays back after {chosen.payback} gradient{'s' * (chosen.payback != 1)}"
+    others = [s for s in own if not s.kind.compiles and s.faster > 1.1 and not s.overlaps(scores[0])]
+    if others:
+        second = max(others, key=lambda s: s.faster)
+        line += f", for fewer take {second} ({second.faster:.3g}x)"
+    return line

@@ -1,0 +1,95 @@
+"""Loops of calibrated length in interleaved rounds: a change of the machine's speed meets all that is timed alike."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from time import perf_counter
+from timeit import Timer
+from typing import Any
+
+import numpy as np
+
+from ..core.validation import Floats
+
+__all__ = ["Timed", "interleaved", "peak_memory", "relative_error"]
+
+# Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
+MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
+
+Progress = Callable[[float], None]
+
+
+@dataclass
+class Timed:
+    """A call while it is being measured.
+
+    Attributes
+    ----------
+    call : callable
+        Makes one gradient.
+    scale : float
+        The times are multiplied by it: a part of the gradient stands for the whole.
+    loops : int
+        Calls in a round.
+    samples : list of float
+        Seconds of one call, one for each round.
+    """
+
+    call: Callable[[], Any]
+    scale: float = 1.0
+    loops: int = 1
+    samples: list[float] = field(default_factory=list)
+
+    def calibrate(self, slot: float) -> None:
+        """Choose how many calls make a loop of about `slot` seconds."""
+        once = Timer(self.call).timeit(1)
+        while once < slot / 8:  # the first ones are slower than the rest
+            self.loops *= 8
+            once = Timer(self.call).timeit(self.loops)
+        self.loops = max(1, round(self.loops * slot / once))
+
+    def time(self) -> None:
+        """Take one sample."""
+        self.samples.append(self.scale * Timer(self.call).timeit(self.loops) / self.loops)
+
+    def quartiles(self) -> tuple[float, float, float]:
+        """Return the quartiles of the samples, the median in the middle."""
+        low, median, high = (float(q) for q in np.quantile(self.samples, (0.25, 0.5, 0.75)))
+        return low, median, high
+
+
+def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
+    """Time all in turns, for about `budget` seconds, in three rounds at least; `report` gets the share that is done."""
+    slot = budget / (MOST_ROUNDS * max(1, len(runs)))
+    began = perf_counter()
+    for run in runs:
+        run.calibrate(slot)
+    for number in range(MOST_ROUNDS):
+        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
+            break
+        for run in runs if number % 2 else reversed(runs):
+            run.time()
+        report((number + 1) / MOST_ROUNDS)
+    report(1.0)
+
+
+def peak_memory(call: Callable[[], Any]) -> int:
+    """Return the most bytes that a call has at a time, as Python and numpy allocate them."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def relative_error(gradient: Floats, exact: Floats) -> float:
+    """Relative error in the maximum norm; absolute where the exact gradient is zero."""
+    if not exact.size:
+        return 0.0
+    error = float(np.max(np.abs(gradient - exact)) / (np.max(np.abs(exact)) or 1.0))
+    return error if isfinite(error) else float("nan")

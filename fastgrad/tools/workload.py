@@ -1,0 +1,192 @@
+"""A function in its several forms, the point, and the exact gradient: what `fastgrad.tools.compare` compares on."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from ..planning.choices import is_jitted
+
+__all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
+
+
+class Form(NamedTuple):
+    """One way in which the function is written.
+
+    `jit`: numba's options where it is to be compiled, anew for each candidate, or first calls would find it compiled.
+    `copied`: whether fastgrad compiles it, which finds a function that it has compiled before.
+    """
+
+    f: Callable[..., Any]
+    batch_axis: int | None = None
+    jit: Mapping[str, Any] | None = None
+    copied: bool = False
+
+    def fresh(self) -> Callable[..., Any]:
+        """Return the function, not compiled yet."""
+        if self.copied:
+            f = self.f
+            copy = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+            copy.__kwdefaults__ = f.__kwdefaults__
+            return copy
+        return self.f if self.jit is None else import_module("numba").njit(**self.jit)(self.f)
+
+
+class FormKind(NamedTuple):
+    """What a form of f asks of its author, and whether numba compiles it."""
+
+    asks: str
+    compiles: bool = False
+
+
+FORMS = {
+    "plain": FormKind("f as it is"),
+    "lifted": FormKind("f as it is, lifted to many points for you"),
+    "batched": FormKind("f written for many points at once"),
+    "jitted": FormKind("f as loops under @numba.njit", compiles=True),
+    "compiled": FormKind("f as it is, compiled for you", compiles=True),
+    "default": FormKind("f as it is, all choices left to fastgrad"),
+}
+
+
+class Names(NamedTuple):
+    """How the user's code calls what is compared: the lines to paste are made of it.
+
+    Attributes
+    ----------
+    imports : str
+        Statements that make the names known, each ended by "; ".
+    f, args
+        Expressions; `args` is empty where f gets nothing after x.
+    """
+
+    imports: str = ""
+    f: str = "f"
+    args: str = ""
+
+    def function(self) -> str:
+        """Return an expression for f of x alone."""
+        return f"lambda x: {self.f}(x, *{self.args})" if self.args else self.f
+
+
+NAMES = Names()
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A function in its several forms, and the point at which its gradient is wanted.
+
+    Attributes
+    ----------
+    name : str
+        What it is called in reports.
+    x : ndarray
+        The point.
+    forms : mapping of str to Form
+        The keys are those of `FORMS`; all compute the same.
+    args : tuple
+        What f gets after x.
+    gradient : callable, optional
+        ``gradient(x, *args)``, exact.
+    source : str
+        Where the function comes from.
+    problem : str
+        What is the same at every size; the name, if it is not given.
+    names : Names
+        How the user's code calls f and args.
+    """
+
+    name: str
+    x: NDArray[Any]
+    forms: Mapping[str, Form]
+    args: tuple[Any, ...] = ()
+    gradient: Callable[..., Any] | None = None
+    source: str = ""
+    problem: str = ""
+    names: Names = NAMES
+
+    @staticmethod
+    def of_problem(problem: Any, n: int) -> Workload:
+        """Return an entry of the problem table at a size; its jitted form is not compiled yet."""
+        x, args = problem.make(n)
+        forms = {
+            "plain": Form(problem.f),
+            "lifted": Form(problem.f),
+            "default": Form(problem.f),
+            "jitted": Form(problem.loop, jit={}),
+        }
+        if problem.batched is not None:
+            forms["batched"] = Form(problem.batched, 0)
+        return Workload(
+            f"{problem.name}, n = {x.size}",
+            x,
+            forms,
+            args,
+            problem.gradient,
+            problem.source,
+            problem.name,
+            Names(args="args" if args else ""),
+        )
+
+    @staticmethod
+    def of_function(
+        name: str,
+        f: Callable[..., Any],
+        x: NDArray[Any],
+        args: tuple[Any, ...] = (),
+        gradient: Callable[..., Any] | None = None,
+        batch_axis: int | None = None,
+        names: Names | None = None,
+    ) -> Workload:
+        """Return a user's own function, in the forms that can be had from it without rewriting it."""
+        if is_jitted(f):
+            form = _jitted_form(f)
+            forms = {"jitted": form, "default": form}
+        elif batch_axis is not None:
+            form = Form(f, batch_axis)
+            forms = {"plain": form, "batched": form, "default": form}
+        else:
+            form = Form(f)
+            forms = {"plain": form, "lifted": form, "default": form}
+            if isinstance(f, FunctionType):
+                forms["compiled"] = Form(f, copied=True)
+        return Workload(name, x, forms, args, gradient, names=names or Names(args="args" if args else ""))
+
+    def titled(self, name: str, problem: str) -> Workload:
+        """Return the same under another name."""
+        return replace(self, name=name, problem=problem)
+
+
+def _jitted_form(f: Any) -> Form:
+    """Take a user's dispatcher apart, unless it has fixed signatures, which a new one would not have."""
+    if not getattr(f, "_can_compile", False):
+        return Form(f)
+    return Form(f.py_func, jit={k: v for k, v in f.targetoptions.items() if k != "nopython"})
+
+
+@cache
+def problems() -> ModuleType:
+    """Load the table of problems: a module of the installed package, a file of the checkout."""
+    name = f"{__package__}._problems"
+    if importlib.util.find_spec(name) is not None:
+        return import_module(name)
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / "problems.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ModuleNotFoundError(f"the table of problems is neither installed nor at {path}", name=name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # so that its functions pickle
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
