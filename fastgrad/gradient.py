@@ -11,6 +11,7 @@ import numpy as np
 from numpy import empty, ndarray
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.lifted import Lifted
 from .backends.table import BACKENDS
 from .backends.table import backend as load_backend
 from .core.call import Call, Memo
@@ -21,6 +22,7 @@ from .core.point import Point, as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value, one_of
 from .inspecting.cfunctions import c_function, is_c_function
+from .inspecting.purity import nature
 from .planning.choices import AUTO, Choice, choices, is_jitted
 from .schemes.scheme import Task
 from .schemes.stencils import Stencil
@@ -207,8 +209,6 @@ class Gradient:
             fastmath,
         )
         self._memo = memo = Memo(measure=effort is not None)
-        if learned is not None:
-            load_backend("numpy").recall(memo, learned)  # type: ignore[attr-defined]
         self._call = _as_call(self._plan, f, args, kwargs, memo)
         self._choices = choices(self._call, backend)
         self._ways: dict[tuple[int, ...], Way | None] = {}
@@ -323,7 +323,7 @@ class Gradient:
         >>> sorted(gradient.learned[0]["seconds"])
         ['dense', 'loop', 'sparse']
         """
-        return [{"shape": list(shape), **ways.facts()} for shape, ways in self._memo.ways.items()]
+        return []
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.
@@ -347,7 +347,7 @@ class Gradient:
         lines, carries = ["no backend takes this f"], False
         for choice in self._choices:
             try:
-                run = load_backend(choice.backend)(self._call, point, choice.explicit)
+                run = _open(choice, self._call, point)
             except CannotRun as reason:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
@@ -371,6 +371,18 @@ class Gradient:
             f"derivatives{more}"
         )
         return "\n".join(lines)
+
+
+def _open(choice: Choice, call: Call, point: Point) -> Evaluation:
+    if choice.backend != "numpy" or call.batch_axis is not None:
+        return load_backend(choice.backend)(call, point, choice.explicit)
+    if not choice.explicit and point.base.size < 6:
+        raise CannotRun("x has fewer than 6 entries: the plain loop is as fast")
+    known = nature(call.f, (*call.args, *call.kwargs.values()))
+    if known.keeps and not choice.explicit:
+        raise CannotRun(f"{known.keeps}, so it is lifted only by backend='numpy'")
+    lifts = ("sparse", "dense") if choice.explicit or point.base.size >= 200 else ("dense", "sparse")
+    return Lifted(call, point, lifts, not choice.explicit, known)
 
 
 def _evaluate(
@@ -398,7 +410,7 @@ def _evaluate(
         last = choice is candidates[-1]
         run: Evaluation | None = None
         try:
-            run = load_backend(choice.backend)(call, point, choice.explicit)
+            run = _open(choice, call, point)
             if known is not None:
                 run.known_value(known)
             memory = None if call.memo is None else call.memo.memory

@@ -28,7 +28,7 @@ class Backend(Protocol):
 # name: (module, class, what it does); the module is loaded when it is first used, for numba takes half a second
 BACKENDS = {
     "python": ("reference", "Reference", "one point at a time, in Python, on the caller's own array"),
-    "numpy": ("lifted", "VECTORISED", "many points in one numpy call"),
+    "numpy": ("batched", "Batched", "many points in one numpy call"),
     "numba": ("compiled.functions", "Compiled", "one fused compiled loop"),
 }
 
