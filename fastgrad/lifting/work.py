@@ -22,7 +22,8 @@ DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 91.0, 2.9, 4.65  # the operations: for 
 SPARSE_SETUP, SPARSE_SLOT = 440.0, 17.0  # the latter: for each slot of a result
 # for each cell of an array
 CELL = 0.0007  # of an operation such as `+`, plain or dense
-HEAVY = 0.011  # of `exp`, `sin`, `pow`, ...
+HEAVY = 0.011  # of `exp`, `sin`, ...
+POWER = 0.05  # of `pow`, but for squares; the sparse lift multiplies instead
 FOREIGN = 0.044  # of another package's function
 FLOP = 0.0001  # of a multiplication within a product of matrices
 SPARSE_CELL = 0.0018  # of a difference
@@ -52,6 +53,8 @@ def weight(ufunc: np.ufunc) -> float:
     """Return what a function costs for each cell, beyond an operation such as `+`."""
     if ufunc in _LIGHT or ufunc.signature is not None:
         return 0.0
+    if ufunc in (np.power, np.float_power):
+        return POWER
     return HEAVY if getattr(np, ufunc.__name__, None) is ufunc else FOREIGN
 
 
@@ -90,6 +93,13 @@ class DenseWork:
     def operates(self, operations: int = 1) -> None:
         """Count operations with arrays."""
         self._lead += operations * self._array
+
+    def multiplies(self, multiplications: int) -> None:
+        """Count a product of matrices."""
+        self._lead += self._array
+        self._spare -= FLOP * multiplications
+        if self._spare < 0.0:
+            raise Outrun("large products", to="sparse")
 
     def pays(self, cost: float) -> None:
         """Count an operation on a large array, of which the sparse lift would need a few entries only."""

@@ -57,7 +57,10 @@ class SparseBundle:
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        run.made(base, slots)
+        cells = 0
+        for _, d in slots:
+            cells += d.size
+        run.made(base, len(slots), cells)
         self.base = base
         self.slots = slots
         self.run = run
@@ -428,7 +431,8 @@ class SparseBundle:
             held = np.asarray(best)[..., None]
             others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
             less, own = at(others, box), at(moved.base - held, box)
-            self.run.note_ties(less == own, box, d)
+            if self.run.tied is not None:
+                self.run.note_ties(less == own, box, d)
             change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
@@ -707,7 +711,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
-        if ufunc in TIES:
+        if run.tied is not None and ufunc in TIES:
             run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
@@ -763,7 +767,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
-        if ufunc in EDGES:
+        if p.run.tied is not None and ufunc in EDGES:
             p.run.note_ties(b_here == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
@@ -800,7 +804,7 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     slots = []
     for layout, ds in meet(operands, y.shape, run):
         here = []
-        if ufunc not in LOGICAL:
+        if run.tied is not None and ufunc not in LOGICAL:
             run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
