@@ -32,6 +32,7 @@ WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, a
 # how operations are counted
 FUNCTION = 3  # operations that a function of numpy is made of, on the average
 ENTRY = 3  # operations with numbers for each entry that f takes out of an array: taking it, and two uses
+LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries of x is as large as
 BIG = 16384  # cells from which an operation of the dense lift costs more than numpy's overhead
 # how much is risked
 MARGIN = 1.3  # the next way must be faster by so much
@@ -121,14 +122,15 @@ class SparseWork:
         Over the dense lift; without end where there is no race.
     """
 
-    __slots__ = ("_cells", "_points", "_tiles", "lead", "looked", "nfev")
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "looked", "nfev")
 
     def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False) -> None:
         self.nfev, self.looked = 0, False
         self.lead = ALLOWANCE if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
+        self._rounds = ceil(points / (LOOP_TILES * tile_points))
 
     def of_dense(self, points: int) -> tuple[float, float, float]:
         """Return what some of the points would cost it: for each operation with an array, a number, and a cell."""
-        tiles = MARGIN * self._tiles * points / self._points
-        return tiles * DENSE_ARRAY, tiles * DENSE_NUMBER, MARGIN * CELL * points
+        share = MARGIN * points / self._points
+        return share * self._tiles * DENSE_ARRAY, share * self._rounds * DENSE_NUMBER, MARGIN * CELL * points

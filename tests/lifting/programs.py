@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,34 +17,106 @@ from numpy.typing import NDArray
 
 MOST = 400  # entries of an array
 ELEMENTWISE = [
-    "np.tanh({a})", "np.sin({a})", "np.cos({a})", "np.exp(-{a} * {a})", "{a} ** 2", "{a} ** 3", "1.0 / (1.0 + {a} * {a})",
-    "np.maximum({a}, 0.0)", "np.maximum({a}, 0.1)", "np.minimum({a}, 0.4)", "np.abs({a})", "np.where({a} > 0.05, {a}, 0.3 * {a})",
-    "np.sqrt(1.0 + {a} * {a})", "np.log1p({a} * {a})", "np.clip({a}, -0.5, 0.7)", "np.arctan({a})", "-{a}", "0.5 * {a} - 1.0",
-    "{a} / 3.0", "np.log(2.0 + np.sin({a}))", "{a} * (1.0 - {a})", "np.square({a}) + {a}", "np.expm1(0.1 * {a})",
-]  # fmt: skip
+    "np.tanh({a})",
+    "np.sin({a})",
+    "np.cos({a})",
+    "np.exp(-{a} * {a})",
+    "{a} ** 2",
+    "{a} ** 3",
+    "1.0 / (1.0 + {a} * {a})",
+    "np.maximum({a}, 0.0)",
+    "np.maximum({a}, 0.1)",
+    "np.minimum({a}, 0.4)",
+    "np.abs({a})",
+    "np.where({a} > 0.05, {a}, 0.3 * {a})",
+    "np.sqrt(1.0 + {a} * {a})",
+    "np.log1p({a} * {a})",
+    "np.clip({a}, -0.5, 0.7)",
+    "np.arctan({a})",
+    "-{a}",
+    "0.5 * {a} - 1.0",
+    "{a} / 3.0",
+    "np.log(2.0 + np.sin({a}))",
+    "{a} * (1.0 - {a})",
+    "np.square({a}) + {a}",
+    "np.expm1(0.1 * {a})",
+]
 REDUCING = [
-    "{a}.sum(axis={i})", "np.mean({a}, axis={i})", "np.mean({a}, axis={i}, keepdims=True)", "np.max({a}, axis={i})",
-    "np.min({a}, axis={i}, keepdims=True)", "np.std({a}, axis={i})", "np.var({a}, axis={i}, keepdims=True)",
-    "np.sqrt(np.sum({a} * {a}, axis={i}) + 0.1)", "np.linalg.norm({a}, axis={i})", "np.cumsum({a}, axis={i})",
-    "{a} - {a}.max(axis={i}, keepdims=True)", "{a} - {a}.mean(axis={i}, keepdims=True)", "np.ptp({a}, axis={i})",
-    "softmax({a}, {i})", "np.sum({a})", "np.mean({a})", "np.max({a})", "{a}.sum(axis={i}, keepdims=True)",
-]  # fmt: skip
+    "{a}.sum(axis={i})",
+    "np.mean({a}, axis={i})",
+    "np.mean({a}, axis={i}, keepdims=True)",
+    "np.max({a}, axis={i})",
+    "np.min({a}, axis={i}, keepdims=True)",
+    "np.std({a}, axis={i})",
+    "np.var({a}, axis={i}, keepdims=True)",
+    "np.sqrt(np.sum({a} * {a}, axis={i}) + 0.1)",
+    "np.linalg.norm({a}, axis={i})",
+    "np.cumsum({a}, axis={i})",
+    "{a} - {a}.max(axis={i}, keepdims=True)",
+    "{a} - {a}.mean(axis={i}, keepdims=True)",
+    "np.ptp({a}, axis={i})",
+    "softmax({a}, {i})",
+    "np.sum({a})",
+    "np.mean({a})",
+    "np.max({a})",
+    "{a}.sum(axis={i}, keepdims=True)",
+]
 MOVING = [
-    "{a}.T", "{a}.reshape(-1)", "{a}.reshape({shape})", "{a}[::-1]", "{a}[1:]", "{a}[..., :-1]", "{a}[{rows}]", "{a}[..., {cols}]",
-    "{a}[{row}]", "{a}[..., ::2]", "np.roll({a}, 1, axis={i})", "np.concatenate([{a}, {b}], axis={i})", "np.stack([{a}, {b}])",
-    "np.pad({a}, 1)", "np.repeat({a}, 2, axis={i})", "np.swapaxes({a}, 0, -1)", "{a}[None]", "{a}[..., None]", "{a}[np.arange({n}), {each}]",
-    "np.hstack([{a}, {b}])", "np.flip({a}, {i})", "np.diff({a}, axis={i})", "{a}.ravel()[{flat}]", "np.broadcast_to({a}, (2, *{a}.shape))",
-]  # fmt: skip
+    "{a}.T",
+    "{a}.reshape(-1)",
+    "{a}.reshape({shape})",
+    "{a}[::-1]",
+    "{a}[1:]",
+    "{a}[..., :-1]",
+    "{a}[{rows}]",
+    "{a}[..., {cols}]",
+    "{a}[{row}]",
+    "{a}[..., ::2]",
+    "np.roll({a}, 1, axis={i})",
+    "np.concatenate([{a}, {b}], axis={i})",
+    "np.stack([{a}, {b}])",
+    "np.pad({a}, 1)",
+    "np.repeat({a}, 2, axis={i})",
+    "np.swapaxes({a}, 0, -1)",
+    "{a}[None]",
+    "{a}[..., None]",
+    "{a}[np.arange({n}), {each}]",
+    "np.hstack([{a}, {b}])",
+    "np.flip({a}, {i})",
+    "np.diff({a}, axis={i})",
+    "{a}.ravel()[{flat}]",
+    "np.broadcast_to({a}, (2, *{a}.shape))",
+]
 MEETING = [
-    "{a} + {b}", "{a} - {b}", "{a} * {b}", "{a} / (1.0 + {b} * {b})", "np.maximum({a}, {b})", "np.minimum({a}, {b})",
-    "np.hypot({a}, {b} + 0.2)", "np.logaddexp({a}, {b})", "{a} @ {b}", "{a} @ {b}", "{a} @ {b} + {c}", "np.tanh({a} @ {b} + {c})",
-    "np.dot({a}, {b})", "np.outer({a}, {b})", "np.where({a} > {b}, {a}, {b} * {b})", "np.einsum('ij,kj->ik', {a}, {b})",
-    "np.einsum('ij,ij->j', {a}, {b})", "np.tensordot({a}, {b}, axes=1)", "{a}[:, None] - {b}", "np.inner({a}, {b})",
-]  # fmt: skip
+    "{a} + {b}",
+    "{a} - {b}",
+    "{a} * {b}",
+    "{a} / (1.0 + {b} * {b})",
+    "np.maximum({a}, {b})",
+    "np.minimum({a}, {b})",
+    "np.hypot({a}, {b} + 0.2)",
+    "np.logaddexp({a}, {b})",
+    "{a} @ {b}",
+    "{a} @ {b}",
+    "{a} @ {b} + {c}",
+    "np.tanh({a} @ {b} + {c})",
+    "np.dot({a}, {b})",
+    "np.outer({a}, {b})",
+    "np.where({a} > {b}, {a}, {b} * {b})",
+    "np.einsum('ij,kj->ik', {a}, {b})",
+    "np.einsum('ij,ij->j', {a}, {b})",
+    "np.tensordot({a}, {b}, axes=1)",
+    "{a}[:, None] - {b}",
+    "np.inner({a}, {b})",
+]
 WRITING = [
-    "{t} = {a}.copy(); {t}[{t} > 0.1] = 0.0", "{t} = {a}.copy(); {t}[1:] = 0.5 * {t}[:-1]", "{t} = {a} * 1.0; {t} += {b}",
-    "{t} = {a}.copy(); {t} *= {b}", "{t} = {a}.copy(); {t}[{row}] = 0.3", "{t} = {a}.copy(); {t}[{row}] += {a}[{row}] ** 2",
-]  # fmt: skip
+    "{t} = {a}.copy(); {t}[{t} > 0.1] = 0.0",
+    "{t} = {a}.copy(); {t}[1:] = 0.5 * {t}[:-1]",
+    "{t} = {a} * 1.0; {t} += {b}",
+    "{t} = {a}.copy(); {t} *= {b}",
+    "{t} = {a}.copy(); {t}[{row}] = 0.3",
+    "{t} = {a}.copy(); {t}[{row}] += {a}[{row}] ** 2",
+]
 ENDS = [
     "np.mean({a} ** 2)",
     "np.sum({a} * {a}) + 0.01 * np.sum(p ** 2)",
@@ -112,7 +185,7 @@ class Program:
     def _shapes(rng: random.Random) -> list[tuple[int, ...]]:
         sizes = [rng.randrange(1, 7) for _ in range(rng.randrange(2, 5))]
         shapes: list[tuple[int, ...]] = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        for a, b in pairwise(sizes):
             shapes += [(a, b), (b,)] if rng.random() < 0.7 else [(a, b)]
         if rng.random() < 0.3:
             shapes.append((rng.randrange(1, 4), rng.randrange(1, 4), rng.randrange(1, 4)))
@@ -156,11 +229,18 @@ class Program:
         line = rng.choice(kind)
         line = line if kind is WRITING else f"{t} = {line}"
         for mark, value in {
-            "{a}": a, "{b}": b, "{c}": c, "{t}": t, "{i}": rng.randrange(max(1, len(shape))),
-            "{shape}": (split, -1), "{rows}": [rng.randrange(rows) for _ in range(rng.randrange(1, 5))],
-            "{cols}": [rng.randrange(last) for _ in range(rng.randrange(1, 4))], "{row}": rng.randrange(rows), "{n}": rows,
+            "{a}": a,
+            "{b}": b,
+            "{c}": c,
+            "{t}": t,
+            "{i}": rng.randrange(max(1, len(shape))),
+            "{shape}": (split, -1),
+            "{rows}": [rng.randrange(rows) for _ in range(rng.randrange(1, 5))],
+            "{cols}": [rng.randrange(last) for _ in range(rng.randrange(1, 4))],
+            "{row}": rng.randrange(rows),
+            "{n}": rows,
             "{each}": [rng.randrange(last) for _ in range(rows)],
             "{flat}": [rng.randrange(int(np.prod(shape))) for _ in range(4)],
-        }.items():  # fmt: skip
+        }.items():
             line = line.replace(mark, str(value))
         self._try(line)

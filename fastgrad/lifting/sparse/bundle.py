@@ -102,9 +102,6 @@ class SparseBundle:
     def __iter__(self) -> Iterator[SparseBundle]:
         return (self[i] for i in range(len(self.base)))
 
-    def __repr__(self) -> str:
-        return f"SparseBundle({self.base!r}, {len(self.slots)} slots)"
-
     # what has no meaning for many points
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
@@ -121,6 +118,13 @@ class SparseBundle:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
         return self.base
+
+    def _text(self, *args: Any) -> str:
+        if self.slots:
+            raise refuse("text made from an array")
+        return str(self.base)
+
+    __repr__ = __str__ = __format__ = _text  # type: ignore[assignment]
 
     def __float__(self) -> float:
         return float(self._number())
