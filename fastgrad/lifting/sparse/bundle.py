@@ -124,7 +124,7 @@ class SparseBundle:
             raise refuse("text made from an array")
         return str(self.base)
 
-    __repr__ = __str__ = __format__ = _text  # type: ignore[assignment]
+    __repr__ = __str__ = __format__ = _text
 
     def __float__(self) -> float:
         return float(self._number())
