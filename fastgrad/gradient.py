@@ -11,7 +11,7 @@ import numpy as np
 from numpy import empty, ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from .backends.table import BACKENDS
+from .backends.parallel import Parallel
 from .backends.table import backend as load_backend
 from .core.call import Call, Memo
 from .core.errors import CannotRun, NotTrusted, TrustWarning, describe, warn
@@ -20,7 +20,8 @@ from .core.options import ADAPTIVE, Plan
 from .core.point import Point, as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value, one_of
-from .inspecting.cfunctions import c_function, is_c_function
+from .executors.table import count_of, executor_for
+from .inspecting.cfunctions import CFunction, c_function, is_c_function
 from .planning.choices import AUTO, Choice, choices, is_jitted
 from .schemes.scheme import Task
 from .schemes.stencils import Stencil
@@ -29,6 +30,7 @@ from .schemes.trust import check_analytic, reads_own_array
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
 Function = Callable[..., Any]
+_PARALLEL = Choice("parallel", "`workers`, `journal` or `progress` is given")
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 
@@ -41,7 +43,7 @@ def _shortest(plan: Plan, call: Call, choice: Choice, shape: tuple[int, ...]) ->
     """Ask a backend for its shortest way, if it has one."""
     compiling = choice.backend == "numba"
     # what a jitted function has captured is to be checked, which only that one's does
-    if not plan.plain or 0 in shape or (call.kwargs if compiling else is_jitted(call.f)):
+    if not plan.plain or _side_by_side(plan, call) or 0 in shape or (call.kwargs if compiling else is_jitted(call.f)):
         return None
     make = getattr(load_backend(choice.backend), "quick", None)
     try:
@@ -180,8 +182,10 @@ class Gradient:
         atol: float = 0.0,
         dtype: str | None = None,
         compile: str | None = None,
-        workers: int = 1,
+        workers: Any = 1,
         fastmath: bool = False,
+        journal: Any = None,
+        progress: Any = False,
         effort: str | None = None,
         learned: Iterable[Mapping[str, Any]] | None = None,
     ) -> None:
@@ -205,6 +209,8 @@ class Gradient:
             compile,
             workers,
             fastmath,
+            journal,
+            progress,
         )
         self._memo = memo = Memo(measure=effort is not None)
         if learned is not None:
@@ -345,13 +351,14 @@ class Gradient:
         plan, stencil = self._plan, self._plan.stencil
         refused: list[str] = []
         lines, carries = ["no backend takes this f"], False
-        for choice in self._choices:
+        candidates = (_PARALLEL, *self._choices) if _side_by_side(plan, self._call) else self._choices
+        for choice in candidates:
             try:
-                run = load_backend(choice.backend)(self._call, point, choice.explicit)
+                run = _open(plan, self._call, point, choice)
             except CannotRun as reason:
                 refused.append(f"not {choice.backend!r}: {reason}")
                 continue
-            lines = [f"backend {choice.backend!r}: {choice.reason}; {BACKENDS[choice.backend][2]}", *run.notes()]
+            lines = [f"backend {choice.backend!r}: {choice.reason}", *run.notes()]
             carries = run.carries(point.base.size)
             if plan.fastmath:
                 lines.append(f"fastmath: {_what_fastmath_did(run)}")
@@ -393,12 +400,14 @@ def _evaluate(
     if is_jitted(given):
         load_backend("numba").check(Call(given), point)  # type: ignore[attr-defined]
     known = None if f0 is None else known_value(f0)
+    if _side_by_side(plan, call):
+        candidates = (_PARALLEL, Choice("python", "by the reference"))
     nfev, reason = 0, ""
     for choice in candidates:
         last = choice is candidates[-1]
         run: Evaluation | None = None
         try:
-            run = load_backend(choice.backend)(call, point, choice.explicit)
+            run = _open(plan, call, point, choice)
             if known is not None:
                 run.known_value(known)
             memory = None if call.memo is None else call.memo.memory
@@ -492,10 +501,27 @@ def _as_call(plan: Plan, f: Any, args: Any, kwargs: Mapping[str, Any] | None, me
         plan.batch_axis,
         memo,
         plan.compile == "eager",
-        plan.workers,
+        _threads(plan.workers),
         plan.fastmath,
         plan.stencil.imaginary,
     )
+
+
+def _threads(workers: Any) -> int:
+    return count_of(workers) if hasattr(workers, "__index__") else 1
+
+
+def _side_by_side(plan: Plan, call: Call) -> bool:
+    plain = not (is_jitted(call.f) or isinstance(call.f, CFunction) or call.batch_axis is not None)
+    asked = plan.journal is not None or plan.progress is not False or not (plan.workers == 1)
+    return plain and asked and plan.backend in (AUTO, "python")
+
+
+def _open(plan: Plan, call: Call, point: Point, choice: Choice) -> Evaluation:
+    if choice.backend != "parallel":
+        return load_backend(choice.backend)(call, point, choice.explicit)
+    executor = executor_for(plan.workers, call, point.own, plan.journal, plan.progress)
+    return Parallel(call, point, executor)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
@@ -523,8 +549,10 @@ def numerical_gradient(
     atol: float = 0.0,
     dtype: str | None = None,
     compile: str | None = None,
-    workers: int = 1,
+    workers: Any = 1,
     fastmath: bool = False,
+    journal: Any = None,
+    progress: Any = False,
     full_output: Literal[False] = False,
 ) -> NDArray[Any]: ...
 
@@ -550,8 +578,10 @@ def numerical_gradient(
     atol: float = 0.0,
     dtype: str | None = None,
     compile: str | None = None,
-    workers: int = 1,
+    workers: Any = 1,
     fastmath: bool = False,
+    journal: Any = None,
+    progress: Any = False,
     full_output: Literal[True],
 ) -> tuple[NDArray[Any], Info]: ...
 
@@ -576,8 +606,10 @@ def numerical_gradient(
     atol: float = 0.0,
     dtype: str | None = None,
     compile: str | None = None,
-    workers: int = 1,
+    workers: Any = 1,
     fastmath: bool = False,
+    journal: Any = None,
+    progress: Any = False,
     full_output: bool = False,
 ) -> NDArray[Any] | tuple[NDArray[Any], Info]:
     r"""Return the gradient of f at x by finite differences.
@@ -648,6 +680,8 @@ def numerical_gradient(
         compile,
         workers,
         fastmath,
+        journal,
+        progress,
     )
     if hasattr(f, "py_func") and not kwargs and f0 is None and not full_output:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.table import BACKENDS
+from ..executors.table import kind_of
 from ..planning.choices import AUTO
 from ..schemes.fixed import Fixed, searching
 from ..schemes.scheme import Scheme
@@ -37,6 +38,8 @@ class Plan:
         "compile",
         "workers",
         "fastmath",
+        "journal",
+        "progress",
     )
 
     def __init__(
@@ -54,17 +57,19 @@ class Plan:
         atol: float,
         dtype: str | None,
         compile: str | None,
-        workers: int,
+        workers: Any,
         fastmath: bool = False,
+        journal: Any = None,
+        progress: Any = False,
     ) -> None:
         one_of("backend", backend, (AUTO, *BACKENDS))
         one_of("batch_axis", batch_axis, (None, 0, -1))
         one_of("dtype", dtype, (None, "keep"))
         one_of("compile", compile, (None, "eager"))
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-            raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(workers)}")
+        kind_of(workers)
         one_of("fastmath", fastmath, (False, True))
         self.compile, self.workers, self.fastmath = compile, workers, fastmath
+        self.journal, self.progress = journal, progress
         self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
         self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
         self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype
@@ -92,7 +97,13 @@ class Plan:
             self._scheme = searching("Automatic")(self.stencil, looked, False, name)
         # what one compiled or plain loop does without further questions
         self.plain = (
-            bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
+            journal is None
+            and progress is False
+            and bounds is None
+            and indices is None
+            and dtype is None
+            and not self.stencil.imaginary
+            and name != ADAPTIVE
         )
         self._fixed: dict[tuple[int, ...], Fixed] = {}
 
