@@ -513,7 +513,7 @@ def _threads(workers: Any) -> int:
 
 def _side_by_side(plan: Plan, call: Call) -> bool:
     plain = not (is_jitted(call.f) or isinstance(call.f, CFunction) or call.batch_axis is not None)
-    asked = plan.journal is not None or plan.progress is not False or not (plan.workers == 1)
+    asked = plan.journal is not None or plan.progress is not False or plan.workers != 1
     return plain and asked and plan.backend in (AUTO, "python")
 
 

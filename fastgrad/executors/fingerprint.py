@@ -8,7 +8,9 @@ import inspect
 import sys
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,7 @@ from ..inspecting.captures import captures
 
 # What these say of themselves is all that they are.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), np.generic, np.dtype)
-_LIBRARIES = frozenset({"numpy", "scipy", "numba", "math", "cmath", "operator", "builtins", "functools", "itertools"})
-_OF_C = types.WrapperDescriptorType, types.MethodDescriptorType
+_CODE = type, types.FunctionType, types.BuiltinFunctionType, np.ufunc
 _DEEP = 12  # containers in containers
 
 
@@ -67,7 +68,7 @@ class _Study:
 
     def add(self, name: str, value: object) -> None:
         """Take data that f holds."""
-        if callable(value) and not isinstance(value, type) and not _of_a_library(value):
+        if _is_function(value):
             self.function(name, value)
         else:
             self.parts[name] = _digest(self._describe(value, name, 0))
@@ -85,7 +86,8 @@ class _Study:
                 self.add(f"{name}'s argument {key!r}", value)
             return
         if isinstance(f, types.MethodType):
-            self.function(name, f.__func__)
+            if not _of_a_library(f.__func__):
+                self.function(name, f.__func__)
             self.parts[f"{name}'s object"] = _digest(self._describe(f.__self__, name, 0))
             return
         inner = getattr(f, "py_func", f)
@@ -100,11 +102,11 @@ class _Study:
         own_state = _assigned(inner.__code__)
         for capture in captures(inner):
             value = capture.value
-            if capture.name in own_state or capture.name.startswith("default "):
+            if capture.name in own_state or capture.name.startswith("default ") or _of_a_package(inner, capture.name):
                 continue
-            if callable(value) and not isinstance(value, type) and not _of_a_library(value):
+            if _is_function(value):
                 self.function(repr(capture.name) if name == "f" else f"{capture.name!r} in {name}", value)
-            elif not (isinstance(value, types.ModuleType) or _of_a_library(value)):
+            elif not isinstance(value, types.ModuleType):
                 self.add(f"the data {capture.name!r}", value)
 
     def _describe(self, value: Any, name: str, depth: int) -> Iterator[bytes]:
@@ -134,9 +136,10 @@ class _Study:
             yield value.__name__.encode()
         elif isinstance(value, type):
             yield f"{value.__module__}.{value.__qualname__}".encode()
-            if not _of_a_library(value):
-                yield from self._methods(value)
-        elif isinstance(value, (types.FunctionType, types.MethodType, functools.partial)) or hasattr(value, "py_func"):
+            yield from self._methods(value)
+        elif _of_a_library(value):
+            yield f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}".encode()
+        elif _is_function(value):
             within = _Study(self._own)
             within._seen = self._seen
             del self._seen[id(value)]
@@ -171,23 +174,20 @@ class _Study:
 
 
 def _state(value: Any) -> list[Any]:
-    """Return all that an object is: its attributes, or what it would be pickled as if it is written in C."""
-    kinds = type(value).__mro__[:-1]
-    if not any(isinstance(v, _OF_C) for kind in kinds for v in vars(kind).values()):
-        held = dict(getattr(value, "__dict__", {}))
-        for kind in kinds:
-            slots = vars(kind).get("__slots__", ())
-            for slot in (slots,) if isinstance(slots, str) else slots:
-                if hasattr(value, slot):
-                    held[slot] = getattr(value, slot)
-        return sorted(held.items())
+    """Return all that an object is: what it would be pickled as, or its attributes where it cannot be pickled."""
     try:
         reduced = value.__reduce_ex__(4)
     except Exception:  # noqa: BLE001 - files, sockets, locks and their like have no contents: their kind is all
-        return []
+        return sorted(getattr(value, "__dict__", {}).items())
     if isinstance(reduced, str):
         return [reduced]
     return [list(part) if isinstance(part, Iterator) else part for part in reduced]
+
+
+def _is_function(value: Any) -> bool:
+    """Whether there is code of the user's own to be read."""
+    kinds = (types.FunctionType, types.MethodType, functools.partial)
+    return (isinstance(value, kinds) or hasattr(value, "py_func")) and not _of_a_library(value)
 
 
 def _assigned(code: types.CodeType) -> set[str]:
@@ -209,9 +209,30 @@ def _code(code: types.CodeType) -> Iterator[bytes]:
             yield repr(constant).encode("utf-8", "surrogatepass")
 
 
-def _of_a_library(value: Any) -> bool:
-    module = getattr(value, "__module__", None) or ""
-    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES
+def _of_a_library(value: object) -> bool:
+    """Whether this is code that is not the user's own: it is known by its name."""
+    if not isinstance(value, _CODE):
+        return False
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):  # `values.append` is a function, too
+        return False
+    module = getattr(value, "__module__", None)
+    return _installed(module.partition(".")[0]) if isinstance(module, str) else isinstance(value, np.ufunc)
+
+
+@lru_cache(maxsize=256)
+def _installed(package: str) -> bool:
+    if package in sys.stdlib_module_names or package in ("numba", "numpy", "scipy"):
+        return True
+    origin = getattr(getattr(sys.modules.get(package), "__spec__", None), "origin", None) or ""
+    return bool({"site-packages", "dist-packages"} & set(Path(origin).parts))
+
+
+def _of_a_package(inner: types.FunctionType, name: str) -> bool:
+    """Whether a captured name is an attribute of an installed module: `os.environ` is no part of f."""
+    first, _, rest = name.partition(".")
+    module = inner.__globals__.get(first)
+    return bool(rest) and isinstance(module, types.ModuleType) and _installed(module.__name__.partition(".")[0])
 
 
 def _digest(pieces: Iterable[bytes]) -> str:

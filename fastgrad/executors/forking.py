@@ -11,12 +11,19 @@ from pathlib import Path
 from time import sleep
 from types import FrameType
 
-# A thread that waits in one of these holds no lock that f needs: a pool's, a notebook's, a progress bar's.
-WAITING = (
-    "IPython", "asyncio", "concurrent", "debugpy", "fastgrad", "ipykernel", "multiprocessing", "queue", "selectors",
-    "socketserver", "threading", "tornado", "zmq",
-)  # fmt: skip
-
+# Where a thread that holds no lock of f's waits: a pool's, a notebook's, a progress bar's.
+WAITS = {
+    "concurrent.futures.thread": ("_worker",),
+    "fastgrad.executors.threads": ("_work",),
+    "ipykernel.heartbeat": ("run",),
+    "multiprocessing.connection": ("_recv", "wait"),
+    "multiprocessing.pool": ("_handle_tasks",),
+    "queue": ("get",),
+    "selectors": ("select",),
+    "socket": ("accept", "readinto"),
+    "threading": ("_wait_for_tstate_lock", "join", "wait"),
+    "zmq.sugar.poll": ("poll",),
+}
 # A library's threads spin for some milliseconds before they wait, and only then does the system say where.
 LOOKS, PAUSE = 12, 0.005
 
@@ -59,7 +66,7 @@ def _python_threads() -> str:
 
 
 def _waits(frame: FrameType) -> bool:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in WAITING
+    return frame.f_code.co_name in WAITS.get(frame.f_globals.get("__name__", ""), ())
 
 
 def _openmp() -> str:

@@ -61,7 +61,7 @@ class Futures:
                     stop = min(start + self._length(start, gathering.count, workers), gathering.end)
                     waiting[self._submit(points, (start, stop), gathering)] = start, stop
                     start = stop
-                for done in cf.wait(waiting, return_when=cf.FIRST_COMPLETED).done:
+                for done in sorted(cf.wait(waiting, return_when=cf.FIRST_COMPLETED).done, key=waiting.__getitem__):
                     part = waiting.pop(done)
                     try:
                         reply = done.result()
