@@ -118,7 +118,7 @@ def _only(way: Way) -> Plan:
     return Plan((Step(way, "asked for"),), True)
 
 
-_REFERENCE = Step(REFERENCE, "f is a plain Python function of one point: the reference takes any, closures included")
+_REFERENCE = Step(REFERENCE, "f is a plain function, and the reference takes any, closures included")
 _FEW = Plan((_REFERENCE,), False, (f"x has fewer than {FEW} entries: too few for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {

@@ -85,7 +85,8 @@ def run(
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
     nfev, told = 0, ""
-    for way, reason in planned.steps:
+    for step in planned.steps:
+        way = step.way
         evaluation: Evaluation | None = None
         try:
             evaluation = way.open(call, point, facts.nature, planned.explicit)
@@ -106,17 +107,17 @@ def run(
                 check_analytic(evaluation, point, index, estimate.gradient)
             break
         except CannotRun as refusal:
-            if way is planned.steps[-1].way:
+            if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             refuse_for_good(call, way, refusal)
             told = f"; {refusal}"
         except NotTrusted as doubt:
-            if way is planned.steps[-1].way:
+            if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
             told = f"; {doubt}"
         except (TypeError, ValueError, IndexError):
-            if way is planned.steps[-1].way or call.batch_axis is None:
+            if step is planned.steps[-1] or call.batch_axis is None:
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
@@ -125,7 +126,7 @@ def run(
     gradient = gradient.reshape(base.shape if chosen is None else index.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
-    return Done(gradient, estimate, evaluation, way, reason + told, nfev + evaluation.nfev)
+    return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
