@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -168,29 +170,31 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
 
 
 def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:
-    """Say which way of the plan runs at x, tried on one component, and why."""
+    """Say which way of the plan runs at x, and why.
+
+    Whether a lift takes f, and whether it has less to do than the loop, shows when it runs: so it is run.
+    """
     point = as_point(x)
-    call, facts, planned = plan_for(call, options, point)
-    planned = only or planned
-    stencil, flat = scheme.stencil, point.base.reshape(-1)
+    stencil = scheme.stencil
     chosen = index_array(options.indices, point.base.shape)
-    count = flat.size if chosen is None else chosen.size
-    lines, refused, carries = ["no backend takes this f"], list(planned.refused), False
-    for way, why in planned.steps:
-        try:
-            evaluation = way.open(call, point, facts.nature, planned.explicit)
-            if way.backend == "numpy" and count:
-                _try(evaluation, flat, call.imaginary)
-        except CannotRun as refusal:
-            refused.append(f"{way.name}: {refusal}")
-            continue
-        name = evaluation.way or way.name
-        lines = [f"backend {way.backend!r}, {name}: {why}; {way.does}", *evaluation.notes()]
-        carries = evaluation.carries(count)
-        if options.fastmath:
-            lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
-        break
-    lines += [f"not another: {reason}" for reason in refused]
+    count = point.base.size if chosen is None else chosen.size
+    planned = only or plan_for(call, options, point)[2]
+    done = None
+    if any(step.way.backend == "numpy" for step in planned.steps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with suppress(Exception):  # of f's own there is nothing to be explained
+                done = run(call, options, scheme, x, only=planned)
+    carries = False
+    if done is not None:
+        way, reason, evaluation = done.way, done.reason, done.evaluation
+    else:
+        way, reason, evaluation = _first(call, options, point, planned)
+    lines = [f"backend {way.backend!r}, {evaluation.way or way.name}: {reason}; {way.does}", *evaluation.notes()]
+    carries = evaluation.carries(count)
+    if options.fastmath:
+        lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
+    lines += [f"not another: {reason}" for reason in planned.refused]
     looks = not isinstance(scheme, Fixed)
     least = count * stencil.nodes.size + (looks or not stencil.symmetric)
     if stencil.imaginary:
@@ -206,16 +210,16 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     return "\n".join(lines)
 
 
-def _try(evaluation: Evaluation, x: Floats, imaginary: bool) -> None:
-    """Evaluate f beside x in one component: f's own errors are not what is asked for here."""
-    h = 2.0**-20 * max(1.0, abs(x[0]))
-    points = np.array([[x[0] + 1j * h]]) if imaginary else np.array([[x[0] + h, x[0] - h]])
-    try:
-        evaluation.sweep(np.zeros(1, np.intp), points)
-    except (CannotRun, NotTrusted):
-        raise
-    except Exception:  # noqa: BLE001 - whatever f raises there
-        return
+def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[Way, str, Evaluation]:
+    """Open the first way of the plan that takes f."""
+    call, facts, _ = plan_for(call, options, point)
+    told = ""
+    for way, reason in planned.steps:
+        try:
+            return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
+        except CannotRun as refusal:
+            told = f"; {refusal}"
+    raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 
 def what_fastmath_did(evaluation: Evaluation) -> str:
