@@ -176,13 +176,15 @@ def _follow(
         and backend in ("auto", "numba")
     )
     trail = _Trail(point.base.shape, int(step_num), full_output)
+    ended: tuple[Floats, str] | None = None
     if compiled:
         rule = prepared._plan.rule_for(point.base.shape)
         numba: Any = backend_of("numba")
         descend = numba.descent(prepared._call, prepared._plan.stencil, rule)
-        x, reason = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
-    else:
-        x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+        ended = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
+    if ended is None:
+        ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+    x, reason = ended
     _warn_if_diverged(trail, rate, sign)
     if full_output:
         return trail.result(x, reason)

@@ -212,7 +212,6 @@ class Gradient:
         self._call = _as_call(self._plan, f, args, kwargs, memo)
         self._choices = choices(self._call, backend)
         self._ways: dict[tuple[int, ...], Way | None] = {}
-        self._nearest: tuple[Callable[..., bool], Any, tuple[int, ...]] | None = None  # the last, nearer still
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {"args": self._args, "kwargs": self._kwargs, "effort": self._effort, "learned": self.learned}
@@ -247,20 +246,6 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
-        nearest = self._nearest
-        if nearest is not None and not args:
-            run, work, shape = nearest
-            try:
-                if out is None:
-                    result: NDArray[Any] = empty(shape)
-                    if run(work, x, result):
-                        return result
-                elif run(work, x, out) and out.shape == shape:
-                    return out
-            except BaseException:  # `work` is left as it is
-                self._ways.clear()
-                self._nearest = None
-                raise
         return self._at(x, args or self._call.args, out)
 
     def _at(self, x: Any, args: tuple[Any, ...], out: NDArray[Any] | None) -> NDArray[Any]:
@@ -273,10 +258,6 @@ class Gradient:
             if way is not None:
                 result = _quickly(way, x, args, out)
                 if result is not None:
-                    if not args:
-                        nearest = getattr(way.__self__, "nearest", None)  # type: ignore[attr-defined]
-                        found = nearest and nearest()
-                        self._nearest = (*found, shape) if found else None
                     return result
         gradient = self._generally(x, args, None, False)[0]
         if out is None:
@@ -287,7 +268,6 @@ class Gradient:
         return out
 
     def _generally(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> tuple[NDArray[Any], Info, Evaluation]:
-        self._nearest = None  # what is remembered may be different afterwards
         return _evaluate(self._plan, self._call, self._choices, x, args, f0, bars)
 
     def _way(self, shape: tuple[int, ...]) -> Way | None:

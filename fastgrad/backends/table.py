@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Protocol
 
 from ..core.call import Call
+from ..core.errors import CannotRun
 from ..core.evaluation import Evaluation
 from ..core.point import Point
 
@@ -29,12 +30,21 @@ class Backend(Protocol):
 BACKENDS = {
     "python": ("reference", "Reference", "one point at a time, in Python, on the caller's own array"),
     "numpy": ("lifted", "VECTORISED", "many points in one numpy call"),
-    "numba": ("compiled.functions", "Compiled", "one fused compiled loop"),
+    "numba": ("compiled.evaluation", "Compiled", "one fused compiled loop"),
 }
 
 
 @cache
 def backend(name: str) -> Backend:
-    """Load a backend by its name."""
+    """Load a backend by its name.
+
+    Raises
+    ------
+    CannotRun
+        Where it cannot be loaded: it uses numba's inside, which may have changed.
+    """
     module, attribute, _ = BACKENDS[name]
-    return getattr(import_module(f".{module}", __package__), attribute)  # type: ignore[no-any-return]
+    try:
+        return getattr(import_module(f".{module}", __package__), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError, TypeError) as error:
+        raise CannotRun(f"backend {name!r} cannot be loaded: {error}") from error
