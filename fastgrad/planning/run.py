@@ -135,7 +135,8 @@ def run(
 def _refuse_frozen(call: Call, point: Point) -> None:
     """Refuse, for every backend, a jitted f that answers from data that numba has frozen."""
     if is_jitted(call.f):
-        load("compiled").check(call, point)
+        with suppress(CannotRun):  # then nothing is known of what it froze
+            load("compiled").check(call, point)
 
 
 def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
