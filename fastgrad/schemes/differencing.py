@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.errors import NonFiniteWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, coordinate
+from ..core.validation import FLOAT64, Floats, Ints, coordinate_of
 from .stencils import Stencil, backward, forward
 from .steps import Step
 
@@ -98,13 +98,9 @@ def _refuse_lost_steps(point: Point, x: Floats, index: Ints, h: Floats, stencil:
         i = int(np.argmax(wrong))
         what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
         raise ValueError(
-            f"`h` {what} at coordinate {_name(point, index[i])}: x = {x[i]}, step {h[i]}; "
+            f"`h` {what} at coordinate {coordinate_of(int(index[i]), point.base.shape)}: x = {x[i]}, step {h[i]}; "
             f"use a {remedy} `h`, `rel_step`, or leave both out"
         )
-
-
-def _name(point: Point, flat: np.intp) -> str:
-    return coordinate(tuple(int(i) for i in np.unravel_index(flat, point.base.shape))) if point.base.ndim else "()"
 
 
 def _fit(
@@ -131,7 +127,7 @@ def _fit(
     if stuck.any():
         i = int(np.argmax(stuck))
         raise ValueError(
-            f"`bounds` leave no room for a step at coordinate {_name(point, index[i])}: x = {x[i]} in "
+            f"`bounds` leave no room for a step at coordinate {coordinate_of(int(index[i]), point.base.shape)}: x = {x[i]} in "
             f"[{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
         )
     rows = ((c, np.flatnonzero(choice == k)) for k, c in enumerate(candidates))
@@ -186,6 +182,6 @@ def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float)
     if not np.isfinite(value):
         where = f"at x = {x} itself (f(x) = {value}), so no step helps"
     warn(
-        f"the partial derivative at coordinate {_name(point, first)}{many} is nan: f is not finite {where}",
+        f"the partial derivative at coordinate {coordinate_of(int(first), point.base.shape)}{many} is nan: f is not finite {where}",
         NonFiniteWarning,
     )
