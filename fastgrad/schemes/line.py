@@ -487,7 +487,8 @@ def _vary(
                 course.ones()
             if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
                 break
-    if bend * 9.0 * d * d <= 8.0 * sigma:
+    # beside an edge where f is rough its curvature says nothing of its size
+    if bend * 9.0 * d * d <= 8.0 * sigma or (course.aside and out.rough and not last.smooth):
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)

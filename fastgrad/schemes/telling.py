@@ -15,7 +15,7 @@ SHOWN = 3
 REMEDIES = (
     ("digits", "rewrite what cancels inside f (expm1, log1p, hypot), or use method='complex' where f is analytic"),
     ("kink", "use method='forward' or 'backward' for the slope to one side"),
-    ("slope", "keep x away from where f has no derivative (`bounds`), or use a one-sided `method`"),
+    ("the slope ", "keep x away from where f has no derivative (`bounds`), or use a one-sided `method`"),
     ("jumps", "give f more digits, or an `h` much larger than its jumps"),
     ("digit is certain", "declare f's noise with `noise`, or try method='complex' or 'adaptive'"),
     ("disagree", "f may have kinks or jumps beside x: give an `h` that passes over them, or a one-sided `method`"),
