@@ -45,7 +45,7 @@ from .constants import (
     nearest_power,
 )
 from .differencing import warn_not_finite
-from .line import Course, CourseOfMany, Line, Vector, look_along, median, scales
+from .line import Course, CourseOfMany, Line, Vector, look_along, median
 from .looks import Look, by_parabola, by_stencil, by_two_points, of_two_points
 from .scheme import Estimate, Task
 from .stencils import Stencil, backward, central, forward
@@ -182,8 +182,8 @@ class Search:
         course: Course | CourseOfMany
         if few:
             self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-            self.scale = scales(self.x)
-            course = Course(self.x, self.scale, crc32(base))
+            course = Course(self.x, crc32(base))
+            self.scale = course.scale
         else:
             course = self._course_of_many()
         self.line = line = self._line(course)
@@ -207,7 +207,7 @@ class Search:
                 if self.plain:
                     step = shorter * m ** (1.0 / 6.0)
         self.step, self.enough = step, max(ENOUGH, self.usual)
-        remembered = self._remembered()
+        remembered = None if task.memory is None else self._remembered()
         if few:
             return self._few(remembered)
         return self._many(remembered)
@@ -266,7 +266,7 @@ class Search:
         except Exception:  # noqa: BLE001 - an exploring point: whatever f raises, it has no value there
             return []
         scaling, origin = self.scaling, self.origin
-        return [value * scaling + origin for value in values]
+        return [value * scaling + origin for value in values] if origin else [value * scaling for value in values]
 
     def aside(self, vector: Vector) -> list[float]:
         """Return f at x + k vector, k = 1 to 6."""
@@ -344,9 +344,10 @@ class Search:
                 for i, (size, _, change, _, noise) in enumerate(first)
                 if i in doubtful or not certain(change, noise, size / scale[i], length, least)
             ]
-        self._look_again(doubtful, h)
+        if doubtful:
+            self._look_again(doubtful, h)
         if not self.task.bars:
-            short = self._short_report(gradient, doubtful)
+            short = self._short_report(gradient, doubtful, top)
             if short is not None:
                 return short
         return self._report(np.array(first).T, remembered is not None)
@@ -759,16 +760,22 @@ class Search:
                 bar = BAR_NOISE * look.noise + BAR_TRUNCATION * error
         return best.slope, bar, best.step
 
-    def _short_report(self, gradient: list[float], doubtful: list[int]) -> Estimate | None:
-        """Report without bars, which calm components do not need for their flags; None where some are needed after all."""
+    def _short_report(self, gradient: list[float], doubtful: list[int], top: float) -> Estimate | None:
+        """Report without bars, which calm components do not need for their flags; None where some are needed after all.
+
+        `top` is the largest effect of a component on its scale, by the first look.
+        """
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
-        if line.flat or line.rough or line.vector is None or not all([looks[i] for i in doubtful]):
+        if line.flat or line.rough or line.vector is None:
             return None
-        before = max([abs(slope) * length for slope, length in zip(gradient, scale, strict=True)])
-        steps, top, bars, third = [seen[0] for seen in first], before, {}, line.third / self.m
+        steps = [seen[0] for seen in first]
+        bars: dict[int, float] = {}
         if doubtful:
+            if not all([looks[i] for i in doubtful]):
+                return None
             for i in doubtful:
                 gradient[i], bars[i], steps[i] = self._choose(i)
+            before = top
             top = max([abs(slope) * length for slope, length in zip(gradient, scale, strict=True)])
             if top < 0.7 * before:
                 return None
@@ -780,21 +787,20 @@ class Search:
             ]
             if gap > hypot(*known):
                 return None
-        least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        for i, bar in bars.items():
-            length, h = scale[i], steps[i] / scale[i]
-            bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
-            if not reason[i] and not bar <= CERTAIN * max(abs(gradient[i]), least / length):
-                self._no_digit(i, bar)
-        unit = self.unit
-        flags = reason if any(reason) else None
-        noise = line.sigma * unit
-        found = np.array(gradient)
-        if unit != 1.0:
-            found *= unit
+        unit, slopes, flags = self.unit, None, None
+        if bars:
+            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m
+            for i, bar in bars.items():
+                length, h = scale[i], steps[i] / scale[i]
+                bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
+                dead = all([look.without_effect for look in looks[i]])
+                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
+                    self._no_digit(i, bar)
+            flags, slopes = reason if any(reason) else None, self._two_slopes()
         step = np.array(steps)
-        slopes = self._two_slopes()
-        return Estimate(found, step, None, None, noise, flags, slopes, self._memory(step))
+        memory = None if self.task.memory is None else self._memory(step)
+        found = np.array([slope * unit for slope in gradient])
+        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats, remembered: bool) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""
@@ -849,7 +855,7 @@ class Search:
             line.sigma * self.unit,
             flags,
             self._two_slopes(),
-            self._memory(step),
+            None if self.task.memory is None else self._memory(step),
         )
 
     def _fixed(self, i: int) -> tuple[float, float, float]:

@@ -30,12 +30,13 @@ from .constants import (
 )
 from .steps import power_of_two
 
-__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "look_along", "median", "quantum", "scales", "thirds"]
+__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "look_along", "median", "quantum", "thirds"]
 
 Vector = list[float] | Floats
 
 SIGNS = [sign * third for third in THIRDS for sign in (-1.0, 1.0)]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
+CERTAINLY_WHOLE = 2.0**52
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
 
 
@@ -61,13 +62,21 @@ class Explorer(Protocol):
 class Course:
     """Scales and directions of a line through x, for few components that may move both ways; in plain floats."""
 
-    __slots__ = ("_signs", "scale", "x")
+    __slots__ = ("_signs", "scale", "shorter", "x")
     aside = False
 
-    def __init__(self, x: list[float], scale: list[float], seed: int) -> None:
-        self.x, self.scale = x, scale
+    def __init__(self, x: list[float], seed: int) -> None:
+        sizes = [abs(v) for v in x]
+        largest = max(sizes)
+        least = min(1.0, largest) if largest > 0.0 else 1.0
+        self.x, self.shorter = x, False  # whether some x is much smaller than its scale
+        self.scale: list[float] = []
         self._signs: list[float] = []
-        for _ in x:
+        for size in sizes:
+            if size < least:
+                self.shorter |= least > 16.0 * size > 0.0
+                size = least
+            self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
             self._signs.append(SIGNS[seed >> 62])
 
@@ -79,19 +88,15 @@ class Course:
             if x:
                 grain = 4.0 * ulp(x)
                 grains = step / grain
-                if abs(grains) <= 8.0:
+                if -8.0 <= grains <= 8.0:
                     step = copysign(8.0, grains) * grain
-                elif abs(grains) < 2.0**52:
+                elif -CERTAINLY_WHOLE < grains < CERTAINLY_WHOLE:
                     step = round(grains) * grain
             steps.append(step)
         return steps
 
     def _relative(self) -> list[float]:
         return [abs(x) or scale for x, scale in zip(self.x, self.scale, strict=True)]
-
-    def shorter(self) -> bool:
-        """Say whether some x is much smaller than its scale."""
-        return any([scale > 16.0 * size for scale, size in zip(self.scale, self._relative(), strict=True)])
 
     def shrink(self) -> None:
         """Take relative scales."""
@@ -141,6 +146,7 @@ class CourseOfMany:
         side: int = 0,
     ) -> None:
         self.x, self.scale, self._grain = x, scale, grain
+        self.shorter = bool((scale > 16.0 * np.where(x != 0.0, np.abs(x), scale)).any())
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
@@ -173,9 +179,6 @@ class CourseOfMany:
         if self._room is not None:
             step[np.abs(step) > self._room] = 0.0
         return step
-
-    def shorter(self) -> bool:
-        return bool((self.scale > 16.0 * np.where(self.x != 0.0, np.abs(self.x), self.scale)).any())
 
     def shrink(self) -> None:
         self.scale[:] = np.where(self.x != 0.0, np.abs(self.x), self.scale)
@@ -212,14 +215,6 @@ def _signs(seed: int, n: int) -> Floats:
 def thirds(seed: int, n: int) -> Floats:
     """Return 4/3 or 5/3 for each of n components."""
     return np.abs(_signs(seed, n))
-
-
-def scales(x: list[float]) -> list[float]:
-    """Return |x|, or up to 1 where other entries are larger."""
-    sizes = [abs(v) for v in x]
-    largest = max(sizes)
-    least = min(1.0, largest) if largest > 0.0 else 1.0
-    return [size if size > least else least for size in sizes]
 
 
 # ------------------------------------------------------------------------------------------------- what it shows
@@ -362,7 +357,7 @@ class Line:
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
     n, out, aside = len(course.x), Line(max(0.5 * EPS * abs(f0), TINY)), course.aside
-    shrinks, near = course.shorter(), False
+    shrinks, near = course.shorter, False
     spacing, widened, evaluate = SPACING, False, explorer.aside if aside else explorer.along
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
@@ -449,17 +444,13 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
-    _second_opinion(out, last, aside)
+    # to one side the slope amplifies noise 13 times, and the last difference 10 times
+    amplified = 10.0 if aside else 1.0
+    out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
+    if out.rough and not last.smooth:
+        out.doubt += max(map(abs, last.thirds)) * amplified
     _vary(out, last, explorer, course, f0, n, near)
     return out
-
-
-def _second_opinion(out: Line, last: Seven, aside: bool) -> None:
-    out.vector, out.slope = last.vector, last.slope(aside)
-    # to one side the slope amplifies noise 13 times, and the last difference 10 times
-    out.doubt = (4.0 * out.sigma + 0.1 * last.fifth) * (10.0 if aside else 1.0)
-    if out.rough and not last.smooth:
-        out.doubt += max(map(abs, last.thirds)) * (10.0 if aside else 1.0)
 
 
 def _vary(
