@@ -22,6 +22,7 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
 from .planner import Facts, Plan, facts_of, plan, refuse_for_good
@@ -124,6 +125,8 @@ def run(
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
+    if estimate.flags:
+        tell(estimate.flags, point, index)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
         gradient = gradient.reshape(base.shape if chosen is None else index.shape)
