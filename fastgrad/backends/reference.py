@@ -37,7 +37,11 @@ class Reference(InFloats):
         self._point = point
         self._value: float | None = None
         self._in_place = point.perturbable and not call.shares_memory(point.own)
-        self.sees_own = self._in_place or point.own is None
+        container = point.container
+        shown = container is not None and container.perturbable and not container.among((call.args, call.kwargs))
+        if shown:
+            self._call = self._call.but(f=point.following(self._call.f))
+        self.sees_own = self._in_place or shown or not point.held
 
     def value(self) -> float:
         if self._value is None:
