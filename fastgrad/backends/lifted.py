@@ -307,11 +307,6 @@ class Lifted(InFloats):
         if nature is not None and nature.keeps and not self._explicit:
             ways.tried += perf_counter() - began
             raise CannotRun(_kept(nature))
-        container = self._point.container
-        if nature is not None and container is not None and nature.finds(container.pieces):
-            raise CannotRun(
-                f"f reads the caller's {type(container.given).__name__}, which only backend='python' perturbs"
-            )
         lifted = _lift_any(attempts, ways, call, x, index, points)
         if lifted is None or nature is None:
             if self._explicit:
@@ -344,9 +339,7 @@ class Lifted(InFloats):
     def _seen(self, nature: Nature) -> bool:
         """Whether f does not read the caller's array: it cannot, or the check would have shown it."""
         own = self._point.own
-        if own is None:
-            return not self._point.held
-        return not nature.may_read(own) or _perturbs(self._call, self._point)
+        return own is None or not nature.may_read(own) or _perturbs(self._call, self._point)
 
     def _time_one(self) -> None:
         began = perf_counter()

@@ -137,7 +137,7 @@ class Point:
             and own.dtype.itemsize <= 8
             and own.dtype.isnative
             and own.flags.writeable
-            and not _overlaps_itself(own)
+            and (own.flags.forc or not _overlaps_itself(own))
         )
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,8 +178,6 @@ def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    if array.flags.forc:
-        return False
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach:
