@@ -173,20 +173,27 @@ class _Asks(BaseException):
 class _Entry(InFloats):
     """f at one entry of x: what is known of it, and what is asked for."""
 
-    way, origin = "elementwise", 0.0
-    own, sees_own = None, True
+    way = "elementwise"
+    origin = 0.0
+    sees_own = True
 
     def __init__(self, x: float, value: float) -> None:
+        self.own: NDArray[Any] | None = None
+        self.nfev = 1
         self._point = Point(np.array([x]), None, FLOAT64)
         self._known = {x: value}
         self.asked: list[float] = []
 
-    @property
-    def nfev(self) -> int:
-        return len(self._known)
+    def known_value(self, value: float) -> None:
+        self.tell(float(self._point.base[0]), value)
+
+    def notes(self) -> list[str]:
+        return []
 
     def tell(self, point: float, value: float) -> None:
+        """Answer what was asked."""
         self._known[point] = value
+        self.nfev = len(self._known)
 
     def _values(self, points: list[float]) -> list[float]:
         known = self._known

@@ -80,7 +80,7 @@ def number(value: object) -> float:
     """Turn what f returned into a float at once: it may be a buffer that f uses again."""
     if isinstance(value, float):  # np.float64 is one
         return float(value)
-    if isinstance(value, _REAL_SCALARS) and not isinstance(value, np.timedelta64):  # which is a np.integer
+    if isinstance(value, _REAL_SCALARS) and type(value).__name__ != "timedelta64":  # which is a np.integer, too
         try:
             return float(value)
         except OverflowError:
