@@ -92,6 +92,8 @@ def run(
         way = step.way
         evaluation: Evaluation | None = None
         try:
+            if facts.reads_x and way.backend == "numpy" and point.own is None:
+                raise CannotRun("f reads the caller's own list, which only backend='python' perturbs")
             evaluation = way.open(call, point, facts.nature, planned.explicit)
             if known is not None:
                 evaluation.known_value(known)
@@ -161,7 +163,12 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
     evaluation.nfev += 2
     if not reads_own_array(call, point):
         return
-    own = point.own
+    own, container = point.own, point.container
+    if container is not None and not container.perturbable:
+        raise TypeError(
+            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
+            "Make it a float array: x = np.array(x, dtype=float), before f is made"
+        )
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
