@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
 from typing import Any
 
@@ -9,80 +10,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.errors import CannotRun
 from ..core.evaluation import COLUMN, InFloats, Values
-from ..core.point import Point, exclusive
+from ..core.point import Point
 from ..core.validation import FLOAT64, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Rows
-from ..inspecting.captures import holds
+from ..executors.table import executor_for, pieces_of
 
 
 class Parallel(InFloats):
-    """A plain f, evaluated by an executor.
+    """A plain f, evaluated by an executor: workers, a journal, or both.
 
     Where each worker has a copy of the caller's array, closures that read it see it perturbed, as with the reference.
-
-    Raises
-    ------
-    CannotRun
-        If f reads the caller's array, and the workers do not have one each.
     """
 
     origin = 0.0
 
-    def __init__(self, call: Call, point: Point, executor: Executor) -> None:
+    def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
         self.nfev = 0
-        self.own: NDArray[Any] | None = None
-        self.way = executor.way
-        self._call = call.of_one_point()
+        call = call.of_one_point()
         self._point = point
-        self._executor = executor
+        self._executor = executor = executor_for(call, point) if executor is None else executor
+        self.way = executor.way
         self._value: float | None = None
-        own = point.own
-        copies = own is not None and executor.may_perturb(own)
-        if own is not None and not copies and holds(call.f, own):
-            raise CannotRun(f"f reads the caller's array itself, and {executor.way} have one in common or none")
-        self._in_place = copies and point.perturbable and not call.shares_memory(own)
-        self.sees_own = self._in_place or own is None
-        self._functions = {
-            (kind, in_place): OnePoint(self._call, kind, own if in_place else None, point.base)
-            for kind in "fc"
-            for in_place in (False, True)
-        }
+        copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
+        self.own = point.own if copies and point.perturbable and not call.shares_memory(point.own) else None
+        container, f = point.container, call.f
+        shown = copies and container is not None and container.perturbable
+        if shown and container is not None and not container.among((call.args, call.kwargs)):
+            f = point.following(f)
+        self.sees_own = f is not call.f or self.own is not None or not point.held
+        self._f = OnePoint(f, call, number)
+        self._complex = OnePoint(f, call, complex_number)
 
     def notes(self) -> list[str]:
         return [f"{self._executor.way}: {self._executor.reason}"]
 
     def value(self) -> float:
         if self._value is None:
-            self._value = float(self._evaluate(Rows(self._point.base.reshape(1, -1), self._point.base.shape), False)[0])
+            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
         return self._value
 
     def known_value(self, value: float) -> None:
         self._value = value
 
     def sweep(self, index: Ints, points: Values) -> Values:
-        base = self._point.base
+        base: Values = self._point.base
         if points.dtype.kind == "c":
             self.sees_own = True  # a closure shows: its value is real
-            base, in_place = base.astype(np.complex128), False
-        else:
-            in_place = self._in_place = self._in_place and self._can_hold(points)
-            self.sees_own = in_place or self._point.own is None
-        values = self._evaluate(Entries(base, np.repeat(index, points.shape[1]), points.reshape(-1)), in_place)
+            base = base.astype(np.complex128)
+        elif self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
+            self.own, self.sees_own = None, False  # it cannot hold these points
+        values = self._evaluate(Entries(base, np.repeat(index, points.shape[1]), points.reshape(-1)), points.dtype)
         return values.reshape(points.shape)
 
     def line(self, points: Values) -> Values:
-        in_place = self._in_place and points.dtype is FLOAT64 and self._can_hold(points)
-        return self._evaluate(Rows(points, self._point.base.shape), in_place)
+        return self._evaluate(Rows(points, self._point.base.shape), points.dtype)
 
     def along(self, vector: list[float]) -> list[float]:
         """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
-        before, known = self.nfev, self._value
+        before = self.nfev
         try:
             values: list[float] = self.line(self._point.base.reshape(-1) + COLUMN * np.array(vector)).tolist()
         except Exception:  # noqa: BLE001 - perhaps of a point that a plain loop does not reach
-            self.nfev, self._value = before, known
+            self.nfev = before
             return super().along(vector)
         for place, value in enumerate(values):
             if not isfinite(value):
@@ -90,32 +80,30 @@ class Parallel(InFloats):
                 return values[: place + 1]
         return values
 
-    def _can_hold(self, points: Values) -> bool:
-        own = self._point.own
-        return own is not None and (own.dtype is FLOAT64 or bool((points.astype(own.dtype) == points).all()))
-
-    def _evaluate(self, points: Rows | Entries, in_place: bool) -> Values:
+    def _evaluate(self, points: Rows | Entries, dtype: np.dtype[Any]) -> Values:
         self.nfev += len(points)
-        complex_points = points[0].dtype.kind == "c" if len(points) else False
-        function = self._functions["c" if complex_points else "f", in_place]
-        return self._executor.evaluate(function, points)
+        if dtype.kind == "c":
+            return self._executor.evaluate(self._complex, points)
+        self._f.own = self.own
+        return self._executor.evaluate(self._f, points)
 
 
 class OnePoint:
-    """f of one point: one number."""
+    """f of one point: one number.
 
-    def __init__(self, call: Call, kind: str, own: NDArray[Any] | None, base: NDArray[Any]) -> None:
-        self._f, self._args, self._kwargs = call.f, call.args, call.kwargs
-        self._convert = complex_number if kind == "c" else number
-        self._own, self._base = own, base if own is not None else None
+    Attributes
+    ----------
+    own : ndarray or None
+        The caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the evaluation
+        puts it back.
+    """
+
+    def __init__(self, f: Callable[..., Any], call: Call, convert: Callable[[object], complex]) -> None:
+        self._f, self._args, self._kwargs = f, call.args, call.kwargs
+        self._convert = convert
+        self.own: NDArray[Any] | None = None
 
     def __call__(self, x: NDArray[Any]) -> complex:
-        own = self._own
-        if own is None:
-            return self._convert(self._f(x, *self._args, **self._kwargs))
-        with exclusive(own):
-            try:
-                own[...] = x
-                return self._convert(self._f(x, *self._args, **self._kwargs))
-            finally:
-                own[...] = self._base
+        if self.own is not None:
+            self.own[...] = x
+        return self._convert(self._f(x, *self._args, **self._kwargs))

@@ -131,8 +131,8 @@ class Executor(Protocol):
     way: str
     reason: str
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
-        """Whether a function may write to this array of the caller's: evaluations side by side have copies of it."""
+    def may_perturb(self, thing: object) -> bool:
+        """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
         ...
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
@@ -254,7 +254,7 @@ class Serial:
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
+    def may_perturb(self, thing: object) -> bool:
         return True
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:

@@ -7,14 +7,13 @@ import functools
 import inspect
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..inspecting.captures import captures
@@ -25,17 +24,17 @@ _CODE = type, types.FunctionType, types.BuiltinFunctionType, np.ufunc
 _DEEP = 12  # containers in containers
 
 
-def fingerprint(call: Call, own: NDArray[Any] | None = None) -> dict[str, str]:
+def fingerprint(call: Call, x: Sequence[object] = ()) -> dict[str, str]:
     """Return the digest of each part of a function, by what it is in words.
 
     Parameters
     ----------
     call : Call
         f and its arguments.
-    own : ndarray, optional
-        The caller's x: where f holds it, its contents are no part of f.
+    x : sequence, optional
+        What holds the caller's x: where f finds it, its contents are no part of f.
     """
-    study = _Study(own)
+    study = _Study(x)
     study.parts["the version of Python"] = _digest([repr(sys.version_info[:2]).encode()])
     study.function("f", call.f)
     for number, value in enumerate(call.args):
@@ -61,9 +60,9 @@ def _listed(names: list[str], most: int = 4) -> str:
 class _Study:
     """The parts of a function; each object is looked at once."""
 
-    def __init__(self, own: NDArray[Any] | None) -> None:
+    def __init__(self, x: Sequence[object]) -> None:
         self.parts: dict[str, str] = {}
-        self._own = own
+        self._x = x
         self._seen: dict[int, tuple[str, object]] = {}  # with the object: its number must not become another's
 
     def add(self, name: str, value: object) -> None:
@@ -113,12 +112,11 @@ class _Study:
         """Write out a value, the same in every process."""
         kind = type(value)
         yield f"{kind.__module__}.{kind.__qualname__}:".encode()
-        if isinstance(value, _PLAIN):
+        if self._is_x(value):
+            yield b"x"
+        elif isinstance(value, _PLAIN):
             yield repr(value).encode("utf-8", "surrogatepass")
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
-            if self._own is not None and np.may_share_memory(value, self._own):
-                yield b"x"
-                return
             yield f"{value.dtype.str}{value.shape}".encode()
             yield np.ascontiguousarray(value).tobytes()
         elif isinstance(value, (bytearray, memoryview)):
@@ -131,6 +129,13 @@ class _Study:
             self._seen[id(value)] = f"{name}, {len(self._seen)}", value
             yield from self._inside(value, name, depth + 1)
 
+    def _is_x(self, value: object) -> bool:
+        array = isinstance(value, np.ndarray)
+        return any(
+            value is piece or (array and isinstance(piece, np.ndarray) and np.may_share_memory(value, piece))
+            for piece in self._x
+        )
+
     def _inside(self, value: Any, name: str, depth: int) -> Iterator[bytes]:
         if isinstance(value, types.ModuleType):
             yield value.__name__.encode()
@@ -140,7 +145,7 @@ class _Study:
         elif _of_a_library(value):
             yield f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}".encode()
         elif _is_function(value):
-            within = _Study(self._own)
+            within = _Study(self._x)
             within._seen = self._seen
             del self._seen[id(value)]
             within.function(name, value)

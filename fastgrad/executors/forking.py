@@ -111,8 +111,3 @@ def _where_threads_wait() -> set[int]:
 
 
 _PROBES: tuple[Callable[[], str], ...] = (_numba, _frameworks, _openmp, _python_threads)
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,11 +5,9 @@ from __future__ import annotations
 import concurrent.futures as cf
 from typing import Any
 
-from numpy.typing import NDArray
-
+from ..core.call import cores
 from ..core.errors import WorkerError, describe
 from .executor import Function, Gathering, Points, Receive, Values, chunks_of
-from .forking import cores
 from .shipping import Reply, Task
 
 # Parts are made to last so long at least: a task costs some 0.1 ms in a pool, 6 ms in a cluster.
@@ -34,7 +32,7 @@ class Futures:
         self._shipped: Any = None
         self._seconds: float | None = None  # of one evaluation, as far as is known
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
+    def may_perturb(self, thing: object) -> bool:
         return False
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:

@@ -8,15 +8,12 @@ import os
 import sqlite3
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.errors import describe
 from .executor import Executor, Function, Points, Receive, Values
 from .fingerprint import differences, fingerprint
 
@@ -43,19 +40,17 @@ class Journaled:
         Evaluations that were in the journal already.
     """
 
-    def __init__(
-        self, executor: Executor, path: str | os.PathLike[str], call: Call, own: NDArray[Any] | None = None
-    ) -> None:
+    def __init__(self, executor: Executor, path: str, call: Call, x: Sequence[object] = ()) -> None:
         self._executor = executor
-        self._path = _checked(path)
-        self._file = _open(self._path, fingerprint(call, own))
+        self._path = Path(path)
+        self._file = _open(self._path, fingerprint(call, x))
         weakref.finalize(self, self._file.close)
         self._turns: Counter[bytes] = Counter()
         self.found = 0
         self.way, self.reason = executor.way, executor.reason
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
-        return self._executor.may_perturb(array)
+    def may_perturb(self, thing: object) -> bool:
+        return self._executor.may_perturb(thing)
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
         keys = self._numbered(points.keys())
@@ -119,13 +114,6 @@ class Journaled:
 
 def _table(count: int, like: Values) -> Values:
     return np.empty((count, *like.shape), like.dtype)
-
-
-def _checked(path: Any) -> Path:
-    try:
-        return Path(path)
-    except TypeError as error:
-        raise TypeError(f"`journal` must be the path of a file, got {describe(path)}") from error
 
 
 def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from numpy.typing import NDArray
-
+from ..core.call import cores
 from ..core.errors import WorkerError, describe
 from .executor import Function, Gathering, Points, Receive, Values
-from .forking import cores
 from .futures import workers_of
 from .shipping import Reply, Task
 
@@ -28,7 +26,7 @@ class Mapping:
         self._task: Task | None = None
         self._function: Function | None = None
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
+    def may_perturb(self, thing: object) -> bool:
         return False
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:

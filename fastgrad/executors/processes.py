@@ -54,9 +54,9 @@ class Processes:
         self.reason = reason
         self._seconds: float | None = None  # of one evaluation, as far as is known
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
-        """Whether a forked worker has an array of its own: memory mapped from a file, or shared, is not copied."""
-        owner: Any = array
+    def may_perturb(self, thing: object) -> bool:
+        """Whether a forked worker has one of its own: memory mapped from a file, or shared, is not copied."""
+        owner: Any = thing
         while isinstance(owner, np.ndarray) and owner.base is not None:
             owner = owner.base
         while isinstance(owner, memoryview):

@@ -6,11 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any
 
-from numpy.typing import NDArray
-
-from ..core.errors import describe
 from .executor import Executor, Function, Points, Receive, Values
 
 Tell = Callable[[int, int], object]
@@ -31,8 +27,8 @@ class Shown:
         self._done = self._total = 0
         self.way, self.reason = executor.way, executor.reason
 
-    def may_perturb(self, array: NDArray[Any]) -> bool:
-        return self._executor.may_perturb(array)
+    def may_perturb(self, thing: object) -> bool:
+        return self._executor.may_perturb(thing)
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
         self._total += len(points)
@@ -51,8 +47,6 @@ def shown(executor: Executor, progress: bool | Tell) -> Executor:
     """Return an executor that shows its progress: on a terminal only, where `progress` is no callable."""
     if callable(progress):
         return Shown(executor, progress)
-    if progress is not True:
-        raise TypeError(f"`progress` must be True, False or a callable progress(done, total); got {describe(progress)}")
     if not sys.stderr.isatty():
         return executor
     bar = _Bar()

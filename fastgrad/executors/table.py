@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from importlib import import_module
-from os import PathLike
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
+import numpy as np
 
-from ..core.call import Call
-from ..core.errors import describe
+from ..core.call import Call, cores
+from ..core.point import Point
+from ..inspecting.captures import captures, holds
+from ..inspecting.purity import keeps
 from . import forking
 from .executor import Executor, Serial, working
 
@@ -21,122 +21,88 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    valid : str
-        What is to be passed, in words.
     recognises : callable
         Whether a value of `workers` is of this kind.
     make : callable
         Returns the executor of such a value.
     """
 
-    valid: str
     recognises: Callable[[Any], bool]
     make: Callable[[Any, Call], Executor]
 
 
-def executor_for(
-    workers: Any,
-    call: Call,
-    own: NDArray[Any] | None = None,
-    journal: str | PathLike[str] | None = None,
-    progress: bool | Callable[[int, int], object] = False,
-) -> Executor:
-    """Return who evaluates f, for the time of one gradient.
-
-    Parameters
-    ----------
-    workers : int, concurrent.futures.Executor or callable
-        How many workers (-1: one a core), an executor, or a map-like callable.
-    call : Call
-        f and its arguments.
-    own : ndarray, optional
-        The caller's x, which f may read.
-    journal : path-like, optional
-        Where evaluations are kept.
-    progress : bool or callable
-        Whether to show how far it is, or whom to tell.
+def executor_for(call: Call, point: Point | None = None) -> Executor:
+    """Return who evaluates f, for the time of one gradient, as `workers`, `journal` and `progress` of a call say.
 
     Raises
     ------
-    TypeError, ValueError
-        If an argument is none of these; or the journal is not one, or is another function's.
+    ValueError, OSError
+        If the journal is none, or is another function's, or cannot be used.
     """
-    kind = kind_of(workers)
+    executor: Executor
     if working.get():
-        executor: Executor = Serial("this is a worker of another call already")
+        executor = Serial("this is a worker of another call already")
     else:
-        executor = kind.make(workers, call)
-    if journal is not None:
-        executor = import_module(".journal", __package__).Journaled(executor, journal, call, own)
-    if progress:
-        shown = import_module(".progress", __package__).shown(executor, progress)
-        executor = executor if shown is None else shown
+        executor = next(kind for kind in KINDS if kind.recognises(call.workers)).make(call.workers, call)
+    pieces = pieces_of(point)
+    if any(_reads(call.f, piece) and not executor.may_perturb(piece) for piece in pieces):
+        executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
+    if call.journal is not None:
+        executor = _load("journal").Journaled(executor, call.journal, call, pieces)
+    if call.progress:
+        executor = _load("progress").shown(executor, call.progress)
     return executor
 
 
-def kind_of(workers: Any) -> Kind:
-    """Return what kind of `workers` this is.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is of none.
-    """
-    if _is_number(workers) and operator.index(workers) != -1 and operator.index(workers) < 1:
-        raise ValueError(f"`workers` must be 1 or more, or -1 for one a core; got {describe(workers)}")
-    for kind in KINDS:
-        if kind.recognises(workers):
-            return kind
-    raise TypeError(f"`workers` must be {', '.join(kind.valid for kind in KINDS)}; got {describe(workers)}")
+def pieces_of(point: Point | None) -> list[object]:
+    """List what of the caller's holds x: its array, or a list and all that is in it."""
+    if point is None or not point.held:
+        return []
+    return [point.own] if point.container is None else point.container.pieces
 
 
-def count_of(workers: Any) -> int:
-    """Return how many evaluations there may be at a time, of a whole number of workers."""
-    number = operator.index(workers)
-    return forking.cores() if number == -1 else number
+def _reads(f: Any, piece: object) -> bool:
+    if isinstance(piece, np.ndarray):
+        return holds(f, piece)
+    return any(capture.value is piece for capture in captures(f))
 
 
-def _is_number(workers: Any) -> bool:
-    return hasattr(type(workers), "__index__") and not isinstance(workers, bool)
+def _load(module: str) -> Any:
+    return import_module(f".{module}", __package__)
 
 
 def _has(name: str) -> Callable[[Any], bool]:
     return lambda workers: callable(getattr(workers, name, None))
 
 
-def _here(workers: Any, call: Call) -> Executor:
-    count = count_of(workers)
+def _here(workers: int, call: Call) -> Executor:
+    count = cores() if workers == -1 else workers
     if count == 1:
-        return Serial("one worker")
+        return Serial("there is one worker")
     danger = forking.unsafe()
     made: Executor
     if not danger:
-        made = import_module(".processes", __package__).Processes(count, f"{count} processes, forked for each sweep")
-        return made
-    held = import_module("..inspecting.purity", __package__).nature(call.f, (*call.args, *call.kwargs.values()))
-    if held.keeps:
-        return Serial(f"no processes: {danger}; no threads: {held.keeps}")
-    made = import_module(".futures", __package__).Threads(count, f"{count} threads, and no processes: {danger}")
+        made = _load("processes").Processes(count, f"{count} processes, forked for each sweep")
+    elif kept := keeps(call.f):
+        made = Serial(f"no processes: {danger}; no threads: {kept}")
+    else:
+        made = _load("futures").Threads(count, f"{count} threads, and no processes: {danger}")
     return made
 
 
 def _futures(workers: Any, call: Call) -> Executor:
-    made: Executor = import_module(".futures", __package__).Futures(workers, f"`workers` is a {type(workers).__name__}")
+    made: Executor = _load("futures").Futures(workers, f"`workers` is a {type(workers).__name__}")
     return made
 
 
-def _cluster(workers: Any, call: Call) -> Executor:
-    return _futures(workers.get_executor(), call)
-
-
 def _map(workers: Any, call: Call) -> Executor:
-    made: Executor = import_module(".mapping", __package__).Mapping(workers, "`workers` is a map-like callable")
+    made: Executor = _load("mapping").Mapping(workers, "`workers` is a map-like callable")
     return made
 
 
 KINDS = (
-    Kind("a whole number of workers (-1: one a core)", _is_number, _here),
-    Kind("a dask Client", _has("get_executor"), _cluster),
-    Kind("a concurrent.futures.Executor", _has("submit"), _futures),
-    Kind("a map-like callable: workers(function, iterable)", callable, _map),
+    Kind(lambda workers: isinstance(workers, int), _here),
+    Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
+    Kind(_has("submit"), _futures),
+    Kind(callable, _map),
 )

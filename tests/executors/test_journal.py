@@ -19,6 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastgrad.core.call import Call
+from fastgrad.core.point import as_point
 from fastgrad.executors.executor import Function, Points, Rows
 from fastgrad.executors.journal import Journaled
 from fastgrad.executors.table import executor_for
@@ -57,9 +58,9 @@ def counted(tmp_path: Path) -> Counted:
 @pytest.mark.parametrize("function", [fs.loss, fs.residuals, fs.complex_loss])
 @pytest.mark.parametrize("points", [fs.ROWS, fs.entries()], ids=["rows", "entries"])
 def test_values_come_back_to_the_bit(path: Path, workers: Any, function: Function, points: Points) -> None:
-    plain = executor_for(1, Call(function)).evaluate(function, points)
+    plain = executor_for(Call(function, workers=1)).evaluate(function, points)
     for run in range(2):
-        executor = executor_for(workers, Call(function), journal=path)
+        executor = executor_for(Call(function, workers=workers, journal=path))
         assert isinstance(executor, Journaled)
         values = executor.evaluate(function, points)
         assert (values.dtype, values.shape, values.tobytes()) == (plain.dtype, plain.shape, plain.tobytes())
@@ -69,11 +70,11 @@ def test_values_come_back_to_the_bit(path: Path, workers: Any, function: Functio
 @pytest.mark.parametrize("workers", [1, 2, map])
 def test_only_what_is_missing_is_evaluated(path: Path, counted: Counted, workers: Any) -> None:
     some = fs.ROWS.take(np.array([3, 4, 20, 39]))
-    executor_for(workers, Call(counted), journal=path).evaluate(counted, some)
+    executor_for(Call(counted, workers=workers, journal=path)).evaluate(counted, some)
     assert counted.calls == 4
     told: list[tuple[int, int]] = []
     executor = executor_for(
-        workers, Call(counted), journal=path, progress=lambda done, total: told.append((done, total))
+        Call(counted, workers=workers, journal=path, progress=lambda done, total: told.append((done, total)))
     )
     values = executor.evaluate(counted, fs.ROWS)
     assert counted.calls == 40
@@ -85,7 +86,7 @@ def test_only_what_is_missing_is_evaluated(path: Path, counted: Counted, workers
 def test_a_point_that_is_wanted_twice_is_evaluated_twice(path: Path, counted: Counted) -> None:
     """Or a function that does not repeat itself would seem to, and the steps would be others."""
     for _ in range(2):
-        executor = executor_for(1, Call(counted), journal=path)
+        executor = executor_for(Call(counted, workers=1, journal=path))
         executor.evaluate(counted, fs.ROWS)
         executor.evaluate(counted, fs.ROWS)
         assert counted.calls == 80
@@ -100,11 +101,11 @@ def test_what_arrived_before_an_exception_is_kept(path: Path, counted: Counted) 
     os.environ["FAIL"] = "yes"
     try:
         with pytest.raises(ValueError, match="now"):
-            executor_for(1, Call(f), journal=path).evaluate(f, fs.ROWS)
+            executor_for(Call(f, workers=1, journal=path)).evaluate(f, fs.ROWS)
     finally:
         del os.environ["FAIL"]
     assert counted.calls == 17
-    executor_for(1, Call(f), journal=path).evaluate(f, fs.ROWS)
+    executor_for(Call(f, workers=1, journal=path)).evaluate(f, fs.ROWS)
     assert counted.calls == 40
 
 
@@ -119,7 +120,7 @@ def f(x):
     os.write(int(sys.argv[3]), b".")
     time.sleep(0.003)
     return float(np.exp(x) @ data)
-values = executor_for(int(sys.argv[2]), Call(f), journal=sys.argv[1]).evaluate(f, points)
+values = executor_for(Call(f, workers=int(sys.argv[2]), journal=sys.argv[1])).evaluate(f, points)
 print(values.tobytes().hex())
 """
 
@@ -166,7 +167,9 @@ def make(scale: float, data: NDArray[Any], power: int = 2) -> Callable[..., floa
 
 
 def run(path: Path, f: Callable[..., float], *args: float, own: NDArray[Any] | None = None) -> None:
-    executor_for(1, Call(f, args), own, path).evaluate(lambda x: f(x, *args), fs.ROWS)
+    executor_for(Call(f, args, journal=path), None if own is None else as_point(own)).evaluate(
+        lambda x: f(x, *args), fs.ROWS
+    )
 
 
 DATA = np.arange(3.0)
@@ -300,8 +303,8 @@ def test_the_same_in_every_process() -> None:
 
 
 def test_two_runs_at_once(path: Path, counted: Counted) -> None:
-    one = executor_for(1, Call(fs.loss), journal=path)
-    two = executor_for(1, Call(fs.loss), journal=path)
+    one = executor_for(Call(fs.loss, workers=1, journal=path))
+    two = executor_for(Call(fs.loss, workers=1, journal=path))
     assert one.evaluate(fs.loss, fs.ROWS).tobytes() == two.evaluate(fs.loss, fs.ROWS).tobytes()
 
 
@@ -348,7 +351,7 @@ def test_a_file_that_is_none_is_left_as_it_is(path: Path, spoil: Callable[[Path]
     spoil(path)
     before = path.read_bytes()
     with pytest.raises(ValueError, match=f"`journal`.*{says}"):
-        executor_for(1, Call(fs.loss), journal=path)
+        executor_for(Call(fs.loss, workers=1, journal=path))
     assert path.read_bytes() == before
 
 
@@ -360,24 +363,19 @@ def test_an_empty_file_becomes_a_journal(path: Path) -> None:
 
 def test_no_such_directory(path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="`journal` .* in no directory"):
-        executor_for(1, Call(fs.loss), journal=path / "deeper" / "still")
+        executor_for(Call(fs.loss, workers=1, journal=path / "deeper" / "still"))
 
 
 def test_a_directory_is_no_journal(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
-        executor_for(1, Call(fs.loss), journal=tmp_path)
-
-
-def test_what_is_no_path() -> None:
-    with pytest.raises(TypeError, match="`journal` must be the path of a file, got 3.5"):
-        executor_for(1, Call(fs.loss), journal=3.5)  # type: ignore[arg-type]
+        executor_for(Call(fs.loss, workers=1, journal=tmp_path))
 
 
 def test_a_copy_goes_on(path: Path, tmp_path: Path, counted: Counted) -> None:
-    executor_for(1, Call(counted), journal=path).evaluate(counted, fs.ROWS)
+    executor_for(Call(counted, workers=1, journal=path)).evaluate(counted, fs.ROWS)
     other = tmp_path / "copy.sqlite"
     shutil.copy(path, other)
-    executor_for(1, Call(counted), journal=other).evaluate(counted, fs.ROWS)
+    executor_for(Call(counted, workers=1, journal=other)).evaluate(counted, fs.ROWS)
     assert counted.calls == 40
 
 

@@ -258,7 +258,7 @@ def test_a_running_thread_is_a_danger_and_one_that_waits_is_not() -> None:
     running.start()
     try:
         assert "the thread 'busy' is running" in forking.unsafe()
-        executor = executor_for(2, Call(fs.loss))
+        executor = executor_for(Call(fs.loss, workers=2))
         assert executor.way == "threads"
         assert "busy" in executor.reason
         assert executor.evaluate(fs.loss, fs.ROWS).tolist() == [fs.loss(fs.ROWS[i]) for i in range(len(fs.ROWS))]
@@ -271,7 +271,7 @@ def test_a_running_thread_is_a_danger_and_one_that_waits_is_not() -> None:
 def test_neither_threads_nor_processes_where_f_keeps_things(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forking, "unsafe", lambda: "there is no fork here")
     kept: list[Any] = []
-    executor = executor_for(2, Call(lambda x: kept.append(x) or 0.0))
+    executor = executor_for(Call(lambda x: kept.append(x) or 0.0, workers=2))
     assert executor.way == "serial"
     assert "there is no fork here" in executor.reason
     assert "keep" in executor.reason

@@ -20,7 +20,7 @@ from . import functions as fs
 @pytest.mark.parametrize("workers", [1, 2, map])
 def test_a_callable_is_told_each_time(workers: Any) -> None:
     told: list[tuple[int, int]] = []
-    executor = executor_for(workers, Call(fs.loss), progress=lambda done, total: told.append((done, total)))
+    executor = executor_for(Call(fs.loss, workers=workers, progress=lambda done, total: told.append((done, total))))
     executor.evaluate(fs.loss, fs.ROWS)
     assert told[-1] == (40, 40)
     executor.evaluate(fs.loss, fs.entries())
@@ -31,13 +31,8 @@ def test_a_callable_is_told_each_time(workers: Any) -> None:
 
 
 def test_nothing_where_it_is_off_or_there_is_no_terminal() -> None:
-    assert isinstance(executor_for(1, Call(fs.loss)), Serial)
-    assert isinstance(executor_for(1, Call(fs.loss), progress=True), Serial)
-
-
-def test_what_progress_may_be() -> None:
-    with pytest.raises(TypeError, match="`progress` must be True, False or a callable"):
-        executor_for(1, Call(fs.loss), progress="yes")  # type: ignore[arg-type]
+    assert isinstance(executor_for(Call(fs.loss, workers=1)), Serial)
+    assert isinstance(executor_for(Call(fs.loss, workers=1, progress=True)), Serial)
 
 
 def test_an_exception_of_the_callable_comes_through() -> None:
@@ -45,7 +40,7 @@ def test_an_exception_of_the_callable_comes_through() -> None:
         raise InterruptedError("enough")
 
     with pytest.raises(InterruptedError, match="enough"):
-        executor_for(2, Call(fs.loss), progress=tell).evaluate(fs.loss, fs.ROWS)
+        executor_for(Call(fs.loss, workers=2, progress=tell)).evaluate(fs.loss, fs.ROWS)
 
 
 BAR = """
@@ -56,7 +51,7 @@ from fastgrad.executors.table import executor_for
 def f(x):
     time.sleep(0.02)
     return float(x.sum())
-values = executor_for(2, Call(f), progress=True).evaluate(f, Rows(np.ones((30, 2)), (2,)))
+values = executor_for(Call(f, workers=2, progress=True)).evaluate(f, Rows(np.ones((30, 2)), (2,)))
 print(values.sum())
 """
 
@@ -88,7 +83,7 @@ def test_points_count_once_whoever_knows_them(tmp_path: Any) -> None:
     for _ in range(2):
         told: list[int] = []
         executor = executor_for(
-            1, Call(fs.loss), journal=tmp_path / "j", progress=lambda done, total, told=told: told.append(done)
+            Call(fs.loss, journal=tmp_path / "j", progress=lambda done, total, told=told: told.append(done))
         )
         executor.evaluate(fs.loss, fs.ROWS)
         assert told == list(np.arange(1, 41))
