@@ -24,6 +24,7 @@ from .inspecting.cfunctions import c_function, is_c_function
 from .planning.choices import AUTO, Choice, choices, is_jitted
 from .schemes.scheme import Task
 from .schemes.stencils import Stencil
+from .schemes.telling import tell
 from .schemes.trust import check_analytic, reads_own_array
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
@@ -404,6 +405,7 @@ def _evaluate(
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += run.nfev if run is not None else 0
     assert run is not None
+    tell(estimate.flags, point, index)
     whole: tuple[int, ...] = shape if chosen is None else index.shape
     gradient = estimate.gradient.reshape(whole)
     if point.dtype is not FLOAT64:

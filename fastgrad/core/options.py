@@ -69,7 +69,7 @@ class Plan:
         self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
         self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype
         # rounding is not all that there is: how much more is to be seen
-        self._looked = looked = "probe" if fastmath and self.noise is None else self.noise
+        looked = "probe" if fastmath and self.noise is None else self.noise
         automatic = rel_step is None and (h is None or (isinstance(h, str) and h == AUTO))
         self._scheme: Scheme | None = None
         if isinstance(method, Stencil):
@@ -89,7 +89,7 @@ class Plan:
         self.name = name
         self.automatic = automatic and not self.stencil.imaginary and self._scheme is None
         if self.automatic:
-            self._scheme = searching("Automatic")(self.stencil, looked, False, name)
+            self._scheme = searching("Automatic")(self.stencil, looked, name)
         # what one compiled or plain loop does without further questions
         self.plain = (
             bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
@@ -110,9 +110,6 @@ class Plan:
         """Return how the step is chosen; with error bars where they are wanted."""
         if self._scheme is None:
             return self._fixed_for(shape)
-        if self.automatic and bars:
-            scheme: Scheme = searching("Automatic")(self.stencil, self._looked, True, self.name)
-            return scheme
         return self._scheme
 
     def _fixed_for(self, shape: tuple[int, ...]) -> Fixed:
