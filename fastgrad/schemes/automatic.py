@@ -34,6 +34,7 @@ from .constants import (
     KINK,
     NEGLIGIBLE,
     NOISE,
+    NOT_FINITE,
     REACH,
     SMALLEST,
     STILL,
@@ -60,7 +61,6 @@ AGREES = 4.0  # noise within this factor is the same
 FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
 WAY_OUT = 6  # steps that a component gets to find where f is finite
 
-NOT_FINITE = "f is not finite beside x"
 IN_JUMPS = "f moves in jumps"
 
 CENTRAL = central(2)
@@ -118,8 +118,8 @@ class Search:
         "_careful",
         "enough",
         "f0",
-        "first",
         "few",
+        "first",
         "flows",
         "least",
         "length",
@@ -530,7 +530,9 @@ class Search:
         if len(points) == 2 and (points[0] - x) * (points[1] - x) < 0.0:
             return by_two_points(0.5 * (points[0] - points[1]), *values, sigma, line.variation)
         nodes = self.stencil.nodes
-        if len(points) != nodes.size or (len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room):
+        if len(points) != nodes.size or (
+            len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room
+        ):
             return self._parabola(i, points, values, edge=False)
         spans = [point - x for point in points]
         if self.stencil.symmetric:
@@ -608,9 +610,7 @@ class Search:
             looks = self.looks[i]
             share = min(1.0, size / (line.rough_spacing * length))
             some.append(
-                bool(looks)
-                and looks[0].second > 8.0 * looks[0].sigma
-                and looks[0].second >= 0.2 * line.rough * share
+                bool(looks) and looks[0].second > 8.0 * looks[0].sigma and looks[0].second >= 0.2 * line.rough * share
             )
         return some if any(some) else [True] * self.m
 
@@ -663,8 +663,7 @@ class Search:
             grows = abs(a.slope) > 2.0 * abs(b.slope)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
         elif any(
-            abs(q.slope - p.slope)
-            > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
+            abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
             for p, q in zip(ordered, ordered[1:], strict=False)
             if not q.side
         ):
