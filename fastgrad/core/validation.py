@@ -76,6 +76,11 @@ def coordinate(where: tuple[int, ...]) -> str:
     return str(where[0]) if len(where) == 1 else str(where)
 
 
+def coordinate_of(flat: int, shape: tuple[int, ...]) -> str:
+    """Word a position in C order as a user would index x."""
+    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
 def number(value: object) -> float:
     """Turn what f returned into a float at once: it may be a buffer that f uses again."""
     if isinstance(value, float):  # np.float64 is one
