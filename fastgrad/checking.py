@@ -16,6 +16,7 @@ from .core.options import Options, tolerance
 from .core.point import Point, as_point, exclusive
 from .core.validation import Floats, bounds_arrays, real_array
 from .planning.run import call_of, run
+from .schemes.scheme import Estimate
 from .schemes.table import scheme_for
 
 __all__ = ["GradientCheck", "check_gradient"]
@@ -31,7 +32,7 @@ DOUBT = 2.0
 SLACK = 1e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
 CANCELLED = 1e-2
-# Of components that move together the one with the least effect counts at least so much of the one with the largest.
+# Of components that move together, the one with the least effect counts at least so much of the one with the largest.
 LEAST = 1e-6
 
 
@@ -187,14 +188,10 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
     done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True)
     estimate, nfev = done.estimate, done.nfev
-    expected = estimate.gradient.copy()
-    error = np.full(expected.shape, np.inf) if estimate.error is None else estimate.error.copy()
-    certain = np.isfinite(expected)
-    if estimate.flags is not None:
-        certain &= np.array([not flag for flag in estimate.flags], dtype=bool)
-    kinks = np.zeros(expected.size, dtype=bool)
-    if estimate.slopes is not None:
-        kinks = np.isfinite(estimate.slopes).all(axis=1)
+    assert estimate.error is not None
+    expected, error, certain = estimate.gradient.copy(), estimate.error.copy(), _certain(estimate)
+    slopes = np.full((expected.size, 2), np.nan) if estimate.slopes is None else estimate.slopes
+    kinks = np.isfinite(slopes).all(axis=1)
     with np.errstate(invalid="ignore"):
         gap = np.abs(given - expected)
         again = (error > BLURRED * np.abs(given)) | (gap > error + np.maximum(rtol * np.abs(expected), atol))
@@ -208,18 +205,23 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
         better = done.estimate.error < error[place]
         place = place[better]
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
+        certain[place] = _certain(done.estimate)[better]
     low, high = expected - DOUBT * error, expected + DOUBT * error
-    if estimate.slopes is not None:
-        below, above = np.sort(estimate.slopes[kinks], axis=1).T
-        low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
-        certain |= kinks
+    below, above = np.sort(slopes[kinks], axis=1).T
+    low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
+    certain |= kinks
     return _Seen(expected, error, low, high, certain, nfev)
+
+
+def _certain(estimate: Estimate) -> NDArray[np.bool_]:
+    certain: NDArray[np.bool_] = np.isfinite(estimate.gradient)
+    return certain if estimate.flags is None else certain & np.array([not flag for flag in estimate.flags])
 
 
 def _judged(given: Floats, seen: _Seen, allowed: Floats, directions: int | None) -> GradientCheck:
     flat = given.reshape(-1)
     outside = ~((flat >= seen.low - allowed) & (flat <= seen.high + allowed))
-    wrong = outside & np.isfinite(seen.expected) | ~np.isfinite(flat)
+    wrong = outside & seen.certain
     unknown = ~wrong & ~seen.certain
     verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
     shape = given.shape
@@ -279,12 +281,11 @@ def _ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, direct
         effect = np.nan_to_num(np.abs(given) * scale, nan=np.inf)
     ways = []
     for share in np.array_split(np.argsort(-effect, kind="stable"), directions):
-        # components with a larger effect move less, so that all of the share count alike
-        own = np.maximum(effect[share], LEAST * effect[share].max(initial=0.0))
+        # what has a larger effect moves less, so that all of the share count alike; what has none, as little as any
+        top = effect[share].max(initial=0.0)
+        counted = np.where(effect[share] > 0.0, np.maximum(effect[share], LEAST * top), top)
         way = np.zeros(x.size)
-        way[share] = (
-            signs[share] * scale[share] * np.divide(own.min(initial=1.0), own, where=own > 0, out=np.ones(own.size))
-        )
+        way[share] = signs[share] * scale[share] * (counted.min(initial=top) / counted if top > 0.0 else 1.0)
         ways.append(_short(way * rng.uniform(0.5, 1.0, x.size)))
     return ways
 
