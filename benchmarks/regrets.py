@@ -2,7 +2,7 @@
 
 The functions: the table of problems in its three forms, tests/corpus.py, and functions that were held out while the
 planner's rule and constants were chosen (below). In each cell, auto and every way that can evaluate this form are timed
-side by side, in interleaved rounds. `one_shot`: the time of ``numerical_gradient(f, x)`` over that of the fastest way,
+side by side, in interleaved rounds. `ratio`: the time of ``numerical_gradient(f, x)`` over that of the fastest way,
 forced, with all that a one-shot call has to do; `prepared`: that of a prepared `Gradient`, over the fastest way with
 nothing left to prepare; `measured`: the same with effort="measure". All take the same steps.
 """
@@ -201,7 +201,7 @@ class Cell(NamedTuple):
     n: int
     picked: str
     best: str
-    one_shot: float
+    ratio: float
     prepared: float
     measured: float
     seconds: float
@@ -318,8 +318,12 @@ def summary(found: list[Cell]) -> Iterator[str]:
                 some = [c for c in found if (c.form, c.source) == (form, source) and c.n >= least]
                 if some:
                     yield f"{form}, {source}{told}: {len(some)} cells"
-                    for kind in ("one_shot", "prepared", "measured"):
-                        yield f"    {kind:10s}{shares([getattr(c, kind) for c in some])}"
+                    for kind, ratios in (
+                        ("one-shot", [c.ratio for c in some]),
+                        ("prepared", [c.prepared for c in some]),
+                        ("measured", [c.measured for c in some]),
+                    ):
+                        yield f"    {kind:10s}{shares(ratios)}"
 
 
 def main() -> None:
@@ -340,9 +344,9 @@ def main() -> None:
         if cell is None:
             continue
         found.append(cell)
-        mark = "" if max(cell.one_shot, cell.prepared) <= 1.25 else "  <--"
+        mark = "" if max(cell.ratio, cell.prepared) <= 1.25 else "  <--"
         print(
-            f"{cell.name:28s} {cell.form:8s} {cell.n:6d}  {cell.picked:14s} {cell.best:14s} {cell.one_shot:6.2f} "
+            f"{cell.name:28s} {cell.form:8s} {cell.n:6d}  {cell.picked:14s} {cell.best:14s} {cell.ratio:6.2f} "
             f"{cell.prepared:6.2f} {cell.measured:6.2f}{mark}",
             flush=True,
         )
