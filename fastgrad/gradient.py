@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
-from .core.options import DEFAULT, Options, OptionsDict
+from .core.options import DEFAULT, Options, OptionsDict, of_one_step
 from .core.point import as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats
@@ -418,7 +418,12 @@ def numerical_gradient(
             options["args"] = args
         else:
             return shared(x, *args) if type(args) is tuple else shared(x, args)
-    chosen = Options(h, **options) if options or h is not None else DEFAULT
+    if options:
+        chosen = Options(h, **options)
+    elif type(h) is float:
+        chosen = of_one_step(h)
+    else:
+        chosen = DEFAULT if h is None else Options(h)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = Gradient(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)

@@ -83,7 +83,7 @@ class Reference(InFloats):
 
     def around(self, steps: list[float]) -> list[float]:
         entries = self._base.reshape(-1).tolist()
-        return self._replaced((i, (e + h, e - h)) for i, (e, h) in enumerate(zip(entries, steps, strict=True)))
+        return self._replaced([(i, (e + h, e - h)) for i, e, h in zip(range(len(steps)), entries, steps, strict=True)])
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
         return self._replaced([(i, (up, down))])

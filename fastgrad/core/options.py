@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from math import inf
 from typing import Any, TypedDict
 
@@ -12,7 +13,7 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "of_one_step", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
@@ -134,6 +135,12 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "atol": tolerance,
     "workers": _workers,
 }
+
+
+@lru_cache(maxsize=16)
+def of_one_step(h: float) -> Options:
+    """Return the options where nothing but a step is given."""
+    return Options(h)
 
 
 _DEFAULT_OF: dict[str, Any] = {}

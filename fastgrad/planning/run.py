@@ -123,7 +123,8 @@ def run(
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
     gradient: NDArray[Any] = estimate.gradient
-    gradient = gradient.reshape(base.shape if chosen is None else index.shape)
+    if base.ndim != 1:
+        gradient = gradient.reshape(base.shape if chosen is None else index.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
