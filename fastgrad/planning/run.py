@@ -73,8 +73,12 @@ def run(
     bars: bool = False,
     memory: Any = None,
     only: Plan | None = None,
+    quiet: bool = False,
 ) -> Done:
-    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan)."""
+    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+
+    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    """
     point = as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
@@ -127,7 +131,7 @@ def run(
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
-    if estimate.flags:
+    if estimate.flags and not quiet:
         tell(estimate.flags, point, index)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
