@@ -145,7 +145,7 @@ def check_gradient(
     -----
     The numerical gradient is the default one of `numerical_gradient`, with its error bars. Components whose bar hides
     an error of one per cent, or that contradict the given value, are looked at again by method="adaptive". Where f has
-    a kink at x, every slope between the two one-sided ones is right.
+    a kink at x, every slope between the two one-sided ones is right; where `bounds` fix a component, any.
 
     Examples
     --------
@@ -215,6 +215,9 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
     below, above = np.sort(slopes[kinks], axis=1).T
     low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
     reasons[kinks] = ""
+    if options.bounds is not None and (limits := bounds_arrays(options.bounds, as_point(x).base)) is not None:
+        fixed = limits[0] == limits[1]  # there is nothing to compare with
+        low[fixed], high[fixed] = -np.inf, np.inf
     return _Seen(expected, error, low, high, reasons, nfev)
 
 
@@ -284,8 +287,7 @@ def _ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, direct
         down, up = x - bounds[0], bounds[1] - x
         signs = np.where(np.where(signs > 0, up, down) > 0, signs, -signs)
         scale = np.where(np.where(signs > 0, up, down) > 0, scale, 0.0)
-    with np.errstate(invalid="ignore"):
-        effect = np.nan_to_num(np.abs(given) * scale, nan=np.inf)
+    effect = np.where(np.isfinite(given), np.abs(given), 0.0) * scale
     ways = []
     for share in np.array_split(np.argsort(-effect, kind="stable"), directions):
         # what has a larger effect moves less, so that all of the share count alike; what has none moves as the middle
