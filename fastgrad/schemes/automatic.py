@@ -829,7 +829,7 @@ class Search:
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         if line.third > 0.0 and self.stencil.order == 2:  # bars must allow for the line's third derivative
-            bar = np.maximum(bar, np.minimum(line.third / m * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
+            bar = np.fmax(bar, np.fmin(line.third / m * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(alone, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
             reason[:] = [IN_JUMPS] * m

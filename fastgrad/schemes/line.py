@@ -264,6 +264,11 @@ class Seven:
     def level(self) -> float:
         return median(self.levels)
 
+    @property
+    def one_signed(self) -> bool:
+        """Whether the third differences are all of one sign: those of noise are not."""
+        return min(self.thirds) > 0.0 or max(self.thirds) < 0.0
+
     def decays(self, floor: float) -> bool:
         """Say whether the differences fall off as those of a smooth function."""
         third, fourth, fifth, sixth = self.levels
@@ -420,7 +425,8 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         bad.append(look)
         doubt = level > DOUBT * abs(f0)
         if len(bad) > 1 and level >= SAME * bad[0].level:  # as large at a finer spacing: noise,
-            jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x;
+            jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x,
+            jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
             doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
             if not jump and (not doubt or len(bad) > 2):
                 out.sigma, bad = max(q.level for q in bad), []

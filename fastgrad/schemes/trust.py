@@ -16,8 +16,8 @@ from ..core.validation import Floats, Ints
 from ..inspecting.captures import holds
 
 EPS = float(np.finfo(np.float64).eps)
-# An error of one term in a hundred thousand shows, or of one in a hundred of what f bends by.
-ANALYTIC_RTOL, OF_BEND = 1e-5, 1e-2
+# An error of one term in ten thousand shows, or of one in a hundred of what f bends by.
+ANALYTIC_RTOL, OF_BEND = 1e-4, 1e-2
 ANALYTIC_STEPS = 2.0**-8, 2.0**-11, 2.0**-14, 2.0**-17, 2.0**-20, 2.0**-26, 2.0**-32, 2.0**-38
 ROUNDINGS = 10.0  # of f: what its values may be wrong by
 
