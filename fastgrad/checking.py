@@ -229,7 +229,7 @@ def _reasons(estimate: Estimate) -> NDArray[np.str_]:
 
 def _judged(given: Floats, seen: _Seen, allowed: Floats, directions: int | None) -> GradientCheck:
     flat = given.reshape(-1)
-    outside = ~((flat >= seen.low - allowed) & (flat <= seen.high + allowed))
+    outside = ~(np.isfinite(flat) & (flat >= seen.low - allowed) & (flat <= seen.high + allowed))
     certain = seen.reasons == ""
     wrong, unknown = outside & certain, ~certain
     verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
