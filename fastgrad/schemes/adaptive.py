@@ -211,7 +211,9 @@ def adaptive(run: Evaluation, task: Task, noise: float | None, rtol: float, atol
 def _climbable(search: Search, found: Estimate, rtol: float, atol: float) -> NDArray[np.bool_]:
     """Return which components a ladder may serve: smooth, with room to both sides, and not good enough yet."""
     assert found.error is not None
-    some: NDArray[np.bool_] = np.isfinite(found.gradient) & (found.error > np.maximum(rtol * np.abs(found.gradient), atol))
+    some: NDArray[np.bool_] = np.isfinite(found.gradient) & (
+        found.error > np.maximum(rtol * np.abs(found.gradient), atol)
+    )
     if found.flags is not None:
         some &= np.array([not flag or "digit" in flag for flag in found.flags])
     for i, looks in search.looks.items():

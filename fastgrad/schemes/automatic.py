@@ -25,6 +25,7 @@ from .constants import (
     BAR_NOISE,
     BAR_TRUNCATION,
     CERTAIN,
+    COUPLED,
     ENDS,
     ENOUGH,
     EPS,
@@ -118,8 +119,8 @@ class Search:
         "_careful",
         "enough",
         "f0",
-        "first",
         "few",
+        "first",
         "flows",
         "least",
         "length",
@@ -530,7 +531,9 @@ class Search:
         if len(points) == 2 and (points[0] - x) * (points[1] - x) < 0.0:
             return by_two_points(0.5 * (points[0] - points[1]), *values, sigma, line.variation)
         nodes = self.stencil.nodes
-        if len(points) != nodes.size or (len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room):
+        if len(points) != nodes.size or (
+            len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room
+        ):
             return self._parabola(i, points, values, edge=False)
         spans = [point - x for point in points]
         if self.stencil.symmetric:
@@ -608,9 +611,7 @@ class Search:
             looks = self.looks[i]
             share = min(1.0, size / (line.rough_spacing * length))
             some.append(
-                bool(looks)
-                and looks[0].second > 8.0 * looks[0].sigma
-                and looks[0].second >= 0.2 * line.rough * share
+                bool(looks) and looks[0].second > 8.0 * looks[0].sigma and looks[0].second >= 0.2 * line.rough * share
             )
         return some if any(some) else [True] * self.m
 
@@ -663,8 +664,7 @@ class Search:
             grows = abs(a.slope) > 2.0 * abs(b.slope)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
         elif any(
-            abs(q.slope - p.slope)
-            > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
+            abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
             for p, q in zip(ordered, ordered[1:], strict=False)
             if not q.side
         ):
@@ -789,7 +789,7 @@ class Search:
                 return None
         unit, slopes, flags = self.unit, None, None
         if bars:
-            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m
+            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m**COUPLED
             for i, bar in bars.items():
                 length, h = scale[i], steps[i] / scale[i]
                 bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
@@ -830,7 +830,7 @@ class Search:
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         if line.third > 0.0 and self.stencil.order == 2:  # bars must allow for the line's third derivative
-            bar = np.fmax(bar, np.fmin(line.third / m * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
+            bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(alone, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
             reason[:] = [IN_JUMPS] * m

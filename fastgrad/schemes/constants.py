@@ -36,6 +36,7 @@ STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect
 # --- what is told
 BAR_NOISE, BAR_TRUNCATION = 4.0, 3.0
 CERTAIN = 0.5  # a component is flagged where its bar exceeds so much of it
+COUPLED = 0.75  # f's third derivative is n**0.5 along a line if it has separate terms, up to n**1.5 if they are coupled
 NEGLIGIBLE = 1e-3  # of the largest component, in scales: as small a component is measured against this
 JUMPS = 3e-3  # noise over variation from which a staircase is flagged
 

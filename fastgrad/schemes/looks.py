@@ -157,7 +157,9 @@ def by_stencil(
     if len(terms) == 1:
         look.hope = look.fear = max(product * seen[0] * seen[0] / (total * step), 0.5 * bend * step)
         return look
-    look.hope, look.fear = (product * _neglected(terms, seen, gains, sigma, total, trust) / step for trust in (8.0, 3.0))
+    look.hope, look.fear = (
+        product * _neglected(terms, seen, gains, sigma, total, trust) / step for trust in (8.0, 3.0)
+    )
     return look
 
 

@@ -402,5 +402,3 @@ def test_a_smaller_step_that_contradicts_is_believed():
     problem = FAMILIES["mixed_frequencies"].instance(3007)
     found = Counted(problem, problem.x).climb()
     assert found.gradient == pytest.approx(problem.gradient(), rel=1e-8)
-
-

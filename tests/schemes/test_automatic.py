@@ -67,7 +67,7 @@ def test_courses_are_the_same_in_floats_and_arrays():
         for zeros in (False, True):
             x = rng.standard_normal(n) * 10.0 ** rng.uniform(-9, 9, n)
             if zeros:
-                x[:: 2] = 0.0
+                x[::2] = 0.0
             seed = zlib.crc32(x)
             few = Course(x.tolist(), seed)
             grain = np.where(x != 0.0, 4.0 * np.spacing(np.abs(x)), 0.0)
@@ -124,7 +124,17 @@ def test_the_truncation_of_any_stencil_is_judged(stencil):
     errors, judged = [], []
     for h in (0.05, 0.02):
         values = [math.exp(h * node) - 1.0 for node in stencil.nodes.tolist()]
-        slope = float(sum(float(w) * v for w, v in zip([w for o, w in zip(stencil.offsets, stencil.weights, strict=True) if o], values, strict=True))) / h
+        slope = (
+            float(
+                sum(
+                    float(w) * v
+                    for w, v in zip(
+                        [w for o, w in zip(stencil.offsets, stencil.weights, strict=True) if o], values, strict=True
+                    )
+                )
+            )
+            / h
+        )
         look = by_stencil(stencil, h, slope, values, 1e-16, 1.0, 1.0)
         errors.append(abs(slope - 1.0))
         judged.append(look.fear)
@@ -444,7 +454,9 @@ def test_float32_x():
     found, info = numerical_gradient(lambda x: np.sum(np.sin(x)), x, backend="python", full_output=True)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, np.cos(x), rtol=2e-7)
-    np.testing.assert_array_equal((x.astype(float) + info.step).astype(np.float32).astype(float), x.astype(float) + info.step)
+    np.testing.assert_array_equal(
+        (x.astype(float) + info.step).astype(np.float32).astype(float), x.astype(float) + info.step
+    )
     kept = numerical_gradient(lambda x: np.sum(np.sin(x)), x, backend="python", dtype="keep")
     np.testing.assert_allclose(kept, np.cos(x), rtol=1e-3)
 
