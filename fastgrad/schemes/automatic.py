@@ -1,10 +1,10 @@
 r"""The step that looks at itself: one line, one sweep, and a second look only where it pays.
 
 A difference of order p errs by noise, :math:`K \sigma / h`, and by truncation, :math:`C h^p |f^{(p+1)}|`. Seven
-values of f on a line through x (`line`) measure the noise and are a second opinion on the gradient; each component is judged by
-the very values that its difference needs (`looks`); components where another step is clearly better, and those beside a
-kink or an edge of f's domain, are evaluated again. What remains uncertain is said. Nothing is kept, no clock decides,
-and pseudo-random signs come from x's own bytes: the same call gives the same bits.
+values of f on a line through x (`line`) measure the noise and are a second opinion on the gradient; each component is
+judged by the very values that its difference needs (`looks`); components where another step is clearly better, and
+those beside a kink or an edge of f's domain, are evaluated again. What remains uncertain is said. Nothing is kept, no
+clock decides, and pseudo-random signs come from x's own bytes: the same call gives the same bits.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ DOUBT = 1e-3  # noise above this share of |f(x)| is looked at three times, at fi
 SAME = 0.25  # noise is at least so many times as large at a spacing 8 times finer, a kink 1/8, structure less
 LOOKS = 8
 ENDS = 1024.0  # finer by this where f ends, wider where f is flat
-# The noise that k-th differences suggest, over their norm; k = 3 to 6 (Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292)
+# The noise that k-th differences suggest, over their norm, k = 3 to 6 (Moré, Wild 2011, SIAM J. Sci. Comput. 33, 1292)
 THIRD, FOURTH, FIFTH, SIXTH = (sqrt(factorial(k) ** 2 / factorial(2 * k) / (7 - k)) for k in (3, 4, 5, 6))
 
 # --- steps
