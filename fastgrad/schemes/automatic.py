@@ -37,6 +37,7 @@ from .constants import (
     KINK,
     NEGLIGIBLE,
     NOISE,
+    NOT_FINITE,
     REACH,
     SMALLEST,
     STILL,
@@ -63,7 +64,6 @@ AGREES = 4.0  # noise within this factor is the same
 FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
 WAY_OUT = 6  # steps that a component gets to find where f is finite
 
-NOT_FINITE = "f is not finite beside x"
 IN_JUMPS = "f moves in jumps"
 
 CENTRAL = central(2)

@@ -88,3 +88,6 @@ def certain(first: float, noise: float, step: float, length: float, least: float
         The size, in units of f, below which a component is negligible.
     """
     return noise <= 5e-5 * least * step and first * step * step <= 42.0 * length * length * noise
+
+
+NOT_FINITE = "f is not finite beside x"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..core.errors import AccuracyWarning, warn
 from ..core.point import Point
 from ..core.validation import Ints, coordinate_of
-from .automatic import NOT_FINITE
+from .constants import NOT_FINITE
 
 __all__ = ["tell"]
 

@@ -28,10 +28,23 @@ def reads_own_array(call: Call, point: Point) -> bool:
     Perturbs every entry of the caller's array, evaluates f at the same argument, and restores. An array that cannot be
     written is looked for among what f can be seen to hold.
     """
-    own = point.own
-    if own is None or own.size == 0:
+    own, container = point.own, point.container
+    if point.base.size == 0:
         return False
     call = call.of_one_point()
+    if container is not None:
+        if not container.perturbable:
+            return holds(call.f, container.given)
+        plain = _outcome(call, point)
+        with exclusive(container.given):
+            try:
+                container.write(_nudged(point.base))
+                perturbed = _outcome(call, point)
+            finally:
+                container.restore()
+        return plain != perturbed and plain == _outcome(call, point)
+    if own is None:
+        return False
     if not own.flags.writeable:
         return holds(call.f, own)
     with exclusive(own):
