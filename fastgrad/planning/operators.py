@@ -1,0 +1,604 @@
+"""How a Jacobian is made: from options and what f is to one way, and running it."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from math import prod
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.vectors import Vectors
+from ..core.call import Call
+from ..core.errors import CannotRun, NonFiniteWarning, NotTrusted, TrustWarning, describe, warn
+from ..core.point import Point, as_point, exclusive
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, coordinate, everything, function, index_array, one_of
+from ..inspecting.purity import nature
+from ..lifting.signals import Signal, where_in
+from ..schemes.columns import Found, by_itself, by_stencil
+from ..schemes.noise import scale_of
+from ..schemes.outputs import EPS, signs
+from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
+from ..schemes.stencils import METHODS, Stencil
+from ..schemes.steps import fixed_step, step_rule
+from ..sparsity import Pattern, as_pattern, color_columns, split
+from ..sparsity.patterns import as_groups
+from .choices import is_jitted
+
+LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
+UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
+FARTHER = 2.0**-19  # the step of a plain difference that checks them
+DETECT = "detect"
+SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
+BACKENDS = ("auto", "python", "numpy")
+BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a Jacobian, checked once.
+
+    Attributes
+    ----------
+    stencil : Stencil
+        The difference.
+    name : str
+        What it is called.
+    automatic : bool
+        Whether the steps choose themselves.
+    """
+
+    h: Any = None
+    backend: str = "auto"
+    method: str | Stencil = "central"
+    order: int = 2
+    rel_step: Any = None
+    bounds: Any = None
+    indices: Any = None
+    noise: float | None = None
+    argnum: int = 0
+    sparse: bool = False
+    sparsity: Any = None
+
+    def __post_init__(self) -> None:
+        one_of("backend", self.backend, BACKENDS)
+        one_of("sparse", self.sparse, (False, True))
+        if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
+            raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
+        if not isinstance(self.method, Stencil):
+            one_of("method", self.method, tuple(METHODS))
+        elif self.method.deriv != 1:
+            raise ValueError(f"`method` must be a stencil of the first derivative, got deriv={self.method.deriv}")
+        if isinstance(self.sparsity, str):
+            one_of("sparsity", self.sparsity, (None, DETECT))
+        if self.indices is not None and self.is_sparse:
+            raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        noise = self.noise
+        number = isinstance(noise, (int, float, np.floating, np.integer)) and not isinstance(noise, bool)
+        if noise is not None and not (number and 0 <= noise < np.inf):
+            raise ValueError(
+                f"`noise` must be None or the standard deviation of f's noise, 0 or more; got {describe(noise)}"
+            )
+
+    @property
+    def stencil(self) -> Stencil:
+        return self.method if isinstance(self.method, Stencil) else METHODS[self.method](self.order)
+
+    @property
+    def name(self) -> str:
+        return self.method if isinstance(self.method, str) else f"stencil {', '.join(map(str, self.method.offsets))}"
+
+    @property
+    def automatic(self) -> bool:
+        unset = self.h is None or (isinstance(self.h, str) and self.h == "auto")
+        return unset and self.rel_step is None and self.method == "central" and self.order == 2
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.sparse or self.sparsity is not None
+
+
+@dataclass(frozen=True)
+class JacobianInfo:
+    """How a Jacobian was made; prints as a plan.
+
+    Attributes
+    ----------
+    way : str
+        How f was evaluated: "sparse lift", "colored columns" or "columns".
+    reason : str
+        Why, and why not faster.
+    method, order
+        The kind of difference, and its order of accuracy.
+    step : ndarray
+        The step of each entry of x (of each colour's: the same, in scales of x), of x's shape.
+    nfev : int
+        Evaluations of f, probes and checks included; a lift counts as one.
+    seconds : float
+        Wall-clock time of the whole call.
+    error : ndarray, csr_array or None
+        An error bar for each entry, in the Jacobian's layout; None where the steps were given.
+    noise : ndarray or None
+        Standard deviation of the noise of each of f's values, of f(x)'s shape.
+    colors : int or None
+        How many colours the columns have.
+    """
+
+    way: str
+    reason: str
+    method: str
+    order: int
+    step: Floats
+    nfev: int
+    seconds: float
+    error: Any = None
+    noise: Floats | None = None
+    colors: int | None = None
+
+    def __str__(self) -> str:
+        lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
+        if self.colors is not None:
+            lines.append(f"colors   {self.colors}")
+        known = self.step[np.isfinite(self.step)]
+        if known.size:
+            lines.append(f"step     {known.min():.3g} to {known.max():.3g}")
+        lines += [f"nfev     {self.nfev}", f"seconds  {self.seconds:.3g}"]
+        if self.error is not None:
+            bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
+            if np.size(bars):
+                lines.append(f"error    {np.max(bars):.3g} at most")
+        return "\n".join(lines)
+
+
+@dataclass
+class Matrix:
+    """A Jacobian: dense, of shape (m, n), or sparse: a pattern and its data."""
+
+    dense: Floats | None = None
+    pattern: Pattern | None = None
+    data: Floats | None = None
+
+    def dot(self, vector: Floats, m: int) -> Floats:
+        if self.dense is not None:
+            return self.dense @ vector
+        assert self.pattern is not None
+        assert self.data is not None
+        return np.bincount(self.pattern.rows, self.data * vector[self.pattern.indices], m)
+
+    def shaped(self, shape: tuple[int, ...]) -> Any:
+        """Return it as the caller sees it: dense of this shape, or a SciPy array."""
+        if self.dense is not None:
+            return self.dense.reshape(shape)
+        assert self.pattern is not None
+        return self.pattern.array(self.data)
+
+
+@dataclass
+class Made:
+    """A Jacobian, and what is known of it."""
+
+    matrix: Matrix
+    error: Matrix | None
+    step: Floats
+    way: str
+    reason: str
+    noise: Floats | None = None
+    colors: int | None = None
+
+
+class Operator:
+    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+
+    Attributes
+    ----------
+    pattern : Pattern or None
+        Of the Jacobian, as far as it is known.
+    colors : ndarray or None
+        Of the columns of that pattern, once they were needed.
+    """
+
+    def __init__(self, f: Any, args: Any, kwargs: Mapping[str, Any] | None, settings: Settings) -> None:
+        function(f, what="a function of an array that returns an array, a list, a tuple or a number")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(kwargs)}")
+        self.settings = settings
+        self.args = args if type(args) is tuple else (args,)
+        self.kwargs = dict(kwargs) if kwargs else {}
+        self.f = f
+        self.placed = _placed(f, settings.argnum)
+        self.pattern: Pattern | None = None
+        self.colors: Ints | None = None
+        self.groups: Any = None
+        self._layout: _Layout | None = None
+        self._structure, self._groups = (None, None)
+        if settings.sparsity is not None and not isinstance(settings.sparsity, str):
+            self._structure, self._groups = split(settings.sparsity)
+            self.pattern = as_pattern(self._structure)
+
+    def call(self, args: tuple[Any, ...]) -> Call:
+        return Call(self.placed, args, self.kwargs)
+
+    # ---- one Jacobian
+
+    def at(
+        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = False
+    ) -> tuple[Made, Vectors, Point, float]:
+        """Make the Jacobian at x."""
+        began = perf_counter()
+        point = as_point(x)
+        call = self.call(args)
+        run = Vectors(call, point)
+        if f0 is not None:
+            run.known_value(f0)
+        bounds = None if self.settings.bounds is None else bounds_arrays(self.settings.bounds, point.base)
+        with put_back(point):
+            made = self._made(run, call, point, bounds)
+        return made, run, point, began
+
+    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
+        settings, n = self.settings, point.base.size
+        index = index_array(settings.indices, point.base.shape)
+        refused = "asked for"
+        if settings.backend != "python":
+            refused = self._unliftable(call, point, bounds)
+            if not refused:
+                try:
+                    return self._lifted(run, call, point, bounds)
+                except (CannotRun, NotTrusted) as reason:
+                    refused = str(reason)
+            if settings.backend == "numpy":
+                raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
+            return self._colored(run, point, bounds, refused)
+        columns = everything(n) if index is None else index
+        return self._by_columns(run, point, columns, bounds, refused)
+
+    # ---- by columns, one at a time or by colours
+
+    def _by_columns(
+        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+    ) -> Made:
+        x = point.base.reshape(-1)
+        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        noise = found.noise
+        warn_of(found, run, point, lambda g: index[g])
+        matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
+        if self.settings.is_sparse:
+            matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
+            self.pattern = matrix.pattern
+        step = np.full(x.size, np.nan)
+        step[index] = found.step
+        return Made(matrix, error, step, COLUMNS, reason, noise)
+
+    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+        x = point.base.reshape(-1)
+        pattern = self._checked_pattern(run.value().size, x.size)
+        if self.colors is None:
+            self.colors = color_columns(pattern) if self._groups is None else as_groups(self._groups, pattern)
+        colors = self.colors
+        found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
+        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
+        matrix = Matrix(pattern=pattern, data=found.jacobian)
+        self._notice(run, point, bounds, matrix, found)
+        error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        count = int(colors.max(initial=-1)) + 1
+        return Made(matrix, error, found.step[colors], COLORS, reason, found.noise, count)
+
+    def _checked_pattern(self, m: int, n: int) -> Pattern:
+        assert self.pattern is not None
+        return as_pattern(self.pattern, (m, n))
+
+    def _found(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+    ) -> Found:
+        settings, x = self.settings, point.base.reshape(-1)
+        run.value()
+        if settings.automatic:
+            return by_itself(run, seeds_of, bounds, x, settings.noise)
+        stencil = settings.stencil
+        h = None if isinstance(settings.h, str) and settings.h == "auto" else settings.h
+        units = step_rule(h, settings.rel_step, stencil, point.base.shape).at(x, None)
+        refuse_lost_steps(point, x, units, stencil)
+        found = by_stencil(run, seeds_of(units), stencil, bounds, x)
+        return found._replace(step=found.step)
+
+    def _notice(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
+    ) -> None:
+        """Compare a Jacobian of a given pattern with f along one direction: an entry that it lacks would show."""
+        x = point.base.reshape(-1)
+        if not np.isfinite(found.jacobian).all():
+            return
+        wrong = disagrees(run, x, matrix, bounds, found)
+        if wrong is None:
+            return
+        where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
+        raise ValueError(
+            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its row "
+            "account for; give the whole pattern, or 'detect'"
+        )
+
+    # ---- by the lift
+
+    def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
+        """Say why the lift is not tried; empty if it is."""
+        settings, explicit = self.settings, self.settings.backend == "numpy"
+        if not settings.automatic:
+            return "the steps were given"
+        if settings.indices is not None:
+            return "some columns only"
+        if settings.noise:
+            return "f is noisy"
+        if is_jitted(self.f):
+            return "f is compiled by numba"
+        if point.base.ndim == 0:
+            return "x is a single number"
+        if point.base.size < LIFT_FROM and not explicit:
+            return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
+        if point.dtype is not FLOAT64:
+            return f"x is {point.dtype}"
+        keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
+        return f"f may keep what it is given: {keeps}" if keeps and not explicit else ""
+
+    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
+        base = point.base
+        x = base.reshape(-1)
+        run.value()  # f's own errors come from a plain call
+        signed = units_of(x) * UNROUNDED
+        if bounds is not None:
+            signed = np.where(x >= bounds[1], -signed, signed)
+        listed = lift_entries(self.f, call, base, signed[None])
+        run.nfev += 1
+        if not np.array_equal(np.shape(listed.base), run.shape):
+            raise NotTrusted("f returns another shape when it is lifted")
+        outputs, inputs = listed.outputs, listed.inputs
+        if listed.rounded or listed.lost.any() or not np.isfinite(listed.values).all():
+            why = "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
+            if self.settings.sparsity is not None and not listed.lost.any():
+                self._unite(outputs, inputs, (run.value().size, x.size))
+            raise CannotRun(why)
+        values = listed.values[0] / signed[inputs]
+        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        if disagrees(run, x, matrix, bounds, None) is not None:
+            raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
+        if matrix.dense is not None:
+            error = Matrix(np.broadcast_to(BAR * np.abs(matrix.dense).max(axis=1, initial=0.0)[:, None], matrix.dense.shape))
+        else:
+            assert matrix.pattern is not None
+            assert matrix.data is not None
+            top = np.zeros(run.value().size)
+            np.maximum.at(top, matrix.pattern.rows, np.abs(matrix.data))
+            error = Matrix(pattern=matrix.pattern, data=BAR * top[matrix.pattern.rows])
+        return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
+
+    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
+        if self._structure is None:
+            found = Pattern.of(outputs, inputs, shape)
+            if self.pattern is None or self.pattern.shape != shape:
+                self.pattern, self.colors = found, None
+                return
+            united = self.pattern.united(found)
+            if united is not self.pattern:
+                self.pattern, self.colors = united, None
+
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed entries into a matrix; where they are is remembered, and checked."""
+        if not self.settings.is_sparse:
+            dense = np.zeros(shape)
+            if outputs.size:
+                dense = np.bincount(outputs * shape[1] + inputs, values, prod(shape)).reshape(shape)
+            return Matrix(dense)
+        layout = self._layout
+        if layout is None or not layout.holds(outputs, inputs, shape):
+            layout = self._layout = _Layout.of(outputs, inputs, shape)
+            if self._structure is None:
+                if self.pattern is None or self.pattern.shape != shape:
+                    self.pattern = layout.pattern
+                else:
+                    self.pattern = self.pattern.united(layout.pattern)
+                    self.colors = None
+        return Matrix(pattern=layout.pattern, data=layout.data(values))
+
+    # ---- products
+
+    def along(
+        self, x: object, vector: Floats, args: tuple[Any, ...], f0: object = None
+    ) -> tuple[Found, Vectors, Point]:
+        """Differentiate along one direction."""
+        settings = self.settings
+        point = as_point(x)
+        run = Vectors(self.call(args), point)
+        if f0 is not None:
+            run.known_value(f0)
+        flat = point.base.reshape(-1)
+        bounds = None if settings.bounds is None else bounds_arrays(settings.bounds, point.base)
+        with put_back(point):
+            run.value()
+            if settings.automatic:
+                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+            else:
+                stencil = settings.stencil
+                if settings.rel_step is not None:
+                    raise ValueError("`rel_step` has no meaning along a direction; give `h`, the step of t in f(x + t v)")
+                rule = fixed_step(stencil) if settings.h is None else step_rule(settings.h, None, stencil, ())
+                step = float(rule.at(np.ones(1), None)[0])
+                found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
+                found = found._replace(jacobian=found.jacobian / step)
+        return found, run, point
+
+
+@dataclass
+class _Layout:
+    """How listed entries come into a pattern: which go where, and which are added up."""
+
+    outputs: Ints
+    inputs: Ints
+    pattern: Pattern
+    order: Ints
+    starts: Ints | None
+
+    @classmethod
+    def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> _Layout:
+        key = outputs * max(shape[1], 1) + inputs
+        order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
+        key = key[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        row, column = np.divmod(key[first], max(shape[1], 1))
+        pointers = np.zeros(shape[0] + 1, dtype=np.intp)
+        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
+        pattern = Pattern(shape, pointers, column)
+        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+
+    def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
+        same = self.pattern.shape == shape and np.array_equal(self.outputs, outputs)
+        return same and np.array_equal(self.inputs, inputs)
+
+    def data(self, values: Floats) -> Floats:
+        values = values[self.order]
+        if self.starts is None or not values.size:
+            return values
+        return np.add.reduceat(values, self.starts)
+
+
+class put_back:  # noqa: N801 - used like a function, as contextlib's are
+    """Leave the caller's array as it is, whatever happens to it meanwhile."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        own = self._point.own
+        if own is not None and self._point.perturbable:
+            with exclusive(own):
+                own[...] = self._point.base
+
+
+@cache
+def _sparse_lift() -> Any:
+    return import_module("...lifting.sparse.jacobian", __name__)
+
+
+def lift_entries(f: Any, call: Call, x: Floats, d: Floats) -> Any:
+    """List the entries of the Jacobian that one run of f shows; CannotRun where it cannot be lifted."""
+    try:
+        return _sparse_lift().entries(call.f, x, d, args=call.args, kwargs=call.kwargs)
+    except Signal as signal:
+        where = where_in(f, signal.__traceback__)
+        raise CannotRun(f"{signal} ({where})" if where else str(signal)) from signal
+
+
+def disagrees(
+    run: Vectors, x: Floats, matrix: Matrix, bounds: tuple[Floats, Floats] | None, found: Found | None
+) -> int | None:
+    """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
+
+    Returns
+    -------
+    int or None
+        The first output that changes by something else; None if all agree.
+    """
+    m = run.value().size
+    vector = signs(x, x.size) * units_of(x) * FARTHER
+    if bounds is not None:
+        room = np.minimum(x - bounds[0], bounds[1] - x)
+        vector = np.where(room > np.abs(vector), vector, 0.0)
+    if not vector.any() or not m:
+        return None
+    with np.errstate(all="ignore"):
+        above, below = run.at([x + vector, x - vector])
+        vector = 0.5 * ((x + vector) - (x - vector))
+        expected = 2.0 * matrix.dot(vector, m)
+        squares = Matrix(
+            None if matrix.dense is None else np.square(matrix.dense),
+            matrix.pattern,
+            None if matrix.data is None else np.square(matrix.data),
+        )
+        sizes = Matrix(
+            None if matrix.dense is None else np.abs(matrix.dense),
+            matrix.pattern,
+            None if matrix.data is None else np.abs(matrix.data),
+        )
+        # f's values, and the terms that cancel in them, are rounded; hardly any term is larger than its share of these
+        doubt = 2e-3 * np.sqrt(squares.dot(np.square(vector), m)) + 100.0 * EPS * (np.abs(above) + np.abs(below))
+        doubt += 32.0 * EPS * sizes.dot(np.abs(x), m)
+        if found is not None and found.noise is not None:
+            doubt += 20.0 * found.noise
+        if found is not None and found.error is not None and matrix.pattern is not None:
+            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=found.error).dot(np.abs(vector), m)
+        wrong = ~(np.abs((above - below) - expected) <= doubt)
+    finite = np.isfinite(run.value())
+    wrong &= finite
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def refuse_lost_steps(point: Point, x: Floats, h: Floats, stencil: Stencil) -> None:
+    """Raise where x + h is x, or overflows."""
+    if stencil.imaginary or not x.size:
+        return
+    with np.errstate(over="ignore"):
+        points = x[:, None] + h[:, None] * stencil.nodes
+    lost = points == x[:, None]
+    wrong = (lost | ~np.isfinite(points)).any(axis=1)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
+        raise ValueError(
+            f"`h` {what} at coordinate {named(i, point.base.shape)}: x = {x[i]}, step {h[i]}; use a {remedy} `h`, "
+            "`rel_step`, or leave both out"
+        )
+
+
+def named(flat: int, shape: tuple[int, ...]) -> str:
+    """Word a flat position as a user would write it."""
+    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+    """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
+    if not np.isfinite(found.jacobian).all():
+        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+    for g, reason in sorted((found.reasons or {}).items())[:1]:
+        more = len(found.reasons or {}) - 1
+        also = f", and {more} more" if more else ""
+        warn(f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}", TrustWarning)
+    if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
+        count = np.count_nonzero(found.doubtful)
+        warn(f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", TrustWarning)
+
+
+def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
+    """Keep what is not zero."""
+    assert matrix.dense is not None
+    rows, columns = np.nonzero(matrix.dense)
+    pattern = Pattern.of(rows, columns, shape)
+    bars = None
+    if error is not None and error.dense is not None:
+        bars = Matrix(pattern=pattern, data=error.dense[rows, columns])
+    return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars
+
+
+def _placed(f: Any, argnum: int) -> Any:
+    """Let f take x first, wherever it stands."""
+    if argnum == 0:
+        return f
+
+    def placed(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        if len(args) < argnum:
+            raise TypeError(f"`args` must hold the {argnum} arguments of f before x (`argnum={argnum}`), got {len(args)}")
+        return f(*args[:argnum], x, *args[argnum:], **kwargs)
+
+    return placed
+
+
+def seed_of(x: Floats) -> int:
+    """A number from x's own bytes."""
+    return zlib.crc32(x.tobytes())
