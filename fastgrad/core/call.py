@@ -1,4 +1,4 @@
-"""f with its extra arguments, and what every backend must offer."""
+"""f with its extra arguments, and how it may be called."""
 
 from __future__ import annotations
 
@@ -7,27 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Memo:
-    """What a prepared gradient remembers between calls.
-
-    Attributes
-    ----------
-    memory
-        Of the automatic step: noise level and steps (`fastgrad.schemes.automatic.Memory`), None at first.
-    ways : dict
-        Of a backend that can evaluate f in several ways: what it found out about them, for each shape of x.
-    measure : bool
-        Whether these are to be measured thoroughly.
-    """
-
-    __slots__ = ("measure", "memory", "ways")
-
-    def __init__(self, measure: bool = False) -> None:
-        self.memory: Any = None
-        self.ways: dict[tuple[int, ...], Any] = {}
-        self.measure = measure
 
 
 class Call:
@@ -41,8 +20,6 @@ class Call:
         What it gets after x.
     batch_axis : int or None
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
-    memo : Memo or None
-        Of a prepared gradient.
     eager : bool
         Whether a compiling backend compiles at once all that it may ever need.
     workers : int
@@ -53,7 +30,7 @@ class Call:
         Whether f is to be evaluated at complex points.
     """
 
-    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "memo", "workers")
+    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "workers")
 
     def __init__(
         self,
@@ -61,7 +38,6 @@ class Call:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         batch_axis: int | None = None,
-        memo: Memo | None = None,
         eager: bool = False,
         workers: int = 1,
         fastmath: bool = False,
@@ -71,7 +47,6 @@ class Call:
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
         self.batch_axis = batch_axis
-        self.memo = memo
         self.eager = eager
         self.workers = workers
         self.fastmath = fastmath

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import threading
 from array import array as _array
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .validation import FLOAT64, Floats, finite, real_array
+
+FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it:
 # one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
@@ -122,7 +125,7 @@ class Point:
             and own.dtype.itemsize <= 8
             and own.dtype.isnative
             and own.flags.writeable
-            and not _overlaps_itself(own)
+            and (own.flags.forc or not _overlaps_itself(own))
         )
 
     def representable(self, points: Floats, x: Floats) -> Floats:
@@ -145,8 +148,6 @@ def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    if array.flags.forc:
-        return False
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach:
@@ -175,7 +176,7 @@ def as_point(x: object) -> Point:
         own = given if isinstance(x, np.ndarray) or not given.flags.owndata else None
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
-    # one pass: a NaN or infinity anywhere makes the sum of x*0 NaN
-    if base.size and not np.isfinite(base).all():
+    # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
+    if not (base.size <= FEW and base.ndim == 1 and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
     return Point(base, own, dtype)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.table import BACKENDS, backend
+from ..backends.table import load
 from ..core.validation import Floats, Ints
 from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
@@ -424,8 +424,8 @@ def open_candidate(
 ) -> Run:
     """Make the first call, and everything that is not timed in rounds; `briefly` leaves out the memory."""
     form, x = workload.forms[candidate.form], workload.x
-    if candidate.backend in BACKENDS:
-        backend(candidate.backend)  # loads numba, which is not what compiling f costs
+    if candidate.backend == "numba":
+        load("compiled")  # loads numba, which is not what compiling f costs
     f = form.fresh()
 
     def prepared(indices: Ints | None) -> Gradient:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ..planning.choices import is_jitted
+from ..inspecting.kinds import is_jitted
 
 __all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
 
