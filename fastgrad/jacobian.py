@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from time import perf_counter
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.vectors import Vectors
 from .core.errors import describe
+from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
-from .backends.vectors import Vectors, values_of
 from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings
-from .schemes.stencils import Stencil
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
@@ -87,26 +86,17 @@ class Jacobian:
         f: Any,
         h: Any = None,
         *,
-        args: Any = (),
-        kwargs: Mapping[str, Any] | None = None,
-        backend: str = "auto",
-        method: str | Stencil = "central",
-        order: int = 2,
-        rel_step: Any = None,
-        bounds: Any = None,
-        indices: Any = None,
-        noise: float | None = None,
         argnum: int = 0,
         sparse: bool = False,
         sparsity: Any = None,
+        **options: Unpack[OptionsDict],
     ) -> None:
-        settings = Settings(h, backend, method, order, rel_step, bounds, indices, noise, argnum, sparse, sparsity)
-        self._operator = Operator(f, args, kwargs, settings)
-        self._given = {"args": args, "kwargs": kwargs}
+        self._operator = Operator(f, Settings(Options(h, **options), argnum, sparse, sparsity))
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = self._operator.settings
-        return _rebuild, (self._operator.f, {**self._given, **vars(settings)})
+        own = {name: getattr(settings, name) for name in ("argnum", "sparse", "sparsity")}
+        return _rebuild, (self._operator.f, {**settings.options.given(), **own})
 
     def __repr__(self) -> str:
         f = self._operator.f
@@ -151,7 +141,7 @@ class Jacobian:
     def with_info(self, *arguments: Any, f0: Any = None) -> tuple[Any, JacobianInfo]:
         """Return the Jacobian, and how it was made."""
         x, args = self._arguments(arguments)
-        made, run, point, began = self._operator.at(x, args, f0, bars=True)
+        made, run, point, began = self._operator.at(x, args, f0)
         settings, shape = self._operator.settings, self._shape(run, point)
         info = JacobianInfo(
             made.way,
@@ -172,7 +162,7 @@ class Jacobian:
         return str(self.with_info(*arguments)[1])
 
     def _shape(self, run: Vectors, point: Point) -> tuple[int, ...]:
-        index = index_array(self._operator.settings.indices, point.base.shape)
+        index = index_array(self._operator.settings.options.indices, point.base.shape)
         return (*run.shape, *(point.base.shape if index is None else index.shape))
 
     def _shaped(self, made: Made, run: Vectors, point: Point) -> Any:
@@ -193,20 +183,8 @@ class Jacobian:
         call = operator.call(args or operator.args)
         run = Vectors(call, as_point(x))
         weights = like("w", w, run.shape, "f(x)")
-        settings = operator.settings
-        return numerical_gradient(
-            weighted(call.f, weights),
-            x,
-            settings.h,
-            args=call.args,
-            kwargs=call.kwargs,
-            backend=settings.backend,
-            method=settings.method,
-            order=settings.order,
-            rel_step=settings.rel_step,
-            bounds=settings.bounds,
-            noise=settings.noise,
-        )
+        given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
+        return numerical_gradient(weighted(call.f, weights), x, **given)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
@@ -263,17 +241,46 @@ def like(name: str, value: object, shape: tuple[int, ...], what: str) -> Floats:
 
 @overload
 def numerical_jacobian(
-    f: Any, x: ArrayLike, h: Any = None, *, full_output: Literal[False] = False, **options: Any
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    f0: Any = None,
+    argnum: int = 0,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: Literal[False] = False,
+    **options: Unpack[OptionsDict],
 ) -> Any: ...
 
 
 @overload
 def numerical_jacobian(
-    f: Any, x: ArrayLike, h: Any = None, *, full_output: Literal[True], **options: Any
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    f0: Any = None,
+    argnum: int = 0,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[OptionsDict],
 ) -> tuple[Any, JacobianInfo]: ...
 
 
-def numerical_jacobian(f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Any) -> Any:
+def numerical_jacobian(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    f0: Any = None,
+    argnum: int = 0,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: bool = False,
+    **options: Unpack[OptionsDict],
+) -> Any:
     """Return the Jacobian of f at x by finite differences.
 
     Parameters
@@ -282,9 +289,8 @@ def numerical_jacobian(f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, f
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens; f may read it instead of its argument.
-    h, **options
-        As for `Jacobian`: `args`, `kwargs`, `backend`, `method`, `order`, `rel_step`, `bounds`, `indices`, `noise`,
-        `argnum`, `sparse`, `sparsity`.
+    h, argnum, sparse, sparsity, **options
+        As for `Jacobian`.
     f0 : array_like, optional
         f(x), if it is known: saves its evaluation.
     full_output : bool
@@ -322,17 +328,12 @@ def numerical_jacobian(f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, f
     >>> jacobian.nnz, float(jacobian[2, 1])
     (60, -1.0)
     """
-    made = Jacobian(f, h, **options)
-    x = x if made._operator.settings.argnum == 0 else x
-    if f0 is None and not full_output:
-        operator = made._operator
-        found, run, point, _ = operator.at(x, operator.args)
-        return made._shaped(found, run, point)
-    jacobian, info = made.with_info(x, f0=f0)
-    return (jacobian, info) if full_output else jacobian
+    jacobian = Jacobian(f, h, argnum=argnum, sparse=sparse, sparsity=sparsity, **options)
+    result = jacobian.with_info(x, f0=f0)
+    return result if full_output else result[0]
 
 
-def jacobian_sparsity(f: Any, x: ArrayLike, **options: Any) -> Any:
+def jacobian_sparsity(f: Any, x: ArrayLike, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> Any:
     """Return where the Jacobian of f can differ from zero, as a boolean ``csr_array`` of shape (f(x).size, x.size).
 
     Parameters
@@ -353,5 +354,4 @@ def jacobian_sparsity(f: Any, x: ArrayLike, **options: Any) -> Any:
     >>> jacobian_sparsity(lambda x: x[1:] * x[:-1], np.zeros(4)).nnz
     6
     """
-    jacobian = Jacobian(f, sparsity=DETECT, **options)
-    return jacobian._operator.detect(x)
+    return Operator(f, Settings(Options(**options), argnum, True, DETECT)).detect(x).array()

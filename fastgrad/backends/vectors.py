@@ -27,7 +27,9 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     if type(result) is np.ndarray and result.dtype is FLOAT64:
         return result.copy()
     if result is None:
-        raise TypeError("`f` must return an array, a list or a tuple of numbers, or a number; got None: is a `return` missing?")
+        raise TypeError(
+            "`f` must return an array, a list or a tuple of numbers, or a number; got None: is a `return` missing?"
+        )
     if hasattr(result, "tocoo"):
         raise TypeError(f"`f` must return a dense array, got {describe(result)}; return its .toarray()")
     try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from math import prod
 from time import perf_counter
@@ -17,19 +16,30 @@ from numpy.typing import NDArray
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import CannotRun, NonFiniteWarning, NotTrusted, TrustWarning, describe, warn
+from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, coordinate, everything, function, index_array, one_of
+from ..core.validation import (
+    FLOAT64,
+    Floats,
+    Ints,
+    bounds_arrays,
+    coordinate,
+    everything,
+    function,
+    index_array,
+    one_of,
+)
+from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..lifting.signals import Signal, where_in
 from ..schemes.columns import Found, by_itself, by_stencil
-from ..schemes.noise import scale_of
 from ..schemes.outputs import EPS, signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
-from ..schemes.stencils import METHODS, Stencil
-from ..schemes.steps import fixed_step, step_rule
+from ..schemes.stencils import Stencil, central
+from ..schemes.steps import Step, step_rule
+from ..schemes.table import is_automatic, stencil_and_name
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
-from .choices import is_jitted
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -37,67 +47,57 @@ FARTHER = 2.0**-19  # the step of a plain difference that checks them
 DETECT = "detect"
 SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
 BACKENDS = ("auto", "python", "numpy")
+# options that a function of many values does not take, and what to do instead
+WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", "remember": "", "effort": ""}
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a Jacobian, checked once.
+    """The options of a Jacobian: those of a gradient, and its own; checked once."""
 
-    Attributes
-    ----------
-    stencil : Stencil
-        The difference.
-    name : str
-        What it is called.
-    automatic : bool
-        Whether the steps choose themselves.
-    """
-
-    h: Any = None
-    backend: str = "auto"
-    method: str | Stencil = "central"
-    order: int = 2
-    rel_step: Any = None
-    bounds: Any = None
-    indices: Any = None
-    noise: float | None = None
+    options: Options = DEFAULT
     argnum: int = 0
     sparse: bool = False
     sparsity: Any = None
 
     def __post_init__(self) -> None:
-        one_of("backend", self.backend, BACKENDS)
+        options = self.options
+        for name, hint in WITHOUT.items():
+            value = getattr(options, name)
+            if value != getattr(DEFAULT, name):
+                raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
+        if options.backend not in BACKENDS:
+            one_of("backend", options.backend, BACKENDS)
+        if isinstance(options.method, str) and options.method == "adaptive":
+            raise ValueError(
+                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many values; "
+                "got 'adaptive': leave it out for error bars"
+            )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
-        if not isinstance(self.method, Stencil):
-            one_of("method", self.method, tuple(METHODS))
-        elif self.method.deriv != 1:
-            raise ValueError(f"`method` must be a stencil of the first derivative, got deriv={self.method.deriv}")
         if isinstance(self.sparsity, str):
             one_of("sparsity", self.sparsity, (None, DETECT))
-        if self.indices is not None and self.is_sparse:
+        if options.indices is not None and self.is_sparse:
             raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
-        noise = self.noise
-        number = isinstance(noise, (int, float, np.floating, np.integer)) and not isinstance(noise, bool)
-        if noise is not None and not (number and 0 <= noise < np.inf):
-            raise ValueError(
-                f"`noise` must be None or the standard deviation of f's noise, 0 or more; got {describe(noise)}"
-            )
 
-    @property
+    @cached_property
     def stencil(self) -> Stencil:
-        return self.method if isinstance(self.method, Stencil) else METHODS[self.method](self.order)
+        return stencil_and_name(self.options)[0]
 
-    @property
+    @cached_property
     def name(self) -> str:
-        return self.method if isinstance(self.method, str) else f"stencil {', '.join(map(str, self.method.offsets))}"
+        return stencil_and_name(self.options)[1]
 
-    @property
+    @cached_property
     def automatic(self) -> bool:
-        unset = self.h is None or (isinstance(self.h, str) and self.h == "auto")
-        return unset and self.rel_step is None and self.method == "central" and self.order == 2
+        return is_automatic(self.options) and self.stencil == central(2)
+
+    def rule(self, shape: tuple[int, ...]) -> Step:
+        """Return the step rule for an x of this shape."""
+        options = self.options
+        return step_rule(None if is_automatic(options) else options.h, options.rel_step, self.stencil, shape)
 
     @property
     def is_sparse(self) -> bool:
@@ -203,13 +203,11 @@ class Operator:
         Of the columns of that pattern, once they were needed.
     """
 
-    def __init__(self, f: Any, args: Any, kwargs: Mapping[str, Any] | None, settings: Settings) -> None:
+    def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
-        if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(kwargs)}")
         self.settings = settings
-        self.args = args if type(args) is tuple else (args,)
-        self.kwargs = dict(kwargs) if kwargs else {}
+        self.args: tuple[Any, ...] = settings.options.args
+        self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
         self.f = f
         self.placed = _placed(f, settings.argnum)
         self.pattern: Pattern | None = None
@@ -226,9 +224,7 @@ class Operator:
 
     # ---- one Jacobian
 
-    def at(
-        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = False
-    ) -> tuple[Made, Vectors, Point, float]:
+    def at(self, x: object, args: tuple[Any, ...], f0: object = None) -> tuple[Made, Vectors, Point, float]:
         """Make the Jacobian at x."""
         began = perf_counter()
         point = as_point(x)
@@ -236,28 +232,41 @@ class Operator:
         run = Vectors(call, point)
         if f0 is not None:
             run.known_value(f0)
-        bounds = None if self.settings.bounds is None else bounds_arrays(self.settings.bounds, point.base)
+        bounds = (
+            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
+        )
         with put_back(point):
             made = self._made(run, call, point, bounds)
         return made, run, point, began
 
     def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
         settings, n = self.settings, point.base.size
-        index = index_array(settings.indices, point.base.shape)
+        if not n or not run.value().size:
+            return self._empty(run, point)
+        index = index_array(settings.options.indices, point.base.shape)
         refused = "asked for"
-        if settings.backend != "python":
+        if settings.options.backend != "python":
             refused = self._unliftable(call, point, bounds)
             if not refused:
                 try:
                     return self._lifted(run, call, point, bounds)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
-            if settings.backend == "numpy":
+            if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
         if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
             return self._colored(run, point, bounds, refused)
         columns = everything(n) if index is None else index
         return self._by_columns(run, point, columns, bounds, refused)
+
+    def _empty(self, run: Vectors, point: Point) -> Made:
+        index = index_array(self.settings.options.indices, point.base.shape)
+        m, n = run.value().size, point.base.size if index is None else index.size
+        empty = Matrix(np.empty((m, n)))
+        if self.settings.is_sparse:
+            none = np.empty(0, dtype=np.intp)
+            empty = Matrix(pattern=Pattern.of(none, none, (m, n)), data=np.empty(0))
+        return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
 
     # ---- by columns, one at a time or by colours
 
@@ -283,9 +292,9 @@ class Operator:
             self.colors = color_columns(pattern) if self._groups is None else as_groups(self._groups, pattern)
         colors = self.colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
-        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
+        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
         count = int(colors.max(initial=-1)) + 1
         return Made(matrix, error, found.step[colors], COLORS, reason, found.noise, count)
@@ -300,13 +309,11 @@ class Operator:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.options.noise)
         stencil = settings.stencil
-        h = None if isinstance(settings.h, str) and settings.h == "auto" else settings.h
-        units = step_rule(h, settings.rel_step, stencil, point.base.shape).at(x, None)
+        units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, units, stencil)
-        found = by_stencil(run, seeds_of(units), stencil, bounds, x)
-        return found._replace(step=found.step)
+        return by_stencil(run, seeds_of(units), stencil, bounds, x)
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -328,12 +335,12 @@ class Operator:
 
     def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
         """Say why the lift is not tried; empty if it is."""
-        settings, explicit = self.settings, self.settings.backend == "numpy"
+        settings, explicit = self.settings, self.settings.options.backend == "numpy"
         if not settings.automatic:
             return "the steps were given"
-        if settings.indices is not None:
+        if settings.options.indices is not None:
             return "some columns only"
-        if settings.noise:
+        if settings.options.noise:
             return "f is noisy"
         if is_jitted(self.f):
             return "f is compiled by numba"
@@ -359,7 +366,9 @@ class Operator:
             raise NotTrusted("f returns another shape when it is lifted")
         outputs, inputs = listed.outputs, listed.inputs
         if listed.rounded or listed.lost.any() or not np.isfinite(listed.values).all():
-            why = "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
+            why = (
+                "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
+            )
             if self.settings.sparsity is not None and not listed.lost.any():
                 self._unite(outputs, inputs, (run.value().size, x.size))
             raise CannotRun(why)
@@ -368,7 +377,9 @@ class Operator:
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         if matrix.dense is not None:
-            error = Matrix(np.broadcast_to(BAR * np.abs(matrix.dense).max(axis=1, initial=0.0)[:, None], matrix.dense.shape))
+            error = Matrix(
+                np.broadcast_to(BAR * np.abs(matrix.dense).max(axis=1, initial=0.0)[:, None], matrix.dense.shape)
+            )
         else:
             assert matrix.pattern is not None
             assert matrix.data is not None
@@ -405,6 +416,34 @@ class Operator:
                     self.colors = None
         return Matrix(pattern=layout.pattern, data=layout.data(values))
 
+    def detect(self, x: object) -> Pattern:
+        """Find the pattern at x."""
+        point = as_point(x)
+        call = self.call(self.args)
+        run = Vectors(call, point)
+        bounds = (
+            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
+        )
+        with put_back(point):
+            run.value()
+            if (
+                not is_jitted(self.f)
+                and point.base.ndim
+                and not nature(self.f, (*call.args, *call.kwargs.values())).keeps
+            ):
+                try:
+                    listed = lift_entries(
+                        self.f, call, point.base, (units_of(point.base.reshape(-1)) * UNROUNDED)[None]
+                    )
+                except CannotRun:
+                    listed = None
+                if listed is not None and not listed.lost.any():
+                    pattern = Pattern.of(listed.outputs, listed.inputs, (run.value().size, point.base.size))
+                    return pattern
+            made = self._by_columns(run, point, everything(point.base.size), bounds, "")
+        assert made.matrix.pattern is not None
+        return made.matrix.pattern
+
     # ---- products
 
     def along(
@@ -417,17 +456,18 @@ class Operator:
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
-        bounds = None if settings.bounds is None else bounds_arrays(settings.bounds, point.base)
+        bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
         with put_back(point):
             run.value()
             if settings.automatic:
-                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.options.noise)
             else:
                 stencil = settings.stencil
-                if settings.rel_step is not None:
-                    raise ValueError("`rel_step` has no meaning along a direction; give `h`, the step of t in f(x + t v)")
-                rule = fixed_step(stencil) if settings.h is None else step_rule(settings.h, None, stencil, ())
-                step = float(rule.at(np.ones(1), None)[0])
+                if settings.options.rel_step is not None:
+                    raise ValueError(
+                        "`rel_step` has no meaning along a direction; give `h`, the step of t in f(x + t v)"
+                    )
+                step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
         return found, run, point
@@ -533,7 +573,8 @@ def disagrees(
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
         if found is not None and found.error is not None and matrix.pattern is not None:
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=found.error).dot(np.abs(vector), m)
+            bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
+            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector), m)
         wrong = ~(np.abs((above - below) - expected) <= doubt)
     finite = np.isfinite(run.value())
     wrong &= finite
@@ -569,7 +610,10 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
-        warn(f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}", TrustWarning)
+        warn(
+            f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}",
+            TrustWarning,
+        )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
         warn(f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", TrustWarning)
@@ -593,12 +637,9 @@ def _placed(f: Any, argnum: int) -> Any:
 
     def placed(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
         if len(args) < argnum:
-            raise TypeError(f"`args` must hold the {argnum} arguments of f before x (`argnum={argnum}`), got {len(args)}")
+            raise TypeError(
+                f"`args` must hold the {argnum} arguments of f before x (`argnum={argnum}`), got {len(args)}"
+            )
         return f(*args[:argnum], x, *args[argnum:], **kwargs)
 
     return placed
-
-
-def seed_of(x: Floats) -> int:
-    """A number from x's own bytes."""
-    return zlib.crc32(x.tobytes())

@@ -6,14 +6,13 @@ further steps, where some entry that counts is in doubt; each entry then takes t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.vectors import Vectors
 from ..core.validation import Floats
 from .outputs import EPS, TINY, Beyond, look_along, step_of
 from .seeds import Seeds, units_of
@@ -37,6 +36,22 @@ NEGLIGIBLE = 1e-3  # of the largest entry of its row: as small an entry is measu
 LEAST = 2.0**-60  # no step is smaller
 
 
+class Values(Protocol):
+    """f of many values around one point."""
+
+    def value(self) -> Floats:
+        """Return f(x), flat."""
+        ...
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        """Evaluate f at whole points; returns one row of values for each."""
+        ...
+
+    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+        """Evaluate f at complex points; returns the imaginary parts."""
+        ...
+
+
 class Found(NamedTuple):
     """Entries of a Jacobian, in the layout of their directions.
 
@@ -54,6 +69,8 @@ class Found(NamedTuple):
         Entries of which no digit is certain.
     reasons : dict
         From a direction to why it is not differentiable.
+    contradicted : ndarray of shape (m,) or None
+        So many times the bars of each output were widened, because its slope along the line says something else.
     """
 
     jacobian: Floats
@@ -62,6 +79,7 @@ class Found(NamedTuple):
     noise: Floats | None = None
     doubtful: NDArray[np.bool_] | None = None
     reasons: dict[int, str] | None = None
+    contradicted: Floats | None = None
 
 
 @dataclass(slots=True)
@@ -107,10 +125,12 @@ def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floa
     return _Look(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear)
 
 
-def by_stencil(run: Vectors, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
+def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
     """Differentiate by one stencil whose step is the unit of each coordinate; one-sided or shorter near a bound."""
     f0 = run.value()
-    sides = [stencil] if bounds is None or stencil.imaginary else [stencil, *map(_of_order(stencil), (forward, backward))]
+    sides = (
+        [stencil] if bounds is None or stencil.imaginary else [stencil, *map(_of_order(stencil), (forward, backward))]
+    )
     room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
     steps, parts = np.ones(seeds.count), []
     for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, 1))):
@@ -133,9 +153,7 @@ def _reach(stencil: Stencil, down: float, up: float) -> float:
     return float(min(down / -low if low else np.inf, up / high if high else np.inf))
 
 
-def _differences(
-    run: Vectors, seeds: Seeds, part: slice, chosen: list[Stencil], steps: Floats, f0: Floats
-) -> Floats:
+def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], steps: Floats, f0: Floats) -> Floats:
     """The entries of some directions, each by its stencil."""
     directions = range(part.start, part.stop)
     if chosen[0].imaginary:
@@ -166,7 +184,7 @@ def _differences(
 
 
 def by_itself(
-    run: Vectors, seeds_of: Callable[[Floats], Seeds], bounds: Bounds | None, x: Floats, noise: float | None
+    run: Values, seeds_of: Callable[[Floats], Seeds], bounds: Bounds | None, x: Floats, noise: float | None
 ) -> Found:
     """Differentiate by central differences whose steps follow from f's noise and from what its values show.
 
@@ -194,7 +212,7 @@ class _Automatic:
     """One Jacobian in the making."""
 
     def __init__(
-        self, run: Vectors, seeds: Seeds, bounds: Bounds | None, x: Floats, noise: float | None, shrinks: bool
+        self, run: Values, seeds: Seeds, bounds: Bounds | None, x: Floats, noise: float | None, shrinks: bool
     ) -> None:
         self._run, self._seeds = run, seeds
         self._f0 = f0 = run.value()
@@ -217,9 +235,8 @@ class _Automatic:
         # the line's slope must agree with the Jacobian, output by output
         gap = np.abs(seeds.at_outputs(slopes, line.factors, lambda e: e) - line.slope)
         known = np.sqrt(seeds.at_outputs(bars, line.factors, np.square)) + line.doubt
-        wrong = gap > known
-        if wrong.any() and not self._reasons:
-            bars = bars * seeds.of_outputs(np.where(wrong, gap / known, 1.0), everything)
+        contradicted = np.where((gap > known) & (not self._reasons), gap / known, 1.0)
+        bars = bars * seeds.of_outputs(contradicted, everything)
         size = seeds.of_outputs(line.variation, everything)
         if line.third.any():
             third = seeds.of_outputs(line.third, everything) / seeds.coordinates
@@ -229,7 +246,7 @@ class _Automatic:
         doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
         doubtful &= dead == 0
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
-        return Found(jacobian, error, self._steps, line.sigma, doubtful, self._reasons)
+        return Found(jacobian, error, self._steps, line.sigma, doubtful, self._reasons, contradicted)
 
     def _largest(self, slopes: Floats) -> Floats:
         """The largest entry of each output: a power mean, for sums by output are at hand."""
@@ -278,7 +295,11 @@ class _Automatic:
         sigma = seeds.picked(np.maximum(self._line.sigma, self._rho * np.where(np.isfinite(top), top, 0.0)), part)
         variation = seeds.of_outputs(self._line.variation, part)
         return _judged(
-            0.5 * seeds.span(part, steps, -steps), seeds.picked(above, part), seeds.picked(below, part), sigma, variation
+            0.5 * seeds.span(part, steps, -steps),
+            seeds.picked(above, part),
+            seeds.picked(below, part),
+            sigma,
+            variation,
         )
 
     def _doubts(self, look: _Look, part: slice, size: Floats) -> tuple[Any, Any, Any]:
@@ -307,7 +328,9 @@ class _Automatic:
         seeds = self._seeds
         size = np.broadcast_to(seeds.of_outputs(self._line.variation, part), self._entries(part))[mine]
         looks = [] if first is None else [first]
-        alive = np.isfinite(seeds.picked(np.broadcast_to(self._f0, (part.stop - part.start, self._f0.size)), part)[mine])
+        alive = np.isfinite(
+            seeds.picked(np.broadcast_to(self._f0, (part.stop - part.start, self._f0.size)), part)[mine]
+        )
         if first is None or not np.isfinite(first.derivative[alive]).all():
             looks = self._leave(g, part, mine, alive)
             if not looks:
@@ -400,7 +423,9 @@ class _Automatic:
                 continue
             behind = (look.second <= 8.0 * look.sigma) & (apart <= 1.5 * last.second / (2.0 * last.t) + slack)
             falls = apart <= 252.0 * look.noise
-            look.fear = np.where(rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 2.0 * apart / 63.0), look.fear)
+            look.fear = np.where(
+                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 2.0 * apart / 63.0), look.fear
+            )
             if ((apart <= slack) | behind | falls)[rough].all():
                 return
 
@@ -472,7 +497,9 @@ class _Automatic:
                 value, bar, least = q.derivative.copy(), mine, error
                 continue
             better = ~(least <= error)
-            value, bar, least = (np.where(better, new, old) for new, old in ((q.derivative, value), (mine, bar), (error, least)))
+            value, bar, least = (
+                np.where(better, new, old) for new, old in ((q.derivative, value), (mine, bar), (error, least))
+            )
         assert value is not None
         assert bar is not None
         return value, bar

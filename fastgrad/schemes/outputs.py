@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .noise import quantum
 
 EPS = 2.0**-52
 TINY = 1e-300
 SPACING = 2.0**-17  # of the points, in scales of x: about twice the usual step
-THIRDS = 4 / 3, 5 / 3  # times a power of two: no multiple of any binary lattice, so round-off differs from point to point
+THIRDS = (
+    4 / 3,
+    5 / 3,
+)  # times a power of two: no multiple of any binary lattice, so round-off differs from point to point
 QUIET = 100.0  # so many times round-off is believed to be noise without a second look
 SAME = 1 / 4  # noise is at least so many times as large on a finer line
 FINER = 2.0**-6
@@ -121,16 +123,37 @@ class _Seven:
 
 
 def _quanta(values: Floats) -> Floats:
-    """Return the spacing of the lattice on which the values of each output lie; 0 where it is as fine as float64."""
-    if values.shape[1] <= FEW:
-        return np.array([quantum(column) for column in values.T])
+    """Return the spacing of the lattice on which the values of each output lie; 0 where it is as fine as float64.
+
+    A binary lattice of 16 or more ulp means that f computes in lower precision inside, a decimal one that its values
+    were printed.
+    """
     mantissa, exponent = np.frexp(values)
     digits = (np.abs(mantissa) * 2.0**53).astype(np.int64)
     last = np.ldexp((digits & -digits).astype(np.float64), exponent - 53)
     last[values == 0] = np.inf
     step, unit = last.min(axis=0), np.spacing(np.abs(values).max(axis=0))
     seen = (np.count_nonzero(values, axis=0) >= 3) & (values.min(axis=0) != values.max(axis=0))
-    return np.where(seen & (step >= 16.0 * unit), step, 0.0)
+    quanta = np.where(seen & (step >= 16.0 * unit), step, 0.0)
+    left = np.flatnonzero(seen & (quanta == 0))
+    if left.size <= FEW:
+        for i in left:
+            place = _last_place(values[:, i].tolist())
+            quanta[i] = place if place >= 1e4 * unit[i] else 0.0
+    return quanta
+
+
+def _last_place(values: list[float]) -> float:
+    """Return the unit of the last decimal of values of at most 12 digits; 0 for others."""
+    places = []
+    for value in values:
+        text = f"{value:.11e}"
+        if float(text) != value:
+            return 0.0
+        mantissa, exponent = text.split("e")
+        if value:
+            places.append(10.0 ** (int(exponent) - len(mantissa.rstrip("0").partition(".")[2])))
+    return float(min(places, default=0.0))
 
 
 def look_along(

@@ -14,14 +14,18 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
 from ..sparsity.patterns import Pattern
-from .noise import scale_of
 
 Rows = NDArray[np.intp]
 
 
 def units_of(x: Floats, relative: bool = False) -> Floats:
-    """Return a power of two near the scale of each coordinate; `relative` to itself alone, unless it is 0."""
-    scale = scale_of(x)
+    """Return a power of two near the scale of each coordinate; `relative` to itself alone, unless it is 0.
+
+    The scale is |x|, or up to 1 where other entries are larger.
+    """
+    size = np.abs(x)
+    largest = float(size.max(initial=0.0))
+    scale = np.maximum(size, min(1.0, largest) if largest > 0 else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(np.abs(x), 1e-290), scale)
     units: Floats = np.exp2(np.round(np.log2(scale)))

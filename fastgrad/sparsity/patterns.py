@@ -81,9 +81,8 @@ class Pattern:
 
     def united(self, other: Pattern) -> Pattern:
         """Return the positions that either of two patterns has."""
-        if self.size == other.size and np.array_equal(self.indices, other.indices):
-            if np.array_equal(self.indptr, other.indptr):
-                return self
+        if np.array_equal(self.indices, other.indices) and np.array_equal(self.indptr, other.indptr):
+            return self
         rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([self.indices, other.indices])
         return Pattern.of(rows, columns, self.shape)
 
@@ -111,8 +110,8 @@ def csr_array(parts: tuple[Any, Indices, Indices], shape: tuple[int, int]) -> An
         sparse = import_module("scipy.sparse")
     except ImportError as error:
         raise ImportError(
-            "a sparse result is a SciPy array, and SciPy is not installed: pip install 'fastgrad[sparse]', or leave out "
-            "`sparse` and `sparsity` for a dense one"
+            "a sparse result is a SciPy array, and SciPy is not installed: pip install 'fastgrad[sparse]', or leave "
+            "out `sparse` and `sparsity` for a dense one"
         ) from error
     return sparse.csr_array(parts, shape=shape)
 
@@ -154,7 +153,8 @@ def as_pattern(structure: Any, shape: tuple[int, int] | None = None, name: str =
 def split(sparsity: Any) -> tuple[Any, Any]:
     """Split what a caller gave into a structure and the groups of its columns, None if there are none."""
     if isinstance(sparsity, tuple) and len(sparsity) == 2 and np.ndim(sparsity[1]) == 1:
-        if hasattr(sparsity[0], "tocoo") or isinstance(sparsity[0], Pattern) or np.ndim(sparsity[0]) == 2:
+        structure = sparsity[0]
+        if hasattr(structure, "tocoo") or isinstance(structure, Pattern) or np.ndim(structure) == 2:
             return sparsity
     return sparsity, None
 

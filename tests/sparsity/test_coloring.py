@@ -79,9 +79,7 @@ def grid(*sizes: int) -> Any:
     return total.tocsr()
 
 
-@pytest.mark.parametrize(
-    ("sizes", "bound", "factor"), [((300,), 3, 1.0), ((60, 60), 5, 1.4), ((13, 13, 13), 7, 2.0)]
-)
+@pytest.mark.parametrize(("sizes", "bound", "factor"), [((300,), 3, 1.0), ((60, 60), 5, 1.4), ((13, 13, 13), 7, 2.0)])
 def test_grids_take_few_colors(sizes: tuple[int, ...], bound: int, factor: float) -> None:
     matrix = grid(*sizes)
     pattern, colors = as_pattern(matrix), color_columns(matrix)
