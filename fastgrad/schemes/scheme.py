@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +16,8 @@ from .stencils import Stencil
 Bounds = tuple[Floats, Floats]
 
 
-class Task(NamedTuple):
+@dataclass(slots=True)  # not frozen: that costs 0.6 µs
+class Task:
     """What is to be differentiated.
 
     Attributes

@@ -13,11 +13,11 @@ from ..core.point import Point
 from ..core.validation import FLOAT64, Floats, Ints
 from .adaptive import STENCIL, adaptive
 from .automatic import PROBE_PAYS, Memory, Outcome, automatic
-from .differencing import EPS, Bounds, warn_not_finite
+from .differencing import warn_not_finite
 from .few import FEW, Given, first_round
 from .scheme import Estimate, Task
 from .stencils import Stencil, central
-from .steps import power_of_two
+from .unrounded import nearby
 
 
 class Automatic:
@@ -56,42 +56,6 @@ class Automatic:
             bars=self.bars,
         )
         return _estimate(outcome, run, point, index, everything)
-
-
-SMALLEST_NEARBY = 1e-290  # differences of squares would vanish
-FARTHEST = 2.0**22  # times these steps, where one value is compared with a plain evaluation
-NEARBY = 2.0**-40  # of the scale of x: the truncation error is below all rounding
-
-
-def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars: bool) -> Estimate | None:
-    """Differentiate with steps so small that nothing is truncated, where f's differences are not rounded.
-
-    What remains is the rounding of the difference itself, as in an analytic derivative. Of it tells, where error bars
-    are wanted, a second difference with steps that round otherwise.
-    """
-    if not run.carries(index.size):
-        return None
-    size = np.abs(x[index])
-    size[size == 0.0] = min(1.0, float(np.abs(x).max(initial=0.0)) or 1.0)
-    h = power_of_two(NEARBY * size)
-    if not (index.size and h.min() > SMALLEST_NEARBY):
-        return None
-    if bounds is not None and ((x - bounds[0] < FARTHEST * h.max()) | (bounds[1] - x < FARTHEST * h.max())).any():
-        return None
-    column = x[index, None]
-    slopes: list[Floats] = []
-    for factor in (1.0, 0.75) if bars else (1.0,):
-        points = column + h[:, None] * np.array([factor, -factor])
-        values = run.differences(index, points)
-        if values is None:
-            return None
-        with np.errstate(all="ignore"):
-            slopes.append((values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1]))
-    error = None
-    if bars:
-        with np.errstate(all="ignore"):
-            error = 8.0 * np.abs(slopes[0] - slopes[1]) + 64.0 * EPS * np.abs(slopes[0])
-    return Estimate(slopes[0], h, error, None, EPS * abs(run.value()))
 
 
 class Adaptive:

@@ -10,15 +10,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks.problems import PROBLEMS, Problem
 from fastgrad import Gradient, numerical_gradient
-from fastgrad.backends import lifted
 
 LARGE = [(p, min(p.sizes, key=lambda n: abs(n - 1000))) for p in PROBLEMS.values() if max(p.sizes) >= 200]
 X = np.random.default_rng(2).normal(size=300)
-
-
-@pytest.fixture(autouse=True)
-def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifted, "_looped", np.inf)  # enough to load the lifts for
 
 
 def chained(x: Any) -> Any:
@@ -103,7 +97,8 @@ def test_zeros_and_scales_in_one_point() -> None:
     x = X * 10.0 ** np.random.default_rng(1).integers(-8, 8, 300)
     x[::7] = 0.0
     gradient, info = numerical_gradient(lambda x: np.sum(np.cosh(x / 1e8) + x**2), x, backend="numpy", full_output=True)
-    assert_allclose(gradient, np.sinh(x / 1e8) / 1e8 + 2 * x, rtol=1e-12)
+    # at 0 both terms bend, and one side errs by h
+    assert_allclose(gradient, np.sinh(x / 1e8) / 1e8 + 2 * x, rtol=1e-12, atol=2.0**-79)
     assert (info.step < 1e-11 * np.maximum(np.abs(x), 1.0)).all()
 
 
@@ -143,8 +138,8 @@ def test_evaluations_are_counted() -> None:
         return chained(x)
 
     _, info = numerical_gradient(counted, X, backend="numpy", full_output=True)
-    # a lift evaluates all points in few calls; the check on both sides and f(x) are calls of their own
-    assert 4 * X.size <= info.nfev <= 4 * X.size + 10
+    # one step, and another for the error bar; the check on both sides and f(x) are calls of their own
+    assert 2 * X.size < info.nfev <= 2 * X.size + calls
     assert calls < 30
     edge = float(X[3])
     kinked = lambda x: np.sum(np.where(x > edge, x, 2.0 * x))  # noqa: E731 - some points branch

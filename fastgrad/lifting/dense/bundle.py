@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import CannotLift, Diverged, Signal, look_at_clock
+from ..signals import CannotLift, Diverged, Signal
+from ..work import BIG, CELL, FLOP, FUNCTION, SPARSE_SLOT, DenseWork, weight
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -38,7 +39,7 @@ BASIC = frozenset({int, slice, type(None), type(Ellipsis), np.int64, np.int32, n
 # with fewer points.
 LARGE = 512 * 1024
 TOO_LARGE = 2 * LARGE
-ENTRY_SECONDS = 2e-6  # what f spends at least on each entry of x that it takes out: two operations
+COUNTED = 8 * BIG  # bytes from which an operation is counted by its size
 
 
 class Memory(threading.local):
@@ -46,8 +47,8 @@ class Memory(threading.local):
 
     largest = 0  # bytes of an array for one point
     careful = False  # few points at a time, to find that out
-    entries = 0  # taken out one at a time
     boxed = False  # numpy made an array of objects from bundles
+    work = DenseWork()  # of this sweep
 
 
 memory = Memory()
@@ -57,11 +58,13 @@ class TooLarge(Signal):
     """f makes arrays so much larger than x that fewer points at a time are faster."""
 
 
-def note_large(array: Array) -> None:
-    """Remember the largest array."""
-    memory.largest = max(memory.largest, array.nbytes // len(array))
-    if array.nbytes > TOO_LARGE and not memory.careful:
-        raise TooLarge
+def note_large(array: Array, heavy: float = 0.0) -> None:
+    """Count an operation on a large array, and remember the largest; `heavy` is what each cell costs besides."""
+    memory.work.pays((CELL + heavy) * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
+    if array.nbytes > LARGE:
+        memory.largest = max(memory.largest, array.nbytes // len(array))
+        if array.nbytes > TOO_LARGE and not memory.careful:
+            raise TooLarge
 
 
 def expect_large(data: Array) -> None:
@@ -83,7 +86,7 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
             a, b = self.data, other.data
             if a.ndim == b.ndim:
                 result = op(a, b)
-                if result.nbytes > LARGE:
+                if result.nbytes > COUNTED:
                     note_large(result)
                 return Bundle(result)
         elif kind in SCALARS or (kind is np.ndarray and other.ndim < self.data.ndim and other.dtype != object):
@@ -185,7 +188,7 @@ class Bundle:
         raise NotAsked("np.array or np.asarray of an array that holds many points")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        look_at_clock()
+        memory.work.operates()
         if method != "__call__" or ufunc.signature is not None or kwargs:
             return _uncommon(ufunc, method, inputs, kwargs)
         try:
@@ -197,13 +200,14 @@ class Bundle:
             raise CannotLift(f"np.{ufunc.__name__}: {error}") from error
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
-        if result.nbytes > LARGE:
-            note_large(result)
+        if result.nbytes > COUNTED:
+            note_large(result, weight(ufunc))
         return Bundle(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if kwargs and kwargs.get("out") is not None:
             raise CannotLift(f"np.{func.__name__} with `out=`")
+        memory.work.operates(FUNCTION)
         handler = HANDLERS.get(func)
         if handler is not None:
             try:
@@ -218,6 +222,7 @@ class Bundle:
 
     def __bool__(self) -> bool:
         data = self.data
+        memory.work.looked = True
         # counting bytes costs a third of np.count_nonzero
         true = data.tobytes().count(1) if data.dtype == bool else np.count_nonzero(data)
         if data.size != len(data):
@@ -277,8 +282,7 @@ class Bundle:
         if data.ndim == 1:
             raise TypeError("iteration over a 0-d array")
         if data.ndim == 2 and not data.flags.writeable:  # nobody can change it meanwhile
-            memory.entries += data.shape[1]
-            look_at_clock(data.shape[1] * ENTRY_SECONDS)
+            memory.work.takes(data.shape[1])
             return map(Bundle, np.ascontiguousarray(data.T))
         return (self[i] for i in range(data.shape[1]))
 
@@ -289,8 +293,7 @@ class Bundle:
         data = self.data
         kind = type(key)
         if kind is int and data.ndim == 2:
-            memory.entries += 1
-            look_at_clock()
+            memory.work.takes(1)
             return Bundle(data[:, key].copy())  # a scalar for one point: no view; contiguous, too
         if kind is slice and data.ndim > 1:
             return Bundle(data[:, key])
@@ -491,6 +494,7 @@ def aligned(values: Any) -> Any:
 
 def same_for_all(data: Array) -> Any:
     """What all points agree on."""
+    memory.work.looked = True
     first = data[0]
     same = data == first
     if same.all():
@@ -527,6 +531,7 @@ def matmul(a: Any, b: Any) -> Any:
     dims, other = dimensions(a), dimensions(b)
     if dims == 0 or other == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions")
+    _count_product(a, b)
     if type(b) is not Bundle and other <= 2:
         return Bundle(a.data @ b)
     if type(a) is not Bundle and dims <= 2:
@@ -541,6 +546,14 @@ def matmul(a: Any, b: Any) -> Any:
     if dims == 1:
         product = product[..., 0, :] if other > 1 else product[..., 0]
     return Bundle(product)
+
+
+def _count_product(a: Any, b: Any) -> None:
+    """Count the multiplications: of each entry of the left operand with a column of the right one, at each point."""
+    points = max(len(v.data) for v in (a, b) if type(v) is Bundle)
+    columns = 1 if dimensions(b) == 1 else b.shape[-1]
+    memory.work.operates()
+    memory.work.pays(FLOP * points * int(np.prod(a.shape)) * columns)
 
 
 def _row_dot(a: Array, b: Array) -> Array:
@@ -630,7 +643,6 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):
-        look_at_clock()
         try:
             results.append(func(*_at(args, row), **_at(kwargs, row)))
         except Exception as error:  # noqa: BLE001 (raised below)

@@ -10,7 +10,6 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import look_at_clock
 from .layout import Box, Entries, Item, Shape, Slot, broadcast, insert_axes, permute, place, reshape, take
 from .rules import BINARY, UNARY, selection
 from .slots import (
@@ -58,7 +57,7 @@ class SparseBundle:
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        look_at_clock()
+        run.made(base, slots)
         self.base = base
         self.slots = slots
         self.run = run
@@ -140,6 +139,7 @@ class SparseBundle:
 
     def settled(self) -> Any:
         """The plain array at x. Rows in which it differs are lost, and evaluated plainly in the end."""
+        self.run.work.looked = True
         if self.slots:
             self.run.lost |= rows_of(self.slots, self.run)
         return self.base
@@ -166,6 +166,10 @@ class SparseBundle:
         handler = FUNCTIONS.get(func)
         if handler is None:
             raise refuse(f"np.{func.__name__}")
+        for value in args:
+            if type(value) is SparseBundle:
+                value.run.function()
+                break
         return handler(*args, **kwargs)
 
     def resolved(self) -> SparseBundle:
@@ -423,12 +427,16 @@ class SparseBundle:
             winner = (np.argmax if compare is np.maximum else np.argmin)(moved.base, axis=-1)
             held = np.asarray(best)[..., None]
             others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
-            change = compare(at(others, box), at(moved.base - held, box) + d)
+            less, own = at(others, box), at(moved.base - held, box)
+            self.run.note_ties(less == own, box, d)
+            change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
         else:
             below = moved.base - np.asarray(best)[..., None]
-            changed = ((spread_box(shape, self.run), _extreme_change(compare, below, self._all(moved))),)
+            d = self._all(moved)
+            changed = ((spread_box(shape, self.run), _extreme_change(compare, below, d)),)
+            self.run.note_ties_among(below, d)
         out = SparseBundle(best, changed, self.run)
         if keepdims:
             return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
@@ -693,17 +701,28 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
+    run.heavy(ufunc, y.size, first or second)
     rule = BINARY.get(ufunc)
     slots_out = []
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
+        if ufunc in TIES:
+            run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
             run.rounded = True
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _either(da: Array | None, db: Array | None) -> Array | None:
+    """Where two operands differ by different amounts."""
+    if da is None or db is None:
+        return db if da is None else da
+    apart: Array = da != db
+    return apart
 
 
 def spread_constant(value: Any, shape: Shape) -> Any:
@@ -739,10 +758,13 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
+    p.run.heavy(ufunc, y.size, p.slots)
     rule = UNARY.get(ufunc)
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
+        if ufunc in EDGES:
+            p.run.note_ties(b_here == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -754,6 +776,14 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     return SparseBundle(y, slots, p.run, True)
 
 
+# where they may have a kink, or no finite slope
+EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
+TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
+    np.hypot: lambda a, b: (a == 0) & (b == 0),
+    np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
+    np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
+}
 LOGICAL = (np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and, np.bitwise_or, np.bitwise_xor)
 
 
@@ -770,6 +800,8 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     slots = []
     for layout, ds in meet(operands, y.shape, run):
         here = []
+        if ufunc not in LOGICAL:
+            run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)

@@ -132,6 +132,7 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
         second = np.partition(below, 1 if compare is np.minimum else count - 2, axis=-1)
         gap = np.abs(second[..., 1 if compare is np.minimum else count - 2])
         close = ~(gap > float(d.max(initial=0.0)) - float(d.min(initial=0.0)))
+        a.run.note_ties_among(below, d)
         if close.any():
             change = np.zeros(d.shape[:-1], dtype=np.intp)
             change[:, :, close] = which(below[close] + d[:, :, close], axis=-1) - best[close]
