@@ -54,9 +54,7 @@ CASES = {
     "number": (lambda x: x @ x, lambda x: 2 * x, point(4)),
     "matrix of a matrix": (
         lambda x: x @ x.T,
-        lambda x: (
-            np.einsum("ik,jl->ijkl", np.eye(2), x) + np.einsum("jk,il->ijkl", np.eye(2), x)
-        ),
+        lambda x: np.einsum("ik,jl->ijkl", np.eye(2), x) + np.einsum("jk,il->ijkl", np.eye(2), x),
         point(6).reshape(2, 3),
     ),
     "one entry": (lambda x: np.array([x[0] ** 3]), lambda x: np.array([[3 * x[0] ** 2]]), point(1)),
@@ -224,9 +222,11 @@ def test_bars_hold(seed: int, n: int, scale: float) -> None:
     """Functions with entries of many lengths and sizes, in one vector."""
     rng = np.random.default_rng(seed)
     x, a = rng.normal(size=n) * scale, rng.normal(size=(4, n)) / scale
-    jacobian, info = numerical_jacobian(lambda x: np.array(
-        [np.sin(a[0] @ x), np.exp(a[1] @ x), 1e4 + (a[2] @ x) ** 2, np.cos(30.0 * (a[3] @ x))]
-    ), x, full_output=True)
+    jacobian, info = numerical_jacobian(
+        lambda x: np.array([np.sin(a[0] @ x), np.exp(a[1] @ x), 1e4 + (a[2] @ x) ** 2, np.cos(30.0 * (a[3] @ x))]),
+        x,
+        full_output=True,
+    )
     exact = np.array([
         np.cos(a[0] @ x) * a[0],
         np.exp(a[1] @ x) * a[1],

@@ -11,6 +11,8 @@ _PLACES = {
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
     "compiled": ("compiled.functions", "Compiled"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
 }
 
 

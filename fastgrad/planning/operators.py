@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib import import_module
+from functools import cached_property
 from math import prod
 from time import perf_counter
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import CannotRun, NonFiniteWarning, NotTrusted, TrustWarning, describe, warn
@@ -31,7 +31,6 @@ from ..core.validation import (
 )
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..lifting.signals import Signal, where_in
 from ..schemes.columns import Found, by_itself, by_stencil
 from ..schemes.outputs import EPS, signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
@@ -360,7 +359,7 @@ class Operator:
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
-        listed = lift_entries(self.f, call, base, signed[None])
+        listed = load("listed")(self.f, call, base, signed[None])
         run.nfev += 1
         if not np.array_equal(np.shape(listed.base), run.shape):
             raise NotTrusted("f returns another shape when it is lifted")
@@ -520,20 +519,6 @@ class put_back:  # noqa: N801 - used like a function, as contextlib's are
         if own is not None and self._point.perturbable:
             with exclusive(own):
                 own[...] = self._point.base
-
-
-@cache
-def _sparse_lift() -> Any:
-    return import_module("...lifting.sparse.jacobian", __name__)
-
-
-def lift_entries(f: Any, call: Call, x: Floats, d: Floats) -> Any:
-    """List the entries of the Jacobian that one run of f shows; CannotRun where it cannot be lifted."""
-    try:
-        return _sparse_lift().entries(call.f, x, d, args=call.args, kwargs=call.kwargs)
-    except Signal as signal:
-        where = where_in(f, signal.__traceback__)
-        raise CannotRun(f"{signal} ({where})" if where else str(signal)) from signal
 
 
 def disagrees(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import kernels
+from .kernels import greedy, smallest_last, star
 from .patterns import Indices, Pattern, as_pattern
 
 __all__ = ["color_columns", "color_symmetric"]
@@ -115,8 +115,11 @@ def _better(pattern: Pattern, least: int, color: Callable[..., None]) -> Indices
     return other if other.max(initial=-1) < natural.max(initial=-1) else natural
 
 
+LOOPS: dict[str, Callable[..., None]] = {"greedy": greedy, "smallest_last": smallest_last, "star": star}
+
+
 def _plainly(name: str, *arguments: Any) -> None:
-    getattr(kernels, name)(*arguments)
+    LOOPS[name](*arguments)
 
 
 def _compiled(name: str, *arguments: Any) -> None:
@@ -129,4 +132,4 @@ def _compiled(name: str, *arguments: Any) -> None:
 @cache
 def _jitted(name: str, kept: bool) -> Any:
     """Compile a loop; kept on the disk, for it holds nothing of the caller's."""
-    return import_module("numba").njit(cache=kept)(getattr(kernels, name))
+    return import_module("numba").njit(cache=kept)(LOOPS[name])
