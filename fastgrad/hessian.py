@@ -27,7 +27,7 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import DETECT, JacobianInfo, Made, Matrix, Operator, Settings, put_back
+from .planning.operators import JacobianInfo, Made, Matrix, Operator, Settings, put_back
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
@@ -56,12 +56,12 @@ class Hessian:
 
     Notes
     -----
-    A numpy f is lifted: it is called once, unmodified, at :math:`x + 10^{-100} i v`, with all differences of its gradient
-    carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the complex step of
-    Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued from the side on
-    which x is. The result is compared with a plain second difference. Where f cannot be lifted, its gradients are
-    differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and
-    Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+    A numpy f is lifted: it is called once, unmodified, at :math:`x + 10^{-100} i v`, with all differences of its
+    gradient carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the
+    complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
+    from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
+    gradients are differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
+    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
 
     Examples
     --------
@@ -281,6 +281,8 @@ class Hessian:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
             matrix, error = (_refilled(part, pattern) for part in (matrix, error))
+        if error is not None and self._grad is None:
+            error = self._with_bars_of_gradient(x, call, error, made.step)
         return (
             Made(
                 symmetric(matrix),
@@ -293,6 +295,18 @@ class Hessian:
             ),
             run.nfev,
         )
+
+    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> Matrix:
+        """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
+        bars = self._gradient.with_info(x, *call.args)[1].error
+        if bars is None:
+            return error
+        flat = np.ravel(bars)
+        if error.dense is not None:
+            return Matrix(error.dense + flat[:, None] / step[None, :])
+        assert error.pattern is not None
+        assert error.data is not None
+        return Matrix(pattern=error.pattern, data=error.data + flat[error.pattern.rows] / step[error.pattern.indices])
 
 
 def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:

@@ -29,13 +29,14 @@ class Jacobian:
     f : callable
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
     h : float or array_like of x's shape or "fixed", optional
-        Absolute step. By default the steps choose themselves: from the noise of each of f's values, and a second look at
-        the columns where another step would do better.
+        Absolute step. By default the steps choose themselves: from the noise of each of f's values, and a second look
+        at the columns where another step would do better.
     args, kwargs : tuple, dict
         What f gets besides x; never perturbed.
     backend : {"auto", "python", "numpy"}
-        "python": one plain evaluation for each point. "numpy": f is lifted, that is, called once with an array-like that
-        tells every nonzero entry at full precision. "auto" lifts from 20 entries of x on, where it can prove that safe.
+        "python": one plain evaluation for each point. "numpy": f is lifted, that is, called once with an array-like
+        that tells every nonzero entry at full precision. "auto" lifts from 20 entries of x on, where it can prove that
+        safe.
     method : {"central", "forward", "backward", "complex"} or Stencil
         The kind of difference. "complex" needs an f that is analytic and accepts complex x.
     order : int
@@ -63,7 +64,8 @@ class Jacobian:
     differences instead of values, so that nothing cancels (Reps and Rall 2003, Higher-Order and Symbolic Computation
     16, 93). Columns of one colour: Curtis, Powell and Reid 1974, IMA J. Appl. Math. 13, 117.
 
-    Calls share nothing that could change a result, except the pattern, which is that of f's path at x, united over calls.
+    Calls share nothing that could change a result, except the pattern, which is that of f's path at x, united over
+    calls.
 
     Examples
     --------
@@ -109,13 +111,14 @@ class Jacobian:
             return arguments[0], self._operator.args
         if len(arguments) <= argnum:
             raise TypeError(
-                f"a Jacobian with `argnum={argnum}` is called with f's arguments, x at place {argnum}, or with x alone; "
-                f"got {len(arguments)} arguments"
+                f"a Jacobian with `argnum={argnum}` is called with f's arguments, x at place {argnum}, or with x "
+                f"alone; got {len(arguments)} arguments"
             )
         return arguments[argnum], arguments[:argnum] + arguments[argnum + 1 :]
 
     def __call__(self, *arguments: Any) -> Any:
-        """Return the Jacobian, for f's own arguments: ``J(x, *args)``, or ``J(t, y)`` with ``argnum=1``; or for x alone.
+        """Return the Jacobian, for f's own arguments: ``J(x, *args)``, or ``J(t, y)`` with ``argnum=1``; or for x
+        alone.
 
         Returns
         -------
@@ -174,8 +177,9 @@ class Jacobian:
     def jvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
         """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape."""
         vector = like("v", v, np.shape(x), "x")
-        found, run, point = self._operator.along(x, vector.reshape(-1), args or self._operator.args)
-        return found.jacobian.reshape(run.shape)
+        found, run, _ = self._operator.along(x, vector.reshape(-1), args or self._operator.args)
+        product: NDArray[Any] = found.jacobian.reshape(run.shape)
+        return product
 
     def vjp(self, x: ArrayLike, w: ArrayLike, *args: Any) -> NDArray[Any]:
         """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape."""
@@ -184,7 +188,8 @@ class Jacobian:
         run = Vectors(call, as_point(x))
         weights = like("w", w, run.shape, "f(x)")
         given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
-        return numerical_gradient(weighted(call.f, weights), x, **given)
+        product: NDArray[Any] = numerical_gradient(weighted(call.f, weights), x, **given)
+        return product
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
@@ -345,8 +350,8 @@ def jacobian_sparsity(f: Any, x: ArrayLike, *, argnum: int = 0, **options: Unpac
 
     Notes
     -----
-    The pattern is that of f's path at x: of another branch nothing is known. Where f cannot be lifted, it is that of the
-    entries that are not zero.
+    The pattern is that of f's path at x: of another branch nothing is known. Where f cannot be lifted, it is that of
+    the entries that are not zero.
 
     Examples
     --------

@@ -61,7 +61,8 @@ class Curvature:
             gradient = gradient_beside(call.f, beside, self._steps, args=call.args, kwargs=call.kwargs)
         except Signal as signal:
             raise _refusal(self._f, signal) from signal
-        return gradient.imag / IMAGINARY * scale  # type: ignore[no-any-return]
+        product: Floats = gradient.imag / IMAGINARY * scale
+        return product
 
     def pattern(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """List the pairs of coordinates that some nonlinear operation of f brings together; some more than once.

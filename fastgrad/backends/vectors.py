@@ -119,8 +119,8 @@ class Vectors:
             result = values_of(call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs), "fiubc")
             if result.dtype.kind != "c":
                 raise TypeError(
-                    "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, an "
-                    "array made by np.zeros, or a closure may do that) and the complex step cannot work; use "
+                    "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, "
+                    "an array made by np.zeros, or a closure may do that) and the complex step cannot work; use "
                     "method='central'"
                 )
             rows.append(result.imag)

@@ -165,7 +165,13 @@ def bars_of(matrix: Matrix) -> Matrix:
 
 
 def pattern_of(curvature: Any, n: int) -> Pattern:
-    """Return the symmetric pattern that watching f shows, the diagonal included; CannotRun where f cannot be watched."""
+    """Return the symmetric pattern that watching f shows, the diagonal included.
+
+    Raises
+    ------
+    CannotRun
+        Where f cannot be watched.
+    """
     rows, columns = curvature.pattern()
     return Pattern.of(rows, columns, (n, n)).symmetrized()
 

@@ -70,8 +70,8 @@ class Settings:
             one_of("backend", options.backend, BACKENDS)
         if isinstance(options.method, str) and options.method == "adaptive":
             raise ValueError(
-                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many values; "
-                "got 'adaptive': leave it out for error bars"
+                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
+                "values; got 'adaptive': leave it out for error bars"
             )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
@@ -99,6 +99,12 @@ class Settings:
         return step_rule(None if is_automatic(options) else options.h, options.rel_step, self.stencil, shape)
 
     @property
+    def noise(self) -> float | None:
+        """The noise of f's values, where it is known."""
+        noise = self.options.noise
+        return noise if isinstance(noise, float) else None
+
+    @property
     def is_sparse(self) -> bool:
         return self.sparse or self.sparsity is not None
 
@@ -116,7 +122,7 @@ class JacobianInfo:
     method, order
         The kind of difference, and its order of accuracy.
     step : ndarray
-        The step of each entry of x (of each colour's: the same, in scales of x), of x's shape.
+        The step of each entry of x, of x's shape; nan where none was taken.
     nfev : int
         Evaluations of f, probes and checks included; a lift counts as one.
     seconds : float
@@ -168,7 +174,7 @@ class Matrix:
             return self.dense @ vector
         assert self.pattern is not None
         assert self.data is not None
-        return np.bincount(self.pattern.rows, self.data * vector[self.pattern.indices], m)
+        return np.bincount(self.pattern.rows, self.data * vector[self.pattern.indices], m).astype(np.float64)
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
@@ -281,7 +287,8 @@ class Operator:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
             self.pattern = matrix.pattern
         step = np.full(x.size, np.nan)
-        step[index] = found.step
+        if found.units is not None:
+            step[index] = found.step * found.units[index]
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
     def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
@@ -296,7 +303,8 @@ class Operator:
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
         count = int(colors.max(initial=-1)) + 1
-        return Made(matrix, error, found.step[colors], COLORS, reason, found.noise, count)
+        assert found.units is not None
+        return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
     def _checked_pattern(self, m: int, n: int) -> Pattern:
         assert self.pattern is not None
@@ -308,11 +316,11 @@ class Operator:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.options.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, units, stencil)
-        return by_stencil(run, seeds_of(units), stencil, bounds, x)
+        return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -326,8 +334,8 @@ class Operator:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
         raise ValueError(
-            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its row "
-            "account for; give the whole pattern, or 'detect'"
+            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
+            "row account for; give the whole pattern, or 'detect'"
         )
 
     # ---- by the lift
@@ -339,18 +347,22 @@ class Operator:
             return "the steps were given"
         if settings.options.indices is not None:
             return "some columns only"
-        if settings.options.noise:
+        if settings.noise:
             return "f is noisy"
+        if point.base.size < LIFT_FROM and not explicit:
+            return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
+        return self._unreadable(call, point)
+
+    def _unreadable(self, call: Call, point: Point) -> str:
+        """Say why f must not be lifted, whatever the options; empty if it may be."""
         if is_jitted(self.f):
             return "f is compiled by numba"
         if point.base.ndim == 0:
             return "x is a single number"
-        if point.base.size < LIFT_FROM and not explicit:
-            return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         if point.dtype is not FLOAT64:
             return f"x is {point.dtype}"
         keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
-        return f"f may keep what it is given: {keeps}" if keeps and not explicit else ""
+        return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
         base = point.base
@@ -402,7 +414,8 @@ class Operator:
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
-                dense = np.bincount(outputs * shape[1] + inputs, values, prod(shape)).reshape(shape)
+                summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
+                dense = summed.astype(np.float64).reshape(shape)
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
@@ -416,29 +429,22 @@ class Operator:
         return Matrix(pattern=layout.pattern, data=layout.data(values))
 
     def detect(self, x: object) -> Pattern:
-        """Find the pattern at x."""
+        """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
         run = Vectors(call, point)
-        bounds = (
-            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
-        )
+        given = self.settings.options.bounds
+        bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
             run.value()
-            if (
-                not is_jitted(self.f)
-                and point.base.ndim
-                and not nature(self.f, (*call.args, *call.kwargs.values())).keeps
-            ):
+            if not self._unreadable(call, point):
                 try:
-                    listed = lift_entries(
-                        self.f, call, point.base, (units_of(point.base.reshape(-1)) * UNROUNDED)[None]
-                    )
+                    steps = units_of(point.base.reshape(-1)) * UNROUNDED
+                    found = load("listed")(self.f, call, point.base, steps[None])
+                    if not found.lost.any():
+                        return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
                 except CannotRun:
-                    listed = None
-                if listed is not None and not listed.lost.any():
-                    pattern = Pattern.of(listed.outputs, listed.inputs, (run.value().size, point.base.size))
-                    return pattern
+                    pass
             made = self._by_columns(run, point, everything(point.base.size), bounds, "")
         assert made.matrix.pattern is not None
         return made.matrix.pattern
@@ -459,7 +465,7 @@ class Operator:
         with put_back(point):
             run.value()
             if settings.automatic:
-                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.options.noise)
+                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:

@@ -1,4 +1,4 @@
-"""The step that looks at itself, for the Jacobian: each entry is judged by its own values, each direction has its steps.
+"""The step that looks at itself, for the Jacobian: entries are judged by their own values, directions have their steps.
 
 One evaluation gives all outputs, and these may want different steps: a direction is evaluated again, with at most three
 further steps, where some entry that counts is in doubt; each entry then takes the step that is best for it.
@@ -62,7 +62,9 @@ class Found(NamedTuple):
     error : ndarray or None
         Their error bars.
     step : ndarray of shape (directions,)
-        In scales of x; of the first look.
+        Of t, of the first look.
+    units : ndarray of shape (n,) or None
+        How far t = 1 moves each coordinate.
     noise : ndarray of shape (m,) or None
         Of each output.
     doubtful : ndarray of bool or None
@@ -76,6 +78,7 @@ class Found(NamedTuple):
     jacobian: Floats
     error: Floats | None
     step: Floats
+    units: Floats | None = None
     noise: Floats | None = None
     doubtful: NDArray[np.bool_] | None = None
     reasons: dict[int, str] | None = None
@@ -197,9 +200,9 @@ def by_itself(
         units, relative = units_of(x), units_of(x, relative=True)
         shrinks = bool((units > 16.0 * relative).any())
         try:
-            return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()
+            return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()._replace(units=units)
         except Beyond:
-            return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()
+            return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
 
 
 def _row(numbers: Floats, mine: Any, look: _Look) -> Floats:
@@ -246,14 +249,14 @@ class _Automatic:
         doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
         doubtful &= dead == 0
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
-        return Found(jacobian, error, self._steps, line.sigma, doubtful, self._reasons, contradicted)
+        return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
 
     def _largest(self, slopes: Floats) -> Floats:
         """The largest entry of each output: a power mean, for sums by output are at hand."""
         top = float(np.nanmax(np.abs(slopes), initial=0.0)) or 1.0
         ones = np.ones(self._seeds.coordinates)
         total = self._seeds.at_outputs(np.nan_to_num(slopes / top), ones, lambda e: np.abs(e) ** 8)
-        return top * total ** (1 / 8)  # type: ignore[no-any-return]
+        return top * total ** (1 / 8)
 
     # ---- the first look, at all directions of a part
 
@@ -322,7 +325,7 @@ class _Automatic:
     def _enough(self, up: Any, look: _Look, size: Floats) -> bool:
         """Whether a larger step is worth two evaluations: many entries gain, or one has hardly any digit."""
         lacks = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
-        return bool((up & lacks).any()) or np.count_nonzero(up) > MANY * np.count_nonzero(look.first)
+        return bool((up & lacks).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
 
     def _again(self, g: int, part: slice, mine: Any, first: _Look | None) -> tuple[Floats, Floats]:
         seeds = self._seeds
@@ -351,8 +354,7 @@ class _Automatic:
         return values, bars
 
     def _entries(self, part: slice) -> tuple[int, ...]:
-        shape = self._seeds.picked(np.empty((part.stop - part.start, self._f0.size)), part).shape
-        return shape
+        return self._seeds.picked(np.empty((part.stop - part.start, self._f0.size)), part).shape
 
     def _one(self, g: int, part: slice, mine: Any, t: float, sided: bool = False) -> _Look | None:
         """Look at one direction with another step; to one side where f or the bounds end on the other."""
@@ -368,8 +370,8 @@ class _Automatic:
             values = self._run.at([seeds.point(g, side * t), seeds.point(g, side * 0.5 * t)]) - f0
         else:
             values = self._run.at([seeds.point(g, t), seeds.point(g, -t)]) - f0
-            alive = np.isfinite(f0)
-            finite = np.isfinite(values[:, alive]).all(axis=1)
+            alive: NDArray[np.bool_] = np.isfinite(f0)
+            finite: NDArray[np.bool_] = np.isfinite(values[:, alive]).all(axis=1)
             if not finite.all():
                 if not sided or not finite.any():
                     return None

@@ -1,8 +1,8 @@
 """Noise and size of each of f's values, from one line of seven points: the gradient's rule, for many outputs at once.
 
 A short line through x tells noise from structure, for its differences fall off where f is smooth and grow where it is
-noisy (Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292). What is neither smooth nor clearly noise is looked at again on
-lines 64 times shorter: noise stays as it is there, a kink or structure does not.
+noisy (Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292). What is neither smooth nor clearly noise is looked at again
+on lines 64 times shorter: noise stays as it is there, a kink or structure does not.
 """
 
 from __future__ import annotations
@@ -114,12 +114,14 @@ class _Seven:
 
     @property
     def smooth(self) -> Flags:
-        return self.levels[4:].max(axis=0) <= 3.0 * self.floor  # type: ignore[no-any-return]
+        found: Flags = self.levels[4:].max(axis=0) <= 3.0 * self.floor
+        return found
 
     @property
     def decays(self) -> Flags:
         a, floor = self.levels, 3.0 * self.floor
-        return (a[4] <= np.maximum(a[2] / 8, floor)) & (a[5] <= np.maximum(a[3] / 4, floor))  # type: ignore[no-any-return]
+        found: Flags = (a[4] <= np.maximum(a[2] / 8, floor)) & (a[5] <= np.maximum(a[3] / 4, floor))
+        return found
 
 
 def _quanta(values: Floats) -> Floats:
@@ -204,7 +206,7 @@ def look_along(
         doubt=np.full(m, np.inf),
         factors=np.zeros(count),
     )
-    alive = np.isfinite(f0)
+    alive: Flags = np.isfinite(f0)
     spacing, widened = SPACING, False
     looks: list[_Seven] = []
     unclear = alive.copy()
@@ -218,8 +220,8 @@ def look_along(
         multiples = ASIDE if aside else MULTIPLES
         values = evaluate([x + k * vector for k in multiples if k])
         values = np.insert(values, int(np.flatnonzero(multiples == 0)[0]), f0, axis=0)
-        finite = np.isfinite(values).all(axis=0)
-        if not finite[alive].all():
+        finite: Flags = np.isfinite(values).all(axis=0)
+        if not np.all(finite[alive]):
             if shrinks:
                 raise Beyond
             if spacing < 2.0**-40:
@@ -313,7 +315,7 @@ def _measure(
             out.doubt[:] = np.inf  # some coordinates may have stayed where they are
     out.spread = np.maximum(out.spread, first.spread)
     wide = np.full(f0.size, d)
-    alive = np.isfinite(f0)
+    alive: Flags = np.isfinite(f0)
     for spacing in (min(d * WIDER, WIDEST), WIDEST):
         drowns = alive & (slope * 6.0 * wide < 10.0 * sigma) & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
         if aside or bounds is not None or spacing <= d or 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):

@@ -1,7 +1,7 @@
 """Which directions a Jacobian is differenced along, and which of its entries each direction gives.
 
-Along direction g the points are x + t u, where u holds the unit of each coordinate that belongs to g: a power of two near
-its scale. So t is a number without dimension, and one step fits all directions of a well-scaled f.
+Along direction g the points are x + t u, where u holds the unit of each coordinate that belongs to g: a power of two
+near its scale. So t is a number without dimension, and one step fits all directions of a well-scaled f.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Seeds(Protocol):
         """Take the entries out of the values, shape (directions in the part, outputs), along some directions."""
         ...
 
-    def of_outputs(self, numbers: Floats, part: slice) -> Floats:
+    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
         """Give each entry the number of its output."""
         ...
 
@@ -81,7 +81,7 @@ class Seeds(Protocol):
         ...
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
-        """Return how far apart x + up u and x + down u come out after rounding, in units, for each entry's coordinate."""
+        """Return how far apart x + up u and x + down u come out after rounding, in units, for each entry."""
         ...
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
@@ -115,14 +115,15 @@ class Columns:
     def picked(self, values: Floats, part: slice) -> Floats:
         return values
 
-    def of_outputs(self, numbers: Floats, part: slice) -> Floats:
+    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
         return numbers
 
     def of(self, g: int, part: slice) -> Any:
         return g - part.start
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
-        return combine(entries * factors[:, None]).sum(axis=0)  # type: ignore[no-any-return]
+        total: Floats = combine(entries * factors[:, None]).sum(axis=0)
+        return total
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         x, units = self._x[self._index[part]], self._units[part]
@@ -155,7 +156,8 @@ class Along:
         return np.array([down.min(initial=np.inf)]), np.array([up.min(initial=np.inf)])
 
     def line(self, factors: Floats) -> Floats:
-        return self._vector * factors[0]
+        along: Floats = self._vector * factors[0]
+        return along
 
     def parts(self, size: int) -> list[slice]:
         return [slice(0, 1)]
@@ -163,20 +165,23 @@ class Along:
     def picked(self, values: Floats, part: slice) -> Floats:
         return values
 
-    def of_outputs(self, numbers: Floats, part: slice) -> Floats:
+    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
         return numbers
 
     def of(self, g: int, part: slice) -> Any:
         return 0
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
-        return combine(entries * factors[:, None]).sum(axis=0)  # type: ignore[no-any-return]
+        total: Floats = combine(entries * factors[:, None]).sum(axis=0)
+        return total
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
-        return (up - down)[:, None]
+        apart: Floats = (up - down)[:, None]
+        return apart
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
-        return entries * self._length
+        slopes: Floats = entries * self._length
+        return slopes
 
 
 class Colors:
@@ -209,7 +214,7 @@ class Colors:
     def picked(self, values: Floats, part: slice) -> Floats:
         return values[self._color, self._rows]
 
-    def of_outputs(self, numbers: Floats, part: slice) -> Floats:
+    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
         return numbers[self._rows]
 
     def of(self, g: int, part: slice) -> Any:
@@ -217,7 +222,7 @@ class Colors:
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
-        return np.bincount(self._rows, weights, self._outputs)
+        return np.bincount(self._rows, weights, self._outputs).astype(np.float64)
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         x, units = self._x[self._columns], self._units[self._columns]

@@ -35,8 +35,8 @@ def color_columns(structure: Any) -> Indices:
 
     Notes
     -----
-    Greedy (Curtis, Powell and Reid 1974, IMA J. Appl. Math. 13, 117), in natural and in smallest-last order (Coleman and
-    Moré 1983, SIAM J. Numer. Anal. 20, 187); the one with fewer colours is returned. As many colours as the fullest
+    Greedy (Curtis, Powell and Reid 1974, IMA J. Appl. Math. 13, 117), in natural and in smallest-last order (Coleman
+    and Moré 1983, SIAM J. Numer. Anal. 20, 187); the one with fewer colours is returned. As many colours as the fullest
     row has entries are needed at least.
 
     Examples
@@ -46,7 +46,7 @@ def color_columns(structure: Any) -> Indices:
     array([0, 1, 2, 0])
     """
     pattern = as_pattern(structure, name="structure")
-    rows, columns = pattern.shape
+    columns = pattern.shape[1]
     fullest = int(np.diff(pattern.indptr).max(initial=0))
     if fullest == columns:
         return np.arange(columns)
@@ -70,8 +70,8 @@ def color_symmetric(structure: Any) -> Indices:
     Notes
     -----
     Greedy (Gebremedhin, Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042, algorithm 4.1), in natural and
-    in smallest-last order. A colouring of the columns is a star colouring, too: on grids it often has fewer colours. The
-    one with the fewest is returned.
+    in smallest-last order. A colouring of the columns is a star colouring, too: on grids it often has fewer colours.
+    The one with the fewest is returned.
 
     Examples
     --------
@@ -97,7 +97,10 @@ def _better(pattern: Pattern, least: int, color: Callable[..., None]) -> Indices
     n = pattern.shape[1]
     graph = (*pattern.by_column, pattern.indptr, pattern.indices)
     steps = int((np.diff(pattern.indptr).astype(np.float64) ** 2).sum())
-    run, form = (_compiled, np.asarray) if steps > COMPILED_FROM else (_plainly, np.ndarray.tolist)
+    run: Callable[..., None] = _plainly
+    form: Callable[[Any], Any] = np.ndarray.tolist
+    if steps > COMPILED_FROM:
+        run, form = _compiled, np.asarray
     graph_in_form = tuple(map(form, graph))
 
     def attempt(order: Any) -> Indices:

@@ -123,7 +123,7 @@ def star(start: Any, neighbors: Any, order: Any, color: Any, forbidden: Any) -> 
                 forbidden[color[w]] = t
             for b in range(start[w], start[w + 1]):
                 x = neighbors[b]
-                if x == w or x == v or color[x] < 0:
+                if x in (w, v) or color[x] < 0:
                     continue
                 if color[w] < 0:
                     forbidden[color[x]] = t

@@ -141,7 +141,8 @@ def as_pattern(structure: Any, shape: tuple[int, int] | None = None, name: str =
             )
         if dense.ndim != 2:
             raise ValueError(f"`{name}` must be a matrix, got shape {dense.shape}")
-        pattern = Pattern.of(*np.nonzero(dense), dense.shape)
+        rows, columns = np.nonzero(dense)
+        pattern = Pattern.of(rows, columns, dense.shape)
     if shape is not None and pattern.shape != shape:
         raise ValueError(
             f"`{name}` must have one row for each entry of f(x) and one column for each of x, so shape {shape}; "

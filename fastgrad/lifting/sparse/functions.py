@@ -170,7 +170,7 @@ def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     base = np.prod(a.base, axis=axis)
     axes = normal_axes(axis, a.ndim)
     # P (prod(1 + d/b) - 1), built up slot by slot: in each a row changes one factor
-    grown: Any = SparseBundle(np.zeros(np.shape(base)), (), a.run)
+    grown: Any = SparseBundle(np.zeros(np.shape(base), a.dtype)[()], (), a.run)
     for layout, d in a.resolved().slots:
         if isinstance(layout, Entries) or any(dim.axis in axes and not dim.row for dim in layout.dims):
             raise refuse("np.prod of arrays that change in many places")
@@ -583,7 +583,7 @@ def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
         source = np.pad(np.arange(a.size).reshape(a.shape), width, mode, **kwargs)  # type: ignore[call-overload]
         return SparseBundle(base, rearranged(a.slots, source, a.shape, a.run), a.run, a.disjoint)
     pairs = np.broadcast_to(np.asarray(width), (a.ndim, 2))
-    out = SparseBundle(np.zeros(base.shape), (), a.run)
+    out = SparseBundle(np.zeros(base.shape, a.dtype), (), a.run)
     out[tuple(slice(before, before + n) for (before, _), n in zip(pairs.tolist(), a.shape, strict=True))] = a
     return SparseBundle(base, out.slots, a.run, a.disjoint)
 
@@ -608,7 +608,7 @@ def _diag(a: Any, k: int = 0) -> Any:
     if a.ndim == 2:
         return FUNCTIONS[np.diagonal](a, k)
     length = a.size + abs(k)
-    out = SparseBundle(np.zeros((length, length)), (), a.run)
+    out = SparseBundle(np.zeros((length, length), a.dtype), (), a.run)
     i = np.arange(a.size)
     out[i + max(-k, 0), i + max(k, 0)] = a
     return out

@@ -1,7 +1,7 @@
 """The sparse lift for second derivatives: at a complex point, and watching which entries of x meet.
 
-At x + i t v an analytic f has a gradient whose imaginary part is t H v. Functions that are not analytic, but piecewise so,
-are continued from the side on which x is: the absolute value of a complex number, for one, would be its modulus.
+At x + i t v an analytic f has a gradient whose imaginary part is t H v. Functions that are not analytic, but piecewise
+so, are continued from the side on which x is: the absolute value of a complex number, for one, would be its modulus.
 """
 
 from __future__ import annotations
