@@ -1,7 +1,7 @@
 """fastgrad: numerical gradients of any Python function, fast, accurate and never silently wrong."""
 
 from .checking import GradientCheck, check_gradient
-from .core.errors import DivergenceWarning, NonFiniteWarning, TrustWarning
+from .core.errors import AccuracyWarning, DivergenceWarning, NonFiniteWarning, TrustWarning
 from .core.result import Info
 from .derivative import numerical_diff
 from .descent import DescentResult, gradient_ascent, gradient_descent
@@ -15,6 +15,7 @@ from .sparsity import color_columns, color_symmetric
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccuracyWarning",
     "DescentResult",
     "DivergenceWarning",
     "Gradient",

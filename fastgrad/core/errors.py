@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["DivergenceWarning", "NonFiniteWarning", "TrustWarning"]
+__all__ = ["AccuracyWarning", "DivergenceWarning", "NonFiniteWarning", "TrustWarning"]
+
+
+class AccuracyWarning(RuntimeWarning):
+    """No digit of a partial derivative is certain, or it was not made as asked."""
 
 
 class NonFiniteWarning(RuntimeWarning):

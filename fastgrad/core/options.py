@@ -31,7 +31,7 @@ class OptionsDict(TypedDict, total=False):
     bounds: Any
     indices: Any
     batch_axis: int | None
-    noise: float | str | None
+    noise: float | None
     rtol: float
     atol: float
     dtype: str | None
@@ -56,7 +56,7 @@ class Options:
     bounds: Any = None
     indices: Any = None
     batch_axis: int | None = None
-    noise: float | str | None = None
+    noise: float | None = None
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
@@ -91,7 +91,7 @@ def tolerance(name: str, value: Any) -> float:
     return float(value)
 
 
-def _noise(name: str, value: Any) -> float | str | None:
+def _noise(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value == "probe"):
         return None
     valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)

@@ -187,7 +187,9 @@ def facts_of(call: Call, point: Point, backend: str) -> Facts:
     if kind != PLAIN or call.batch_axis is not None or not may_lift:
         return _FACTS[kind]
     known = _knowledge(call)
-    return Facts(kind, known.nature, point.own is not None and known.nature.may_read(point.own), known.refused)
+    reads_x = point.own is not None and known.nature.may_read(point.own)
+    reads_x |= point.container is not None and known.nature.finds(point.container.pieces)
+    return Facts(kind, known.nature, reads_x, known.refused)
 
 
 def refuse_for_good(call: Call, way: Way, refusal: CannotRun) -> None:

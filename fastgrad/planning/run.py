@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
 from .planner import Facts, Plan, facts_of, plan, refuse_for_good
@@ -89,6 +92,8 @@ def run(
         way = step.way
         evaluation: Evaluation | None = None
         try:
+            if facts.reads_x and way.backend == "numpy" and point.own is None:
+                raise CannotRun("f reads the caller's own list, which only backend='python' perturbs")
             evaluation = way.open(call, point, facts.nature, planned.explicit)
             if known is not None:
                 evaluation.known_value(known)
@@ -122,6 +127,8 @@ def run(
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
+    if estimate.flags:
+        tell(estimate.flags, point, index)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
         gradient = gradient.reshape(base.shape if chosen is None else index.shape)
@@ -133,7 +140,8 @@ def run(
 def _refuse_frozen(call: Call, point: Point) -> None:
     """Refuse, for every backend, a jitted f that answers from data that numba has frozen."""
     if is_jitted(call.f):
-        load("compiled").check(call, point)
+        with suppress(CannotRun):  # then nothing is known of what it froze
+            load("compiled").check(call, point)
 
 
 def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
@@ -155,7 +163,12 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
     evaluation.nfev += 2
     if not reads_own_array(call, point):
         return
-    own = point.own
+    own, container = point.own, point.container
+    if container is not None and not container.perturbable:
+        raise TypeError(
+            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
+            "Make it a float array: x = np.array(x, dtype=float), before f is made"
+        )
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
@@ -168,29 +181,31 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
 
 
 def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:
-    """Say which way of the plan runs at x, tried on one component, and why."""
+    """Say which way of the plan runs at x, and why.
+
+    Whether a lift takes f, and whether it has less to do than the loop, shows when it runs: so it is run.
+    """
     point = as_point(x)
-    call, facts, planned = plan_for(call, options, point)
-    planned = only or planned
-    stencil, flat = scheme.stencil, point.base.reshape(-1)
+    stencil = scheme.stencil
     chosen = index_array(options.indices, point.base.shape)
-    count = flat.size if chosen is None else chosen.size
-    lines, refused, carries = ["no backend takes this f"], list(planned.refused), False
-    for way, why in planned.steps:
-        try:
-            evaluation = way.open(call, point, facts.nature, planned.explicit)
-            if way.backend == "numpy" and count:
-                _try(evaluation, flat, call.imaginary)
-        except CannotRun as refusal:
-            refused.append(f"{way.name}: {refusal}")
-            continue
-        name = evaluation.way or way.name
-        lines = [f"backend {way.backend!r}, {name}: {why}; {way.does}", *evaluation.notes()]
-        carries = evaluation.carries(count)
-        if options.fastmath:
-            lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
-        break
-    lines += [f"not another: {reason}" for reason in refused]
+    count = point.base.size if chosen is None else chosen.size
+    planned = only or plan_for(call, options, point)[2]
+    done = None
+    if any(step.way.backend == "numpy" for step in planned.steps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with suppress(Exception):  # of f's own there is nothing to be explained
+                done = run(call, options, scheme, x, only=planned)
+    carries = False
+    if done is not None:
+        way, reason, evaluation = done.way, done.reason, done.evaluation
+    else:
+        way, reason, evaluation = _first(call, options, point, planned)
+    lines = [f"backend {way.backend!r}, {evaluation.way or way.name}: {reason}; {way.does}", *evaluation.notes()]
+    carries = evaluation.carries(count)
+    if options.fastmath:
+        lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
+    lines += [f"not another: {reason}" for reason in planned.refused]
     looks = not isinstance(scheme, Fixed)
     least = count * stencil.nodes.size + (looks or not stencil.symmetric)
     if stencil.imaginary:
@@ -206,16 +221,16 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     return "\n".join(lines)
 
 
-def _try(evaluation: Evaluation, x: Floats, imaginary: bool) -> None:
-    """Evaluate f beside x in one component: f's own errors are not what is asked for here."""
-    h = 2.0**-20 * max(1.0, abs(x[0]))
-    points = np.array([[x[0] + 1j * h]]) if imaginary else np.array([[x[0] + h, x[0] - h]])
-    try:
-        evaluation.sweep(np.zeros(1, np.intp), points)
-    except (CannotRun, NotTrusted):
-        raise
-    except Exception:  # noqa: BLE001 - whatever f raises there
-        return
+def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[Way, str, Evaluation]:
+    """Open the first way of the plan that takes f."""
+    call, facts, _ = plan_for(call, options, point)
+    told = ""
+    for way, reason in planned.steps:
+        try:
+            return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
+        except CannotRun as refusal:
+            told = f"; {refusal}"
+    raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 
 def what_fastmath_did(evaluation: Evaluation) -> str:

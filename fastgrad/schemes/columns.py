@@ -371,7 +371,7 @@ class _Automatic:
         else:
             values = self._run.at([seeds.point(g, t), seeds.point(g, -t)]) - f0
             alive: NDArray[np.bool_] = np.isfinite(f0)
-            finite: NDArray[np.bool_] = np.isfinite(values[:, alive]).all(axis=1)
+            finite = np.logical_and.reduce(np.isfinite(values[:, alive]), axis=1)
             if not finite.all():
                 if not sided or not finite.any():
                     return None

@@ -220,7 +220,7 @@ def look_along(
         multiples = ASIDE if aside else MULTIPLES
         values = evaluate([x + k * vector for k in multiples if k])
         values = np.insert(values, int(np.flatnonzero(multiples == 0)[0]), f0, axis=0)
-        finite: Flags = np.isfinite(values).all(axis=0)
+        finite = np.logical_and.reduce(np.isfinite(values), axis=0)
         if not np.all(finite[alive]):
             if shrinks:
                 raise Beyond

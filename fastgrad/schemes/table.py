@@ -60,8 +60,8 @@ def stencil_and_name(options: Options) -> tuple[Stencil, str]:
 
 
 @lru_cache(maxsize=16)
-def _automatic(stencil: Stencil, noise: float | str | None, name: str) -> Scheme:
-    scheme: Scheme = _searching("Automatic")(stencil, noise, False, name)
+def _automatic(stencil: Stencil, noise: float | None, name: str) -> Scheme:
+    scheme: Scheme = _searching("Automatic")(stencil, noise, name)
     return scheme
 
 
@@ -103,8 +103,7 @@ def scheme_for(options: Options, shape: tuple[int, ...]) -> Scheme:
     ):
         return _of_one_step(options.h, options.method, options.order)
     stencil, name = stencil_and_name(options)
-    # fastmath's functions are off by a few units in the last place, which only looking tells: no noise is assumed
-    noise = None if options.fastmath and options.noise is None else options.noise
+    noise = options.noise
     if name == ADAPTIVE:
         if not is_automatic(options):
             raise ValueError(

@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 
 from benchmarks.problems import PROBLEMS, Problem
 from fastgrad import Gradient, numerical_gradient
-from fastgrad.core.call import BACKENDS
+from fastgrad.core.options import BACKENDS
 from fastgrad.schemes.stencils import METHODS
 
 EPS = np.finfo(np.float64).eps
