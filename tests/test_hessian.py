@@ -154,7 +154,7 @@ def test_two_dimensional_energy() -> None:
     assert hessian.nnz == np.count_nonzero(full)
 
 
-@pytest.mark.filterwarnings("ignore::fastgrad.TrustWarning")
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
 @pytest.mark.parametrize("name", TRAPS)
 def test_no_entry_is_missing_from_the_pattern(name: str) -> None:
     f = TRAPS[name]

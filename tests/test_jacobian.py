@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
 
-from fastgrad import Jacobian, TrustWarning, jacobian_sparsity, numerical_jacobian
+from fastgrad import AccuracyWarning, Jacobian, jacobian_sparsity, numerical_jacobian
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -240,9 +240,9 @@ def test_bars_hold(seed: int, n: int, scale: float) -> None:
 
 
 def test_where_f_is_not_differentiable_it_says_so() -> None:
-    with pytest.warns(TrustWarning, match="not differentiable at coordinate 0"):
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate 0"):
         numerical_jacobian(lambda x: np.abs(x - [0.5, 2.0]), np.array([0.5, 1.0]))
-    with pytest.warns(TrustWarning, match="not differentiable at coordinate 4"):
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate 4"):
         numerical_jacobian(lambda x: np.maximum(x, 0.7), np.where(np.arange(30) == 4, 0.7, point(30)))
 
 

@@ -13,7 +13,8 @@ from ..core.point import Point
 from ..core.validation import FLOAT64, Floats, Ints, number
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.outputs import EPS, signs
+from ..schemes.constants import EPS
+from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern
 from .operators import UNROUNDED, Matrix, Settings

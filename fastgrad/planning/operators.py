@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
-from ..core.errors import CannotRun, NonFiniteWarning, NotTrusted, TrustWarning, describe, warn
+from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
 from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
@@ -32,7 +32,8 @@ from ..core.validation import (
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..schemes.columns import Found, by_itself, by_stencil
-from ..schemes.outputs import EPS, signs
+from ..schemes.constants import EPS
+from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
@@ -603,11 +604,13 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         also = f", and {more} more" if more else ""
         warn(
             f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}",
-            TrustWarning,
+            AccuracyWarning,
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
-        warn(f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", TrustWarning)
+        warn(
+            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
+        )
 
 
 def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:

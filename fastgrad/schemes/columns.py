@@ -14,25 +14,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .outputs import EPS, TINY, Beyond, look_along, step_of
+from .constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    EPS,
+    FINER,
+    GAIN,
+    KINK,
+    NEGLIGIBLE,
+    NOISE,
+    TINY,
+    TOO_LARGE,
+    USUAL,
+)
+from .outputs import Beyond, look_along, step_of
 from .seeds import Seeds, units_of
 from .stencils import Stencil, backward, forward
 
 Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
-TOO_LARGE = 30.0  # truncation over noise from which a smaller step is tried
-GAIN = 6.0  # a larger step is tried if it is so many times larger
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
-USUAL = 0.3  # in units of (noise/variation)**(2/3): relative noise of a usual central difference
-FINER = 2.0**-6  # from step to step where f is not smooth
-KINK = 0.03  # |f+ + f- - 2 f0| / |f+ - f-| from which a kink is suspected
-NOISE = 0.71  # of a central difference, in sigma / h
-BAR_NOISE, BAR_TRUNCATION = 4.0, 3.0
-CERTAIN = 0.5  # an entry is flagged where its bar exceeds so much of it
-NEGLIGIBLE = 1e-3  # of the largest entry of its row: as small an entry is measured against this
 LEAST = 2.0**-60  # no step is smaller
 
 

@@ -17,20 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
+from .constants import ENDS, EPS, FINER, QUIET, SAME, SPACING, THIRDS, TINY
 
-EPS = 2.0**-52
-TINY = 1e-300
-SPACING = 2.0**-17  # of the points, in scales of x: about twice the usual step
-THIRDS = (
-    4 / 3,
-    5 / 3,
-)  # times a power of two: no multiple of any binary lattice, so round-off differs from point to point
-QUIET = 100.0  # so many times round-off is believed to be noise without a second look
-SAME = 1 / 4  # noise is at least so many times as large on a finer line
-FINER = 2.0**-6
-COARSER = 1024.0
-WIDER = 256.0  # where the slopes drown in the noise
-WIDEST = 0.02
+WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
 TRIES = 6
 FEW = 1000  # so many outputs are asked whether their values are printed decimals, which takes 20 µs each
@@ -226,11 +215,11 @@ def look_along(
                 raise Beyond
             if spacing < 2.0**-40:
                 break
-            spacing /= COARSER  # beyond the domain of f
+            spacing /= ENDS  # beyond the domain of f
             continue
         look = _Seven(spacing, np.where(alive, values, 0.0), np.where(alive, f0, 0.0))
         if look.flat[alive].all() and not widened and not looks:
-            spacing, widened = spacing * COARSER, True
+            spacing, widened = spacing * ENDS, True
             continue
         _judge(out, look, looks, unclear)
         if shrinks and (unclear & (look.level > 1e-3 * look.spread)).any():
