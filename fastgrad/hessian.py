@@ -242,7 +242,7 @@ class Hessian:
                     "account for; give the whole pattern, or 'detect'"
                 ) from lacking
             raise
-        checked.compare(direction, matrix.dot(direction, n))
+        checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
 
     def _of_gradients(self, x: Any, call: Call) -> Operator:

@@ -125,7 +125,7 @@ class Jacobian:
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
         x, args = self._arguments(arguments)
-        made, run, point, _ = self._operator.at(x, args)
+        made, run, point, _ = self._operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 
     def value_and_jacobian(self, *arguments: Any) -> tuple[NDArray[np.float64], Any]:
@@ -138,7 +138,7 @@ class Jacobian:
         array([6., 4.])
         """
         x, args = self._arguments(arguments)
-        made, run, point, _ = self._operator.at(x, args)
+        made, run, point, _ = self._operator.at(x, args, bars=False)
         return run.value().reshape(run.shape), self._shaped(made, run, point)
 
     def with_info(self, *arguments: Any, f0: Any = None) -> tuple[Any, JacobianInfo]:
@@ -334,8 +334,10 @@ def numerical_jacobian(
     (60, -1.0)
     """
     jacobian = Jacobian(f, h, argnum=argnum, sparse=sparse, sparsity=sparsity, **options)
-    result = jacobian.with_info(x, f0=f0)
-    return result if full_output else result[0]
+    if full_output or f0 is not None:
+        result = jacobian.with_info(x, f0=f0)
+        return result if full_output else result[0]
+    return jacobian(x)
 
 
 def jacobian_sparsity(f: Any, x: ArrayLike, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> Any:

@@ -17,7 +17,7 @@ from ..lifting.sparse.jacobian import Listed, entries
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
 
-def listed(f: Any, call: Call, x: Floats, d: Floats) -> Listed:
+def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None) -> Listed:
     """List the entries of the Jacobian of f, called as `call` says, that one run shows; d is added to each entry of x.
 
     Raises
@@ -26,7 +26,7 @@ def listed(f: Any, call: Call, x: Floats, d: Floats) -> Listed:
         Where f cannot be lifted.
     """
     try:
-        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs)
+        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs, before=before)
     except Signal as signal:
         raise _refusal(f, signal) from signal
 

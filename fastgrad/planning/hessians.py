@@ -186,8 +186,8 @@ def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
         If one does.
     """
     expected = products.product(vector)
-    seen = matrix.dot(vector, vector.size)
+    seen = matrix.dot(vector)
     sizes = Matrix(pattern=matrix.pattern, data=None if matrix.data is None else np.abs(matrix.data))
-    doubt = 1e-9 * (sizes.dot(np.abs(vector), vector.size) + np.abs(expected))
+    doubt = 1e-9 * (sizes.dot(np.abs(vector)) + np.abs(expected))
     if not (np.abs(seen - expected) <= doubt + 1e-300).all():
         raise CannotRun("the pattern of the Hessian lacks an entry")

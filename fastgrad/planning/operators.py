@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import prod, sqrt
 from time import perf_counter
 from typing import Any
 
@@ -170,12 +170,23 @@ class Matrix:
     pattern: Pattern | None = None
     data: Floats | None = None
 
-    def dot(self, vector: Floats, m: int) -> Floats:
+    def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
         assert self.pattern is not None
         assert self.data is not None
-        return np.bincount(self.pattern.rows, self.data * vector[self.pattern.indices], m).astype(np.float64)
+        return self.pattern.sums(self.data * vector[self.pattern.indices])
+
+    def by_rows(self, share: float) -> Matrix:
+        """Return a share of the largest entry of each row, in the same layout."""
+        if self.dense is not None:
+            largest = np.abs(self.dense).max(axis=1, initial=0.0)
+            return Matrix(np.broadcast_to(share * largest[:, None], self.dense.shape))
+        assert self.pattern is not None
+        assert self.data is not None
+        largest = np.zeros(self.pattern.shape[0])
+        np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
+        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows])
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
@@ -220,6 +231,7 @@ class Operator:
         self.colors: Ints | None = None
         self.groups: Any = None
         self._layout: _Layout | None = None
+        self._listed: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -230,7 +242,9 @@ class Operator:
 
     # ---- one Jacobian
 
-    def at(self, x: object, args: tuple[Any, ...], f0: object = None) -> tuple[Made, Vectors, Point, float]:
+    def at(
+        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = True
+    ) -> tuple[Made, Vectors, Point, float]:
         """Make the Jacobian at x."""
         began = perf_counter()
         point = as_point(x)
@@ -242,10 +256,10 @@ class Operator:
             None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
         )
         with put_back(point):
-            made = self._made(run, call, point, bounds)
+            made = self._made(run, call, point, bounds, bars)
         return made, run, point, began
 
-    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
+    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
@@ -255,7 +269,7 @@ class Operator:
             refused = self._unliftable(call, point, bounds)
             if not refused:
                 try:
-                    return self._lifted(run, call, point, bounds)
+                    return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
             if settings.options.backend == "numpy":
@@ -365,14 +379,16 @@ class Operator:
         keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
         return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
 
-    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Made:
+    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
         run.value()  # f's own errors come from a plain call
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
-        listed = load("listed")(self.f, call, base, signed[None])
+        listed = load("listed")(self.f, call, base, signed[None], self._listed)
+        if self.settings.is_sparse:
+            self._listed = listed  # its positions save time where the next are the same, and change nothing
         run.nfev += 1
         if not np.array_equal(np.shape(listed.base), run.shape):
             raise NotTrusted("f returns another shape when it is lifted")
@@ -388,16 +404,7 @@ class Operator:
         matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        if matrix.dense is not None:
-            error = Matrix(
-                np.broadcast_to(BAR * np.abs(matrix.dense).max(axis=1, initial=0.0)[:, None], matrix.dense.shape)
-            )
-        else:
-            assert matrix.pattern is not None
-            assert matrix.data is not None
-            top = np.zeros(run.value().size)
-            np.maximum.at(top, matrix.pattern.rows, np.abs(matrix.data))
-            error = Matrix(pattern=matrix.pattern, data=BAR * top[matrix.pattern.rows])
+        error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
     def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
@@ -502,8 +509,11 @@ class _Layout:
         return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
-        same = self.pattern.shape == shape and np.array_equal(self.outputs, outputs)
-        return same and np.array_equal(self.inputs, inputs)
+        if self.pattern.shape != shape:
+            return False
+        if self.outputs is outputs and self.inputs is inputs:
+            return True
+        return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
 
     def data(self, values: Floats) -> Floats:
         values = values[self.order]
@@ -548,25 +558,23 @@ def disagrees(
     with np.errstate(all="ignore"):
         above, below = run.at([x + vector, x - vector])
         vector = 0.5 * ((x + vector) - (x - vector))
-        expected = 2.0 * matrix.dot(vector, m)
-        squares = Matrix(
-            None if matrix.dense is None else np.square(matrix.dense),
-            matrix.pattern,
-            None if matrix.data is None else np.square(matrix.data),
+        expected = 2.0 * matrix.dot(vector)
+        sizes, entries = (
+            Matrix(
+                None if matrix.dense is None else np.abs(matrix.dense),
+                matrix.pattern,
+                None if matrix.data is None else np.abs(matrix.data),
+            ),
+            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
         )
-        sizes = Matrix(
-            None if matrix.dense is None else np.abs(matrix.dense),
-            matrix.pattern,
-            None if matrix.data is None else np.abs(matrix.data),
-        )
-        # f's values, and the terms that cancel in them, are rounded; hardly any term is larger than its share of these
-        doubt = 2e-3 * np.sqrt(squares.dot(np.square(vector), m)) + 100.0 * EPS * (np.abs(above) + np.abs(below))
-        doubt += 32.0 * EPS * sizes.dot(np.abs(x), m)
+        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
+        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
+        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector), m)
+            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
         wrong = ~(np.abs((above - below) - expected) <= doubt)
     finite = np.isfinite(run.value())
     wrong &= finite

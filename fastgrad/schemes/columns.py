@@ -34,6 +34,7 @@ from .stencils import Stencil, backward, forward
 
 Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
+LONG = 1 << 14  # entries of a list
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
@@ -121,7 +122,19 @@ class _Look:
 
 
 def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
-    """Judge a central difference by its values, relative to f(x)."""
+    """Judge central differences by their values, relative to f(x); long lists in parts that stay in the cache."""
+    if above.ndim > 1 or above.size <= LONG:
+        return _judged_at_once(t, above, below, sigma, variation)
+    looks = []
+    for begin in range(0, above.size, LONG):
+        part = slice(begin, begin + LONG)
+        each = t[part] if np.ndim(t) else t
+        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part]))
+    names = ("derivative", "first", "second", "sigma", "noise", "hope", "fear")
+    return _Look(t, *(np.concatenate([getattr(look, name) for look in looks]) for name in names))
+
+
+def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
     derivative, first, second = (above - below) / (2.0 * t), np.abs(above - below), np.abs(above + below)
     bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
     by_size, by_slope = t * np.sqrt(np.maximum(variation, rise) / bent), t * rise / (2.0 * bent)
@@ -297,18 +310,12 @@ class _Automatic:
         return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
 
     def _look(self, part: slice, t: float, above: Floats, below: Floats) -> _Look:
-        seeds, f0 = self._seeds, self._f0
+        seeds = self._seeds
         steps = np.full(part.stop - part.start, t)
-        top = np.maximum(np.abs(f0 + above), np.abs(f0 + below))
-        sigma = seeds.picked(np.maximum(self._line.sigma, self._rho * np.where(np.isfinite(top), top, 0.0)), part)
+        sigma = seeds.picked(self._sigma_at(above, below), part)
+        half = 0.5 * seeds.span(part, steps, -steps)
         variation = seeds.of_outputs(self._line.variation, part)
-        return _judged(
-            0.5 * seeds.span(part, steps, -steps),
-            seeds.picked(above, part),
-            seeds.picked(below, part),
-            sigma,
-            variation,
-        )
+        return _judged(half, seeds.picked(above, part), seeds.picked(below, part), sigma, variation)
 
     def _doubts(self, look: _Look, part: slice, size: Floats) -> tuple[Any, Any, Any]:
         """Which entries are not smooth, and which want a smaller or a larger step."""
@@ -334,11 +341,9 @@ class _Automatic:
 
     def _again(self, g: int, part: slice, mine: Any, first: _Look | None) -> tuple[Floats, Floats]:
         seeds = self._seeds
-        size = np.broadcast_to(seeds.of_outputs(self._line.variation, part), self._entries(part))[mine]
+        size = seeds.alone(g, self._line.variation, mine)
         looks = [] if first is None else [first]
-        alive = np.isfinite(
-            seeds.picked(np.broadcast_to(self._f0, (part.stop - part.start, self._f0.size)), part)[mine]
-        )
+        alive = np.isfinite(seeds.alone(g, self._f0, mine))
         if first is None or not np.isfinite(first.derivative[alive]).all():
             looks = self._leave(g, part, mine, alive)
             if not looks:
@@ -346,7 +351,7 @@ class _Automatic:
                 return np.full(size.shape, np.nan), np.full(size.shape, np.inf)
         look = looks[-1]
         rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
-        line_rough = np.broadcast_to(seeds.of_outputs(self._line.rough, part), self._entries(part))[mine]
+        line_rough = seeds.alone(g, self._line.rough, mine)
         limit = np.where(line_rough, 0.0, np.maximum(1e-3, 30.0 * look.t) * size)
         rough &= look.second / look.t > limit
         if look.side or rough.any():
@@ -357,9 +362,6 @@ class _Automatic:
         if rough.any():
             bars = self._differentiable(g, looks, rough, values, bars, size)
         return values, bars
-
-    def _entries(self, part: slice) -> tuple[int, ...]:
-        return self._seeds.picked(np.empty((part.stop - part.start, self._f0.size)), part).shape
 
     def _one(self, g: int, part: slice, mine: Any, t: float, sided: bool = False) -> _Look | None:
         """Look at one direction with another step; to one side where f or the bounds end on the other."""
@@ -385,22 +387,28 @@ class _Automatic:
                 if not np.isfinite(middle[alive]).all():
                     return None
                 values = np.stack([values[0 if side > 0 else 1], middle])
-        count = part.stop - part.start
-
-        def spread_out(row: Floats) -> Floats:
-            out = np.zeros((count, f0.size))
-            out[g - part.start] = row
-            return out
-
         if not side:
-            return self._look(part, t, spread_out(values[0]), spread_out(values[1])).of(mine)
+            return self._look_alone(g, mine, t, values[0], values[1])
         end, middle = values
-        look = self._look(part, t, spread_out(end), spread_out(-end)).of(mine)
-        near, far = (seeds.picked(spread_out(v), part)[mine] for v in (middle, end))
+        look = self._look_alone(g, mine, t, end, -end)
+        near, far = (seeds.alone(g, v, mine) for v in (middle, end))
         look.side, look.sigma, look.noise = side, 3.0 * look.sigma, 3.0 * look.noise
         look.derivative, look.second = side * (4.0 * near - far) / look.t, 2.0 * np.abs(far - 2.0 * near)
         look.hope = look.fear = look.second / (2.0 * look.t)
         return look
+
+    def _look_alone(self, g: int, mine: Any, t: float, above: Floats, below: Floats) -> _Look:
+        seeds, line = self._seeds, self._line
+        sigma = seeds.alone(g, self._sigma_at(above, below), mine)
+        half = 0.5 * seeds.span_alone(g, t, -t, mine)
+        parts = (seeds.alone(g, v, mine) for v in (above, below))
+        return _judged(half, *parts, sigma, seeds.alone(g, line.variation, mine))
+
+    def _sigma_at(self, above: Floats, below: Floats) -> Floats:
+        """Noise grows with f."""
+        top = np.maximum(np.abs(self._f0 + above), np.abs(self._f0 + below))
+        grown: Floats = np.maximum(self._line.sigma, self._rho * np.where(np.isfinite(top), top, 0.0))
+        return grown
 
     def _leave(self, g: int, part: slice, mine: Any, alive: NDArray[np.bool_]) -> list[_Look]:
         """Find a step with which f is finite; from the second on, to one side too."""
@@ -438,7 +446,7 @@ class _Automatic:
 
     def _improve(self, g: int, part: slice, mine: Any, looks: list[_Look], size: Floats) -> None:
         """The step is too large or too small for some entries that count: up to three better ones."""
-        ratio = np.broadcast_to(self._seeds.of_outputs(self._ratio, part), self._entries(part))[mine]
+        ratio = self._seeds.alone(g, self._ratio, mine)
         usual = np.maximum(ENOUGH, USUAL * np.cbrt(ratio) ** 2)
         open_still = np.ones(size.shape, dtype=bool)
         for _ in range(3):

@@ -26,6 +26,7 @@ FEW = 1000  # so many outputs are asked whether their values are printed decimal
 
 MULTIPLES = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
 ASIDE = np.arange(7.0)
+SIGNS = np.array([sign * third for third in THIRDS for sign in (-1.0, 1.0)])
 GAMMA = np.array([factorial(k) ** 2 / factorial(2 * k) for k in range(1, 7)])
 
 Evaluate = Callable[[list[Floats]], Floats]
@@ -74,8 +75,7 @@ class Outputs:
 def signs(x: Floats, count: int) -> Floats:
     """Return pseudo-random signs times thirds that follow from x's own bytes."""
     rng = np.random.default_rng(zlib.crc32(x.tobytes()))
-    sides = np.where(rng.random(count) < 0.5, -1.0, 1.0)
-    return sides * np.where(rng.random(count) < 0.5, *THIRDS)
+    return SIGNS[rng.integers(0, len(SIGNS), count, dtype=np.uint8)]
 
 
 class _Seven:

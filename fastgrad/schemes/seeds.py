@@ -76,6 +76,14 @@ class Seeds(Protocol):
         """Return the index of the entries of one direction among those of a part."""
         ...
 
+    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
+        """Take the entries of one direction, `mine`, out of numbers of all outputs."""
+        ...
+
+    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
+        """Do as `span` for the entries of one direction."""
+        ...
+
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         """Sum combine(entry times its coordinate's factor) over the entries of each output."""
         ...
@@ -130,6 +138,13 @@ class Columns:
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
+    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
+        return values
+
+    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
+        x, unit = self._x[self._index[g]], self._units[g]
+        return ((x + up * unit) - (x + down * unit)) / unit
+
     def in_x(self, entries: Floats, part: slice) -> Floats:
         return entries / self._units[part, None]
 
@@ -178,6 +193,12 @@ class Along:
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         apart: Floats = (up - down)[:, None]
         return apart
+
+    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
+        return values
+
+    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
+        return up - down
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
         slopes: Floats = entries * self._length
@@ -228,6 +249,14 @@ class Colors:
         x, units = self._x[self._columns], self._units[self._columns]
         apart: Floats = ((x + up[self._color] * units) - (x + down[self._color] * units)) / units
         return apart
+
+    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
+        found: NDArray[Any] = values[self._rows[mine]]
+        return found
+
+    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
+        x, units = self._x[self._columns[mine]], self._units[self._columns[mine]]
+        return ((x + up * units) - (x + down * units)) / units
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
         return entries / self._units[self._columns]
