@@ -263,18 +263,11 @@ class _Automatic:
             third = seeds.of_outputs(line.third, everything) / seeds.coordinates
             bars = np.maximum(bars, np.minimum(third * self._step**2 / 3.0, 1000.0 * bars))
         bars = np.maximum(bars, EPS * size)
-        largest = seeds.of_outputs(self._largest(slopes), everything)
+        largest = seeds.of_outputs(seeds.largest(slopes), everything)
         doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
         doubtful &= dead == 0
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
         return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
-
-    def _largest(self, slopes: Floats) -> Floats:
-        """The largest entry of each output: a power mean, for sums by output are at hand."""
-        top = float(np.nanmax(np.abs(slopes), initial=0.0)) or 1.0
-        ones = np.ones(self._seeds.coordinates)
-        total = self._seeds.at_outputs(np.nan_to_num(slopes / top), ones, lambda e: np.abs(e) ** 8)
-        return top * total ** (1 / 8)
 
     # ---- the first look, at all directions of a part
 

@@ -24,10 +24,12 @@ LOOKS = 3
 TRIES = 6
 FEW = 1000  # so many outputs are asked whether their values are printed decimals, which takes 20 µs each
 
-MULTIPLES = np.array([-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
-ASIDE = np.arange(7.0)
 SIGNS = np.array([sign * third for third in THIRDS for sign in (-1.0, 1.0)])
-GAMMA = np.array([factorial(k) ** 2 / factorial(2 * k) for k in range(1, 7)])
+# the k-th differences among all, and what makes the noise that they suggest of their squares
+ROWS = [(0, 6), (6, 11), (11, 15), (15, 18), (18, 20), (20, 21)]
+MEANS = np.zeros((6, 21))
+for _k, (_begin, _end) in enumerate(ROWS, 1):
+    MEANS[_k - 1, _begin:_end] = factorial(_k) ** 2 / factorial(2 * _k) / (_end - _begin)
 
 Evaluate = Callable[[list[Floats]], Floats]
 Flags = NDArray[np.bool_]
@@ -78,32 +80,39 @@ def signs(x: Floats, count: int) -> Floats:
     return SIGNS[rng.integers(0, len(SIGNS), count, dtype=np.uint8)]
 
 
+def middle(rows: Floats) -> Floats:
+    """Return the median of each column: of few rows ten times as fast as np.median."""
+    ordered = np.sort(rows, axis=0)
+    count = len(ordered)
+    found: Floats = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+    return found
+
+
 class _Seven:
     """Seven values of each output: their differences, and the noise that these suggest."""
 
     def __init__(self, spacing: float, values: Floats, f0: Floats) -> None:
         self.spacing, self.values = spacing, values
+        table = np.empty((21, values.shape[1]))
         rows, row = [], values
-        self.levels = np.empty((6, values.shape[1]))
-        for k in range(6):
-            row = row[1:] - row[:-1]
+        for begin, end in ROWS:
+            row = np.subtract(row[1:], row[:-1], out=table[begin:end])
             rows.append(row)
-            top = np.abs(row).max(axis=0)
-            scaled = row / np.where(top > 0, top, 1.0)  # squares of 1e200 overflow, of 1e-200 vanish
-            self.levels[k] = top * np.sqrt(GAMMA[k] * np.einsum("ij,ij->j", scaled, scaled) / len(row))
+        top = np.maximum(np.abs(table).max(axis=0), TINY)
+        self.levels = top * np.sqrt(MEANS @ np.square(table / top))  # squares of 1e200 overflow, of 1e-200 vanish
         self.rows = rows
-        self.level = np.median(self.levels[2:], axis=0)
+        self.level = middle(self.levels[2:])
         self.spread = np.abs(values - f0).max(axis=0)
         self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
         self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
-        coarse = ~(self.levels[4:].max(axis=0) <= 3.0 * self.floor) | self.flat
+        coarse = ~self.smooth | self.flat
         if coarse.any():
             which = np.flatnonzero(coarse)
             self.floor[which] = np.maximum(self.floor[which], 0.29 * _quanta(values[:, which]))
 
     @property
     def smooth(self) -> Flags:
-        found: Flags = self.levels[4:].max(axis=0) <= 3.0 * self.floor
+        found: Flags = np.maximum(self.levels[4], self.levels[5]) <= 3.0 * self.floor
         return found
 
     @property
@@ -206,9 +215,9 @@ def look_along(
             vector, aside = _inside(x, vector, bounds)
         if not vector.any():
             break
-        multiples = ASIDE if aside else MULTIPLES
-        values = evaluate([x + k * vector for k in multiples if k])
-        values = np.insert(values, int(np.flatnonzero(multiples == 0)[0]), f0, axis=0)
+        at_x = 0 if aside else 3
+        found = evaluate([x + (k - at_x) * vector for k in range(7) if k != at_x])
+        values = np.concatenate([found[:at_x], f0[None], found[at_x:]])
         finite = np.logical_and.reduce(np.isfinite(values), axis=0)
         if not np.all(finite[alive]):
             if shrinks:
@@ -267,7 +276,7 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
         noisy &= ~lost
         np.copyto(out.sigma, np.maximum(look.level, before[-1].level), where=noisy)
     else:
-        np.copyto(out.sigma, np.median(levels[3:], axis=0), where=noisy)
+        np.copyto(out.sigma, middle(levels[3:]), where=noisy)
     if before:  # it was neither at the first spacing, and did not fall off as something smooth
         out.rough |= (smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)) & ~before[0].decays
     unclear &= ~(smooth | noisy)
@@ -289,7 +298,7 @@ def _measure(
     n, sigma = z.size, out.sigma
     first, last = looks[0], looks[-1]
     shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
-    out.third = np.where(shows, np.median(np.abs(first.rows[2]), axis=0) / first.spacing**3, 0.0)
+    out.third = np.where(shows, middle(np.abs(first.rows[2])) / first.spacing**3, 0.0)
     w, d = first.values, first.spacing
     slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
     if aside:
@@ -334,5 +343,5 @@ def step_of(out: Outputs, count: int) -> Any:
         some = shorter * count ** (1 / 3) < 0.5 * step[third]
         step[third] = np.where(some, shorter * count ** (1 / 6), step[third])
     counts = out.variation > 10.0 * out.sigma
-    usual = float(np.median(step[counts])) if counts.any() else float(np.median(step)) if step.size else 2.0**-17
+    usual = float(middle(step[counts] if counts.any() else step))
     return step, 2.0 ** round(np.log2(usual))

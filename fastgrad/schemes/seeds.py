@@ -88,6 +88,10 @@ class Seeds(Protocol):
         """Sum combine(entry times its coordinate's factor) over the entries of each output."""
         ...
 
+    def largest(self, entries: Floats) -> Floats:
+        """Return the largest size of the entries of each output; those that are not finite do not count."""
+        ...
+
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         """Return how far apart x + up u and x + down u come out after rounding, in units, for each entry."""
         ...
@@ -132,6 +136,10 @@ class Columns:
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         total: Floats = combine(entries * factors[:, None]).sum(axis=0)
         return total
+
+    def largest(self, entries: Floats) -> Floats:
+        found: Floats = np.fmax.reduce(np.abs(entries), axis=0, initial=0.0)
+        return found
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         x, units = self._x[self._index[part]], self._units[part]
@@ -190,6 +198,10 @@ class Along:
         total: Floats = combine(entries * factors[:, None]).sum(axis=0)
         return total
 
+    def largest(self, entries: Floats) -> Floats:
+        found: Floats = np.fmax.reduce(np.abs(entries), axis=0, initial=0.0)
+        return found
+
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         apart: Floats = (up - down)[:, None]
         return apart
@@ -244,6 +256,11 @@ class Colors:
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
         return np.bincount(self._rows, weights, self._outputs).astype(np.float64)
+
+    def largest(self, entries: Floats) -> Floats:
+        found = np.zeros(self._outputs)
+        np.fmax.at(found, self._rows, np.abs(entries))
+        return found
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         x, units = self._x[self._columns], self._units[self._columns]
