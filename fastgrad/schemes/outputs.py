@@ -22,7 +22,7 @@ from .constants import ENDS, EPS, FINER, QUIET, SAME, SPACING, THIRDS, TINY
 WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
 TRIES = 6
-FEW = 1000  # so many outputs are asked whether their values are printed decimals, which takes 20 µs each
+FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
 SIGNS = np.array([sign * third for third in THIRDS for sign in (-1.0, 1.0)])
 # the k-th differences among all, and what makes the noise that they suggest of their squares
@@ -105,10 +105,8 @@ class _Seven:
         self.spread = np.abs(values - f0).max(axis=0)
         self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
         self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
-        coarse = ~self.smooth | self.flat
-        if coarse.any():
-            which = np.flatnonzero(coarse)
-            self.floor[which] = np.maximum(self.floor[which], 0.29 * _quanta(values[:, which]))
+        # also where f looks smooth: its steps may happen to be whole multiples of the lattice
+        self.floor = np.maximum(self.floor, 0.29 * _quanta(values))
 
     @property
     def smooth(self) -> Flags:
