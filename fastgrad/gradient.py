@@ -317,7 +317,7 @@ def _info(done: Done, options: Options, name: str, order: int, seconds: float) -
     estimate, shape = done.estimate, done.gradient.shape
 
     def shaped(values: Any) -> Any:
-        return None if values is None else np.asarray(values).reshape(*shape, *np.shape(values)[1:])
+        return None if values is None else np.asarray(values).reshape((*shape, *np.shape(values)[1:]))
 
     return Info(
         backend=done.way.backend,

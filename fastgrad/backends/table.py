@@ -12,6 +12,8 @@ _PLACES = {
     "reference": ("reference", "Reference"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),
 }
 
