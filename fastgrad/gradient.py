@@ -135,7 +135,7 @@ class Gradient:
             self._measured = {}
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
-        self._memory: Any = None
+        self._memory: Any = ()
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
 
@@ -203,7 +203,7 @@ class Gradient:
         if not self._options.remember:
             return run(call, self._options, scheme, point, f0=f0, bars=bars)
         done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
-        self._memory = done.estimate.memory
+        self._memory = done.estimate.memory or ()
         return done
 
     def _timed(self, call: Call, scheme: Scheme, point: Point, f0: Any, bars: bool) -> Done:
