@@ -16,6 +16,7 @@ from .gradient import numerical_gradient
 from .schemes.scheme import Estimate, Scheme, Task
 from .schemes.stencils import Stencil
 from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.telling import tell
 
 __all__ = ["numerical_diff"]
 
@@ -98,7 +99,8 @@ def _at(f: Callable[..., Any], x: float, options: Options, stencil: Stencil) -> 
     convert, args = complex if stencil.imaginary else float, options.args
 
     def of_array(y: NDArray[Any]) -> Any:
-        return f(convert(y), *args)
+        value = f(convert(y), *args)
+        return value.real if stencil.imaginary and y.dtype.kind != "c" else value  # f may always return complex numbers
 
     return float(numerical_gradient(of_array, float(x), **{**options.given(), "args": (), "backend": "python"}))
 
@@ -241,4 +243,7 @@ def _each(values: _Together, x: Floats, here: Values, scheme: Scheme) -> Floats 
                 return None
             for i, value in zip(asking, found.reshape(-1)[asking].tolist(), strict=True):
                 entries[i].tell(entries[i].asked[turn], value)
-    return np.array([estimate.gradient[0] for estimate in done if estimate is not None]).reshape(x.shape)
+    estimates = [estimate for estimate in done if estimate is not None]
+    flags = [estimate.flags[0] if estimate.flags else "" for estimate in estimates]
+    tell(flags, Point(x, None, FLOAT64), everything(x.size))
+    return np.array([estimate.gradient[0] for estimate in estimates]).reshape(x.shape)

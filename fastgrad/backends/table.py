@@ -13,6 +13,8 @@ _PLACES = {
     "parallel": ("parallel", "Parallel"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),
 }
 

@@ -85,8 +85,12 @@ def run(
     bars: bool = False,
     memory: Any = None,
     only: Plan | None = None,
+    quiet: bool = False,
 ) -> Done:
-    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan)."""
+    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+
+    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    """
     point = as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
@@ -99,7 +103,7 @@ def run(
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, ""
+    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
@@ -127,19 +131,19 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             refuse_for_good(call, way, refusal)
-            told = f"; {refusal}"
+            told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told = f"; {doubt}"
+            told += f"; {doubt}"
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
-    if estimate.flags:
+    if estimate.flags and not quiet:
         tell(estimate.flags, point, index)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
@@ -241,7 +245,7 @@ def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[W
         try:
             return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
         except CannotRun as refusal:
-            told = f"; {refusal}"
+            told += f"; {refusal}"
     raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 
