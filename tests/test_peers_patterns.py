@@ -11,26 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
 from benchmarks.problems import PROBLEMS
+from benchmarks.speed import H, textbook
 from fastgrad import Gradient, gradient_descent, numerical_diff, numerical_gradient
-
-H = 1e-4
-
-
-def textbook(f: Any, x: Any, h: float = H) -> Any:
-    """The loop as it is printed: perturbs x in place, divides by 2h."""
-    grad = np.zeros_like(x)
-    it = np.nditer(x, flags=["multi_index"], op_flags=[["readwrite"]])
-    while not it.finished:
-        idx = it.multi_index
-        tmp_val = x[idx]
-        x[idx] = float(tmp_val) + h
-        fxh1 = f(x)
-        x[idx] = tmp_val - h
-        fxh2 = f(x)
-        grad[idx] = (fxh1 - fxh2) / (2 * h)
-        x[idx] = tmp_val
-        it.iternext()
-    return grad
 
 
 def agrees(result: Any, oracle: Any, size: float = 1.0) -> None:
