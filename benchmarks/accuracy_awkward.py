@@ -198,7 +198,7 @@ def numdifftools_default(case: Awkward) -> tuple[Floats, Floats | None, bool]:
 
     with np.errstate(all="ignore"):
         found = numdifftools.Gradient(lambda x: float(case.f(np.asarray(x))), full_output=True)(case.at.copy())
-    return np.atleast_1d(found[0]), np.atleast_1d(found[1]), False
+    return np.reshape(found[0], case.at.shape), np.reshape(found[1], case.at.shape), False
 
 
 def main() -> None:
