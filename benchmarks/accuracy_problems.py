@@ -828,7 +828,7 @@ def cancelling_ratios(rng):
 @family("C", held_out=True)
 def annuities(rng):
     # the present value of so many payments at a small rate
-    n, terms = 2, int(rng.integers(12, 361))
+    terms = int(rng.integers(12, 361))
 
     def f(x, m):
         return x[1] * (1 - m.exp(-terms * m.log(1 + x[0]))) / x[0]
