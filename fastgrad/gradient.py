@@ -65,8 +65,10 @@ class Gradient:
         Order of accuracy: even for central, 1 and up for one-sided. By default 2, and 1 for "forward" and "backward".
     rel_step : float or array_like, optional
         Step relative to \|x\|, as in SciPy's ``approx_derivative``; where x is 0 the fixed rule is used.
-    bounds : (lower, upper) or scipy.optimize.Bounds, optional
-        f is never evaluated outside. Near a bound the difference is one-sided, of the same order.
+    bounds : (lower, upper), list of (low, high) or scipy.optimize.Bounds, optional
+        Numbers or arrays, or as in SciPy a pair for each entry of x; None is no bound. With two entries a list of
+        tuples means pairs, and a tuple of two lists or arrays (lower, upper). f is never evaluated outside. Near a
+        bound the difference is one-sided, of the same order; where both are equal x is fixed, and the derivative 0.
     indices : int, sequence of int or boolean mask, optional
         Only these partial derivatives, at the cost of these only; the result has one entry for each.
     batch_axis : {None, 0, -1}
@@ -184,8 +186,10 @@ class Gradient:
         gradient = self._run(x, args, None, False).gradient
         if out is None:
             return gradient
-        if not isinstance(out, ndarray) or out.shape != gradient.shape:
-            raise ValueError(f"`out` must be an array of the result's shape {gradient.shape}, got {describe(out)}")
+        if not isinstance(out, ndarray) or out.shape != gradient.shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"`out` must be an array of floats of the result's shape {gradient.shape}, got {describe(out)}"
+            )
         out[...] = gradient
         return out
 
