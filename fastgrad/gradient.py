@@ -81,6 +81,9 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
+    labels : bool
+        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some); by default both are arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -293,7 +296,12 @@ def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> F
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
     """Return the compiled loop that does all of a gradient, if there is one."""
-    simple = options.bounds is None and options.indices is None and options.dtype is None and not options.remember
+    simple = (
+        options.bounds is None
+        and options.indices is None
+        and options.dtype is None
+        and not (options.labels or options.remember)
+    )
     if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
@@ -381,8 +389,8 @@ def numerical_gradient(
     full_output : bool
         Return ``(gradient, info)``.
     **options
-        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile,
-        workers, fastmath: as for `Gradient`.
+        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
+        compile, workers, fastmath: as for `Gradient`.
 
     Returns
     -------

@@ -15,6 +15,7 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
+from ..core.labels import Labels
 from ..core.options import Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
@@ -84,7 +85,9 @@ def run(
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
     index, places = (everything(base.size), None) if chosen is None else _once(chosen)
-    given = call
+    given, labels = call, Labels(x) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
@@ -140,6 +143,8 @@ def run(
         gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
 
 
