@@ -15,7 +15,7 @@ from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
 from .core.options import DEFAULT, Options, OptionsDict, of_one_step
-from .core.point import as_point
+from .core.point import Point, as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
@@ -197,7 +197,8 @@ class Gradient:
         return out
 
     def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Done:
-        shape = np.shape(x)
+        point = as_point(x)
+        shape = point.base.shape
         scheme = self._schemes.get(shape)
         if scheme is None:
             if len(self._schemes) >= MOST_SHAPES:
@@ -205,19 +206,19 @@ class Gradient:
             scheme = self._schemes[shape] = scheme_for(self._options, shape)
         call = self._call.but(args=args) if args else self._call
         if self._measured is not None:
-            return self._timed(call, scheme, x, shape, f0, bars)
+            return self._timed(call, scheme, point, f0, bars)
         if not self._options.remember:
-            return run(call, self._options, scheme, x, f0=f0, bars=bars)
-        done = run(call, self._options, scheme, x, f0=f0, bars=bars, memory=self._memory)
+            return run(call, self._options, scheme, point, f0=f0, bars=bars)
+        done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
         self._memory = done.estimate.memory
         return done
 
-    def _timed(self, call: Call, scheme: Scheme, x: Any, shape: tuple[int, ...], f0: Any, bars: bool) -> Done:
+    def _timed(self, call: Call, scheme: Scheme, point: Point, f0: Any, bars: bool) -> Done:
         assert self._measured is not None
-        measured = self._measured.setdefault(shape, Measured())
+        measured = self._measured.setdefault(point.base.shape, Measured())
         plan = measured.next(not self._stencil.imaginary)
         began = perf_counter()
-        done = run(call, self._options, scheme, x, f0=f0, bars=bars, only=plan)
+        done = run(call, self._options, scheme, point, f0=f0, bars=bars, only=plan)
         measured.note(plan, done.way, perf_counter() - began, done.reason)
         return done
 
@@ -279,7 +280,7 @@ class Gradient:
         only = None
         if self._measured is not None:
             only = self._measured.setdefault(shape, Measured()).next(not self._stencil.imaginary)
-        return explained(self._call, self._options, scheme_for(self._options, shape), x, only)
+        return explained(self._call, self._options, scheme_for(self._options, shape), point, only)
 
 
 def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> Floats | None:
@@ -439,8 +440,9 @@ def numerical_gradient(
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = Gradient(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
-    scheme = scheme_for(chosen, np.shape(x))
-    return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, x, f0=f0).gradient
+    point = as_point(x)
+    scheme = scheme_for(chosen, point.base.shape)
+    return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, point, f0=f0).gradient
 
 
 def value_and_gradient(

@@ -94,7 +94,7 @@ def run(
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, ""
+    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
@@ -122,12 +122,12 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             refuse_for_good(call, way, refusal)
-            told = f"; {refusal}"
+            told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told = f"; {doubt}"
+            told += f"; {doubt}"
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
@@ -246,7 +246,7 @@ def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[W
         try:
             return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
         except CannotRun as refusal:
-            told = f"; {refusal}"
+            told += f"; {refusal}"
     raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 

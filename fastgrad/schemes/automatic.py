@@ -18,7 +18,6 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import CannotRun, NotTrusted
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64, Floats
 from .constants import (
@@ -35,6 +34,7 @@ from .constants import (
     NEGLIGIBLE,
     NOISE,
     NOT_FINITE,
+    OUTSIDE,
     REACH,
     SMALLEST,
     STILL,
@@ -261,9 +261,7 @@ class Search:
             vector = self._whole(vector).tolist()
         try:
             values = self.run.along(vector)  # type: ignore[arg-type]
-        except (CannotRun, NotTrusted):
-            raise
-        except Exception:  # noqa: BLE001 - an exploring point: whatever f raises, it has no value there
+        except OUTSIDE:  # an exploring point
             return []
         scaling, origin = self.scaling, self.origin
         return [value * scaling + origin for value in values] if origin else [value * scaling for value in values]
@@ -283,9 +281,7 @@ class Search:
             np.clip(points, *self.task.bounds, out=points)
         try:
             values = self.run.line(points).tolist()
-        except (CannotRun, NotTrusted):
-            raise
-        except Exception:  # noqa: BLE001
+        except OUTSIDE:
             return [nan] * len(multiples)
         scaling, origin = self.scaling, self.origin
         return [value * scaling + origin for value in values]
@@ -493,9 +489,7 @@ class Search:
         if len(rows) == 1 and len(points[0]) == 2:
             try:
                 pair = self.run.pair(int(index[rows[0]]), *points[0])
-            except (CannotRun, NotTrusted):
-                raise
-            except Exception:
+            except OUTSIDE:
                 if not careful:
                     raise
                 pair = [nan, nan]
@@ -512,9 +506,7 @@ class Search:
         """Evaluate f at x with one entry replaced, less the run's origin; nan where it raises."""
         try:
             return self.run.sweep(index, points)
-        except (CannotRun, NotTrusted):
-            raise
-        except Exception:
+        except OUTSIDE:
             if not careful:
                 raise
             if index.size == 1:
