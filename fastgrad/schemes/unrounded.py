@@ -23,9 +23,9 @@ KINK = 2.0**-10  # slopes to both sides that differ by more, relative to the lar
 def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars: bool) -> Estimate | None:
     """Differentiate to one side with steps so small that nothing is truncated, where f's differences are not rounded.
 
-    What remains is the rounding of the difference itself, as in an analytic derivative. Of it tells, where error bars
-    are wanted, a second difference with steps that round otherwise. Where f chooses between what is equal at x, one
-    side does not tell of the other: there it is plain central differences.
+    What remains is rounding, as in an analytic derivative: of the difference, and of what f multiplies it with. Of both
+    tells, where error bars are wanted, the same difference from a point that differs from x by rounding. Where f
+    chooses between what is equal at x, one side does not tell of the other: there it is plain central differences.
     """
     if not index.size or not run.carries(index.size):
         return None
@@ -37,16 +37,15 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
         return None
     if bounds is not None and ((x[index] - bounds[0][index] < away) | (bounds[1][index] - x[index] < away)).any():
         return None
-    found = run.differences(index, h[:, None] * np.array([1.0, 0.75] if bars else [1.0]), away)
+    found = run.differences(index, h, away, bars)
     if found is None:
         return None
     with np.errstate(all="ignore"):
-        slopes = found.values / h[:, None]
-    gradient, step = slopes[:, 0].copy(), h.copy()
+        gradient, step = found.values / h, h.copy()
     error = None
-    if bars:
+    if found.beside is not None:
         with np.errstate(all="ignore"):
-            error = 8.0 * np.abs(gradient - slopes[:, 1] / 0.75) + 64.0 * EPS * np.abs(gradient)
+            error = 8.0 * np.abs(gradient - found.beside / h) + 64.0 * EPS * np.abs(gradient)
     slopes_there: Floats | None = None
     flags: list[str] | None = None
     tied = np.flatnonzero(found.tied)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -258,3 +259,19 @@ def test_steps_that_the_user_gave_stay_on_both_sides() -> None:
     gradient, info = numerical_gradient(lambda x: np.sum(x**3), X, 1e-2, backend="numpy", full_output=True)
     assert_allclose(gradient, 3 * X**2 + 1e-4, rtol=1e-11)
     assert info.step.min() > 0.9e-2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_bars_know_what_cancels_before_the_differences_are_multiplied(seed: int) -> None:
+    """f is a sum of squares of what has lost most of its digits: the slopes are no better than these."""
+    rng = np.random.default_rng(seed)
+    j, k = np.arange(1.0, 301.0), np.arange(1.0, 40.0)
+    x = rng.uniform(1, 5, 300)
+    x -= j * (j @ x - 10.0 ** -rng.uniform(1, 4)) / (j @ j)
+    total = sum(Fraction(a) * int(c) for a, c in zip(x.tolist(), j, strict=True))
+    exact = np.array([float(2 * total * int(c) * sum(int(i) ** 2 for i in k)) for c in j])
+    for f in (lambda v: np.sum((k * (j @ v)) ** 2), lambda v: np.sum((k * np.sum(j * v)) ** 2)):
+        gradient, info = numerical_gradient(f, x, backend="numpy", full_output=True)
+        assert info.step.max() < 2.0**-70
+        assert (np.abs(gradient - exact) <= 10.0 * info.error).all()
+        assert (info.error <= 1e-6 * np.abs(exact)).all()
