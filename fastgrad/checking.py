@@ -16,6 +16,7 @@ from .core.options import Options, tolerance
 from .core.point import Point, as_point, exclusive
 from .core.validation import Floats, bounds_arrays, real_array
 from .planning.run import call_of, run
+from .schemes.scheme import Estimate
 from .schemes.table import scheme_for
 
 __all__ = ["GradientCheck", "check_gradient"]
@@ -31,7 +32,7 @@ DOUBT = 2.0
 SLACK = 1e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
 CANCELLED = 1e-2
-# Of components that move together the one with the least effect counts at least so much of the one with the largest.
+# Of components that move together, the one with the least effect counts at least so much of the one with the largest.
 LEAST = 1e-6
 
 
@@ -42,11 +43,13 @@ class GradientCheck:
     Attributes
     ----------
     verdict : {"right", "wrong", "cannot tell"}
-        "cannot tell": nothing contradicts the gradient, but f's noise is too large to confirm all of it.
+        "cannot tell": nothing contradicts the gradient, but f shows no certain digit of some of it.
     given, expected, error : ndarray
         The gradient that was checked, the numerical one and its error bars; along directions, the products with these.
     wrong, unknown : ndarray of bool
         Which of them are wrong, and which cannot be told.
+    reasons : ndarray of str
+        Why not.
     directions : int or None
         How many random directions were used; None: every component.
     nfev : int
@@ -59,6 +62,7 @@ class GradientCheck:
     error: Floats
     wrong: NDArray[np.bool_]
     unknown: NDArray[np.bool_]
+    reasons: NDArray[np.str_]
     directions: int | None
     nfev: int
 
@@ -68,7 +72,9 @@ class GradientCheck:
     def __str__(self) -> str:
         what = "component" if self.directions is None else "direction"
         lines = [
-            f"the gradient is {self.verdict}" if self.verdict != UNKNOWN else "cannot tell: f is too noisy here",
+            f"the gradient is {self.verdict}"
+            if self.verdict != UNKNOWN
+            else "cannot tell whether the gradient is right",
             f"{np.count_nonzero(self.wrong)} of {self.wrong.size} {what}s wrong, "
             f"{np.count_nonzero(self.unknown)} cannot be told; {self.nfev} evaluations of f",
         ]
@@ -79,7 +85,7 @@ class GradientCheck:
         for flat in np.argsort(-excess, axis=None, kind="stable")[: min(WORST, np.count_nonzero(bad))]:
             where = tuple(int(i) for i in np.unravel_index(flat, self.given.shape))
             label = where[0] if len(where) == 1 else where
-            kind = WRONG if self.wrong[where] else UNKNOWN
+            kind = WRONG if self.wrong[where] else f"{UNKNOWN}: {self.reasons[where]}"
             lines.append(
                 f"  {what} {label}: given {self.given[where]:.10g}, numerical {self.expected[where]:.10g} "
                 f"± {self.error[where]:.2g} ({kind})"
@@ -139,7 +145,7 @@ def check_gradient(
     -----
     The numerical gradient is the default one of `numerical_gradient`, with its error bars. Components whose bar hides
     an error of one per cent, or that contradict the given value, are looked at again by method="adaptive". Where f has
-    a kink at x, every slope between the two one-sided ones is right.
+    a kink at x, every slope between the two one-sided ones is right; where `bounds` fix a component, any.
 
     Examples
     --------
@@ -173,28 +179,24 @@ def check_gradient(
 
 
 class _Seen(NamedTuple):
-    """What f shows of its derivatives: values, bars, how low and high they may be, and whether a digit is certain."""
+    """What f shows of its derivatives: values, bars, how low and high they may be, and why no digit is certain."""
 
     expected: Floats
     error: Floats
     low: Floats
     high: Floats
-    certain: NDArray[np.bool_]
+    reasons: NDArray[np.str_]
     nfev: int
 
 
 def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol: float) -> _Seen:
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
-    done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True)
+    done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True, quiet=True)
     estimate, nfev = done.estimate, done.nfev
-    expected = estimate.gradient.copy()
-    error = np.full(expected.shape, np.inf) if estimate.error is None else estimate.error.copy()
-    certain = np.isfinite(expected)
-    if estimate.flags is not None:
-        certain &= np.array([not flag for flag in estimate.flags], dtype=bool)
-    kinks = np.zeros(expected.size, dtype=bool)
-    if estimate.slopes is not None:
-        kinks = np.isfinite(estimate.slopes).all(axis=1)
+    assert estimate.error is not None
+    expected, error, reasons = estimate.gradient.copy(), estimate.error.copy(), _reasons(estimate)
+    slopes = np.full((expected.size, 2), np.nan) if estimate.slopes is None else estimate.slopes
+    kinks = np.isfinite(slopes).all(axis=1)
     with np.errstate(invalid="ignore"):
         gap = np.abs(given - expected)
         again = (error > BLURRED * np.abs(given)) | (gap > error + np.maximum(rtol * np.abs(expected), atol))
@@ -202,25 +204,34 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
     if again.any():
         place = np.flatnonzero(again)
         finer = replace(options, method="adaptive", indices=place)
-        done = run(call, finer, scheme_for(finer, np.shape(x)), x, bars=True)
+        done = run(call, finer, scheme_for(finer, np.shape(x)), x, bars=True, quiet=True)
         nfev += done.nfev
         assert done.estimate.error is not None
         better = done.estimate.error < error[place]
         place = place[better]
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
+        reasons[place] = _reasons(done.estimate)[better]
     low, high = expected - DOUBT * error, expected + DOUBT * error
-    if estimate.slopes is not None:
-        below, above = np.sort(estimate.slopes[kinks], axis=1).T
-        low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
-        certain |= kinks
-    return _Seen(expected, error, low, high, certain, nfev)
+    below, above = np.sort(slopes[kinks], axis=1).T
+    low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
+    reasons[kinks] = ""
+    if options.bounds is not None and (limits := bounds_arrays(options.bounds, as_point(x).base)) is not None:
+        fixed = limits[0] == limits[1]  # there is nothing to compare with
+        low[fixed], high[fixed] = -np.inf, np.inf
+    return _Seen(expected, error, low, high, reasons, nfev)
+
+
+def _reasons(estimate: Estimate) -> NDArray[np.str_]:
+    """Return why no digit is certain, for each component; empty where one is."""
+    flags = [""] * estimate.gradient.size if estimate.flags is None else list(estimate.flags)
+    return np.where(np.isfinite(estimate.gradient) | (np.array(flags) != ""), flags, "f is not finite beside x")
 
 
 def _judged(given: Floats, seen: _Seen, allowed: Floats, directions: int | None) -> GradientCheck:
     flat = given.reshape(-1)
-    outside = ~((flat >= seen.low - allowed) & (flat <= seen.high + allowed))
-    wrong = outside & np.isfinite(seen.expected) | ~np.isfinite(flat)
-    unknown = ~wrong & ~seen.certain
+    outside = ~(np.isfinite(flat) & (flat >= seen.low - allowed) & (flat <= seen.high + allowed))
+    certain = seen.reasons == ""
+    wrong, unknown = outside & certain, ~certain
     verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
     shape = given.shape
     return GradientCheck(
@@ -230,6 +241,7 @@ def _judged(given: Floats, seen: _Seen, allowed: Floats, directions: int | None)
         seen.error.reshape(shape),
         wrong.reshape(shape),
         unknown.reshape(shape),
+        seen.reasons.reshape(shape),
         directions,
         seen.nfev,
     )
@@ -258,7 +270,7 @@ def _along(
         np.concatenate([look.error for look in seen]),
         np.concatenate([look.low for look in seen]),
         np.concatenate([look.high for look in seen]),
-        np.concatenate([look.certain for look in seen]),
+        np.concatenate([look.reasons for look in seen]),
         sum(look.nfev for look in seen),
     )
     return _judged(np.concatenate(sides), together, np.array(allowed), directions)
@@ -275,16 +287,16 @@ def _ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, direct
         down, up = x - bounds[0], bounds[1] - x
         signs = np.where(np.where(signs > 0, up, down) > 0, signs, -signs)
         scale = np.where(np.where(signs > 0, up, down) > 0, scale, 0.0)
-    with np.errstate(invalid="ignore"):
-        effect = np.nan_to_num(np.abs(given) * scale, nan=np.inf)
+    effect = np.where(np.isfinite(given), np.abs(given), 0.0) * scale
     ways = []
     for share in np.array_split(np.argsort(-effect, kind="stable"), directions):
-        # components with a larger effect move less, so that all of the share count alike
-        own = np.maximum(effect[share], LEAST * effect[share].max(initial=0.0))
+        # what has a larger effect moves less, so that all of the share count alike; what has none moves as the middle
+        top = effect[share].max(initial=0.0)
+        counted = np.maximum(effect[share], LEAST * top)
+        least = counted.min(where=effect[share] > 0.0, initial=top)
+        counted[effect[share] == 0.0] = np.sqrt(least * top)
         way = np.zeros(x.size)
-        way[share] = (
-            signs[share] * scale[share] * np.divide(own.min(initial=1.0), own, where=own > 0, out=np.ones(own.size))
-        )
+        way[share] = signs[share] * scale[share] * (least / counted if top > 0.0 else 1.0)
         ways.append(_short(way * rng.uniform(0.5, 1.0, x.size)))
     return ways
 

@@ -190,7 +190,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 
 
 def as_point(x: object) -> Point:
-    """Return x as a Point.
+    """Return x as a Point; a Point as it is.
 
     Raises
     ------
@@ -199,6 +199,8 @@ def as_point(x: object) -> Point:
     ValueError
         If x is not rectangular, or holds NaN or infinity.
     """
+    if type(x) is Point:
+        return x
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
         base = undisturbed(x)

@@ -15,9 +15,10 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
+from ..core.labels import Labels
 from ..core.options import Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
@@ -25,7 +26,7 @@ from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, plan, refuse_for_good
+from .planner import Facts, Plan, facts_of, is_shared, plan, refuse_for_good
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -49,7 +50,18 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         function(f)
     kwargs: Mapping[str, Any] = options.kwargs or {}
     eager = options.compile == "eager"
-    return Call(f, options.args, kwargs, options.batch_axis, eager, options.workers, options.fastmath, imaginary)
+    return Call(
+        f,
+        options.args,
+        kwargs,
+        options.batch_axis,
+        eager,
+        options.workers,
+        options.fastmath,
+        imaginary,
+        options.journal,
+        options.progress,
+    )
 
 
 def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
@@ -60,7 +72,8 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     facts = facts_of(call, point, backend)
     batch = call.batch_axis is not None
-    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim)
+    shared = is_shared(call, backend, facts.kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
 
 
 def run(
@@ -73,21 +86,27 @@ def run(
     bars: bool = False,
     memory: Any = None,
     only: Plan | None = None,
+    quiet: bool = False,
 ) -> Done:
-    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan)."""
+    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+
+    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    """
     point = as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index = everything(base.size) if chosen is None else chosen
-    given = call
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    given, labels = call, Labels(x) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, ""
+    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
@@ -115,26 +134,36 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             refuse_for_good(call, way, refusal)
-            told = f"; {refusal}"
+            told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told = f"; {doubt}"
+            told += f"; {doubt}"
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
-    if estimate.flags:
+    if estimate.flags and not quiet:
         tell(estimate.flags, point, index)
+    if places is not None:
+        estimate = estimate.at(places)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
-        gradient = gradient.reshape(base.shape if chosen is None else index.shape)
+        gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+
+
+def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
+    """Return components that are named more than once only once, and then where each of them is found."""
+    index, places = np.unique(chosen, return_inverse=True)
+    return (chosen, None) if index.size == chosen.size else (index, places)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
@@ -229,7 +258,7 @@ def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[W
         try:
             return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
         except CannotRun as refusal:
-            told = f"; {refusal}"
+            told += f"; {refusal}"
     raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 

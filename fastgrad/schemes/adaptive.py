@@ -44,10 +44,12 @@ BAR_NOISE, BAR_TRUNCATION = 4.7, 2.0
 TOO_LARGE = 2.0  # truncation over noise
 TRUST_MOVE, TRUST_BAR = 8.0, 3.0  # in noises: when a Taylor term is believed, to move and for the bar
 FARTHEST_DOWN, FARTHEST_UP = 12, 10
-CONTRADICTION = 2.0  # in sums of the bars
+CONTRADICTION = 2.0  # in sums of the bars of two windows
+PLAUSIBLE = 100.0  # an error of the automatic step, in its bars
 ESCAPE = 8  # rungs down where f was not finite
 TIGHT = 16  # rungs: with less room than this within the bounds two points to one side do better
 NONE = -(10**6)
+DIGITS = 10  # of the unit of a ladder's steps, in binary
 
 
 def _term_matrices(stencil: Stencil) -> tuple[Floats, Floats]:
@@ -87,8 +89,8 @@ class _Window:
 class _Ladder:
     """All pairs of values so far, by component and rung: the step is `unit` times 2**rung.
 
-    Units are 4/3 or 5/3, rounded so that x + h is exact: a period of f that divides a step would be taken for no change
-    at all, and periods that divide powers of two are common.
+    Units are near 4/3 or 5/3, with few digits so that x + h is exact: a period of f that divides a step would be taken
+    for no change at all, and periods that divide powers of two are common.
     """
 
     def __init__(self, sweep: Sweep, x: Floats, index: Ints, f0: float, noise: Noise, unit: Floats) -> None:
@@ -122,11 +124,8 @@ class _Ladder:
 
     def steps(self, rows: Rows, rung: Ints) -> Floats:
         """Return the steps of these rungs."""
-        x, h = self.x[rows], np.ldexp(self.unit[rows], rung)
-        grain = 16.0 * np.spacing(np.abs(x))  # so that x + 4 h is exact, too
-        grains = np.round(h / grain)
-        some: Floats = np.where((x != 0.0) & (grains > 0.0), grains * grain, h)
-        return some
+        h: Floats = np.ldexp(self.unit[rows], rung)
+        return h
 
     def pairs(self, rows: Rows, rung: Ints) -> Floats:
         """Return the values of windows, shape (m, 3, 2): all of them are known."""
@@ -233,6 +232,12 @@ def _still_flagged(flags: Sequence[str] | None, gradient: Floats, error: Floats)
     return kept if any(kept) else None
 
 
+def _units(task: Task) -> Floats:
+    base = task.point.base
+    units: Floats = np.ldexp(np.round(np.ldexp(thirds(crc32(base.data), base.size), DIGITS)), -DIGITS)
+    return units
+
+
 def _log2(h: Floats) -> Ints:
     rung: Ints = np.round(np.log2(h)).astype(np.intp)
     return rung
@@ -248,14 +253,14 @@ def _climb(
     here, scale = x[index], np.array(search.scale)[rows]
     f0 = run.value() - run.origin
     known = Noise(line.sigma * unit, search.rho, line.variation * unit, run.origin)
-    ladder = _Ladder(search.sweep, here, index, f0, known, thirds(crc32(task.point.base), x.size)[index])
+    ladder = _Ladder(search.sweep, here, index, f0, known, _units(task)[index])
     size = SIZE * (search.ratio / 1e-16) ** (1 / 7)
     if line.third > 0.0 and line.size > 0.0:
         shorter = max(sqrt(line.size * sqrt(search.m) / line.third), 1e-12 / size)
         if shorter * sqrt(search.m) < 0.5:
             size *= shorter * search.m**0.25
     size = min(size, LARGEST)
-    lowest = np.ceil(np.log2(np.maximum(16.0 * np.spacing(np.abs(here)), 1e-300))).astype(np.intp)
+    lowest = np.ceil(np.log2(np.maximum(2.0 ** (DIGITS + 2) * np.spacing(np.abs(here)), 1e-300))).astype(np.intp)
     highest = np.full(m, -NONE)
     if task.bounds is not None:
         room = np.minimum(here - task.bounds[0][index], task.bounds[1][index] - here) / (2.0 * STENCIL.nodes.max())
@@ -361,9 +366,7 @@ def _choose(
     assert begun.error is not None
     before, bar = begun.gradient[rows], begun.error[rows]
     apart = np.abs(gradient - before)
-    keep = ~(apart <= CONTRADICTION * (error + bar)) | ~(error < bar)
-    return (
-        np.where(keep, before, gradient),
-        np.where(keep, begun.step[rows], step),
-        np.where(keep, np.maximum(bar, np.where(apart <= CONTRADICTION * (error + bar), 0.0, bar)), error),
-    )
+    contradicted = ~(apart <= error + bar)
+    keep = contradicted | ~(error < bar)
+    bar = np.where(contradicted & (apart < PLAUSIBLE * bar), apart, bar)
+    return np.where(keep, before, gradient), np.where(keep, begun.step[rows], step), np.where(keep, bar, error)

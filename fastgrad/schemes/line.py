@@ -104,7 +104,7 @@ class Course:
 
     def stay(self) -> bool:
         """Let entries 0 stay where they are; returns whether some moved before."""
-        moved = any([sign for x, sign in zip(self.x, self._signs, strict=True) if not x])
+        moved = any(sign for x, sign in zip(self.x, self._signs, strict=True) if not x)
         self._signs = [sign if x else 0.0 for x, sign in zip(self.x, self._signs, strict=True)]
         return moved
 
@@ -201,9 +201,9 @@ class CourseOfMany:
 @lru_cache(maxsize=8)
 def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return what n steps of the generator multiply the seed with, and add."""
-    powers = np.cumprod(np.full(n, MULTIPLIER, np.uint64))
+    powers = np.cumprod(np.full(n, MULTIPLIER, np.uint64), dtype=np.uint64)
     ones = np.concatenate([np.ones(1, np.uint64), powers[:-1]])
-    return powers, np.cumsum(ones) * np.uint64(INCREMENT)
+    return powers, np.cumsum(ones, dtype=np.uint64) * np.uint64(INCREMENT)
 
 
 def _signs(seed: int, n: int) -> Floats:
@@ -264,13 +264,18 @@ class Seven:
     def level(self) -> float:
         return median(self.levels)
 
+    @property
+    def one_signed(self) -> bool:
+        """Whether the third differences are all of one sign: those of noise are not."""
+        return min(self.thirds) > 0.0 or max(self.thirds) < 0.0
+
     def decays(self, floor: float) -> bool:
         """Say whether the differences fall off as those of a smooth function."""
         third, fourth, fifth, sixth = self.levels
         return fifth <= max(third / 8.0, 3.0 * floor) and sixth <= max(fourth / 4.0, 3.0 * floor)
 
     def defect(self, floor: float) -> int:
-        """Return -1 or 1, the side of the one kink or jump in surroundings smooth to round-off; 0 without such a thing."""
+        """Return -1 or 1, the side of the one kink or jump in surroundings smooth to round-off; 0 without one."""
         if sorted(map(abs, self.thirds))[1] > 100.0 * floor:
             return 0
         w = self.values
@@ -309,7 +314,8 @@ class Line:
     floor : float
         The least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
     rough, rough_spacing, odd
-        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd about x.
+        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd
+        about x.
     bend, third : float
         Second and third derivative along the line, per scale of x; 0 where they drown in the noise.
     size, variation : float
@@ -420,7 +426,8 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         bad.append(look)
         doubt = level > DOUBT * abs(f0)
         if len(bad) > 1 and level >= SAME * bad[0].level:  # as large at a finer spacing: noise,
-            jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x;
+            jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x,
+            jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
             doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
             if not jump and (not doubt or len(bad) > 2):
                 out.sigma, bad = max(q.level for q in bad), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import warnings
 import zlib
@@ -85,13 +86,16 @@ def test_smooth_functions_are_calm(n: int) -> None:
     rng = np.random.default_rng(n)
     fused = Compiled.quick(Call(f), CENTRAL, None)
     assert fused is not None
-    calm = 0
+    calm, once = 0, 0
     for _ in range(40):
         x, out = rng.uniform(0.2, 1.2, n), np.empty(n)
+        expected, nfev = generally(f, x)
+        once += nfev == 2 * n + 7  # no component needed a second look
         if fused(x, (), out):
             calm += 1
-            np.testing.assert_array_equal(out, generally(f, x)[0].gradient)
-    assert calm >= 36
+            assert nfev == 2 * n + 7
+            np.testing.assert_array_equal(out, expected.gradient)
+    assert calm > 0.2 * once > 0
 
 
 TROUBLES = {
@@ -143,7 +147,7 @@ def spacing(x):
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_the_spacing_of_floats(x: float) -> None:
-    assert spacing(x) == np.spacing(abs(x))
+    assert spacing(x) == math.ulp(x)
 
 
 def test_the_same_bits_one_shot_prepared_and_in_threads() -> None:
@@ -154,9 +158,8 @@ def test_the_same_bits_one_shot_prepared_and_in_threads() -> None:
     def work(shift: int) -> None:
         for turn in range(30):
             i = (turn + shift) % len(points)
-            for found in (gradient(points[i]), numerical_gradient(rosenbrock, points[i])):
-                if not np.array_equal(found, expected[i]):
-                    wrong.append(i)
+            found = gradient(points[i]), numerical_gradient(rosenbrock, points[i])
+            wrong.extend(i for each in found if not np.array_equal(each, expected[i]))
 
     threads = [threading.Thread(target=work, args=(shift,)) for shift in range(4)]
     for thread in threads:
@@ -190,5 +193,5 @@ def test_an_f_that_raises_where_the_rule_only_explores() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        near = numerical_gradient(f, np.array([1.0 - 1e-7, 0.5]))
+        near = numerical_gradient(f, np.array([1.0 - 2e-5, 0.5]))
     np.testing.assert_allclose(near, [np.e, 1.0], rtol=1e-4)

@@ -157,10 +157,10 @@ def look_along(args, work, x):
     third_level = THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
     fourth_level = FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
     fifth_level, sixth_level = FIFTH * math.sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
-    low = min(min(min(w0, w1), min(w2, f0)), min(min(w4, w5), w6))
-    high = max(max(max(w0, w1), max(w2, f0)), max(max(w4, w5), w6))
+    low = min(w0, w1, w2, f0, w4, w5, w6)
+    high = max(w0, w1, w2, f0, w4, w5, w6)
     spread, top = max(high - f0, f0 - low), max(high, -low)
-    floor = max(max(0.5 * EPS * abs(f0), 0.25 * EPS * top), TINY)
+    floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
     still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
     # nan anywhere makes the last difference nan
     if not abs(e1 - e0) < np.inf or still >= 4 or (short and spread > 10.0 * abs(f0) > 0.0):
@@ -173,8 +173,8 @@ def look_along(args, work, x):
     if fifth_level <= 3.0 * floor and sixth_level <= 3.0 * floor:
         sigma = max(floor, math.sqrt((fifth_level * fifth_level + sixth_level * sixth_level) / 2.0))
     else:
-        lowest = min(min(third_level, fourth_level), min(fifth_level, sixth_level))
-        highest = max(max(third_level, fourth_level), max(fifth_level, sixth_level))
+        lowest = min(third_level, fourth_level, fifth_level, sixth_level)
+        highest = max(third_level, fourth_level, fifth_level, sixth_level)
         level = (third_level + fourth_level + fifth_level + sixth_level - lowest - highest) / 2.0
         sigma = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
         if not (level <= 0.999 * QUIET * floor and sigma > 0.0):
@@ -182,7 +182,7 @@ def look_along(args, work, x):
     third = 0.0
     if third_level > 4.0 * max(sigma, fourth_level):
         p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-        extremes = max(max(p, q), max(r, s)) + min(min(p, q), min(r, s))
+        extremes = max(p, q, r, s) + min(p, q, r, s)
         third = (p + q + r + s - extremes) / 2.0 / SPACING**3
     rise, bend = abs(w6 - w0) / (6.0 * SPACING), abs((w6 - f0) + (w0 - f0)) / (9.0 * SPACING * SPACING)
     if not (abs(w6 - w0) >= 10.1 * sigma and third < np.inf):
@@ -244,14 +244,17 @@ def settle(work, result):
             # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
             bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
     least = max(NEGLIGIBLE * top, 1e-6 * head.size)
-    if not sure or coarse > 4.99e-5 * least or still > 1.39 * STILL * max(max(variation, head.size), top):
+    if not sure or coarse > 4.99e-5 * least or still > 1.39 * STILL * max(variation, head.size, top):
         return n + UNCALM
     if 2 * seen > n and n > 1:  # the length that most components show, their median, may be too short for some
         short, below, above = 0, 0.0, np.inf
         for i in range(n):
             enough_of_it = scale[i] * scale[i] >= bow
             short += not enough_of_it
-            below, above = max(below, 0.0 if enough_of_it else scale[i]), min(above, scale[i] if enough_of_it else np.inf)
+            below, above = (
+                max(below, 0.0 if enough_of_it else scale[i]),
+                min(above, scale[i] if enough_of_it else np.inf),
+            )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         if not middle * middle >= bow:
             return n + UNCALM

@@ -23,7 +23,6 @@ from .functions import COMPLEX, JIT, Target, jitted, positional
 from .fused import FusedGradient
 from .tables import Table
 
-
 CENTRAL = central(2)
 
 
@@ -39,7 +38,7 @@ class Compiled(InFloats):
         self.way = "scalar kernel"
         self._eager, self._workers, self._fast, self._imaginary = (
             call.eager,
-            call.workers,
+            call.threads,
             call.fastmath,
             call.imaginary,
         )
@@ -78,7 +77,7 @@ class Compiled(InFloats):
             possible = stencil is CENTRAL and not call.fastmath and byteorder == "little"
         else:
             possible = stencil.symmetric or not call.fastmath
-        possible = possible and JIT and call.workers == 1
+        possible = possible and JIT and call.threads == 1
         return FusedGradient(call, stencil, rule) if possible else None
 
     def value(self) -> float:

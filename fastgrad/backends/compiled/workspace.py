@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.validation import Floats, Ints
+from ...core.validation import Floats
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 
