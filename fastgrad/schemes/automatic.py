@@ -804,10 +804,13 @@ class Search:
         sooner = np.minimum(self.length * scale, scale)
         expected = np.abs(slope) * (step / sooner) ** 2 / 6.0
         bar = BAR_NOISE * (NOISE * sigma / step)
-        bar += BAR_TRUNCATION * np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
+        truncated = np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
+        bar += BAR_TRUNCATION * truncated
+        third = 6.0 * truncated / step**2  # as each component shows it
         movable = np.ones(m, bool)
         for i, seen in looks.items():
             if seen:
+                third[i] = max(6.0 * look.fear / look.step**2 for look in seen)
                 slope[i], bar[i], step[i] = self._choose(i)
             elif self.room is not None and not self._may_move(i):
                 slope[i], bar[i], step[i] = self._fixed(i)
@@ -823,7 +826,9 @@ class Search:
             bar *= second
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
-        if line.third > 0.0 and self.stencil.order == 2:  # bars must allow for the line's third derivative
+        # bars must allow for the line's third derivative, if that is not what the components show themselves
+        third = np.nan_to_num(third * scale**3, posinf=0.0)
+        if self.stencil.order == 2 and line.third > 2.0 * sqrt(float(third @ third)):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
