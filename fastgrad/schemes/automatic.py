@@ -827,8 +827,7 @@ class Search:
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         # bars must allow for the line's third derivative, if that is not what the components show themselves
-        third = np.nan_to_num(third * scale**3, posinf=0.0)
-        if self.stencil.order == 2 and line.third > 2.0 * sqrt(float(third @ third)):
+        if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
@@ -856,6 +855,12 @@ class Search:
             self._two_slopes(),
             None if self.task.memory is None else self._memory(step),
         )
+
+    def _third_along(self, third: Floats) -> float:
+        """Return the size of f's third derivative along the line, from those of the components."""
+        along = third * (np.asarray(self.line.vector) / self.line.spacing) ** 3
+        along[~np.isfinite(along)] = 0.0
+        return sqrt(float(along @ along))
 
     def _fixed(self, i: int) -> tuple[float, float, float]:
         """Return 0 for a component that must not move; for one without room to move, that nothing is known."""

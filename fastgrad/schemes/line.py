@@ -325,8 +325,9 @@ class Line:
         The largest |f - f(x)| on the line.
     flat : bool
         Whether f does not resolve the usual step.
-    vector, slope, doubt
-        x + k vector are the points of the last look, `slope` is df/dk there, and `doubt` how wrong that may be.
+    vector, spacing, slope, doubt
+        x + k vector are the points of the last look, `spacing` its size in scales, `slope` is df/dk there, and `doubt`
+        how wrong that may be.
     """
 
     __slots__ = (
@@ -340,6 +341,7 @@ class Line:
         "sigma",
         "size",
         "slope",
+        "spacing",
         "spread",
         "third",
         "variation",
@@ -350,6 +352,7 @@ class Line:
         self.sigma = self.rough = self.third = self.size = self.variation = self.spread = self.slope = self.doubt = 0.0
         self.floor, self.rough_spacing, self.odd, self.flat, self.bend = floor, SPACING, False, False, 0.0
         self.vector: Vector | None = None
+        self.spacing = SPACING
 
     @classmethod
     def declared(cls, noise: float, f0: float) -> Line:
@@ -453,6 +456,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
     # to one side the slope amplifies noise 13 times, and the last difference 10 times
     amplified = 10.0 if aside else 1.0
+    out.spacing = last.spacing
     out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
     if out.rough and not last.smooth:
         out.doubt += max(map(abs, last.thirds)) * amplified
