@@ -15,9 +15,10 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
+from ..core.labels import Labels
 from ..core.options import Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
@@ -95,8 +96,10 @@ def run(
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index = everything(base.size) if chosen is None else chosen
-    given = call
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    given, labels = call, Labels(x) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
@@ -145,12 +148,22 @@ def run(
     assert evaluation is not None
     if estimate.flags and not quiet:
         tell(estimate.flags, point, index)
+    if places is not None:
+        estimate = estimate.at(places)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
-        gradient = gradient.reshape(base.shape if chosen is None else index.shape)
+        gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+
+
+def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
+    """Return components that are named more than once only once, and then where each of them is found."""
+    index, places = np.unique(chosen, return_inverse=True)
+    return (chosen, None) if index.size == chosen.size else (index, places)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
