@@ -109,7 +109,7 @@ def _agrees_along(
     """Compare along one direction: f may vary on any length, so that the steps shrink until some in a row agree."""
     expected, terms, here = float(gradient @ direction), float(np.abs(gradient) @ np.abs(direction)), run.value()
     seen: list[tuple[float, float]] = []  # steps and differences, which wander where f is noisier than rounding
-    before, slack_before, agreed = np.inf, 0.0, 0
+    before, slack_before, agreed, against = np.inf, 0.0, 0, 0
     for step in ANALYTIC_STEPS:
         ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
         ends[0, index] += step * direction
@@ -131,9 +131,9 @@ def _agrees_along(
                 return
             continue
         agreed = 0
-        # two steps that agree with each other and not with the gradient: it is wrong, unless f is noisy, which bends it
-        gap = abs(measured - expected)
-        if abs(measured - before) <= slack + slack_before < 0.1 * gap and bend < gap:
+        # three steps that agree with each other and not with the gradient: it is wrong (two may share a rounding error)
+        against = against + 1 if abs(measured - before) <= slack + slack_before < 0.1 * abs(measured - expected) else 0
+        if against == 2:
             break
         before, slack_before = measured, slack
     else:

@@ -52,7 +52,8 @@ def test_analytic_functions_pass(name):
         f = lambda x: problem.f(list(x), Floating)  # noqa: B023, E731
         with np.errstate(all="ignore"):
             found = numerical_gradient(f, problem.x, method="complex", backend="python")
-        assert found == pytest.approx(problem.gradient(), rel=1e-6, abs=1e-9 * np.abs(found).max())
+        rel = 1e-4 if problem.kind == "C" else 1e-6  # f itself loses digits there
+        assert found == pytest.approx(problem.gradient(), rel=rel, abs=1e-9 * np.abs(found).max())
 
 
 @pytest.mark.parametrize("x", [np.ones(2), np.array([1.0, 10.0])])
