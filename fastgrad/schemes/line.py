@@ -460,12 +460,19 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
     if out.rough and not last.smooth:
         out.doubt += max(map(abs, last.thirds)) * amplified
-    _vary(out, last, explorer, course, f0, n, near)
+    _vary(out, last, resolved[0], explorer, course, f0, n, near)
     return out
 
 
 def _vary(
-    out: Line, last: Seven, explorer: Explorer, course: Course | CourseOfMany, f0: float, n: int, near: bool
+    out: Line,
+    last: Seven,
+    resolved: Seven,
+    explorer: Explorer,
+    course: Course | CourseOfMany,
+    f0: float,
+    n: int,
+    near: bool,
 ) -> None:
     """Find how much f varies on the scale of x; on wider lines where that drowns in the noise on this one."""
     w, d, sigma = last.values, last.spacing, out.sigma
@@ -489,8 +496,10 @@ def _vary(
                 course.ones()
             if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
                 break
-    # beside an edge where f is rough its curvature says nothing of its size
-    if bend * 9.0 * d * d <= 8.0 * sigma or (course.aside and out.rough and not last.smooth):
+    if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do
+        w, d = resolved.values, resolved.spacing
+        slope, bend = max(abs(w[6] - w[3]), abs(w[0] - w[3])) / (3.0 * d), 0.0
+    if bend * 9.0 * d * d <= 8.0 * sigma:
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)
