@@ -816,7 +816,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     for layout, ds in meet(operands, y.shape, run):
         here = []
         if run.tied is not None and ufunc not in LOGICAL:
-            run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
+            # whether they move apart is not to be seen: tanh(x) and x are equal at 0 to first order
+            equal = constant_at(a, layout) == constant_at(b, layout)
+            for d in ds:
+                run.note_ties(equal, layout, d)
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)
