@@ -87,8 +87,15 @@ class Gradient:
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
-    workers : int
-        Threads that evaluate a compiled f side by side, to the same bits; other backends use one.
+    workers : int, concurrent.futures.Executor or map-like callable
+        Who evaluates f side by side, to the same bits: so many threads for a compiled f, so many processes for a plain
+        one (-1: one a core); an executor (a pool, loky's, mpi4py's), a dask Client, or ``workers(function, iterable)``.
+        Processes are forked and take closures as they are; where that is not safe, threads; `explain` says why.
+    journal : path, optional
+        An SQLite file that keeps every evaluation of a plain f as it arrives. The same call, run again, evaluates only
+        what is missing, to the same bits.
+    progress : bool or callable
+        True: a bar on a terminal. A callable is told: ``progress(done, total)``.
     fastmath : bool
         Allow functions compiled by numba to take exp, log, sin, cos, tanh, pow and their kin from the system's vector
         mathematics library (glibc's libmvec), several points at a time: 3 to 6 times as fast, each within 4 units in
@@ -140,7 +147,7 @@ class Gradient:
             self._measured = {}
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
-        self._memory: Any = None
+        self._memory: Any = ()
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
 
@@ -210,7 +217,7 @@ class Gradient:
         if not self._options.remember:
             return run(call, self._options, scheme, point, f0=f0, bars=bars)
         done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
-        self._memory = done.estimate.memory
+        self._memory = done.estimate.memory or ()
         return done
 
     def _timed(self, call: Call, scheme: Scheme, point: Point, f0: Any, bars: bool) -> Done:
@@ -297,12 +304,9 @@ def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> F
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
     """Return the compiled loop that does all of a gradient, if there is one."""
-    simple = (
-        options.bounds is None
-        and options.indices is None
-        and options.dtype is None
-        and not (options.labels or options.remember)
-    )
+    given = (options.bounds, options.indices, options.dtype, options.journal)
+    simple = all(value is None for value in given) and not (options.labels or options.remember)
+    simple &= options.progress is False and isinstance(options.workers, int)
     if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
@@ -329,7 +333,7 @@ def _info(done: Done, options: Options, name: str, order: int, seconds: float) -
     estimate, shape = done.estimate, done.gradient.shape
 
     def shaped(values: Any) -> Any:
-        return None if values is None else np.asarray(values).reshape(*shape, *np.shape(values)[1:])
+        return None if values is None else np.asarray(values).reshape((*shape, *np.shape(values)[1:]))
 
     return Info(
         backend=done.way.backend,
@@ -391,7 +395,7 @@ def numerical_gradient(
         Return ``(gradient, info)``.
     **options
         args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
-        compile, workers, fastmath: as for `Gradient`.
+        compile, workers, journal, progress, fastmath: as for `Gradient`.
 
     Returns
     -------
@@ -421,7 +425,8 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    if hasattr(f, "py_func") and f0 is None and not full_output and "kwargs" not in options:
+    alone = options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
+    if hasattr(f, "py_func") and f0 is None and not full_output and alone:
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components

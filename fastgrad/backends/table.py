@@ -10,8 +10,11 @@ from ..core.errors import CannotRun
 
 _PLACES = {
     "reference": ("reference", "Reference"),
+    "parallel": ("parallel", "Parallel"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -38,6 +40,8 @@ class OptionsDict(TypedDict, total=False):
     labels: bool
     compile: str | None
     workers: Any
+    journal: Any
+    progress: Any
     fastmath: bool
     remember: bool
     effort: str | None
@@ -64,6 +68,8 @@ class Options:
     labels: bool = False
     compile: str | None = None
     workers: Any = 1
+    journal: Any = None
+    progress: Any = False
     fastmath: bool = False
     remember: bool = False
     effort: str | None = None
@@ -104,10 +110,30 @@ def _noise(name: str, value: Any) -> float | None:
     return float(value)
 
 
-def _workers(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(value)}")
+def _workers(name: str, value: Any) -> Any:
+    if hasattr(type(value), "__index__") and not isinstance(value, (bool, np.bool_)):
+        if (number := operator.index(value)) < 1 and number != -1:
+            raise ValueError(f"`workers` must be 1 or more, or -1 for one a core; got {describe(value)}")
+        return number
+    if not any(callable(getattr(value, name, None)) for name in ("submit", "get_executor", "__call__")):
+        raise TypeError(
+            "`workers` must be a whole number (-1: one a core), a concurrent.futures.Executor, a dask Client or a "
+            f"map-like callable workers(function, iterable); got {describe(value)}"
+        )
     return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if value is not True and not callable(value):
+        raise TypeError(f"`progress` must be True, False or a callable progress(done, total); got {describe(value)}")
+    return value
+
+
+def _journal(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
 
 
 def _kwargs(name: str, value: Any) -> dict[str, Any]:
@@ -137,6 +163,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rtol": tolerance,
     "atol": tolerance,
     "workers": _workers,
+    "journal": _journal,
+    "progress": _progress,
 }
 
 

@@ -26,7 +26,7 @@ from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, plan, refuse_for_good
+from .planner import Facts, Plan, facts_of, is_shared, plan, refuse_for_good
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -50,7 +50,18 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         function(f)
     kwargs: Mapping[str, Any] = options.kwargs or {}
     eager = options.compile == "eager"
-    return Call(f, options.args, kwargs, options.batch_axis, eager, options.workers, options.fastmath, imaginary)
+    return Call(
+        f,
+        options.args,
+        kwargs,
+        options.batch_axis,
+        eager,
+        options.workers,
+        options.fastmath,
+        imaginary,
+        options.journal,
+        options.progress,
+    )
 
 
 def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
@@ -61,7 +72,8 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     facts = facts_of(call, point, backend)
     batch = call.batch_axis is not None
-    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim)
+    shared = is_shared(call, backend, facts.kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
 
 
 def run(

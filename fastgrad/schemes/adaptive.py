@@ -234,7 +234,7 @@ def _still_flagged(flags: Sequence[str] | None, gradient: Floats, error: Floats)
 
 def _units(task: Task) -> Floats:
     base = task.point.base
-    units: Floats = np.round(np.ldexp(thirds(crc32(base), base.size), DIGITS)) / 2.0**DIGITS
+    units: Floats = np.ldexp(np.round(np.ldexp(thirds(crc32(base.data), base.size), DIGITS)), -DIGITS)
     return units
 
 

@@ -1,15 +1,17 @@
 r"""The step that looks at itself: one line, one sweep, and a second look only where it pays.
 
-A difference of order p errs by noise, :math:`K \sigma / h`, and by truncation, :math:`C h^p |f^{(p+1)}|`. Seven values
-of f on a line through x (`line`) measure the noise and are a second opinion on the gradient; each component is judged by
-the very values that its difference needs (`looks`); components where another step is clearly better, and those beside a
-kink or an edge of f's domain, are evaluated again. What remains uncertain is said. Nothing is kept, no clock decides,
-and pseudo-random signs come from x's own bytes: the same call gives the same bits.
+A difference of order p errs by noise, :math:`K \sigma / h`, and by truncation, :math:`C h^p |f^{(p+1)}|`. Seven
+values of f on a line through x (`line`) measure the noise and are a second opinion on the gradient; each component is
+judged by the very values that its difference needs (`looks`); components where another step is clearly better, and
+those beside a kink or an edge of f's domain, are evaluated again. What remains uncertain is said. Nothing is kept, no
+clock decides, and pseudo-random signs come from x's own bytes: the same call gives the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
 from operator import mul
 from typing import NamedTuple
@@ -24,6 +26,7 @@ from .constants import (
     BAR_NOISE,
     BAR_TRUNCATION,
     CERTAIN,
+    COUPLED,
     ENDS,
     ENOUGH,
     EPS,
@@ -182,7 +185,7 @@ class Search:
         course: Course | CourseOfMany
         if few:
             self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-            course = Course(self.x, crc32(base))
+            course = Course(self.x, crc32(base.data))
             self.scale = course.scale
         else:
             course = self._course_of_many()
@@ -238,7 +241,7 @@ class Search:
                 lower, upper = lower[index], upper[index]
             room = x - lower, upper - x
             self.room = room[0].tolist(), room[1].tolist()
-        return CourseOfMany(x, scale, crc32(point.base), np.where(x != 0.0, 4.0 * spacing, 0.0), room, self.side)
+        return CourseOfMany(x, scale, crc32(point.base.data), np.where(x != 0.0, 4.0 * spacing, 0.0), room, self.side)
 
     def _line(self, course: Course | CourseOfMany) -> Line:
         if self.noise is not None:
@@ -455,7 +458,7 @@ class Search:
         return found
 
     def _place(self, i: int, h: float) -> tuple[float, ...]:
-        """Place the points of one difference: within the bounds, two if the stencil does not fit; none if there is no room."""
+        """Place the points of one difference within the bounds: two if the stencil does not fit, none without room."""
         x, least = self.x[i], self._least(i)
         h = h if h > least else least
         room = self.room
@@ -520,7 +523,8 @@ class Search:
         x, line, f0 = self.x[i], self.line, self.f0
         sigma = max(line.sigma, self.rho * max([abs(f0 + value) for value in values]))
         if len(points) == 2 and (points[0] - x) * (points[1] - x) < 0.0:
-            return by_two_points(0.5 * (points[0] - points[1]), *values, sigma, line.variation)
+            above, below = values
+            return by_two_points(0.5 * (points[0] - points[1]), above, below, sigma, line.variation)
         nodes = self.stencil.nodes
         if len(points) != nodes.size or (
             len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room
@@ -536,13 +540,14 @@ class Search:
             quotients = [value / span for value, span in zip(values, spans, strict=True)]
         slope = sum(map(mul, quotients, self.stencil.quotients.tolist()))
         h = abs(spans[0] / nodes[0])
-        bend = line.bend / (self.m * self.scale[i] ** 2)
+        bend = line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
         return by_stencil(self.stencil, float(h), slope, values, sigma, line.variation, bend)
 
     def _parabola(self, i: int, points: tuple[float, ...], values: list[float], edge: bool) -> Look:
         x, f0 = self.x[i], self.f0
         sigma = max(self.line.sigma, self.rho * max([abs(f0 + value) for value in values]))
-        return by_parabola(points[0] - x, points[1] - x, *values, sigma, self.line.variation, edge)
+        one, two = values
+        return by_parabola(points[0] - x, points[1] - x, one, two, sigma, self.line.variation, edge)
 
     # ------------------------------------------------------------------------------------------ second looks
 
@@ -571,10 +576,8 @@ class Search:
             found = self._evaluate([i for i, _, _ in asking], [step for _, _, step in asking])
             before, asking = asking, []
             for (i, looking, _), look in zip(before, found, strict=True):
-                try:
+                with suppress(StopIteration):
                     asking.append((i, looking, looking.send(look)))
-                except StopIteration:
-                    pass
 
     def _may_move(self, i: int) -> bool:
         return self.room is None or bool(self._place(i, self._least(i)))
@@ -656,7 +659,7 @@ class Search:
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
-            for p, q in zip(ordered, ordered[1:], strict=False)
+            for p, q in pairwise(ordered)
             if not q.side
         ):
             self.reason[i] = f"differences of f with steps down to {where} disagree"
@@ -676,7 +679,8 @@ class Search:
             down = look.hope > TOO_LARGE * look.noise
             if not down and look.noise <= self.enough * abs(look.slope):
                 break
-            best = look.step * (look.noise / (p * (look.hope if down else look.fear))) ** (1.0 / (p + 1))
+            truncation = max(look.hope if down else look.fear, TINY)
+            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
             if not down and best <= GAIN * look.step:
                 break
             if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:
@@ -687,7 +691,7 @@ class Search:
             larger = [q.step for q in looks if q.step > look.step]
             if larger and not down:
                 best = min(best, nearest_power(sqrt(look.step * min(larger))))
-            if any([0.3 < best / q.step < 3.3 for q in looks]) or (yield best) is None:
+            if any(0.3 < best / q.step < 3.3 for q in looks) or (yield best) is None:
                 break
 
     def _without_effect(self, doubtful: list[int]) -> set[int]:
@@ -762,7 +766,7 @@ class Search:
         steps = [seen[0] for seen in first]
         bars: dict[int, float] = {}
         if doubtful:
-            if not all([looks[i] for i in doubtful]):
+            if not all(looks[i] for i in doubtful):
                 return None
             for i in doubtful:
                 gradient[i], bars[i], steps[i] = self._choose(i)
@@ -780,11 +784,11 @@ class Search:
                 return None
         unit, slopes, flags = self.unit, None, None
         if bars:
-            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m
+            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m**COUPLED
             for i, bar in bars.items():
                 length, h = scale[i], steps[i] / scale[i]
                 bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
-                dead = all([look.without_effect for look in looks[i]])
+                dead = all(look.without_effect for look in looks[i])
                 if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
                     self._no_digit(i, bar)
             flags, slopes = reason if any(reason) else None, self._two_slopes()
@@ -802,13 +806,13 @@ class Search:
         expected = np.abs(slope) * (step / sooner) ** 2 / 6.0
         bar = BAR_NOISE * (NOISE * sigma / step)
         bar += BAR_TRUNCATION * np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
-        alone = np.ones(m, bool)
+        movable = np.ones(m, bool)
         for i, seen in looks.items():
             if seen:
                 slope[i], bar[i], step[i] = self._choose(i)
             elif self.room is not None and not self._may_move(i):
                 slope[i], bar[i], step[i] = self._fixed(i)
-                alone[i] = self.room[0][i] + self.room[1][i] > 0.0
+                movable[i] = self.room[0][i] + self.room[1][i] > 0.0
             else:
                 slope[i], bar[i], step[i] = nan, inf, nan
                 reason[i] = NOT_FINITE
@@ -821,15 +825,15 @@ class Search:
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         if line.third > 0.0 and self.stencil.order == 2:  # bars must allow for the line's third derivative
-            bar = np.fmax(bar, np.fmin(line.third / m * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
-        bar = np.where(alone, np.maximum(bar, EPS * self.size / scale), bar)
+            bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
+        bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
             reason[:] = [IN_JUMPS] * m
         top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
         enough = CERTAIN * np.maximum(np.abs(slope), max(NEGLIGIBLE * top, 1e-6 * line.size) / scale)
-        for i in np.flatnonzero(~(bar <= enough) & alone).tolist():
-            seen = looks.get(i)
-            dead = all(look.without_effect for look in seen) if seen else first[i] == 0.0 == bend[i]
+        for i in np.flatnonzero(~(bar <= enough) & movable).tolist():
+            again = looks.get(i)
+            dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
             if not reason[i] and not dead:
                 self._no_digit(i, float(bar[i]))
         failed = np.flatnonzero(np.isnan(slope))
@@ -850,7 +854,7 @@ class Search:
         )
 
     def _fixed(self, i: int) -> tuple[float, float, float]:
-        """A component that must not move has derivative 0; one that has no room to move has none that could be found."""
+        """Return 0 for a component that must not move; for one without room to move, that nothing is known."""
         assert self.room is not None
         return (0.0, 0.0, nan) if self.room[0][i] == 0.0 == self.room[1][i] else (nan, inf, nan)
 

@@ -1,4 +1,4 @@
-"""The constants of the automatic step, and its judgements of a few numbers: numba compiles these functions as they are."""
+"""The constants of the automatic step, and its judgements of a few numbers: numba compiles these as they are."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ SMALLEST = 5e-324
 
 # --- the line
 SPACING = 2.0**-17  # of its points, in scales of x: about twice the usual step
-# A line's vector is a power of two times one of these: no multiple of any binary lattice, so that round-off in f differs
-# from point to point. With steps of few binary digits it is often the same at all points, and is taken for none.
+# A line's vector is a power of two times one of these: no multiple of any binary lattice, so that round-off in f
+# differs from point to point. With steps of few binary digits it is often the same at all, and is taken for none.
 THIRDS = 4 / 3, 5 / 3
 QUIET = 100.0  # so many times round-off is believed to be noise without a second look
 DOUBT = 1e-3  # noise above this share of |f(x)| is looked at three times, at finer and finer spacings
 SAME = 0.25  # noise is at least so many times as large at a spacing 8 times finer, a kink 1/8, structure less
 LOOKS = 8
 ENDS = 1024.0  # finer by this where f ends, wider where f is flat
-# The noise that k-th differences suggest, over their norm; k = 3, 4, 5, 6 (Moré and Wild 2011, SIAM J. Sci. Comput. 33, 1292).
+# The noise that k-th differences suggest, over their norm, k = 3 to 6 (Moré, Wild 2011, SIAM J. Sci. Comput. 33, 1292)
 THIRD, FOURTH, FIFTH, SIXTH = (sqrt(factorial(k) ** 2 / factorial(2 * k) / (7 - k)) for k in (3, 4, 5, 6))
 
 # --- steps
@@ -36,6 +36,7 @@ STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect
 # --- what is told
 BAR_NOISE, BAR_TRUNCATION = 4.0, 3.0
 CERTAIN = 0.5  # a component is flagged where its bar exceeds so much of it
+COUPLED = 0.75  # f's third derivative is n**0.5 along a line if it has separate terms, up to n**1.5 if they are coupled
 NEGLIGIBLE = 1e-3  # of the largest component, in scales: as small a component is measured against this
 JUMPS = 3e-3  # noise over variation from which a staircase is flagged
 
@@ -90,6 +91,6 @@ def certain(first: float, noise: float, step: float, length: float, least: float
 
 
 NOT_FINITE = "f is not finite beside x"
-# What f raises outside of its domain, or by computing there: at a point that nobody asked for it counts as nan. All else
-# is f's own business, and comes through.
+# What f raises outside of its domain, or by computing there: at a point that nobody asked for it counts as nan. All
+# else is f's own business, and comes through.
 OUTSIDE = (ArithmeticError, ValueError, TypeError)

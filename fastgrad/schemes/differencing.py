@@ -59,8 +59,8 @@ def difference(
             _warn_of_other(
                 point,
                 index[replaced],
-                f"f is not finite at a step of {h[i]:.3g} from x = {x[i]}: a one-sided difference was taken, which may be "
-                "far less accurate; use a smaller `h`, or leave it out",
+                f"f is not finite at a step of {h[i]:.3g} from x = {x[i]}: a one-sided difference was taken, which "
+                "may be far less accurate; use a smaller `h`, or leave it out",
             )
     return estimate
 
@@ -144,8 +144,8 @@ def _fit(
     if stuck.any():
         i = int(np.argmax(stuck))
         raise ValueError(
-            f"`bounds` leave no room for a step at coordinate {coordinate_of(int(index[i]), point.base.shape)}: x = {x[i]} in "
-            f"[{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
+            f"`bounds` leave no room for a step at coordinate {coordinate_of(int(index[i]), point.base.shape)}: "
+            f"x = {x[i]} in [{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
         )
     rows = ((c, np.flatnonzero((choice == k) & movable)) for k, c in enumerate(candidates))
     return [(c, chosen, steps[chosen]) for c, chosen in rows if chosen.size]
@@ -166,7 +166,7 @@ def _try_other_sides(
     bounds: Bounds | None,
     estimate: Estimate,
 ) -> NDArray[np.intp]:
-    """Replace what is not finite by a one-sided difference, if f is finite there; else warn. Returns what was replaced."""
+    """Replace what is not finite by a one-sided difference, if f is finite there; else warn. Returns which were."""
     failed = before = np.flatnonzero(~np.isfinite(estimate.gradient))
     steps = estimate.step.copy()
     if not stencil.imaginary and np.isfinite(run.value()):
@@ -206,7 +206,8 @@ def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float)
     where = f"around x = {x} (f(x) = {value}), tried last at {tried}, a step of {tried - x:.3g}"
     if not np.isfinite(value):
         where = f"at x = {x} itself (f(x) = {value}), so no step helps"
+    name = coordinate_of(int(first), point.base.shape)
     warn(
-        f"the partial derivative at coordinate {coordinate_of(int(first), point.base.shape)}{many} is nan: f is not finite {where}",
+        f"the partial derivative at coordinate {name}{many} is nan: f is not finite {where}",
         NonFiniteWarning,
     )

@@ -18,6 +18,7 @@ from .constants import (
     FIFTH,
     FINER,
     FOURTH,
+    HALF_ROOT,
     LOOKS,
     QUIET,
     SAME,
@@ -104,7 +105,7 @@ class Course:
 
     def stay(self) -> bool:
         """Let entries 0 stay where they are; returns whether some moved before."""
-        moved = any([sign for x, sign in zip(self.x, self._signs, strict=True) if not x])
+        moved = any(sign for x, sign in zip(self.x, self._signs, strict=True) if not x)
         self._signs = [sign if x else 0.0 for x, sign in zip(self.x, self._signs, strict=True)]
         return moved
 
@@ -201,9 +202,9 @@ class CourseOfMany:
 @lru_cache(maxsize=8)
 def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """Return what n steps of the generator multiply the seed with, and add."""
-    powers = np.cumprod(np.full(n, MULTIPLIER, np.uint64))
+    powers = np.cumprod(np.full(n, MULTIPLIER, np.uint64), dtype=np.uint64)
     ones = np.concatenate([np.ones(1, np.uint64), powers[:-1]])
-    return powers, np.cumsum(ones) * np.uint64(INCREMENT)
+    return powers, np.cumsum(ones, dtype=np.uint64) * np.uint64(INCREMENT)
 
 
 def _signs(seed: int, n: int) -> Floats:
@@ -275,7 +276,7 @@ class Seven:
         return fifth <= max(third / 8.0, 3.0 * floor) and sixth <= max(fourth / 4.0, 3.0 * floor)
 
     def defect(self, floor: float) -> int:
-        """Return -1 or 1, the side of the one kink or jump in surroundings smooth to round-off; 0 without such a thing."""
+        """Return -1 or 1, the side of the one kink or jump in surroundings smooth to round-off; 0 without one."""
         if sorted(map(abs, self.thirds))[1] > 100.0 * floor:
             return 0
         w = self.values
@@ -314,7 +315,8 @@ class Line:
     floor : float
         The least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
     rough, rough_spacing, odd
-        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd about x.
+        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd
+        about x.
     bend, third : float
         Second and third derivative along the line, per scale of x; 0 where they drown in the noise.
     size, variation : float
@@ -405,7 +407,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         levels = look.levels
         if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
             look.smooth = True
-            out.sigma = max(floor, sqrt((levels[2] ** 2 + levels[3] ** 2) / 2.0))
+            out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
             break
         level = look.level
         if level <= QUIET * floor or widened:  # a little noise

@@ -23,7 +23,7 @@ class Look:
     sigma, noise : float
         Standard deviation of the noise of the values, and of the slope.
     first, second : float
-        The size of f' h and of f'' h**2, each with the factor that a central difference has: |f+ - f-|, |f+ + f- - 2 f0|.
+        The size of f' h and of f'' h**2, with the factors of a central difference: |f+ - f-|, |f+ + f- - 2 f0|.
     bend : float
         `second` with its sign.
     side : int

@@ -33,7 +33,8 @@ class Task:
     bars : bool
         Whether error bars are wanted, for each component.
     memory
-        What the same scheme returned in `Estimate.memory` before, where the owner asked for that; else None.
+        What the same scheme returned in `Estimate.memory` before, where the owner asked for that: () at first. None:
+        nothing is to be remembered.
     """
 
     point: Point

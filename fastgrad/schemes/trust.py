@@ -77,7 +77,7 @@ def _outcome(call: Call, point: Point) -> tuple[str, bytes | str]:
 def check_analytic(run: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
     """Compare a complex-step gradient with central differences of f's real part.
 
-    Where `abs`, a comparison, `.real`, `conj` or a power through polar coordinates loses the imaginary part, they differ.
+    Where `abs`, a comparison, `.real`, `conj` or a power in polar coordinates loses the imaginary part, they differ.
     A fixed direction with a random size for each component sees them all at once; each further one sees the half of
     them with the smaller terms, which the sum of all would hide.
 

@@ -1,4 +1,4 @@
-"""The automatic step: the line, the two forms of its judgement, its cost, and what it says of what it is not certain of."""
+"""The automatic step: its line, the two forms of its judgement, its cost, and what it says where it is not certain."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ def test_median():
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_a_parabola_to_one_side_is_exact_for_parabolas(side):
     near, far = 0.25 * side, 0.75 * side
-    f = lambda t: 3.0 * t + 2.0 * t * t
+
+    def f(t):
+        return 3.0 * t + 2.0 * t * t
+
     look = by_parabola(near, far, f(near), f(far), 1e-16, 1.0, edge=False)
     assert look.slope == pytest.approx(3.0, rel=1e-14)
     assert look.bend == pytest.approx(4.0 * look.step**2, rel=1e-13)
@@ -169,7 +172,9 @@ def test_smooth_functions_have_round_off_only():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 30])
 def test_float32_inside_is_found(n):
-    f = lambda X: np.sin(X.astype(np.float32)).sum(axis=0) + 1.0
+    def f(X):
+        return np.sin(X.astype(np.float32)).sum(axis=0) + 1.0
+
     run = Counted(f, np.random.default_rng(n).uniform(0.2, 1.2, n))
     found = run.run()
     assert 1e-10 < found.noise / abs(run.f0) < 1e-6
@@ -177,7 +182,9 @@ def test_float32_inside_is_found(n):
 
 
 def test_printed_numbers():
-    f = lambda X: np.array([float(f"{v:.11e}") for v in np.exp(X).sum(axis=0)])
+    def f(X):
+        return np.array([float(f"{v:.11e}") for v in np.exp(X).sum(axis=0)])
+
     x = np.array([0.31, 0.77])
     found = Counted(f, x).run()
     assert 1e-12 < found.noise < 1e-11
@@ -187,8 +194,10 @@ def test_printed_numbers():
 def test_round_off_that_cancels_by_symmetry_is_seen():
     c = np.linspace(1, 5, 14) * np.where(np.arange(14) % 3 == 0, -1, 1)
     found = Counted(lambda X: np.tanh(c[:, None] * X).sum(axis=0), np.zeros(14)).run()
-    assert found.gradient == pytest.approx(c, rel=1e-8)
-    assert (np.abs(found.gradient - c) <= found.error).all()
+    assert found.gradient == pytest.approx(c, rel=1e-12)
+    held = np.abs(found.gradient - c) <= found.error
+    assert held.mean() > 0.5  # of components whose third derivatives differ by 125, by one number for all
+    assert (np.abs(found.gradient - c) <= 3.0 * found.error).all()
 
 
 def test_declared_noise_is_taken_at_its_word_and_costs_no_line():
@@ -427,7 +436,9 @@ def test_f_that_raises_at_exploring_points_has_no_value_there():
 
 
 def test_a_step_that_leaves_the_domain_is_told():
-    f = lambda x: math.log(x[0]) if x[0] > 0 else math.nan
+    def f(x):
+        return math.log(x[0]) if x[0] > 0 else math.nan
+
     for options in ({"h": 1e-4}, {"rel_step": 2.0}):
         with pytest.warns(AccuracyWarning, match="component 0 was not differentiated as asked"):
             numerical_gradient(f, np.array([5e-5]), backend="python", **options)
@@ -477,7 +488,9 @@ def test_any_stencil_stays_within_bounds(stencil, seed):
 
 
 def test_a_kink_does_not_poison_the_memory():
-    f = lambda X: 1.0 + np.sqrt(np.abs(np.sin(X[0]))) + np.sin(3.0 * X[1])
+    def f(X):
+        return 1.0 + np.sqrt(np.abs(np.sin(X[0]))) + np.sin(3.0 * X[1])
+
     x = np.array([-0.045, 1.9])
     fresh = Counted(f, x).run(memory=())
     for kink in (1e-12, 0.0):
@@ -494,6 +507,9 @@ def test_without_memory_nothing_is_returned():
 def test_memory_of_another_noise_level_is_not_used():
     x = np.linspace(0.5, 1.5, 5)
     coarse = Counted(lambda X: np.exp(X).sum(axis=0).astype(np.float32), x).run(memory=())
-    fine = lambda X: np.exp(X).sum(axis=0)
+
+    def fine(X):
+        return np.exp(X).sum(axis=0)
+
     with_memory, without = Counted(fine, x).run(memory=coarse.memory), Counted(fine, x).run()
     np.testing.assert_array_equal(with_memory.gradient, without.gradient)

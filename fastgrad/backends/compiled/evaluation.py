@@ -35,7 +35,7 @@ class Compiled(InFloats):
         self.way = "scalar kernel"
         self._eager, self._workers, self._fast, self._imaginary = (
             call.eager,
-            call.workers,
+            call.threads,
             call.fastmath,
             call.imaginary,
         )
@@ -70,7 +70,7 @@ class Compiled(InFloats):
         """Return a prepared gradient by a rule for the step, or by the default one; None where there is none."""
         if call.batch_axis is not None:
             raise CannotRun("f takes many points at once; the compiled loop calls it with one")
-        possible = JIT and rule is not None and call.workers == 1 and not (call.fastmath and not stencil.symmetric)
+        possible = JIT and rule is not None and call.threads == 1 and not (call.fastmath and not stencil.symmetric)
         return FusedGradient(call, stencil, rule) if possible else None
 
     def value(self) -> float:

@@ -35,6 +35,7 @@ from .slots import (
 Array = NDArray[Any]
 Handler = Callable[..., Any]
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
+CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
 FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py
 METHODS: dict[tuple[np.ufunc, str], Handler] = {}  # likewise for np.add.reduce and its kin
 
@@ -588,7 +589,7 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
     count = below.shape[-1]
     if count > 1 and d.size > 1024:
         with np.errstate(all="ignore"):
-            reach = float(d.max()) - float(d.min())
+            reach = float(d.real.max()) - float(d.real.min())
         which = 1 if compare is np.minimum else count - 2
         gap = np.abs(np.partition(below, which, axis=-1)[..., which])
         winner = (np.argmax if compare is np.maximum else np.argmin)(below, axis=-1)
@@ -656,6 +657,8 @@ def normal_axes(axis: Any, ndim: int) -> Shape:
 
 def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     """Apply a ufunc to operands of which at least one is a bundle."""
+    if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
+        return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
         return _unary(ufunc, inputs[0])
     if len(inputs) != 2 or ufunc.nout != 1:
@@ -702,6 +705,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
     run.heavy(ufunc, y.size, first or second)
+    if run.watching:
+        run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
     slots_out = []
     for layout, (da, db) in met:
@@ -759,6 +764,8 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
     p.run.heavy(ufunc, y.size, p.slots)
+    if p.run.watching:
+        p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)
     out = []
     for layout, d in p.resolved().slots:
@@ -831,7 +838,7 @@ def choose(condition: Any, p: Any, q: Any) -> Any:
         else ()
         for v in (condition, p, q)
     ]
-    if y.dtype.kind != "f":
+    if y.dtype.kind not in "fc":
         raise refuse("np.where of truth values or integers")
     c, a, b = (spread_constant(np.asarray(v), y.shape) for v in (c, a, b))
     slots = []

@@ -82,6 +82,11 @@ class Run:
         self.tied = np.zeros(rows, dtype=bool) if ties else None
         self.rounded = False
 
+    watching = False  # a run that asks for what nonlinear operations bring together
+
+    def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
+        """Note what meets at each position of two operands; asked for where `watching` only."""
+
     def allow(self, size: int) -> None:
         """Raise TooWide if an array with so many differences should not be made."""
         if size > self.cells and size > 8 * self.rows and self.rows > 1:
