@@ -304,9 +304,9 @@ def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> F
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
     """Return the compiled loop that does all of a gradient, if there is one."""
-    given = (options.bounds, options.indices, options.dtype, options.journal)
-    simple = all(value is None for value in given) and not (options.labels or options.remember)
-    simple &= options.progress is False and isinstance(options.workers, int)
+    ordinary = options.bounds is None and options.indices is None and options.dtype is None
+    simple = ordinary and not (options.labels or options.remember)
+    simple &= options.journal is None and options.progress is False and isinstance(options.workers, int)
     if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ..core.call import Call
 from ..core.errors import CannotRun
 from ..core.validation import Floats
-from ..lifting.signals import Signal, where_in
+from ..lifting.signals import CannotLift, Signal, where_in
 from ..lifting.sparse.hessian import gradient_beside, interactions
 from ..lifting.sparse.jacobian import Listed, entries
+from ..lifting.work import SparseWork
 
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
@@ -25,15 +26,18 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
     CannotRun
         Where f cannot be lifted.
     """
+    work = SparseWork()
     try:
-        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs, before=before)
+        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work)
     except Signal as signal:
-        raise _refusal(f, signal) from signal
+        # what came from f's values, or after f had looked at them, may be otherwise at another x
+        lasting = isinstance(signal, CannotLift) and not work.looked and signal.__cause__ is None
+        raise _refusal(f, signal, lasting) from signal
 
 
-def _refusal(f: Any, signal: Signal) -> CannotRun:
+def _refusal(f: Any, signal: Signal, lasting: bool = False) -> CannotRun:
     where = where_in(f, signal.__traceback__)
-    return CannotRun(f"{signal} ({where})" if where else str(signal))
+    return CannotRun(f"{signal} ({where})" if where else str(signal), lasting)
 
 
 class Curvature:

@@ -130,8 +130,16 @@ def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floa
         part = slice(begin, begin + LONG)
         each = t[part] if np.ndim(t) else t
         looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part]))
-    names = ("derivative", "first", "second", "sigma", "noise", "hope", "fear")
-    return _Look(t, *(np.concatenate([getattr(look, name) for look in looks]) for name in names))
+    return _Look(
+        t,
+        np.concatenate([look.derivative for look in looks]),
+        np.concatenate([look.first for look in looks]),
+        np.concatenate([look.second for look in looks]),
+        sigma,
+        np.concatenate([look.noise for look in looks]),
+        np.concatenate([look.hope for look in looks]),
+        np.concatenate([look.fear for look in looks]),
+    )
 
 
 def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
@@ -238,8 +246,10 @@ class _Automatic:
         self._run, self._seeds = run, seeds
         self._f0 = f0 = run.value()
         self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
-        self._line = line = look_along(run.at, x, f0, seeds.coordinates, seeds.line, bounds, noise, shrinks)
-        best, self._step = step_of(line, seeds.coordinates)
+        self._line = line = look_along(
+            run.at, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
+        )
+        best, self._step = step_of(line, seeds.terms)
         self._ratio = best**3
         self._rho = np.full(f0.shape, 0.3 * EPS)
         if noise is None:
@@ -260,7 +270,7 @@ class _Automatic:
         bars = bars * seeds.of_outputs(contradicted, everything)
         size = seeds.of_outputs(line.variation, everything)
         if line.third.any():
-            third = seeds.of_outputs(line.third, everything) / seeds.coordinates
+            third = seeds.of_outputs(line.third / seeds.terms, everything)
             bars = np.maximum(bars, np.minimum(third * self._step**2 / 3.0, 1000.0 * bars))
         bars = np.maximum(bars, EPS * size)
         largest = seeds.of_outputs(seeds.largest(slopes), everything)
@@ -394,8 +404,8 @@ class _Automatic:
         seeds, line = self._seeds, self._line
         sigma = seeds.alone(g, self._sigma_at(above, below), mine)
         half = 0.5 * seeds.span_alone(g, t, -t, mine)
-        parts = (seeds.alone(g, v, mine) for v in (above, below))
-        return _judged(half, *parts, sigma, seeds.alone(g, line.variation, mine))
+        up, down, variation = (seeds.alone(g, v, mine) for v in (above, below, line.variation))
+        return _judged(half, up, down, sigma, variation)
 
     def _sigma_at(self, above: Floats, below: Floats) -> Floats:
         """Noise grows with f."""

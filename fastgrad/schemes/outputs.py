@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import factorial, sqrt
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ LOOKS = 3
 TRIES = 6
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
-SIGNS = np.array([sign * third for third in THIRDS for sign in (-1.0, 1.0)])
 # the k-th differences among all, and what makes the noise that they suggest of their squares
 ROWS = [(0, 6), (6, 11), (11, 15), (15, 18), (18, 20), (20, 21)]
 MEANS = np.zeros((6, 21))
@@ -75,9 +74,14 @@ class Outputs:
 
 
 def signs(x: Floats, count: int) -> Floats:
-    """Return pseudo-random signs times thirds that follow from x's own bytes."""
+    """Return pseudo-random numbers of size 4/3 to 5/3 that follow from x's own bytes.
+
+    They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
+    """
     rng = np.random.default_rng(zlib.crc32(x.tobytes()))
-    return SIGNS[rng.integers(0, len(SIGNS), count, dtype=np.uint8)]
+    numbers = rng.random(count)
+    sizes: Floats = THIRDS[0] + (THIRDS[1] - THIRDS[0]) * numbers
+    return np.where(numbers * 1024.0 % 1.0 < 0.5, sizes, -sizes)
 
 
 def middle(rows: Floats) -> Floats:
@@ -159,7 +163,9 @@ def look_along(
     x: Floats,
     f0: Floats,
     count: int,
+    terms: Any,
     line: Callable[[Floats], Floats],
+    factors: Callable[[Floats], Floats],
     bounds: tuple[Floats, Floats] | None,
     noise: float | None,
     shrinks: bool,
@@ -176,8 +182,12 @@ def look_along(
         f(x).
     count : int
         How many coordinates the line may move.
+    terms : int or ndarray of shape (m,)
+        On how many of these each output depends, at most.
     line : callable
-        Makes a direction in x of factors, one for each coordinate.
+        Makes a direction in x of factors, one for each coordinate; such that small multiples of it are exact.
+    factors : callable
+        The inverse.
     bounds : tuple of ndarray, optional
         Lower and upper; no point is outside.
     noise : float, optional
@@ -213,6 +223,7 @@ def look_along(
             vector, aside = _inside(x, vector, bounds)
         if not vector.any():
             break
+        out.factors = factors(vector)
         at_x = 0 if aside else 3
         found = evaluate([x + (k - at_x) * vector for k in range(7) if k != at_x])
         values = np.concatenate([found[:at_x], f0[None], found[at_x:]])
@@ -242,7 +253,7 @@ def look_along(
         out.rough |= unclear
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
-    _measure(out, looks, z, aside, evaluate, x, f0, line, bounds)
+    _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
     return out
 
 
@@ -285,6 +296,7 @@ def _measure(
     out: Outputs,
     looks: list[_Seven],
     z: Floats,
+    terms: Any,
     aside: bool,
     evaluate: Evaluate,
     x: Floats,
@@ -293,7 +305,7 @@ def _measure(
     bounds: tuple[Floats, Floats] | None,
 ) -> None:
     """Slopes, curvatures and third derivatives along the line."""
-    n, sigma = z.size, out.sigma
+    sigma = out.sigma
     first, last = looks[0], looks[-1]
     shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
     out.third = np.where(shows, middle(np.abs(first.rows[2])) / first.spacing**3, 0.0)
@@ -303,12 +315,9 @@ def _measure(
         slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs(w[6] - 2.0 * w[3] + w[0]) / (9.0 * d * d)
     else:
         v = last.values
-        out.factors = last.spacing * z
         out.slope = (45.0 * (v[4] - v[2]) - 9.0 * (v[5] - v[1]) + (v[6] - v[0])) / 60.0
         out.doubt = 4.0 * sigma + 0.1 * np.abs(last.rows[4]).max(axis=0)
         out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
-        if bounds is not None:
-            out.doubt[:] = np.inf  # some coordinates may have stayed where they are
     out.spread = np.maximum(out.spread, first.spread)
     wide = np.full(f0.size, d)
     alive: Flags = np.isfinite(f0)
@@ -325,21 +334,22 @@ def _measure(
         np.copyto(wide, spacing / 3.0, where=drowns)
         out.spread = np.maximum(out.spread, np.where(drowns, np.abs(ends).max(axis=0), 0.0))
     bend = np.where(bend * 9.0 * wide * wide <= 8.0 * sigma, 0.0, bend)
-    size = np.maximum(slope / sqrt(n), bend / n)
+    size = np.maximum(slope / np.sqrt(terms), bend / terms)
     seen = np.maximum(np.abs(np.where(alive, f0, 0.0)), out.spread)
     out.variation = np.maximum(np.minimum(size, seen), 10.0 * sigma)
 
 
-def step_of(out: Outputs, count: int) -> Any:
+def step_of(out: Outputs, terms: Any) -> Any:
     """Return the step, in scales of x, that suits each output, and that of most of them: a power of two."""
     ratio = np.clip(out.sigma / out.variation, 1e-17, 1e-2)
     step = np.cbrt(ratio)
     third = out.third > 0
     if third.any():
-        # separate terms show sqrt(count) f''', coupled ones up to count**1.5 f'''
-        shorter = np.maximum(np.cbrt(3.0 * out.sigma[third] * sqrt(count) / out.third[third]), 1e-13)
-        some = shorter * count ** (1 / 3) < 0.5 * step[third]
-        step[third] = np.where(some, shorter * count ** (1 / 6), step[third])
+        # separate terms show sqrt(terms) f''', coupled ones up to terms**1.5 f'''
+        seen = np.where(third, out.third, 1.0)
+        shorter = np.maximum(np.cbrt(3.0 * out.sigma * np.sqrt(terms) / seen), 1e-13)
+        some = third & (shorter * np.cbrt(terms) < 0.5 * step)
+        step = np.where(some, shorter * np.sqrt(np.cbrt(terms)), step)
     counts = out.variation > 10.0 * out.sigma
     usual = float(middle(step[counts] if counts.any() else step))
     return step, 2.0 ** round(np.log2(usual))

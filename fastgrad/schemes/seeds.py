@@ -43,10 +43,13 @@ class Seeds(Protocol):
         How many directions.
     coordinates : int
         Of how many coordinates they are made.
+    terms : int or ndarray of shape (m,)
+        On how many of these each output depends, at most.
     """
 
     count: int
     coordinates: int
+    terms: Any
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         """Return x + t u, a new array."""
@@ -57,7 +60,11 @@ class Seeds(Protocol):
         ...
 
     def line(self, factors: Floats) -> Floats:
-        """Return the sum of all directions, each coordinate times its factor."""
+        """Return the sum of all directions, each coordinate times its factor, so that small multiples are exact."""
+        ...
+
+    def factors(self, vector: Floats) -> Floats:
+        """Do the inverse of `line`."""
         ...
 
     def parts(self, size: int) -> list[slice]:
@@ -106,7 +113,7 @@ class Columns:
 
     def __init__(self, x: Floats, index: Ints, units: Floats) -> None:
         self._x, self._index, self._units = x, index, units[index]
-        self.count = self.coordinates = index.size
+        self.count = self.coordinates = self.terms = index.size
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
@@ -118,8 +125,12 @@ class Columns:
 
     def line(self, factors: Floats) -> Floats:
         out = np.zeros_like(self._x)
-        out[self._index] = self._units * factors
+        out[self._index] = exact(self._units * factors, self._x[self._index])
         return out
+
+    def factors(self, vector: Floats) -> Floats:
+        found: Floats = vector[self._index] / self._units
+        return found
 
     def parts(self, size: int) -> list[slice]:
         return _cut(self.count, size)
@@ -160,7 +171,7 @@ class Columns:
 class Along:
     """One direction of the caller's: a Jacobian-vector product."""
 
-    count = coordinates = 1
+    count = coordinates = terms = 1
 
     def __init__(self, x: Floats, vector: Floats, units: Floats | None) -> None:
         # so that t = 1 moves x by its scale; without units, by the vector
@@ -181,6 +192,10 @@ class Along:
     def line(self, factors: Floats) -> Floats:
         along: Floats = self._vector * factors[0]
         return along
+
+    def factors(self, vector: Floats) -> Floats:
+        i = int(np.argmax(np.abs(self._vector)))
+        return np.array([vector[i] / self._vector[i]])
 
     def parts(self, size: int) -> list[slice]:
         return [slice(0, 1)]
@@ -224,6 +239,7 @@ class Colors:
         self._x, self._units, self._colors, self._outputs = x, units, colors, pattern.shape[0]
         self.count, self.coordinates = int(colors.max(initial=-1)) + 1, x.size
         self._rows, self._columns = pattern.rows, pattern.indices
+        self.terms = np.maximum(np.diff(pattern.indptr), 1)
         self._color = colors[self._columns]
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
@@ -239,7 +255,10 @@ class Colors:
         return down, up
 
     def line(self, factors: Floats) -> Floats:
-        return self._units * factors
+        return exact(self._units * factors, self._x)
+
+    def factors(self, vector: Floats) -> Floats:
+        return vector / self._units
 
     def parts(self, size: int) -> list[slice]:
         return [slice(0, self.count)]
@@ -277,6 +296,13 @@ class Colors:
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
         return entries / self._units[self._columns]
+
+
+def exact(vector: Floats, x: Floats) -> Floats:
+    """Round a vector so that x + k vector is exact for small k, where it is long enough."""
+    grain = 4.0 * np.spacing(np.abs(x))
+    grains = np.round(vector / grain)
+    return np.where((x != 0) & (np.abs(grains) >= 8.0) & (np.abs(grains) < 2.0**52), grains * grain, vector)
 
 
 def _cut(count: int, size: int) -> list[slice]:

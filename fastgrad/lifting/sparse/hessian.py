@@ -37,7 +37,7 @@ class ComplexRun(Run):
 
     __slots__ = ()
 
-    def made(self, base: Any, slots: Slots) -> None:
+    def made(self, base: Any, slots: int, cells: int) -> None:
         if slots and base.dtype.kind == "f":
             raise refuse("a function that drops the imaginary part, at a complex point")
 

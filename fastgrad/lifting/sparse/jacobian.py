@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift
+from ..work import SparseWork
 from .functions import has_bundles, stacked
 from .layout import Box
 from .slots import TooWide
@@ -54,6 +55,7 @@ def entries(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
+    work: SparseWork | None = None,
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
 
@@ -61,6 +63,8 @@ def entries(
     ----------
     before : Listed, optional
         Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
+    work : SparseWork, optional
+        Tells afterwards whether f looked at values.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=args, kwargs=kwargs)
+            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=args, kwargs=kwargs, work=work)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
                 return _refilled(before, lifted)
