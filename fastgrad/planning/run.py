@@ -97,7 +97,7 @@ def run(
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
     index, places = (everything(base.size), None) if chosen is None else _once(chosen)
-    given, labels = call, Labels(x) if options.labels else None
+    given, labels = call, Labels(point.given) if options.labels else None
     if labels is not None:
         call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
