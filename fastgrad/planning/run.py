@@ -194,10 +194,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         return
     own, container = point.own, point.container
     if container is not None and not container.perturbable:
-        raise TypeError(
-            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
-            "Make it a float array: x = np.array(x, dtype=float), before f is made"
-        )
+        raise TypeError(container.refusal)
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
