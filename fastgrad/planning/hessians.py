@@ -11,6 +11,7 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
 from ..core.validation import FLOAT64, Floats, Ints, number
+from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..schemes.constants import EPS
@@ -46,7 +47,10 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
         return "x is a single number"
     if point.dtype is not FLOAT64:
         return f"x is {point.dtype}"
-    keeps = nature(f, (*call.args, *call.kwargs.values())).keeps
+    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
+        return "f reads the caller's own list"
+    keeps = known.keeps
     return f"f may keep what it is given: {keeps}" if keeps else ""
 
 
