@@ -162,7 +162,7 @@ def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | Non
     )
     room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
     steps, parts = np.ones(seeds.count), []
-    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, 1))):
+    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size))):
         chosen = [stencil] * (part.stop - part.start)
         if room is not None:
             for g in range(part.start, part.stop):
@@ -189,6 +189,15 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
         values = run.imaginary(seeds.point(g, 1j) for g in directions)
         return seeds.in_x(seeds.picked(values, part), part)
     total: Any = 0.0
+    if len(set(chosen)) == 1 and chosen[0].symmetric and (steps == 1.0).all():
+        stencil, ones = chosen[0], np.ones(len(chosen))
+        values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1)
+        with np.errstate(all="ignore"):
+            for q, weight in enumerate(stencil.quotients):
+                up, down = stencil.nodes[2 * q : 2 * q + 2]
+                difference = seeds.picked(values[:, 2 * q] - values[:, 2 * q + 1], part)
+                total = total + weight * difference / seeds.span(part, up * ones, down * ones)
+        return seeds.in_x(total, part)
     longest = max(s.quotients.size for s in chosen)
     for q in range(longest):
         up, down, weights = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
@@ -245,6 +254,7 @@ class _Automatic:
     ) -> None:
         self._run, self._seeds = run, seeds
         self._f0 = f0 = run.value()
+        self._size = x.size
         self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
         self._line = line = look_along(
             run.at, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
@@ -260,7 +270,7 @@ class _Automatic:
 
     def found(self) -> Found:
         seeds, line = self._seeds, self._line
-        parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, 1)))]
+        parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, self._size)))]
         slopes, bars, dead = (np.concatenate([p[k] for p in parts]) for k in range(3))
         everything = slice(0, seeds.count)
         # the line's slope must agree with the Jacobian, output by output
@@ -287,11 +297,14 @@ class _Automatic:
         directions = range(part.start, part.stop)
         walled = [g for g in directions if self._room is not None and min(self._room[0][g], self._room[1][g]) < t]
         free = [g for g in directions if g not in walled]
-        values = run.at(seeds.point(g, side) for g in free for side in (t, -t)).reshape(len(free), 2, f0.size) - f0
         if walled:
+            points = (seeds.point(g, side) for g in free for side in (t, -t))
+            values = run.at(points).reshape(len(free), 2, f0.size) - f0
             moved = np.zeros((len(directions), 2, f0.size))
             moved[[g - part.start for g in free]] = values
             values = moved
+        else:
+            values = run.at(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
         look = self._look(part, t, values[:, 0], values[:, 1])
         finite = np.isfinite(look.derivative)
         lengths = look.t * look.first / (2.0 * look.second)

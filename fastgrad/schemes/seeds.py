@@ -55,6 +55,10 @@ class Seeds(Protocol):
         """Return x + t u, a new array."""
         ...
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        """Return x + t u for each direction of a part and each t, direction by direction."""
+        ...
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         """How far t may go down and up along each direction, so that all coordinates stay between two limits."""
         ...
@@ -120,6 +124,13 @@ class Columns:
         y[self._index[g]] += t * self._units[g]
         return y
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        count = part.stop - part.start
+        rows = np.repeat(self._x[None], count * nodes.size, axis=0).reshape(count, nodes.size, -1)
+        index, units = self._index[part], self._units[part]
+        rows[np.arange(count)[:, None], np.arange(nodes.size), index[:, None]] += nodes * units[:, None]
+        return rows.reshape(count * nodes.size, -1)
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         return below[self._index] / self._units, above[self._index] / self._units
 
@@ -182,6 +193,9 @@ class Along:
     def point(self, g: int, t: complex) -> NDArray[Any]:
         moved: NDArray[Any] = self._x + t * self._vector
         return moved
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -247,6 +261,9 @@ class Colors:
         mine = self._colors == g
         y[mine] += t * self._units[mine]
         return y
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         down, up = np.full(self.count, np.inf), np.full(self.count, np.inf)
