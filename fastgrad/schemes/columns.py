@@ -232,11 +232,12 @@ def by_itself(
         Makes the directions of a unit for each coordinate.
     """
     with np.errstate(all="ignore"):
-        units, relative = units_of(x), units_of(x, relative=True)
-        shrinks = bool((units > 16.0 * relative).any())
+        units = units_of(x)
+        shrinks = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
         try:
             return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()._replace(units=units)
         except Beyond:
+            relative = units_of(x, relative=True)
             return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
 
 
@@ -514,7 +515,7 @@ class _Automatic:
 
     def _chosen(self, looks: list[_Look]) -> tuple[Floats, Floats]:
         """Take of each entry the look with the smallest error, and its bar."""
-        ordered = sorted(looks, key=lambda q: float(np.mean(q.t)))
+        ordered = sorted(looks, key=lambda q: float(np.mean(q.t))) if len(looks) > 1 else looks
         value = bar = least = None
         for k, q in enumerate(ordered):
             expected = np.abs(q.derivative) * (q.t / min(self._common, 1.0)) ** 2 / 6.0

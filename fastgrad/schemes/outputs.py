@@ -130,23 +130,32 @@ def _quanta(values: Floats) -> Floats:
     A binary lattice of 16 or more ulp means that f computes in lower precision inside, a decimal one that its values
     were printed.
     """
+    quanta = np.zeros(values.shape[1])
+    coarse = ~np.bitwise_or.reduce(values.view(np.int64) & 15, axis=0).astype(bool)  # no digit is 8 ulp or finer
+    if coarse.any():
+        quanta[coarse] = _last_bits(values[:, coarse])
+    if values.shape[1] <= FEW:
+        for i, column in enumerate(values.T.tolist()):
+            if not coarse[i] and float(f"{column[0]:.11e}") == column[0]:
+                quanta[i] = _last_place(column)
+    return quanta
+
+
+def _last_bits(values: Floats) -> Floats:
+    """Return the unit of the last binary digit that the values of each output need; 0 where that is finer than 16 ulp."""
     mantissa, exponent = np.frexp(values)
     digits = (np.abs(mantissa) * 2.0**53).astype(np.int64)
     last = np.ldexp((digits & -digits).astype(np.float64), exponent - 53)
     last[values == 0] = np.inf
     step, unit = last.min(axis=0), np.spacing(np.abs(values).max(axis=0))
     seen = (np.count_nonzero(values, axis=0) >= 3) & (values.min(axis=0) != values.max(axis=0))
-    quanta = np.where(seen & (step >= 16.0 * unit), step, 0.0)
-    left = np.flatnonzero(seen & (quanta == 0))
-    if left.size <= FEW:
-        for i in left:
-            place = _last_place(values[:, i].tolist())
-            quanta[i] = place if place >= 1e4 * unit[i] else 0.0
-    return quanta
+    return np.where(seen & (step >= 16.0 * unit), step, 0.0)
 
 
 def _last_place(values: list[float]) -> float:
-    """Return the unit of the last decimal of values of at most 12 digits; 0 for others."""
+    """Return the unit of the last decimal of values of at most 12 digits; 0 for others, and for too few of them."""
+    if min(values) == max(values) or values.count(0.0) > 4:
+        return 0.0
     places = []
     for value in values:
         text = f"{value:.11e}"
@@ -155,7 +164,8 @@ def _last_place(values: list[float]) -> float:
         mantissa, exponent = text.split("e")
         if value:
             places.append(10.0 ** (int(exponent) - len(mantissa.rstrip("0").partition(".")[2])))
-    return float(min(places, default=0.0))
+    place, unit = float(min(places, default=0.0)), float(np.spacing(max(map(abs, values))))
+    return place if place >= 1e4 * unit else 0.0
 
 
 def look_along(
