@@ -241,12 +241,6 @@ def by_itself(
             return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
 
 
-def _row(numbers: Floats, mine: Any, look: _Look) -> Floats:
-    """The entries of one direction, of numbers that were given once for all directions."""
-    row: Floats = np.broadcast_to(numbers, look.first.shape)[mine]
-    return row
-
-
 class _Automatic:
     """One Jacobian in the making."""
 
@@ -320,10 +314,12 @@ class _Automatic:
         must = rough | down | (alive & ~finite)
         if not (walled or must.any() or up.any()):
             return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
-        for g in range(part.start, part.stop):
+        again = seeds.counts(must | (up & self._lacks(look, size))) > 0
+        again |= seeds.counts(up) > MANY * seeds.counts(look.first != 0)
+        again[[g - part.start for g in walled]] = True
+        for g in (np.flatnonzero(again) + part.start).tolist():
             mine = seeds.of(g, part)
-            if g in walled or must[mine].any() or self._enough(up[mine], look.of(mine), _row(size, mine, look)):
-                slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
+            slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
         return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
 
     def _look(self, part: slice, t: float, above: Floats, below: Floats) -> _Look:
@@ -351,10 +347,14 @@ class _Automatic:
 
     # ---- further looks, at one direction
 
+    def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
+        """Which entries have hardly any digit."""
+        lacks: NDArray[np.bool_] = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
+        return lacks
+
     def _enough(self, up: Any, look: _Look, size: Floats) -> bool:
         """Whether a larger step is worth two evaluations: many entries gain, or one has hardly any digit."""
-        lacks = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
-        return bool((up & lacks).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
+        return bool((up & self._lacks(look, size)).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
 
     def _again(self, g: int, part: slice, mine: Any, first: _Look | None) -> tuple[Floats, Floats]:
         seeds = self._seeds

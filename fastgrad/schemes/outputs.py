@@ -21,6 +21,7 @@ from .constants import ENDS, EPS, FINER, QUIET, SAME, SPACING, THIRDS, TINY
 
 WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
+BLOCK = 2048
 TRIES = 6
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
@@ -84,12 +85,16 @@ def signs(x: Floats, count: int) -> Floats:
     return np.where(numbers * 1024.0 % 1.0 < 0.5, sizes, -sizes)
 
 
-def middle(rows: Floats) -> Floats:
-    """Return the median of each column: of few rows ten times as fast as np.median."""
-    ordered = np.sort(rows, axis=0)
-    count = len(ordered)
-    found: Floats = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+def middle_of_three(a: Floats, b: Floats, c: Floats) -> Floats:
+    """Return the median of each three numbers; np.median is ten times as slow."""
+    found: Floats = np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
     return found
+
+
+def middle_of_four(a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
+    """Return the median of each four numbers."""
+    low, high = np.maximum(np.minimum(a, b), np.minimum(c, d)), np.minimum(np.maximum(a, b), np.maximum(c, d))
+    return 0.5 * (low + high)
 
 
 class _Seven:
@@ -102,10 +107,13 @@ class _Seven:
         for begin, end in ROWS:
             row = np.subtract(row[1:], row[:-1], out=table[begin:end])
             rows.append(row)
-        top = np.maximum(np.abs(table).max(axis=0), TINY)
-        self.levels = top * np.sqrt(MEANS @ np.square(table / top))  # squares of 1e200 overflow, of 1e-200 vanish
+        self.levels = np.empty((6, values.shape[1]))
+        for begin in range(0, values.shape[1], BLOCK):  # of many outputs so few as stay in the cache
+            some = table[:, begin : begin + BLOCK]
+            top = np.maximum(np.abs(some).max(axis=0), TINY)  # squares of 1e200 overflow, of 1e-200 vanish
+            self.levels[:, begin : begin + BLOCK] = top * np.sqrt(MEANS @ np.square(some / top))
         self.rows = rows
-        self.level = middle(self.levels[2:])
+        self.level = middle_of_four(*self.levels[2:])
         self.spread = np.abs(values - f0).max(axis=0)
         self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
         self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
@@ -142,7 +150,7 @@ def _quanta(values: Floats) -> Floats:
 
 
 def _last_bits(values: Floats) -> Floats:
-    """Return the unit of the last binary digit that the values of each output need; 0 where that is finer than 16 ulp."""
+    """Return the unit of the last binary digit that each output's values need; 0 where that is finer than 16 ulp."""
     mantissa, exponent = np.frexp(values)
     digits = (np.abs(mantissa) * 2.0**53).astype(np.int64)
     last = np.ldexp((digits & -digits).astype(np.float64), exponent - 53)
@@ -295,7 +303,7 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
         noisy &= ~lost
         np.copyto(out.sigma, np.maximum(look.level, before[-1].level), where=noisy)
     else:
-        np.copyto(out.sigma, middle(levels[3:]), where=noisy)
+        np.copyto(out.sigma, middle_of_three(*levels[3:]), where=noisy)
     if before:  # it was neither at the first spacing, and did not fall off as something smooth
         out.rough |= (smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)) & ~before[0].decays
     unclear &= ~(smooth | noisy)
@@ -318,7 +326,7 @@ def _measure(
     sigma = out.sigma
     first, last = looks[0], looks[-1]
     shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
-    out.third = np.where(shows, middle(np.abs(first.rows[2])) / first.spacing**3, 0.0)
+    out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
     w, d = first.values, first.spacing
     slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
     if aside:
@@ -361,5 +369,6 @@ def step_of(out: Outputs, terms: Any) -> Any:
         some = third & (shorter * np.cbrt(terms) < 0.5 * step)
         step = np.where(some, shorter * np.sqrt(np.cbrt(terms)), step)
     counts = out.variation > 10.0 * out.sigma
-    usual = float(middle(step[counts] if counts.any() else step))
+    those = step[counts] if counts.any() else step
+    usual = float(np.partition(those, those.size // 2)[those.size // 2])
     return step, 2.0 ** round(np.log2(usual))

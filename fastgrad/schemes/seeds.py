@@ -87,6 +87,10 @@ class Seeds(Protocol):
         """Return the index of the entries of one direction among those of a part."""
         ...
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count the entries of each direction in a part that a mask holds."""
+        ...
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         """Take the entries of one direction, `mine`, out of numbers of all outputs."""
         ...
@@ -168,6 +172,9 @@ class Columns:
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.count_nonzero(mask, axis=1)
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -235,6 +242,9 @@ class Along:
         apart: Floats = (up - down)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.count_nonzero(mask, axis=1)
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -255,6 +265,7 @@ class Colors:
         self._rows, self._columns = pattern.rows, pattern.indices
         self.terms = np.maximum(np.diff(pattern.indptr), 1)
         self._color = colors[self._columns]
+        self._entries: list[Ints] | None = None
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
@@ -287,7 +298,11 @@ class Colors:
         return numbers[self._rows]
 
     def of(self, g: int, part: slice) -> Any:
-        return np.flatnonzero(self._color == g)
+        if self._entries is None:
+            order = np.argsort(self._color, kind="stable")
+            ends = np.cumsum(np.bincount(self._color, minlength=self.count))
+            self._entries = np.split(order, ends[:-1])
+        return self._entries[g]
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
@@ -302,6 +317,9 @@ class Colors:
         x, units = self._x[self._columns], self._units[self._columns]
         apart: Floats = ((x + up[self._color] * units) - (x + down[self._color] * units)) / units
         return apart
+
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.bincount(self._color[mask], minlength=self.count)
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         found: NDArray[Any] = values[self._rows[mine]]
