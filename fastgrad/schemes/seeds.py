@@ -173,7 +173,8 @@ class Columns:
         return apart
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return np.count_nonzero(mask, axis=1)
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
@@ -243,7 +244,8 @@ class Along:
         return apart
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return np.count_nonzero(mask, axis=1)
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
