@@ -15,7 +15,7 @@ from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
 from .core.options import DEFAULT, Options, OptionsDict, of_one_step
-from .core.point import as_point
+from .core.point import Point, as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
@@ -65,8 +65,10 @@ class Gradient:
         Order of accuracy: even for central, 1 and up for one-sided. By default 2, and 1 for "forward" and "backward".
     rel_step : float or array_like, optional
         Step relative to \|x\|, as in SciPy's ``approx_derivative``; where x is 0 the fixed rule is used.
-    bounds : (lower, upper) or scipy.optimize.Bounds, optional
-        f is never evaluated outside. Near a bound the difference is one-sided, of the same order.
+    bounds : (lower, upper), list of (low, high) or scipy.optimize.Bounds, optional
+        Numbers or arrays, or as in SciPy a pair for each entry of x; None is no bound. With two entries a list of
+        tuples means pairs, and a tuple of two lists or arrays (lower, upper). f is never evaluated outside. Near a
+        bound the difference is one-sided, of the same order; where both are equal x is fixed, and the derivative 0.
     indices : int, sequence of int or boolean mask, optional
         Only these partial derivatives, at the cost of these only; the result has one entry for each.
     batch_axis : {None, 0, -1}
@@ -79,11 +81,21 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
+    labels : bool
+        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some); by default both are arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
-    workers : int
-        Threads that evaluate a compiled f side by side, to the same bits; other backends use one.
+    workers : int, concurrent.futures.Executor or map-like callable
+        Who evaluates f side by side, to the same bits: so many threads for a compiled f, so many processes for a plain
+        one (-1: one a core); an executor (a pool, loky's, mpi4py's), a dask Client, or ``workers(function, iterable)``.
+        Processes are forked and take closures as they are; where that is not safe, threads; `explain` says why.
+    journal : path, optional
+        An SQLite file that keeps every evaluation of a plain f as it arrives. The same call, run again, evaluates only
+        what is missing, to the same bits.
+    progress : bool or callable
+        True: a bar on a terminal. A callable is told: ``progress(done, total)``.
     fastmath : bool
         Allow functions compiled by numba to take exp, log, sin, cos, tanh, pow and their kin from the system's vector
         mathematics library (glibc's libmvec), several points at a time: 3 to 6 times as fast, each within 4 units in
@@ -135,7 +147,7 @@ class Gradient:
             self._measured = {}
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
-        self._memory: Any = None
+        self._memory: Any = ()
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
 
@@ -184,13 +196,16 @@ class Gradient:
         gradient = self._run(x, args, None, False).gradient
         if out is None:
             return gradient
-        if not isinstance(out, ndarray) or out.shape != gradient.shape:
-            raise ValueError(f"`out` must be an array of the result's shape {gradient.shape}, got {describe(out)}")
+        if not isinstance(out, ndarray) or out.shape != gradient.shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"`out` must be an array of floats of the result's shape {gradient.shape}, got {describe(out)}"
+            )
         out[...] = gradient
         return out
 
     def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Done:
-        shape = np.shape(x)
+        point = as_point(x)
+        shape = point.base.shape
         scheme = self._schemes.get(shape)
         if scheme is None:
             if len(self._schemes) >= MOST_SHAPES:
@@ -198,19 +213,19 @@ class Gradient:
             scheme = self._schemes[shape] = scheme_for(self._options, shape)
         call = self._call.but(args=args) if args else self._call
         if self._measured is not None:
-            return self._timed(call, scheme, x, shape, f0, bars)
+            return self._timed(call, scheme, point, f0, bars)
         if not self._options.remember:
-            return run(call, self._options, scheme, x, f0=f0, bars=bars)
-        done = run(call, self._options, scheme, x, f0=f0, bars=bars, memory=self._memory)
-        self._memory = done.estimate.memory
+            return run(call, self._options, scheme, point, f0=f0, bars=bars)
+        done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
+        self._memory = done.estimate.memory or ()
         return done
 
-    def _timed(self, call: Call, scheme: Scheme, x: Any, shape: tuple[int, ...], f0: Any, bars: bool) -> Done:
+    def _timed(self, call: Call, scheme: Scheme, point: Point, f0: Any, bars: bool) -> Done:
         assert self._measured is not None
-        measured = self._measured.setdefault(shape, Measured())
+        measured = self._measured.setdefault(point.base.shape, Measured())
         plan = measured.next(not self._stencil.imaginary)
         began = perf_counter()
-        done = run(call, self._options, scheme, x, f0=f0, bars=bars, only=plan)
+        done = run(call, self._options, scheme, point, f0=f0, bars=bars, only=plan)
         measured.note(plan, done.way, perf_counter() - began, done.reason)
         return done
 
@@ -272,7 +287,7 @@ class Gradient:
         only = None
         if self._measured is not None:
             only = self._measured.setdefault(shape, Measured()).next(not self._stencil.imaginary)
-        return explained(self._call, self._options, scheme_for(self._options, shape), x, only)
+        return explained(self._call, self._options, scheme_for(self._options, shape), point, only)
 
 
 def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> Floats | None:
@@ -289,7 +304,9 @@ def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> F
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
     """Return the compiled loop that does all of a gradient, if there is one."""
-    simple = options.bounds is None and options.indices is None and options.dtype is None and not options.remember
+    ordinary = options.bounds is None and options.indices is None and options.dtype is None
+    simple = ordinary and not (options.labels or options.remember)
+    simple &= options.journal is None and options.progress is False and isinstance(options.workers, int)
     if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
@@ -316,7 +333,7 @@ def _info(done: Done, options: Options, name: str, order: int, seconds: float) -
     estimate, shape = done.estimate, done.gradient.shape
 
     def shaped(values: Any) -> Any:
-        return None if values is None else np.asarray(values).reshape(*shape, *np.shape(values)[1:])
+        return None if values is None else np.asarray(values).reshape((*shape, *np.shape(values)[1:]))
 
     return Info(
         backend=done.way.backend,
@@ -377,8 +394,8 @@ def numerical_gradient(
     full_output : bool
         Return ``(gradient, info)``.
     **options
-        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile,
-        workers, fastmath: as for `Gradient`.
+        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
+        compile, workers, journal, progress, fastmath: as for `Gradient`.
 
     Returns
     -------
@@ -408,7 +425,8 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    if hasattr(f, "py_func") and f0 is None and not full_output and "kwargs" not in options:
+    alone = options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
+    if hasattr(f, "py_func") and f0 is None and not full_output and alone:
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components
@@ -427,8 +445,9 @@ def numerical_gradient(
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = Gradient(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
-    scheme = scheme_for(chosen, np.shape(x))
-    return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, x, f0=f0).gradient
+    point = as_point(x)
+    scheme = scheme_for(chosen, point.base.shape)
+    return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, point, f0=f0).gradient
 
 
 def value_and_gradient(

@@ -44,7 +44,11 @@ class Reference(InFloats):
             self._f = lambda x: f(x, *args, **kwargs)
             if call.shares_memory(self.own):  # what perturbs one would perturb the other
                 self.own = None
-        self.sees_own = self.own is not None or point.own is None
+        container = point.container
+        shown = container is not None and container.perturbable and not container.among((args, kwargs))
+        if shown:
+            self._f = point.following(self._f)
+        self.sees_own = shown or self.own is not None or not point.held
 
     def notes(self) -> list[str]:
         return []

@@ -6,16 +6,30 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from ..core.errors import CannotRun
+
 _PLACES = {
     "reference": ("reference", "Reference"),
+    "parallel": ("parallel", "Parallel"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
-    "compiled": ("compiled.functions", "Compiled"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
+    "compiled": ("compiled.evaluation", "Compiled"),
 }
 
 
 @cache
 def load(name: str) -> Any:
-    """Load what evaluates f in one way, by its name."""
+    """Load what evaluates f in one way, by its name.
+
+    Raises
+    ------
+    CannotRun
+        Where it cannot be loaded: it uses numba's inside, which may have changed.
+    """
     module, attribute = _PLACES[name]
-    return getattr(import_module(f".{module}", __package__), attribute)
+    try:
+        return getattr(import_module(f".{module}", __package__), attribute)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise CannotRun(f"{module} cannot be loaded: {error}") from error

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Call:
@@ -22,15 +28,30 @@ class Call:
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     eager : bool
         Whether a compiling backend compiles at once all that it may ever need.
-    workers : int
-        How many threads may evaluate f at a time, where a backend can.
+    workers : int, executor or map-like callable
+        How many workers may evaluate f at a time (-1: one a core), or who does.
+    journal : str or None
+        The file where evaluations are kept.
+    progress : bool or callable
+        Whether to show how far it is, or whom to tell.
     fastmath : bool
         Whether exp, log, ... may be a little less exact, where a backend has faster ones.
     imaginary : bool
         Whether f is to be evaluated at complex points.
     """
 
-    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "workers")
+    __slots__ = (
+        "args",
+        "batch_axis",
+        "eager",
+        "f",
+        "fastmath",
+        "imaginary",
+        "journal",
+        "kwargs",
+        "progress",
+        "workers",
+    )
 
     def __init__(
         self,
@@ -39,9 +60,11 @@ class Call:
         kwargs: Mapping[str, Any] | None = None,
         batch_axis: int | None = None,
         eager: bool = False,
-        workers: int = 1,
+        workers: Any = 1,
         fastmath: bool = False,
         imaginary: bool = False,
+        journal: str | None = None,
+        progress: Any = False,
     ) -> None:
         self.f = f
         self.args = args
@@ -51,6 +74,15 @@ class Call:
         self.workers = workers
         self.fastmath = fastmath
         self.imaginary = imaginary
+        self.journal = journal
+        self.progress = progress
+
+    @property
+    def threads(self) -> int:
+        """How many threads may run a compiled f, where `workers` is a number."""
+        if not isinstance(self.workers, int):
+            return 1
+        return cores() if self.workers == -1 else self.workers
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["DivergenceWarning", "NonFiniteWarning", "TrustWarning"]
+__all__ = ["AccuracyWarning", "DivergenceWarning", "NonFiniteWarning", "TrustWarning", "WorkerError"]
+
+
+class AccuracyWarning(RuntimeWarning):
+    """No digit of a partial derivative is certain, or it was not made as asked."""
 
 
 class NonFiniteWarning(RuntimeWarning):
@@ -18,6 +22,10 @@ class DivergenceWarning(RuntimeWarning):
 
 class TrustWarning(RuntimeWarning):
     """A faster evaluation of f was found unreliable, and the reference was used instead."""
+
+
+class WorkerError(RuntimeError):
+    """A worker that evaluated f was lost, and its evaluations with it."""
 
 
 class CannotRun(Exception):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -31,12 +33,15 @@ class OptionsDict(TypedDict, total=False):
     bounds: Any
     indices: Any
     batch_axis: int | None
-    noise: float | str | None
+    noise: float | None
     rtol: float
     atol: float
     dtype: str | None
+    labels: bool
     compile: str | None
     workers: Any
+    journal: Any
+    progress: Any
     fastmath: bool
     remember: bool
     effort: str | None
@@ -56,12 +61,15 @@ class Options:
     bounds: Any = None
     indices: Any = None
     batch_axis: int | None = None
-    noise: float | str | None = None
+    noise: float | None = None
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
+    labels: bool = False
     compile: str | None = None
     workers: Any = 1
+    journal: Any = None
+    progress: Any = False
     fastmath: bool = False
     remember: bool = False
     effort: str | None = None
@@ -91,7 +99,7 @@ def tolerance(name: str, value: Any) -> float:
     return float(value)
 
 
-def _noise(name: str, value: Any) -> float | str | None:
+def _noise(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value == "probe"):
         return None
     valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
@@ -102,10 +110,30 @@ def _noise(name: str, value: Any) -> float | str | None:
     return float(value)
 
 
-def _workers(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(value)}")
+def _workers(name: str, value: Any) -> Any:
+    if hasattr(type(value), "__index__") and not isinstance(value, (bool, np.bool_)):
+        if (number := operator.index(value)) < 1 and number != -1:
+            raise ValueError(f"`workers` must be 1 or more, or -1 for one a core; got {describe(value)}")
+        return number
+    if not any(callable(getattr(value, name, None)) for name in ("submit", "get_executor", "__call__")):
+        raise TypeError(
+            "`workers` must be a whole number (-1: one a core), a concurrent.futures.Executor, a dask Client or a "
+            f"map-like callable workers(function, iterable); got {describe(value)}"
+        )
     return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if value is not True and not callable(value):
+        raise TypeError(f"`progress` must be True, False or a callable progress(done, total); got {describe(value)}")
+    return value
+
+
+def _journal(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
 
 
 def _kwargs(name: str, value: Any) -> dict[str, Any]:
@@ -122,6 +150,7 @@ VALID: dict[str, tuple[Any, ...]] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),
+    "labels": (False, True),
     "compile": (None, "eager"),
     "fastmath": (False, True),
     "remember": (False, True),
@@ -134,6 +163,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "rtol": tolerance,
     "atol": tolerance,
     "workers": _workers,
+    "journal": _journal,
+    "progress": _progress,
 }
 
 

@@ -61,6 +61,13 @@ REFERENCE = Way(
     "reference",
     lambda kind, call, point, nature, explicit: kind(call, point),
 )
+PARALLEL = Way(
+    "parallel",
+    "python",
+    "many evaluations side by side, each as the reference makes it",
+    "parallel",
+    lambda kind, call, point, nature, explicit: kind(call, point),
+)
 BATCHED = Way(
     "batched",
     "numpy",

@@ -18,7 +18,7 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, REFERENCE, SPARSE_FIRST, Way
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, PARALLEL, REFERENCE, SPARSE_FIRST, Way
 
 __all__ = ["Facts", "Plan", "Step", "facts_of", "plan", "refuse_for_good"]
 
@@ -76,7 +76,7 @@ class Plan(NamedTuple):
     refused: tuple[str, ...] = ()
 
 
-def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int) -> Plan:
+def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int, shared: bool = False) -> Plan:
     """Choose the ways to evaluate f.
 
     Parameters
@@ -91,7 +91,11 @@ def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim:
         Whether the points are complex.
     n, ndim : int
         Entries and dimensions of x.
+    shared : bool
+        Whether workers share the evaluations, or a journal keeps them.
     """
+    if shared:
+        return _SHARED
     if backend != AUTO:
         return _EXPLICIT[backend, batch, imaginary]
     if batch:
@@ -125,6 +129,7 @@ _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))
     for way, imaginary in ((DENSE, True), (DENSE_FIRST, False), (SPARSE_FIRST, False))
 }
+_SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _REFERENCE))
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
 ))  # fmt: skip
@@ -187,7 +192,22 @@ def facts_of(call: Call, point: Point, backend: str) -> Facts:
     if kind != PLAIN or call.batch_axis is not None or not may_lift:
         return _FACTS[kind]
     known = _knowledge(call)
-    return Facts(kind, known.nature, point.own is not None and known.nature.may_read(point.own), known.refused)
+    reads_x = point.own is not None and known.nature.may_read(point.own)
+    reads_x |= point.container is not None and known.nature.finds(point.container.pieces)
+    return Facts(kind, known.nature, reads_x, known.refused)
+
+
+def is_shared(call: Call, backend: str, kind: str) -> bool:
+    """Whether an executor evaluates f plainly: what is compiled has threads of its own for a number of workers."""
+    wanted = call.journal is not None or call.progress is not False or not isinstance(call.workers, int)
+    if backend not in (AUTO, "python") or call.batch_axis is not None or kind == C_FUNCTION:
+        if wanted:
+            raise ValueError(
+                "`journal`, `progress` and `workers` that are not a number are for an f of one point that Python "
+                "calls: leave `backend` and `batch_axis` out"
+            )
+        return False
+    return wanted or (call.workers != 1 and (kind == PLAIN or backend == "python"))
 
 
 def refuse_for_good(call: Call, way: Way, refusal: CannotRun) -> None:

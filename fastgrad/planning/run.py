@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -13,16 +15,18 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
+from ..core.labels import Labels
 from ..core.options import Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, plan, refuse_for_good
+from .planner import Facts, Plan, facts_of, is_shared, plan, refuse_for_good
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -46,7 +50,18 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         function(f)
     kwargs: Mapping[str, Any] = options.kwargs or {}
     eager = options.compile == "eager"
-    return Call(f, options.args, kwargs, options.batch_axis, eager, options.workers, options.fastmath, imaginary)
+    return Call(
+        f,
+        options.args,
+        kwargs,
+        options.batch_axis,
+        eager,
+        options.workers,
+        options.fastmath,
+        imaginary,
+        options.journal,
+        options.progress,
+    )
 
 
 def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
@@ -57,7 +72,8 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     facts = facts_of(call, point, backend)
     batch = call.batch_axis is not None
-    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim)
+    shared = is_shared(call, backend, facts.kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
 
 
 def run(
@@ -70,25 +86,33 @@ def run(
     bars: bool = False,
     memory: Any = None,
     only: Plan | None = None,
+    quiet: bool = False,
 ) -> Done:
-    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan)."""
+    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+
+    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    """
     point = as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index = everything(base.size) if chosen is None else chosen
-    given = call
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    given, labels = call, Labels(x) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, ""
+    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
         try:
+            if facts.reads_x and way.backend == "numpy" and point.own is None:
+                raise CannotRun("f reads the caller's own list, which only backend='python' perturbs")
             evaluation = way.open(call, point, facts.nature, planned.explicit)
             if known is not None:
                 evaluation.known_value(known)
@@ -110,30 +134,43 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             refuse_for_good(call, way, refusal)
-            told = f"; {refusal}"
+            told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told = f"; {doubt}"
+            told += f"; {doubt}"
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0
     assert evaluation is not None
+    if estimate.flags and not quiet:
+        tell(estimate.flags, point, index)
+    if places is not None:
+        estimate = estimate.at(places)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
-        gradient = gradient.reshape(base.shape if chosen is None else index.shape)
+        gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+
+
+def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
+    """Return components that are named more than once only once, and then where each of them is found."""
+    index, places = np.unique(chosen, return_inverse=True)
+    return (chosen, None) if index.size == chosen.size else (index, places)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
     """Refuse, for every backend, a jitted f that answers from data that numba has frozen."""
     if is_jitted(call.f):
-        load("compiled").check(call, point)
+        with suppress(CannotRun):  # then nothing is known of what it froze
+            load("compiled").check(call, point)
 
 
 def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
@@ -155,7 +192,12 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
     evaluation.nfev += 2
     if not reads_own_array(call, point):
         return
-    own = point.own
+    own, container = point.own, point.container
+    if container is not None and not container.perturbable:
+        raise TypeError(
+            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
+            "Make it a float array: x = np.array(x, dtype=float), before f is made"
+        )
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
@@ -168,29 +210,31 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
 
 
 def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:
-    """Say which way of the plan runs at x, tried on one component, and why."""
+    """Say which way of the plan runs at x, and why.
+
+    Whether a lift takes f, and whether it has less to do than the loop, shows when it runs: so it is run.
+    """
     point = as_point(x)
-    call, facts, planned = plan_for(call, options, point)
-    planned = only or planned
-    stencil, flat = scheme.stencil, point.base.reshape(-1)
+    stencil = scheme.stencil
     chosen = index_array(options.indices, point.base.shape)
-    count = flat.size if chosen is None else chosen.size
-    lines, refused, carries = ["no backend takes this f"], list(planned.refused), False
-    for way, why in planned.steps:
-        try:
-            evaluation = way.open(call, point, facts.nature, planned.explicit)
-            if way.backend == "numpy" and count:
-                _try(evaluation, flat, call.imaginary)
-        except CannotRun as refusal:
-            refused.append(f"{way.name}: {refusal}")
-            continue
-        name = evaluation.way or way.name
-        lines = [f"backend {way.backend!r}, {name}: {why}; {way.does}", *evaluation.notes()]
-        carries = evaluation.carries(count)
-        if options.fastmath:
-            lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
-        break
-    lines += [f"not another: {reason}" for reason in refused]
+    count = point.base.size if chosen is None else chosen.size
+    planned = only or plan_for(call, options, point)[2]
+    done = None
+    if any(step.way.backend == "numpy" for step in planned.steps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with suppress(Exception):  # of f's own there is nothing to be explained
+                done = run(call, options, scheme, x, only=planned)
+    carries = False
+    if done is not None:
+        way, reason, evaluation = done.way, done.reason, done.evaluation
+    else:
+        way, reason, evaluation = _first(call, options, point, planned)
+    lines = [f"backend {way.backend!r}, {evaluation.way or way.name}: {reason}; {way.does}", *evaluation.notes()]
+    carries = evaluation.carries(count)
+    if options.fastmath:
+        lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
+    lines += [f"not another: {reason}" for reason in planned.refused]
     looks = not isinstance(scheme, Fixed)
     least = count * stencil.nodes.size + (looks or not stencil.symmetric)
     if stencil.imaginary:
@@ -206,16 +250,16 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     return "\n".join(lines)
 
 
-def _try(evaluation: Evaluation, x: Floats, imaginary: bool) -> None:
-    """Evaluate f beside x in one component: f's own errors are not what is asked for here."""
-    h = 2.0**-20 * max(1.0, abs(x[0]))
-    points = np.array([[x[0] + 1j * h]]) if imaginary else np.array([[x[0] + h, x[0] - h]])
-    try:
-        evaluation.sweep(np.zeros(1, np.intp), points)
-    except (CannotRun, NotTrusted):
-        raise
-    except Exception:  # noqa: BLE001 - whatever f raises there
-        return
+def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[Way, str, Evaluation]:
+    """Open the first way of the plan that takes f."""
+    call, facts, _ = plan_for(call, options, point)
+    told = ""
+    for way, reason in planned.steps:
+        try:
+            return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
+        except CannotRun as refusal:
+            told += f"; {refusal}"
+    raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
 
 
 def what_fastmath_did(evaluation: Evaluation) -> str:

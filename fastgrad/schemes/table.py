@@ -27,12 +27,18 @@ def _searching(name: str) -> Any:
     return getattr(import_module(".searching", __package__), name)
 
 
+@cache
+def settling() -> Any:
+    """Load what differentiates at many entries at a time (`entries.settle`)."""
+    return import_module(".entries", __package__).settle
+
+
 def is_automatic(options: Options) -> bool:
     """Whether the step is fastgrad's to choose, by looking at f."""
     return options.rel_step is None and (options.h is None or (isinstance(options.h, str) and options.h == "auto"))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)
 def _stencil(method: str, order: int | None) -> Stencil:
     if method in ALIASES:
         method, usual = ALIASES[method]
@@ -60,8 +66,8 @@ def stencil_and_name(options: Options) -> tuple[Stencil, str]:
 
 
 @lru_cache(maxsize=16)
-def _automatic(stencil: Stencil, noise: float | str | None, name: str) -> Scheme:
-    scheme: Scheme = _searching("Automatic")(stencil, noise, False, name)
+def _automatic(stencil: Stencil, noise: float | None, name: str) -> Scheme:
+    scheme: Scheme = _searching("Automatic")(stencil, noise, name)
     return scheme
 
 
@@ -78,7 +84,7 @@ def _default() -> Scheme:
     return _automatic(stencil, None, name)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)
 def _of_one_step(h: float, method: str, order: int | None) -> Scheme:
     options = Options(h, method=method, order=order)
     stencil, name = stencil_and_name(options)
@@ -103,8 +109,7 @@ def scheme_for(options: Options, shape: tuple[int, ...]) -> Scheme:
     ):
         return _of_one_step(options.h, options.method, options.order)
     stencil, name = stencil_and_name(options)
-    # fastmath's functions are off by a few units in the last place, which only looking tells: no noise is assumed
-    noise = None if options.fastmath and options.noise is None else options.noise
+    noise = options.noise
     if name == ADAPTIVE:
         if not is_automatic(options):
             raise ValueError(

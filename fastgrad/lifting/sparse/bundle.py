@@ -35,6 +35,7 @@ from .slots import (
 Array = NDArray[Any]
 Handler = Callable[..., Any]
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
+CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
 FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py
 METHODS: dict[tuple[np.ufunc, str], Handler] = {}  # likewise for np.add.reduce and its kin
 
@@ -57,7 +58,10 @@ class SparseBundle:
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        run.made(base, slots)
+        cells = 0
+        for _, d in slots:
+            cells += d.size
+        run.made(base, len(slots), cells)
         self.base = base
         self.slots = slots
         self.run = run
@@ -99,9 +103,6 @@ class SparseBundle:
     def __iter__(self) -> Iterator[SparseBundle]:
         return (self[i] for i in range(len(self.base)))
 
-    def __repr__(self) -> str:
-        return f"SparseBundle({self.base!r}, {len(self.slots)} slots)"
-
     # what has no meaning for many points
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
@@ -118,6 +119,13 @@ class SparseBundle:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
         return self.base
+
+    def _text(self, *args: Any) -> str:
+        if self.slots:
+            raise refuse("text made from an array")
+        return str(self.base)
+
+    __repr__ = __str__ = __format__ = _text
 
     def __float__(self) -> float:
         return float(self._number())
@@ -428,7 +436,8 @@ class SparseBundle:
             held = np.asarray(best)[..., None]
             others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
             less, own = at(others, box), at(moved.base - held, box)
-            self.run.note_ties(less == own, box, d)
+            if self.run.tied is not None:
+                self.run.note_ties(less == own, box, d)
             change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
@@ -588,7 +597,7 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
     count = below.shape[-1]
     if count > 1 and d.size > 1024:
         with np.errstate(all="ignore"):
-            reach = float(d.max()) - float(d.min())
+            reach = float(d.real.max()) - float(d.real.min())
         which = 1 if compare is np.minimum else count - 2
         gap = np.abs(np.partition(below, which, axis=-1)[..., which])
         winner = (np.argmax if compare is np.maximum else np.argmin)(below, axis=-1)
@@ -656,6 +665,8 @@ def normal_axes(axis: Any, ndim: int) -> Shape:
 
 def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     """Apply a ufunc to operands of which at least one is a bundle."""
+    if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
+        return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
         return _unary(ufunc, inputs[0])
     if len(inputs) != 2 or ufunc.nout != 1:
@@ -702,12 +713,14 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
     run.heavy(ufunc, y.size, first or second)
+    if run.watching:
+        run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
     slots_out = []
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
-        if ufunc in TIES:
+        if run.tied is not None and ufunc in TIES:
             run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
@@ -759,11 +772,13 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
     p.run.heavy(ufunc, y.size, p.slots)
+    if p.run.watching:
+        p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
-        if ufunc in EDGES:
+        if p.run.tied is not None and ufunc in EDGES:
             p.run.note_ties(b_here == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
@@ -800,7 +815,7 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     slots = []
     for layout, ds in meet(operands, y.shape, run):
         here = []
-        if ufunc not in LOGICAL:
+        if run.tied is not None and ufunc not in LOGICAL:
             run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
@@ -831,7 +846,7 @@ def choose(condition: Any, p: Any, q: Any) -> Any:
         else ()
         for v in (condition, p, q)
     ]
-    if y.dtype.kind != "f":
+    if y.dtype.kind not in "fc":
         raise refuse("np.where of truth values or integers")
     c, a, b = (spread_constant(np.asarray(v), y.shape) for v in (c, a, b))
     slots = []
