@@ -259,6 +259,22 @@ def test_one_other_bit_or_evaluation_is_found(monkeypatch: pytest.MonkeyPatch) -
         assert "wrong" in told
 
 
+def test_timing_the_ways_of_f_does_not_change_what_is_planned_later() -> None:
+    """By itself the dense lift refuses arrays of n² entries; the plan has another way for them."""
+
+    def f(x: Any) -> Any:
+        return np.sum(np.exp(-((x[:, None] - x[None, :]) ** 2)))
+
+    large, small = np.linspace(0.0, 1.0, 100), np.linspace(0.0, 1.0, 10)
+    before = [numerical_gradient(f, x, full_output=True) for x in (large, small)]
+    timed = Gradient(f, effort="measure")
+    for _ in range(9):
+        timed(large)
+    for x, (gradient, info) in zip((large, small), before, strict=True):
+        again, told = numerical_gradient(f, x, full_output=True)
+        assert (again.tobytes(), told.way, told.nfev) == (gradient.tobytes(), info.way, info.nfev)
+
+
 def merged(one: Results, other: Results) -> Results:
     return {result: one.get(result, []) + other.get(result, []) for result in one | other}
 
