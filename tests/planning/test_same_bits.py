@@ -68,7 +68,7 @@ def cells(quick: bool) -> Iterator[Cell]:
                     yield Cell(problem.name, n, form, options)
     for name, entry in STYLES.items():
         if not quick or name in QUICK_CORPUS:
-            for n in (10, 100, 300) if entry.scales else (12,):
+            for n in ((10, 100) if quick else (10, 100, 300)) if entry.scales else (12,):
                 yield Cell(name, n, "code", "default")
 
 
