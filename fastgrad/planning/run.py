@@ -133,7 +133,8 @@ def run(
         except CannotRun as refusal:
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
-            refuse_for_good(call, way, refusal)
+            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+                refuse_for_good(call, point, way, refusal)
             told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
