@@ -352,10 +352,12 @@ class SparseBundle:
     # rearrangements
 
     def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
-        if order != "C":
-            raise refuse("reshape in another order than C")
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         base = np.reshape(self.base, new)
+        if order == "F":  # the same entries, read by columns
+            return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
+        if order != "C":
+            raise refuse(f"reshape in order {order!r}")
         out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
