@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import warnings
 from typing import Any
 
@@ -400,6 +401,13 @@ def test_same_call_same_bits() -> None:
     first = jacobian(x)
     jacobian(x + 1)
     np.testing.assert_array_equal(first, jacobian(x))
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"fastgrad\[sparse\]"):
+        numerical_jacobian(squares, [1.0, 2.0], sparse=True)
+    np.testing.assert_allclose(numerical_jacobian(squares, [1.0, 2.0]), np.diag([2.0, 4.0]), atol=1e-8)
 
 
 # ---- in SciPy's hands
