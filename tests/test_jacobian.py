@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import sys
 import warnings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
 
-from fastgrad import AccuracyWarning, Jacobian, jacobian_sparsity, numerical_jacobian
+from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jacobian_sparsity, numerical_jacobian
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -263,6 +264,21 @@ def test_bounds_and_edges() -> None:
     np.testing.assert_allclose(jacobian, np.diag(2 * (x + 1)), atol=1e-7)
     edge = np.array([1e-9, 1.0, 2.0])
     np.testing.assert_allclose(numerical_jacobian(np.sqrt, edge), np.diag(0.5 / np.sqrt(edge)), rtol=1e-8)
+
+
+def test_outside_of_the_domain() -> None:
+    jacobian = numerical_jacobian(lambda x: np.array([math.log(x[0]), x[1] ** 2]), [1e-7, 3.0])
+    np.testing.assert_allclose(jacobian, [[1e7, 0.0], [0.0, 6.0]], rtol=1e-7)
+    with pytest.raises(ValueError, match="math domain error"):
+        numerical_jacobian(lambda x: np.array([math.sqrt(x[0]), x[1]]), [0.0, 1.0], 1e-3)
+    with pytest.warns(NonFiniteWarning):
+        rows = numerical_jacobian(lambda x: np.where(x > 0.5, x, np.nan), np.linspace(0, 1, 25))
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), np.linspace(0, 1, 25) <= 0.5)
+
+
+def test_jumps_are_flagged() -> None:
+    with pytest.warns(AccuracyWarning, match="no digit is certain of 4 entries"):
+        numerical_jacobian(lambda x: np.floor(x * 10), [1.03, 2.0])
 
 
 @pytest.mark.parametrize("method", ["forward", "backward", "complex", "2-point", "3-point", "cs"])

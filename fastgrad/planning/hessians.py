@@ -14,7 +14,7 @@ from ..core.validation import FLOAT64, Floats, Ints, number
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.constants import EPS
+from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
@@ -116,7 +116,10 @@ class Checked:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
                 return True  # there is no room to look
-        above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
+        try:
+            above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
+        except OUTSIDE:
+            return False
         terms = moved * product * (BESIDE / reach)
         with np.errstate(all="ignore"):
             seen = (above - self.value()) + (below - self.value())
