@@ -35,6 +35,8 @@ FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
 
+INTERRUPTED = 130  # what a shell calls the exit code of a program that Ctrl-C has ended
+
 _TASK = struct.Struct("<qq")  # the first point and the one after the last
 _REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, numbers in each (-1: a scalar), bytes that follow
 _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
@@ -257,7 +259,7 @@ class _Crew:
             worker.stop += 1
             return
         code = os.waitstatus_to_exitcode(worker.status or 0)
-        if code == -signal.SIGINT:
+        if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
         number, arrived = int(self._at[worker.place]), gathering.count - gathering.missing(0, gathering.count).size
         raise WorkerError(
@@ -330,7 +332,7 @@ def _live(
         working.set(True)
         _serve(channel, function, points, at)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001 - the parent sees the channel closed
         code = 1
     finally:
@@ -375,6 +377,8 @@ def _serve(channel: socket.socket, function: Function, points: Points, at: NDArr
                     _send(channel, number, values)
                     values, size, flushed = [], 0, now
             _send(channel, number, values)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # noqa: BLE001 - the parent raises it
             _send(channel, number, values)
             body = pickle.dumps(Failure(error))
