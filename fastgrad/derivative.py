@@ -15,7 +15,7 @@ from .core.validation import FLOAT64, Floats, Ints, everything, function
 from .gradient import numerical_gradient
 from .schemes.scheme import Estimate, Scheme, Task
 from .schemes.stencils import Stencil
-from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.table import is_automatic, rule_for, scheme_for, settling, stencil_and_name
 from .schemes.telling import tell
 
 __all__ = ["numerical_diff"]
@@ -139,7 +139,7 @@ def _together(f: Callable[..., Any], x: Floats, options: Options, stencil: Stenc
     """Differentiate at all entries at once; None if f does not take arrays."""
     values = _Together(f, x, options.args)
     here = values(x)
-    if here is None:
+    if here is None or (here.dtype.kind == "c" and not stencil.imaginary):
         return None
     values.refuse_coupled(here)
     rule = rule_for(options, stencil, x.shape)
@@ -179,11 +179,11 @@ class _Entry(InFloats):
     origin = 0.0
     sees_own = True
 
-    def __init__(self, x: float, value: float) -> None:
+    def __init__(self, x: float) -> None:
         self.own: NDArray[Any] | None = None
-        self.nfev = 1
+        self.nfev = 0
         self._point = Point(np.array([x]), None, FLOAT64)
-        self._known = {x: value}
+        self._known: dict[float, float] = {}
         self.asked: list[float] = []
 
     def known_value(self, value: float) -> None:
@@ -216,7 +216,7 @@ class _Entry(InFloats):
     def differentiate(self, scheme: Scheme) -> Estimate | None:
         """Return the derivative; None where more is asked for first."""
         try:
-            return scheme.differentiate(self, Task(self._point, everything(1), bars=True))
+            return scheme.differentiate(self, Task(self._point, everything(1)))
         except _Asks:
             return None
 
@@ -224,26 +224,43 @@ class _Entry(InFloats):
 def _each(values: _Together, x: Floats, here: Values, scheme: Scheme) -> Floats | None:
     """Let every entry choose its step as if it were alone.
 
-    Each one's scheme runs until it needs a value that is not known. These are gathered, f is called for all entries at
-    once, and the schemes run again from the start: nothing in them depends on anything but the values.
+    What is beyond doubt is settled in arrays. The scheme of each other entry runs until it needs a value that is not
+    known; these are gathered, f is called for all entries at once, and the schemes run again from the start: nothing in
+    them depends on anything but the values.
     """
-    entries = [_Entry(v, float(value)) for v, value in zip(x.reshape(-1).tolist(), here.reshape(-1), strict=True)]
-    done: list[Estimate | None] = [None] * len(entries)
-    waiting = list(range(len(entries)))
-    while waiting:
-        for i in waiting:
-            done[i] = entries[i].differentiate(scheme)
-        waiting = [i for i in waiting if done[i] is None]
+
+    def of_flat(points: Floats) -> Floats | None:
+        found = values(points.reshape(x.shape))
+        return None if found is None or found.dtype.kind == "c" else found.reshape(-1).astype(np.float64)
+
+    flat = x.reshape(-1)
+    settled = settling()(of_flat, flat, here.reshape(-1).astype(np.float64), scheme)
+    if settled is None:
+        return None
+    slopes, open_ones = settled.slopes, np.flatnonzero(~settled.sure).tolist()
+    entries = {i: _Entry(float(flat[i])) for i in open_ones}
+    for points, found in settled.seen:
+        for i, entry in entries.items():
+            entry.tell(float(points[i]), float(found[i]))
+    flags = [""] * flat.size
+    while open_ones:
+        waiting = []
+        for i in open_ones:
+            estimate = entries[i].differentiate(scheme)
+            if estimate is None:
+                waiting.append(i)
+            else:
+                slopes[i], flags[i] = estimate.gradient[0], estimate.flags[0] if estimate.flags else ""
         for turn in range(max((len(entries[i].asked) for i in waiting), default=0)):
             asking = [i for i in waiting if turn < len(entries[i].asked)]
-            points = x.copy()
-            points.reshape(-1)[asking] = [entries[i].asked[turn] for i in asking]
-            found = values(points)
-            if found is None:
+            points = flat.copy()
+            points[asking] = [entries[i].asked[turn] for i in asking]
+            answer = of_flat(points)
+            if answer is None:
                 return None
-            for i, value in zip(asking, found.reshape(-1)[asking].tolist(), strict=True):
-                entries[i].tell(entries[i].asked[turn], value)
-    estimates = [estimate for estimate in done if estimate is not None]
-    flags = [estimate.flags[0] if estimate.flags else "" for estimate in estimates]
+            for i in asking:
+                entries[i].tell(float(points[i]), float(answer[i]))
+        open_ones = waiting
     tell(flags, Point(x, None, FLOAT64), everything(x.size))
-    return np.array([estimate.gradient[0] for estimate in estimates]).reshape(x.shape)
+    result: Floats = slopes.reshape(x.shape)
+    return result

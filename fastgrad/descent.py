@@ -258,7 +258,7 @@ def _loop(
             return x, "diverged"
         if slope.shape != x.shape:
             raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
-        if trail.steps == 0 and not slope.any() and point.own is not None and reads_own_array(prepared._call, point):
+        if trail.steps == 0 and not slope.any() and point.held and reads_own_array(prepared._call, point):
             raise ValueError(
                 "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that "
                 "it uses its argument"

@@ -65,8 +65,10 @@ class Gradient:
         Order of accuracy: even for central, 1 and up for one-sided. By default 2, and 1 for "forward" and "backward".
     rel_step : float or array_like, optional
         Step relative to \|x\|, as in SciPy's ``approx_derivative``; where x is 0 the fixed rule is used.
-    bounds : (lower, upper) or scipy.optimize.Bounds, optional
-        f is never evaluated outside. Near a bound the difference is one-sided, of the same order.
+    bounds : (lower, upper), list of (low, high) or scipy.optimize.Bounds, optional
+        Numbers or arrays, or as in SciPy a pair for each entry of x; None is no bound. With two entries a list of
+        tuples means pairs, and a tuple of two lists or arrays (lower, upper). f is never evaluated outside. Near a
+        bound the difference is one-sided, of the same order; where both are equal x is fixed, and the derivative 0.
     indices : int, sequence of int or boolean mask, optional
         Only these partial derivatives, at the cost of these only; the result has one entry for each.
     batch_axis : {None, 0, -1}
@@ -79,6 +81,9 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
+    labels : bool
+        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some); by default both are arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -191,8 +196,10 @@ class Gradient:
         gradient = self._run(x, args, None, False).gradient
         if out is None:
             return gradient
-        if not isinstance(out, ndarray) or out.shape != gradient.shape:
-            raise ValueError(f"`out` must be an array of the result's shape {gradient.shape}, got {describe(out)}")
+        if not isinstance(out, ndarray) or out.shape != gradient.shape or out.dtype.kind != "f":
+            raise ValueError(
+                f"`out` must be an array of floats of the result's shape {gradient.shape}, got {describe(out)}"
+            )
         out[...] = gradient
         return out
 
@@ -297,7 +304,8 @@ def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> F
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
     """Return the compiled loop that does all of a gradient, if there is one."""
-    simple = options.bounds is None and options.indices is None and options.dtype is None and not options.remember
+    ordinary = options.bounds is None and options.indices is None and options.dtype is None
+    simple = ordinary and not (options.labels or options.remember)
     simple &= options.journal is None and options.progress is False and isinstance(options.workers, int)
     if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
@@ -386,8 +394,8 @@ def numerical_gradient(
     full_output : bool
         Return ``(gradient, info)``.
     **options
-        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, compile,
-        workers, journal, progress, fastmath: as for `Gradient`.
+        args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
+        compile, workers, journal, progress, fastmath: as for `Gradient`.
 
     Returns
     -------

@@ -57,6 +57,8 @@ class Jacobian:
         Where the Jacobian can differ from zero; the result is a ``csr_array``. "detect": found by lifting f. A matrix,
         dense or sparse: columns that share no row are differenced together. With groups: as these say, as in SciPy. A
         wrong pattern is noticed, by one random direction.
+    out : int or tuple of int, optional
+        The shape of what f fills instead of returning it: ``f(x, out)``, as compiled functions do.
 
     Notes
     -----
@@ -91,13 +93,14 @@ class Jacobian:
         argnum: int = 0,
         sparse: bool = False,
         sparsity: Any = None,
+        out: Any = None,
         **options: Unpack[OptionsDict],
     ) -> None:
-        self._operator = Operator(f, Settings(Options(h, **options), argnum, sparse, sparsity))
+        self._operator = Operator(f, Settings(Options(h, **options), argnum, sparse, sparsity, out))
 
     def __reduce__(self) -> tuple[Any, ...]:
         settings = self._operator.settings
-        own = {name: getattr(settings, name) for name in ("argnum", "sparse", "sparsity")}
+        own = {name: getattr(settings, name) for name in ("argnum", "sparse", "sparsity", "out")}
         return _rebuild, (self._operator.f, {**settings.options.given(), **own})
 
     def __repr__(self) -> str:
@@ -254,6 +257,7 @@ def numerical_jacobian(
     argnum: int = 0,
     sparse: bool = False,
     sparsity: Any = None,
+    out: Any = None,
     full_output: Literal[False] = False,
     **options: Unpack[OptionsDict],
 ) -> Any: ...
@@ -269,6 +273,7 @@ def numerical_jacobian(
     argnum: int = 0,
     sparse: bool = False,
     sparsity: Any = None,
+    out: Any = None,
     full_output: Literal[True],
     **options: Unpack[OptionsDict],
 ) -> tuple[Any, JacobianInfo]: ...
@@ -283,6 +288,7 @@ def numerical_jacobian(
     argnum: int = 0,
     sparse: bool = False,
     sparsity: Any = None,
+    out: Any = None,
     full_output: bool = False,
     **options: Unpack[OptionsDict],
 ) -> Any:
@@ -294,7 +300,7 @@ def numerical_jacobian(
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens; f may read it instead of its argument.
-    h, argnum, sparse, sparsity, **options
+    h, argnum, sparse, sparsity, out, **options
         As for `Jacobian`.
     f0 : array_like, optional
         f(x), if it is known: saves its evaluation.
@@ -333,7 +339,7 @@ def numerical_jacobian(
     >>> jacobian.nnz, float(jacobian[2, 1])
     (60, -1.0)
     """
-    jacobian = Jacobian(f, h, argnum=argnum, sparse=sparse, sparsity=sparsity, **options)
+    jacobian = Jacobian(f, h, argnum=argnum, sparse=sparse, sparsity=sparsity, out=out, **options)
     if full_output or f0 is not None:
         result = jacobian.with_info(x, f0=f0)
         return result if full_output else result[0]

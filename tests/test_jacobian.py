@@ -337,6 +337,52 @@ def test_other_arguments() -> None:
         numerical_jacobian(lambda t, y: y, [1.0], argnum=1)
 
 
+def test_an_f_that_fills_an_array() -> None:
+    def f(x: Any, out: Any, a: float) -> None:
+        out[0], out[1] = a * x[0] * x[1], x[1] ** 2
+
+    jacobian = numerical_jacobian(f, [3.0, 4.0], out=2, args=(2.0,))
+    np.testing.assert_allclose(jacobian, [[8.0, 6.0], [0.0, 8.0]], atol=1e-8)
+    with pytest.raises(ValueError, match="`out` must be the shape"):
+        numerical_jacobian(f, [3.0, 4.0], out="ab")
+
+
+@pytest.mark.parametrize("options", [{}, {"h": "fixed"}, {"sparsity": np.eye(30) + np.eye(30, k=1) + np.eye(30, k=-1)}])
+def test_compiled_functions(options: dict[str, Any]) -> None:
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def returns(x: Any) -> Any:
+        r = np.empty(x.size)
+        for i in range(x.size):
+            r[i] = (3 - x[i]) * x[i] - (x[i - 1] if i else 0.0) - 2 * (x[i + 1] if i + 1 < x.size else 0.0)
+        return r
+
+    @numba.njit
+    def fills(x: Any, r: Any) -> None:
+        for i in range(x.size):
+            r[i] = (3 - x[i]) * x[i] - (x[i - 1] if i else 0.0) - 2 * (x[i + 1] if i + 1 < x.size else 0.0)
+
+    x = point(30)
+    exact = np.diag(3 - 2 * x) - np.eye(30, k=-1) - 2 * np.eye(30, k=1)
+    for f, more in ((returns, {}), (fills, {"out": 30})):
+        jacobian = numerical_jacobian(f, x, **options, **more)
+        dense = jacobian.toarray() if "sparsity" in options else jacobian
+        np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-8)
+
+
+def test_a_refusal_holds_as_long_as_f_finds_the_same() -> None:
+    way = [float]
+
+    def f(x: Any) -> Any:
+        return np.array([way[0](v) for v in x]) ** 2
+
+    jacobian, x = Jacobian(f), point(30)
+    for _ in range(2):
+        assert jacobian.with_info(x)[1].way == "columns"
+    np.testing.assert_allclose(jacobian(x), np.diag(2 * x), atol=1e-8)
+
+
 def squares(x: Any) -> Any:
     return x**2
 

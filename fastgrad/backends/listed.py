@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from ..core.call import Call
 from ..core.errors import CannotRun
 from ..core.validation import Floats
-from ..lifting.signals import Signal, where_in
+from ..lifting.signals import CannotLift, Signal, where_in
 from ..lifting.sparse.hessian import gradient_beside, interactions
 from ..lifting.sparse.jacobian import Listed, entries
+from ..lifting.work import SparseWork
 
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
@@ -25,15 +26,27 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
     CannotRun
         Where f cannot be lifted.
     """
+    work, first = SparseWork(), before is not None and before.substitutes
     try:
-        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs, before=before)
+        for substitutes in (first, True):
+            try:
+                found = entries(
+                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work, substitutes=substitutes
+                )
+                return found._replace(substitutes=substitutes)
+            except CannotLift:
+                if substitutes:
+                    raise
+        raise AssertionError("the second attempt returns or raises")
     except Signal as signal:
-        raise _refusal(f, signal) from signal
+        # what came from f's values, or after f had looked at them, may be otherwise at another x
+        lasting = isinstance(signal, CannotLift) and not work.looked and signal.__cause__ is None
+        raise _refusal(f, signal, lasting) from signal
 
 
-def _refusal(f: Any, signal: Signal) -> CannotRun:
+def _refusal(f: Any, signal: Signal, lasting: bool = False) -> CannotRun:
     where = where_in(f, signal.__traceback__)
-    return CannotRun(f"{signal} ({where})" if where else str(signal))
+    return CannotRun(f"{signal} ({where})" if where else str(signal), lasting)
 
 
 class Curvature:
@@ -45,6 +58,20 @@ class Curvature:
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
+        self._substitutes = False
+
+    def _lifted(self, lift: Any, x: Any) -> Any:
+        """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
+        call = self._call
+        try:
+            if not self._substitutes:
+                try:
+                    return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs)
+                except CannotLift:
+                    self._substitutes = True
+            return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs, substitutes=True)
+        except Signal as signal:
+            raise _refusal(self._f, signal) from signal
 
     def product(self, vector: Floats) -> Floats:
         """Return the Hessian times a flat vector.
@@ -56,11 +83,7 @@ class Curvature:
         """
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
-        call = self._call
-        try:
-            gradient = gradient_beside(call.f, beside, self._steps, args=call.args, kwargs=call.kwargs)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        gradient = self._lifted(gradient_beside, beside)
         product: Floats = gradient.imag / IMAGINARY * scale
         return product
 
@@ -72,8 +95,5 @@ class Curvature:
         CannotRun
             Where f cannot be lifted.
         """
-        call = self._call
-        try:
-            return interactions(call.f, self._x, self._steps, args=call.args, kwargs=call.kwargs)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        found: tuple[NDArray[np.intp], NDArray[np.intp]] = self._lifted(interactions, self._x)
+        return found

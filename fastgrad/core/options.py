@@ -37,6 +37,7 @@ class OptionsDict(TypedDict, total=False):
     rtol: float
     atol: float
     dtype: str | None
+    labels: bool
     compile: str | None
     workers: Any
     journal: Any
@@ -64,6 +65,7 @@ class Options:
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
+    labels: bool = False
     compile: str | None = None
     workers: Any = 1
     journal: Any = None
@@ -148,6 +150,7 @@ VALID: dict[str, tuple[Any, ...]] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),
+    "labels": (False, True),
     "compile": (None, "eager"),
     "fastmath": (False, True),
     "remember": (False, True),

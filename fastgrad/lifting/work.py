@@ -22,7 +22,8 @@ DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 91.0, 2.9, 4.65  # the operations: for 
 SPARSE_SETUP, SPARSE_SLOT = 440.0, 17.0  # the latter: for each slot of a result
 # for each cell of an array
 CELL = 0.0007  # of an operation such as `+`, plain or dense
-HEAVY = 0.011  # of `exp`, `sin`, `pow`, ...
+HEAVY = 0.011  # of `exp`, `sin`, ...
+POWER = 0.05  # of `pow`, but for squares; the sparse lift multiplies instead
 FOREIGN = 0.044  # of another package's function
 FLOP = 0.0001  # of a multiplication within a product of matrices
 SPARSE_CELL = 0.0018  # of a difference
@@ -31,6 +32,7 @@ WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, a
 # how operations are counted
 FUNCTION = 3  # operations that a function of numpy is made of, on the average
 ENTRY = 3  # operations with numbers for each entry that f takes out of an array: taking it, and two uses
+LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries of x is as large as
 BIG = 16384  # cells from which an operation of the dense lift costs more than numpy's overhead
 # how much is risked
 MARGIN = 1.3  # the next way must be faster by so much
@@ -52,6 +54,8 @@ def weight(ufunc: np.ufunc) -> float:
     """Return what a function costs for each cell, beyond an operation such as `+`."""
     if ufunc in _LIGHT or ufunc.signature is not None:
         return 0.0
+    if ufunc in (np.power, np.float_power):
+        return POWER
     return HEAVY if getattr(np, ufunc.__name__, None) is ufunc else FOREIGN
 
 
@@ -91,6 +95,13 @@ class DenseWork:
         """Count operations with arrays."""
         self._lead += operations * self._array
 
+    def multiplies(self, multiplications: int) -> None:
+        """Count a product of matrices."""
+        self._lead += self._array
+        self._spare -= FLOP * multiplications
+        if self._spare < 0.0:
+            raise Outrun("large products", to="sparse")
+
     def pays(self, cost: float) -> None:
         """Count an operation on a large array, of which the sparse lift would need a few entries only."""
         self._spare -= cost
@@ -111,14 +122,15 @@ class SparseWork:
         Over the dense lift; without end where there is no race.
     """
 
-    __slots__ = ("_cells", "_points", "_tiles", "lead", "looked", "nfev")
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "looked", "nfev")
 
     def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False) -> None:
         self.nfev, self.looked = 0, False
         self.lead = ALLOWANCE if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
+        self._rounds = ceil(points / (LOOP_TILES * tile_points))
 
     def of_dense(self, points: int) -> tuple[float, float, float]:
         """Return what some of the points would cost it: for each operation with an array, a number, and a cell."""
-        tiles = MARGIN * self._tiles * points / self._points
-        return tiles * DENSE_ARRAY, tiles * DENSE_NUMBER, MARGIN * CELL * points
+        share = MARGIN * points / self._points
+        return share * self._tiles * DENSE_ARRAY, share * self._rounds * DENSE_NUMBER, MARGIN * CELL * points

@@ -29,8 +29,9 @@ from ..core.validation import (
     index_array,
     one_of,
 )
+from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..inspecting.purity import Nature, nature
 from ..schemes.columns import Found, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.outputs import signs
@@ -38,6 +39,7 @@ from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 
@@ -60,6 +62,7 @@ class Settings:
     argnum: int = 0
     sparse: bool = False
     sparsity: Any = None
+    out: Any = None
 
     def __post_init__(self) -> None:
         options = self.options
@@ -77,6 +80,8 @@ class Settings:
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
+        if self.out is not None:
+            object.__setattr__(self, "out", _shape(self.out))
         if isinstance(self.sparsity, str):
             one_of("sparsity", self.sparsity, (None, DETECT))
         if options.indices is not None and self.is_sparse:
@@ -226,12 +231,13 @@ class Operator:
         self.args: tuple[Any, ...] = settings.options.args
         self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
         self.f = f
-        self.placed = _placed(f, settings.argnum)
+        self.placed = _placed(f, settings.argnum, settings.out)
         self.pattern: Pattern | None = None
         self.colors: Ints | None = None
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._refused: tuple[tuple[int, ...], str, Nature] | None = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -249,6 +255,7 @@ class Operator:
         began = perf_counter()
         point = as_point(x)
         call = self.call(args)
+        self._refuse_frozen(point)
         run = Vectors(call, point)
         if f0 is not None:
             run.known_value(f0)
@@ -257,7 +264,15 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
+        if values is None or not values.any():
+            _refuse_unseen(call, point)
         return made, run, point, began
+
+    def _refuse_frozen(self, point: Point) -> None:
+        """Refuse a jitted f that answers from data that numba has frozen."""
+        if is_jitted(self.f):
+            load("compiled").check(Call(self.f), point)
 
     def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         settings, n = self.settings, point.base.size
@@ -272,6 +287,8 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if getattr(reason, "lasting", False) and call.args is self.args:
+                        self._refused = point.base.shape, refused, nature(self.f, tuple(call.kwargs.values()))
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
         if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
@@ -376,7 +393,18 @@ class Operator:
             return "x is a single number"
         if point.dtype is not FLOAT64:
             return f"x is {point.dtype}"
-        keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
+        if self.settings.out is not None:
+            return "f fills an array"
+        if self._refused is not None and call.args is self.args:
+            shape, reason, known = self._refused
+            if shape == point.base.shape and known.holds():
+                return reason
+        known = nature(self.f, (*call.args, *call.kwargs.values()))
+        if point.container is not None and (
+            known.finds(point.container.pieces) or holds(self.f, point.container.given)
+        ):
+            return "f reads the caller's own list"
+        keeps = known.keeps
         return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
@@ -483,7 +511,16 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+        if not found.jacobian.any():
+            _refuse_unseen(self.call(args), point)
         return found, run, point
+
+
+def _refuse_unseen(call: Call, point: Point) -> None:
+    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+    container = point.container
+    if container is not None and not container.perturbable and reads_own_array(call, point):
+        raise TypeError(container.refusal)
 
 
 @dataclass
@@ -632,8 +669,27 @@ def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> 
     return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars
 
 
-def _placed(f: Any, argnum: int) -> Any:
-    """Let f take x first, wherever it stands."""
+def _shape(out: Any) -> tuple[int, ...]:
+    """Return the shape of what f fills."""
+    lengths = out if isinstance(out, (tuple, list)) else (out,)
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):
+        raise ValueError(
+            f"`out` must be the shape of the array that f fills, `f(x, out)`: a whole number or several; "
+            f"got {describe(out)}"
+        )
+    return tuple(int(n) for n in lengths)
+
+
+def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
+    """Let f take x first, wherever it stands, and return what it fills."""
+    if out is not None:
+
+        def filled(*args: Any, **kwargs: Any) -> Any:
+            array = np.zeros(out)
+            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            return array
+
+        return _placed(filled, argnum, None)
     if argnum == 0:
         return f
 

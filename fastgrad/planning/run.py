@@ -15,9 +15,10 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
+from ..core.labels import Labels
 from ..core.options import Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, is_jitted
 from ..schemes.fixed import Fixed
@@ -95,8 +96,10 @@ def run(
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index = everything(base.size) if chosen is None else chosen
-    given = call
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    given, labels = call, Labels(point.given) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
@@ -130,7 +133,8 @@ def run(
         except CannotRun as refusal:
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
-            refuse_for_good(call, way, refusal)
+            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+                refuse_for_good(call, point, way, refusal)
             told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
@@ -145,12 +149,22 @@ def run(
     assert evaluation is not None
     if estimate.flags and not quiet:
         tell(estimate.flags, point, index)
+    if places is not None:
+        estimate = estimate.at(places)
     gradient: NDArray[Any] = estimate.gradient
     if base.ndim != 1:
-        gradient = gradient.reshape(base.shape if chosen is None else index.shape)
+        gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
     if point.dtype is not FLOAT64:
         gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
     return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+
+
+def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
+    """Return components that are named more than once only once, and then where each of them is found."""
+    index, places = np.unique(chosen, return_inverse=True)
+    return (chosen, None) if index.size == chosen.size else (index, places)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
@@ -181,10 +195,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         return
     own, container = point.own, point.container
     if container is not None and not container.perturbable:
-        raise TypeError(
-            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
-            "Make it a float array: x = np.array(x, dtype=float), before f is made"
-        )
+        raise TypeError(container.refusal)
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "

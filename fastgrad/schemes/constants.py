@@ -91,6 +91,6 @@ def certain(first: float, noise: float, step: float, length: float, least: float
 
 
 NOT_FINITE = "f is not finite beside x"
-# What f raises outside of its domain, or by computing there: at a point that nobody asked for it counts as nan. All else
-# is f's own business, and comes through.
+# What f raises outside of its domain, or by computing there: at a point that nobody asked for it counts as nan. All
+# else is f's own business, and comes through.
 OUTSIDE = (ArithmeticError, ValueError, TypeError)

@@ -75,6 +75,17 @@ class Estimate(NamedTuple):
     slopes: Floats | None = None
     memory: Any = None
 
+    def at(self, places: Ints) -> Estimate:
+        """Return the same of some of the components, each as often as it is named."""
+        return self._replace(
+            gradient=self.gradient[places],
+            step=self.step[places],
+            error=None if self.error is None else self.error[places],
+            reached=None if self.reached is None else self.reached[places],
+            flags=None if self.flags is None else [self.flags[i] for i in places],
+            slopes=None if self.slopes is None else self.slopes[places],
+        )
+
 
 class Scheme(Protocol):
     """A way to choose the step."""

@@ -43,13 +43,20 @@ class Seeds(Protocol):
         How many directions.
     coordinates : int
         Of how many coordinates they are made.
+    terms : int or ndarray of shape (m,)
+        On how many of these each output depends, at most.
     """
 
     count: int
     coordinates: int
+    terms: Any
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         """Return x + t u, a new array."""
+        ...
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        """Return x + t u for each direction of a part and each t, direction by direction."""
         ...
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
@@ -57,7 +64,11 @@ class Seeds(Protocol):
         ...
 
     def line(self, factors: Floats) -> Floats:
-        """Return the sum of all directions, each coordinate times its factor."""
+        """Return the sum of all directions, each coordinate times its factor, so that small multiples are exact."""
+        ...
+
+    def factors(self, vector: Floats) -> Floats:
+        """Do the inverse of `line`."""
         ...
 
     def parts(self, size: int) -> list[slice]:
@@ -74,6 +85,10 @@ class Seeds(Protocol):
 
     def of(self, g: int, part: slice) -> Any:
         """Return the index of the entries of one direction among those of a part."""
+        ...
+
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count the entries of each direction in a part that a mask holds."""
         ...
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
@@ -106,20 +121,31 @@ class Columns:
 
     def __init__(self, x: Floats, index: Ints, units: Floats) -> None:
         self._x, self._index, self._units = x, index, units[index]
-        self.count = self.coordinates = index.size
+        self.count = self.coordinates = self.terms = index.size
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
         y[self._index[g]] += t * self._units[g]
         return y
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        count = part.stop - part.start
+        rows = np.repeat(self._x[None], count * nodes.size, axis=0).reshape(count, nodes.size, -1)
+        index, units = self._index[part], self._units[part]
+        rows[np.arange(count)[:, None], np.arange(nodes.size), index[:, None]] += nodes * units[:, None]
+        return rows.reshape(count * nodes.size, -1)
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         return below[self._index] / self._units, above[self._index] / self._units
 
     def line(self, factors: Floats) -> Floats:
         out = np.zeros_like(self._x)
-        out[self._index] = self._units * factors
+        out[self._index] = exact(self._units * factors, self._x[self._index])
         return out
+
+    def factors(self, vector: Floats) -> Floats:
+        found: Floats = vector[self._index] / self._units
+        return found
 
     def parts(self, size: int) -> list[slice]:
         return _cut(self.count, size)
@@ -146,6 +172,10 @@ class Columns:
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -160,7 +190,7 @@ class Columns:
 class Along:
     """One direction of the caller's: a Jacobian-vector product."""
 
-    count = coordinates = 1
+    count = coordinates = terms = 1
 
     def __init__(self, x: Floats, vector: Floats, units: Floats | None) -> None:
         # so that t = 1 moves x by its scale; without units, by the vector
@@ -172,6 +202,9 @@ class Along:
         moved: NDArray[Any] = self._x + t * self._vector
         return moved
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore", invalid="ignore"):
             up = np.where(self._vector == 0, np.inf, np.where(self._vector > 0, above, below) / np.abs(self._vector))
@@ -181,6 +214,10 @@ class Along:
     def line(self, factors: Floats) -> Floats:
         along: Floats = self._vector * factors[0]
         return along
+
+    def factors(self, vector: Floats) -> Floats:
+        i = int(np.argmax(np.abs(self._vector)))
+        return np.array([vector[i] / self._vector[i]])
 
     def parts(self, size: int) -> list[slice]:
         return [slice(0, 1)]
@@ -206,6 +243,10 @@ class Along:
         apart: Floats = (up - down)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -224,13 +265,18 @@ class Colors:
         self._x, self._units, self._colors, self._outputs = x, units, colors, pattern.shape[0]
         self.count, self.coordinates = int(colors.max(initial=-1)) + 1, x.size
         self._rows, self._columns = pattern.rows, pattern.indices
+        self.terms = np.maximum(np.diff(pattern.indptr), 1)
         self._color = colors[self._columns]
+        self._entries: list[Ints] | None = None
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
         mine = self._colors == g
         y[mine] += t * self._units[mine]
         return y
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         down, up = np.full(self.count, np.inf), np.full(self.count, np.inf)
@@ -239,7 +285,10 @@ class Colors:
         return down, up
 
     def line(self, factors: Floats) -> Floats:
-        return self._units * factors
+        return exact(self._units * factors, self._x)
+
+    def factors(self, vector: Floats) -> Floats:
+        return vector / self._units
 
     def parts(self, size: int) -> list[slice]:
         return [slice(0, self.count)]
@@ -251,7 +300,11 @@ class Colors:
         return numbers[self._rows]
 
     def of(self, g: int, part: slice) -> Any:
-        return np.flatnonzero(self._color == g)
+        if self._entries is None:
+            order = np.argsort(self._color, kind="stable")
+            ends = np.cumsum(np.bincount(self._color, minlength=self.count))
+            self._entries = np.split(order, ends[:-1])
+        return self._entries[g]
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
@@ -267,6 +320,9 @@ class Colors:
         apart: Floats = ((x + up[self._color] * units) - (x + down[self._color] * units)) / units
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.bincount(self._color[mask], minlength=self.count)
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         found: NDArray[Any] = values[self._rows[mine]]
         return found
@@ -277,6 +333,13 @@ class Colors:
 
     def in_x(self, entries: Floats, part: slice) -> Floats:
         return entries / self._units[self._columns]
+
+
+def exact(vector: Floats, x: Floats) -> Floats:
+    """Round a vector so that x + k vector is exact for small k, where it is long enough."""
+    grain = 4.0 * np.spacing(np.abs(x))
+    grains = np.round(vector / grain)
+    return np.where((x != 0) & (np.abs(grains) >= 8.0) & (np.abs(grains) < 2.0**52), grains * grain, vector)
 
 
 def _cut(count: int, size: int) -> list[slice]:

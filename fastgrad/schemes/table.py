@@ -27,6 +27,12 @@ def _searching(name: str) -> Any:
     return getattr(import_module(".searching", __package__), name)
 
 
+@cache
+def settling() -> Any:
+    """Load what differentiates at many entries at a time (`entries.settle`)."""
+    return import_module(".entries", __package__).settle
+
+
 def is_automatic(options: Options) -> bool:
     """Whether the step is fastgrad's to choose, by looking at f."""
     return options.rel_step is None and (options.h is None or (isinstance(options.h, str) and options.h == "auto"))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, FLOP, FUNCTION, SPARSE_SLOT, DenseWork, weight
+from ..work import BIG, CELL, FUNCTION, PLAIN_ARRAY, SPARSE_SLOT, DenseWork, weight
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -79,6 +79,7 @@ HANDLERS: dict[Callable[..., Any], Handler] = {}
 
 def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler, Handler]:
     """A binary operator and its reflection. Lean, because at n = 10 what it costs is what the lift costs."""
+    each = weight(ufunc)
 
     def forward(self: Bundle, other: Any) -> Any:
         kind = type(other)
@@ -87,17 +88,23 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
             if a.ndim == b.ndim:
                 result = op(a, b)
                 if result.nbytes > COUNTED:
-                    note_large(result)
+                    note_large(result, each)
                 return Bundle(result)
         elif kind in SCALARS or (kind is np.ndarray and other.ndim < self.data.ndim and other.dtype != object):
-            return Bundle(op(self.data, other))
+            result = op(self.data, other)
+            if result.nbytes > COUNTED:
+                note_large(result, 0.0 if kind is int and other == 2 else each)  # a square is a product
+            return Bundle(result)
         elif not _operable(other):
             return NotImplemented
         return self.__array_ufunc__(ufunc, "__call__", self, other)
 
     def reflected(self: Bundle, other: Any) -> Any:
         if type(other) in SCALARS:
-            return Bundle(op(other, self.data))
+            result = op(other, self.data)
+            if result.nbytes > COUNTED:
+                note_large(result, each)
+            return Bundle(result)
         if not _operable(other):
             return NotImplemented
         return self.__array_ufunc__(ufunc, "__call__", other, self)
@@ -215,6 +222,8 @@ class Bundle:
             except Exception:  # noqa: BLE001 (its own doing, or f's error: point by point tells)
                 result = NotImplemented
             if result is not NotImplemented:
+                if type(result) is Bundle and result.data.nbytes > COUNTED and result.data.base is None:
+                    note_large(result.data)
                 return result
         return per_point(func, args, kwargs)
 
@@ -531,7 +540,10 @@ def matmul(a: Any, b: Any) -> Any:
     dims, other = dimensions(a), dimensions(b)
     if dims == 0 or other == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions")
-    _count_product(a, b)
+    work = memory.work
+    if work.racing:  # each entry of the left operand is multiplied with each column of the right one, at each point
+        left = a.data.size if type(a) is Bundle else a.size * len(b.data)
+        work.multiplies(left if other == 1 else left * b.shape[-1])
     if type(b) is not Bundle and other <= 2:
         return Bundle(a.data @ b)
     if type(a) is not Bundle and dims <= 2:
@@ -546,14 +558,6 @@ def matmul(a: Any, b: Any) -> Any:
     if dims == 1:
         product = product[..., 0, :] if other > 1 else product[..., 0]
     return Bundle(product)
-
-
-def _count_product(a: Any, b: Any) -> None:
-    """Count the multiplications: of each entry of the left operand with a column of the right one, at each point."""
-    points = max(len(v.data) for v in (a, b) if type(v) is Bundle)
-    columns = 1 if dimensions(b) == 1 else b.shape[-1]
-    memory.work.operates()
-    memory.work.pays(FLOP * points * int(np.prod(a.shape)) * columns)
 
 
 def _row_dot(a: Array, b: Array) -> Array:
@@ -640,6 +644,7 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             raise CannotLift(f"np.{name} into an array that does not hold many points")
         if not args[0].data.flags.writeable:
             raise WritesArgument
+    memory.work.pays(FUNCTION * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):

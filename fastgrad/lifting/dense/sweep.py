@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Outrun, raised
-from ..work import DenseWork
+from ..work import LOOP_TILES, DenseWork
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, memory, stacked
 from .rebinding import rebound
 from .rebinding import tile as _tile
@@ -22,7 +22,7 @@ Array = NDArray[Any]
 # Measured on 15 functions at n = 100, 300 and 1000: of 32 kB to 1 MB, 256 kB is the best or within 1.15x of it (a
 # second-level cache of 512 kB); 32 kB is 1.6x to 2.6x slower at n = 100 and 300, 1 MB 1.5x slower at n = 1000.
 TILE_BYTES = 256 * 1024
-LOOP_FACTOR = 16  # larger for a loop over the entries of x, which uses a column at a time: 4x to 10x at n = 1000
+# larger by LOOP_TILES for a loop over the entries of x, which uses a column at a time: 4x to 10x faster at n = 1000
 TILE_POINTS = 16  # at least, however large x is: below, numpy's overhead shows
 FEW_POINTS = 8  # at a time, to find out how large f's arrays are
 MOST_BYTES = 32 * 1024  # of one array for one point: beyond, an operation costs much more than numpy's overhead
@@ -113,7 +113,7 @@ def sweep(
                 if memory.largest:
                     step = max(1, min(most, LARGE // memory.largest // k))
                 elif work.entries >= n and len(tile) < m * k:  # f is a loop over x: its arrays are small
-                    step = most = max(most, min(m, LOOP_FACTOR * tile_bytes // x.nbytes // k))
+                    step = most = max(most, min(m, LOOP_TILES * tile_bytes // x.nbytes // k))
                     tile = _filled(most * k, flat, points.dtype)
                 work.entries = 0
     finally:

@@ -58,7 +58,10 @@ class SparseBundle:
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        run.made(base, slots)
+        cells = 0
+        for _, d in slots:
+            cells += d.size
+        run.made(base, len(slots), cells)
         self.base = base
         self.slots = slots
         self.run = run
@@ -100,9 +103,6 @@ class SparseBundle:
     def __iter__(self) -> Iterator[SparseBundle]:
         return (self[i] for i in range(len(self.base)))
 
-    def __repr__(self) -> str:
-        return f"SparseBundle({self.base!r}, {len(self.slots)} slots)"
-
     # what has no meaning for many points
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
@@ -119,6 +119,13 @@ class SparseBundle:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
         return self.base
+
+    def _text(self, *args: Any) -> str:
+        if self.slots:
+            raise refuse("text made from an array")
+        return str(self.base)
+
+    __repr__ = __str__ = __format__ = _text
 
     def __float__(self) -> float:
         return float(self._number())
@@ -345,10 +352,12 @@ class SparseBundle:
     # rearrangements
 
     def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
-        if order != "C":
-            raise refuse("reshape in another order than C")
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         base = np.reshape(self.base, new)
+        if order == "F":  # the same entries, read by columns
+            return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
+        if order != "C":
+            raise refuse(f"reshape in order {order!r}")
         out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
@@ -429,7 +438,8 @@ class SparseBundle:
             held = np.asarray(best)[..., None]
             others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
             less, own = at(others, box), at(moved.base - held, box)
-            self.run.note_ties(less == own, box, d)
+            if self.run.tied is not None:
+                self.run.note_ties(less == own, box, d)
             change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
@@ -712,7 +722,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
-        if ufunc in TIES:
+        if run.tied is not None and ufunc in TIES:
             run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
@@ -770,7 +780,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
-        if ufunc in EDGES:
+        if p.run.tied is not None and ufunc in EDGES:
             p.run.note_ties(b_here == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
@@ -807,8 +817,11 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     slots = []
     for layout, ds in meet(operands, y.shape, run):
         here = []
-        if ufunc not in LOGICAL:
-            run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
+        if run.tied is not None and ufunc not in LOGICAL:
+            # whether they move apart is not to be seen: tanh(x) and x are equal at 0 to first order
+            equal = constant_at(a, layout) == constant_at(b, layout)
+            for d in ds:
+                run.note_ties(equal, layout, d)
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)

@@ -397,6 +397,10 @@ def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
     labels = [[number[name] for name in part] for part in names]
     out = [number[name] for name in right]
     base = np.einsum(subscripts, *(base_of(value) for value in operands))
+    lengths: dict[int, int] = {}
+    for part, value in zip(labels, operands, strict=True):
+        if any(lengths.setdefault(label, n) != n for label, n in zip(part, np.shape(base_of(value)), strict=True)):
+            raise refuse("np.einsum that stretches an axis of length 1")
     run = run_of(operands)
     bundles = [i for i, value in enumerate(operands) if isinstance(value, SparseBundle)]
     if any(len(set(labels[i])) < len(labels[i]) for i in bundles):

@@ -13,7 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Outrun, Signal
-from ..work import FLOP, FUNCTION, MARGIN, SPARSE_CELL, SPARSE_LISTED, SPARSE_SLOT, WIDE, WIDER, SparseWork, weight
+from ..work import (
+    FLOP,
+    FUNCTION,
+    HEAVY,
+    MARGIN,
+    POWER,
+    SPARSE_CELL,
+    SPARSE_LISTED,
+    SPARSE_SLOT,
+    WIDE,
+    WIDER,
+    SparseWork,
+    weight,
+)
 from .layout import (
     DISJOINT,
     NO_AXIS,
@@ -82,6 +95,7 @@ class Run:
         self.tied = np.zeros(rows, dtype=bool) if ties else None
         self.rounded = False
 
+    imaginary = False  # a run at a complex point
     watching = False  # a run that asks for what nonlinear operations bring together
 
     def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
@@ -92,12 +106,11 @@ class Run:
         if size > self.cells and size > 8 * self.rows and self.rows > 1:
             raise TooWide(size / self.rows)
 
-    def made(self, base: Any, slots: Slots) -> None:
-        """Count an operation by its result."""
-        cells = 0
-        for _, d in slots:
-            cells += d.size
-        lead = self.lead - SPARSE_SLOT * (len(slots) or 1) - SPARSE_CELL * (cells if cells < WIDE else WIDER * cells)
+    def made(self, base: Any, slots: int, cells: int) -> None:
+        """Count an operation by its result: an array at x, and its differences."""
+        if cells > WIDE:
+            cells = int(WIDER * cells)
+        lead = self.lead - SPARSE_CELL * cells - (SPARSE_SLOT * slots if slots > 1 else SPARSE_SLOT)
         if not base.ndim:
             lead += self._number
         elif base.base is None:
@@ -116,7 +129,8 @@ class Run:
         """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
         each = weight(ufunc)
         if each:
-            self.lead += each * (MARGIN * self.points * size - sum(d.size for _, d in slots))
+            own = min(each, HEAVY) if each == POWER else each
+            self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
 
     def product(self, multiplications: int) -> None:
         """Count a product of matrices, by the multiplications that one point takes."""
@@ -132,7 +146,7 @@ class Run:
 
     def note_ties(self, equal: Any, layout: Layout, d: Array | None) -> None:
         """Note the rows that differ where f chooses between what is equal at x, by the positions where it is."""
-        if self.tied is not None and d is not None and np.any(equal):
+        if d is not None and self.tied is not None and np.any(equal):
             self.tied |= rows_of(((layout, (d != 0) & equal),), self)
 
     def note_ties_among(self, below: Any, d: Array) -> None:
