@@ -16,6 +16,11 @@ from numpy.typing import NDArray
 
 import fastgrad
 from fastgrad import Gradient, numerical_gradient
+from fastgrad.backends.parallel import ParallelVectors
+from fastgrad.backends.vectors import Vectors
+from fastgrad.core.call import Call
+from fastgrad.core.point import as_point
+from fastgrad.executors.executor import Serial
 
 A = np.random.default_rng(5).normal(size=24)
 X = np.random.default_rng(6).normal(size=(4, 6))
@@ -243,3 +248,47 @@ def test_compiled_functions(keyword: dict[str, Any], tmp_path: Path, monkeypatch
     assert np.allclose(gradient, expected, rtol=1e-12)
     assert info.backend == ("numba" if "workers" in keyword else "python")
     assert (tmp_path / "journal").exists() == ("journal" in keyword)
+
+
+# --- f of many values -------------------------------------------------------------------------------------------------
+
+
+def table(x: NDArray[Any]) -> NDArray[Any]:
+    return np.outer(np.sin(x.reshape(-1)[:3]), x.reshape(-1)[3:5])
+
+
+@pytest.mark.parametrize("reads_x", [False, True])
+def test_values_of_many(options: dict[str, Any], reads_x: bool) -> None:
+    x = X.copy()
+    point = as_point(x)
+    f = (lambda _: table(x)) if reads_x else table
+    plain, parallel = Vectors(Call(f), point), ParallelVectors(Call(f, **options), point)
+    rows = [x.reshape(-1) + 1e-3 * i for i in range(9)]
+    assert parallel.shape == plain.shape == (3, 2)
+    assert parallel.value().tobytes() == plain.value().tobytes()
+    assert parallel.at(rows).tobytes() == plain.at(rows).tobytes()
+    assert parallel.nfev == plain.nfev == 10
+    assert x.tobytes() == X.tobytes()
+    if not reads_x:
+        moved = [row + 1e-20j for row in rows]
+        assert parallel.imaginary(moved).tobytes() == plain.imaginary(moved).tobytes()
+
+
+def test_many_values_that_are_real_for_a_complex_argument() -> None:
+    run = ParallelVectors(Call(np.abs, workers=2), as_point(X))
+    with pytest.raises(TypeError, match="dropped the imaginary part"):
+        run.imaginary([X.reshape(-1) + 1e-20j] * 3)
+
+
+def test_many_points_at_a_time_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgrad.backends.parallel.POINT_BYTES", 3 * X.nbytes)
+    sizes: list[int] = []
+
+    class Watched(Serial):
+        def evaluate(self, function: Any, points: Any, receive: Any = None) -> Any:
+            sizes.append(len(points))
+            return super().evaluate(function, points, receive)
+
+    run = ParallelVectors(Call(table), as_point(X), Watched(""))
+    run.at(X.reshape(-1) for _ in range(8))
+    assert sizes == [1, 3, 3, 2]
