@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastgrad
-from fastgrad import Gradient, numerical_gradient
+from fastgrad import Gradient, numerical_gradient, numerical_jacobian
 from fastgrad.backends.parallel import ParallelVectors
 from fastgrad.backends.vectors import Vectors
 from fastgrad.core.call import Call
@@ -292,3 +292,39 @@ def test_many_points_at_a_time_take_little_memory(monkeypatch: pytest.MonkeyPatc
     run = ParallelVectors(Call(table), as_point(X), Watched(""))
     run.at(X.reshape(-1) for _ in range(8))
     assert sizes == [1, 3, 3, 2]
+
+
+@pytest.mark.parametrize("others", [{}, {"h": 1e-5}, {"sparsity": "detect"}], ids=str)
+def test_jacobians(options: dict[str, Any], others: dict[str, Any]) -> None:
+    def g(x: NDArray[Any]) -> NDArray[Any]:
+        return np.sin(x) * np.roll(x, 1)
+
+    x = X[0].copy()
+    expected, plain = numerical_jacobian(g, x, backend="python", full_output=True, **others)
+    jacobian, info = numerical_jacobian(g, x, full_output=True, **options, **others)
+    assert dense(expected).tobytes() == dense(jacobian).tobytes()
+    assert info.nfev == plain.nfev
+    if "journal" in options:
+        options["journal"] = options["journal"].with_name("of another function")
+    assert np.allclose(numerical_jacobian(lambda _: g(x), x, **options), dense(expected))
+    assert x.tobytes() == X[0].tobytes()
+
+
+def test_a_journal_gives_a_second_jacobian_for_nothing(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def g(x: NDArray[Any]) -> NDArray[Any]:
+        return np.sin(x)
+
+    made = [numerical_jacobian(g, X[0], journal=tmp_path / "j", progress=lambda done, total: told.append(done))]
+    made.append(numerical_jacobian(g, X[0], journal=tmp_path / "j", workers=_no_map))
+    assert made[0].tobytes() == made[1].tobytes()
+    assert told
+
+
+def _no_map(function: Any, items: Any) -> Any:
+    raise AssertionError("nothing is missing")
+
+
+def dense(matrix: Any) -> NDArray[Any]:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
