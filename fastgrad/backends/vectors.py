@@ -16,6 +16,11 @@ from ..schemes.constants import OUTSIDE
 
 Shape = tuple[int, ...]
 
+REAL = (
+    "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, an array made by "
+    "np.zeros, or a closure may do that) and the complex step cannot work; use method='central'"
+)
+
 
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     """Turn what f returned into an array of its own at once: f may use its buffer again.
@@ -138,11 +143,7 @@ class Vectors:
             self.nfev += 1
             result = values_of(call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs), "fiubc")
             if result.dtype.kind != "c":
-                raise TypeError(
-                    "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, "
-                    "an array made by np.zeros, or a closure may do that) and the complex step cannot work; use "
-                    "method='central'"
-                )
+                raise TypeError(REAL)
             rows.append(result.imag)
         return self._rows(rows)
 
