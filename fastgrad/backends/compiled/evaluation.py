@@ -22,6 +22,7 @@ from .descent import CompiledDescent
 from .functions import COMPLEX, JIT, Target, jitted, positional
 from .fused import FusedGradient
 from .tables import Table
+from .workspace import let_go
 
 CENTRAL = central(2)
 
@@ -119,12 +120,16 @@ class Compiled(InFloats):
         values = np.empty(len(points), points.dtype)
         for row, point in enumerate(points):
             self.nfev += 1
-            x = np.array(point).reshape(self._base.shape)
+            x = point.reshape(self._base.shape).copy()
             if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
                 first = np.array([0]), np.array(point[:1]).reshape(1, 1)
                 values[row] = Table(target, self._args, x, *first).evaluate(1)[0, 0]
             else:
-                values[row] = target.call(x, *self._args)
+                try:
+                    values[row] = target.call(x, *self._args)
+                except BaseException:
+                    let_go(x)
+                    raise
         return values
 
     def sweep(self, index: Ints, points: Values) -> Values:
