@@ -19,6 +19,7 @@ from .jacobian import like
 from .planning.hessians import (
     Checked,
     bars_of,
+    by_few,
     colored,
     dense,
     lifted,
@@ -214,11 +215,12 @@ class Hessian:
         n, direction = point.base.size, checked.direction()
         step = np.full(n, np.nan)
         if not self._settings.is_sparse:
-            full = dense(products, n)
-            checked.nfev += n
+            full, runs = by_few(products, n, direction) or (dense(products, n), n)
+            checked.nfev += runs
             matrix = symmetric(Matrix(full))
             checked.compare(direction, full.T @ direction)
-            return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each column")
+            why = "column" if runs == n else "color"
+            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         given = self._settings.sparsity is not None and not isinstance(self._settings.sparsity, str)
         if not given:
             found = pattern_of(products, n)
@@ -262,14 +264,19 @@ class Hessian:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
         if self._gradient is None:
             given = self._settings.options
-            own = {
+            taken = {
                 k: v for k, v in given.given().items() if k in ("kwargs", "backend", "bounds", "noise", "batch_axis")
             }
-            self._gradient = Gradient(self.f, **own)
-        gradient = self._gradient
-        if type(x) is np.ndarray and x.dtype is FLOAT64 and x.flags.writeable:
-            return lambda y, *args, **_: gradient(x if np.array_equal(x, y) else y, *args)
-        return lambda y, *args, **_: gradient(y, *args)
+            self._gradient = Gradient(self.f, **taken)
+        gradient, point = self._gradient, as_point(x)
+        own, container = point.own, point.container
+        if container is not None and container.perturbable:
+            held: Any = container.given
+        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+            held = own
+        else:
+            return lambda y, *args, **_: gradient(y, *args)
+        return lambda y, *args, **_: gradient(held if np.array_equal(held, y) else y, *args)
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
         operator = self._of_gradients(x, call)

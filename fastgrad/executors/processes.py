@@ -23,19 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import WorkerError
-from .executor import Function, Gathering, Points, Receive, Serial, Values, append_like, chunks_of, working
+from .executor import Function, Gathering, Points, Receive, Values, append_like, chunks_of, working
 from .failures import Failure
 from .forking import unsafe
 
 # A forked worker and all that goes with it cost 3 to 15 ms: sweeps that are known to be shorter run here.
 SHORT = 0.02
+TRIAL = 0.005  # seconds in which to see whether a sweep is one
 FLUSH_SECONDS = 0.01  # how long values may wait in a worker to be sent together
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
 
+INTERRUPTED = 130  # what a shell calls the exit code of a program that Ctrl-C has ended
+
 _TASK = struct.Struct("<qq")  # the first point and the one after the last
-_REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, numbers in each (-1: a scalar), bytes that follow
+_REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, dimensions of each, bytes that follow: lengths, values
 _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
 _FAILED = b"F"
 
@@ -64,22 +67,34 @@ class Processes:
         return not isinstance(owner, mmap.mmap)
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
-        count = len(points)
-        known = self._seconds
-        short = count < 2 or (known is not None and known * count < SHORT)
-        danger = "" if short else unsafe()  # f itself may have started threads since the last sweep
-        if short or danger:
-            self.reason = danger or self.reason
-            began = perf_counter()
-            values = Serial(self.reason).evaluate(function, points, receive)
-            if count:
-                self._seconds = (perf_counter() - began) / count
-            return values
-        gathering = Gathering(count, receive)
-        with _Crew(function, points, min(self.workers, count)) as crew:
-            crew.run(gathering)
-        self._seconds = crew.busy / count
+        gathering = Gathering(len(points), receive)
+        begun = self._begin(function, points, gathering)
+        if begun < gathering.count:
+            with _Crew(function, points, min(self.workers, gathering.count - begun)) as crew:
+                crew.run(gathering, begun)
+            self._seconds = crew.busy / (gathering.count - begun)
         return gathering.result()
+
+    def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
+        """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
+        count, known = len(points), self._seconds
+        danger = "" if count < 2 else unsafe()  # f itself may have started threads since the last sweep
+        self.reason = danger or self.reason
+        if not danger and count > 1 and (known is None or known > TRIAL or known * count > 10.0 * SHORT):
+            return 0
+        values: list[Any] = []
+        began = perf_counter()
+        try:
+            while len(values) < count:
+                append_like(values, function(points[len(values)]))
+                here = perf_counter() - began
+                self._seconds = here / len(values)
+                # the first evaluations are slower than the rest: the estimate improves as they go on
+                if here > TRIAL and not danger and self._seconds * (count - len(values)) > SHORT:
+                    break
+        finally:
+            gathering.put(0, np.array(values))
+        return len(values)
 
 
 class _Worker:
@@ -115,12 +130,12 @@ class _Worker:
     def replies(self) -> Iterator[tuple[bytes, int, int, int, bytes]]:
         """Take the whole messages from what was received."""
         while len(self.received) >= _REPLY.size:
-            kind, first, count, width, size = _REPLY.unpack_from(self.received)
+            kind, first, count, ndim, size = _REPLY.unpack_from(self.received)
             if len(self.received) < _REPLY.size + size:
                 return
             body = bytes(self.received[_REPLY.size : _REPLY.size + size])
             del self.received[: _REPLY.size + size]
-            yield kind, first, count, width, body
+            yield kind, first, count, ndim, body
 
 
 class _Crew:
@@ -172,9 +187,9 @@ class _Crew:
     def __exit__(self, kind: object, *error: object) -> None:
         self._stop(politely=True)
 
-    def run(self, gathering: Gathering) -> None:
-        """Hand out the points until all that are needed have arrived."""
-        start, looked = 0, monotonic()
+    def run(self, gathering: Gathering, start: int) -> None:
+        """Hand out the points from one on, until all that are needed have arrived."""
+        looked = monotonic()
         for worker in self._workers:
             start = self._give(worker, start, gathering)
         while not gathering.complete:
@@ -213,15 +228,16 @@ class _Crew:
         except ConnectionResetError:
             data = b""
         worker.received += data
-        for kind, first, count, width, body in worker.replies():
+        for kind, first, count, ndim, body in worker.replies():
             if kind == _FAILED:
                 failure: Failure = pickle.loads(body)
                 gathering.put(first, np.empty(0), failure)
                 worker.next = worker.stop
             else:
-                values = np.frombuffer(body, _DTYPES[kind])
+                shape = np.frombuffer(body, np.int64, ndim)
+                values = np.frombuffer(body, _DTYPES[kind], offset=shape.nbytes)
                 worker.next = first + count
-                gathering.put(first, values if width < 0 else values.reshape(count, width))
+                gathering.put(first, values.reshape(count, *shape))
         return bool(data)
 
     def _drained(self, worker: _Worker, gathering: Gathering) -> bool:
@@ -244,7 +260,7 @@ class _Crew:
             worker.stop += 1
             return
         code = os.waitstatus_to_exitcode(worker.status or 0)
-        if code == -signal.SIGINT:
+        if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
         number, arrived = int(self._at[worker.place]), gathering.count - gathering.missing(0, gathering.count).size
         raise WorkerError(
@@ -317,7 +333,7 @@ def _live(
         working.set(True)
         _serve(channel, function, points, at)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001 - the parent sees the channel closed
         code = 1
     finally:
@@ -356,23 +372,24 @@ def _serve(channel: socket.socket, function: Function, points: Points, at: NDArr
                 at[0] = number
                 append_like(values, function(points[number]))
                 number += 1
-                size += np.size(values[-1]) * 16
+                size += getattr(values[-1], "nbytes", 8)
                 now = perf_counter()
                 if now - flushed > FLUSH_SECONDS or size > FLUSH_BYTES:
                     _send(channel, number, values)
                     values, size, flushed = [], 0, now
             _send(channel, number, values)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # noqa: BLE001 - the parent raises it
             _send(channel, number, values)
             body = pickle.dumps(Failure(error))
-            channel.sendall(_REPLY.pack(_FAILED, number, 0, -1, len(body)) + body)
+            channel.sendall(_REPLY.pack(_FAILED, number, 0, 0, len(body)) + body)
 
 
 def _send(channel: socket.socket, end: int, values: list[Any]) -> None:
     if not values:
         return
     array = np.array(values)
-    width = -1 if array.ndim == 1 else array.shape[1]
     kind = b"D" if array.dtype.kind == "c" else b"d"
-    body = np.ascontiguousarray(array, _DTYPES[kind]).tobytes()
-    channel.sendall(_REPLY.pack(kind, end - len(values), len(values), width, len(body)) + body)
+    body = np.array(array.shape[1:], np.int64).tobytes() + array.astype(_DTYPES[kind]).tobytes()
+    channel.sendall(_REPLY.pack(kind, end - len(values), len(values), array.ndim - 1, len(body)) + body)

@@ -29,6 +29,7 @@ from ..core.validation import (
     index_array,
     one_of,
 )
+from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import Nature, nature
 from ..schemes.columns import Found, by_itself, by_stencil
@@ -38,6 +39,7 @@ from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 
@@ -242,7 +244,15 @@ class Operator:
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
-        return Call(self.placed, args, self.kwargs)
+        options = self.settings.options
+        return Call(
+            self.placed,
+            args,
+            self.kwargs,
+            workers=options.workers,
+            journal=options.journal,
+            progress=options.progress,
+        )
 
     # ---- one Jacobian
 
@@ -254,7 +264,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = Vectors(call, point)
+        run = _opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -262,6 +272,9 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
+        if values is None or not values.any():
+            _refuse_unseen(call, point)
         return made, run, point, began
 
     def _refuse_frozen(self, point: Point) -> None:
@@ -275,7 +288,7 @@ class Operator:
             return self._empty(run, point)
         index = index_array(settings.options.indices, point.base.shape)
         refused = "asked for"
-        if settings.options.backend != "python":
+        if settings.options.backend != "python" and not call.shared:
             refused = self._unliftable(call, point, bounds)
             if not refused:
                 try:
@@ -394,13 +407,19 @@ class Operator:
             shape, reason, known = self._refused
             if shape == point.base.shape and known.holds():
                 return reason
-        keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
+        known = nature(self.f, (*call.args, *call.kwargs.values()))
+        if point.container is not None and (
+            known.finds(point.container.pieces) or holds(self.f, point.container.given)
+        ):
+            return "f reads the caller's own list"
+        keeps = known.keeps
         return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        run.value()  # f's own errors come from a plain call
+        if not np.isfinite(run.value()).all():  # f's own errors come from a plain call, too
+            raise CannotRun("f is not finite at x")
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
@@ -458,7 +477,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = Vectors(call, point)
+        run = _opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -483,14 +502,15 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = Vectors(self.call(args), point)
+        run = _opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
         bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
         with put_back(point):
-            run.value()
-            if settings.automatic:
+            if not flat.size or not run.value().size:
+                found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
                 stencil = settings.stencil
@@ -501,7 +521,16 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+        if not found.jacobian.any():
+            _refuse_unseen(self.call(args), point)
         return found, run, point
+
+
+def _refuse_unseen(call: Call, point: Point) -> None:
+    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+    container = point.container
+    if container is not None and not container.perturbable and reads_own_array(call, point):
+        raise TypeError(container.refusal)
 
 
 @dataclass
@@ -574,7 +603,7 @@ def disagrees(
     if not vector.any() or not m:
         return None
     with np.errstate(all="ignore"):
-        above, below = run.at([x + vector, x - vector])
+        above, below = run.explore([x + vector, x - vector])
         vector = 0.5 * ((x + vector) - (x - vector))
         expected = 2.0 * matrix.dot(vector)
         sizes, entries = (
@@ -619,6 +648,12 @@ def refuse_lost_steps(point: Point, x: Floats, h: Floats, stencil: Stencil) -> N
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _opened(call: Call, point: Point) -> Vectors:
+    """Open the plain evaluation of f, by workers where there are some."""
+    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
+    return run
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:

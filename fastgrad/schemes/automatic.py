@@ -174,14 +174,7 @@ class Search:
         self.reason = [""] * m
         point = task.point
         base = point.base
-        self.few = few = (
-            m <= FEW
-            and self.plain
-            and task.everything
-            and task.bounds is None
-            and point.dtype is FLOAT64
-            and self.origin == 0.0
-        )
+        self.few = few = m <= FEW and self.plain and task.everything and task.bounds is None and point.dtype is FLOAT64
         course: Course | CourseOfMany
         if few:
             self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
@@ -293,7 +286,8 @@ class Search:
 
     def _few(self, remembered: list[float] | None) -> Estimate:
         """Sweep, and judge in plain floats."""
-        line, f0, x, scale, step = self.line, self.f0, self.x, self.scale, self.step
+        line, x, scale, step, origin = self.line, self.x, self.scale, self.step, self.origin
+        here = self.f0 - origin
         sigma, rho, variation = line.sigma, self.rho, line.variation
         h = []
         for entry, length in zip(x, scale, strict=True):
@@ -305,11 +299,11 @@ class Search:
         scaling, enough = self.scaling, self.enough / 1.42
         first, gradient, lengths, doubtful = [], [], [], []
         top = bow = coarse = still = 0.0
-        for i, (entry, size, length) in enumerate(zip(x, h, scale, strict=True)):
-            up, down = values[2 * i] * scaling, values[2 * i + 1] * scaling
-            above, below = up - f0, down - f0
+        for i, (entry, size, length, up, down) in enumerate(zip(x, h, scale, values[::2], values[1::2], strict=True)):
+            up, down = up * scaling, down * scaling
+            above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
-            up, down = abs(up), abs(down)
+            up, down = abs(up + origin), abs(down + origin)
             noise = rho * (up if up > down else down)
             if noise < sigma:
                 noise = sigma
@@ -349,7 +343,7 @@ class Search:
             short = self._short_report(gradient, doubtful, top)
             if short is not None:
                 return short
-        return self._report(np.array(first).T, remembered is not None)
+        return self._report(np.array(first).T)
 
     def _many(self, remembered: list[float] | None) -> Estimate:
         """Sweep, and judge in arrays: the central difference of all at once, anything else look by look."""
@@ -375,7 +369,7 @@ class Search:
         change, bent, slope = np.abs(difference), np.abs(bend), difference / (2.0 * h)
         seen = (bent > 8.0 * noise) & (8.0 * noise < change)
         if 2 * np.count_nonzero(seen) > self.m > 1 and not line.rough:
-            self.length = float(np.median(h[seen] * change[seen] / (2.0 * bent[seen]) / scale[seen]))
+            self.length = median((h[seen] * change[seen] / (2.0 * bent[seen]) / scale[seen]).tolist())
         length = self.length
         effect = np.abs(slope) * scale
         top = float(effect[effect < inf].max(initial=0.0))
@@ -394,8 +388,12 @@ class Search:
             doubtful = np.flatnonzero(~(dead | (fine & sure))).tolist()
         table = np.stack([h, slope, change, bend, noise])
         self.first = list(zip(*table.tolist(), strict=True)) if doubtful else []
-        self._look_again(doubtful, h.tolist())
-        return self._report(table, remembered is not None)
+        if doubtful:
+            self._look_again(doubtful, h.tolist())
+        elif not self.task.bars and self._agreed(slope, noise / h):
+            memory = None if self.task.memory is None else self._memory(h)
+            return Estimate(slope * self.unit, h, None, None, line.sigma * self.unit, None, None, memory)
+        return self._report(table)
 
     def _each(self, h: list[float]) -> Estimate:
         """Sweep by any stencil and within bounds, and judge look by look."""
@@ -417,7 +415,17 @@ class Search:
                 self.length = median(lengths)
         self._look_again(everything, h)
         table = np.full((5, self.m), nan)
-        return self._report(table, False)
+        return self._report(table)
+
+    def _agreed(self, slope: Floats, noise: Floats) -> bool:
+        """Say whether the line agrees with the gradient so well that the bars of calm components need not grow."""
+        line = self.line
+        if line.vector is None:
+            return True
+        vector = np.asarray(line.vector)
+        gap = abs(float(vector @ slope) - line.slope) - line.doubt
+        known = vector * noise
+        return gap <= 0.0 or gap <= 2.8 * sqrt(float(known @ known))
 
     def _all_in_doubt(self, least: float) -> bool:
         line = self.line
@@ -540,7 +548,7 @@ class Search:
             quotients = [value / span for value, span in zip(values, spans, strict=True)]
         slope = sum(map(mul, quotients, self.stencil.quotients.tolist()))
         h = abs(spans[0] / nodes[0])
-        bend = line.bend / (self.m * self.scale[i] ** 2)
+        bend = line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
         return by_stencil(self.stencil, float(h), slope, values, sigma, line.variation, bend)
 
     def _parabola(self, i: int, points: tuple[float, ...], values: list[float], edge: bool) -> Look:
@@ -679,7 +687,8 @@ class Search:
             down = look.hope > TOO_LARGE * look.noise
             if not down and look.noise <= self.enough * abs(look.slope):
                 break
-            best = look.step * (look.noise / (p * (look.hope if down else look.fear))) ** (1.0 / (p + 1))
+            truncation = max(look.hope if down else look.fear, TINY)
+            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
             if not down and best <= GAIN * look.step:
                 break
             if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:
@@ -796,7 +805,7 @@ class Search:
         found = np.array([slope * unit for slope in gradient])
         return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
-    def _report(self, table: Floats, remembered: bool) -> Estimate:
+    def _report(self, table: Floats) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""
         line, looks, reason, m = self.line, self.looks, self.reason, self.m
         scale = np.array(self.scale)
@@ -804,10 +813,13 @@ class Search:
         sooner = np.minimum(self.length * scale, scale)
         expected = np.abs(slope) * (step / sooner) ** 2 / 6.0
         bar = BAR_NOISE * (NOISE * sigma / step)
-        bar += BAR_TRUNCATION * np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
+        truncated = np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
+        bar += BAR_TRUNCATION * truncated
+        third = 6.0 * truncated / step**2  # as each component shows it
         movable = np.ones(m, bool)
         for i, seen in looks.items():
             if seen:
+                third[i] = max(6.0 * look.fear / look.step**2 for look in seen)
                 slope[i], bar[i], step[i] = self._choose(i)
             elif self.room is not None and not self._may_move(i):
                 slope[i], bar[i], step[i] = self._fixed(i)
@@ -823,7 +835,8 @@ class Search:
             bar *= second
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
-        if line.third > 0.0 and self.stencil.order == 2:  # bars must allow for the line's third derivative
+        # bars must allow for the line's third derivative, if that is not what the components show themselves
+        if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
@@ -851,6 +864,12 @@ class Search:
             self._two_slopes(),
             None if self.task.memory is None else self._memory(step),
         )
+
+    def _third_along(self, third: Floats) -> float:
+        """Return the size of f's third derivative along the line, from those of the components."""
+        along = third * (np.asarray(self.line.vector) / self.line.spacing) ** 3
+        along[~np.isfinite(along)] = 0.0
+        return sqrt(float(along @ along))
 
     def _fixed(self, i: int) -> tuple[float, float, float]:
         """Return 0 for a component that must not move; for one without room to move, that nothing is known."""

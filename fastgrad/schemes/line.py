@@ -18,6 +18,7 @@ from .constants import (
     FIFTH,
     FINER,
     FOURTH,
+    HALF_ROOT,
     LOOKS,
     QUIET,
     SAME,
@@ -325,8 +326,9 @@ class Line:
         The largest |f - f(x)| on the line.
     flat : bool
         Whether f does not resolve the usual step.
-    vector, slope, doubt
-        x + k vector are the points of the last look, `slope` is df/dk there, and `doubt` how wrong that may be.
+    vector, spacing, slope, doubt
+        x + k vector are the points of the last look, `spacing` its size in scales, `slope` is df/dk there, and `doubt`
+        how wrong that may be.
     """
 
     __slots__ = (
@@ -340,6 +342,7 @@ class Line:
         "sigma",
         "size",
         "slope",
+        "spacing",
         "spread",
         "third",
         "variation",
@@ -350,6 +353,7 @@ class Line:
         self.sigma = self.rough = self.third = self.size = self.variation = self.spread = self.slope = self.doubt = 0.0
         self.floor, self.rough_spacing, self.odd, self.flat, self.bend = floor, SPACING, False, False, 0.0
         self.vector: Vector | None = None
+        self.spacing = SPACING
 
     @classmethod
     def declared(cls, noise: float, f0: float) -> Line:
@@ -406,7 +410,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         levels = look.levels
         if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
             look.smooth = True
-            out.sigma = max(floor, sqrt((levels[2] ** 2 + levels[3] ** 2) / 2.0))
+            out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
             break
         level = look.level
         if level <= QUIET * floor or widened:  # a little noise
@@ -453,15 +457,23 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
     # to one side the slope amplifies noise 13 times, and the last difference 10 times
     amplified = 10.0 if aside else 1.0
+    out.spacing = last.spacing
     out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
     if out.rough and not last.smooth:
         out.doubt += max(map(abs, last.thirds)) * amplified
-    _vary(out, last, explorer, course, f0, n, near)
+    _vary(out, last, resolved[0], explorer, course, f0, n, near)
     return out
 
 
 def _vary(
-    out: Line, last: Seven, explorer: Explorer, course: Course | CourseOfMany, f0: float, n: int, near: bool
+    out: Line,
+    last: Seven,
+    resolved: Seven,
+    explorer: Explorer,
+    course: Course | CourseOfMany,
+    f0: float,
+    n: int,
+    near: bool,
 ) -> None:
     """Find how much f varies on the scale of x; on wider lines where that drowns in the noise on this one."""
     w, d, sigma = last.values, last.spacing, out.sigma
@@ -485,8 +497,10 @@ def _vary(
                 course.ones()
             if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
                 break
-    # beside an edge where f is rough its curvature says nothing of its size
-    if bend * 9.0 * d * d <= 8.0 * sigma or (course.aside and out.rough and not last.smooth):
+    if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do
+        w, d = resolved.values, resolved.spacing
+        slope, bend = max(abs(w[6] - w[3]), abs(w[0] - w[3])) / (3.0 * d), 0.0
+    if bend * 9.0 * d * d <= 8.0 * sigma:
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)

@@ -297,6 +297,17 @@ def test_one_sided_differences_of_first_order_cost_n_and_7(stencil, n):
     assert (away >= 0.0).all()
 
 
+def test_bars_of_few_variables_hold():
+    held = [
+        np.abs(found.gradient - exact) <= found.error
+        for problem in sample(range(5), [n for n in FAMILIES if n not in ("ode_tolerance", "beside_knots")])
+        if problem.x.size <= 5
+        for exact in [problem.gradient()]
+        for found in [Counted(problem, problem.x).run()]
+    ]
+    assert np.mean(np.concatenate(held)) >= 0.97
+
+
 def test_bars_of_forward_differences_hold():
     held = []
     for problem in sample(range(3), [n for n, f in FAMILIES.items() if f.kind in "SB"]):

@@ -112,12 +112,14 @@ class SparseBundle:
             held[()] = self
             return held
         if not self.slots:
+            self.run.work.looked = True
             return np.asarray(self.base, *args)
         raise refuse("np.asarray, np.array or an assignment into a plain array")
 
     def _number(self) -> Any:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
+        self.run.work.looked = True
         return self.base
 
     def _text(self, *args: Any) -> str:
@@ -352,10 +354,12 @@ class SparseBundle:
     # rearrangements
 
     def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
-        if order != "C":
-            raise refuse("reshape in another order than C")
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         base = np.reshape(self.base, new)
+        if order == "F":  # the same entries, read by columns
+            return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
+        if order != "C":
+            raise refuse(f"reshape in order {order!r}")
         out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
@@ -816,7 +820,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     for layout, ds in meet(operands, y.shape, run):
         here = []
         if run.tied is not None and ufunc not in LOGICAL:
-            run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
+            # whether they move apart is not to be seen: tanh(x) and x are equal at 0 to first order
+            equal = constant_at(a, layout) == constant_at(b, layout)
+            for d in ds:
+                run.note_ties(equal, layout, d)
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)
@@ -826,7 +833,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
 
 def _truth(base: Any, slots: Slots, run: Run) -> Any:
     slots = tuple((layout, d) for layout, d in slots if d.any())
-    return SparseBundle(base, slots, run, True) if slots else base
+    if slots:
+        return SparseBundle(base, slots, run, True)
+    run.work.looked = True  # the truth at x is f's to see
+    return base
 
 
 def choose(condition: Any, p: Any, q: Any) -> Any:

@@ -193,6 +193,7 @@ UNARY: dict[np.ufunc, Unary] = {
     np.tanh: _tanh,
     np.arctan: _arctan,
     np.absolute: _absolute,
+    np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
     np.fabs: _absolute,
     np.deg2rad: lambda d, b, y: np.deg2rad(d),
     np.radians: lambda d, b, y: np.radians(d),

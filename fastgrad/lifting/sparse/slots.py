@@ -18,7 +18,7 @@ from ..work import (
     FUNCTION,
     HEAVY,
     MARGIN,
-    POWER,
+    SLOW,
     SPARSE_CELL,
     SPARSE_LISTED,
     SPARSE_SLOT,
@@ -95,6 +95,7 @@ class Run:
         self.tied = np.zeros(rows, dtype=bool) if ties else None
         self.rounded = False
 
+    imaginary = False  # a run at a complex point
     watching = False  # a run that asks for what nonlinear operations bring together
 
     def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
@@ -128,7 +129,7 @@ class Run:
         """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
         each = weight(ufunc)
         if each:
-            own = min(each, HEAVY) if each == POWER else each
+            own = HEAVY if each == SLOW else each  # rules of differences are made of faster functions
             self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
 
     def product(self, multiplications: int) -> None:
