@@ -18,6 +18,7 @@ from ...lifting import lanes
 from ...schemes.stencils import Stencil, central
 from ...schemes.steps import Step
 from . import functions, kernels
+from .callable import make_jitted
 from .descent import CompiledDescent
 from .functions import COMPLEX, JIT, Target, jitted, positional
 from .fused import FusedGradient
@@ -90,6 +91,8 @@ class Compiled(InFloats):
     def descent(call: Call, stencil: Stencil, rule: Step) -> CompiledDescent:
         """Return a compiled descent along gradients by a fixed rule."""
         return CompiledDescent(call, stencil, rule)
+
+    jitted = staticmethod(make_jitted)
 
     def notes(self) -> list[str]:
         if not JIT:
