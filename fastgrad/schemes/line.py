@@ -18,6 +18,7 @@ from .constants import (
     FIFTH,
     FINER,
     FOURTH,
+    HALF_ROOT,
     LOOKS,
     QUIET,
     SAME,
@@ -409,7 +410,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         levels = look.levels
         if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
             look.smooth = True
-            out.sigma = max(floor, sqrt((levels[2] ** 2 + levels[3] ** 2) / 2.0))
+            out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
             break
         level = look.level
         if level <= QUIET * floor or widened:  # a little noise
