@@ -262,14 +262,19 @@ class Hessian:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
         if self._gradient is None:
             given = self._settings.options
-            own = {
+            taken = {
                 k: v for k, v in given.given().items() if k in ("kwargs", "backend", "bounds", "noise", "batch_axis")
             }
-            self._gradient = Gradient(self.f, **own)
-        gradient = self._gradient
-        if type(x) is np.ndarray and x.dtype is FLOAT64 and x.flags.writeable:
-            return lambda y, *args, **_: gradient(x if np.array_equal(x, y) else y, *args)
-        return lambda y, *args, **_: gradient(y, *args)
+            self._gradient = Gradient(self.f, **taken)
+        gradient, point = self._gradient, as_point(x)
+        own, container = point.own, point.container
+        if container is not None and container.perturbable:
+            held: Any = container.given
+        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+            held = own
+        else:
+            return lambda y, *args, **_: gradient(y, *args)
+        return lambda y, *args, **_: gradient(held if np.array_equal(held, y) else y, *args)
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
         operator = self._of_gradients(x, call)

@@ -227,13 +227,37 @@ class Lifted(InFloats):
     def carries(self, count: int) -> bool:
         return not self._rounded and bool(self._attempts) and self._attempts[0].lift == SPARSE
 
-    def differences(self, index: Ints, steps: Floats, away: Floats) -> Unrounded | None:
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         if not self.carries(index.size):
             return None
+        x, beside = self._point.base, None
+        found = self._unrounded(x, index, steps)
+        if found is None:
+            return None
+        values, tied = found
+        smooth = np.flatnonzero(~tied)
+        if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
+            self._rounded = True
+            return None
+        self._attempts[0] = _Attempt(SPARSE, False)
+        self.way = "sparse lift"
+        if bars:
+            near = x.copy()
+            moved = near.reshape(-1)[index]
+            to = np.where((self._draw + np.arange(index.size) * 5) % 13 < 6, -inf, inf)
+            near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
+            again = self._unrounded(near, index, steps)
+            if again is None:
+                return None
+            beside = again[0]
+        return Unrounded(values, tied, beside)
+
+    def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_]] | None:
+        """The differences from f at x or beside it, and where they tell of one side only."""
         call, work = self._call, self._work(SPARSE, steps.size, self._attempts[0].racing)
         try:
             found = _lift(SPARSE).differences(
-                call.f, self._point.base, index, steps, args=call.args, kwargs=call.kwargs, work=work
+                call.f, x, index, steps[:, None], args=call.args, kwargs=call.kwargs, work=work
             )
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
             self._note(SPARSE, failure, work.looked)
@@ -244,16 +268,8 @@ class Lifted(InFloats):
         if found is None:
             self._rounded = True
             return None
-        tied = found.tied | ~np.isfinite(found.values).all(axis=1)
-        smooth = np.flatnonzero(~tied)
-        if smooth.size and not self._agrees_farther_away(
-            index[smooth], steps[smooth, 0], found.values[smooth, 0], away[smooth]
-        ):
-            self._rounded = True
-            return None
-        self._attempts[0] = _Attempt(SPARSE, False)
-        self.way = "sparse lift"
-        return Unrounded(found.values, tied)
+        values = found.values[:, 0]
+        return values, found.tied | ~np.isfinite(values)
 
     def _agrees_farther_away(self, index: Ints, steps: Floats, values: Floats, away: Floats) -> bool:
         """Compare the slopes with plain evaluations on both sides of x, along one direction, another one at each x.

@@ -26,9 +26,18 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
     CannotRun
         Where f cannot be lifted.
     """
-    work = SparseWork()
+    work, first = SparseWork(), before is not None and before.substitutes
     try:
-        return entries(call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work)
+        for substitutes in (first, True):
+            try:
+                found = entries(
+                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work, substitutes=substitutes
+                )
+                return found._replace(substitutes=substitutes)
+            except CannotLift:
+                if substitutes:
+                    raise
+        raise AssertionError("the second attempt returns or raises")
     except Signal as signal:
         # what came from f's values, or after f had looked at them, may be otherwise at another x
         lasting = isinstance(signal, CannotLift) and not work.looked and signal.__cause__ is None
@@ -49,6 +58,20 @@ class Curvature:
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
+        self._substitutes = False
+
+    def _lifted(self, lift: Any, x: Any) -> Any:
+        """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
+        call = self._call
+        try:
+            if not self._substitutes:
+                try:
+                    return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs)
+                except CannotLift:
+                    self._substitutes = True
+            return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs, substitutes=True)
+        except Signal as signal:
+            raise _refusal(self._f, signal) from signal
 
     def product(self, vector: Floats) -> Floats:
         """Return the Hessian times a flat vector.
@@ -60,11 +83,7 @@ class Curvature:
         """
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
-        call = self._call
-        try:
-            gradient = gradient_beside(call.f, beside, self._steps, args=call.args, kwargs=call.kwargs)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        gradient = self._lifted(gradient_beside, beside)
         product: Floats = gradient.imag / IMAGINARY * scale
         return product
 
@@ -76,8 +95,5 @@ class Curvature:
         CannotRun
             Where f cannot be lifted.
         """
-        call = self._call
-        try:
-            return interactions(call.f, self._x, self._steps, args=call.args, kwargs=call.kwargs)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        found: tuple[NDArray[np.intp], NDArray[np.intp]] = self._lifted(interactions, self._x)
+        return found

@@ -60,6 +60,9 @@ class Vectors:
 
     def __init__(self, call: Call, point: Point) -> None:
         self.nfev = 0
+        container = point.container
+        if container is not None and not container.among((call.args, call.kwargs)):
+            call = call.but(f=point.following(call.f))
         self._call = call
         self._point = point
         self._value: NDArray[np.float64] | None = None

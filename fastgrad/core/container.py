@@ -73,6 +73,14 @@ class Container:
             things = list(things.values())
         return isinstance(things, (list, tuple)) and any(map(self.among, things))
 
+    @property
+    def refusal(self) -> str:
+        """Say that f reads it, and what to do, where it cannot be changed."""
+        return (
+            f"`x` is {self} that f reads itself instead of its argument, and its entries cannot be changed. Make it a "
+            "float array: x = np.array(x, dtype=float), before f is made"
+        )
+
     def write(self, x: NDArray[Any]) -> None:
         """Put the entries of an array of x's shape in; `restore` puts back what was there."""
         for target, place, _ in self.parts:

@@ -20,15 +20,18 @@ class Unrounded(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray, shape (m, k)
+    values : ndarray, shape (m,)
         f there, less f(x).
     tied : ndarray of bool, shape (m,)
         Where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or ``abs(0)`` do.
         Plain central differences are the way to go in such a row.
+    beside : ndarray, shape (m,), or None
+        The same from a point that differs from x by rounding: what f multiplies differences with is rounded, too.
     """
 
     values: Floats
     tied: NDArray[np.bool_]
+    beside: Floats | None = None
 
 
 class Evaluation(Protocol):
@@ -77,17 +80,19 @@ class Evaluation(Protocol):
         """Whether `differences` of so many components may have an answer: asked before its points are made."""
         ...
 
-    def differences(self, index: Ints, steps: Floats, away: Floats) -> Unrounded | None:
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         """Evaluate f where something is added to one entry of x, less f(x), if that can be had unrounded; else None.
 
         Parameters
         ----------
         index : ndarray of intp, shape (m,)
             The coordinates, each once.
-        steps : ndarray, shape (m, k)
+        steps : ndarray, shape (m,)
             What is added to them: x plus that need not be a number of its own.
         away : ndarray, shape (m,)
             Steps at which the slopes can be compared with plain evaluations on both sides of x.
+        bars : bool
+            Whether `beside` is wanted.
         """
         ...
 
@@ -137,7 +142,7 @@ class InFloats:
     def carries(self, count: int) -> bool:
         return False
 
-    def differences(self, index: Ints, steps: Floats, away: Floats) -> Unrounded | None:
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         return None
 
     def along(self, vector: list[float]) -> list[float]:

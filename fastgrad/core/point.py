@@ -113,13 +113,21 @@ class Point:
         What the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
     dtype : dtype
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
+    given : object
+        x as the caller gave it, which may have labels.
     """
 
-    __slots__ = ("base", "container", "dtype", "own")
+    __slots__ = ("base", "container", "dtype", "given", "own")
 
     def __init__(
-        self, base: Floats, own: NDArray[Any] | None, dtype: np.dtype[Any], container: Container | None = None
+        self,
+        base: Floats,
+        own: NDArray[Any] | None,
+        dtype: np.dtype[Any],
+        container: Container | None = None,
+        given: object = None,
     ) -> None:
+        self.given = given
         self.base = base
         self.own = own
         self.container = container
@@ -224,4 +232,4 @@ def as_point(x: object) -> Point:
     # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
     if not (base.size <= FEW and base.ndim == 1 and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
-    return Point(base, own, dtype, container)
+    return Point(base, own, dtype, container, x)

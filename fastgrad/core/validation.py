@@ -90,6 +90,8 @@ def number(value: object) -> float:
             return float(value)
         except OverflowError:
             return float("inf") if value > 0 else float("-inf")
+    if type(value) is np.ndarray and value.size == 1 and value.dtype.kind in "fiub":
+        return float(value.item())
     return _unusual_number(value).real
 
 
@@ -119,7 +121,7 @@ def _unusual_number(value: Any, *, complex_allowed: bool = False, inner: bool = 
     """Turn what is neither a float nor a numpy scalar into a number; a float, unless it is complex."""
     if value is None:
         raise TypeError("`f` must return one number, got None; is a `return` missing?")
-    if value is np.ma.masked or np.ma.is_masked(value):
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"`f` must return one number, got a masked one, which has no value: {describe(value)}")
     if isinstance(value, (complex, np.complexfloating)):
         if complex_allowed:

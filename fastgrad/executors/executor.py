@@ -179,10 +179,11 @@ def evaluate_some(function: Function, points: Points) -> tuple[Values, Failure |
 
 def append_like(values: list[Any], value: Any) -> None:
     """Add a value that has the shape of those before it, and that f no longer holds."""
-    if type(value) is not float and type(value) is not complex:
+    scalar = type(value) is float or type(value) is complex
+    if not scalar:
         value = np.array(value)
-    if values:
-        one, other = getattr(values[-1], "shape", ()), getattr(value, "shape", ())
+    if values and not (scalar and type(values[-1]) is type(value)):
+        one, other = np.shape(values[-1]), np.shape(value)
         if one != other:
             raise ragged(one, other)
     values.append(value)

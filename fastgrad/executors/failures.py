@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copyreg
+import io
 import pickle
 import traceback
 from typing import Any
@@ -51,10 +53,23 @@ def _text(error: BaseException) -> str:
         return f"<{type(error).__name__} that cannot be printed>"
 
 
+def _dumps(value: object) -> bytes:
+    """Pickle as exceptions say themselves: dask has all of them pickled otherwise, and StopIteration lose its value."""
+    buffer = io.BytesIO()
+    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
+    pickler.dispatch_table = {
+        kind: reduce
+        for kind, reduce in copyreg.dispatch_table.items()
+        if not (isinstance(kind, type) and issubclass(kind, BaseException))
+    }
+    pickler.dump(value)
+    return buffer.getvalue()
+
+
 def _pickled(value: object) -> bytes | None:
     """Pickle a value; None where something else comes back."""
     try:
-        data = pickle.dumps(value)
+        data = _dumps(value)
         back = pickle.loads(data)
     except Exception:  # noqa: BLE001 - an object may raise anything when it is pickled
         return None

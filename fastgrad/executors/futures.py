@@ -10,8 +10,8 @@ from ..core.errors import WorkerError, describe
 from .executor import Function, Gathering, Points, Receive, Values, chunks_of
 from .shipping import Reply, Task
 
-# Parts are made to last so long at least: a task costs some 0.1 ms in a pool, 6 ms in a cluster.
-LONG = 0.1
+# Seconds that a part lasts: a task costs some 0.3 ms in a pool and 6 ms in a cluster; with a worker its part is lost.
+SHORT, LONG = 0.02, 0.5
 WAITING = 2  # parts for each worker: one that it is busy with, and one that it finds when it is done
 TRIES = 2  # of a part whose worker was lost
 LARGE = 1 << 16  # bytes of f beyond which a cluster is asked to keep it
@@ -55,7 +55,8 @@ class Futures:
         start = 0
         try:
             while not gathering.complete:
-                while len(waiting) < WAITING * workers and start < gathering.end:
+                most = workers if self._seconds is None else WAITING * workers
+                while len(waiting) < most and start < gathering.end:
                     stop = min(start + self._length(start, gathering.count, workers), gathering.end)
                     waiting[self._submit(points, (start, stop), gathering)] = start, stop
                     start = stop
@@ -80,7 +81,9 @@ class Futures:
     def _length(self, start: int, count: int, workers: int) -> int:
         if self._seconds is None:
             return 1  # to see how long it takes
-        return min(chunks_of(start, count, workers), max(1, int(LONG / max(self._seconds, 1e-9))))
+        fewest, most = (max(1, round(seconds / max(self._seconds, 1e-9))) for seconds in (SHORT, LONG))
+        share = -(-(count - start) // workers)
+        return min(share, most, max(fewest, chunks_of(start, count, workers)))
 
     def _submit(self, points: Points, part: Part, gathering: Gathering) -> cf.Future[Reply]:
         try:

@@ -23,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import WorkerError
-from .executor import Function, Gathering, Points, Receive, Serial, Values, append_like, chunks_of, working
+from .executor import Function, Gathering, Points, Receive, Values, append_like, chunks_of, working
 from .failures import Failure
 from .forking import unsafe
 
 # A forked worker and all that goes with it cost 3 to 15 ms: sweeps that are known to be shorter run here.
 SHORT = 0.02
+TRIAL = 0.005  # seconds in which to see whether a sweep is one
 FLUSH_SECONDS = 0.01  # how long values may wait in a worker to be sent together
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
@@ -64,22 +65,34 @@ class Processes:
         return not isinstance(owner, mmap.mmap)
 
     def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
-        count = len(points)
-        known = self._seconds
-        short = count < 2 or (known is not None and known * count < SHORT)
-        danger = "" if short else unsafe()  # f itself may have started threads since the last sweep
-        if short or danger:
-            self.reason = danger or self.reason
-            began = perf_counter()
-            values = Serial(self.reason).evaluate(function, points, receive)
-            if count:
-                self._seconds = (perf_counter() - began) / count
-            return values
-        gathering = Gathering(count, receive)
-        with _Crew(function, points, min(self.workers, count)) as crew:
-            crew.run(gathering)
-        self._seconds = crew.busy / count
+        gathering = Gathering(len(points), receive)
+        begun = self._begin(function, points, gathering)
+        if begun < gathering.count:
+            with _Crew(function, points, min(self.workers, gathering.count - begun)) as crew:
+                crew.run(gathering, begun)
+            self._seconds = crew.busy / (gathering.count - begun)
         return gathering.result()
+
+    def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
+        """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
+        count, known = len(points), self._seconds
+        danger = "" if count < 2 else unsafe()  # f itself may have started threads since the last sweep
+        self.reason = danger or self.reason
+        if not danger and count > 1 and (known is None or known > TRIAL or known * count > 10.0 * SHORT):
+            return 0
+        values: list[Any] = []
+        began = perf_counter()
+        try:
+            while len(values) < count:
+                append_like(values, function(points[len(values)]))
+                here = perf_counter() - began
+                self._seconds = here / len(values)
+                # the first evaluations are slower than the rest: the estimate improves as they go on
+                if here > TRIAL and not danger and self._seconds * (count - len(values)) > SHORT:
+                    break
+        finally:
+            gathering.put(0, np.array(values))
+        return len(values)
 
 
 class _Worker:
@@ -172,9 +185,9 @@ class _Crew:
     def __exit__(self, kind: object, *error: object) -> None:
         self._stop(politely=True)
 
-    def run(self, gathering: Gathering) -> None:
-        """Hand out the points until all that are needed have arrived."""
-        start, looked = 0, monotonic()
+    def run(self, gathering: Gathering, start: int) -> None:
+        """Hand out the points from one on, until all that are needed have arrived."""
+        looked = monotonic()
         for worker in self._workers:
             start = self._give(worker, start, gathering)
         while not gathering.complete:
@@ -356,7 +369,7 @@ def _serve(channel: socket.socket, function: Function, points: Points, at: NDArr
                 at[0] = number
                 append_like(values, function(points[number]))
                 number += 1
-                size += np.size(values[-1]) * 16
+                size += getattr(values[-1], "nbytes", 8)
                 now = perf_counter()
                 if now - flushed > FLUSH_SECONDS or size > FLUSH_BYTES:
                     _send(channel, number, values)

@@ -71,7 +71,9 @@ class Task:
         began = perf_counter()
         try:
             function = self._function
-            values, failure = evaluate_some(function.unpacked() if isinstance(function, Packed) else function, points)
+            function = function.unpacked() if isinstance(function, Packed) else function
+            began = perf_counter()
+            values, failure = evaluate_some(function, points)
         except BaseException as error:  # noqa: BLE001 - f could not be unpacked here: whoever asked raises it
             values, failure = np.empty(0), Failure(error)
         return Reply(first, values, failure, perf_counter() - began)

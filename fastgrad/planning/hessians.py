@@ -11,6 +11,7 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
 from ..core.validation import FLOAT64, Floats, Ints, number
+from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..schemes.constants import EPS
@@ -46,7 +47,10 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
         return "x is a single number"
     if point.dtype is not FLOAT64:
         return f"x is {point.dtype}"
-    keeps = nature(f, (*call.args, *call.kwargs.values())).keeps
+    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
+        return "f reads the caller's own list"
+    keeps = known.keeps
     return f"f may keep what it is given: {keeps}" if keeps else ""
 
 
@@ -97,25 +101,27 @@ class Checked:
             Where they differ, or f is not finite beside x.
         """
         x = self._point.base.reshape(-1)
-        reach = float(np.abs(vector / units_of(x)).max(initial=0.0))
+        # where some entries are much smaller than others, their scale may be their own size
+        if not any(self._agrees(vector, product, units_of(x, relative)) for relative in (False, True)):
+            raise NotTrusted("the lift and a plain second difference disagree: f has a kink at x, or reads x itself")
+
+    def _agrees(self, vector: Floats, product: Floats, units: Floats) -> bool:
+        x, shape = self._point.base.reshape(-1), self._point.base.shape
+        reach = float(np.abs(vector / units).max(initial=0.0))
         if not reach:
-            return
+            return True
         moved = vector * (BESIDE / reach)
         if self._bounds is not None:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
-                return
-        shape = self._point.base.shape
+                return True  # there is no room to look
         above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
         terms = moved * product * (BESIDE / reach)
         with np.errstate(all="ignore"):
             seen = (above - self.value()) + (below - self.value())
-            doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * (
-                abs(above) + abs(below) + 2.0 * abs(self.value())
-            )
-            right = abs(seen - float(terms.sum())) <= doubt < np.inf
-        if not right:
-            raise NotTrusted("the lift and a plain second difference disagree: f has a kink at x, or reads x itself")
+            size = abs(above) + abs(below) + 2.0 * abs(self.value())
+            doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
+            return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
 
 
 def dense(products: Products, n: int) -> Floats:

@@ -29,6 +29,7 @@ from ..core.validation import (
     index_array,
     one_of,
 )
+from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import Nature, nature
 from ..schemes.columns import Found, by_itself, by_stencil
@@ -38,6 +39,7 @@ from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 
@@ -262,6 +264,9 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
+        if values is None or not values.any():
+            _refuse_unseen(call, point)
         return made, run, point, began
 
     def _refuse_frozen(self, point: Point) -> None:
@@ -394,7 +399,12 @@ class Operator:
             shape, reason, known = self._refused
             if shape == point.base.shape and known.holds():
                 return reason
-        keeps = nature(self.f, (*call.args, *call.kwargs.values())).keeps
+        known = nature(self.f, (*call.args, *call.kwargs.values()))
+        if point.container is not None and (
+            known.finds(point.container.pieces) or holds(self.f, point.container.given)
+        ):
+            return "f reads the caller's own list"
+        keeps = known.keeps
         return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
@@ -501,7 +511,16 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+        if not found.jacobian.any():
+            _refuse_unseen(self.call(args), point)
         return found, run, point
+
+
+def _refuse_unseen(call: Call, point: Point) -> None:
+    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+    container = point.container
+    if container is not None and not container.perturbable and reads_own_array(call, point):
+        raise TypeError(container.refusal)
 
 
 @dataclass

@@ -42,13 +42,13 @@ class Facts(NamedTuple):
     reads_x : bool
         Whether f may read the very array x, without being given it.
     refused : mapping
-        Why f's code rules a way out, by the way's name.
+        Why f's code rules a way out, at x of this shape.
     """
 
     kind: str
     nature: Nature = NOTHING_KEPT
     reads_x: bool = False
-    refused: Mapping[str, str] = {}
+    refused: Mapping[Way, str] = {}
 
 
 class Step(NamedTuple):
@@ -113,8 +113,8 @@ def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim:
     if facts.reads_x:
         return Plan(_PLAIN.steps, False, ("not lifted: f reads the caller's array itself",))
     way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
-    if way.name in facts.refused:
-        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.refused[way.name]}",))
+    if way in facts.refused:
+        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.refused[way]}",))
     return _LIFTED[way.name, imaginary]
 
 
@@ -163,7 +163,7 @@ class _Known:
 
     def __init__(self, found: Nature) -> None:
         self.nature = found
-        self.refused: dict[str, str] = {}
+        self.refused: dict[tuple[int, ...], dict[Way, str]] = {}
 
 
 _known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
@@ -194,7 +194,7 @@ def facts_of(call: Call, point: Point, backend: str) -> Facts:
     known = _knowledge(call)
     reads_x = point.own is not None and known.nature.may_read(point.own)
     reads_x |= point.container is not None and known.nature.finds(point.container.pieces)
-    return Facts(kind, known.nature, reads_x, known.refused)
+    return Facts(kind, known.nature, reads_x, known.refused.get(point.base.shape, {}))
 
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:
@@ -210,12 +210,12 @@ def is_shared(call: Call, backend: str, kind: str) -> bool:
     return wanted or (call.workers != 1 and (kind == PLAIN or backend == "python"))
 
 
-def refuse_for_good(call: Call, way: Way, refusal: CannotRun) -> None:
-    """Remember, of this function object, a refusal that rests on its code alone."""
+def refuse_for_good(call: Call, point: Point, way: Way, refusal: CannotRun) -> None:
+    """Remember, of this function object at x of this shape, a refusal that rests on its code alone."""
     if getattr(refusal, "lasting", False) and not call.args and not call.kwargs:
         try:
             known = _known.get(call.f)
         except TypeError:
             return
         if known is not None:
-            known.refused[way.name] = str(refusal)
+            known.refused.setdefault(point.base.shape, {})[way] = str(refusal)

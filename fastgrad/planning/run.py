@@ -97,7 +97,7 @@ def run(
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
     index, places = (everything(base.size), None) if chosen is None else _once(chosen)
-    given, labels = call, Labels(x) if options.labels else None
+    given, labels = call, Labels(point.given) if options.labels else None
     if labels is not None:
         call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
@@ -133,7 +133,8 @@ def run(
         except CannotRun as refusal:
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
-            refuse_for_good(call, way, refusal)
+            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+                refuse_for_good(call, point, way, refusal)
             told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
@@ -194,10 +195,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         return
     own, container = point.own, point.container
     if container is not None and not container.perturbable:
-        raise TypeError(
-            f"`x` is {container} that f reads itself instead of its argument, and its entries cannot be changed. "
-            "Make it a float array: x = np.array(x, dtype=float), before f is made"
-        )
+        raise TypeError(container.refusal)
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "

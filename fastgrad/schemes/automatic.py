@@ -549,7 +549,7 @@ class Search:
             quotients = [value / span for value, span in zip(values, spans, strict=True)]
         slope = sum(map(mul, quotients, self.stencil.quotients.tolist()))
         h = abs(spans[0] / nodes[0])
-        bend = line.bend / self.m / self.scale[i] / self.scale[i]
+        bend = line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
         return by_stencil(self.stencil, float(h), slope, values, sigma, line.variation, bend)
 
     def _parabola(self, i: int, points: tuple[float, ...], values: list[float], edge: bool) -> Look:
@@ -688,8 +688,8 @@ class Search:
             down = look.hope > TOO_LARGE * look.noise
             if not down and look.noise <= self.enough * abs(look.slope):
                 break
-            truncated = p * (look.hope if down else look.fear)
-            best = look.step * (look.noise / truncated) ** (1.0 / (p + 1)) if truncated else inf
+            truncation = max(look.hope if down else look.fear, TINY)
+            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
             if not down and best <= GAIN * look.step:
                 break
             if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:

@@ -162,7 +162,7 @@ def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | Non
     )
     room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
     steps, parts = np.ones(seeds.count), []
-    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, 1))):
+    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size))):
         chosen = [stencil] * (part.stop - part.start)
         if room is not None:
             for g in range(part.start, part.stop):
@@ -189,6 +189,15 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
         values = run.imaginary(seeds.point(g, 1j) for g in directions)
         return seeds.in_x(seeds.picked(values, part), part)
     total: Any = 0.0
+    if len(set(chosen)) == 1 and chosen[0].symmetric and (steps == 1.0).all():
+        stencil, ones = chosen[0], np.ones(len(chosen))
+        values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1)
+        with np.errstate(all="ignore"):
+            for q, weight in enumerate(stencil.quotients):
+                up, down = stencil.nodes[2 * q : 2 * q + 2]
+                difference = seeds.picked(values[:, 2 * q] - values[:, 2 * q + 1], part)
+                total = total + weight * difference / seeds.span(part, up * ones, down * ones)
+        return seeds.in_x(total, part)
     longest = max(s.quotients.size for s in chosen)
     for q in range(longest):
         up, down, weights = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
@@ -223,18 +232,13 @@ def by_itself(
         Makes the directions of a unit for each coordinate.
     """
     with np.errstate(all="ignore"):
-        units, relative = units_of(x), units_of(x, relative=True)
-        shrinks = bool((units > 16.0 * relative).any())
+        units = units_of(x)
+        shrinks = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
         try:
             return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()._replace(units=units)
         except Beyond:
+            relative = units_of(x, relative=True)
             return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
-
-
-def _row(numbers: Floats, mine: Any, look: _Look) -> Floats:
-    """The entries of one direction, of numbers that were given once for all directions."""
-    row: Floats = np.broadcast_to(numbers, look.first.shape)[mine]
-    return row
 
 
 class _Automatic:
@@ -245,6 +249,7 @@ class _Automatic:
     ) -> None:
         self._run, self._seeds = run, seeds
         self._f0 = f0 = run.value()
+        self._size = x.size
         self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
         self._line = line = look_along(
             run.at, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
@@ -260,7 +265,7 @@ class _Automatic:
 
     def found(self) -> Found:
         seeds, line = self._seeds, self._line
-        parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, 1)))]
+        parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, self._size)))]
         slopes, bars, dead = (np.concatenate([p[k] for p in parts]) for k in range(3))
         everything = slice(0, seeds.count)
         # the line's slope must agree with the Jacobian, output by output
@@ -287,11 +292,14 @@ class _Automatic:
         directions = range(part.start, part.stop)
         walled = [g for g in directions if self._room is not None and min(self._room[0][g], self._room[1][g]) < t]
         free = [g for g in directions if g not in walled]
-        values = run.at(seeds.point(g, side) for g in free for side in (t, -t)).reshape(len(free), 2, f0.size) - f0
         if walled:
+            points = (seeds.point(g, side) for g in free for side in (t, -t))
+            values = run.at(points).reshape(len(free), 2, f0.size) - f0
             moved = np.zeros((len(directions), 2, f0.size))
             moved[[g - part.start for g in free]] = values
             values = moved
+        else:
+            values = run.at(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
         look = self._look(part, t, values[:, 0], values[:, 1])
         finite = np.isfinite(look.derivative)
         lengths = look.t * look.first / (2.0 * look.second)
@@ -306,10 +314,12 @@ class _Automatic:
         must = rough | down | (alive & ~finite)
         if not (walled or must.any() or up.any()):
             return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
-        for g in range(part.start, part.stop):
+        again = seeds.counts(must | (up & self._lacks(look, size))) > 0
+        again |= seeds.counts(up) > MANY * seeds.counts(look.first != 0)
+        again[[g - part.start for g in walled]] = True
+        for g in (np.flatnonzero(again) + part.start).tolist():
             mine = seeds.of(g, part)
-            if g in walled or must[mine].any() or self._enough(up[mine], look.of(mine), _row(size, mine, look)):
-                slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
+            slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
         return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
 
     def _look(self, part: slice, t: float, above: Floats, below: Floats) -> _Look:
@@ -337,10 +347,14 @@ class _Automatic:
 
     # ---- further looks, at one direction
 
+    def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
+        """Which entries have hardly any digit."""
+        lacks: NDArray[np.bool_] = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
+        return lacks
+
     def _enough(self, up: Any, look: _Look, size: Floats) -> bool:
         """Whether a larger step is worth two evaluations: many entries gain, or one has hardly any digit."""
-        lacks = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
-        return bool((up & lacks).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
+        return bool((up & self._lacks(look, size)).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
 
     def _again(self, g: int, part: slice, mine: Any, first: _Look | None) -> tuple[Floats, Floats]:
         seeds = self._seeds
@@ -501,7 +515,7 @@ class _Automatic:
 
     def _chosen(self, looks: list[_Look]) -> tuple[Floats, Floats]:
         """Take of each entry the look with the smallest error, and its bar."""
-        ordered = sorted(looks, key=lambda q: float(np.mean(q.t)))
+        ordered = sorted(looks, key=lambda q: float(np.mean(q.t))) if len(looks) > 1 else looks
         value = bar = least = None
         for k, q in enumerate(ordered):
             expected = np.abs(q.derivative) * (q.t / min(self._common, 1.0)) ** 2 / 6.0

@@ -20,6 +20,7 @@ from .constants import (
     EPS,
     FIFTH,
     FOURTH,
+    HALF_ROOT,
     NEGLIGIBLE,
     QUIET,
     SIXTH,
@@ -154,7 +155,7 @@ class _Lines:
         middle = np.median(levels, axis=0)
         self.sigma = np.where(
             quiet,
-            np.maximum(floor, np.sqrt((levels[2] ** 2 + levels[3] ** 2) / 2.0)),
+            np.maximum(floor, HALF_ROOT * np.hypot(levels[2], levels[3])),
             np.median(levels[1:], axis=0),
         )
         curved = levels[0] > 4.0 * np.maximum(self.sigma, levels[1])

@@ -155,7 +155,7 @@ def by_stencil(
     seen = [max(abs(term), gain * sigma) for term, gain in zip(terms, gains, strict=True)]
     total = max(variation, seen[0])
     if len(terms) == 1:
-        look.hope = look.fear = max(product * seen[0] / step * (seen[0] / total), 0.5 * bend * step)
+        look.hope = look.fear = max(product * seen[0] * (seen[0] / total) / step, 0.5 * bend * step)
         return look
     look.hope, look.fear = (
         product * _neglected(terms, seen, gains, sigma, total, trust) / step for trust in (8.0, 3.0)

@@ -55,6 +55,10 @@ class Seeds(Protocol):
         """Return x + t u, a new array."""
         ...
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        """Return x + t u for each direction of a part and each t, direction by direction."""
+        ...
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         """How far t may go down and up along each direction, so that all coordinates stay between two limits."""
         ...
@@ -81,6 +85,10 @@ class Seeds(Protocol):
 
     def of(self, g: int, part: slice) -> Any:
         """Return the index of the entries of one direction among those of a part."""
+        ...
+
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        """Count the entries of each direction in a part that a mask holds."""
         ...
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
@@ -120,6 +128,13 @@ class Columns:
         y[self._index[g]] += t * self._units[g]
         return y
 
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        count = part.stop - part.start
+        rows = np.repeat(self._x[None], count * nodes.size, axis=0).reshape(count, nodes.size, -1)
+        index, units = self._index[part], self._units[part]
+        rows[np.arange(count)[:, None], np.arange(nodes.size), index[:, None]] += nodes * units[:, None]
+        return rows.reshape(count * nodes.size, -1)
+
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         return below[self._index] / self._units, above[self._index] / self._units
 
@@ -157,6 +172,10 @@ class Columns:
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -182,6 +201,9 @@ class Along:
     def point(self, g: int, t: complex) -> NDArray[Any]:
         moved: NDArray[Any] = self._x + t * self._vector
         return moved
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -221,6 +243,10 @@ class Along:
         apart: Floats = (up - down)[:, None]
         return apart
 
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
+
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         return values
 
@@ -241,12 +267,16 @@ class Colors:
         self._rows, self._columns = pattern.rows, pattern.indices
         self.terms = np.maximum(np.diff(pattern.indptr), 1)
         self._color = colors[self._columns]
+        self._entries: list[Ints] | None = None
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
         mine = self._colors == g
         y[mine] += t * self._units[mine]
         return y
+
+    def points(self, part: slice, nodes: Floats) -> Floats:
+        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         down, up = np.full(self.count, np.inf), np.full(self.count, np.inf)
@@ -270,7 +300,11 @@ class Colors:
         return numbers[self._rows]
 
     def of(self, g: int, part: slice) -> Any:
-        return np.flatnonzero(self._color == g)
+        if self._entries is None:
+            order = np.argsort(self._color, kind="stable")
+            ends = np.cumsum(np.bincount(self._color, minlength=self.count))
+            self._entries = np.split(order, ends[:-1])
+        return self._entries[g]
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
@@ -285,6 +319,9 @@ class Colors:
         x, units = self._x[self._columns], self._units[self._columns]
         apart: Floats = ((x + up[self._color] * units) - (x + down[self._color] * units)) / units
         return apart
+
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.bincount(self._color[mask], minlength=self.count)
 
     def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
         found: NDArray[Any] = values[self._rows[mine]]

@@ -300,16 +300,16 @@ def test_few_points_run_in_the_faster_way_to_the_same_bits(n: int, slow: str) ->
         assert lanes(x, (), out) == 2 * n
         np.testing.assert_array_equal(out, expected)
     head = record(next(iter(lanes._runs.values())).spare[0])
-    assert head["timed"] == 2 * kernels.TRIALS
-    ticking = head["one_by_one"] > 0.0  # on processors that have no counter lanes it is
-    assert (head["in_lanes"] > 0.0) == ticking
-    head["in_lanes"] = 1e6 if slow == "lanes" else 1.0
-    head["one_by_one"] = 1e6 if slow == "one by one" else 1.0
-    spent = head["spent"]
+    assert head.timed == 2 * kernels.TRIALS
+    ticking = head.one_by_one > 0.0  # on processors that have no counter lanes it is
+    assert (head.in_lanes > 0.0) == ticking
+    head.in_lanes = 1e6 if slow == "lanes" else 1.0
+    head.one_by_one = 1e6 if slow == "one by one" else 1.0
+    spent = head.spent
     assert lanes(x, (), out) == 2 * n
     np.testing.assert_array_equal(out, expected)
     if ticking:
-        assert (head["spent"] > spent) == (slow == "lanes")  # only the loop over single points counts it
+        assert (head.spent > spent) == (slow == "lanes")  # only the loop over single points counts it
 
 
 def test_a_task_of_a_thread_may_ask_for_threads_and_exceptions_come_in_order() -> None:

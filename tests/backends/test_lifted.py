@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import Gradient, TrustWarning, numerical_gradient
+from fastgrad import AccuracyWarning, Gradient, TrustWarning, numerical_gradient
 from fastgrad.backends.lifted import Lifted
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
@@ -134,7 +134,8 @@ def test_not_finite_to_one_side_is_tried_to_the_other() -> None:
     x = np.abs(spot(60)) + 0.1
     x[4] = 0.0
     f = lambda x: np.sum(np.sqrt(x)) + np.sum(x)  # noqa: E731
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
         got = numerical_gradient(f, x, H, backend="auto")
         assert_allclose(got, numerical_gradient(f, x, H, backend="python"), rtol=1e-6)
 
@@ -507,6 +508,7 @@ def test_which_refusals_last() -> None:
             assert refusal.value.lasting is expected
 
 
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
 @pytest.mark.parametrize("h", [None, H])
 @pytest.mark.parametrize("n", [8, 40, 300])
 def test_the_same_call_gives_the_same_bits_from_any_thread_and_after_any_history(n: int, h: float | None) -> None:

@@ -15,6 +15,7 @@ from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
+from fastgrad.planning.choices import DENSE_FIRST, SPARSE_FIRST
 from fastgrad.planning.planner import FEW, MANY, Facts, plan
 
 PURE = Facts(PLAIN)
@@ -46,8 +47,8 @@ def test_kind_chooses_the_backend():
 def test_what_f_keeps_or_reads_rules_lifts_out():
     assert ways(Facts(PLAIN, Nature("f stores 'out' beyond its call", ())), 12) == ["reference"]
     assert ways(Facts(PLAIN, reads_x=True), 12) == ["reference"]
-    assert ways(Facts(PLAIN, refused={"dense lift": "f uses math.sin"}), 12) == ["reference"]
-    assert ways(Facts(PLAIN, refused={"sparse lift": "f uses math.sin"}), 12) == ["dense lift", "reference"]
+    assert ways(Facts(PLAIN, refused={DENSE_FIRST: "f uses math.sin"}), 12) == ["reference"]
+    assert ways(Facts(PLAIN, refused={SPARSE_FIRST: "f uses math.sin"}), 12) == ["dense lift", "reference"]
 
 
 @pytest.mark.parametrize("backend", ["python", "numpy", "numba"])

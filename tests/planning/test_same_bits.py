@@ -24,6 +24,7 @@ import pytest
 
 from benchmarks.problems import PROBLEMS, Problem
 from fastgrad import Gradient, numerical_gradient, value_and_gradient
+from tests.corpus import CORPUS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 4
@@ -42,10 +43,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 FORMS = ("plain", "lifted", "batched", "jitted")
 QUICK = ("rosenbrock", "ackley", "huber", "quadratic_form", "minimal_surface")
+QUICK_CORPUS = ("sphere_loop", "cumulative", "pairwise_repulsion", "extremes", "while_loop", "quadratic_transposed")
+STYLES = {entry.name: entry for entry in CORPUS}
 
 
 class Cell(NamedTuple):
-    """A gradient that is asked for."""
+    """A gradient that is asked for: of a problem of the table, or "code" of the corpus, where many are refused."""
 
     problem: str
     n: int
@@ -63,9 +66,16 @@ def cells(quick: bool) -> Iterator[Cell]:
                     continue
                 for options in ("default", "fixed") if quick else OPTIONS:
                     yield Cell(problem.name, n, form, options)
+    for name, entry in STYLES.items():
+        if not quick or name in QUICK_CORPUS:
+            for n in ((10, 100) if quick else (10, 100, 300)) if entry.scales else (12,):
+                yield Cell(name, n, "code", "default")
 
 
 def call_of(cell: Cell) -> tuple[Callable[..., Any], Any, dict[str, Any]]:
+    if cell.form == "code":
+        f, point, rest = STYLES[cell.problem].at(cell.n)
+        return f, np.asarray(point, float), {"args": rest}
     problem: Problem = PROBLEMS[cell.problem]
     x, args = problem.make(cell.n)
     options = {"args": args, **OPTIONS[cell.options]}
@@ -107,6 +117,9 @@ def disturb(f: Any, x: Any, options: dict[str, Any], prepared: Gradient | None, 
         lambda: gradient(x + 1e-3 * rng.normal(size=x.shape)),
         lambda: gradient(far),
         lambda: gradient(origin),
+        lambda: gradient(np.resize(x, 4 * x.size) if x.ndim == 1 else x),
+        lambda: numerical_gradient(f, x, **{**options, "backend": "numpy"}),
+        lambda: [measured(x) for measured in [Gradient(f, **options, effort="measure")] for _ in range(9)],
         lambda: numerical_gradient(made_by(False), origin),
         lambda: numerical_gradient(lambda y: np.sum(np.log(y)), -np.abs(x)),
         other(fails),
@@ -244,6 +257,22 @@ def test_one_other_bit_or_evaluation_is_found(monkeypatch: pytest.MonkeyPatch) -
             (told,) = differences([cell], [merged(right, found_in(cell, 0, 1))])
         assert kind in told
         assert "wrong" in told
+
+
+def test_timing_the_ways_of_f_does_not_change_what_is_planned_later() -> None:
+    """By itself the dense lift refuses arrays of n² entries; the plan has another way for them."""
+
+    def f(x: Any) -> Any:
+        return np.sum(np.exp(-((x[:, None] - x[None, :]) ** 2)))
+
+    large, small = np.linspace(0.0, 1.0, 100), np.linspace(0.0, 1.0, 10)
+    before = [numerical_gradient(f, x, full_output=True) for x in (large, small)]
+    timed = Gradient(f, effort="measure")
+    for _ in range(9):
+        timed(large)
+    for x, (gradient, info) in zip((large, small), before, strict=True):
+        again, told = numerical_gradient(f, x, full_output=True)
+        assert (again.tobytes(), told.way, told.nfev) == (gradient.tobytes(), info.way, info.nfev)
 
 
 def merged(one: Results, other: Results) -> Results:

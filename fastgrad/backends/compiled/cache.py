@@ -39,11 +39,9 @@ _owed: dict[Any, float] = {}  # seconds that could have been saved, for each ker
 @cache
 def source_stamp() -> str:
     """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
-    sources = [
-        *Path(__file__).parent.glob("*.py"),
-        *Path(lanes.__file__).parent.glob("kernel.py"),
-        Path(steps.__file__),
-    ]
+    here, lane_lift, schemes = (Path(str(place)).parent for place in (__file__, lanes.__file__, steps.__file__))
+    names = "steps.py", "constants.py", "line.py"
+    sources = [*here.glob("*.py"), lane_lift / "kernel.py", *(schemes / name for name in names)]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
 
 

@@ -58,10 +58,10 @@ class CompiledDescent:
             rows, values = path[trail.steps :] if trail.record else path, trail.values[trail.steps : steps]
             taken, ended = descend(args, work, x, slope, rate, tol, most, trail.record, rows, values)
             trail.steps += taken
-            if head["spent"] > head["budget"] or work[head["meter_at"]] > kernels.MOST_WASTE:
+            if head.spent > head.budget or work[head.meter_at] > kernels.MOST_WASTE:
                 self._fused.reconsider(target, work)
             if ended == n + kernels.DISTURBED:
-                head["refill"], ended = 1, n
+                head.refill, ended = 1, n
         if ended == n:
             trail.note(x, target.call(x.copy(), *self._args))
             return x, "step_num reached" if np.isfinite(trail.values[trail.steps]) else "f is not finite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import byteorder
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from ...core.point import Point
 from ...core.validation import FLOAT64, Ints
 from ...inspecting.cfunctions import CFunction
 from ...lifting import lanes
-from ...schemes.stencils import Stencil
+from ...schemes.stencils import Stencil, central
 from ...schemes.steps import Step
 from . import functions, kernels
 from .descent import CompiledDescent
 from .functions import COMPLEX, JIT, Target, jitted, positional
 from .fused import FusedGradient
 from .tables import Table
+
+CENTRAL = central(2)
 
 
 class Compiled(InFloats):
@@ -70,7 +73,11 @@ class Compiled(InFloats):
         """Return a prepared gradient by a rule for the step, or by the default one; None where there is none."""
         if call.batch_axis is not None:
             raise CannotRun("f takes many points at once; the compiled loop calls it with one")
-        possible = JIT and rule is not None and call.threads == 1 and not (call.fastmath and not stencil.symmetric)
+        if rule is None:
+            possible = stencil is CENTRAL and not call.fastmath and byteorder == "little"
+        else:
+            possible = stencil.symmetric or not call.fastmath
+        possible = possible and JIT and call.threads == 1
         return FusedGradient(call, stencil, rule) if possible else None
 
     def value(self) -> float:

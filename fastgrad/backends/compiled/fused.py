@@ -15,11 +15,14 @@ from ...inspecting.cfunctions import CFunction
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 from . import kernels
+from .default import by_rule
 from .functions import WIDTH, Target, jitted, kind_of, positional
 from .workspace import record, workspace
 
 # Seconds that the general way takes longer than a kernel.
 GENERAL = 1e-4
+# Evaluations of the default rule besides those of the sweep: f(x), and six on a line.
+LINE = 7
 
 
 class FusedGradient:
@@ -59,7 +62,12 @@ class FusedGradient:
             work = spare.pop()
         except IndexError:
             work = self.workspace(target, x.size)
-        done = kernel(args, work, x, out)
+        try:
+            done = kernel(args, work, x, out)
+        except Exception:
+            if self._rule is None:  # perhaps at a point that only explores
+                return 0
+            raise
         if done != self._size:
             done = self._resume(done, run, args, work, x, out)
         spare.append(work)
@@ -69,8 +77,8 @@ class FusedGradient:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
         n, head = x.size, record(work)
         while 0 <= done < n:
-            remaining = head["spent"] * (n - done) / max(done, 1)
-            if max(head["spent"], 0.5 * remaining) > head["budget"] or work[head["meter_at"]]:
+            remaining = head.spent * (n - done) / max(done, 1)
+            if max(head.spent, 0.5 * remaining) > head.budget or work[head.meter_at]:
                 self.reconsider(run.target, work)
             done = run.kernel(args, work, x, out)
         if done == n + kernels.RECONSIDER:
@@ -81,9 +89,9 @@ class FusedGradient:
     def reconsider(self, target: Target, work: Floats) -> None:
         """Take f out of lanes, or into them."""
         head = record(work)
-        if work[head["meter_at"]] > kernels.MOST_WASTE:
+        if work[head.meter_at] > kernels.MOST_WASTE:
             target.sink()
-        elif not head["lanes"]:
+        elif not head.lanes:
             target.lift()
         _set_lanes(target, work)
 
@@ -112,10 +120,13 @@ class FusedGradient:
             target = self._known.target(FLOAT64, x.ndim, args, self._fast)
             if self._eager:
                 target.lift()
-            kernel = target.kernel(kernels.by_step, inf if self._eager or target.fast else GENERAL)
+            loop = by_rule if self._rule is None else kernels.by_step
+            kernel = target.kernel(loop, inf if self._eager or target.fast else GENERAL)
             if kernel is None:
                 return None
             self._size, self._nfev = x.size, x.size * self._stencil.nodes.size + (not self._stencil.symmetric)
+            if self._rule is None:
+                self._nfev += LINE
             run = _Run(kernel, [], target)
             if len(self._runs) > 8:
                 self._runs.clear()
@@ -136,6 +147,6 @@ class _Run(NamedTuple):
 
 def _set_lanes(target: Target, work: Floats) -> None:
     head = record(work)
-    head["lanes"], head["fast"] = target.lanes, bool(target.fast and target.lanes)
-    head["budget"] = np.inf if target.settled else kernels.WORTH_LANES
-    work[head["meter_at"]] = 0.0
+    head.lanes, head.fast = target.lanes, bool(target.fast and target.lanes)
+    head.budget = np.inf if target.settled else kernels.WORTH_LANES
+    work[head.meter_at] = 0.0

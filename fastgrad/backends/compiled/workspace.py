@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.validation import Floats, Ints
+from ...core.validation import Floats
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 
@@ -34,7 +34,7 @@ _FLOATS = (
     "budget",  # after how many of them to ask for lanes
     "one_by_one",  # the fewest ticks of a row of few points, and
     "in_lanes",  # the same in lanes
-    # what the line says, for the judgement of the sweep; see `calm`
+    # what the line says, for the judgement of the sweep: see `default`
     "unit",
     "sigma",
     "rho",
@@ -44,7 +44,7 @@ _FLOATS = (
     "slope",
     "doubt",
     "step",
-    "ratio",
+    "enough",
 )
 # where they are in `work`, and how long they are
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
@@ -58,6 +58,7 @@ HEADER = np.dtype(
         *((f"{name}_size", np.int64) for name in ("nodes", "absolute", "relative")),
     ]
 )
+HEADER_SIZE = HEADER.itemsize // 8
 
 
 def aligned(size: int) -> Floats:
@@ -69,41 +70,45 @@ def aligned(size: int) -> Floats:
 
 def record(work: Floats) -> Any:
     """View the record of a workspace."""
-    return work[: HEADER.itemsize // 8].view(HEADER)[0]
+    return work[:HEADER_SIZE].view(HEADER).view(np.recarray)[0]
+
+
+def lay_out(head: Any, count: int, nodes: int, absolute: int, relative: int, width: int, lined: bool) -> int:
+    """Write to the record where all arrays are; returns the size of the whole. Compiled for kernels as it stands."""
+    head.count, head.nodes_size, head.absolute_size, head.relative_size = count, nodes, absolute, relative
+    head.nodes_at = HEADER_SIZE
+    head.quotients_at = head.nodes_at + nodes
+    head.absolute_at = head.quotients_at + nodes
+    head.relative_at = head.absolute_at + absolute
+    head.y_at = head.relative_at + relative
+    head.index_at = head.y_at + count
+    head.points_at = head.index_at + count
+    head.values_at = head.points_at + count * nodes
+    head.vector_at = head.values_at + count * nodes
+    head.scale_at = head.vector_at + (count if lined else 0)
+    head.progress_at = head.scale_at + (count if lined else 0)
+    head.meter_at = head.progress_at + 1
+    head.tile_at = (head.meter_at + 2 + 7) // 8 * 8
+    head.width = width
+    return int(head.tile_at + count * width)
 
 
 def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, address: int) -> Floats:
     """Return a filled workspace for gradients of `count` coordinates; without a rule, for the default one."""
     absolute, relative = (np.atleast_1d(a) for a in ((rule.absolute, rule.relative) if rule else (0.0, 0.0)))
-    nodes = stencil.nodes
-    empty, table = np.empty(0), count * nodes.size
-    contents: dict[str, tuple[Floats | Ints, int]] = {  # what is written there, and how much room it has
-        "nodes": (nodes, nodes.size),
-        "quotients": (stencil.quotients, nodes.size),
-        "absolute": (absolute, absolute.size),
-        "relative": (relative, relative.size),
-        "y": (empty, count),
-        "index": (np.arange(count).view(np.float64), count),
-        "points": (empty, table),
-        "values": (empty, table),
-        "vector": (empty, 0 if rule else count),
-        "scale": (empty, 0 if rule else count),
-        "progress": (empty, 1),
-        "meter": (empty, 2),
-        "tile": (empty, count * width),
-    }
-    at, places = HEADER.itemsize // 8, {}
-    for name, (_, size) in contents.items():
-        places[name] = at = -(-at // 8) * 8 if name == "tile" else at
-        at += size
-    work = aligned(at)
+    sizes = count, stencil.nodes.size, absolute.size, relative.size, width, rule is None
+    work = aligned(lay_out(record(np.zeros(HEADER_SIZE)), *sizes))
     head = record(work)
-    for name, (numbers, _) in contents.items():
-        head[f"{name}_at"] = places[name]
-        work[places[name] : places[name] + numbers.size] = numbers
-    head["address"], head["count"], head["symmetric"] = address, count, stencil.symmetric
-    head["nodes_size"], head["absolute_size"], head["relative_size"] = nodes.size, absolute.size, relative.size
-    head["unwatched"], head["width"], head["budget"] = 1, width, np.inf
+    lay_out(head, *sizes)
+    for at, numbers in (
+        (head.nodes_at, stencil.nodes),
+        (head.quotients_at, stencil.quotients),
+        (head.absolute_at, absolute),
+        (head.relative_at, relative),
+        (head.index_at, np.arange(count).view(np.float64)),
+    ):
+        work[at : at + numbers.size] = numbers
+    head.address, head.symmetric, head.unwatched, head.budget = address, stencil.symmetric, 1, np.inf
     if rule:
-        head["floor"], head["otherwise"], head["dyadic"] = rule.floor, rule.otherwise, rule.dyadic
+        head.floor, head.otherwise, head.dyadic = rule.floor, rule.otherwise, rule.dyadic
     return work

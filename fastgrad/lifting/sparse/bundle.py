@@ -352,10 +352,12 @@ class SparseBundle:
     # rearrangements
 
     def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
-        if order != "C":
-            raise refuse("reshape in another order than C")
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         base = np.reshape(self.base, new)
+        if order == "F":  # the same entries, read by columns
+            return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
+        if order != "C":
+            raise refuse(f"reshape in order {order!r}")
         out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
@@ -816,7 +818,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     for layout, ds in meet(operands, y.shape, run):
         here = []
         if run.tied is not None and ufunc not in LOGICAL:
-            run.note_ties(constant_at(a, layout) == constant_at(b, layout), layout, _either(*ds))
+            # whether they move apart is not to be seen: tanh(x) and x are equal at 0 to first order
+            equal = constant_at(a, layout) == constant_at(b, layout)
+            for d in ds:
+                run.note_ties(equal, layout, d)
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)

@@ -17,6 +17,7 @@ from ..work import SparseWork
 from . import bundle as operations
 from .bundle import SparseBundle, elementwise
 from .functions import filled
+from .rebinding import current, rebound
 from .slots import Run, Slots, entries_of, refuse
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
 
@@ -36,6 +37,7 @@ class ComplexRun(Run):
     """A run at a complex point: what drops the imaginary part, or is not known to be analytic, is refused."""
 
     __slots__ = ()
+    imaginary = True
 
     def made(self, base: Any, slots: int, cells: int) -> None:
         if slots and base.dtype.kind == "f":
@@ -143,10 +145,19 @@ operations.CONTINUED.update({
 
 
 def _run(
-    run: Run, f: Callable[..., Any], x: Array, d: Array, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    run: Run,
+    f: Callable[..., Any],
+    x: Array,
+    d: Array,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    substitutes: bool,
 ) -> SparseBundle:
     """Call f on a bundle of this run: a scalar, or CannotLift."""
     keep_freed_memory()
+    if substitutes:
+        f, args = rebound(f, args)
+    kept, current.run = current.run, run if substitutes else None
     bundle = SparseBundle(x.copy(), initial_slots(x.shape, np.arange(x.size), d), run)
     signals = raised()
     try:
@@ -154,6 +165,8 @@ def _run(
             value = f(bundle, *args, **kwargs)
     except Exception as error:
         raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
+    finally:
+        current.run = kept
     if raised() != signals:
         raise CannotLift("f caught the refusal of an operation")
     if not isinstance(value, SparseBundle):
@@ -170,6 +183,7 @@ def gradient_beside(
     *,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
+    substitutes: bool = False,
 ) -> Array:
     """Return the gradient of f at a complex point, from differences by these steps, flat.
 
@@ -179,7 +193,7 @@ def gradient_beside(
         If f cannot be evaluated like this, or has no difference rule for a function that it uses.
     """
     run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork())
-    value = _run(run, f, x, steps[None].astype(np.complex128), args, kwargs)
+    value = _run(run, f, x, steps[None].astype(np.complex128), args, kwargs, substitutes)
     if run.rounded or run.lost.any():
         raise CannotLift("f branches at x" if run.lost.any() else "f uses a function that has no difference rule")
     gradient = np.zeros(x.size, dtype=np.complex128)
@@ -195,6 +209,7 @@ def interactions(
     *,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
+    substitutes: bool = False,
 ) -> tuple[Array, Array]:
     """List the pairs of entries of x that nonlinear operations of f bring together; the Hessian is 0 elsewhere.
 
@@ -204,7 +219,7 @@ def interactions(
         If f cannot be evaluated like this.
     """
     run = WatchingRun(x.size)
-    _run(run, f, x, steps[None], args, kwargs)
+    _run(run, f, x, steps[None], args, kwargs, substitutes)
     if run.lost.any():
         raise CannotLift("f branches at x")
     return run.pairs()

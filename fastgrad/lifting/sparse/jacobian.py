@@ -12,6 +12,7 @@ from ..signals import CannotLift
 from ..work import SparseWork
 from .functions import has_bundles, stacked
 from .layout import Box
+from .rebinding import current, rebound
 from .slots import TooWide
 from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
 
@@ -36,6 +37,8 @@ class Listed(NamedTuple):
     layouts : tuple
         Where the entries are, as the lift describes it: where two are equal, so are `outputs` and `inputs`. Empty if
         there is no such short description.
+    substitutes : bool
+        Whether f saw numpy through substitutes.
     """
 
     base: Array
@@ -45,6 +48,7 @@ class Listed(NamedTuple):
     rounded: bool
     lost: Array
     layouts: tuple[Any, ...]
+    substitutes: bool = False
 
 
 def entries(
@@ -56,6 +60,7 @@ def entries(
     kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
     work: SparseWork | None = None,
+    substitutes: bool = False,
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
 
@@ -65,6 +70,8 @@ def entries(
         Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
     work : SparseWork, optional
         Tells afterwards whether f looked at values.
+    substitutes : bool
+        Whether f is to see numpy and constant arrays through substitutes that take bundles.
 
     Raises
     ------
@@ -73,8 +80,14 @@ def entries(
     """
     keep_freed_memory()
 
+    given, given_args = (f, args) if not substitutes else rebound(f, args)
+
     def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
-        value = f(bundle, *args, **kwargs)
+        kept, current.run = current.run, bundle.run if substitutes else None
+        try:
+            value = given(bundle, *args, **kwargs)
+        finally:
+            current.run = kept
         return stacked(value) if isinstance(value, list | tuple) and has_bundles(value) else value
 
     begin, together = 0, x.size
@@ -87,7 +100,9 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=args, kwargs=kwargs, work=work)
+            lifted = lift(
+                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, work=work
+            )
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
                 return _refilled(before, lifted)

@@ -95,6 +95,7 @@ class Run:
         self.tied = np.zeros(rows, dtype=bool) if ties else None
         self.rounded = False
 
+    imaginary = False  # a run at a complex point
     watching = False  # a run that asks for what nonlinear operations bring together
 
     def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
