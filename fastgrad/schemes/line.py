@@ -176,7 +176,8 @@ class CourseOfMany:
         some = (self._grain > 0.0) & (step != 0.0)
         grain = self._grain[some]
         grains = np.abs(step[some]) / grain
-        step[some] = np.copysign(np.maximum(np.round(grains), 8.0) * grain, step[some])
+        whole = np.where(grains < CERTAINLY_WHOLE, np.maximum(np.round(grains), 8.0) * grain, np.abs(step[some]))
+        step[some] = np.copysign(whole, step[some])
         if self._room is not None:
             step[np.abs(step) > self._room] = 0.0
         return step
