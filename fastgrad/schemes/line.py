@@ -151,7 +151,7 @@ class CourseOfMany:
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
-            self.aside = bool((np.minimum(*room) < 8.0 * SPACING * scale).any())
+            self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * scale).any())
             down, up = room
             if self.aside:
                 self._signs = np.copysign(self._signs, np.where(up >= down, 1.0, -1.0))
@@ -160,10 +160,13 @@ class CourseOfMany:
                 self._room = np.minimum(down, up) / 3.0
         else:
             self.aside = side != 0
-        if side:
+        if side and room is None:
             self._signs = np.copysign(self._signs, float(side))
-            if room is not None:
-                self.aside, self._room = True, room[1 if side > 0 else 0] / 6.0
+        elif side and room is not None:  # the other side, where there is no room on this one
+            wanted, other = (room[1], room[0]) if side > 0 else (room[0], room[1])
+            cramped = (wanted <= 8.0 * SPACING * scale) & (other > wanted)
+            self._signs = np.copysign(self._signs, np.where(cramped, -float(side), float(side)))
+            self.aside, self._room = True, np.where(cramped, other, wanted) / 6.0
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         step = spacing * (np.ones(self.x.size) if one else self.scale)
