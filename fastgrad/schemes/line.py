@@ -151,7 +151,8 @@ class CourseOfMany:
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
-            self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * scale).any())
+            reach = np.ones(x.size) if scale.max() < 2.0**-10 else scale  # scales so small may be widened
+            self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * reach).any())
             down, up = room
             if self.aside:
                 self._signs = np.copysign(self._signs, np.where(up >= down, 1.0, -1.0))
