@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from math import isfinite
 from typing import Any
 
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.evaluation import COLUMN, InFloats, Values
-from ..core.point import Point
-from ..core.validation import FLOAT64, Ints, complex_number, number
+from ..core.point import Point, exclusive
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Rows
 from ..executors.table import executor_for, pieces_of
+from .vectors import REAL, Vectors, values_of
+
+POINT_BYTES = 1 << 26  # of whole points that are made at a time
 
 
 class Parallel(InFloats):
@@ -88,8 +92,65 @@ class Parallel(InFloats):
         return self._executor.evaluate(self._f, points)
 
 
+class ParallelVectors(Vectors):
+    """An f of many values, evaluated by an executor."""
+
+    def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
+        executor = executor_for(call, point) if executor is None else executor
+        super().__init__(call, point)
+        self._executor = executor
+        copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
+        f = self._call.f if copies else call.f  # the former shows each point in the caller's list
+        self._f, self._complex = OnePoint(f, call, values_of), OnePoint(f, call, complex_values)
+        self.own = point.own if copies and self._in_place else None
+
+    def notes(self) -> list[str]:
+        """Say who evaluates f."""
+        return [f"{self._executor.way}: {self._executor.reason}"]
+
+    def _at_x(self) -> Floats:
+        if self._value is None:
+            self._value = np.asarray(self._evaluate(self._f, self._point.base.reshape(1, -1))[0])
+        return self._value
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        self._at_x()
+        own = self._point.own
+        if self.own is None or own is None:
+            return self._rows(self._all(self._f, points))
+        with exclusive(own):
+            try:
+                return self._rows(self._all(self._f, points))
+            finally:
+                own[...] = self._point.base
+
+    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+        return self._rows([row.imag for row in self._all(self._complex, points)])
+
+    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Evaluate f at all points, so many at a time that they take little memory."""
+        rest, rows = iter(points), []
+        many = max(1, POINT_BYTES // max(1, self._point.base.nbytes))
+        while some := list(islice(rest, many)):
+            rows += [np.asarray(row) for row in self._evaluate(f, np.array(some))]
+        return rows
+
+    def _evaluate(self, f: OnePoint, points: Values) -> Values:
+        self.nfev += len(points)
+        f.own = self.own if points.dtype.kind == "f" else None
+        return self._executor.evaluate(f, Rows(points, self._point.base.shape))
+
+
+def complex_values(result: object) -> NDArray[np.complex128]:
+    """Turn what f returned for a complex argument into complex numbers."""
+    values = values_of(result, "fiubc")
+    if values.dtype.kind != "c":
+        raise TypeError(REAL)
+    return values
+
+
 class OnePoint:
-    """f of one point: one number.
+    """f of one point: what it returns, turned into numbers at once.
 
     Attributes
     ----------
@@ -98,12 +159,12 @@ class OnePoint:
         puts it back.
     """
 
-    def __init__(self, f: Callable[..., Any], call: Call, convert: Callable[[object], complex]) -> None:
+    def __init__(self, f: Callable[..., Any], call: Call, convert: Callable[[object], Any]) -> None:
         self._f, self._args, self._kwargs = f, call.args, call.kwargs
         self._convert = convert
         self.own: NDArray[Any] | None = None
 
-    def __call__(self, x: NDArray[Any]) -> complex:
+    def __call__(self, x: NDArray[Any]) -> Any:
         if self.own is not None:
             self.own[...] = x
         return self._convert(self._f(x, *self._args, **self._kwargs))

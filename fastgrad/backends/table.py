@@ -11,6 +11,7 @@ from ..core.errors import CannotRun
 _PLACES = {
     "reference": ("reference", "Reference"),
     "parallel": ("parallel", "Parallel"),
+    "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
     "listed": ("listed", "listed"),

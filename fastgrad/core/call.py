@@ -78,6 +78,12 @@ class Call:
         self.progress = progress
 
     @property
+    def shared(self) -> bool:
+        """Whether workers share the evaluations, or a journal keeps or a progress bar counts them."""
+        alone = isinstance(self.workers, int) and self.workers == 1
+        return not alone or self.journal is not None or self.progress is not False
+
+    @property
     def threads(self) -> int:
         """How many threads may run a compiled f, where `workers` is a number."""
         if not isinstance(self.workers, int):

@@ -15,8 +15,8 @@ from ..core.errors import describe
 from ..core.validation import Ints, coordinate
 from .failures import Failure
 
-Values = NDArray[Any]  # float64 or complex128: (k,), or (k, m) of a function that returns m numbers
-Function = Callable[[NDArray[Any]], Any]  # of one point; returns a number, or an array of m numbers
+Values = NDArray[Any]  # float64 or complex128: (k,), or (k, *shape) of a function that returns arrays
+Function = Callable[[NDArray[Any]], Any]  # of one point; returns a number, or an array of numbers
 Receive = Callable[[int, Values], None]  # the number of the first point, and the values from there on
 
 # A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
@@ -141,7 +141,7 @@ class Executor(Protocol):
         Parameters
         ----------
         function : callable
-            Of one point; returns a float, a complex number or an array of m of them, of one shape at all points.
+            Of one point; returns a float, a complex number or an array of them, of one shape at all points.
         points : Points
             Where.
         receive : callable, optional
@@ -149,7 +149,7 @@ class Executor(Protocol):
 
         Returns
         -------
-        ndarray, shape (k,) or (k, m)
+        ndarray, shape (k, *shape of a value)
             In the order of the points.
 
         Raises

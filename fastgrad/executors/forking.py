@@ -16,12 +16,15 @@ WAITS = {
     "concurrent.futures.thread": ("_worker",),
     "fastgrad.executors.threads": ("_work",),
     "ipykernel.heartbeat": ("run",),
+    "ipykernel.iostream": ("_watch_pipe_fd",),
+    "ipykernel.parentpoller": ("run",),
     "multiprocessing.connection": ("_recv", "wait"),
     "multiprocessing.pool": ("_handle_tasks",),
     "queue": ("get",),
     "selectors": ("select",),
     "socket": ("accept", "readinto"),
     "threading": ("_wait_for_tstate_lock", "join", "wait"),
+    "zmq.sugar": ("device",),
     "zmq.sugar.poll": ("poll",),
 }
 # A library's threads spin for some milliseconds before they wait, and only then does the system say where.

@@ -35,8 +35,10 @@ FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
 
+INTERRUPTED = 130  # what a shell calls the exit code of a program that Ctrl-C has ended
+
 _TASK = struct.Struct("<qq")  # the first point and the one after the last
-_REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, numbers in each (-1: a scalar), bytes that follow
+_REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, dimensions of each, bytes that follow: lengths, values
 _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
 _FAILED = b"F"
 
@@ -128,12 +130,12 @@ class _Worker:
     def replies(self) -> Iterator[tuple[bytes, int, int, int, bytes]]:
         """Take the whole messages from what was received."""
         while len(self.received) >= _REPLY.size:
-            kind, first, count, width, size = _REPLY.unpack_from(self.received)
+            kind, first, count, ndim, size = _REPLY.unpack_from(self.received)
             if len(self.received) < _REPLY.size + size:
                 return
             body = bytes(self.received[_REPLY.size : _REPLY.size + size])
             del self.received[: _REPLY.size + size]
-            yield kind, first, count, width, body
+            yield kind, first, count, ndim, body
 
 
 class _Crew:
@@ -226,15 +228,16 @@ class _Crew:
         except ConnectionResetError:
             data = b""
         worker.received += data
-        for kind, first, count, width, body in worker.replies():
+        for kind, first, count, ndim, body in worker.replies():
             if kind == _FAILED:
                 failure: Failure = pickle.loads(body)
                 gathering.put(first, np.empty(0), failure)
                 worker.next = worker.stop
             else:
-                values = np.frombuffer(body, _DTYPES[kind])
+                shape = np.frombuffer(body, np.int64, ndim)
+                values = np.frombuffer(body, _DTYPES[kind], offset=shape.nbytes)
                 worker.next = first + count
-                gathering.put(first, values if width < 0 else values.reshape(count, width))
+                gathering.put(first, values.reshape(count, *shape))
         return bool(data)
 
     def _drained(self, worker: _Worker, gathering: Gathering) -> bool:
@@ -257,7 +260,7 @@ class _Crew:
             worker.stop += 1
             return
         code = os.waitstatus_to_exitcode(worker.status or 0)
-        if code == -signal.SIGINT:
+        if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
         number, arrived = int(self._at[worker.place]), gathering.count - gathering.missing(0, gathering.count).size
         raise WorkerError(
@@ -330,7 +333,7 @@ def _live(
         working.set(True)
         _serve(channel, function, points, at)
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BaseException:  # noqa: BLE001 - the parent sees the channel closed
         code = 1
     finally:
@@ -375,17 +378,18 @@ def _serve(channel: socket.socket, function: Function, points: Points, at: NDArr
                     _send(channel, number, values)
                     values, size, flushed = [], 0, now
             _send(channel, number, values)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:  # noqa: BLE001 - the parent raises it
             _send(channel, number, values)
             body = pickle.dumps(Failure(error))
-            channel.sendall(_REPLY.pack(_FAILED, number, 0, -1, len(body)) + body)
+            channel.sendall(_REPLY.pack(_FAILED, number, 0, 0, len(body)) + body)
 
 
 def _send(channel: socket.socket, end: int, values: list[Any]) -> None:
     if not values:
         return
     array = np.array(values)
-    width = -1 if array.ndim == 1 else array.shape[1]
     kind = b"D" if array.dtype.kind == "c" else b"d"
-    body = np.ascontiguousarray(array, _DTYPES[kind]).tobytes()
-    channel.sendall(_REPLY.pack(kind, end - len(values), len(values), width, len(body)) + body)
+    body = np.array(array.shape[1:], np.int64).tobytes() + array.astype(_DTYPES[kind]).tobytes()
+    channel.sendall(_REPLY.pack(kind, end - len(values), len(values), array.ndim - 1, len(body)) + body)

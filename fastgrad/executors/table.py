@@ -101,7 +101,7 @@ def _map(workers: Any, call: Call) -> Executor:
 
 
 KINDS = (
-    Kind(lambda workers: isinstance(workers, int), _here),
+    Kind(lambda workers: hasattr(workers, "__index__"), _here),
     Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
     Kind(_has("submit"), _futures),
     Kind(callable, _map),

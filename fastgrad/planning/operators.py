@@ -244,7 +244,15 @@ class Operator:
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
-        return Call(self.placed, args, self.kwargs)
+        options = self.settings.options
+        return Call(
+            self.placed,
+            args,
+            self.kwargs,
+            workers=options.workers,
+            journal=options.journal,
+            progress=options.progress,
+        )
 
     # ---- one Jacobian
 
@@ -256,7 +264,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = Vectors(call, point)
+        run = _opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -280,7 +288,7 @@ class Operator:
             return self._empty(run, point)
         index = index_array(settings.options.indices, point.base.shape)
         refused = "asked for"
-        if settings.options.backend != "python":
+        if settings.options.backend != "python" and not call.shared:
             refused = self._unliftable(call, point, bounds)
             if not refused:
                 try:
@@ -410,7 +418,8 @@ class Operator:
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        run.value()  # f's own errors come from a plain call
+        if not np.isfinite(run.value()).all():  # f's own errors come from a plain call, too
+            raise CannotRun("f is not finite at x")
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
@@ -468,7 +477,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = Vectors(call, point)
+        run = _opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -493,14 +502,15 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = Vectors(self.call(args), point)
+        run = _opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
         bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
         with put_back(point):
-            run.value()
-            if settings.automatic:
+            if not flat.size or not run.value().size:
+                found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
                 stencil = settings.stencil
@@ -593,7 +603,7 @@ def disagrees(
     if not vector.any() or not m:
         return None
     with np.errstate(all="ignore"):
-        above, below = run.at([x + vector, x - vector])
+        above, below = run.explore([x + vector, x - vector])
         vector = 0.5 * ((x + vector) - (x - vector))
         expected = 2.0 * matrix.dot(vector)
         sizes, entries = (
@@ -638,6 +648,12 @@ def refuse_lost_steps(point: Point, x: Floats, h: Floats, stencil: Stencil) -> N
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _opened(call: Call, point: Point) -> Vectors:
+    """Open the plain evaluation of f, by workers where there are some."""
+    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
+    return run
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:

@@ -199,7 +199,7 @@ def facts_of(call: Call, point: Point, backend: str) -> Facts:
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:
     """Whether an executor evaluates f plainly: what is compiled has threads of its own for a number of workers."""
-    wanted = call.journal is not None or call.progress is not False or not isinstance(call.workers, int)
+    wanted = call.shared and not (isinstance(call.workers, int) and call.journal is None and call.progress is False)
     if backend not in (AUTO, "python") or call.batch_axis is not None or kind == C_FUNCTION:
         if wanted:
             raise ValueError(

@@ -15,7 +15,12 @@ import pytest
 from numpy.typing import NDArray
 
 import fastgrad
-from fastgrad import Gradient, numerical_gradient
+from fastgrad import Gradient, numerical_gradient, numerical_jacobian
+from fastgrad.backends.parallel import ParallelVectors
+from fastgrad.backends.vectors import Vectors
+from fastgrad.core.call import Call
+from fastgrad.core.point import as_point
+from fastgrad.executors.executor import Serial
 
 A = np.random.default_rng(5).normal(size=24)
 X = np.random.default_rng(6).normal(size=(4, 6))
@@ -243,3 +248,83 @@ def test_compiled_functions(keyword: dict[str, Any], tmp_path: Path, monkeypatch
     assert np.allclose(gradient, expected, rtol=1e-12)
     assert info.backend == ("numba" if "workers" in keyword else "python")
     assert (tmp_path / "journal").exists() == ("journal" in keyword)
+
+
+# --- f of many values -------------------------------------------------------------------------------------------------
+
+
+def table(x: NDArray[Any]) -> NDArray[Any]:
+    return np.outer(np.sin(x.reshape(-1)[:3]), x.reshape(-1)[3:5])
+
+
+@pytest.mark.parametrize("reads_x", [False, True])
+def test_values_of_many(options: dict[str, Any], reads_x: bool) -> None:
+    x = X.copy()
+    point = as_point(x)
+    f = (lambda _: table(x)) if reads_x else table
+    plain, parallel = Vectors(Call(f), point), ParallelVectors(Call(f, **options), point)
+    rows = [x.reshape(-1) + 1e-3 * i for i in range(9)]
+    assert parallel.shape == plain.shape == (3, 2)
+    assert parallel.value().tobytes() == plain.value().tobytes()
+    assert parallel.at(rows).tobytes() == plain.at(rows).tobytes()
+    assert parallel.nfev == plain.nfev == 10
+    assert x.tobytes() == X.tobytes()
+    if not reads_x:
+        moved = [row + 1e-20j for row in rows]
+        assert parallel.imaginary(moved).tobytes() == plain.imaginary(moved).tobytes()
+
+
+def test_many_values_that_are_real_for_a_complex_argument() -> None:
+    run = ParallelVectors(Call(np.abs, workers=2), as_point(X))
+    with pytest.raises(TypeError, match="dropped the imaginary part"):
+        run.imaginary([X.reshape(-1) + 1e-20j] * 3)
+
+
+def test_many_points_at_a_time_take_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgrad.backends.parallel.POINT_BYTES", 3 * X.nbytes)
+    sizes: list[int] = []
+
+    class Watched(Serial):
+        def evaluate(self, function: Any, points: Any, receive: Any = None) -> Any:
+            sizes.append(len(points))
+            return super().evaluate(function, points, receive)
+
+    run = ParallelVectors(Call(table), as_point(X), Watched(""))
+    run.at(X.reshape(-1) for _ in range(8))
+    assert sizes == [1, 3, 3, 2]
+
+
+@pytest.mark.parametrize("others", [{}, {"h": 1e-5}, {"sparsity": "detect"}], ids=str)
+def test_jacobians(options: dict[str, Any], others: dict[str, Any]) -> None:
+    def g(x: NDArray[Any]) -> NDArray[Any]:
+        return np.sin(x) * np.roll(x, 1)
+
+    x = X[0].copy()
+    expected, plain = numerical_jacobian(g, x, backend="python", full_output=True, **others)
+    jacobian, info = numerical_jacobian(g, x, full_output=True, **options, **others)
+    assert dense(expected).tobytes() == dense(jacobian).tobytes()
+    assert info.nfev == plain.nfev
+    if "journal" in options:
+        options["journal"] = options["journal"].with_name("of another function")
+    assert np.allclose(numerical_jacobian(lambda _: g(x), x, **options), dense(expected))
+    assert x.tobytes() == X[0].tobytes()
+
+
+def test_a_journal_gives_a_second_jacobian_for_nothing(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def g(x: NDArray[Any]) -> NDArray[Any]:
+        return np.sin(x)
+
+    made = [numerical_jacobian(g, X[0], journal=tmp_path / "j", progress=lambda done, total: told.append(done))]
+    made.append(numerical_jacobian(g, X[0], journal=tmp_path / "j", workers=_no_map))
+    assert made[0].tobytes() == made[1].tobytes()
+    assert told
+
+
+def _no_map(function: Any, items: Any) -> Any:
+    raise AssertionError("nothing is missing")
+
+
+def dense(matrix: Any) -> NDArray[Any]:
+    return np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)

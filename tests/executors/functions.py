@@ -27,6 +27,10 @@ def residuals(x: NDArray[Any]) -> NDArray[Any]:
     return np.cos(x.reshape(-1)[:3]) * x.reshape(-1)[3]
 
 
+def matrix(x: NDArray[Any]) -> NDArray[Any]:
+    return np.outer(x.reshape(-1)[:2], x.reshape(-1)[:3])
+
+
 def scribbling(x: NDArray[Any]) -> float:
     """Write into the argument: another evaluation must not see it."""
     x *= 2.0

@@ -60,7 +60,7 @@ def loop(function: Function, points: Points) -> Values:
 
 
 @every
-@pytest.mark.parametrize("function", [fs.loss, fs.residuals, fs.scribbling, fs.complex_loss])
+@pytest.mark.parametrize("function", [fs.loss, fs.residuals, fs.matrix, fs.scribbling, fs.complex_loss])
 @pytest.mark.parametrize("points", [fs.ROWS, fs.entries()], ids=["rows", "entries"])
 def test_values_of_a_loop(executor: Executor, function: Function, points: Points) -> None:
     arrived: dict[int, bytes] = {}

@@ -55,7 +55,7 @@ def counted(tmp_path: Path) -> Counted:
 
 
 @pytest.mark.parametrize("workers", [1, 2, map])
-@pytest.mark.parametrize("function", [fs.loss, fs.residuals, fs.complex_loss])
+@pytest.mark.parametrize("function", [fs.loss, fs.residuals, fs.matrix, fs.complex_loss])
 @pytest.mark.parametrize("points", [fs.ROWS, fs.entries()], ids=["rows", "entries"])
 def test_values_come_back_to_the_bit(path: Path, workers: Any, function: Function, points: Points) -> None:
     plain = executor_for(Call(function, workers=1)).evaluate(function, points)
