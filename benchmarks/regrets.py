@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from timeit import Timer
@@ -37,6 +39,7 @@ WAYS = {"plain": (SPARSE, DENSE, REFERENCE), "batched": (BATCHED, REFERENCE), "j
 LONGEST = 0.3  # seconds of one gradient: cells in which the fastest takes longer are left out
 SLOWEST = 5e-3  # seconds of one evaluation, likewise
 HOPELESS = 3.0  # a way that takes so many times the fastest is not timed again
+PATIENCE = 10.0 * LONGEST  # for the first call of a way
 ROUNDS, LEAST, BUDGET = 9, 5e-4, 1.5
 
 Run = Callable[[], Any]
@@ -203,7 +206,7 @@ class Cell(NamedTuple):
     best: str
     ratio: float
     prepared: float
-    measured: float
+    measured: float | None
     seconds: float
 
 
@@ -242,6 +245,26 @@ def forced(case: Case, way: Way) -> tuple[Callable[[], Done], Callable[[], Done]
     return one_shot, lambda: run(call, options, scheme, case.x, only=only)
 
 
+class TooSlow(BaseException):
+    """Not an Exception: a lift hands those over to the next way."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Raise TooSlow after so many seconds."""
+
+    def stop(*_: Any) -> None:
+        raise TooSlow
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def usable(case: Case) -> dict[str, tuple[Run, Run]]:
     """The ways that evaluate f here, but for the hopeless ones; none where all would take too long."""
     point = case.x[None] if case.form == "batched" else case.x
@@ -253,10 +276,10 @@ def usable(case: Case) -> dict[str, tuple[Run, Run]]:
             continue
         one_shot, prepared = forced(case, way)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), limited(PATIENCE):
                 warnings.simplefilter("error")
                 done = one_shot()
-        except Exception:  # noqa: BLE001 - whatever keeps a way from being one
+        except (Exception, TooSlow):  # noqa: BLE001 - whatever keeps a way from being one
             continue
         if done.way is way and (way is COMPILED or done.evaluation.way in ("", way.name)):
             found[way.name] = one_shot, prepared
@@ -273,13 +296,14 @@ def measure(case: Case) -> Cell | None:
         return None
     f, x, options = case.f, case.x, case.options()
     auto, thorough = Gradient(f, "fixed", **options), Gradient(f, "fixed", effort="measure", **options)
-    for _ in range(9):  # three of each way
-        thorough(x)
     calls: dict[str, Run] = {
         "one-shot": lambda: numerical_gradient(f, x, "fixed", **options),
         "prepared": lambda: auto(x),
-        "measured": lambda: thorough(x),
     }
+    with suppress(TooSlow), limited(3.0 * PATIENCE):  # it tries the hopeless ways, too
+        for _ in range(9):  # three of each way
+            thorough(x)
+        calls["measured"] = lambda: thorough(x)
     for name, (one_shot, prepared) in ways.items():
         calls |= {f"one-shot {name}": one_shot, f"prepared {name}": prepared}
     times = rounds_of(calls, ROUNDS, LEAST, BUDGET)
@@ -301,12 +325,14 @@ def measure(case: Case) -> Cell | None:
         one.removeprefix("one-shot "),
         over("one-shot", one),
         over("prepared", kept),
-        over("measured", kept),
+        over("measured", kept) if "measured" in calls else None,
         median(times[one]),
     )
 
 
 def shares(ratios: list[float]) -> str:
+    if not ratios:
+        return "none"
     close, fair = (100.0 * sum(ratio <= limit for ratio in ratios) / len(ratios) for limit in (1.25, 2.0))
     return f"{close:5.1f} % within 1.25x, {fair:5.1f} % within 2x, worst {max(ratios):5.2f}"
 
@@ -321,7 +347,7 @@ def summary(found: list[Cell]) -> Iterator[str]:
                     for kind, ratios in (
                         ("one-shot", [c.ratio for c in some]),
                         ("prepared", [c.prepared for c in some]),
-                        ("measured", [c.measured for c in some]),
+                        ("measured", [c.measured for c in some if c.measured is not None]),
                     ):
                         yield f"    {kind:10s}{shares(ratios)}"
 
@@ -347,7 +373,7 @@ def main() -> None:
         mark = "" if max(cell.ratio, cell.prepared) <= 1.25 else "  <--"
         print(
             f"{cell.name:28s} {cell.form:8s} {cell.n:6d}  {cell.picked:14s} {cell.best:14s} {cell.ratio:6.2f} "
-            f"{cell.prepared:6.2f} {cell.measured:6.2f}{mark}",
+            f"{cell.prepared:6.2f} {cell.measured or np.nan:6.2f}{mark}",
             flush=True,
         )
     print(*summary(found), sep="\n")

@@ -32,6 +32,8 @@ DOUBT = 2.0
 SLACK = 1e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
 CANCELLED = 1e-2
+# Where all of x is smaller, f may still be a function of scale 1.
+TINY = 2.0**-10
 # Of components that move together, the one with the least effect counts at least so much of the one with the largest.
 LEAST = 1e-6
 
@@ -257,10 +259,15 @@ def _along(
     base, flat = point.base.reshape(-1), given.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
     sides, seen, allowed = [], [], []
+    tiny = base.size > 0 and 0.0 < float(np.abs(base).max()) < TINY
+    nfev = 0
     for way in _ways(base, flat, bounds, directions, seed):
+        side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
+        if tiny and way.any() and look.error[0] > BLURRED * abs(side[0]):  # x may be far below the scale of f
+            nfev += look.nfev
+            way = _short(way / np.abs(way).max())
+            side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
         terms = np.where(way != 0.0, flat * way, 0.0)
-        side = np.array([terms.sum()])
-        look = _slope_along(call, options, point, way, bounds, side, rtol)
         size = max(abs(float(look.expected[0])), CANCELLED * float(np.hypot.reduce(terms, initial=0.0)))
         sides.append(side)
         seen.append(look)
@@ -271,7 +278,7 @@ def _along(
         np.concatenate([look.low for look in seen]),
         np.concatenate([look.high for look in seen]),
         np.concatenate([look.reasons for look in seen]),
-        sum(look.nfev for look in seen),
+        nfev + sum(look.nfev for look in seen),
     )
     return _judged(np.concatenate(sides), together, np.array(allowed), directions)
 
@@ -316,8 +323,12 @@ def _slope_along(
     bounds: tuple[Floats, Floats] | None,
     given: Floats,
     rtol: float,
-) -> _Seen:
-    """Differentiate f at x + t * way, at t = 0; a closure sees these points in the caller's own array."""
+) -> tuple[Floats, _Seen]:
+    """Return what the given gradient says of f at x + t * way, at t = 0, and what f itself shows.
+
+    A closure sees these points in the caller's own array.
+    """
+    side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
     reference = load("reference")(call, point)
     x, own = point.base.reshape(-1), reference.own
 
@@ -335,9 +346,9 @@ def _slope_along(
         limits = -np.nanmin(back, initial=np.inf), np.nanmin(room, initial=np.inf)
     line = Options(noise=options.noise, bounds=limits)
     if own is None:
-        return _look(Call(of_distance), line, np.zeros(1), given, rtol, 0.0)
+        return side, _look(Call(of_distance), line, np.zeros(1), side, rtol, 0.0)
     with exclusive(own):
         try:
-            return _look(Call(of_distance), line, np.zeros(1), given, rtol, 0.0)
+            return side, _look(Call(of_distance), line, np.zeros(1), side, rtol, 0.0)
         finally:
             own[...] = point.base

@@ -19,6 +19,7 @@ from .jacobian import like
 from .planning.hessians import (
     Checked,
     bars_of,
+    by_few,
     colored,
     dense,
     lifted,
@@ -214,11 +215,12 @@ class Hessian:
         n, direction = point.base.size, checked.direction()
         step = np.full(n, np.nan)
         if not self._settings.is_sparse:
-            full = dense(products, n)
-            checked.nfev += n
+            full, runs = by_few(products, n, direction) or (dense(products, n), n)
+            checked.nfev += runs
             matrix = symmetric(Matrix(full))
             checked.compare(direction, full.T @ direction)
-            return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each column")
+            why = "column" if runs == n else "color"
+            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         given = self._settings.sparsity is not None and not isinstance(self._settings.sparsity, str)
         if not given:
             found = pattern_of(products, n)

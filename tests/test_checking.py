@@ -92,6 +92,17 @@ def test_every_component_on_its_own_scale(low: int, directions: int | None, faul
 
 
 @pytest.mark.parametrize("directions", DIRECTIONS)
+def test_x_far_below_the_scale_of_f(directions: int | None) -> None:
+    x = np.array([1e-12, -3e-13, 2e-12])
+    f = lambda x: np.sum(np.exp(2 * x) * np.arange(1.0, 4.0))  # noqa: E731
+    gradient = 2 * np.exp(2 * x) * np.arange(1.0, 4.0)
+    assert check_gradient(f, gradient, x, directions=directions).verdict == "right"
+    for i in range(3):
+        for factor in FAULTS.values():
+            assert check_gradient(f, with_fault(gradient, i, factor), x, directions=directions).verdict == "wrong"
+
+
+@pytest.mark.parametrize("directions", DIRECTIONS)
 def test_components_without_effect(directions: int | None) -> None:
     x = np.array([0.3, -2.0, 5.0, 1.0])
     f = lambda x: np.sin(x[0]) + x[2] ** 2  # noqa: E731

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import sys
 import warnings
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
 
-from fastgrad import AccuracyWarning, Jacobian, jacobian_sparsity, numerical_jacobian
+from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jacobian_sparsity, numerical_jacobian
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -264,6 +266,21 @@ def test_bounds_and_edges() -> None:
     np.testing.assert_allclose(numerical_jacobian(np.sqrt, edge), np.diag(0.5 / np.sqrt(edge)), rtol=1e-8)
 
 
+def test_outside_of_the_domain() -> None:
+    jacobian = numerical_jacobian(lambda x: np.array([math.log(x[0]), x[1] ** 2]), [1e-7, 3.0])
+    np.testing.assert_allclose(jacobian, [[1e7, 0.0], [0.0, 6.0]], rtol=1e-7)
+    with pytest.raises(ValueError, match="math domain error"):
+        numerical_jacobian(lambda x: np.array([math.sqrt(x[0]), x[1]]), [0.0, 1.0], 1e-3)
+    with pytest.warns(NonFiniteWarning):
+        rows = numerical_jacobian(lambda x: np.where(x > 0.5, x, np.nan), np.linspace(0, 1, 25))
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), np.linspace(0, 1, 25) <= 0.5)
+
+
+def test_jumps_are_flagged() -> None:
+    with pytest.warns(AccuracyWarning, match="no digit is certain of 4 entries"):
+        numerical_jacobian(lambda x: np.floor(x * 10), [1.03, 2.0])
+
+
 @pytest.mark.parametrize("method", ["forward", "backward", "complex", "2-point", "3-point", "cs"])
 def test_methods(method: str) -> None:
     f, exact, x = CASES["vector"]
@@ -400,6 +417,13 @@ def test_same_call_same_bits() -> None:
     first = jacobian(x)
     jacobian(x + 1)
     np.testing.assert_array_equal(first, jacobian(x))
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"fastgrad\[sparse\]"):
+        numerical_jacobian(squares, [1.0, 2.0], sparse=True)
+    np.testing.assert_allclose(numerical_jacobian(squares, [1.0, 2.0]), np.diag([2.0, 4.0]), atol=1e-8)
 
 
 # ---- in SciPy's hands

@@ -6,7 +6,6 @@ one takes more functions; the sparse one carries the differences from f(x), unro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from math import hypot, inf
@@ -29,6 +28,7 @@ from .batched import agree
 EPS = float(np.finfo(np.float64).eps)
 FEW = 8  # so few points are evaluated plainly, once f's values were checked
 DENSE, SPARSE = "dense", "sparse"
+_WAY = {DENSE: "dense lift", SPARSE: "sparse lift"}
 
 _KEPT = (
     "`f` keeps what it was given, or a result of it, from one call to the next: it cannot be lifted; use "
@@ -56,11 +56,21 @@ class _Refusal(NamedTuple):
     raised: bool  # f, or the lift itself, raised an exception: f alone may do so, too
 
 
-def _attempts(lifts: Sequence[str], racing: bool) -> list[_Attempt]:
+@cache
+def _attempts(lifts: tuple[str, ...], racing: bool) -> tuple[_Attempt, ...]:
     """What is tried in turn. Who has outrun the dense lift without being faster itself leaves the field to it."""
     if not racing or lifts[-1] == DENSE:
-        return [_Attempt(lift, racing and lift == SPARSE) for lift in lifts]
-    return [*(_Attempt(lift, True) for lift in lifts), *(_Attempt(lift, False) for lift in lifts if lift == DENSE)]
+        return tuple(_Attempt(lift, racing and lift == SPARSE) for lift in lifts)
+    return (*(_Attempt(lift, True) for lift in lifts), *(_Attempt(lift, False) for lift in lifts if lift == DENSE))
+
+
+@cache
+def _settled(lift: str, lifts: tuple[str, ...]) -> tuple[_Attempt, ...]:
+    """A lift that has evaluated f is not to race again, nor is what may be tried after it."""
+    return (_Attempt(lift, False), *(_Attempt(other, False) for other in lifts if other != lift))
+
+
+_IMAGINARY = (_Attempt(DENSE, False),)
 
 
 class Lifted(InFloats):
@@ -85,7 +95,7 @@ class Lifted(InFloats):
         self.nfev = 0
         self.own: NDArray[Any] | None = None
         self.sees_own = False
-        self.way = f"{lifts[0]} lift"
+        self.way = _WAY[lifts[0]]
         self._call, self._point, self._nature = call, point, nature
         self._lifts, self._racing = lifts, racing
         self._attempts = _attempts(lifts, racing)
@@ -171,7 +181,7 @@ class Lifted(InFloats):
     def _lifted(self, index: Ints, points: Values) -> tuple[Values, bool]:
         """The values by the first lift that takes f, and whether they are relative to f(x)."""
         real = points.dtype.kind != "c"
-        for lift, racing in self._attempts if real else [_Attempt(DENSE, False)]:
+        for lift, racing in self._attempts if real else _IMAGINARY:
             call, work = self._call, self._work(lift, points.size, racing)
             try:
                 values = _lift(lift).sweep(
@@ -184,10 +194,9 @@ class Lifted(InFloats):
                 continue
             finally:
                 self.nfev += work.nfev
-            if real:  # it is not to race again, nor is what may be tried after it
-                others = (_Attempt(other, False) for other in self._lifts if other != lift)
-                self._attempts = [_Attempt(lift, False), *others]
-            self.way = f"{lift} lift"
+            if real:
+                self._attempts = _settled(lift, self._lifts)
+            self.way = _WAY[lift]
             return self._scalars(values if lift == DENSE else values.values, points), lift == SPARSE
         raise self._refusal(index, points)
 
@@ -239,8 +248,8 @@ class Lifted(InFloats):
         if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
             self._rounded = True
             return None
-        self._attempts[0] = _Attempt(SPARSE, False)
-        self.way = "sparse lift"
+        self._attempts = _settled(SPARSE, self._lifts)
+        self.way = _WAY[SPARSE]
         if bars:
             near = x.copy()
             moved = near.reshape(-1)[index]
@@ -261,7 +270,7 @@ class Lifted(InFloats):
             )
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
             self._note(SPARSE, failure, work.looked)
-            self._attempts = [attempt for attempt in self._attempts if attempt.lift != SPARSE]
+            self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)
             return None
         finally:
             self.nfev += work.nfev

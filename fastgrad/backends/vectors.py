@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..core.call import Call
 from ..core.errors import describe
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats
+from ..schemes.constants import OUTSIDE
 
 Shape = tuple[int, ...]
 
@@ -98,26 +99,42 @@ class Vectors:
 
     def at(self, points: Iterable[Floats]) -> Floats:
         """Evaluate f at whole flat points; returns one row of values for each."""
+        return self._at(points, self._plainly)
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
+        return self._at(points, self._exploring)
+
+    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
         self._at_x()  # now, while the caller's array is as it was
         own = self._point.own
         if own is None or not self._in_place:
-            return self._rows([self._plainly(point) for point in points])
+            return self._rows([evaluate(point) for point in points])
         with exclusive(own):
             try:
-                return self._rows([self._in(own, point) for point in points])
+                return self._rows([evaluate(self._in(own, point)) for point in points])
             finally:
                 own[...] = self._point.base
 
-    def _plainly(self, point: Floats) -> NDArray[Any]:
+    def _called(self, point: Floats) -> Any:
         call = self._call
         self.nfev += 1
-        y = point.reshape(self._point.base.shape)
-        return values_of(call.f(y.copy(), *call.args, **call.kwargs))
+        return call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs)
 
-    def _in(self, own: NDArray[Any], point: Floats) -> NDArray[Any]:
-        """Write a point into the caller's own array, whole: f may have written there."""
+    def _plainly(self, point: Floats) -> NDArray[Any]:
+        return values_of(self._called(point))
+
+    def _exploring(self, point: Floats) -> NDArray[Any]:
+        try:
+            result = self._called(point)
+        except OUTSIDE:
+            return np.full(self.shape, np.nan)
+        return values_of(result)
+
+    def _in(self, own: NDArray[Any], point: Floats) -> Floats:
+        """Write a point into the caller's own array, whole, for f may have written there; return what it holds now."""
         own[...] = point.reshape(own.shape)
-        return self._plainly(point if own.dtype is FLOAT64 else own.astype(np.float64).reshape(-1))
+        return point if own.dtype is FLOAT64 else own.astype(np.float64).reshape(-1)
 
     def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
         """Evaluate f at complex points; returns the imaginary parts."""

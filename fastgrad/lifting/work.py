@@ -14,29 +14,32 @@ import numpy as np
 
 from .signals import Outrun
 
-# Microseconds on one machine, fitted to 54 functions at n = 2 to 3000, then rounded: only their ratios matter. They
-# predict within 1.3x in the median, and in 95 of 100 cases within 1.9x (sparse), 2.4x (dense) and 3.2x (plain).
+# Microseconds on one machine (AMD EPYC, one thread), rounded: only their ratios matter. Fixed costs are fitted to the
+# corpus of the tests at n = 12, and predict within 0.4x to 1.4x in 90 of 100 cases; costs of cells come from an earlier
+# fit to 54 functions at n = 2 to 3000.
 # What a call of f costs around its operations, an operation with a number, and one with a small array:
-PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.4, 0.085, 0.94
-DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 91.0, 2.9, 4.65  # the operations: for each tile
-SPARSE_SETUP, SPARSE_SLOT = 440.0, 17.0  # the latter: for each slot of a result
+PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
+DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile
+SPARSE_SETUP, SPARSE_SLOT = 125.0, 12.0  # the latter: for each slot of a result
 # for each cell of an array
 CELL = 0.0007  # of an operation such as `+`, plain or dense
-HEAVY = 0.011  # of `exp`, `sin`, ...
-POWER = 0.05  # of `pow`, but for squares; the sparse lift multiplies instead
-FOREIGN = 0.044  # of another package's function
-FLOP = 0.0001  # of a multiplication within a product of matrices
+HEAVY = 0.004  # of `exp`, `sin`, ..., of which numpy computes several at a time (1 to 6 ns measured)
+SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `pow`, but for squares, `hypot`, ...
+FOREIGN = 0.04  # of another package's function
+FLOP = 0.00005  # of a multiplication within a product of matrices, one thread
 SPARSE_CELL = 0.0018  # of a difference
 SPARSE_LISTED = 0.05  # of a difference that is listed by itself: lists are sorted
 WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, and how much dearer they are then
 # how operations are counted
 FUNCTION = 3  # operations that a function of numpy is made of, on the average
+COMPOUND = 6  # of one that is called point by point: the simpler ones take all points
 ENTRY = 3  # operations with numbers for each entry that f takes out of an array: taking it, and two uses
 LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries of x is as large as
 BIG = 16384  # cells from which an operation of the dense lift costs more than numpy's overhead
 # how much is risked
 MARGIN = 1.3  # the next way must be faster by so much
-ALLOWANCE = 150.0  # of a lead to begin with: what an attempt in vain may cost
+ALLOWANCE = 100.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
+DENSE_ALLOWANCE = 35.0  # the same of the dense lift, beside a loop over few points
 FEW_SLOTS = 10  # of the sparse lift, for which the dense lift gives way
 
 _LIGHT = frozenset({
@@ -49,13 +52,16 @@ _LIGHT = frozenset({
 })  # fmt: skip
 
 
+_SLOW = frozenset({np.power, np.float_power, np.hypot, np.logaddexp, np.logaddexp2, np.remainder, np.floor_divide})
+
+
 @cache
 def weight(ufunc: np.ufunc) -> float:
     """Return what a function costs for each cell, beyond an operation such as `+`."""
     if ufunc in _LIGHT or ufunc.signature is not None:
         return 0.0
-    if ufunc in (np.power, np.float_power):
-        return POWER
+    if ufunc in _SLOW:
+        return SLOW
     return HEAVY if getattr(np, ufunc.__name__, None) is ufunc else FOREIGN
 
 
@@ -79,7 +85,7 @@ class DenseWork:
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = 0
         self.racing, self.looked = racing, False
-        self._lead = ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
+        self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
         self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY
         self._entry = ENTRY * (MARGIN * PLAIN_NUMBER * points - DENSE_NUMBER)
         self._spare = MARGIN * (SPARSE_SETUP + FEW_SLOTS * SPARSE_SLOT) if racing else inf

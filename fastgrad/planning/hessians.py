@@ -14,14 +14,15 @@ from ..core.validation import FLOAT64, Floats, Ints, number
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.constants import EPS
+from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
-from ..sparsity import Pattern
+from ..sparsity import Pattern, color_symmetric
 from .operators import UNROUNDED, Matrix, Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 AGREE = 1e-3  # as near must it come
+FEW = 16  # with fewer columns, a pattern saves nothing
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -115,7 +116,10 @@ class Checked:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
                 return True  # there is no room to look
-        above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
+        try:
+            above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
+        except OUTSIDE:
+            return False
         terms = moved * product * (BESIDE / reach)
         with np.errstate(all="ignore"):
             seen = (above - self.value()) + (below - self.value())
@@ -132,6 +136,24 @@ def dense(products: Products, n: int) -> Floats:
         unit[j] = 1.0
         out[j] = products.product(unit)
     return out
+
+
+def by_few(products: Any, n: int, direction: Floats) -> tuple[Floats, int] | None:
+    """Return a dense Hessian from fewer products than columns, and how many; None where f shows no sparse pattern."""
+    if n < FEW:
+        return None
+    try:
+        pattern = pattern_of(products, n)
+        if 4 * int(np.diff(pattern.indptr).max()) > n:
+            return None
+        colors = color_symmetric(pattern)
+        matrix = Matrix(pattern=pattern, data=colored(products, pattern, colors))
+        verify(products, matrix, direction)
+    except CannotRun:
+        return None
+    full = np.zeros((n, n))
+    full[pattern.rows, pattern.indices] = matrix.data
+    return full, int(colors.max()) + 2
 
 
 def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:

@@ -418,7 +418,8 @@ class Operator:
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        run.value()  # f's own errors come from a plain call
+        if not np.isfinite(run.value()).all():  # f's own errors come from a plain call, too
+            raise CannotRun("f is not finite at x")
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
@@ -507,8 +508,9 @@ class Operator:
         flat = point.base.reshape(-1)
         bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
         with put_back(point):
-            run.value()
-            if settings.automatic:
+            if not flat.size or not run.value().size:
+                found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
                 stencil = settings.stencil
@@ -601,7 +603,7 @@ def disagrees(
     if not vector.any() or not m:
         return None
     with np.errstate(all="ignore"):
-        above, below = run.at([x + vector, x - vector])
+        above, below = run.explore([x + vector, x - vector])
         vector = 0.5 * ((x + vector) - (x - vector))
         expected = 2.0 * matrix.dot(vector)
         sizes, entries = (

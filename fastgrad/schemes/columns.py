@@ -53,6 +53,10 @@ class Values(Protocol):
         """Evaluate f at whole points; returns one row of values for each."""
         ...
 
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
+        ...
+
     def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
         """Evaluate f at complex points; returns the imaginary parts."""
         ...
@@ -252,7 +256,7 @@ class _Automatic:
         self._size = x.size
         self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
         self._line = line = look_along(
-            run.at, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
+            run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
         )
         best, self._step = step_of(line, seeds.terms)
         self._ratio = best**3
@@ -281,6 +285,7 @@ class _Automatic:
         largest = seeds.of_outputs(seeds.largest(slopes), everything)
         doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
         doubtful &= dead == 0
+        doubtful |= seeds.of_outputs(line.jumps, everything)
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
         return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
 
@@ -294,12 +299,12 @@ class _Automatic:
         free = [g for g in directions if g not in walled]
         if walled:
             points = (seeds.point(g, side) for g in free for side in (t, -t))
-            values = run.at(points).reshape(len(free), 2, f0.size) - f0
+            values = run.explore(points).reshape(len(free), 2, f0.size) - f0
             moved = np.zeros((len(directions), 2, f0.size))
             moved[[g - part.start for g in free]] = values
             values = moved
         else:
-            values = run.at(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
+            values = run.explore(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
         look = self._look(part, t, values[:, 0], values[:, 1])
         finite = np.isfinite(look.derivative)
         lengths = look.t * look.first / (2.0 * look.second)
@@ -391,16 +396,16 @@ class _Automatic:
             if t <= 0:
                 return None
         if side:
-            values = self._run.at([seeds.point(g, side * t), seeds.point(g, side * 0.5 * t)]) - f0
+            values = self._run.explore([seeds.point(g, side * t), seeds.point(g, side * 0.5 * t)]) - f0
         else:
-            values = self._run.at([seeds.point(g, t), seeds.point(g, -t)]) - f0
+            values = self._run.explore([seeds.point(g, t), seeds.point(g, -t)]) - f0
             alive: NDArray[np.bool_] = np.isfinite(f0)
             finite = np.logical_and.reduce(np.isfinite(values[:, alive]), axis=1)
             if not finite.all():
                 if not sided or not finite.any():
                     return None
                 side = 1 if finite[0] else -1
-                middle = self._run.at([seeds.point(g, side * 0.5 * t)])[0] - f0
+                middle = self._run.explore([seeds.point(g, side * 0.5 * t)])[0] - f0
                 if not np.isfinite(middle[alive]).all():
                     return None
                 values = np.stack([values[0 if side > 0 else 1], middle])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import ENDS, EPS, FINER, QUIET, SAME, SPACING, THIRDS, TINY
+from .constants import ENDS, EPS, FINER, JUMPS, QUIET, SAME, SPACING, THIRDS, TINY
 
 WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
@@ -61,6 +61,8 @@ class Outputs:
         Its derivative along `factors`, and how wrong that may be; inf where it is not known.
     factors : ndarray
         The line goes so far along each coordinate, in units.
+    jumps : ndarray of bool
+        Whether it moves in jumps that are not small beside its changes.
     """
 
     sigma: Floats
@@ -72,6 +74,7 @@ class Outputs:
     slope: Floats
     doubt: Floats
     factors: Floats
+    jumps: Flags
 
 
 def signs(x: Floats, count: int) -> Floats:
@@ -229,6 +232,7 @@ def look_along(
         slope=np.zeros(m),
         doubt=np.full(m, np.inf),
         factors=np.zeros(count),
+        jumps=np.zeros(m, dtype=bool),
     )
     alive: Flags = np.isfinite(f0)
     spacing, widened = SPACING, False
@@ -272,6 +276,8 @@ def look_along(
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
     _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
+    if widened:  # the usual step is not resolved
+        out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
 
 

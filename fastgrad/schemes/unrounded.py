@@ -14,6 +14,7 @@ from .steps import power_of_two
 NEARBY = 2.0**-80  # of the scale of x: the truncation error of one side is below all rounding
 FARTHER = 2.0**-19  # of the scale: where the slopes are compared with plain evaluations
 CENTRAL = 2.0**-17  # of the scale: the cube root of the rounding error, for plain central differences
+LARGEST_NEARBY = 2.0**1000  # the points farther away would overflow
 SMALLEST_NEARBY = 1e-290  # differences of squares would vanish
 NEARER = 0.25  # of that step: where the slopes to both sides must be the same ones
 SIDES = np.array([1.0, -1.0, NEARER, -NEARER])
@@ -31,8 +32,9 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
         return None
     size = np.abs(x[index])
     size[size == 0.0] = min(1.0, float(np.abs(x).max(initial=0.0)) or 1.0)
-    size = power_of_two(size)
-    h, away = NEARBY * size, FARTHER * size
+    size = power_of_two(np.minimum(size, LARGEST_NEARBY))
+    with np.errstate(under="ignore"):
+        h, away = NEARBY * size, FARTHER * size
     if not h.min() > SMALLEST_NEARBY:
         return None
     if bounds is not None and ((x[index] - bounds[0][index] < away) | (bounds[1][index] - x[index] < away)).any():

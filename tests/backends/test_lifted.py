@@ -467,10 +467,11 @@ def test_the_way_follows_from_counted_work(f: Any, n: int, way: str) -> None:
 
 
 def test_a_loop_over_few_entries_is_left_to_the_loop() -> None:
+    few = spot(6)
     with pytest.raises(CannotRun, match="plain loop is faster") as refusal:
-        swept(opened(entries, spot(8)), spot(8))
+        swept(opened(entries, few), few)
     assert not refusal.value.lasting
-    swept(opened(entries, spot(8), racing=False), spot(8))  # asked for, it runs to its end
+    swept(opened(entries, few, racing=False), few)  # asked for, it runs to its end
 
 
 def test_evaluations_of_abandoned_attempts_are_counted() -> None:

@@ -67,3 +67,15 @@ def test_in_arrays_and_compiled(name: str) -> None:
             assert numerical_gradient(jitted, np.full(3, place)).shape == (3,)
             batch = np.vectorize(one, otypes=[float])
             assert numerical_diff(batch, np.array([place, 1.3])).shape == (2,)
+
+
+@pytest.mark.parametrize("backend", ["auto", "python", "numpy"])
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e200, 1e300, 1.7e308])
+def test_no_warning_but_of_f(size: float, backend: str) -> None:
+    """Under warnings as errors, as the tests are run."""
+    for n in (2, 12):
+        x = size * np.linspace(0.5, 1.0, n)
+        f = lambda x: np.mean(np.sin(x / size))  # noqa: E731
+        with np.errstate(all="raise"):
+            gradient = numerical_gradient(f, x, backend=backend)
+        np.testing.assert_allclose(gradient * size, np.cos(x / size) / n, rtol=1e-6)

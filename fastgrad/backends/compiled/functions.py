@@ -98,7 +98,7 @@ class Target:
             self.lift()
 
     @cached_property
-    def _native(self) -> tuple[Any, Any]:
+    def native(self) -> tuple[Any, Any]:
         """What kernels call: a jitted function, and what numba has compiled of it."""
         if not self.packed:
             return self._f, self._compiled
@@ -109,7 +109,7 @@ class Target:
     @cached_property
     def address(self) -> int:
         """Where the compiled f is."""
-        compiled = self._native[1]
+        compiled = self.native[1]
         address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
         return address
 
@@ -137,7 +137,7 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = lanes_of(self._native[0], self._kind.ndim, self.kinds, self.fast)
+                lifted = lanes_of(self.native[0], self._kind.ndim, self.kinds, self.fast)
             except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, FUNCTION, PLAIN_ARRAY, SPARSE_SLOT, DenseWork, weight
+from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SLOW, SPARSE_SLOT, DenseWork, weight
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -58,9 +58,16 @@ class TooLarge(Signal):
     """f makes arrays so much larger than x that fewer points at a time are faster."""
 
 
-def note_large(array: Array, heavy: float = 0.0) -> None:
-    """Count an operation on a large array, and remember the largest; `heavy` is what each cell costs besides."""
-    memory.work.pays((CELL + heavy) * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
+def expect_heavy(inputs: tuple[Any, ...], each: float) -> None:
+    """Count beforehand what an operation costs beyond that of `+`, if it is large: it is what costs most."""
+    size = max((v.data.size for v in inputs if type(v) is Bundle), default=0)
+    if size > BIG:
+        memory.work.pays(each * size)
+
+
+def note_large(array: Array) -> None:
+    """Count an operation on a large array, and remember the largest."""
+    memory.work.pays(CELL * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
     if array.nbytes > LARGE:
         memory.largest = max(memory.largest, array.nbytes // len(array))
         if array.nbytes > TOO_LARGE and not memory.careful:
@@ -79,7 +86,6 @@ HANDLERS: dict[Callable[..., Any], Handler] = {}
 
 def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler, Handler]:
     """A binary operator and its reflection. Lean, because at n = 10 what it costs is what the lift costs."""
-    each = weight(ufunc)
 
     def forward(self: Bundle, other: Any) -> Any:
         kind = type(other)
@@ -88,12 +94,12 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
             if a.ndim == b.ndim:
                 result = op(a, b)
                 if result.nbytes > COUNTED:
-                    note_large(result, each)
+                    note_large(result)
                 return Bundle(result)
         elif kind in SCALARS or (kind is np.ndarray and other.ndim < self.data.ndim and other.dtype != object):
             result = op(self.data, other)
             if result.nbytes > COUNTED:
-                note_large(result, 0.0 if kind is int and other == 2 else each)  # a square is a product
+                note_large(result)
             return Bundle(result)
         elif not _operable(other):
             return NotImplemented
@@ -103,7 +109,7 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
         if type(other) in SCALARS:
             result = op(other, self.data)
             if result.nbytes > COUNTED:
-                note_large(result, each)
+                note_large(result)
             return Bundle(result)
         if not _operable(other):
             return NotImplemented
@@ -196,6 +202,9 @@ class Bundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         memory.work.operates()
+        each = weight(ufunc)
+        if each:
+            expect_heavy(inputs, each)
         if method != "__call__" or ufunc.signature is not None or kwargs:
             return _uncommon(ufunc, method, inputs, kwargs)
         try:
@@ -208,7 +217,7 @@ class Bundle:
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
         if result.nbytes > COUNTED:
-            note_large(result, weight(ufunc))
+            note_large(result)
         return Bundle(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -373,6 +382,8 @@ class Bundle:
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
+        if self.data.size > BIG and not (type(other) in SCALARS and other == 2):  # a square is a product
+            memory.work.pays(SLOW * self.data.size)
         return self._array_power(other)
 
     __iadd__ = _in_place(operator.iadd, __add__)
@@ -644,7 +655,7 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             raise CannotLift(f"np.{name} into an array that does not hold many points")
         if not args[0].data.flags.writeable:
             raise WritesArgument
-    memory.work.pays(FUNCTION * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
+    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):

@@ -112,12 +112,14 @@ class SparseBundle:
             held[()] = self
             return held
         if not self.slots:
+            self.run.work.looked = True
             return np.asarray(self.base, *args)
         raise refuse("np.asarray, np.array or an assignment into a plain array")
 
     def _number(self) -> Any:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
+        self.run.work.looked = True
         return self.base
 
     def _text(self, *args: Any) -> str:
@@ -831,7 +833,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
 
 def _truth(base: Any, slots: Slots, run: Run) -> Any:
     slots = tuple((layout, d) for layout, d in slots if d.any())
-    return SparseBundle(base, slots, run, True) if slots else base
+    if slots:
+        return SparseBundle(base, slots, run, True)
+    run.work.looked = True  # the truth at x is f's to see
+    return base
 
 
 def choose(condition: Any, p: Any, q: Any) -> Any:

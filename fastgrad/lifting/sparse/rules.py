@@ -16,7 +16,6 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from math import factorial
 from typing import Any
 
@@ -166,11 +165,6 @@ def _absolute(d: Array, b: Any, y: Any) -> Any:
     return np.where(b + d >= 0, (b - y) + d, (-b - y) - d)
 
 
-def _stepwise(function: np.ufunc, d: Array, b: Any, y: Any) -> Any:
-    """A function of few values: their differences are exact."""
-    return function(b + d) - y
-
-
 def _cbrt(d: Array, b: Any, y: Any) -> Any:
     new = np.cbrt(b + d)
     below = new * new + new * y + y * y
@@ -199,7 +193,7 @@ UNARY: dict[np.ufunc, Unary] = {
     np.tanh: _tanh,
     np.arctan: _arctan,
     np.absolute: _absolute,
-    **{step: partial(_stepwise, step) for step in (np.sign, np.floor, np.ceil, np.rint, np.trunc)},
+    np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
     np.fabs: _absolute,
     np.deg2rad: lambda d, b, y: np.deg2rad(d),
     np.radians: lambda d, b, y: np.radians(d),

@@ -18,7 +18,7 @@ from ..work import (
     FUNCTION,
     HEAVY,
     MARGIN,
-    POWER,
+    SLOW,
     SPARSE_CELL,
     SPARSE_LISTED,
     SPARSE_SLOT,
@@ -129,7 +129,7 @@ class Run:
         """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
         each = weight(ufunc)
         if each:
-            own = min(each, HEAVY) if each == POWER else each
+            own = HEAVY if each == SLOW else each  # rules of differences are made of faster functions
             self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
 
     def product(self, multiplications: int) -> None:
