@@ -665,6 +665,7 @@ class Search:
             self.reason[i] = f"f has a kink within {where} of x: its slopes there are {below:.3g} and {above:.3g}"
         elif apart > 0.1 * max(abs(a.slope), least) and (a.side or apart > 1.5 * b.jump):
             grows = abs(a.slope) > 2.0 * abs(b.slope)
+            a.fear = max(a.fear, abs(a.slope) if grows else apart)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
@@ -895,9 +896,11 @@ class Search:
             return
         line = self.line
         rounding = 0.5 * EPS * abs(self.f0)
-        if line.sigma > 20.0 * rounding:
+        if line.sigma > 20.0 * max(rounding, TINY):
             times = f", {line.sigma / rounding:.0e} times rounding" if rounding > 0.0 else ""
             self.reason[i] = f"f loses digits near x: its noise is {line.sigma * self.unit:.0e}{times}"
+        elif any(look.side for look in self.looks.get(i, ())):
+            self.reason[i] = f"the slope at the edge of f's domain may be wrong by {bar * self.unit:.0e}"
         else:
             self.reason[i] = f"no digit is certain: it may be wrong by {bar * self.unit:.0e}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import (
+    BLURS,
     DOUBT,
     ENDS,
     EPS,
@@ -22,6 +23,7 @@ from .constants import (
     LOOKS,
     QUIET,
     SAME,
+    SAME_ON_BOTH_SIDES,
     SIXTH,
     SPACING,
     THIRD,
@@ -31,14 +33,15 @@ from .constants import (
 )
 from .steps import power_of_two
 
-__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "look_along", "median", "quantum", "thirds"]
+__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along", "median", "quantum"]
 
 Vector = list[float] | Floats
 
-SIGNS = [sign * third for third in THIRDS for sign in (-1.0, 1.0)]
+SIGNS = [sign * third * blur for third in THIRDS for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
+TOP_BITS = 58  # those above choose one of SIGNS
 
 
 class Explorer(Protocol):
@@ -79,7 +82,7 @@ class Course:
                 size = least
             self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(SIGNS[seed >> 62])
+            self._signs.append(SIGNS[seed >> TOP_BITS])
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -214,11 +217,11 @@ def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 def _signs(seed: int, n: int) -> Floats:
     powers, sums = _jumps(n)
-    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(62)).astype(np.intp)]
+    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
     return found
 
 
-def thirds(seed: int, n: int) -> Floats:
+def factors(seed: int, n: int) -> Floats:
     """Return 4/3 or 5/3 for each of n components."""
     return np.abs(_signs(seed, n))
 
@@ -438,7 +441,8 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x,
             jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
             doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
-            if not jump and (not doubt or len(bad) > 2):
+            root = len(bad) > 2 and level < SAME_ON_BOTH_SIDES * bad[0].level and all(q.even for q in bad)
+            if not (jump or root) and (not doubt or len(bad) > 2):
                 out.sigma, bad = max(q.level for q in bad), []
                 break
         if len(bad) == 4:

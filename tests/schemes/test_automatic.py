@@ -12,7 +12,7 @@ from benchmarks.accuracy_problems import FAMILIES
 from fastgrad import AccuracyWarning, numerical_gradient
 from fastgrad.schemes import automatic as rule
 from fastgrad.schemes.constants import calm, nearest_power
-from fastgrad.schemes.line import Course, CourseOfMany, median, quantum, thirds
+from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
 from fastgrad.schemes.looks import by_parabola, by_stencil, by_two_points, truncation
 from fastgrad.schemes.stencils import backward, central, forward
 from fastgrad.schemes.steps import power_of_two
@@ -87,7 +87,7 @@ def test_line_points_are_exact_and_on_no_binary_lattice():
     vector = np.asarray(CourseOfMany(x, np.abs(x), 7, 4.0 * np.spacing(np.abs(x))).vector(2.0**-17))
     for k in (-3, -1, 2, 3):
         assert ((x + k * vector) - x == k * vector).mean() > 0.95  # but where x + k v crosses a power of two
-    assert set(np.unique(np.round(thirds(7, 200), 3))) == {1.333, 1.667}
+    assert set(np.unique(np.round(factors(7, 200), 3))) == {1.333, 1.667}
     assert (np.frexp(vector)[0] * 2.0**20 % 1.0 != 0.0).all()
 
 
