@@ -151,7 +151,8 @@ class CourseOfMany:
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
-            self.aside = bool((np.minimum(*room) < 8.0 * SPACING * scale).any())
+            reach = np.ones(x.size) if scale.max() < 2.0**-10 else scale  # scales so small may be widened
+            self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * reach).any())
             down, up = room
             if self.aside:
                 self._signs = np.copysign(self._signs, np.where(up >= down, 1.0, -1.0))
@@ -160,10 +161,13 @@ class CourseOfMany:
                 self._room = np.minimum(down, up) / 3.0
         else:
             self.aside = side != 0
-        if side:
+        if side and room is None:
             self._signs = np.copysign(self._signs, float(side))
-            if room is not None:
-                self.aside, self._room = True, room[1 if side > 0 else 0] / 6.0
+        elif side and room is not None:  # the other side, where there is no room on this one
+            wanted, other = (room[1], room[0]) if side > 0 else (room[0], room[1])
+            cramped = (wanted <= 8.0 * SPACING * scale) & (other > wanted)
+            self._signs = np.copysign(self._signs, np.where(cramped, -float(side), float(side)))
+            self.aside, self._room = True, np.where(cramped, other, wanted) / 6.0
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         step = spacing * (np.ones(self.x.size) if one else self.scale)
@@ -176,7 +180,8 @@ class CourseOfMany:
         some = (self._grain > 0.0) & (step != 0.0)
         grain = self._grain[some]
         grains = np.abs(step[some]) / grain
-        step[some] = np.copysign(np.maximum(np.round(grains), 8.0) * grain, step[some])
+        whole = np.where(grains < CERTAINLY_WHOLE, np.maximum(np.round(grains), 8.0) * grain, np.abs(step[some]))
+        step[some] = np.copysign(whole, step[some])
         if self._room is not None:
             step[np.abs(step) > self._room] = 0.0
         return step
