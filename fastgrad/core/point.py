@@ -22,6 +22,7 @@ FEW = 20
 # that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
 # count and how many blocks are in use: they have an address.
 _guard = threading.Lock()
+_RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
 _locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
 _counts = _array("q", [0, 0])
 
@@ -37,13 +38,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)  # the threads that held them do not exist there
 
 
-def _memory(array: NDArray[Any]) -> int:
-    """Identify the block of memory that an array views."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return id(array) if array.base is None else id(array.base)
-
-
 class exclusive:  # noqa: N801 - used like a function, as contextlib's are
     """Keep other threads from reading or perturbing the memory of an array, or another container of x.
 
@@ -53,14 +47,16 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
     __slots__ = ("_key", "_lock")
 
     def __init__(self, holder: object) -> None:
-        self._key = _memory(holder) if isinstance(holder, np.ndarray) else id(holder)
+        while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
+            holder = holder.base
+        self._key = id(holder)
 
     def __enter__(self) -> None:
         key = self._key
         with _guard:
             entry = _locks.get(key)
             if entry is None:
-                entry = _locks[key] = [threading.RLock(), 0]
+                entry = _locks[key] = [_RLock(), 0]
                 _counts[1] += 1
             entry[1] += 1
             _counts[0] += 1
@@ -142,14 +138,11 @@ class Point:
     def perturbable(self) -> bool:
         """Whether the caller's array can hold a perturbed value and be restored, entry by entry."""
         own = self.own
-        return (
-            own is not None
-            and own.dtype.kind == "f"
-            and own.dtype.itemsize <= 8
-            and own.dtype.isnative
-            and own.flags.writeable
-            and (own.flags.forc or not _overlaps_itself(own))
-        )
+        if own is None:
+            return False
+        dtype, flags = own.dtype, own.flags
+        holds = dtype is FLOAT64 or (dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative)
+        return holds and flags.writeable and (flags.forc or not _overlaps_itself(own))
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
