@@ -22,25 +22,19 @@ FEW = 20
 # re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it that it may
 # have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive: an
 # interrupt, wherever it comes, leaves none behind.
-_guard = threading.RLock()  # what interrupts its owner may ask for it again
+_RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
+_guard = _RLock()  # what interrupts its owner may ask for it again
 _locks: dict[int, ref[Any]] = {}
 _changes = 0
 
 
 def _forget_locks() -> None:
     global _guard, _locks
-    _guard, _locks = threading.RLock(), {}
+    _guard, _locks = _RLock(), {}
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)  # the threads that held them do not exist there
-
-
-def _memory(array: NDArray[Any]) -> int:
-    """Identify the block of memory that an array views."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return id(array) if array.base is None else id(array.base)
 
 
 def exclusive(holder: object) -> Any:
@@ -49,13 +43,15 @@ def exclusive(holder: object) -> Any:
     To be used by `with`: no interrupt comes between acquiring it and the block, for it is written in C.
     """
     global _changes
-    key = _memory(holder) if isinstance(holder, np.ndarray) else id(holder)
+    while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
+        holder = holder.base
+    key = id(holder)
     with _guard:
         _changes += 1
         known = _locks.get(key)
         lock = None if known is None else known()
         if lock is None:
-            lock = threading.RLock()
+            lock = _RLock()
             _locks[key] = ref(lock, partial(_locks.pop, key))  # in C, where no interrupt comes
         return lock
 
@@ -118,14 +114,11 @@ class Point:
     def perturbable(self) -> bool:
         """Whether the caller's array can hold a perturbed value and be restored, entry by entry."""
         own = self.own
-        return (
-            own is not None
-            and own.dtype.kind == "f"
-            and own.dtype.itemsize <= 8
-            and own.dtype.isnative
-            and own.flags.writeable
-            and (own.flags.forc or not _overlaps_itself(own))
-        )
+        if own is None:
+            return False
+        dtype, flags = own.dtype, own.flags
+        holds = dtype is FLOAT64 or (dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative)
+        return holds and flags.writeable and (flags.forc or not _overlaps_itself(own))
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
