@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numba import config, njit
@@ -86,6 +87,9 @@ def counted() -> Any:
     _nrt_python.memsys_disable_stats()
 
 
+@pytest.mark.skipif(
+    numba.version_info.short == (0, 60), reason="where f raises, numba 0.60 also leaks what the frames above it hold"
+)
 @pytest.mark.usefixtures("counted")
 def test_no_more_leaks_when_f_raises_than_without_us() -> None:
     gradient, _ = made(1e-4)
