@@ -52,7 +52,7 @@ from .constants import (
 from .differencing import warn_not_finite
 from .line import Course, CourseOfMany, Line, Vector, look_along, median
 from .looks import Look, by_parabola, by_stencil, by_two_points, of_two_points
-from .scheme import EMPTY, Estimate, Task
+from .scheme import Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
@@ -807,9 +807,10 @@ class Search:
                 if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
                     self._no_digit(i, bar)
             flags, slopes = reason if any(reason) else None, self._two_slopes()
-        memory = None if self.task.memory is None else self._memory(np.array(steps))
+        step = np.array(steps)
+        memory = None if self.task.memory is None else self._memory(step)
         found = np.array(list(map(mul, gradient, repeat(unit))))
-        return Estimate(found, EMPTY, None, None, line.sigma * unit, flags, slopes, memory)
+        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""

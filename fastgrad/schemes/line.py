@@ -307,7 +307,6 @@ class Seven:
         )
 
 
-
 class Line:
     """What the values on the line say of f around x.
 
@@ -473,51 +472,53 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         out.slope = (45.0 * (p - v) - 9.0 * (y - u) + (z - t)) / 60.0
     if out.rough and not last.smooth:
         out.doubt += max(map(abs, last.thirds)) * amplified
-    _vary(out, last, resolved[0], explorer, course, f0, n, near)
-    return out
-
-
-def _vary(
-    out: Line,
-    last: Seven,
-    resolved: Seven,
-    explorer: Explorer,
-    course: Course | CourseOfMany,
-    f0: float,
-    n: int,
-    near: bool,
-) -> None:
-    """Find how much f varies on the scale of x; on wider lines where that drowns in the noise on this one."""
-    w, d, sigma = last.values, last.spacing, out.sigma
+    w, d = last.values, last.spacing
     down, _, _, here, _, _, up = w
     slope, bend = abs(up - down) / (6.0 * d), abs((up - here) + (down - here)) / (9.0 * d * d)
-    if slope * 6.0 * d < 10.0 * sigma:
-        wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
-        if course.largest() < 1.0 and not near:  # where x is small, at scale 1
-            wider += [(2.0**-13, True), (2.0**-7, True)]
-        for spacing, one in wider:
-            far, other = explorer.beside(course.vector(spacing, one), course.aside)
-            if not isfinite(far + other):
-                break
-            ends = (far - other, f0 - other) if course.aside else (far - f0, other - f0)
-            seen_there = max(abs(far - f0), abs(other - f0))
-            if one and seen_there <= 10.0 * sigma:
-                continue
-            slope, bend = abs(ends[0] - ends[1]) / (2.0 * spacing), abs(ends[0] + ends[1]) / spacing**2
-            d = spacing / 3.0
-            out.spread = max(out.spread, seen_there)
-            if one:
-                course.ones()
-            if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
-                break
+    if slope * 6.0 * d < 10.0 * sigma:  # it drowns in the noise
+        slope, bend, d = _look_wider(out, slope, bend, d, explorer, course, f0, near)
     if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do
-        w, d = resolved.values, resolved.spacing
+        w, d = resolved[0].values, resolved[0].spacing
         slope, bend = max(abs(w[6] - w[3]), abs(w[0] - w[3])) / (3.0 * d), 0.0
     if bend * 9.0 * d * d <= 8.0 * sigma:
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)
     out.variation = max(min(out.size, max(abs(f0), out.spread)), 10.0 * sigma)
+    return out
+
+
+def _look_wider(
+    out: Line,
+    slope: float,
+    bend: float,
+    d: float,
+    explorer: Explorer,
+    course: Course | CourseOfMany,
+    f0: float,
+    near: bool,
+) -> tuple[float, float, float]:
+    """Return slope, curvature and spacing on wider lines, up to one on which they are seen."""
+    sigma = out.sigma
+    wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
+    if course.largest() < 1.0 and not near:  # where x is small, at scale 1
+        wider += [(2.0**-13, True), (2.0**-7, True)]
+    for spacing, one in wider:
+        far, other = explorer.beside(course.vector(spacing, one), course.aside)
+        if not isfinite(far + other):
+            break
+        ends = (far - other, f0 - other) if course.aside else (far - f0, other - f0)
+        seen_there = max(abs(far - f0), abs(other - f0))
+        if one and seen_there <= 10.0 * sigma:
+            continue
+        slope, bend = abs(ends[0] - ends[1]) / (2.0 * spacing), abs(ends[0] + ends[1]) / spacing**2
+        d = spacing / 3.0
+        out.spread = max(out.spread, seen_there)
+        if one:
+            course.ones()
+        if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
+            break
+    return slope, bend, d
 
 
 def median(values: Sequence[float]) -> float:

@@ -15,8 +15,6 @@ from .stencils import Stencil
 
 Bounds = tuple[Floats, Floats]
 
-EMPTY = np.empty(0)  # steps that nobody asked for
-
 
 @dataclass(slots=True)  # not frozen: that costs 0.6 µs
 class Task:
