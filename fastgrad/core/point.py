@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from array import array as _array
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from .validation import FLOAT64, Floats, finite, real_array
 # one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
 # that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
 # count and how many blocks are in use: they have an address.
-_guard = threading.Lock()
+_guard = threading.RLock()
 _locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
 _counts = _array("q", [0, 0])
 
 
 def _forget_locks() -> None:
     global _guard
-    _guard = threading.Lock()
+    _guard = threading.RLock()
     _locks.clear()
     _counts[1] = 0
 
@@ -153,7 +154,7 @@ _stand_ins: dict[int, tuple[weakref.ref[Any], NDArray[Any], int]] = {}
 def stand_in(shown: Any, array: NDArray[Any]) -> None:
     """Note that a thing is seen in place of an array, as long as it lives."""
     key = id(shown)
-    _stand_ins[key] = weakref.ref(shown, lambda _: _stand_ins.pop(key, None)), array, threading.get_ident()
+    _stand_ins[key] = weakref.ref(shown, partial(_stand_ins.pop, key)), array, threading.get_ident()
 
 
 def _meant(x: object) -> object:

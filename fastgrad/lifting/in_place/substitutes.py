@@ -109,11 +109,13 @@ class Numpy(types.ModuleType):
     """numpy with these functions in place of its own."""
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(np, name)
-        setattr(self, name, value)  # found directly the next time
+        value = self.__dict__[name] = getattr(np, name)  # found directly the next time
         return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(np, name, value)
 
 
 NUMPY = Numpy("numpy")
 for _function, _substitute in SUBSTITUTES.items():
-    setattr(NUMPY, _function.__name__, _substitute)
+    vars(NUMPY)[_function.__name__] = _substitute

@@ -40,7 +40,7 @@ CONSTANTS: tuple[type, ...] = (
     types.CodeType, types.GenericAlias, type(int | str), typing.TypeVar,
     types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodDescriptorType, types.WrapperDescriptorType,
     types.ClassMethodDescriptorType, types.MethodWrapperType,
-    operator.itemgetter, operator.attrgetter, operator.methodcaller,
+    operator.itemgetter, operator.attrgetter, operator.methodcaller, collections._tuplegetter,
     logging.Logger, type(threading.Lock()), type(threading.RLock()),
 )  # fmt: skip
 # their code is not followed, and their modules' names are none of f's business
