@@ -808,3 +808,138 @@ def piecewise_quadratic(rng):
         return sum(x[i] ** 2 + a[i] * m.maximum(x[i] - c[i], 0.0 * x[i]) ** 2 + 0.2 * x[i] * x[i - 1] for i in range(n))
 
     return f, x, 1.0
+
+
+# ---------------------------------------------------------------------------- few variables, and what misleads a rule
+
+
+@family("C", held_out=True)
+def cancelling_ratios(rng):
+    n = int(rng.integers(1, 5))
+    x = 10.0 ** rng.uniform(-6, -2, n) * rng.choice([-1, 1], n)
+    a = _uniform(rng, 0.5, 2, n)
+
+    def f(x, m):
+        return sum((m.exp(a[i] * x[i]) - 1) / x[i] for i in range(n))
+
+    return f, x, 1.0
+
+
+@family("C", held_out=True)
+def annuities(rng):
+    # the present value of so many payments at a small rate
+    terms = int(rng.integers(12, 361))
+
+    def f(x, m):
+        return x[1] * (1 - m.exp(-terms * m.log(1 + x[0]))) / x[0]
+
+    return f, [10.0 ** rng.uniform(-5, -2), rng.uniform(50, 500)], [1.0 / terms, 100.0]
+
+
+@family("B", held_out=True)
+def tiny_points(rng):
+    # x far below the length of f
+    n = int(rng.integers(1, 6))
+    a = _signed(rng, 0.5, 3, n)
+
+    def f(x, m):
+        return sum(m.exp(a[i] * x[i]) for i in range(n))
+
+    return f, 10.0 ** rng.uniform(-25, -12) * rng.uniform(1, 5, n), 1.0
+
+
+@family("S", held_out=True)
+def odd_at_zero(rng):
+    n = int(rng.integers(1, 9))
+    a = _signed(rng, 0.7, 1.5, n)
+
+    def f(x, m):
+        return sum(m.tanh(a[i] * x[i]) + 0.3 * m.sin(x[i]) * x[i - 1] ** 2 for i in range(n))
+
+    return f, np.zeros(n), 1.0
+
+
+@family("H", held_out=True)
+def rippled_parabola(rng):
+    n = int(rng.integers(1, 4))
+    depth, a, b = rng.uniform(0.1, 0.5), _uniform(rng, 1, 3, n), _uniform(rng, 8, 16, n)
+
+    def f(x, m):
+        ripple = depth
+        for i in range(n):
+            ripple = ripple * m.cos(b[i] * x[i])
+        return sum(a[i] * x[i] ** 2 for i in range(n)) - ripple
+
+    return f, rng.uniform(-100, 100, n), [1.0 / v for v in b]
+
+
+@family("K", held_out=True)
+def hidden_rectifier(rng):
+    # one unit of a layer changes sign beside x
+    n, units = int(rng.integers(2, 7)), 8
+    weights, x, out = rng.standard_normal((units, n)), rng.standard_normal(n), _signed(rng, 0.5, 2, units)
+    before = rng.uniform(0.2, 1, units) * rng.choice([-1, 1], units)
+    before[0] = 10.0 ** rng.uniform(-8, -5) * rng.choice([-1, 1])
+    bias = (before - weights @ x).tolist()
+    weights = weights.tolist()
+
+    def f(x, m):
+        return sum(
+            c * m.maximum(_dot(w, x) + b, 0.0 * x[0]) for c, w, b in zip(out, weights, bias, strict=True)
+        ) + 0.1 * _dot(x, x)
+
+    return f, x, 1.0
+
+
+@family("K", held_out=True)
+def beside_knots(rng):
+    # a table read by straight lines
+    n = int(rng.integers(1, 4))
+    heights = rng.standard_normal((n, 6)).tolist()
+    x = rng.integers(1, 5, n) + 10.0 ** rng.uniform(-8, -4, n) * rng.choice([-1, 1], n)
+
+    def f(x, m):
+        total = 0.0 * x[0]
+        for i in range(n):
+            h = heights[i]
+            total = total + h[0] + (h[1] - h[0]) * x[i]
+            for k in range(1, 5):
+                total = total + (h[k + 1] - 2 * h[k] + h[k - 1]) * m.maximum(x[i] - k, 0.0 * x[i])
+        return total + 3.0
+
+    return f, x, 1.0
+
+
+@family("S", held_out=True)
+def mostly_dead(rng):
+    n = 30
+    live = sorted(rng.choice(n, 6, replace=False).tolist())
+    a = _signed(rng, 0.5, 2, n)
+
+    def f(x, m):
+        return 20.0 + sum(a[i] * m.sin(x[i]) for i in live) + x[live[0]] * x[live[1]]
+
+    return f, rng.uniform(-2, 2, n), 1.0
+
+
+@family("N", held_out=True)
+def single_of_few(rng):
+    n = int(rng.integers(1, 4))
+    a = _uniform(rng, 0.5, 2, n)
+
+    def f(x, m):
+        y = m.single(x)
+        return sum(a[i] * y[i] ** 2 + y[i] for i in range(n)) + y[0] * y[-1]
+
+    return f, rng.uniform(0.3, 1.5, n), 1.0
+
+
+@family("N", held_out=True)
+def noise_of_few(rng):
+    n = int(rng.integers(1, 4))
+    level, a = 10.0 ** rng.uniform(-12, -5), _uniform(rng, 0.5, 2, n)
+
+    def f(x, m):
+        return m.jitter(sum(m.exp(a[i] * x[i]) for i in range(n)), x, level)
+
+    return f, rng.uniform(-1, 1, n), 1.0

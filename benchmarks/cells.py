@@ -1,16 +1,22 @@
-"""What is tracked over commits: ways to a gradient × cases (a problem and its n).
+"""What is tracked over commits: ways to a gradient × cases (a problem and its n), and what is paid once.
 
 The asv suite stores these figures for each commit, `benchmarks.regressions` compares two commits by them. Both run this
-file of today against the fastgrad of another day: what that lacks is `Missing`.
+file of today against the fastgrad of another day: what that lacks is `Missing`, and nothing else of fastgrad is needed.
 """
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
+from timeit import Timer
 from typing import Any, NamedTuple
 
 import numba
@@ -35,14 +41,13 @@ class Way(NamedTuple):
     options: dict[str, Any]
     most: float = 3e8  # operations of a gradient by one evaluation after another; beyond, it shows nothing more
     needs: str = ""  # a tag that the problem must have
-    steady: bool = True  # the same evaluations in every process: not where loop or lift is chosen by time
 
 
 WAYS = {
     "python": Way("f", {"backend": "python"}, 5e7),
-    "lifted": Way("f", {"backend": "numpy"}, 1e10, steady=False),
-    "lifted fixed h": Way("f", {"backend": "numpy", "h": "fixed"}, 1e10, steady=False),
-    "auto": Way("f", {}, 1e10, steady=False),
+    "lifted": Way("f", {"backend": "numpy"}, 1e10),
+    "lifted fixed h": Way("f", {"backend": "numpy", "h": "fixed"}, 1e10),
+    "auto": Way("f", {}, 1e10),
     "batched": Way("batched", {"backend": "numpy", "batch_axis": 0}, 5e7),
     "jitted": Way("loop", {}),  # compiled for itself: what lanes have taught f would show here, too
     "lanes": Way("jitted", {"compile": "eager"}),
@@ -112,10 +117,10 @@ class Cell:
 
     def seconds(self, least: float) -> float:
         """Seconds of one call, from as many as last `least` seconds together."""
+        timer = Timer(self.call)
         if not self.number:
-            once = min(_time(self.call, 1) for _ in range(3))
-            self.number = max(1, round(least / once))
-        return _time(self.call, self.number) / self.number
+            self.number = max(1, round(least / min(timer.repeat(3, 1))))
+        return timer.timeit(self.number) / self.number
 
     def call(self) -> None:
         self.gradient(self.x)
@@ -143,13 +148,6 @@ class Cell:
             return tracemalloc.get_traced_memory()[1] - before
         finally:
             tracemalloc.stop()
-
-
-def _time(call: Callable[[], Any], number: int) -> float:
-    began = perf_counter()
-    for _ in range(number):
-        call()
-    return perf_counter() - began
 
 
 def measure(case: str, rounds: int = 15, least: float = 2e-3, budget: float = 1.5) -> dict[str, dict[str, float] | str]:
@@ -180,5 +178,87 @@ def measure(case: str, rounds: int = 15, least: float = 2e-3, budget: float = 1.
         }
         if cell.x.size <= 100:
             cell.one_shot()
-            found[way]["one_shot"] = median(_time(cell.one_shot, 1) for _ in range(15))  # type: ignore[index]
+            found[way]["one_shot"] = median(Timer(cell.one_shot).repeat(15, 1))  # type: ignore[index]
     return found
+
+
+# What is paid once: each is measured in processes of its own, with disk caches of its own -----------------------------
+
+IMPORT = "import time, numpy; t = time.process_time(); import fastgrad; print(time.process_time() - t)"
+FIRST = """
+import time, numpy as np, numba
+from fastgrad import numerical_gradient
+from {module} import f
+x = np.linspace(0.9, 1.1, 12)
+if {kernels}:  # those of fastgrad are compiled once for all f; the disk holds them
+    numerical_gradient(numba.njit(lambda x: x[0]), x)
+began = time.perf_counter()
+{call}
+print(time.perf_counter() - began)
+"""
+SOURCES = {
+    "rosenbrock": """
+    total = 0.0
+    for i in range(x.size - 1):
+        total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+""",
+    "ackley": """
+    squares = cosines = 0.0
+    for v in x:
+        squares += v * v
+        cosines += np.cos(2.0 * np.pi * v)
+    return -20.0 * np.exp(-0.2 * np.sqrt(squares / x.size)) - np.exp(cosines / x.size) + 20.0 + np.e
+""",
+}
+
+
+def in_a_process(code: str, folder: str, cache: Path | None = None) -> float:
+    """Return the number that a fresh process prints last."""
+    # the folder last on the path: fastgrad is the one of this process. Byte code is kept, as a user's Python does
+    path = os.pathsep.join([*(entry for entry in sys.path if entry), folder])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": folder}
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = str(cache)
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment, cwd=folder
+    )
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    return float(run.stdout.split()[-1])
+
+
+def import_seconds() -> float:
+    """CPU seconds of `import fastgrad` beyond numpy's."""
+    with tempfile.TemporaryDirectory() as folder:
+        return min(in_a_process(IMPORT, folder) for _ in range(5))
+
+
+def first_seconds(name: str) -> dict[str, float]:
+    """Seconds until the first gradient of a jitted function, and of the first call of the function itself.
+
+    `bare` and `compile`: the gradient and f where no disk holds anything; `first`: where it holds fastgrad's kernels;
+    `warm` and `own`: the gradient and f where it holds f, too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for module, cached in (("fresh", False), ("kept", True)):
+            Path(folder, f"{module}.py").write_text(
+                f"import numpy as np, numba\n\n@numba.njit(cache={cached})\ndef f(x):{SOURCES[name]}"
+            )
+        cache = Path(folder, "cache")
+        gradient = "numerical_gradient(f, x)"
+        bare = FIRST.format(module="fresh", kernels=False, call=gradient)
+        compiled = FIRST.format(module="fresh", kernels=True, call=gradient)
+        kept = FIRST.format(module="kept", kernels=False, call=gradient)
+        alone, own = (FIRST.format(module=module, kernels=False, call="f(x)") for module in ("fresh", "kept"))
+        found = {
+            "bare": min(in_a_process(bare, folder, Path(folder, f"empty{i}")) for i in range(2)),
+            "compile": min(in_a_process(alone, folder, cache) for _ in range(2)),
+        }
+        in_a_process(compiled, folder, cache)  # the kernels, onto the disk
+        in_a_process(kept, folder, cache)
+        return found | {
+            "first": min(in_a_process(compiled, folder, cache) for _ in range(2)),
+            "warm": min(in_a_process(kept, folder, cache) for _ in range(3)),
+            "own": min(in_a_process(own, folder, cache) for _ in range(3)),
+        }

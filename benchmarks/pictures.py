@@ -21,10 +21,10 @@ from scipy.optimize import approx_fprime
 from scipy.optimize._numdiff import approx_derivative
 
 from fastgrad import Gradient, gradient_descent
+from fastgrad.tools.timing import rounds_of
 
 from .problems import PROBLEMS
-from .targets import textbook
-from .timing import interleaved
+from .speed import textbook
 
 FOLDER = Path(__file__).parent / "pictures"
 # Okabe and Ito: told apart by colour-blind readers, on white and on black
@@ -63,9 +63,8 @@ def precision() -> None:
             peers["numdifftools"] = numdifftools.Gradient(f)
         points: dict[str, tuple[float, float]] = {}
         for name, gradient in {**ours, **peers}.items():
-            for _ in range(8 if name in ours else 1):
-                found = gradient(x.copy())
-            spent = interleaved({"one": lambda gradient=gradient, x=x: gradient(x)}, 5 if n > 10 else 15, 1e-3)["one"]
+            found = gradient(x.copy())
+            spent = rounds_of({"one": lambda gradient=gradient, x=x: gradient(x)}, 5 if n > 10 else 15, 1e-3)["one"]
             points[name] = median(spent), max(float(np.abs(found - exact).max() / np.abs(exact).max()), 1e-17)
         for name, (seconds, error) in points.items():
             mine = name in ours

@@ -115,6 +115,10 @@ class Problem:
     def __str__(self) -> str:
         return self.name
 
+    def size_near(self, n: int) -> int:
+        """The size in the table that is nearest to n, as a ratio."""
+        return min(self.sizes, key=lambda size: abs(math.log(size / n)))
+
     def operations(self, n: int) -> float:
         """Estimate the operations of one evaluation."""
         factor, power = self.cost

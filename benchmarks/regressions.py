@@ -6,10 +6,8 @@ is a reason, unless --fail-above asks for it.
 
 Two processes, each with one of the two versions of fastgrad and today's `benchmarks`, are measured in turn on one core,
 so that both meet the same state of the machine. Each pair of times gives a ratio; the interval is that of their median
-(order statistics: no assumption on the noise). Processes of the same code differ, too, by where their memory lies and
-by what they have chosen: so a comparison starts several pairs, and what counts is the hull of their intervals. A way
-that chooses by time (`auto`, and which lift) may do another number of evaluations in another process: that is shown,
-but is no reason to fail.
+(order statistics: no assumption on the noise). Processes of the same code differ, too, by where their memory lies: so
+a comparison starts several pairs, and what counts is the hull of their intervals.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from typing import Any
 from scipy.stats import quantile_test
 
 import fastgrad
-from benchmarks.cells import CASES, WAYS, Cell, Missing, cells
+from benchmarks.cells import CASES, Cell, Missing, cells
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKING_TREE = "the working tree"
@@ -144,7 +142,6 @@ class Worker:
 class Figures:
     """What was measured of one cell in both versions: for each pair of processes, one exact figure, several times."""
 
-    steady: bool = True
     exact: tuple[list[dict[str, Any]], list[dict[str, Any]]] = field(default_factory=lambda: ([], []))
     times: list[list[tuple[float, float]]] = field(default_factory=list)
 
@@ -178,7 +175,7 @@ class Figures:
             if set(before) & set(after):  # what varies from process to process by itself is no change
                 continue
             text = f"{name} {_shown(median(before))} → {_shown(median(after))}"
-            changes.append((text, self.steady and min(after) > max(before) + tolerance))
+            changes.append((text, min(after) > max(before) + tolerance))
         return changes
 
 
@@ -188,7 +185,7 @@ def _shown(value: float) -> str:
 
 def compare(base: Path, changed: Path, keys: Sequence[Key], starts: int) -> dict[Key, Figures]:
     """Measure the fastgrad in two trees."""
-    found = {key: Figures(WAYS[key[0]].steady) for key in keys}
+    found = {key: Figures() for key in keys}
     by_case: dict[str, list[Key]] = {}
     for key in keys:
         by_case.setdefault(key[1], []).append(key)
@@ -260,8 +257,7 @@ def report(found: dict[Key, Figures], fail_above: float | None, verbose: bool = 
             f"{len(timed)} gradients timed: {slower} slower, {faster} faster beyond noise; geometric mean of the "
             f"ratios {mean:.3f}; intervals as wide as {100 * (width - 1):.0f} % (median)"
         )
-    exactly = sum(figures.steady for figures in found.values())
-    lines.append(f"{exactly} compared exactly: {exact} worse in digits or evaluations")
+    lines.append(f"{len(found)} compared exactly: {exact} worse in digits or evaluations")
     return lines, failed
 
 

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .backends.table import backend as backend_of
-from .core.errors import DivergenceWarning, describe, warn
+from .backends.table import load
+from .core.errors import CannotRun, DivergenceWarning, describe, warn
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, function, number
 from .gradient import Gradient
 from .inspecting.cfunctions import CFunction
-from .planning.choices import is_jitted
+from .inspecting.kinds import is_jitted
+from .schemes.table import rule_for
 from .schemes.trust import reads_own_array
 
 HOPELESS = 1e100
@@ -176,13 +177,18 @@ def _follow(
         and backend in ("auto", "numba")
     )
     trail = _Trail(point.base.shape, int(step_num), full_output)
+    ended: tuple[Floats, str] | None = None
     if compiled:
-        rule = prepared._plan.rule_for(point.base.shape)
-        numba: Any = backend_of("numba")
-        descend = numba.descent(prepared._call, prepared._plan.stencil, rule)
-        x, reason = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
-    else:
-        x, reason = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+        rule = rule_for(prepared._options, prepared._stencil, point.base.shape)
+        try:
+            descend = load("compiled").descent(prepared._call, prepared._stencil, rule)
+            ended = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
+        except CannotRun as refusal:  # the loop in Python serves
+            if backend != "auto":
+                raise TypeError(f"`backend` {backend!r} does not take this f: {refusal}") from refusal
+    if ended is None:
+        ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+    x, reason = ended
     _warn_if_diverged(trail, rate, sign)
     if full_output:
         return trail.result(x, reason)
@@ -252,7 +258,7 @@ def _loop(
             return x, "diverged"
         if slope.shape != x.shape:
             raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
-        if trail.steps == 0 and not slope.any() and point.own is not None and reads_own_array(prepared._call, point):
+        if trail.steps == 0 and not slope.any() and point.held and reads_own_array(prepared._call, point):
             raise ValueError(
                 "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that "
                 "it uses its argument"

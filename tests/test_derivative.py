@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import numerical_diff
-from fastgrad.schemes.stencils import METHODS
+from fastgrad import AccuracyWarning, numerical_diff
 
 SCHEMES = [("central", 2), ("central", 4), ("forward", 1), ("forward", 3), ("backward", 2), ("complex", 2)]
 # relative to the largest derivative: what the fixed rule reaches, about eps**(p / (p + 1))
@@ -44,17 +43,95 @@ def test_complex_step_of_single_numbers() -> None:
     assert numerical_diff(cmath.exp, 1.0, method="complex") == pytest.approx(math.e, rel=1e-15)
 
 
+def counted(f: Any) -> tuple[Any, list[Any]]:
+    calls: list[Any] = []
+
+    def recorded(x: Any) -> Any:
+        calls.append(np.array(x))
+        return f(x)
+
+    return recorded, calls
+
+
 def test_few_calls_for_many_entries() -> None:
-    calls = 0
-
-    def f(x: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        return np.sin(x)
-
-    x = np.linspace(0.0, 1.0, 1000)
+    """All entries share the calls of f: as many as the most demanding of them takes alone."""
+    x = np.linspace(0.0, 1.0, 300)
+    f, calls = counted(np.sin)
     assert_allclose(numerical_diff(f, x), np.cos(x), rtol=1e-8)
-    assert calls <= METHODS["central"](2).nodes.size + 2
+    alone, most = counted(np.sin), 0
+    for entry in x:
+        alone[1].clear()
+        numerical_diff(alone[0], entry)
+        most = max(most, len(alone[1]))
+    assert len(calls) <= 2 * most  # those of one turn may be asked for at different times
+    f, calls = counted(np.sin)
+    numerical_diff(f, x, "fixed")
+    assert len(calls) == 4  # x, one entry moved, and two
+
+
+FUNCTIONS: dict[str, tuple[Any, Any, Any]] = {
+    "1/x": (lambda x: 1 / x, lambda x: -1 / x**2, np.array([1e-9, -1e-3, 1.0, 7.0, 1e8])),
+    "log": (np.log, lambda x: 1 / x, np.array([1e-12, 3e-5, 0.7, 1e12])),
+    "exp": (np.exp, np.exp, np.array([-30.0, -1e-9, 0.0, 1e-20, 2.0, 500.0])),
+    "x**3": (lambda x: x**3, lambda x: 3 * x**2, np.array([1e-8, -0.3, 4.0, 1e9])),
+    "sin of short length": (lambda x: np.sin(1e3 * x), lambda x: 1e3 * np.cos(1e3 * x), np.array([0.3, 1.0, 5.0])),
+    "float32 inside": (lambda x: np.exp(np.asarray(x, np.float32)), np.exp, np.array([0.3, 1.7, -2.0])),
+    "large constant": (lambda x: 1e6 + np.sin(x), np.cos, np.array([0.3, 1.0, 2.0])),
+    "of x's shape": (
+        lambda x: np.arange(1.0, 4.0) * x**2,
+        lambda x: 2 * np.arange(1.0, 4.0) * x,
+        np.array([1e-3, 1.0, 50.0]),
+    ),
+}
+# relative; what noise leaves
+LOST = {"float32 inside": 1e-4, "large constant": 1e-6, "1/x": 1e-7}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_each_entry_has_its_own_step(name: str) -> None:
+    f, slope, x = FUNCTIONS[name]
+    assert_allclose(numerical_diff(f, x), slope(x), rtol=LOST.get(name, 1e-8))
+
+
+@pytest.mark.parametrize("method", ["central", "forward"])
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "of x's shape"])
+def test_an_entry_is_as_a_number(name: str, method: str) -> None:
+    """To the bit: by the same rule, which sees the same values (numpy rounds some functions otherwise in arrays)."""
+    f, _, x = FUNCTIONS[name]
+    one_by_one = np.vectorize(lambda v: float(f(np.float64(v))), otypes=[float])
+    result = numerical_diff(one_by_one, x.reshape(1, -1), method=method)
+    assert_array_equal(result[0], [numerical_diff(lambda v: float(f(np.float64(v))), v, method=method) for v in x])
+
+
+def test_the_same_bits_in_any_company() -> None:
+    x = np.linspace(-2.0, 2.0, 16)
+    f = lambda x: x**3 - 1 / (x + 0.01)  # noqa: E731
+    whole = numerical_diff(f, x)
+    assert_array_equal(numerical_diff(f, x[::-1])[::-1], whole)
+    assert_array_equal(numerical_diff(f, x.reshape(4, 4)).reshape(-1), whole)
+
+
+@pytest.mark.parametrize("h", [1e-4, 1e-3, np.full(5, 1e-4)])
+def test_the_points_of_the_textbook(h: Any) -> None:
+    x = np.array([0.3, -1.7, 5.0, 100.0, -3e-3])
+    f, calls = counted(np.sin)
+    result = numerical_diff(f, x, h)
+    assert_array_equal(calls[-2], x + h)
+    assert_array_equal(calls[-1], x - h)
+    assert_array_equal(result, (np.sin(x + h) - np.sin(x - h)) / ((x + h) - (x - h)))
+    for entry, slope, step in zip(x, result, np.broadcast_to(h, x.shape), strict=True):
+        assert numerical_diff(np.sin, entry, float(step)) == slope
+
+
+def test_what_is_uncertain_is_told_once() -> None:
+    x = np.array([1.0, 0.0, -2.0, 3.0])
+    with pytest.warns(AccuracyWarning, match=r"1 of 4 .*component 1: .*kink") as told:
+        result = numerical_diff(np.abs, x)
+    assert len(told) == 1
+    assert_allclose(result[[0, 2, 3]], [1.0, -1.0, 1.0], rtol=1e-9)
+    with pytest.warns(AccuracyWarning, match="component 0.*component 1.*component 2.*and 2 more") as told:
+        numerical_diff(np.abs, np.zeros(5))
+    assert len(told) == 1
 
 
 def test_x_is_unchanged() -> None:
@@ -86,9 +163,14 @@ def test_empty_and_narrow() -> None:
     assert_allclose(result, np.cos([0.5, 1.0]), rtol=2e-7)
 
 
-def test_coupled_entries_are_refused() -> None:
+@pytest.mark.parametrize("f", [
+    lambda x: x / np.sum(x), np.cumsum, lambda x: x[::-1], lambda x: x - np.mean(x), lambda x: x * np.max(x),
+    lambda x: np.roll(x, 1) ** 2, np.gradient,
+])  # fmt: skip
+@pytest.mark.parametrize("h", [None, 1e-4])
+def test_coupled_entries_are_refused(f: Any, h: Any) -> None:
     with pytest.raises(ValueError, match="`f` is not elementwise"):
-        numerical_diff(lambda x: x / np.sum(x), np.array([1.0, 2.0, 3.0]))
+        numerical_diff(f, np.array([1.0, 2.0, 5.0, 3.0]), h)
 
 
 def test_a_number_for_an_array_is_refused() -> None:
@@ -117,8 +199,14 @@ def test_a_lost_step_is_an_error() -> None:
 
 
 def test_the_edge_of_the_domain() -> None:
-    """log has no value below 0; a one-sided formula is taken near it."""
+    """log has no value below 0; a one-sided formula is taken near it, and that is told."""
     x = np.array([1e-7, 1.0])
-    result = numerical_diff(lambda x: np.log(x) if np.all(x > 0) else np.nan, x, 1e-7)
+    with pytest.warns(AccuracyWarning, match="one-sided"):
+        result = numerical_diff(lambda x: np.log(x) if np.all(x > 0) else np.nan, x, 1e-7)
     assert_allclose(result[1], 1.0, rtol=1e-6)
     assert np.isfinite(result[0])
+    with pytest.raises(ValueError, match="math domain error"):  # f's own
+        numerical_diff(math.log, x, 1e-7)
+    # of its own choice it stays within
+    assert_allclose(numerical_diff(math.log, x), 1 / x, rtol=1e-7)
+    assert_allclose(numerical_diff(np.log, x), 1 / x, rtol=1e-7)  # of its own choice it stays within

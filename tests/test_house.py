@@ -4,57 +4,37 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import fastgrad
+from fastgrad.core.options import Options, OptionsDict
 
 ROOT = Path(fastgrad.__file__).parent
-# each module imports from layers above its own only, or from its own, in circles never
-LAYERS = """
-errors
-_validate stencils point result
-steps noise
-backends.borrowed backends.captures backends.cfunctions backends.threads evaluation diagnosis
-backends.purity
-lifting lifting.signals
-lifting.sparse.layout lifting.sparse.rules
-lifting.sparse.slots
-lifting.sparse.bundle
-lifting.sparse.functions
-lifting.sparse.sweeping lifting.sparse
-lifting.dense.bundle
-lifting.dense.functions
-lifting.dense.rebinding
-lifting.dense.sweep lifting.dense
-lifting.lanes.types lifting.lanes.capability
-lifting.lanes.mathematics
-lifting.lanes.operators lifting.lanes.frozen
-lifting.lanes.arrays lifting.lanes.kernel
-lifting.lanes.compiler
-lifting.lanes
-backends.table backends.kernels
-backends.ways
-backends.reference backends.batched backends.lane_store
-backends.lifted backends.jit backends
-automatic few adaptive differencing trust dispatch
-fixed
-schemes
-plan
-gradient
-derivative checking
-descent
-_problems workload machine timing peers
-compare
-report report.figures report.measure report.page
-display naming
-cli
+# a room imports from its own line or from lines below
+ROOMS = """
 __main__
+tools adapters
+checking descent derivative
+hessian products
+jacobian
+gradient
+planning
+backends
+executors
+schemes stencils steps
+sparsity
+inspecting
+lifting
+core
 """
-ORDER = {name: level for level, line in enumerate(LAYERS.split("\n")) for name in line.split()}
+FLOOR = {room: -level for level, line in enumerate(ROOMS.split("\n")) for room in line.split()}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in ROOT.rglob("*.py")
@@ -68,20 +48,22 @@ def imported(name: str, path: Path) -> set[str]:
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1] + (node.module or "").split(".")
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
             parts = [p for p in base if p]
             found |= {".".join([*parts, alias.name]) for alias in node.names} | {".".join(parts)}
     return {f for f in found if f in INSIDE and f not in (name, "")}
 
 
 @pytest.mark.parametrize("name", INSIDE)
-def test_imports_point_one_way(name: str) -> None:
-    assert name in ORDER, f"`{name}` has no place in LAYERS"
+def test_imports_go_down(name: str) -> None:
+    room = name.partition(".")[0]
+    assert room in FLOOR, f"`{room}` is no room of the house"
     for other in imported(name, INSIDE[name]):
-        assert ORDER[other] <= ORDER[name], f"{name} must not import {other}"
+        assert FLOOR[other.partition(".")[0]] <= FLOOR[room], f"{name} must not import {other}"
 
 
 def test_no_circles() -> None:
+    # a room's __init__ may gather what its files have
     graph = {name: imported(name, path) for name, path in INSIDE.items()}
     while graph:
         free = {name for name, needs in graph.items() if not needs & graph.keys()}
@@ -91,32 +73,34 @@ def test_no_circles() -> None:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_imports_inside_functions(name: str) -> None:
-    """`import_module` loads a backend lazily, from its table, and a scheme that looks at f; nothing else is lazy."""
+    """`import_module` loads lazily, from one table a room; nothing else is lazy."""
     for function in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             inner = [n.lineno for n in ast.walk(function) if isinstance(n, (ast.Import, ast.ImportFrom))]
             assert not inner, f"{name}, line {inner[0]}"
 
 
+def loaded_by(code: str) -> set[str]:
+    """What a fresh process has loaded after this code."""
+    code = f"import sys\n{code}\nprint(*sorted(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
 def test_import_loads_neither_numba_nor_scipy() -> None:
-    code = "import sys, fastgrad; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = {name.partition(".")[0] for name in loaded_by("import fastgrad")}
     assert "numpy" in loaded
-    assert not {"numba", "llvmlite", "scipy", "sklearn", "rich", "concurrent"} & set(loaded)
+    assert not {"numba", "llvmlite", "scipy", "sklearn", "rich", "concurrent", "multiprocessing", "sqlite3"} & loaded
 
 
 def test_import_does_not_load_what_looks_at_f() -> None:
-    code = "import sys, fastgrad; print(*sorted(m for m in sys.modules if m.startswith('fastgrad.')))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    loaded = loaded_by("import fastgrad")
     assert "fastgrad.gradient" in loaded
-    assert not {"fastgrad.schemes.searching", "fastgrad.schemes.automatic", "fastgrad.schemes.noise"} & set(loaded)
+    assert not {name for name in loaded if name.startswith(("fastgrad.lifting.", "fastgrad.tools"))}
+    assert not {"fastgrad.schemes.automatic", "fastgrad.schemes.adaptive"} & loaded
 
 
 def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:
-    code = (
-        "import sys, fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0]); print('numba' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert "numba" not in loaded_by("import fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0])")
 
 
 def test_all_is_what_is_there() -> None:
@@ -128,7 +112,7 @@ def test_all_is_what_is_there() -> None:
     assert fastgrad.__all__ == sorted(fastgrad.__all__)
 
 
-@pytest.mark.parametrize("name", [n for n in INSIDE if n not in ("__main__", "_problems")])
+@pytest.mark.parametrize("name", [n for n in INSIDE if n not in ("__main__", "tools._problems")])
 def test_all_of_each_module_exists(name: str) -> None:
     module = importlib.import_module(f"fastgrad.{name}")
     for public in getattr(module, "__all__", ()):
@@ -138,3 +122,16 @@ def test_all_of_each_module_exists(name: str) -> None:
 @pytest.mark.parametrize("name", fastgrad.__all__)
 def test_what_is_public_is_documented(name: str) -> None:
     assert getattr(fastgrad, name).__doc__
+
+
+def test_the_options_are_said_once() -> None:
+    """The dataclass, its TypedDict twin and the docstring of Gradient have the same options, in the same order."""
+    names = [field.name for field in fields(Options)]
+    assert names[0] == "h"
+    assert list(OptionsDict.__annotations__) == names[1:]
+    hints = get_type_hints(Options)
+    assert {name: hints[name] for name in names[1:]} == get_type_hints(OptionsDict)
+    documented = inspect.getdoc(fastgrad.Gradient).partition("Parameters\n")[2].partition("\nRaises")[0]
+    heads = [line.partition(" :")[0] for line in documented.split("\n") if " : " in line and line[0] != " "]
+    said = [name for head in heads for name in head.split(", ")]
+    assert [name for name in said if name not in ("f", "learned")] == names

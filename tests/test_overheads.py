@@ -12,19 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import config, njit
 
 from fastgrad import Gradient, numerical_gradient
 from fastgrad import gradient as gradient_module
-from fastgrad.backends.compiled import kernels
+from fastgrad.backends.compiled import cache
 from fastgrad.core.point import exclusive
 
-if not kernels.JIT:
+if config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT is set", allow_module_level=True)
-if not kernels.ARRAYS_AS_EXPECTED:
-    pytest.skip("arrays are not laid out as on CPython with 64 bits", allow_module_level=True)
 
-from fastgrad.backends.compiled.borrowed import as_expected
+
+@pytest.fixture(autouse=True)
+def kernels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile kernels when they are first wanted."""
+    monkeypatch.setattr(cache, "WORTH_COMPILING", 0.0)
 
 
 @njit
@@ -53,12 +55,11 @@ def weighted(x, w):
 
 
 def settled(gradient: Gradient, x: Any) -> Gradient:
-    """After its first calls it knows its nearest way."""
-    for _ in range(4):
-        gradient(x)
-    assert gradient._nearest is not None
-    run, work, shape = gradient._nearest
-    assert run(work, x, np.empty(shape))
+    """After its first call it has found its shortest way."""
+    gradient(x)
+    way = gradient._ways[x.shape]
+    assert way is not None
+    assert way(x, (), np.empty(x.shape))
     return gradient
 
 
@@ -67,9 +68,9 @@ POINTS = [np.array([0.3, 0.7]), np.linspace(0.5, 1.5, 10), np.linspace(-1.0, 2.0
 
 @pytest.mark.parametrize("x", POINTS, ids=len)
 @pytest.mark.parametrize("options", [{}, {"h": 1e-4}, {"h": "fixed"}, {"method": "forward"}, {"order": 4, "h": 1e-3}])
-def test_the_nearest_way_gives_the_bits_of_the_general_one(x: Any, options: dict[str, Any]) -> None:
+def test_the_shortest_way_gives_the_bits_of_the_general_one(x: Any, options: dict[str, Any]) -> None:
     gradient = Gradient(rosenbrock, **options)
-    if not options or "h" in options:
+    if "h" in options:
         settled(gradient, x)
     near, out = gradient(x), np.empty_like(x)
     assert gradient(x, out=out) is out
@@ -92,7 +93,8 @@ def test_two_dimensions_and_several_shapes_in_turn() -> None:
 @pytest.mark.parametrize("h", [None, 1e-4])
 def test_x_that_is_not_finite_is_named(wrong: float, h: float | None) -> None:
     x = np.array([0.5, 0.6, 0.7])
-    gradient = settled(Gradient(rosenbrock, h), x)
+    gradient = Gradient(rosenbrock, h)
+    gradient(x)
     x[1] = wrong
     with pytest.raises(ValueError, match="`x` must be finite.*coordinate 1"):
         gradient(x)
@@ -133,12 +135,12 @@ def test_other_kinds_of_x_get_the_same_gradient(like: Any) -> None:
 @pytest.mark.parametrize("make", [lambda x: x, lambda x: x[:], lambda x: np.concatenate([x, x])[1:4]])
 def test_out_may_be_x_itself(make: Any) -> None:
     x = np.array([0.5, 0.6, 0.7])
-    gradient = settled(Gradient(rosenbrock), x)
+    gradient = Gradient(rosenbrock)
     expected, given = gradient(x), x.copy()
     out = make(given)
     assert gradient(given, out=out) is out
     np.testing.assert_array_equal(out, expected)
-    far = x + 30.0  # what is remembered does not hold there: x is needed once more
+    far = x + 30.0
     expected = Gradient(rosenbrock)(far)
     np.testing.assert_allclose(gradient(far, out=far), expected, rtol=1e-9)
 
@@ -208,12 +210,13 @@ def test_a_gradient_in_use_by_other_threads() -> None:
     assert not wrong
 
 
-def test_nobody_enters_while_an_array_is_perturbed_in_place() -> None:
+def test_nothing_is_taken_from_an_x_that_may_be_perturbed_in_place() -> None:
     x = np.array([0.5, 0.6])
-    run, work, _ = settled(Gradient(rosenbrock, 1e-4), x)._nearest  # type: ignore[misc]
+    way = settled(Gradient(rosenbrock, 1e-4), x)._ways[x.shape]
+    assert way is not None
     with exclusive(np.empty(3)):
-        assert not run(work, x, np.empty(2))
-    assert run(work, x, np.empty(2))
+        assert not way(x, (), np.empty(2))
+    assert way(x, (), np.empty(2))
 
 
 def test_what_f_has_captured_is_still_checked() -> None:
@@ -244,18 +247,6 @@ def test_extra_arguments_of_several_kinds() -> None:
         np.testing.assert_allclose(numerical_gradient(weighted, x, args=4.0), 12.0 * x**2, rtol=1e-7)
 
 
-def test_a_component_looked_at_in_vain_is_left_in_peace() -> None:
-    x = np.linspace(0.5, 1.5, 10)
-    gradient = Gradient(rosenbrock)
-    gradient(x)
-    gradient(x)
-    memory = gradient._call.memo.memory  # type: ignore[union-attr]
-    assert (memory.patience > 1.0).any()
-    settled(gradient, x)
-    calls = gradient.with_info(x)[1].nfev
-    assert calls == 2 * x.size + 1
-
-
 def test_a_component_that_gets_worse_is_looked_at_again() -> None:
     @njit
     def f(x, sharp):
@@ -267,17 +258,6 @@ def test_a_component_that_gets_worse_is_looked_at_again() -> None:
         gradient(x, 1.0)
     for sharp in (1.0, 4.0):
         np.testing.assert_allclose(gradient(x, sharp), [sharp * np.exp(sharp * x[0]), 1.4], rtol=1e-8)
-
-
-def test_short_values_of_a_polynomial_are_remembered_to_be_fine() -> None:
-    @njit
-    def f(x):
-        return x[0] ** 2 + x[1] ** 2
-
-    x = np.array([3.0, 4.0])
-    gradient = settled(Gradient(f), x)
-    assert gradient._call.memo.memory.fine  # type: ignore[union-attr]
-    np.testing.assert_allclose(gradient(x), [6.0, 8.0], rtol=1e-9)
 
 
 def test_one_shot_calls_share_a_gradient_of_a_compiled_f() -> None:
@@ -304,18 +284,6 @@ def test_a_plain_f_is_not_kept_alive() -> None:
     del f
     gc.collect()
     assert alive() is None
-
-
-def test_where_arrays_look_otherwise_the_other_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert as_expected()
-    x = np.linspace(0.5, 1.5, 10)
-    expected = settled(Gradient(rosenbrock, 1e-4), x)(x)
-    monkeypatch.setattr(kernels, "ARRAYS_AS_EXPECTED", False)
-    gradient = Gradient(rosenbrock, 1e-4)
-    found = [gradient(x) for _ in range(3)]
-    assert gradient._nearest is None
-    for each in found:
-        np.testing.assert_array_equal(each, expected)
 
 
 def test_a_settled_gradient_can_be_pickled() -> None:

@@ -11,26 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 
 from benchmarks.problems import PROBLEMS
+from benchmarks.speed import H, textbook
 from fastgrad import Gradient, gradient_descent, numerical_diff, numerical_gradient
-
-H = 1e-4
-
-
-def textbook(f: Any, x: Any, h: float = H) -> Any:
-    """The loop as it is printed: perturbs x in place, divides by 2h."""
-    grad = np.zeros_like(x)
-    it = np.nditer(x, flags=["multi_index"], op_flags=[["readwrite"]])
-    while not it.finished:
-        idx = it.multi_index
-        tmp_val = x[idx]
-        x[idx] = float(tmp_val) + h
-        fxh1 = f(x)
-        x[idx] = tmp_val - h
-        fxh2 = f(x)
-        grad[idx] = (fxh1 - fxh2) / (2 * h)
-        x[idx] = tmp_val
-        it.iternext()
-    return grad
 
 
 def agrees(result: Any, oracle: Any, size: float = 1.0) -> None:
@@ -301,3 +283,42 @@ def test_a_jitted_function_of_two_dimensional_x() -> None:
     x = np.arange(6.0).reshape(2, 3)
     assert_allclose(numerical_gradient(f, x), 2 * x, rtol=1e-9, atol=1e-9)
     assert_allclose(numerical_gradient(f, x.T), 2 * x.T, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["auto", "python", "numpy"])
+@pytest.mark.parametrize("method", ["central", "forward", "complex", "adaptive"])
+def test_an_index_may_be_named_twice(method: str, backend: str) -> None:
+    """It is differentiated once, and nothing about it is less certain."""
+    x = np.linspace(0.3, 2.7, 12)
+    f = lambda x: np.sum(np.sin(x) * x)  # noqa: E731
+    chosen = [3, -1, 3, 0, 11]
+    twice, info = numerical_gradient(f, x, indices=chosen, method=method, backend=backend, full_output=True)
+    once = numerical_gradient(f, x, indices=[0, 3, 11], method=method, backend=backend)
+    assert_array_equal(twice, once[[1, 2, 1, 0, 2]])
+    assert info.step.shape == (5,)
+    assert_allclose(twice, (np.cos(x) * x + np.sin(x))[chosen], rtol=1e-6)
+
+
+def test_out_holds_floats() -> None:
+    gradient, x = Gradient(PURE["sum of squares"]), np.array([0.1, 0.2])
+    for wrong in (
+        np.zeros(2, int),
+        np.zeros(2, bool),
+        np.zeros(2, complex),
+        np.zeros(2, object),
+        np.zeros(3),
+        [0.0, 0.0],
+    ):
+        with pytest.raises(ValueError, match="`out`"):
+            gradient(x, out=wrong)
+    for out in (np.zeros(2), np.zeros(2, np.float32), np.zeros((2, 2))[:, 0]):
+        assert gradient(x, out=out) is out
+        assert_allclose(out, 2 * x, rtol=1e-6)
+
+
+def test_a_descent_on_a_list_that_f_reads() -> None:
+    """It would stand still, and call that a minimum."""
+    for start in ([0.0, 3.0], np.array([0.0, 3.0]), (0.0, 3.0)):
+        with pytest.raises((TypeError, ValueError), match="`f` ignores its argument"):
+            gradient_descent(lambda _, s=start: np.sum((np.asarray(s) - 1.0) ** 2), start)
+        assert_array_equal(start, [0.0, 3.0])

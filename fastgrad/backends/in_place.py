@@ -98,7 +98,9 @@ class LiftedInPlace(InFloats):
 
     def notes(self) -> list[str]:
         places = "1 place" if self._inside.found == 1 else f"{self._inside.found} places"
-        told = f"a bundle takes the place of x in {places} where f finds it" if self._inside.found else "f keeps results"
+        told = (
+            f"a bundle takes the place of x in {places} where f finds it" if self._inside.found else "f keeps results"
+        )
         return [f"the lift in place: {told}; everything is put back after each run"]
 
     def carries(self, count: int) -> bool:

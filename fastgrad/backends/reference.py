@@ -5,7 +5,7 @@ It shares no code with the other backends: it is the oracle of their tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
 
@@ -13,177 +13,142 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.evaluation import InFloats, Values
-from ..core.point import Point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
-from ..schemes.stencils import Stencil
-from ..schemes.steps import Step
+from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.point import Point
+from ..core.validation import FLOAT64, Ints, complex_number, number
+
+SMALL = 256  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
 
 
 class Reference(InFloats):
     """f in a plain loop.
 
     Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh
-    copy, because it may write into its argument, return a view of it or keep it.
+    copy, because it may write into its argument, return a view of it or keep it. Whoever runs this evaluation puts the
+    caller's array back, whatever happens.
     """
 
     origin = 0.0
+    way = "reference"
 
-    def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
+    def __init__(self, call: Call, point: Point) -> None:
+        if call.batch_axis is not None:
+            call = call.of_one_point()
         self.nfev = 0
-        self.own: NDArray[Any] | None = None
-        self.way = "reference"
-        self._call = call.of_one_point()
-        self._point = point
+        self._point, self._base = point, point.base
         self._value: float | None = None
-        self._in_place = point.perturbable and not call.shares_memory(point.own)
-        self.sees_own = self._in_place or point.own is None
-
-    def value(self) -> float:
-        if self._value is None:
-            self.nfev += 1
-            call = self._call
-            self._value = number(call.f(self._point.base.copy(), *call.args, **call.kwargs))
-        return self._value
-
-    @staticmethod
-    def quick(call: Call, stencil: Stencil, rule: Step | None, explicit: bool = False) -> LoopGradient | None:
-        """Return a prepared gradient by a fixed rule, for the commonest stencil."""
-        if rule is None or not stencil.symmetric or stencil.nodes.size != 2:
-            return None
-        return LoopGradient(call.of_one_point(), rule)
+        self.own = point.own if point.perturbable else None
+        f, args, kwargs = call.f, call.args, call.kwargs
+        self._f: Callable[[NDArray[Any]], Any] = f
+        if args or kwargs:
+            self._f = lambda x: f(x, *args, **kwargs)
+            if call.shares_memory(self.own):  # what perturbs one would perturb the other
+                self.own = None
+        container = point.container
+        shown = container is not None and container.perturbable and not container.among((args, kwargs))
+        if shown:
+            self._f = point.following(self._f)
+        self.sees_own = shown or self.own is not None or not point.held
 
     def notes(self) -> list[str]:
         return []
 
+    def value(self) -> float:
+        if self._value is None:
+            self._value = self._at(self._base.copy())
+        return self._value
+
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def line(self, points: Values) -> Values:
-        if points.dtype.kind == "c":
-            f, args, kwargs = self._call.f, self._call.args, self._call.kwargs
-            self.nfev += len(points)
-            shape = self._point.base.shape
-            return np.array([complex_number(f(row.reshape(shape).copy(), *args, **kwargs)) for row in points])
-        return np.array([self._at(row.reshape(self._point.base.shape)) for row in points])
-
     def _at(self, x: NDArray[Any]) -> float:
-        """f at a point of its own, read in the caller's array too where closures do so."""
-        own, call = self._point.own, self._call
+        """f at a point of its own, which closures read in the caller's array."""
+        if self.own is not None:
+            self.own[...] = x
         self.nfev += 1
-        if own is None or not self._in_place or own.dtype is not FLOAT64:
-            return number(call.f(x.copy(), *call.args, **call.kwargs))
-        with exclusive(own):
-            try:
-                own[...] = x
-                return number(call.f(own.astype(np.float64, order="C"), *call.args, **call.kwargs))
-            finally:
-                own[...] = self._point.base
+        value = self._f(x)
+        return float(value) if isinstance(value, float) else number(value)
+
+    def line(self, points: Values) -> Values:
+        shape = self._base.shape
+        if points.dtype.kind == "c":
+            self.nfev += len(points)
+            return np.array([complex_number(self._f(row.reshape(shape).copy())) for row in points])
+        return np.array([self._at(row.reshape(shape).copy()) for row in points])
+
+    def along(self, vector: list[float]) -> list[float]:
+        base, values = self._base, []
+        points = COLUMN * np.array(vector) + (base if base.ndim == 1 else base.reshape(-1))
+        for row in points:  # never used again: they are f's to keep
+            values.append(self._at(row if base.ndim == 1 else row.reshape(base.shape)))
+            if not isfinite(values[-1]):
+                break
+        return values
+
+    def around(self, steps: list[float]) -> list[float]:
+        entries = self._base.reshape(-1).tolist()
+        return self._replaced([(i, (e + h, e - h)) for i, e, h in zip(range(len(steps)), entries, steps, strict=True)])
+
+    def pair(self, i: int, up: float, down: float) -> list[float]:
+        return self._replaced([(i, (up, down))])
 
     def sweep(self, index: Ints, points: Values) -> Values:
-        own = self._point.own
         if points.dtype.kind == "c":
             self.sees_own = True  # a closure shows: its value is real
-            return self._loop(self._point.base.astype(np.complex128), index, points, complex_number)
-        if self._in_place and own is not None and own.dtype is not FLOAT64:
-            self.sees_own = self._in_place = bool((points.astype(own.dtype) == points).all())
-        if not self._in_place or own is None:
-            return self._loop(self._point.base.copy(), index, points, number)
-        with exclusive(own):
-            try:
-                try:
-                    return self._loop(own, index, points, number)
-                except _Disturbed:
-                    return self._loop(own, index, points, number, put_right=True)
-            finally:
-                own[...] = self._point.base
+            return self._complex(index, points)
+        if self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
+            self.own, self.sees_own = None, False  # it cannot hold these points
+        values = self._replaced(zip(index.tolist(), points.tolist(), strict=True))
+        return np.array(values).reshape(points.shape)
 
-    def _loop(
-        self,
-        target: NDArray[Any],
-        index: Ints,
-        points: Values,
-        convert: Callable[[Any], Any],
-        put_right: bool = False,
-    ) -> Values:
-        f, args, kwargs = self._call.f, self._call.args, self._call.kwargs
-        flat = target.reshape(-1) if target.flags.c_contiguous else target.flat
-        fresh: Callable[[], NDArray[Any]]
-        if target.dtype is FLOAT64 or target.dtype.kind == "c":
-            fresh = target.copy
-        else:
-            fresh = lambda: target.astype(np.float64, order="C")  # noqa: E731
-        plain = not args and not kwargs
-        values: list[Any] = []
-        entries = self._point.base.reshape(-1)
-        for i, row in zip(index.tolist(), points.tolist(), strict=True):
+    def _replaced(self, rows: Iterable[tuple[int, Iterable[float]]]) -> list[float]:
+        """f at x with one entry replaced, by each of some values."""
+        base, own, f = self._base, self.own, self._f
+        if own is not None and base.size > SMALL:
+            rows = list(rows)
+            values = self._one_entry(rows, own)
+            if values is not None:
+                return values
+        flat, values = base.ndim == 1, []
+        for i, entries in rows:
+            for entry in entries:
+                x = base.copy()
+                if flat:
+                    x[i] = entry
+                else:
+                    x.flat[i] = entry
+                if own is not None:
+                    own[...] = x
+                self.nfev += 1
+                value = f(x)
+                values.append(float(value) if isinstance(value, float) else number(value))
+        return values
+
+    def _one_entry(self, rows: list[tuple[int, Iterable[float]]], own: NDArray[Any]) -> list[float] | None:
+        """Do the same, writing one entry of the caller's array; None where f writes into that, too."""
+        base, f, values = self._base, self._f, []
+        entries, places = base.reshape(-1), own.reshape(-1) if own.flags.c_contiguous else own.flat
+        own[...] = base
+        for i, row in rows:
             kept = entries[i]
-            if flat[i] != kept and not put_right:
-                raise _Disturbed
-            try:
-                for entry in row:
-                    if put_right:
-                        target[...] = self._point.base
-                    flat[i] = entry
-                    self.nfev += 1
-                    result = f(fresh()) if plain else f(fresh(), *args, **kwargs)
-                    values.append(convert(result))
-            finally:
-                flat[i] = kept
-        if not put_right and (target != self._point.base).any():
-            raise _Disturbed
-        return np.array(values, dtype=points.dtype).reshape(points.shape)
+            if places[i] != kept:
+                return None
+            for entry in row:
+                places[i] = entry
+                x = base.copy()
+                x.reshape(-1)[i] = entry
+                self.nfev += 1
+                value = f(x)
+                values.append(float(value) if isinstance(value, float) else number(value))
+            places[i] = kept
+        return values if (own == base).all() else None
 
-
-class _Disturbed(Exception):
-    """f writes into the caller's array: it must be put right before each evaluation."""
-
-
-class LoopGradient:
-    """The central difference of order 2 by a fixed rule: the textbook's loop and nothing around it."""
-
-    def __init__(self, call: Call, rule: Step) -> None:
-        self._call = call
-        self._rule = rule
-
-    def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
-        """Write the gradient at x, C-contiguous float64 and perturbed in place, to `out`.
-
-        Returns nfev, or 0 where something is unusual and the general way is to decide. x is then as it was.
-        """
-        f, kwargs = self._call.f, self._call.kwargs
-        if args or kwargs:
-            if Call(f, args, kwargs).shares_memory(x):
-                return 0
-            given = f
-            f = lambda y: given(y, *args, **kwargs)  # noqa: E731
-        fresh, float64 = x.copy, np.float64
-        flat = x if x.ndim == 1 else x.reshape(-1)
-        slopes, total = out if out.ndim == 1 else out.reshape(-1), 0.0
-        with exclusive(x):
-            saved = flat.copy()
-            entries = saved.tolist()
-            i = 0
-            try:
-                for kept, h in zip(entries, self._rule.scalars(entries), strict=True):
-                    above, below = kept + h, kept - h
-                    if above == kept or below == kept or flat[i] != kept:  # the last: f writes into x
-                        return 0
-                    flat[i] = above
-                    plus = f(fresh())
-                    if type(plus) is not float and type(plus) is not float64:
-                        plus = number(plus)
-                    flat[i] = below
-                    minus = f(fresh())
-                    if type(minus) is not float and type(minus) is not float64:
-                        minus = number(minus)
-                    flat[i] = kept
-                    slope = (float(plus) - float(minus)) / (above - below)
-                    slopes[i] = slope
-                    total += slope
-                    i += 1
-                if x.tobytes() != saved.tobytes():  # f writes into the caller's array
-                    return 0
-            finally:
-                flat[:] = saved
-        return 2 * i if isfinite(total) else 0
+    def _complex(self, index: Ints, points: Values) -> Values:
+        values = []
+        for i, row in zip(index, points, strict=True):
+            for entry in row:
+                x: NDArray[Any] = self._base.astype(np.complex128)
+                x.reshape(-1)[i] = entry
+                self.nfev += 1
+                values.append(complex_number(self._f(x)))
+        return np.array(values).reshape(points.shape)

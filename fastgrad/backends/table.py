@@ -1,40 +1,36 @@
-"""What every backend must offer, and where each is."""
+"""Where each way to evaluate f is. The module is loaded when it is first used: numba takes half a second."""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import Protocol
+from typing import Any
 
-from ..core.call import Call
-from ..core.evaluation import Evaluation
-from ..core.point import Point
+from ..core.errors import CannotRun
 
-
-class Backend(Protocol):
-    """One way to evaluate f at many points."""
-
-    def __call__(self, call: Call, point: Point, explicit: bool) -> Evaluation:
-        """Open an evaluation of f around a point; `explicit` if the user asked for this backend by name.
-
-        Raises
-        ------
-        CannotRun
-            Where this backend does not take such an f.
-        """
-        ...
-
-
-# name: (module, class, what it does); the module is loaded when it is first used, for numba takes half a second
-BACKENDS = {
-    "python": ("reference", "Reference", "one point at a time, in Python, on the caller's own array"),
-    "numpy": ("lifted", "VECTORISED", "many points in one numpy call"),
-    "numba": ("compiled.functions", "Compiled", "one fused compiled loop"),
+_PLACES = {
+    "reference": ("reference", "Reference"),
+    "parallel": ("parallel", "Parallel"),
+    "parallel vectors": ("parallel", "ParallelVectors"),
+    "batched": ("batched", "Batched"),
+    "lifted": ("lifted", "Lifted"),
+    "listed": ("listed", "listed"),
+    "curvature": ("listed", "Curvature"),
+    "compiled": ("compiled.evaluation", "Compiled"),
 }
 
 
 @cache
-def backend(name: str) -> Backend:
-    """Load a backend by its name."""
-    module, attribute, _ = BACKENDS[name]
-    return getattr(import_module(f".{module}", __package__), attribute)  # type: ignore[no-any-return]
+def load(name: str) -> Any:
+    """Load what evaluates f in one way, by its name.
+
+    Raises
+    ------
+    CannotRun
+        Where it cannot be loaded: it uses numba's inside, which may have changed.
+    """
+    module, attribute = _PLACES[name]
+    try:
+        return getattr(import_module(f".{module}", __package__), attribute)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise CannotRun(f"{module} cannot be loaded: {error}") from error

@@ -1,7 +1,8 @@
-"""f with its extra arguments, and what every backend must offer."""
+"""f with its extra arguments, and how it may be called."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,25 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Memo:
-    """What a prepared gradient remembers between calls.
-
-    Attributes
-    ----------
-    memory
-        Of the automatic step: noise level and steps (`fastgrad.schemes.automatic.Memory`), None at first.
-    ways : dict
-        Of a backend that can evaluate f in several ways: what it found out about them, for each shape of x.
-    measure : bool
-        Whether these are to be measured thoroughly.
-    """
-
-    __slots__ = ("measure", "memory", "ways")
-
-    def __init__(self, measure: bool = False) -> None:
-        self.memory: Any = None
-        self.ways: dict[tuple[int, ...], Any] = {}
-        self.measure = measure
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Call:
@@ -41,19 +26,32 @@ class Call:
         What it gets after x.
     batch_axis : int or None
         None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
-    memo : Memo or None
-        Of a prepared gradient.
     eager : bool
         Whether a compiling backend compiles at once all that it may ever need.
-    workers : int
-        How many threads may evaluate f at a time, where a backend can.
+    workers : int, executor or map-like callable
+        How many workers may evaluate f at a time (-1: one a core), or who does.
+    journal : str or None
+        The file where evaluations are kept.
+    progress : bool or callable
+        Whether to show how far it is, or whom to tell.
     fastmath : bool
         Whether exp, log, ... may be a little less exact, where a backend has faster ones.
     imaginary : bool
         Whether f is to be evaluated at complex points.
     """
 
-    __slots__ = ("args", "batch_axis", "eager", "f", "fastmath", "imaginary", "kwargs", "memo", "workers")
+    __slots__ = (
+        "args",
+        "batch_axis",
+        "eager",
+        "f",
+        "fastmath",
+        "imaginary",
+        "journal",
+        "kwargs",
+        "progress",
+        "workers",
+    )
 
     def __init__(
         self,
@@ -61,21 +59,36 @@ class Call:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         batch_axis: int | None = None,
-        memo: Memo | None = None,
         eager: bool = False,
-        workers: int = 1,
+        workers: Any = 1,
         fastmath: bool = False,
         imaginary: bool = False,
+        journal: str | None = None,
+        progress: Any = False,
     ) -> None:
         self.f = f
         self.args = args
         self.kwargs = {} if kwargs is None else kwargs
         self.batch_axis = batch_axis
-        self.memo = memo
         self.eager = eager
         self.workers = workers
         self.fastmath = fastmath
         self.imaginary = imaginary
+        self.journal = journal
+        self.progress = progress
+
+    @property
+    def shared(self) -> bool:
+        """Whether workers share the evaluations, or a journal keeps or a progress bar counts them."""
+        alone = isinstance(self.workers, int) and self.workers == 1
+        return not alone or self.journal is not None or self.progress is not False
+
+    @property
+    def threads(self) -> int:
+        """How many threads may run a compiled f, where `workers` is a number."""
+        if not isinstance(self.workers, int):
+            return 1
+        return cores() if self.workers == -1 else self.workers
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""

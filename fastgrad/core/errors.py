@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 
-__all__ = ["DivergenceWarning", "NonFiniteWarning", "TrustWarning"]
+__all__ = ["AccuracyWarning", "DivergenceWarning", "NonFiniteWarning", "TrustWarning", "WorkerError"]
+
+
+class AccuracyWarning(RuntimeWarning):
+    """No digit of a partial derivative is certain, or it was not made as asked."""
 
 
 class NonFiniteWarning(RuntimeWarning):
@@ -20,8 +24,23 @@ class TrustWarning(RuntimeWarning):
     """A faster evaluation of f was found unreliable, and the reference was used instead."""
 
 
+class WorkerError(RuntimeError):
+    """A worker that evaluated f was lost, and its evaluations with it."""
+
+
 class CannotRun(Exception):
-    """A backend does not take this function or these arguments; ``auto`` goes on to the next."""
+    """A backend does not take this function or these arguments; ``auto`` goes on to the next.
+
+    Attributes
+    ----------
+    lasting : bool
+        Whether that follows from f's code and x's shape alone, so that it holds at other x, too, as long as f finds the
+        same things. If not, it rests on values that f computed: it holds for this call only.
+    """
+
+    def __init__(self, reason: str, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
 
 
 class NotTrusted(Exception):

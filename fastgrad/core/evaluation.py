@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .point import Point
-from .validation import Ints, everything
+from .validation import Floats, Ints, everything
 
 Values = NDArray[Any]  # float64, or complex128 for the complex step
 COLUMN = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])
+
+
+class Unrounded(NamedTuple):
+    """Differences from f(x) that are accurate relative to themselves, however near to x.
+
+    Attributes
+    ----------
+    values : ndarray, shape (m,)
+        f there, less f(x).
+    tied : ndarray of bool, shape (m,)
+        Where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or ``abs(0)`` do.
+        Plain central differences are the way to go in such a row.
+    beside : ndarray, shape (m,), or None
+        The same from a point that differs from x by rounding: what f multiplies differences with is rounded, too.
+    """
+
+    values: Floats
+    tied: NDArray[np.bool_]
+    beside: Floats | None = None
 
 
 class Evaluation(Protocol):
@@ -61,10 +80,19 @@ class Evaluation(Protocol):
         """Whether `differences` of so many components may have an answer: asked before its points are made."""
         ...
 
-    def differences(self, index: Ints, points: Values) -> Values | None:
-        """Do as `sweep`, but only if the values are accurate relative to themselves, however near to x; else None.
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
+        """Evaluate f where something is added to one entry of x, less f(x), if that can be had unrounded; else None.
 
-        They are then no differences of two rounded values of f.
+        Parameters
+        ----------
+        index : ndarray of intp, shape (m,)
+            The coordinates, each once.
+        steps : ndarray, shape (m,)
+            What is added to them: x plus that need not be a number of its own.
+        away : ndarray, shape (m,)
+            Steps at which the slopes can be compared with plain evaluations on both sides of x.
+        bars : bool
+            Whether `beside` is wanted.
         """
         ...
 
@@ -114,7 +142,7 @@ class InFloats:
     def carries(self, count: int) -> bool:
         return False
 
-    def differences(self, index: Ints, points: Values) -> Values | None:
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         return None
 
     def along(self, vector: list[float]) -> list[float]:

@@ -1,145 +1,179 @@
-"""The options of a gradient, checked once: everything but f and x."""
+"""The options of a gradient: said once, checked once."""
 
 from __future__ import annotations
 
-from typing import Any
+import operator
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from math import inf
+from typing import Any, TypedDict
 
 import numpy as np
 
-from ..backends.table import BACKENDS
-from ..planning.choices import AUTO
-from ..schemes.fixed import Fixed, searching
-from ..schemes.scheme import Scheme
-from ..schemes.stencils import METHODS, Stencil
-from ..schemes.steps import Step, step_rule
 from .errors import describe
 from .validation import one_of
 
-ADAPTIVE = "adaptive"
+__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "of_one_step", "tolerance"]
+
+AUTO = "auto"
+BACKENDS = ("python", "numpy", "numba")
 
 
-class Plan:
-    """The options of a gradient, checked; f is not among them."""
+class OptionsDict(TypedDict, total=False):
+    """The types of the options, for signatures: what `Options` has, but for h, which may stand without its name."""
 
-    NAMES = (
-        "h",
-        "backend",
-        "method",
-        "order",
-        "rel_step",
-        "bounds",
-        "indices",
-        "batch_axis",
-        "noise",
-        "rtol",
-        "atol",
-        "dtype",
-        "compile",
-        "workers",
-        "fastmath",
-    )
-
-    def __init__(
-        self,
-        h: Any,
-        backend: str,
-        method: str | Stencil,
-        order: int,
-        rel_step: Any,
-        bounds: Any,
-        indices: Any,
-        batch_axis: int | None,
-        noise: float | str | None,
-        rtol: float,
-        atol: float,
-        dtype: str | None,
-        compile: str | None,
-        workers: int,
-        fastmath: bool = False,
-    ) -> None:
-        one_of("backend", backend, (AUTO, *BACKENDS))
-        one_of("batch_axis", batch_axis, (None, 0, -1))
-        one_of("dtype", dtype, (None, "keep"))
-        one_of("compile", compile, (None, "eager"))
-        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-            raise ValueError(f"`workers` must be a whole number of threads, 1 or more; got {describe(workers)}")
-        one_of("fastmath", fastmath, (False, True))
-        self.compile, self.workers, self.fastmath = compile, workers, fastmath
-        self.h, self.backend, self.method, self.order, self.rel_step = h, backend, method, order, rel_step
-        self.bounds, self.indices, self.batch_axis = bounds, indices, batch_axis
-        self.noise, self.rtol, self.atol, self.dtype = _noise(noise), rtol, atol, dtype
-        # rounding is not all that there is: how much more is to be seen
-        self._looked = looked = "probe" if fastmath and self.noise is None else self.noise
-        automatic = rel_step is None and (h is None or (isinstance(h, str) and h == AUTO))
-        self._scheme: Scheme | None = None
-        if isinstance(method, Stencil):
-            self.stencil, name = method, f"stencil {', '.join(map(str, method.offsets))}"
-            if method.deriv != 1:
-                raise ValueError(f"`method` must be a stencil of the first derivative, got deriv={method.deriv}")
-        else:
-            one_of("method", method, (*METHODS, ADAPTIVE))
-            name = method
-            if method == ADAPTIVE:
-                if not automatic:
-                    raise ValueError(f"method='adaptive' chooses its steps: leave out `h` and `rel_step`, got h={h!r}")
-                self._scheme = searching("Adaptive")(looked, tolerance("rtol", rtol), tolerance("atol", atol))
-                self.stencil = self._scheme.stencil
-            else:
-                self.stencil = METHODS[method](order)
-        self.name = name
-        self.automatic = automatic and not self.stencil.imaginary and self._scheme is None
-        if self.automatic:
-            self._scheme = searching("Automatic")(self.stencil, looked, False, name)
-        # what one compiled or plain loop does without further questions
-        self.plain = (
-            bounds is None and indices is None and dtype is None and not self.stencil.imaginary and name != ADAPTIVE
-        )
-        self._fixed: dict[tuple[int, ...], Fixed] = {}
-
-    def options(self) -> dict[str, Any]:
-        """Return the options as they were given."""
-        return {name: getattr(self, name) for name in self.NAMES}
-
-    def rule_for(self, shape: tuple[int, ...]) -> Step | None:
-        """Return the fixed step rule for an x of this shape; None if the steps choose themselves."""
-        if self._scheme is not None:
-            return None
-        return self._fixed_for(shape).rule
-
-    def scheme_for(self, shape: tuple[int, ...], bars: bool) -> Scheme:
-        """Return how the step is chosen; with error bars where they are wanted."""
-        if self._scheme is None:
-            return self._fixed_for(shape)
-        if self.automatic and bars:
-            scheme: Scheme = searching("Automatic")(self.stencil, self._looked, True, self.name)
-            return scheme
-        return self._scheme
-
-    def _fixed_for(self, shape: tuple[int, ...]) -> Fixed:
-        scheme = self._fixed.get(shape)
-        if scheme is None:
-            h = None if isinstance(self.h, str) and self.h == AUTO else self.h
-            scheme = Fixed(self.stencil, step_rule(h, self.rel_step, self.stencil, shape), self.name)
-            if len(self._fixed) > 16:
-                self._fixed.clear()
-            self._fixed[shape] = scheme
-        return scheme
+    args: Any
+    kwargs: Mapping[str, Any] | None
+    backend: str
+    method: Any
+    order: int | None
+    rel_step: Any
+    bounds: Any
+    indices: Any
+    batch_axis: int | None
+    noise: float | None
+    rtol: float
+    atol: float
+    dtype: str | None
+    labels: bool
+    compile: str | None
+    workers: Any
+    journal: Any
+    progress: Any
+    fastmath: bool
+    remember: bool
+    effort: str | None
 
 
-def _noise(noise: Any) -> float | str | None:
-    if noise is None or (isinstance(noise, str) and noise == "probe"):
-        return noise
-    valid = isinstance(noise, (int, float, np.floating, np.integer)) and not isinstance(noise, bool)
-    if not valid or not 0 <= noise < np.inf:
-        raise ValueError(
-            f"`noise` must be None, 'probe' or the standard deviation of f's noise, 0 or more; got {describe(noise)}"
-        )
-    return float(noise)
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All that a caller may say besides f and x; documented at `fastgrad.Gradient`."""
+
+    h: Any = None
+    args: Any = ()
+    kwargs: Mapping[str, Any] | None = None
+    backend: str = AUTO
+    method: Any = "central"
+    order: int | None = None
+    rel_step: Any = None
+    bounds: Any = None
+    indices: Any = None
+    batch_axis: int | None = None
+    noise: float | None = None
+    rtol: float = 1e-13
+    atol: float = 0.0
+    dtype: str | None = None
+    labels: bool = False
+    compile: str | None = None
+    workers: Any = 1
+    journal: Any = None
+    progress: Any = False
+    fastmath: bool = False
+    remember: bool = False
+    effort: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, valid in VALID.items():
+            value = getattr(self, name)
+            if value is not valid[0]:
+                one_of(name, value, valid)
+        for name, check in CHECKS.items():
+            value = getattr(self, name)
+            if value is not _DEFAULT_OF.get(name):
+                object.__setattr__(self, name, check(name, value))
+
+    def given(self) -> dict[str, Any]:
+        """Return those that are not the default."""
+        return {
+            field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not field.default
+        }
 
 
 def tolerance(name: str, value: Any) -> float:
     """Return a tolerance: a finite number, 0 or more."""
     valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-    if not valid or not 0 <= value < np.inf:
+    if not valid or not 0 <= value < inf:
         raise ValueError(f"`{name}` must be a finite number, 0 or more; got {describe(value)}")
     return float(value)
+
+
+def _noise(name: str, value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value == "probe"):
+        return None
+    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    if not valid or not 0 <= value < inf:
+        raise ValueError(
+            f"`noise` must be None or the standard deviation of f's noise, 0 or more; got {describe(value)}"
+        )
+    return float(value)
+
+
+def _workers(name: str, value: Any) -> Any:
+    if hasattr(type(value), "__index__") and not isinstance(value, (bool, np.bool_)):
+        if (number := operator.index(value)) < 1 and number != -1:
+            raise ValueError(f"`workers` must be 1 or more, or -1 for one a core; got {describe(value)}")
+        return number
+    if not any(callable(getattr(value, name, None)) for name in ("submit", "get_executor", "__call__")):
+        raise TypeError(
+            "`workers` must be a whole number (-1: one a core), a concurrent.futures.Executor, a dask Client or a "
+            f"map-like callable workers(function, iterable); got {describe(value)}"
+        )
+    return value
+
+
+def _progress(name: str, value: Any) -> Any:
+    if value is not True and not callable(value):
+        raise TypeError(f"`progress` must be True, False or a callable progress(done, total); got {describe(value)}")
+    return value
+
+
+def _journal(name: str, value: Any) -> str:
+    try:
+        return os.fsdecode(value)
+    except TypeError as error:
+        raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
+
+
+def _kwargs(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(value)}")
+    return dict(value)
+
+
+def _args(name: str, value: Any) -> tuple[Any, ...]:
+    return value if type(value) is tuple else (value,)  # as in SciPy, a single argument may stand without its tuple
+
+
+VALID: dict[str, tuple[Any, ...]] = {
+    "backend": (AUTO, *BACKENDS),
+    "batch_axis": (None, 0, -1),
+    "dtype": (None, "keep"),
+    "labels": (False, True),
+    "compile": (None, "eager"),
+    "fastmath": (False, True),
+    "remember": (False, True),
+    "effort": (None, "measure"),
+}
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "args": _args,
+    "kwargs": _kwargs,
+    "noise": _noise,
+    "rtol": tolerance,
+    "atol": tolerance,
+    "workers": _workers,
+    "journal": _journal,
+    "progress": _progress,
+}
+
+
+@lru_cache(maxsize=16)
+def of_one_step(h: float) -> Options:
+    """Return the options where nothing but a step is given."""
+    return Options(h)
+
+
+_DEFAULT_OF: dict[str, Any] = {}
+_DEFAULT_OF |= {field.name: field.default for field in fields(Options)}
+DEFAULT = Options()

@@ -6,13 +6,18 @@ import os
 import threading
 import weakref
 from array import array as _array
+from collections.abc import Callable
 from functools import partial
+from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .container import Container, memory_of
 from .validation import FLOAT64, Floats, finite, real_array
+
+FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it:
 # one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
@@ -42,12 +47,15 @@ def _memory(array: NDArray[Any]) -> int:
 
 
 class exclusive:  # noqa: N801 - used like a function, as contextlib's are
-    """Keep other threads from reading or perturbing the array's memory (a class: a generator costs 2 µs more)."""
+    """Keep other threads from reading or perturbing the memory of an array, or another container of x.
+
+    A class: a generator costs 2 µs more.
+    """
 
     __slots__ = ("_key", "_lock")
 
-    def __init__(self, array: NDArray[Any]) -> None:
-        self._key = id(array) if array.base is None else _memory(array)
+    def __init__(self, holder: object) -> None:
+        self._key = _memory(holder) if isinstance(holder, np.ndarray) else id(holder)
 
     def __enter__(self) -> None:
         key = self._key
@@ -102,17 +110,35 @@ class Point:
     base : ndarray of float64
         A C-contiguous copy of x. Never written to.
     own : ndarray or None
-        The caller's array, if x was one: closures may read it.
+        The caller's array, or the memory of what it gave as x (a Series, a DataArray): closures may read it.
+    container : Container or None
+        What the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
     dtype : dtype
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
+    given : object
+        x as the caller gave it, which may have labels.
     """
 
-    __slots__ = ("base", "dtype", "own")
+    __slots__ = ("base", "container", "dtype", "given", "own")
 
-    def __init__(self, base: Floats, own: NDArray[Any] | None, dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        base: Floats,
+        own: NDArray[Any] | None,
+        dtype: np.dtype[Any],
+        container: Container | None = None,
+        given: object = None,
+    ) -> None:
+        self.given = given
         self.base = base
         self.own = own
+        self.container = container
         self.dtype = dtype
+
+    @property
+    def held(self) -> bool:
+        """Whether the caller holds x in something that f may read instead of its argument."""
+        return self.own is not None or self.container is not None
 
     @property
     def perturbable(self) -> bool:
@@ -124,8 +150,26 @@ class Point:
             and own.dtype.itemsize <= 8
             and own.dtype.isnative
             and own.flags.writeable
-            and not _overlaps_itself(own)
+            and (own.flags.forc or not _overlaps_itself(own))
         )
+
+    def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
+        container = self.container
+        if container is None or not container.perturbable:
+            return f
+
+        def seen(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+            if x.dtype.kind == "c":  # a closure shows: what it reads is real
+                return f(x, *args, **kwargs)
+            with exclusive(container.given):
+                try:
+                    container.write(x)
+                    return f(x, *args, **kwargs)
+                finally:
+                    container.restore()
+
+        return seen
 
     def representable(self, points: Floats, x: Floats) -> Floats:
         """Round points to what a float32 or float16 x can hold, except where that would lose the step.
@@ -163,8 +207,6 @@ def _meant(x: object) -> object:
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
-    if array.flags.forc:
-        return False
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < reach:
@@ -174,7 +216,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 
 
 def as_point(x: object) -> Point:
-    """Return x as a Point.
+    """Return x as a Point; a Point as it is.
 
     Raises
     ------
@@ -183,19 +225,31 @@ def as_point(x: object) -> Point:
     ValueError
         If x is not rectangular, or holds NaN or infinity.
     """
+    if type(x) is Point:
+        return x
     if _stand_ins:
         x = _meant(x)
+    container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
         base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
+        before = quiet()
         given = real_array("x", x)
-        # a view of memory that the caller holds, an array's or another container's, may be read by closures
-        own = given if isinstance(x, np.ndarray) or not given.flags.owndata else None
+        if isinstance(x, np.ndarray):
+            own = given
+        elif isinstance(x, (float, int, np.generic)):
+            own = None
+        else:
+            if before < 0 or before != quiet():  # another thread may have perturbed it meanwhile
+                with exclusive(x):
+                    given = real_array("x", x)
+            own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
+            container = Container(x, given.ndim) if own is None else None
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
-    # one pass: a NaN or infinity anywhere makes the sum of x*0 NaN
-    if base.size and not np.isfinite(base).all():
+    # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
+    if not (base.size <= FEW and base.ndim == 1 and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
-    return Point(base, own, dtype)
+    return Point(base, own, dtype, container, x)

@@ -20,8 +20,10 @@ class Info:
     ----------
     backend : str
         The backend that evaluated f.
+    way : str
+        How: "reference", "batched", "dense lift", "sparse lift", "scalar kernel" or "lanes".
     reason : str
-        Why it was chosen.
+        Why it was chosen, and why others were refused.
     method : str
         The kind of difference.
     order : int
@@ -39,13 +41,18 @@ class Info:
     reached : ndarray of bool or None
         Which components met the tolerance of method="adaptive".
     noise : float or None
-        Standard deviation of f's noise, measured, given or assumed to be rounding.
+        Standard deviation of f's noise, measured or given.
+    flags : ndarray of str or None
+        For each component why no digit of it is certain; empty where one is. None: none is flagged.
+    slopes : ndarray or None
+        The derivatives from below and from above, one axis more than the gradient, where f has a kink at x; else nan.
     fastmath : str or None
         What `fastmath` did: which functions are faster and how exact they still are, or why it had no effect; None
         where it was not asked for.
     """
 
     backend: str
+    way: str
     reason: str
     method: str
     order: int
@@ -55,6 +62,8 @@ class Info:
     error: Floats | None = None
     reached: NDArray[np.bool_] | None = None
     noise: float | None = None
+    flags: NDArray[np.object_] | None = None
+    slopes: Floats | None = None
     fastmath: str | None = None
 
     def __str__(self) -> str:
@@ -66,7 +75,7 @@ class Info:
         else:
             steps = f"{known.min():.3g} to {known.max():.3g}"
         lines = (
-            f"backend  {self.backend}: {self.reason}\n"
+            f"backend  {self.backend}, {self.way}: {self.reason}\n"
             f"method   {self.method}, order {self.order}\n"
             f"step     {steps}\n"
             f"nfev     {self.nfev}\n"

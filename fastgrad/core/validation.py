@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsComplex, SupportsFloat, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from .errors import describe
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
-_REAL_SCALARS = (float, bool, np.floating, np.integer, np.bool_)
+_REAL_SCALARS = (int, np.floating, np.integer, np.bool_)
+_NO_NUMBERS = (str, bytes, bytearray, np.datetime64, np.timedelta64)
 FLOAT64 = np.dtype(np.float64)
 
 
@@ -74,17 +76,23 @@ def coordinate(where: tuple[int, ...]) -> str:
     return str(where[0]) if len(where) == 1 else str(where)
 
 
+def coordinate_of(flat: int, shape: tuple[int, ...]) -> str:
+    """Word a position in C order as a user would index x."""
+    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
 def number(value: object) -> float:
     """Turn what f returned into a float at once: it may be a buffer that f uses again."""
-    kind = type(value)
-    if kind is float or kind is np.float64 or kind is int:
-        try:
-            return float(value)  # type: ignore[arg-type]
-        except OverflowError:
-            return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
-    if isinstance(value, _REAL_SCALARS):
+    if isinstance(value, float):  # np.float64 is one
         return float(value)
-    return _unusual_number(value, complex_allowed=False).real
+    if isinstance(value, _REAL_SCALARS) and type(value).__name__ != "timedelta64":  # which is a np.integer, too
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")
+    if type(value) is np.ndarray and value.size == 1 and value.dtype.kind in "fiub":
+        return float(value.item())
+    return _unusual_number(value).real
 
 
 def known_value(f0: object) -> float:
@@ -97,48 +105,59 @@ def known_value(f0: object) -> float:
 
 def complex_number(value: object) -> complex:
     """Turn what f returned for a complex argument into a complex number."""
-    if not isinstance(value, complex):  # np.complex128 is a complex
-        array = np.asarray(value)
-        if array.dtype.kind in "fiub":
-            raise TypeError(
-                f"`f` returned the real number {describe(value)} for a complex argument, so it dropped the imaginary "
-                "part (abs, float, a comparison or a closure may do that) and the complex step cannot work; "
-                "use method='central'"
-            )
-    return complex(_unusual_number(value, complex_allowed=True))
+    if isinstance(value, complex):  # np.complex128 is one
+        return complex(value)
+    result = _unusual_number(value, complex_allowed=True)
+    if isinstance(result, float):
+        raise TypeError(
+            f"`f` returned the real number {describe(value)} for a complex argument, so it dropped the imaginary "
+            "part (abs, float, a comparison or a closure may do that) and the complex step cannot work; "
+            "use method='central'"
+        )
+    return result
 
 
-def _unusual_number(value: Any, *, complex_allowed: bool) -> complex:
+def _unusual_number(value: Any, *, complex_allowed: bool = False, inner: bool = False) -> complex:
+    """Turn what is neither a float nor a numpy scalar into a number; a float, unless it is complex."""
     if value is None:
         raise TypeError("`f` must return one number, got None; is a `return` missing?")
-    if isinstance(value, (str, bytes)):
-        raise TypeError(f"`f` must return one number, got {describe(value)}")
-    if isinstance(value, (complex, np.complexfloating)) and not complex_allowed:
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"`f` must return one number, got a masked one, which has no value: {describe(value)}")
+    if isinstance(value, (complex, np.complexfloating)):
+        if complex_allowed:
+            return complex(value)
         raise TypeError(
             f"`f` must return one real number, got the complex {describe(value)}; return its real part, or its abs"
         )
+    if isinstance(value, (list, tuple)):
+        if len(value) == 1 and not inner:
+            return _unusual_number(value[0], complex_allowed=complex_allowed)
+        raise ValueError(
+            f"`f` must return one number, got a {type(value).__name__} of {len(value)}: {describe(value)}; "
+            "of a function that returns (value, gradient) take `lambda x: f(x)[0]`; the derivative of a vector is its "
+            "Jacobian: pass one component at a time, or a sum"
+        )
     shape = getattr(value, "shape", None)
-    if shape is None and isinstance(value, (list, tuple)):
-        shape = np.shape(value)
-    if shape is not None and shape != ():
-        if int(np.prod(shape)) != 1:
+    if isinstance(shape, tuple) and (shape != () or isinstance(value, np.ndarray)):
+        if any(length != 1 for length in shape):
             raise ValueError(
                 f"`f` must return one number, got shape {tuple(shape)}: {describe(value)}; the derivative of a vector "
                 "is its Jacobian: pass one component at a time, or a sum"
             )
-        return _unusual_number(np.asarray(value).reshape(())[()], complex_allowed=complex_allowed)
-    if complex_allowed:
-        return complex(value)
-    if isinstance(value, np.ndarray):
-        return _unusual_number(value[()], complex_allowed=False)
-    if not isinstance(value, (SupportsFloat, SupportsIndex)) or isinstance(value, (np.datetime64, np.timedelta64)):
-        raise TypeError(f"`f` must return one number, got a {type(value).__name__}: {describe(value)}")
-    try:
-        return float(value)
-    except OverflowError:
-        return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"`f` must return one number, got a {type(value).__name__}: {describe(value)}") from error
+        # arrays of every library have it; where it gives no plain number there is none
+        item = getattr(value, "item", None)
+        if item is not None and not inner:
+            return _unusual_number(item(), complex_allowed=complex_allowed, inner=True)
+    elif not isinstance(value, _NO_NUMBERS) and isinstance(value, (SupportsFloat, SupportsIndex)):
+        try:
+            return float(value)
+        except OverflowError:
+            return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+        except (TypeError, ValueError):
+            if complex_allowed and isinstance(value, SupportsComplex):
+                with suppress(TypeError, ValueError):
+                    return complex(value)
+    raise TypeError(f"`f` must return one number, got a {type(value).__name__}: {describe(value)}")
 
 
 def positive(name: str, value: object, shape: tuple[int, ...]) -> Floats:
@@ -164,12 +183,7 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
     """Return flat lower and upper bounds, None if there are none; x must lie within."""
     if bounds is None:
         return None
-    try:
-        lower, upper = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else bounds
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`bounds` must be a pair (lower, upper) of numbers or arrays of x's shape, got {describe(bounds)}"
-        ) from error
+    lower, upper = (bounds.lb, bounds.ub) if hasattr(bounds, "lb") else _sides(bounds, x)
     sides = []
     for name, side, empty in (("lower", lower, -np.inf), ("upper", upper, np.inf)):
         array = np.float64(empty) if side is None else real_array(f"bounds ({name})", side).astype(np.float64)
@@ -177,7 +191,7 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
             sides.append(np.broadcast_to(array, x.shape).reshape(-1))
         except ValueError as error:
             raise ValueError(
-                f"`bounds` must be numbers or arrays of x's shape {x.shape}, got a {name} bound of shape {array.shape}"
+                f"`bounds` must be {_BOUNDS}; got a {name} bound of shape {array.shape} for x of shape {x.shape}"
             ) from error
     low, high = sides
     flat = x.reshape(-1)
@@ -191,6 +205,47 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
     if not (np.isfinite(low).any() or np.isfinite(high).any()):
         return None
     return low, high
+
+
+_BOUNDS = "(lower, upper), two numbers or arrays of x's shape, or a list of a pair (low, high) for each entry of x"
+
+
+def _sides(bounds: Any, x: Floats) -> tuple[Any, Any]:
+    """Return the lower and the upper side of what is either these two, or one pair for each entry of x.
+
+    Two tuples in a list are pairs, as in SciPy; two arrays are the sides. What may mean either is refused, whatever the
+    values: which of them is meant must not depend on them.
+    """
+    try:
+        rows = list(bounds) if isinstance(bounds, (list, tuple, np.ndarray)) else None
+        pairs = rows is not None and x.ndim and len(rows) == x.size and all(np.ndim(_known(row)) == 1 for row in rows)
+        pairs = pairs and all(len(row) == 2 for row in rows or ())
+    except ValueError:  # a ragged row
+        rows = None
+    if rows is None or not (pairs or len(rows) == 2):
+        raise ValueError(f"`bounds` must be {_BOUNDS}; got {describe(bounds)}")
+    if pairs and len(rows) == 2:
+        as_in_scipy = isinstance(bounds, list) and all(isinstance(row, tuple) for row in rows)
+        two_arrays = not isinstance(bounds, np.ndarray) and all(isinstance(row, np.ndarray) for row in rows)
+        two_lists = isinstance(bounds, tuple) and not any(isinstance(row, tuple) for row in rows)
+        open_ended = any(side is None for row in rows for side in row)
+        if two_arrays or (two_lists and not open_ended):
+            pairs = False
+        elif not (as_in_scipy or open_ended):
+            raise ValueError(
+                "`bounds` may mean two pairs (low, high) or (lower, upper): write a list of tuples for pairs, "
+                f"[(low, high), (low, high)], or a tuple of arrays, (np.array(lower), np.array(upper)); got "
+                f"{describe(bounds)}"
+            )
+    if not pairs:
+        return rows[0], rows[1]
+    sides = [[empty if row[j] is None else row[j] for row in rows] for j, empty in ((0, -np.inf), (1, np.inf))]
+    return np.reshape(sides[0], x.shape), np.reshape(sides[1], x.shape)
+
+
+def _known(row: Any) -> Any:
+    """Return a pair with numbers where it has no bound."""
+    return [0.0 if side is None else side for side in row] if isinstance(row, (list, tuple)) else row
 
 
 def index_array(indices: Any, shape: tuple[int, ...]) -> Ints | None:

@@ -1,0 +1,1 @@
+"""Who evaluates f at many points: here, threads, processes, anybody's executor; with a journal, with progress."""

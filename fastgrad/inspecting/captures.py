@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -141,20 +142,25 @@ def _global_names(code: types.CodeType) -> set[tuple[str, ...]]:
     return names
 
 
-def holds(f: Any, array: NDArray[Any], depth: int = 3) -> bool:
-    """Whether f can be seen to hold the array's memory: in cells, globals, defaults, attributes or its object."""
+def holds(f: Any, thing: object, depth: int = 3) -> bool:
+    """Whether f can be seen to hold a thing, or an array's memory: in cells, globals, defaults or attributes."""
+    if f is thing:
+        return True
     if depth == 0:
         return False
-    if isinstance(f, np.ndarray):
-        return bool(np.may_share_memory(f, array))
+    if isinstance(f, np.ndarray) or hasattr(type(f), "__array__"):
+        return isinstance(thing, np.ndarray) and bool(np.may_share_memory(np.asarray(f), thing))
     if isinstance(f, types.FunctionType) or hasattr(f, "py_func"):
-        return any(holds(c.value, array, depth - 1) for c in captures(f))
+        defaults = (*(getattr(f, "__defaults__", None) or ()), *(getattr(f, "__kwdefaults__", None) or {}).values())
+        return any(holds(value, thing, depth - 1) for value in (*defaults, *(c.value for c in captures(f))))
+    if isinstance(f, functools.partial):
+        return any(holds(item, thing, depth) for item in (f.func, *f.args, *f.keywords.values()))
     if isinstance(f, types.MethodType):
-        return holds(f.__func__, array, depth - 1) or holds(f.__self__, array, depth - 1)
+        return holds(f.__func__, thing, depth - 1) or holds(f.__self__, thing, depth - 1)
     if isinstance(f, dict):
-        return any(holds(item, array, depth - 1) for item in f.values())
+        return any(holds(item, thing, depth - 1) for item in f.values())
     if isinstance(f, (list, tuple, set)):
-        return any(holds(item, array, depth - 1) for item in f)
+        return any(holds(item, thing, depth - 1) for item in f)
     if isinstance(f, (type, types.ModuleType)):
         return False
-    return any(holds(item, array, depth - 1) for item in getattr(f, "__dict__", {}).values())
+    return any(holds(item, thing, depth - 1) for item in getattr(f, "__dict__", {}).values())

@@ -100,6 +100,11 @@ class Nature(NamedTuple):
         """Whether f may read this array itself, without being given it."""
         return bool(self.keeps) or any(np.may_share_memory(a, array) for a in self.arrays)
 
+    def finds(self, containers: Iterable[object]) -> bool:
+        """Whether f may read one of these lists itself, without being given it."""
+        known = {id(holder) for holder, _, _ in self.places}
+        return bool(self.keeps) or any(id(container) in known for container in containers)
+
 
 def nature(f: Any, arguments: tuple[Any, ...] = ()) -> Nature:
     """Find out what f, called with these further arguments, can read and keep."""

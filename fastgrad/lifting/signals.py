@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import functools
-import math
 import threading
 import traceback as tracebacks
 from collections.abc import Callable
-from time import perf_counter
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CannotLift", "Diverged", "OutOfTime", "Signal", "look_at_clock", "raised", "where_in", "within"]
+__all__ = ["CannotLift", "Diverged", "Outrun", "Signal", "raised", "where_in"]
 
 
 class _State(threading.local):
-    """Of each thread: signals made so far, and when the present lift is to be given up."""
+    """Of each thread: signals made so far."""
 
     raised = 0
-    until = math.inf
 
 
 _state = _State()
@@ -30,31 +27,6 @@ _state = _State()
 def raised() -> int:
     """How many signals were made in this thread so far: if more than before f ran, f swallowed one."""
     return _state.raised
-
-
-class within:  # noqa: N801 - used like a function, as contextlib's are
-    """Give a lift up after so many seconds, at its next operation that looks at the clock.
-
-    A class, because a generator costs 2 µs more.
-    """
-
-    __slots__ = ("_before", "_seconds")
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> None:
-        self._before = _state.until
-        _state.until = perf_counter() + self._seconds
-
-    def __exit__(self, *error: object) -> None:
-        _state.until = self._before
-
-
-def look_at_clock(needed: float = 0.0) -> None:
-    """Raise OutOfTime if the time is up, or will be before `needed` seconds have passed."""
-    if perf_counter() + needed > _state.until:
-        raise OutOfTime
 
 
 class Signal(BaseException):
@@ -69,11 +41,18 @@ class CannotLift(Signal):
     """f does something that has no meaning for many points at once; the message says what."""
 
 
-class OutOfTime(CannotLift):
-    """The lift takes longer than it was given."""
+class Outrun(Signal):
+    """Another way would be faster.
 
-    def __init__(self, reason: str = "the lift takes longer than it could save") -> None:
-        super().__init__(reason)
+    Attributes
+    ----------
+    to : {"loop", "dense", "sparse"}
+        Which.
+    """
+
+    def __init__(self, reason: str, to: str) -> None:
+        super().__init__(f"{reason}: the {'plain loop' if to == 'loop' else f'{to} lift'} is faster")
+        self.to = to
 
 
 class Diverged(Signal):

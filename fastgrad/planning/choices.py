@@ -1,62 +1,88 @@
-"""What ``backend="auto"`` means, and its explanation."""
+"""The ways to evaluate f: one table entry each. Below, nobody compares a name."""
 
 from __future__ import annotations
 
-import sys
-from functools import cache, lru_cache
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..backends.table import load
 from ..core.call import Call
-from ..inspecting.cfunctions import CFunction
+from ..core.evaluation import Evaluation
+from ..core.point import Point
+from ..inspecting.purity import Nature
 
-AUTO = "auto"
 
+class Way(NamedTuple):
+    """A way to evaluate f at many points.
 
-class Choice(NamedTuple):
-    """A backend to try, and why."""
+    Attributes
+    ----------
+    name : str
+        What `Info.way` says, unless the evaluation itself knows better (lanes, the lift that won).
+    backend : str
+        The public name that it belongs to.
+    does : str
+        What it does, in words.
+    make : callable
+        From the class that evaluates f, the call, the point, the nature of f, and whether the caller asked for this
+        backend by name.
+    """
 
+    name: str
     backend: str
-    reason: str
-    explicit: bool = False
+    does: str
+    place: str
+    make: Callable[[Any, Call, Point, Nature, bool], Any]
+
+    def open(self, call: Call, point: Point, nature: Nature, explicit: bool) -> Evaluation:
+        """Open an evaluation of f around a point; CannotRun where this way does not take such an f."""
+        evaluation: Evaluation = self.make(load(self.place), call, point, nature, explicit)
+        return evaluation
 
 
-def is_jitted(f: object) -> bool:
-    """Whether f is a numba dispatcher; numba itself is not loaded for the question."""
-    numba = sys.modules.get("numba.core.dispatcher")
-    return numba is not None and _is_dispatcher(type(f), numba.Dispatcher)  # type: ignore[arg-type]
+def _lifted(name: str, does: str, *lifts: str) -> Way:
+    return Way(
+        name,
+        "numpy",
+        does,
+        "lifted",
+        lambda kind, call, point, nature, explicit: kind(call, point, lifts, not explicit, nature),
+    )
 
 
-@lru_cache(maxsize=64)
-def _is_dispatcher(kind: Any, dispatcher: Any) -> bool:
-    return issubclass(kind, dispatcher)  # numba's metaclass takes 250 ns to say so
+_MANY = "f runs on an array-like that stands for many points"
+_ONCE = "f runs once, on x and all differences from it, unrounded"
+_ELSE = "the other lift takes over where that has less to do"
 
-
-_PLAIN = (
-    Choice("numpy", "f is a plain function of one point that can be lifted to many"),
-    Choice("python", "f is a plain Python function of one point: the reference takes any, closures included"),
+REFERENCE = Way(
+    "reference",
+    "python",
+    "one point at a time, in Python, on the caller's own array",
+    "reference",
+    lambda kind, call, point, nature, explicit: kind(call, point),
 )
-_JITTED = (
-    Choice("numba", "f is compiled by numba"),
-    Choice("python", "numba cannot compile f for these arguments"),
+PARALLEL = Way(
+    "parallel",
+    "python",
+    "many evaluations side by side, each as the reference makes it",
+    "parallel",
+    lambda kind, call, point, nature, explicit: kind(call, point),
 )
-_C_FUNCTION = (Choice("numba", "f is a C function"),)
-_DECLARED = (
-    Choice("numpy", "f was declared to take many points at once (`batch_axis`)"),
-    Choice("python", "f did not keep what `batch_axis` declares"),
+BATCHED = Way(
+    "batched",
+    "numpy",
+    "many points in one call of f",
+    "batched",
+    lambda kind, call, point, nature, explicit: kind(call, point),
 )
-
-
-@cache
-def _asked_for(backend: str) -> tuple[Choice, ...]:
-    return (Choice(backend, "asked for", explicit=True),)
-
-
-def choices(call: Call, backend: str) -> tuple[Choice, ...]:
-    """List the backends to try, best first."""
-    if backend != AUTO:
-        return _asked_for(backend)
-    if call.batch_axis is not None:
-        return _DECLARED
-    if isinstance(call.f, CFunction):
-        return _C_FUNCTION
-    return _JITTED if is_jitted(call.f) else _PLAIN
+COMPILED = Way(
+    "scalar kernel",
+    "numba",
+    "one fused compiled loop",
+    "compiled",
+    lambda kind, call, point, nature, explicit: kind(call, point, explicit),
+)
+DENSE = _lifted("dense lift", _MANY, "dense")
+SPARSE = _lifted("sparse lift", _ONCE, "sparse")
+DENSE_FIRST = _lifted("dense lift", f"{_MANY}; {_ELSE}", "dense", "sparse")
+SPARSE_FIRST = _lifted("sparse lift", f"{_ONCE}; {_ELSE}", "sparse", "dense")

@@ -1,29 +1,34 @@
-r"""The adaptive gradient: a window of three pairs that climbs a ladder of power-of-two steps.
+r"""The adaptive gradient: a window of three pairs that climbs a ladder of steps, from where the automatic step ends.
 
 At h, 2h and 4h central differences and mean values give the Taylor terms of f up to the sixth; the
 derivative of order 6 follows from them, its truncation error from the rate at which they decay. Where
 truncation or noise dominates the window moves; a shift by one rung costs one new pair.
+
+The automatic step goes first: it measures the noise, finds kinks and edges, where no ladder can stand, and is the
+second opinion on what the ladder finds with its much larger steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.evaluation import Evaluation
 from ..core.validation import Floats, Ints
-from .automatic import Memory, Outcome, automatic, confirmed, holds, nothing, remember
-from .noise import Chord, Noise, probe, round_off
+from .automatic import Search
+from .constants import CERTAIN
+from .line import thirds
+from .scheme import Estimate, Task
 from .stencils import Stencil, central, richardson
 
-__all__ = ["adaptive"]
+__all__ = ["STENCIL", "adaptive"]
 
 Sweep = Callable[[Ints, Floats], Floats]
-Line = Callable[[Floats], Floats]
-Bounds = tuple[Floats, Floats]
 Rows = NDArray[np.intp]
 
 STENCIL = richardson(richardson(central(2)))  # order 6 on the nodes 1, 2 and 4
@@ -39,10 +44,12 @@ BAR_NOISE, BAR_TRUNCATION = 4.7, 2.0
 TOO_LARGE = 2.0  # truncation over noise
 TRUST_MOVE, TRUST_BAR = 8.0, 3.0  # in noises: when a Taylor term is believed, to move and for the bar
 FARTHEST_DOWN, FARTHEST_UP = 12, 10
-CONTRADICTION = 2.0  # in sums of the bars
+CONTRADICTION = 2.0  # in sums of the bars of two windows
+PLAUSIBLE = 100.0  # an error of the automatic step, in its bars
 ESCAPE = 8  # rungs down where f was not finite
 TIGHT = 16  # rungs: with less room than this within the bounds two points to one side do better
 NONE = -(10**6)
+DIGITS = 10  # of the unit of a ladder's steps, in binary
 
 
 def _term_matrices(stencil: Stencil) -> tuple[Floats, Floats]:
@@ -60,6 +67,16 @@ PRODUCT = float(np.prod(STENCIL.nodes[0::2])) ** 2
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """Of f: at x, and relative to f; values are relative to an origin."""
+
+    level: float
+    relative: float
+    variation: float
+    origin: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Window:
     """The estimates of some components from one window each."""
 
@@ -70,10 +87,14 @@ class _Window:
 
 
 class _Ladder:
-    """All pairs of values so far, by component and rung: the step is 2**rung."""
+    """All pairs of values so far, by component and rung: the step is `unit` times 2**rung.
 
-    def __init__(self, sweep: Sweep, x: Floats, index: Ints, f0: float, noise: Noise) -> None:
-        self.sweep, self.x, self.index, self.f0, self.noise = sweep, x, index, f0, noise
+    Units are near 4/3 or 5/3, with few digits so that x + h is exact: a period of f that divides a step would be taken
+    for no change at all, and periods that divide powers of two are common.
+    """
+
+    def __init__(self, sweep: Sweep, x: Floats, index: Ints, f0: float, noise: Noise, unit: Floats) -> None:
+        self.sweep, self.x, self.index, self.f0, self.noise, self.unit = sweep, x, index, f0, noise, unit
         self.rung = np.full((index.size, PAIRS), NONE)
         self.pair = np.full((index.size, PAIRS, 2), np.nan)
         self.count = np.zeros(index.size, np.intp)
@@ -88,8 +109,8 @@ class _Ladder:
         """Evaluate one pair per entry; an entry is a component and a rung not known yet."""
         if not rows.size:
             return
-        h = np.ldexp(1.0, rung)
-        x = self.x[self.index[rows]]
+        h = self.steps(rows, rung)
+        x = self.x[rows]
         values = self.sweep(self.index[rows], np.stack([x + h, x - h], axis=1))
         # several rungs of one component come in one call: number them
         order = np.argsort(rows, kind="stable")
@@ -101,6 +122,11 @@ class _Ladder:
         self.rung[rows, place], self.pair[rows, place] = rung, values
         np.add.at(self.count, rows, 1)
 
+    def steps(self, rows: Rows, rung: Ints) -> Floats:
+        """Return the steps of these rungs."""
+        h: Floats = np.ldexp(self.unit[rows], rung)
+        return h
+
     def pairs(self, rows: Rows, rung: Ints) -> Floats:
         """Return the values of windows, shape (m, 3, 2): all of them are known."""
         place = (self.rung[rows][:, None, :] == (rung[:, None] + RUNGS)[:, :, None]).argmax(axis=2)
@@ -109,14 +135,14 @@ class _Ladder:
 
     def window(self, rows: Rows, rung: Ints) -> _Window:
         """Differentiate and judge."""
-        pair, h = self.pairs(rows, rung), np.ldexp(1.0, rung)
+        pair, h = self.pairs(rows, rung), self.steps(rows, rung)
         nodes = STENCIL.nodes[0::2]
         slopes = (pair[:, :, 0] - pair[:, :, 1]) / (2.0 * h[:, None] * nodes)
         rises = 0.5 * ((pair[:, :, 0] - self.f0) + (pair[:, :, 1] - self.f0))
         odd, even = (slopes @ ODD.T).T, np.abs(rises @ EVEN.T).T
         slope = odd[0]
         fourth = (4.0 * slopes[:, 0] - slopes[:, 1]) / 3.0
-        sigma = np.fmax(self.noise.level, self.noise.relative * np.abs(pair).max(axis=(1, 2)))
+        sigma = np.fmax(self.noise.level, self.noise.relative * np.abs(pair + self.noise.origin).max(axis=(1, 2)))
         # the terms f', f'' h/2, ... times h, alternately odd and even, and the noise in each
         terms = np.stack([np.abs(odd) * h, even], axis=1).reshape(-1, rows.size)
         floors = np.stack([ODD_NOISE, EVEN_NOISE], axis=1).reshape(-1, 1) * sigma
@@ -141,25 +167,12 @@ class _Ladder:
         return _Window(slope, ODD_NOISE[0] * sigma / h, truncation(TRUST_BAR, 1), truncation(TRUST_MOVE, 3))
 
 
-def adaptive(
-    sweep: Sweep,
-    line: Line,
-    x: Floats,
-    f0: float,
-    *,
-    index: Ints | None = None,
-    bounds: Bounds | None = None,
-    rtol: float = 1e-13,
-    atol: float = 0.0,
-    noise: float | str | None = None,
-    memory: Memory | None = None,
-    origin: float = 0.0,
-) -> Outcome:
+def adaptive(run: Evaluation, task: Task, noise: float | None, rtol: float, atol: float) -> Estimate:
     r"""Differentiate f at x to a tolerance, as far as its noise allows.
 
     Parameters
     ----------
-    sweep, line, x, f0, index, bounds, noise, memory, origin
+    run, task, noise
         As in `automatic`.
     rtol, atol : float
         A component is done when its error bar is below ``max(rtol * |derivative|, atol)``, or when no
@@ -167,7 +180,7 @@ def adaptive(
 
     Returns
     -------
-    Outcome
+    Estimate
         Its `error` holds in more than 99 of 100 cases on functions without bias; compare it with the
         tolerance to see which components did not reach it.
 
@@ -177,11 +190,52 @@ def adaptive(
     Richardson extrapolation (Richardson 1911, Phil. Trans. A 210, 307; Ridders 1982, Adv. Eng. Software
     4, 75). The step balances its truncation error against the noise :math:`K\sigma/h`.
     """
-    index = np.arange(x.size) if index is None else index
-    if not index.size or not np.isfinite(f0):
-        return nothing(x, index, f0)
     with np.errstate(all="ignore"):
-        return _adaptive(sweep, line, x, f0, index, bounds, rtol, atol, noise, memory, origin)
+        search = Search(run, replace(task, bars=True), central(2), noise)
+        found = search.estimate()
+        assert found.error is not None
+        gradient, step, error = found.gradient.copy(), found.step.copy(), found.error.copy()
+        rows = np.flatnonzero(_climbable(search, found, rtol, atol))
+        if rows.size:
+            gradient[rows], step[rows], error[rows] = _climb(run, task, search, found, rows, rtol, atol)
+        flags = _still_flagged(found.flags, gradient, error)
+        return found._replace(
+            gradient=gradient,
+            step=step,
+            error=error,
+            reached=error <= np.maximum(rtol * np.abs(gradient), atol),
+            flags=flags,
+        )
+
+
+def _climbable(search: Search, found: Estimate, rtol: float, atol: float) -> NDArray[np.bool_]:
+    """Return which components a ladder may serve: smooth, with room to both sides, and not good enough yet."""
+    assert found.error is not None
+    some: NDArray[np.bool_] = np.isfinite(found.gradient) & (
+        found.error > np.maximum(rtol * np.abs(found.gradient), atol)
+    )
+    if found.flags is not None:
+        some &= np.array([not flag or "digit" in flag for flag in found.flags])
+    for i, looks in search.looks.items():
+        some[i] &= bool(looks) and not any(look.side for look in looks)
+    return some
+
+
+def _still_flagged(flags: Sequence[str] | None, gradient: Floats, error: Floats) -> list[str] | None:
+    """Return the flags that are left: a digit that the automatic step was not certain of may be certain now."""
+    if flags is None:
+        return None
+    kept = [
+        "" if "digit" in flag and bar <= CERTAIN * abs(slope) else flag
+        for flag, slope, bar in zip(flags, gradient.tolist(), error.tolist(), strict=True)
+    ]
+    return kept if any(kept) else None
+
+
+def _units(task: Task) -> Floats:
+    base = task.point.base
+    units: Floats = np.ldexp(np.round(np.ldexp(thirds(crc32(base.data), base.size), DIGITS)), -DIGITS)
+    return units
 
 
 def _log2(h: Floats) -> Ints:
@@ -189,40 +243,29 @@ def _log2(h: Floats) -> Ints:
     return rung
 
 
-def _adaptive(
-    sweep: Sweep,
-    line: Line,
-    x: Floats,
-    f0: float,
-    index: Ints,
-    bounds: Bounds | None,
-    rtol: float,
-    atol: float,
-    wanted: float | str | None,
-    memory: Memory | None,
-    origin: float,
-) -> Outcome:
-    m = index.size
-    level = None if wanted is None or isinstance(wanted, str) else max(float(wanted), round_off(origin + f0).level)
-    chord: Chord | None = None
-    if memory is not None and holds(memory, origin + f0):
-        known, scale = memory.noise, memory.scale
-    else:
-        known, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
-    ladder = _Ladder(sweep, x, index, f0, known)
-    here, scale_here = x[index], scale[index]
-    size = SIZE * (known.ratio / 1e-16) ** (1 / 7)
-    if known.third > 0.0 and known.slope > 0.0:
-        shorter = max(sqrt(known.slope / known.third), 1e-12 / size)
-        if shorter * sqrt(x.size) < 0.5:
-            size *= shorter * x.size**0.25
+def _climb(
+    run: Evaluation, task: Task, search: Search, begun: Estimate, rows: Rows, rtol: float, atol: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return derivatives, steps and bars of some components by their ladders."""
+    index, m = task.index[rows], rows.size
+    line, unit = search.line, search.unit
+    x = task.point.base.reshape(-1)
+    here, scale = x[index], np.array(search.scale)[rows]
+    f0 = run.value() - run.origin
+    known = Noise(line.sigma * unit, search.rho, line.variation * unit, run.origin)
+    ladder = _Ladder(search.sweep, here, index, f0, known, _units(task)[index])
+    size = SIZE * (search.ratio / 1e-16) ** (1 / 7)
+    if line.third > 0.0 and line.size > 0.0:
+        shorter = max(sqrt(line.size * sqrt(search.m) / line.third), 1e-12 / size)
+        if shorter * sqrt(search.m) < 0.5:
+            size *= shorter * search.m**0.25
     size = min(size, LARGEST)
-    lowest = np.ceil(np.log2(np.maximum(4.0 * np.spacing(np.abs(here)), 1e-300))).astype(np.intp)
+    lowest = np.ceil(np.log2(np.maximum(2.0 ** (DIGITS + 2) * np.spacing(np.abs(here)), 1e-300))).astype(np.intp)
     highest = np.full(m, -NONE)
-    if bounds is not None:
-        room = np.minimum(here - bounds[0][index], bounds[1][index] - here) / STENCIL.nodes.max()
+    if task.bounds is not None:
+        room = np.minimum(here - task.bounds[0][index], task.bounds[1][index] - here) / (2.0 * STENCIL.nodes.max())
         highest = np.where(room > 0.0, np.floor(np.log2(np.where(room > 0.0, room, 1.0))), NONE).astype(np.intp)
-    rung = np.maximum(_log2(size * scale_here), lowest)
+    rung = np.maximum(_log2(size * scale), lowest)
     tight = highest < np.maximum(rung - TIGHT, lowest)
     rung = np.minimum(rung, highest)
     smallest_bad = np.full(m, -NONE)
@@ -240,7 +283,7 @@ def _adaptive(
             break
         ladder.evaluate(active, rung[active] + RUNGS[-1])
         pair = ladder.pair[active, ladder.count[active] - 1]
-        sigma = np.maximum(known.level, known.relative * np.abs(pair).max(axis=1))
+        sigma = np.maximum(known.level, known.relative * np.abs(pair + known.origin).max(axis=1))
         first = np.maximum(np.abs(pair[:, 0] - pair[:, 1]), 2.0 * sigma)
         second = np.maximum(np.abs((pair[:, 0] - f0) + (pair[:, 1] - f0)), 4.0 * sigma)
         beyond = np.minimum(np.sqrt(second / np.maximum(known.variation, first)), 2.0 * second / first)
@@ -296,20 +339,16 @@ def _adaptive(
         go &= ladder.count[active] + ladder.missing(active, target).sum(axis=1) <= PAIRS
         active = active[go]
         rung[active] = target[go]
-    found = _choose(ladder, tried_rung, tried, scale, bounds, line, origin)
-    return confirmed(found, chord, sweep, line, x, f0, index, bounds, origin)
+    return _choose(ladder, tried_rung, tried, begun, rows)
 
 
 def _choose(
-    ladder: _Ladder,
-    tried_rung: Ints,
-    tried: Floats,
-    scale: Floats,
-    bounds: Bounds | None,
-    line: Line,
-    origin: float,
-) -> Outcome:
-    """Take the window with the smallest bar, and raise the bar to where others disagree."""
+    ladder: _Ladder, tried_rung: Ints, tried: Floats, begun: Estimate, rows: Rows
+) -> tuple[Floats, Floats, Floats]:
+    """Take the window with the smallest bar, and raise the bar to where others disagree.
+
+    Where the automatic step, with its much smaller one, is certain of something else, or certain of more, it is right.
+    """
     slope, noise, truncation = tried
     bars = BAR_NOISE * noise + BAR_TRUNCATION * truncation
     bars = np.where(np.isfinite(bars), bars, np.inf)
@@ -323,15 +362,11 @@ def _choose(
     outside = (gap > bars + error) & (bars < 1e3 * error) & ~wrong
     error = np.maximum(error[:, 0], np.where(outside, gap, 0.0).max(axis=1))
     gradient = gradient[:, 0]
-    step = np.ldexp(1.0, np.take_along_axis(tried_rung, pick, 1)[:, 0])
-    x, index = ladder.x, ladder.index
-    point = x[index] + STENCIL.nodes.max() * step
-    failed = np.flatnonzero(~np.isfinite(error))
-    if failed.size:
-        # too near to a bound, or to where f ends: two points within, or to one side
-        plain = remember(ladder.noise, x, scale, index, np.full(index.size, np.nan))
-        rest = automatic(
-            ladder.sweep, line, x, ladder.f0, index=index[failed], bounds=bounds, memory=plain, origin=origin
-        )
-        gradient[failed], step[failed], error[failed], point[failed] = rest.gradient, rest.step, rest.error, rest.point
-    return Outcome(gradient, step, error, point, ladder.noise, remember(ladder.noise, x, scale, index, step))
+    step = ladder.steps(np.arange(rows.size), np.take_along_axis(tried_rung, pick, 1)[:, 0])
+    assert begun.error is not None
+    before, bar = begun.gradient[rows], begun.error[rows]
+    apart = np.abs(gradient - before)
+    contradicted = ~(apart <= error + bar)
+    keep = contradicted | ~(error < bar)
+    bar = np.where(contradicted & (apart < PLAUSIBLE * bar), apart, bar)
+    return np.where(keep, before, gradient), np.where(keep, begun.step[rows], step), np.where(keep, bar, error)

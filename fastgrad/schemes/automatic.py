@@ -1,704 +1,964 @@
-r"""The step that chooses itself: one probe, one sweep, and a second look only where it pays.
+r"""The step that looks at itself: one line, one sweep, and a second look only where it pays.
 
-A difference of order p errs by noise, :math:`K \sigma / h`, and by truncation, :math:`C h^p |f^{(p+1)}|`.
-The noise level is measured (`noise.probe`), the truncation of each component is judged from the very
-values that the difference needs (`diagnosis.judge`), and only components where another step is clearly
-better are evaluated again.
+A difference of order p errs by noise, :math:`K \sigma / h`, and by truncation, :math:`C h^p |f^{(p+1)}|`. Seven
+values of f on a line through x (`line`) measure the noise and are a second opinion on the gradient; each component is
+judged by the very values that its difference needs (`looks`); components where another step is clearly better, and
+those beside a kink or an edge of f's domain, are evaluated again. What remains uncertain is said. Nothing is kept, no
+clock decides, and pseudo-random signs come from x's own bytes: the same call gives the same bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from copy import copy
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import sqrt
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
+from operator import mul
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
-from .diagnosis import TOO_LARGE, USUAL, bar, judge, near, troubled, worse
-from .noise import CHANGED, NOISIER, UNIFORM, Chord, Noise, probe, quantum, round_off, scale_of
-from .stencils import Stencil, central
+from ..core.evaluation import Evaluation
+from ..core.validation import FLOAT64, Floats
+from .constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    COUPLED,
+    ENDS,
+    ENOUGH,
+    EPS,
+    FINER,
+    GAIN,
+    JUMPS,
+    KINK,
+    NEGLIGIBLE,
+    NOISE,
+    NOT_FINITE,
+    OUTSIDE,
+    REACH,
+    SMALLEST,
+    STILL,
+    TINY,
+    TOO_LARGE,
+    USUAL,
+    calm,
+    certain,
+    nearest_power,
+)
+from .differencing import warn_not_finite
+from .line import Course, CourseOfMany, Line, Vector, look_along, median
+from .looks import Look, by_parabola, by_stencil, by_two_points, of_two_points
+from .scheme import Estimate, Task
+from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
-__all__ = ["Memory", "Outcome", "automatic", "coarse", "confirmed", "first_steps", "holds", "nothing", "remember"]
+__all__ = ["Memory", "automatic"]
 
-Sweep = Callable[[Ints, Floats], Floats]
-Line = Callable[[Floats], Floats]
-Bounds = tuple[Floats, Floats]
-Flags = NDArray[np.bool_]
-Judged = tuple[Floats, Floats, Floats]
-Formula = Callable[[NDArray[np.intp], Floats, Floats], tuple[Floats, ...]]
+FEW = 10  # components: numpy judges more of them faster than plain floats
+ROUNDS = 3  # second looks at one component
+MOVED = 0.5  # in scales of x: a remembered step is not used farther away
+AGREES = 4.0  # noise within this factor is the same
+FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
+WAY_OUT = 6  # steps that a component gets to find where f is finite
 
-PROBE_PAYS = 14  # components: the probe then costs at most a quarter of the sweep
-SUSPICIOUS = 1 / 3  # share of components in trouble: one bad length scale is theirs, many are noise
-ESCAPES = 3  # looks that a component gets to return to where f is finite, beyond the usual ones
-ESCAPE = 2.0**-10
-PATIENCE = 4.0  # so many times as bad as when it was looked at in vain, a component is looked at again
-DOUBT = 30.0  # a truncation error is judged to be so many times too large at most
-ASYMPTOTIC = 0.3  # relative change of the slope below which its change scales like h**p
-FEW_STILL = 4  # components that are looked at again one by one, though f did not change with them
-SMALLEST = 5e-324
-MANY_DIGITS = 0.3819660112501051  # the golden section
-REACH = 1e-6, 1e4  # of one change of step
+IN_JUMPS = "f moves in jumps"
+
+CENTRAL = central(2)
+Looking = Generator[float, "Look | None", None]
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a prepared gradient remembers of its last call.
+class Memory(NamedTuple):
+    """What the owner of a gradient may carry to its next call: where it was, the noise there, and the steps."""
 
-    `patience`, 1 or more, is how bad a component may look with its step: as bad as when it was looked at again in vain.
-    `fine` says that f has short values, as a polynomial of short numbers has, but does not compute coarsely (`coarse`).
-    """
-
-    noise: Noise
     x: Floats
     scale: Floats
     step: Floats
-    patience: Floats
-    fine: bool = False
+    noise: float
+    size: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A gradient and what is known of it; arrays of shape (m,).
-
-    Attributes
-    ----------
-    gradient, step, error : ndarray
-        Partial derivatives, the steps they were made with, and their error bars; nan, nan and inf where
-        f was not finite around x, with any step, to any side.
-    point : ndarray
-        The last value of the coordinate that was tried: where f was not finite if `gradient` is nan.
-    noise : Noise
-        Noise level and variation of f, measured or assumed.
-    memory : Memory
-        For the next call.
-    """
-
-    gradient: Floats
-    step: Floats
-    error: Floats
-    point: Floats
-    noise: Noise
-    memory: Memory
-
-
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One evaluation of some components: nan for the others."""
-
-    step: Floats
-    slope: Floats
-    noise: Floats
-    hopeful: Floats
-    fearful: Floats
-
-
-class _Search:
-    """One gradient in the making: f around x, the noise, and all looks at each component."""
-
-    def __init__(
-        self,
-        sweep: Sweep,
-        x: Floats,
-        index: Ints,
-        f0: float,
-        stencil: Stencil,
-        bounds: Bounds | None,
-        noise: Noise,
-        scale: Floats,
-    ) -> None:
-        self.sweep, self.index, self.f0, self.stencil = sweep, index, f0, stencil
-        self.x = x[index]
-        self.bounds = None if bounds is None else (bounds[0][index], bounds[1][index])
-        self.smallest = np.maximum(4.0 * np.spacing(np.abs(self.x)), SMALLEST)
-        self.noise, self.scale = noise, scale[index]
-        self.patience = np.ones(index.size)  # of the first look
-        self.length = np.inf  # of f, in units of scale: what the components have in common
-        self.side = np.zeros(index.size)  # 0: the stencil itself; 1 or -1: two points to one side
-        self.wall = np.full(index.size, np.inf)  # the smallest step with which f was not finite
-        self.point = np.full(index.size, np.nan)
-        self.looks: list[_Look] = []
-        self.table: list[tuple[Formula, NDArray[np.intp], Floats, Floats]] = []  # of the last sweep
-
-    # ------------------------------------------------------------------ evaluate
-
-    def look(self, rows: NDArray[np.intp], h: Floats) -> None:
-        """Evaluate these components with these steps, and judge them."""
-        fits = self._fits(rows, h)
-        self.table = []
-        for formula, place, here in ((self._own, self._around, fits), (self._parabola, self._beside, ~fits)):
-            if here.any():
-                some = rows[here]
-                points = place(some, h[here])
-                self.table.append((formula, some, points, self.sweep(self.index[some], points)))
-        self.judge_table()
-        self._remember_walls(rows)
-
-    def _remember_walls(self, rows: NDArray[np.intp]) -> None:
-        look = self.looks[-1]
-        lost = rows[~np.isfinite(look.slope[rows])]
-        self.wall[lost] = np.minimum(self.wall[lost], look.step[lost])
-
-    def usual(self) -> float:
-        """Return the relative noise of a good central difference of this f."""
-        return float(USUAL * self.noise.ratio ** (2 / 3))
-
-    def judge_table(self) -> None:
-        """Difference and judge what the last sweep gave, by the noise known now."""
-        formula, rows, points, values = self.table[0]
-        if rows.size == self.x.size:
-            self.point = points[:, 0].copy()
-            self.looks.append(_Look(*formula(rows, points, values)))
-            return
-        seen = [np.full(self.x.size, np.nan) for _ in range(5)]
-        for formula, rows, points, values in self.table:
-            self.point[rows] = points[:, 0]
-            for column, found in zip(seen, formula(rows, points, values), strict=True):
-                column[rows] = found
-        self.looks.append(_Look(*seen))
-
-    def _fits(self, rows: NDArray[np.intp], h: Floats) -> Flags:
-        fits: Flags = self.side[rows] == 0.0
-        if self.bounds is not None:
-            low, high = self.stencil.reach
-            x = self.x[rows]
-            fits &= (x + low * h >= self.bounds[0][rows]) & (x + high * h <= self.bounds[1][rows])
-        return fits
-
-    def _around(self, rows: NDArray[np.intp], h: Floats) -> Floats:
-        """Place the points of the stencil."""
-        points: Floats = self.x[rows, None] + h[:, None] * self.stencil.nodes
-        return points
-
-    def _beside(self, rows: NDArray[np.intp], h: Floats) -> Floats:
-        """Place two points within the bounds: around x where there is room, else to one side."""
-        x, side = self.x[rows], self.side[rows]
-        lower, upper = (-np.inf, np.inf) if self.bounds is None else (b[rows] for b in self.bounds)
-        below, above = x - lower, upper - x
-        around = (side == 0.0) & (np.minimum(below, above) >= 0.25 * h)
-        sign = np.where(side != 0.0, side, np.where(above >= below, 1.0, -1.0))
-        aside = sign * np.minimum(h, 0.5 * np.where(sign > 0.0, above, below))
-        first = np.where(around, x + np.minimum(h, above), x + aside)
-        second = np.where(around, x - np.minimum(h, below), x + 2.0 * aside)
-        points: Floats = np.clip(np.stack([first, second]), lower, upper).T
-        return points
-
-    def sample(self) -> Floats:
-        """Return a few of the values of the last sweep."""
-        return np.concatenate([values.ravel()[:8] for _, _, _, values in self.table])
-
-    def sigma(self, values: Floats) -> Floats:
-        """Return the noise of these values: it grows with f."""
-        sigma: Floats = np.maximum(self.noise.level, self.noise.relative * np.abs(values).max(axis=1))
-        return sigma
-
-    def _own(self, rows: NDArray[np.intp], points: Floats, values: Floats) -> tuple[Floats, ...]:
-        """Difference by the stencil, and judge."""
-        stencil, size = self.stencil, self.noise.variation
-        if stencil.symmetric:
-            span = points[:, 0::2] - points[:, 1::2]
-            slopes = (values[:, 0::2] - values[:, 1::2]) / span
-            h = 0.5 * span[:, 0]
-        else:
-            span = points - self.x[rows, None]
-            slopes = (values - self.f0) / span
-            h = np.abs(span[:, 0])
-        slope = slopes[:, 0] if slopes.shape[1] == 1 else slopes @ stencil.quotients
-        if stencil.order == 2 and stencil.symmetric:
-            first = np.abs(values[:, 0] - values[:, 1])
-            second = np.abs((values[:, 0] - self.f0) + (values[:, 1] - self.f0))
-            return h, slope, *judge(first, second, h, self.sigma(values), size)
-        return h, slope, *_judge_terms(stencil, values - self.f0, h, self.sigma(values), size)
-
-    def _parabola(self, rows: NDArray[np.intp], points: Floats, values: Floats) -> tuple[Floats, ...]:
-        """Differentiate the parabola through x and any two points, and judge it as a central difference.
-
-        Its truncation error is |u v f'''| / 6, so sqrt(|u v|) is the step that it compares to.
-        """
-        u, v = (points - self.x[rows, None]).T
-        rise, other = (values - self.f0).T
-        bend = (rise / u - other / v) / (u - v)
-        slope = (values[:, 0] - values[:, 1]) / (u - v) - (u + v) * bend
-        h = np.sqrt(np.abs(u * v))
-        one, two = v / (u * (v - u)), -u / (v * (v - u))
-        gain = np.sqrt(2.0 * (one**2 + two**2 + (one + two) ** 2)) * h
-        sigma = gain * self.sigma(values)
-        first, second = 2.0 * h * np.abs(slope), 2.0 * h * h * np.abs(bend)
-        return h, slope, *judge(first, second, h, sigma, self.noise.variation)
-
-    def restrict(self, rows: NDArray[np.intp]) -> _Search:
-        """Return the same search for some of the components only."""
-        part = copy(self)
-        for name in ("index", "x", "smallest", "scale", "side", "wall", "point"):
-            setattr(part, name, getattr(self, name)[rows])
-        part.patience = np.ones(rows.size)
-        if self.bounds is not None:
-            part.bounds = self.bounds[0][rows], self.bounds[1][rows]
-        part.looks = [_Look(*(getattr(look, name)[rows] for name in _Look.__slots__)) for look in self.looks]
-        return part
-
-    # ------------------------------------------------------------------ diagnose
-
-    def learn(self) -> None:
-        """Find the length that the components have in common, from slope and curvature of each."""
-        for formula, rows, points, values in self.table:
-            if formula != self._own or not self.stencil.symmetric:
-                continue
-            above, below = (values[:, 0] - self.f0), (values[:, 1] - self.f0)
-            span = points[:, 0] - points[:, 1]
-            rise, bent = np.abs(above - below), np.abs(above + below)
-            sigma = 8.0 * self.sigma(values)
-            length = rise / bent  # in units of h: f' h / f'' h**2
-            seen = (bent > sigma) & (rise > sigma) & (length > 20.0)
-            if 2 * np.count_nonzero(seen) >= self.x.size:
-                in_scales = 0.25 * span * length / self.scale[rows]
-                lengths = np.sort(in_scales[seen])
-                self.length = float(lengths[lengths.size // 2])
-
-    def expected(self, slope: Floats, step: Floats, rows: NDArray[np.intp] | slice = slice(None)) -> Floats:
-        """Return the truncation error if this component changes on the length that all have in common.
-
-        Needed where f'' happens to vanish: then the component's own values look like those of a line.
-        """
-        p = self.stencil.order
-        error: Floats = np.abs(slope) * (step / (self.length * self.scale[rows])) ** p / 6.0
-        return error
-
-    def measured(self, rows: NDArray[np.intp]) -> Floats:
-        """Return the truncation error of the last look that looks with larger steps show."""
-        last = self.looks[-1]
-        step, slope, noise = last.step[rows], last.slope[rows], last.noise[rows]
-        error: Floats = np.zeros(rows.size)
-        for look in self.looks[:-1]:
-            gap = np.abs(look.slope[rows] - slope) - 2.0 * noise
-            shown = gap * (step / look.step[rows]) ** self.stencil.order
-            shown[~((gap < ASYMPTOTIC * np.abs(slope)) & (look.step[rows] > step))] = 0.0
-            error = np.maximum(error, shown)
-        return error
-
-    def diagnose(self, rows: NDArray[np.intp]) -> tuple[Floats, Floats, Flags]:
-        """Return hopeful and fearful truncation error of the last look, and who is in trouble."""
-        last = self.looks[-1]
-        slope, noise = last.slope[rows], last.noise[rows]
-        if len(self.looks) == 1 and self.length == np.inf:
-            hopeful, fearful = last.hopeful[rows], last.fearful[rows]
-            return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual(), self.patience[rows])
-        expected, measured = self.expected(slope, last.step[rows], rows), self.measured(rows)
-        hopeful = np.fmax(last.hopeful[rows], np.maximum(expected, measured))
-        fearful = np.fmax(last.fearful[rows], measured)
-        return hopeful, fearful, troubled(slope, noise, hopeful, fearful, self.usual(), self.patience[rows])
-
-    # ------------------------------------------------------------------ components without effect
-
-    def still(self) -> NDArray[np.intp]:
-        """Return the components with which f did not change by a bit."""
-        found = [rows[(values == self.f0).all(axis=1)] for _, rows, _, values in self.table]
-        return np.concatenate(found) if found else np.empty(0, np.intp)
-
-    def without_effect(self, line: Line, x: Floats, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return those of these components that f does not depend on, as far as a much larger step shows.
-
-        They are moved together, by the two steps that each would be looked at again with, with random signs and
-        factors: two evaluations for all, as long as f does not change by a bit. Where it does, halves are moved, as
-        long as that costs less than looking at each.
-        """
-        if rows.size < FEW_STILL:
-            return rows[:0]
-        draw = np.random.default_rng(rows.size).uniform(-0.5, 0.5, (2, self.x.size))
-        sign = draw + np.copysign(0.5, draw)  # sizes differ, too, or equal effects would cancel
-        step = self.looks[0].step
-        groups, found, left = [rows], [], 2 + rows.size // FEW_STILL
-        while groups and left > 0:
-            group = groups.pop(0)
-            points = np.stack([x, x])
-            for point, signs, times in zip(points, sign, (REACH[1], REACH[1] ** 2), strict=True):
-                moved = self.x[group] + signs[group] * times * step[group]
-                if self.bounds is not None:
-                    moved = np.clip(moved, self.bounds[0][group], self.bounds[1][group])
-                point[self.index[group]] = moved
-            left -= 2
-            if (line(points) == self.f0).all():
-                found.append(group)
-            elif group.size >= FEW_STILL:
-                groups += [group[: group.size // 2], group[group.size // 2 :]]
-        return np.concatenate(found) if found else rows[:0]
-
-    # ------------------------------------------------------------------ look again
-
-    def improve(self, rows: NDArray[np.intp], wanted: Floats) -> None:
-        """Look again at components in trouble, at most so often.
-
-        `wanted` holds the next step where it is known, nan elsewhere.
-        """
-        p = self.stencil.order
-        rounds = 2 + p // 2 if self.stencil.symmetric else 3
-        for turn in range(rounds + ESCAPES):
-            last = self.looks[-1]
-            hopeful, fearful, flags = self.diagnose(rows)
-            finite = np.isfinite(last.slope[rows])
-            flags |= np.isfinite(wanted)
-            flags &= ~finite | (turn < rounds)
-            if not flags.any():
-                return
-            h, noise = last.step[rows], last.noise[rows]
-            too_large = hopeful > TOO_LARGE * noise
-            truncation = np.where(too_large, hopeful, fearful)
-            best = h * np.clip((noise / (p * truncation)) ** (1.0 / (p + 1)), *REACH)
-            if p > 2:  # far beyond the length of f nothing decays as h**p
-                beyond = too_large & (hopeful > 1e-3 * np.abs(last.slope[rows]))
-                best = np.where(beyond, np.minimum(best, h / 16.0), best)
-            tried = np.stack([look.step[rows] for look in self.looks])
-            larger = np.where(tried > h, tried, np.inf).min(axis=0)
-            best = np.where(too_large | np.isinf(larger), best, np.minimum(best, np.sqrt(h * larger)))
-            best = np.where(too_large, best, np.minimum(best, 0.5 * self.wall[rows]))
-            best = np.where(np.isfinite(wanted), wanted, best)
-            best = np.where(finite, best, self._escape(rows, turn))
-            best = np.maximum(power_of_two(best), self.smallest[rows])
-            with_result = np.where(np.isfinite(np.stack([look.slope[rows] for look in self.looks])), tried, np.nan)
-            known = ((best > 0.3 * with_result) & (best < 3.3 * with_result)).any(axis=0)
-            go = flags & ~known
-            rows, wanted = rows[go], np.full(np.count_nonzero(go), np.nan)
-            if not rows.size:
-                return
-            self.look(rows, best[go])
-
-    def _escape(self, rows: NDArray[np.intp], turn: int) -> Floats:
-        """Return the next step of components where f was not finite: smaller, in the end to one side."""
-        wall, x = self.wall[rows], self.x[rows]
-        size = np.where(x != 0.0, np.abs(x), wall)
-        smaller: Floats = np.minimum(wall * ESCAPE, self.noise.ratio ** (1 / 3) * size)
-        first = self.looks[0].step[rows]
-        if turn < 2:
-            return smaller
-        self.side[rows] = np.where(turn % 2 == 0, 1.0, -1.0)
-        h: Floats = np.where(np.isfinite(first), first, wall) * ESCAPE ** ((turn - 2) // 2)
-        return h
-
-    # ------------------------------------------------------------------ choose
-
-    def choose(self) -> tuple[Floats, Floats, Floats]:
-        """Return gradient, step and error bar of each component: of the look with the smallest error."""
-        if len(self.looks) == 1:
-            look = self.looks[0]
-            error = bar(look.noise, np.fmax(look.fearful, self.expected(look.slope, look.step)))
-            return _finite(look.slope, look.step, error)
-        step, slope, noise, fearful = (
-            np.stack([getattr(look, name) for look in self.looks]) for name in ("step", "slope", "noise", "fearful")
-        )
-        step[~np.isfinite(slope)] = np.nan
-        order = np.argsort(step, axis=0)  # smallest first, nan last
-        step, slope, noise, fearful = (np.take_along_axis(a, order, 0) for a in (step, slope, noise, fearful))
-        p = self.stencil.order
-        expected = self.expected(slope, step)
-        change = np.abs(np.diff(slope, axis=0))
-        gap = np.fmax(change - 2.0 * noise[:-1], 0.0)
-        shrink = (step[:-1] / step[1:]) ** p
-        truncation = fearful.copy()
-        # the truncation of a step is seen against the next smaller one, down to the noise of that,
-        truncation[1:] = np.fmax(gap, np.fmin(fearful[1:], noise[:-1]))
-        # and of a step beside a larger one, where the larger is not too large
-        smooth = (gap > 0.0) & (change < ASYMPTOTIC * np.abs(slope[:-1]))
-        shown = np.where(smooth, 3.0 * (change + 2.0 * noise[:-1]) * shrink, np.inf)
-        bars = np.fmax(truncation, expected)
-        bars[1:] = np.fmin(bars[1:], np.fmax(truncation[1:], change + 2.0 * noise[:-1]))
-        bars[:-1] = np.fmax(bars[:-1], gap * shrink)
-        truncation[:-1] = np.fmin(truncation[:-1], np.fmax(shown, fearful[:-1] / DOUBT))
-        total = np.where(np.isfinite(slope), noise + truncation, np.inf)
-        pick = np.argmin(total, axis=0)[None]
-        slope, step, error = (np.take_along_axis(a, pick, 0)[0] for a in (slope, step, bar(noise, bars)))
-        return _finite(slope, step, error)
-
-
-def _finite(slope: Floats, step: Floats, error: Floats) -> tuple[Floats, Floats, Floats]:
-    good = np.isfinite(slope)
-    return np.where(good, slope, np.nan), np.where(good, step, np.nan), np.where(good & ~np.isnan(error), error, np.inf)
-
-
-@lru_cache(maxsize=32)
-def _taylor(stencil: Stencil) -> tuple[Floats, Floats, float]:
-    """Return what makes Taylor terms of values at the nodes, the noise of each, and the product of the nodes.
-
-    The product is what the first neglected term is multiplied by in the derivative.
-    """
-    nodes = stencil.nodes
-    inverse = np.linalg.inv(nodes[:, None] ** np.arange(1, nodes.size + 1)).astype(np.float64)
-    gains: Floats = np.sqrt((inverse**2).sum(axis=1) + inverse.sum(axis=1) ** 2)
-    return inverse, gains, float(abs(np.prod(nodes)))
-
-
-def _judge_terms(stencil: Stencil, rises: Floats, h: Floats, sigma: Floats, size: float) -> Judged:
-    r"""Do for any stencil what `judge` does for two points.
-
-    The values at the nodes determine the Taylor terms :math:`f^{(k)} h^k / k!`, k up to their number;
-    the first one neglected is extrapolated by the rate at which these decay.
-    """
-    inverse, gains, product = _taylor(stencil)
-    terms = np.abs(rises @ inverse.T).T
-    floors = gains[:, None] * sigma
-    seen = np.maximum(terms, floors)
-    noise = stencil.amplification_rms * sigma / h
-    total = np.maximum(size, seen[0])
-    if len(terms) == 1:
-        # one point tells nothing of the curvature: f is taken to change by its size on its length
-        error = product * seen[0] * seen[0] / (total * h)
-        return noise, error, error
-    before = [total, *seen]
-    tail = np.sqrt(seen[-1] / before[-3])
-    head = np.sqrt(seen[1] / total)
-    if len(terms) > 2:
-        tail = np.maximum(tail, np.sqrt(seen[-2] / before[-4]))
-        fourth = seen[min(3, len(terms) - 1)]
-        head = np.maximum(
-            np.sqrt(seen[2] / seen[0]), np.where(terms[1] > 8.0 * floors[1], np.sqrt(fourth / seen[1]), 0.0)
-        )
-
-    def neglected(trust: float) -> Floats:
-        last = terms[-1] > trust * floors[-1]
-        resolved = last | (terms[-2] > trust * floors[-2])
-        rate = np.minimum(np.where(resolved, tail, np.minimum(tail, head)), 2.0)
-        term = np.maximum(seen[-2] * rate * rate, np.where(last, seen[-1] * rate, 0.0))
-        error: Floats = product * term / h
-        return error
-
-    return noise, neglected(8.0), neglected(3.0)
-
-
-def holds(memory: Memory, value: float) -> bool:
-    """Say whether f is of the size that it had when its noise was measured."""
-    noise = memory.noise
-    return noise.magnitude / CHANGED <= abs(value) <= max(noise.magnitude, noise.variation) * CHANGED
-
-
-def first_steps(stencil: Stencil, noise: Noise, scale: Floats, n: int) -> Floats:
-    r"""Return the steps that are best if f varies by `noise.variation` on the length `scale`.
-
-    The optimum is :math:`(K \sigma / p C F)^{1/(p+1)}` scales (Gill, Murray and Saunders 1981, section 8.6).
-    It is flat: for p = 2 its constant, 1.3, is left out, which loses 0.02 digits on average and gains 0.3 on
-    the sums of squares of Moré, Garbow and Hillstrom.
-    """
-    p = stencil.order
-    gain = 1.0 if p == 2 else stencil.amplification_rms / (p * float(stencil.error_constant))
-    size = (gain * noise.ratio) ** (1 / (p + 1))
-    if noise.third > 0.0:
-        # n separate terms show sqrt(n) f''' along the line, coupled ones up to n**1.5 f'''
-        shorter = max((3.0 * noise.level * sqrt(n) / noise.third) ** (1 / 3), 1e-13) / noise.ratio ** (1 / 3)
-        if shorter * n ** (1 / 3) < 0.5:
-            size *= shorter * n ** (1 / 6)
-    return power_of_two(size * scale)
-
-
-def automatic(
-    sweep: Sweep,
-    line: Line,
-    x: Floats,
-    f0: float,
-    *,
-    index: Ints | None = None,
-    stencil: Stencil | None = None,
-    bounds: Bounds | None = None,
-    noise: float | str | None = None,
-    memory: Memory | None = None,
-    origin: float = 0.0,
-    bars: bool = True,
-) -> Outcome:
-    r"""Differentiate f at x with steps that choose themselves.
+def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> Estimate:
+    """Differentiate with steps that choose themselves.
 
     Parameters
     ----------
-    sweep : callable
-        Evaluates f at x with one entry replaced: ``sweep(index, points)``, shapes (m,) and (m, k), returns
-        (m, k).
-    line : callable
-        Evaluates f at whole points: (k, n) to (k,).
-    x : ndarray of shape (n,)
-        The point.
-    f0 : float
-        f(x), relative to `origin` like all values.
-    index : ndarray of intp, optional
-        The components wanted; all by default.
+    run : Evaluation
+        f around x.
+    task : Task
+        What is wanted.
     stencil : Stencil
-        The formula; the central difference of order 2 by default.
-    bounds : tuple of ndarray of shape (n,), optional
-        Lower and upper limits: no point is outside.
-    noise : None, "probe" or float
-        None measures the noise where that costs little or where something looks wrong, "probe" always;
-        a number is the standard deviation of f's noise, 0 means round-off only.
-    memory : Memory, optional
-        What an earlier call found; checked before it is believed.
-    origin : float
-        What values are relative to.
-    bars : bool
-        False: `error` may be nan, where working it out would take the longest of all.
-
-    Returns
-    -------
-    Outcome
-        Gradient, steps and error bars.
-
-    Notes
-    -----
-    With the noise level :math:`\sigma` and the variation F of f, the first step of a component of scale s is
-    the optimum for :math:`f^{(p+1)} = F/s^{p+1}` (Gill, Murray and Saunders 1981, Practical Optimization,
-    section 8.6), a power of two so that x ± h is exact.
+        The formula.
+    noise : float or None
+        Standard deviation of f's noise; None: it is measured.
     """
-    stencil = central(2) if stencil is None else stencil
-    index = np.arange(x.size) if index is None else index
-    if not index.size or not np.isfinite(f0):
-        return nothing(x, index, f0)
     with np.errstate(all="ignore"):
-        return _automatic(sweep, line, x, f0, index, stencil, bounds, noise, memory, origin, bars)
+        return Search(run, task, stencil, noise).estimate()
 
 
-def _automatic(
-    sweep: Sweep,
-    line: Line,
-    x: Floats,
-    f0: float,
-    index: Ints,
-    stencil: Stencil,
-    bounds: Bounds | None,
-    wanted: float | str | None,
-    memory: Memory | None,
-    origin: float,
-    bars: bool,
-) -> Outcome:
-    value = origin + f0
-    chord: Chord | None = None
-    level = None if wanted is None or isinstance(wanted, str) else max(float(wanted), round_off(value).level)
-    if memory is not None and not holds(memory, value):
-        memory = None
-    if memory is not None:
-        known, scale = memory.noise if memory.noise.measured else round_off(value), scale_of(x)
-    elif wanted is not None or index.size >= PROBE_PAYS:
-        known, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
-    else:
-        known, scale = round_off(value), scale_of(x)
-    probed = memory is None and (wanted is not None or index.size >= PROBE_PAYS)
-    search = _Search(sweep, x, index, f0, stencil, bounds, known, scale)
-    h = first_steps(stencil, known, search.scale, x.size)
-    if memory is not None:
-        close = near(x, memory.x, memory.scale)
-        scale = np.where(close, memory.scale, scale)
-        search.scale = scale[index]
-        search.patience = np.where(close, memory.patience, 1.0)[index]
-        h = np.where((close & np.isfinite(memory.step))[index], memory.step[index], h)
-    h = np.maximum(h, search.smallest)
-    everything = np.arange(index.size)
-    search.look(everything, h)
-    flags = search.diagnose(everything)[2]
-    again = np.full(index.size, np.nan)
-    fine = memory is not None and memory.fine
-    doubtful = not (known.measured or fine) and short(origin + search.sample(), known.level)
-    if not probed and (
-        np.count_nonzero(flags) >= SUSPICIOUS * flags.size
-        or (doubtful and coarse(origin + search.sample(), known.level, line, x, h, bounds, origin))
-    ):
-        search.noise, scale, chord = probe(line, x, f0, bounds=bounds, origin=origin, level=level)
-        search.scale = scale[index]
-        search.looks.clear()
-        search.judge_table()
-        better = np.maximum(first_steps(stencil, search.noise, search.scale, x.size), search.smallest)
-        again = np.where(better > NOISIER * h, better, np.nan)
-        flags = search.diagnose(everything)[2]
-    trouble = flags.any() or np.isfinite(again).any()
-    if not (trouble or bars or stencil.order > 2):
-        look = search.looks[0]
-        unknown = np.full(index.size, np.nan)
-        memory = remember(search.noise, x, scale, index, look.step, search.patience, fine or doubtful)
-        return Outcome(look.slope, look.step, unknown, search.point, search.noise, memory)
-    search.learn()
-    gradient, step, error = search.choose()
-    if trouble:
-        some = np.flatnonzero(flags | np.isfinite(again) | search.diagnose(everything)[2])
-        some = np.setdiff1d(some, search.without_effect(line, x, np.intersect1d(some, search.still())), True)
-    if trouble and some.size:
-        part = search.restrict(some)
-        part.improve(np.arange(some.size), again[some])
-        gradient[some], step[some], error[some] = part.choose()
-        search.point[some] = part.point
-    first = search.looks[0]
-    in_vain = (memory is not None) & flags & (step == first.step)
-    looked = worse(first.noise, first.hopeful, first.fearful)
-    patience = np.where(in_vain, PATIENCE * looked, np.where(step == first.step, search.patience, 1.0))
-    memory = remember(search.noise, x, scale, index, step, patience, fine or doubtful)
-    found = Outcome(gradient, step, error, search.point, search.noise, memory)
-    if stencil.order == 2:
-        return found
-    return confirmed(found, chord, sweep, line, x, f0, index, bounds, origin)
+class Search:
+    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
-
-def short(values: Floats, level: float) -> bool:
-    """Say whether values lie on a lattice that would be more noise than was assumed."""
-    return UNIFORM * quantum(values) > NOISIER * level
-
-
-def coarse(
-    values: Floats, level: float, line: Line, x: Floats, h: Floats, bounds: Bounds | None, origin: float
-) -> bool:
-    """Say whether f computes more coarsely than was assumed, given short values beside x, from one more.
-
-    A polynomial of short numbers has short values at x ± h, a power of two; but not at a point of many digits.
+    Attributes
+    ----------
+    x, scale : list of float
+        The components wanted, and the length on which f is taken to change along each.
+    f0 : float
+        f(x).
+    line : Line
+        What the seven values say.
+    first : list of (step, slope, first, bend, sigma)
+        The first difference of each component.
+    looks : dict of list of Look
+        All differences of the components in doubt.
+    reason : list of str
+        Why a component is not certain.
     """
-    if h.size < x.size or (bounds is not None and (np.minimum(x - bounds[0], bounds[1] - x) < h).any()):
-        return True
-    again = origin + line((x + MANY_DIGITS * h)[None])
-    return short(np.concatenate([values, again]), level)
 
-
-def remember(
-    noise: Noise,
-    x: Floats,
-    scale: Floats,
-    index: Ints,
-    step: Floats,
-    patience: Floats | None = None,
-    fine: bool = False,
-) -> Memory:
-    """Return what the next call is told: nan for the steps of components that were not asked for."""
-    steps, patient = np.full(x.size, np.nan), np.ones(x.size)
-    steps[index] = step
-    if patience is not None:
-        patient[index] = np.where(patience >= 1.0, patience, 1.0)
-    return Memory(noise, x.copy(), scale, steps, patient, fine)
-
-
-def nothing(x: Floats, index: Ints, f0: float) -> Outcome:
-    """Return the gradient where f(x) itself is not finite, or where no component is wanted."""
-    unknown, noise = np.full(index.size, np.nan), round_off(f0 if np.isfinite(f0) else 0.0)
-    memory = remember(noise, x, scale_of(x), index, unknown)
-    return Outcome(unknown, unknown, np.full(index.size, np.inf), x[index], noise, memory)
-
-
-def confirmed(
-    found: Outcome,
-    chord: Chord | None,
-    sweep: Sweep,
-    line: Line,
-    x: Floats,
-    f0: float,
-    index: Ints,
-    bounds: Bounds | None,
-    origin: float,
-) -> Outcome:
-    """Return a gradient by wide stencils if it agrees with the chord that the noise was measured on.
-
-    Wide stencils are fooled by a period that divides their step: all their values agree, and are wrong.
-    Then narrow ones decide, component by component.
-    """
-    if chord is None or index.size < x.size or not np.isfinite(found.gradient).all():
-        return found
-    gradient, error = np.empty_like(x), np.empty_like(x)
-    gradient[index], error[index] = found.gradient, found.error
-    if not chord.contradicts(gradient, error):
-        return found
-    plain = replace(found.memory, step=np.full(x.size, np.nan))
-    other = automatic(sweep, line, x, f0, index=index, bounds=bounds, memory=plain, origin=origin)
-    wrong = ~(np.abs(found.gradient - other.gradient) <= found.error + other.error)
-    gradient, step, bars, point = (
-        np.where(wrong, getattr(other, name), getattr(found, name)) for name in ("gradient", "step", "error", "point")
+    __slots__ = (
+        "_careful",
+        "enough",
+        "f0",
+        "few",
+        "first",
+        "flows",
+        "least",
+        "length",
+        "line",
+        "looks",
+        "m",
+        "noise",
+        "origin",
+        "plain",
+        "ratio",
+        "reason",
+        "rho",
+        "room",
+        "run",
+        "scale",
+        "scaling",
+        "side",
+        "size",
+        "slopes",
+        "stencil",
+        "step",
+        "task",
+        "unit",
+        "usual",
+        "walls",
+        "x",
     )
-    return Outcome(gradient, step, bars, point, found.noise, remember(found.noise, x, plain.scale, index, step))
+
+    def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
+        self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
+        self.plain = stencil is CENTRAL or stencil == CENTRAL
+        self.looks: dict[int, list[Look]] = {}
+        self.walls: dict[int, int] = {}
+        self.slopes: dict[int, tuple[float, float]] = {}
+        self.room: tuple[list[float], list[float]] | None = None
+        self.least: list[float] | None = None
+        self.length = inf
+        self.side = 0
+
+    def estimate(self) -> Estimate:
+        """Find the gradient."""
+        run, task = self.run, self.task
+        value, m = run.value(), task.index.size
+        if not (isfinite(value) and m):
+            return self._nothing(value)
+        self.unit = unit = 2.0 ** min(max(frexp(value)[1], -1000), 1000) if value else 1.0
+        self.scaling = 1.0 / unit
+        self.f0, self.m, self.origin = value / unit, m, run.origin / unit
+        self.reason = [""] * m
+        point = task.point
+        base = point.base
+        self.few = few = m <= FEW and self.plain and task.everything and task.bounds is None and point.dtype is FLOAT64
+        course: Course | CourseOfMany
+        if few:
+            self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
+            course = Course(self.x, crc32(base.data))
+            self.scale = course.scale
+        else:
+            course = self._course_of_many()
+        self.line = line = self._line(course)
+        if not few:
+            self.scale = course.scale.tolist()  # type: ignore[union-attr]
+        sigma, p = line.sigma, self.stencil.order
+        self.rho = 0.3 * EPS if self.noise is not None else sigma / max(abs(self.f0), line.spread, TINY)
+        self.ratio = ratio = min(max(sigma / line.variation, 1e-17), 1e-2)
+        if self.plain:
+            step = ratio ** (1.0 / 3.0)
+            self.usual = USUAL * ratio ** (2.0 / 3.0)
+        else:  # the best if f changes by its variation on its scale (Gill, Murray and Saunders 1981, section 8.6)
+            gain = self.stencil.amplification_rms / (p * float(self.stencil.error_constant))
+            step = (gain * ratio) ** (1.0 / (p + 1))
+            self.usual = USUAL * ratio ** (p / (p + 1.0))
+        if line.third > 0.0:  # n separate terms show sqrt(n) f''', coupled ones up to n**1.5 f'''
+            shorter = max((3.0 * sigma * sqrt(m) / line.third) ** (1.0 / 3.0), 1e-13)
+            usual_step = ratio ** (1.0 / 3.0)
+            if shorter * m ** (1.0 / 3.0) < 0.5 * usual_step:
+                step *= shorter * m ** (1.0 / 6.0) / usual_step
+                if self.plain:
+                    step = shorter * m ** (1.0 / 6.0)
+        self.step, self.enough = step, max(ENOUGH, self.usual)
+        remembered = None if task.memory is None else self._remembered()
+        if few:
+            return self._few(remembered)
+        return self._many(remembered)
+
+    # ------------------------------------------------------------------------------------------ where, and the line
+
+    def _course_of_many(self) -> CourseOfMany:
+        task = self.task
+        point, index, everything = task.point, task.index, task.everything
+        flat = point.base.reshape(-1)
+        sizes = np.abs(flat)
+        largest = float(sizes.max())
+        scale = np.maximum(sizes, min(1.0, largest) if largest > 0.0 else 1.0)
+        x = flat
+        if not everything:
+            x, scale = flat[index], scale[index]
+        spacing = np.spacing(np.abs(x))
+        if point.dtype is not FLOAT64:  # what a float32 array can hold
+            spacing = np.maximum(spacing, np.spacing(np.abs(x).astype(point.dtype)).astype(np.float64))
+        self.x = x.tolist()
+        self.least = np.maximum(4.0 * spacing, SMALLEST).tolist()
+        low, high = self.stencil.reach
+        self.side = 1 if low == 0.0 else -1 if high == 0.0 else 0
+        room = None
+        if task.bounds is not None:
+            lower, upper = task.bounds
+            if not everything:
+                lower, upper = lower[index], upper[index]
+            room = x - lower, upper - x
+            self.room = room[0].tolist(), room[1].tolist()
+        return CourseOfMany(x, scale, crc32(point.base.data), np.where(x != 0.0, 4.0 * spacing, 0.0), room, self.side)
+
+    def _line(self, course: Course | CourseOfMany) -> Line:
+        if self.noise is not None:
+            return Line.declared(self.noise * self.scaling, self.f0)
+        if self.room is not None and not any(map(max, *self.room)):
+            return Line.declared(0.0, self.f0)  # nothing may move
+        return look_along(self, course, self.f0, self.unit)
+
+    def _whole(self, vector: Vector) -> Floats:
+        """Return a vector along the wanted components as one along all, of x's shape when flat."""
+        if self.task.everything:
+            return np.asarray(vector)
+        whole = np.zeros(self.task.point.base.size)
+        whole[self.task.index] = vector
+        return whole
+
+    def along(self, vector: Vector) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
+        if not self.few:
+            vector = self._whole(vector).tolist()
+        try:
+            values = self.run.along(vector)  # type: ignore[arg-type]
+        except OUTSIDE:  # an exploring point
+            return []
+        scaling, origin = self.scaling, self.origin
+        return [value * scaling + origin for value in values] if origin else [value * scaling for value in values]
+
+    def aside(self, vector: Vector) -> list[float]:
+        """Return f at x + k vector, k = 1 to 6."""
+        return self._at_multiples(vector, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+
+    def beside(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + vector and x - vector, or x + 2 vector and x + vector."""
+        return self._at_multiples(vector, (2.0, 1.0) if aside else (1.0, -1.0))
+
+    def _at_multiples(self, vector: Vector, multiples: Sequence[float]) -> list[float]:
+        base = self.task.point.base.reshape(-1)
+        points = base + np.array(multiples)[:, None] * self._whole(vector)
+        if self.task.bounds is not None:  # x + k v may round past a bound
+            np.clip(points, *self.task.bounds, out=points)
+        try:
+            values = self.run.line(points).tolist()
+        except OUTSIDE:
+            return [nan] * len(multiples)
+        scaling, origin = self.scaling, self.origin
+        return [value * scaling + origin for value in values]
+
+    # ------------------------------------------------------------------------------------------ the first sweep
+
+    def _few(self, remembered: list[float] | None) -> Estimate:
+        """Sweep, and judge in plain floats."""
+        line, x, scale, step, origin = self.line, self.x, self.scale, self.step, self.origin
+        here = self.f0 - origin
+        sigma, rho, variation = line.sigma, self.rho, line.variation
+        h = []
+        for entry, length in zip(x, scale, strict=True):
+            size, least = nearest_power(step * length), 4.0 * ulp(entry)
+            h.append(size if size > least else least)
+        if remembered is not None:
+            h = remembered
+        values = self.run.around(h)
+        scaling, enough = self.scaling, self.enough / 1.42
+        first, gradient, lengths, doubtful = [], [], [], []
+        top = bow = coarse = still = 0.0
+        for i, (entry, size, length, up, down) in enumerate(zip(x, h, scale, values[::2], values[1::2], strict=True)):
+            up, down = up * scaling, down * scaling
+            above, below = up - here, down - here
+            size = 0.5 * ((entry + size) - (entry - size))
+            up, down = abs(up + origin), abs(down + origin)
+            noise = rho * (up if up > down else down)
+            if noise < sigma:
+                noise = sigma
+            difference, bend = above - below, above + below
+            change, bent, slope = abs(difference), abs(bend), difference / (2.0 * size)
+            if bent > 8.0 * noise < change:
+                lengths.append(size * change / (2.0 * bent) / length)
+            effect, relative = abs(slope) * length, size / length
+            if top < effect < inf:
+                top = effect
+            first.append((size, slope, change, bend, noise))
+            gradient.append(slope)
+            if change == 0.0 == bent:  # f does not depend on it
+                still = max(still, noise / relative)
+                continue
+            if not calm(change, bent, noise, variation, enough):
+                doubtful.append(i)
+            coarse, bow = max(coarse, noise / relative), max(bow, change * relative * relative / noise)
+        self.first = first
+        if 2 * len(lengths) > self.m > 1 and not line.rough:
+            # where f'' happens to vanish a component looks like a line: the length that most components show counts too
+            self.length = median(lengths)
+        length = self.length
+        self.size = max(variation, line.size, top)
+        least = max(NEGLIGIBLE * top, 1e-6 * line.size)
+        if self._all_in_doubt(least):
+            doubtful = list(range(self.m))
+        elif bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
+            doubtful = [
+                i
+                for i, (size, _, change, _, noise) in enumerate(first)
+                if i in doubtful or not certain(change, noise, size / scale[i], length, least)
+            ]
+        if doubtful:
+            self._look_again(doubtful, h)
+        if not self.task.bars:
+            short = self._short_report(gradient, doubtful, top)
+            if short is not None:
+                return short
+        return self._report(np.array(first).T)
+
+    def _many(self, remembered: list[float] | None) -> Estimate:
+        """Sweep, and judge in arrays: the central difference of all at once, anything else look by look."""
+        x, scale, least = np.array(self.x), np.array(self.scale), np.array(self.least)
+        h = self.step * scale
+        h = np.maximum(np.where(h > 0.0, power_of_two(h), 0.0), least)
+        if remembered is not None:
+            h = np.array(remembered)
+        room = self.room
+        if not self.plain or (room is not None and (h > np.minimum(*map(np.array, room))).any()):
+            return self._each(h.tolist())
+        points = np.stack([x + h, x - h], axis=1)
+        if self.task.bounds is not None:
+            lower, upper = (side[self.task.index][:, None] for side in self.task.bounds)
+            np.clip(points, lower, upper, out=points)
+        values = self.run.sweep(self.task.index, points) * self.scaling
+        line, here = self.line, self.f0 - self.origin
+        h = 0.5 * (points[:, 0] - points[:, 1])
+        above, below = values[:, 0] - here, values[:, 1] - here
+        sizes = np.abs(values + self.origin).max(axis=1)
+        noise = np.maximum(line.sigma, np.where(np.isnan(sizes), 0.0, self.rho * sizes))
+        difference, bend = above - below, above + below
+        change, bent, slope = np.abs(difference), np.abs(bend), difference / (2.0 * h)
+        seen = (bent > 8.0 * noise) & (8.0 * noise < change)
+        if 2 * np.count_nonzero(seen) > self.m > 1 and not line.rough:
+            self.length = median((h[seen] * change[seen] / (2.0 * bent[seen]) / scale[seen]).tolist())
+        length = self.length
+        effect = np.abs(slope) * scale
+        top = float(effect[effect < inf].max(initial=0.0))
+        self.size = max(line.variation, line.size, top)
+        negligible = max(NEGLIGIBLE * top, 1e-6 * line.size)
+        still = (change == 0.0) & (bent == 0.0)
+        relative = h / scale
+        if self._all_in_doubt(negligible):
+            doubtful = list(range(self.m))
+        else:
+            fine = _calm(change, bent, noise, line.variation, self.enough / 1.42)
+            sure = noise <= 5e-5 * negligible * relative
+            sure &= change * relative * relative <= 42.0 * length * length * noise
+            # what has no effect has a bar of noise alone
+            dead = still & (noise <= 1.4 * STILL * self.size * relative)
+            doubtful = np.flatnonzero(~(dead | (fine & sure))).tolist()
+        table = np.stack([h, slope, change, bend, noise])
+        self.first = list(zip(*table.tolist(), strict=True)) if doubtful else []
+        if doubtful:
+            self._look_again(doubtful, h.tolist())
+        elif not self.task.bars and self._agreed(slope, noise / h):
+            memory = None if self.task.memory is None else self._memory(h)
+            return Estimate(slope * self.unit, h, None, None, line.sigma * self.unit, None, None, memory)
+        return self._report(table)
+
+    def _each(self, h: list[float]) -> Estimate:
+        """Sweep by any stencil and within bounds, and judge look by look."""
+        everything = list(range(self.m))
+        self.looks = {i: [] for i in everything}
+        self.first = []
+        self.size = self.line.variation
+        self._evaluate(everything, h, careful=False)
+        found = [(looks[0], self.scale[i]) for i, looks in self.looks.items() if looks]
+        top = max([abs(look.slope) * length for look, length in found], default=0.0)
+        self.size = max(self.line.variation, self.line.size, top)
+        if self.plain:
+            lengths = [
+                look.step * look.first / (2.0 * look.second) / length
+                for look, length in found
+                if min(look.first, look.second) > 8.0 * look.sigma
+            ]
+            if 2 * len(lengths) > self.m > 1 and not self.line.rough:
+                self.length = median(lengths)
+        self._look_again(everything, h)
+        table = np.full((5, self.m), nan)
+        return self._report(table)
+
+    def _agreed(self, slope: Floats, noise: Floats) -> bool:
+        """Say whether the line agrees with the gradient so well that the bars of calm components need not grow."""
+        line = self.line
+        if line.vector is None:
+            return True
+        vector = np.asarray(line.vector)
+        gap = abs(float(vector @ slope) - line.slope) - line.doubt
+        known = vector * noise
+        return gap <= 0.0 or gap <= 2.8 * sqrt(float(known @ known))
+
+    def _all_in_doubt(self, least: float) -> bool:
+        line = self.line
+        if self.noise is None and line.vector is None:
+            return True
+        return bool(line.rough or line.flat or 3.0 * line.third * self.step * self.step > self.m * least)
+
+    # ------------------------------------------------------------------------------------------ evaluate
+
+    def _evaluate(self, rows: list[int], steps: list[float], careful: bool = True) -> list[Look | None]:
+        """Look at components with these steps; where one side is not finite, the second time to the other.
+
+        None where that is in vain. At exploring points (`careful`) f has no value where it raises.
+        """
+        points = [self._place(i, h) for i, h in zip(rows, steps, strict=True)]
+        values = self._values(rows, points, careful)
+        found = [
+            self._judge(i, where, there) if where else None
+            for i, where, there in zip(rows, points, values, strict=True)
+        ]
+        lost = [k for k, look in enumerate(found) if look is None and points[k]]
+        beside: list[tuple[int, tuple[float, ...], float]] = []
+        for k in lost:
+            i, x = rows[k], self.x[rows[k]]
+            self.walls[i] = self.walls.get(i, 0) + 1
+            ends = [(a, v) for a, v in zip(points[k], values[k], strict=True) if isfinite(v)]
+            if ends and self.walls[i] > 1:
+                far, end = max(ends, key=lambda pair: abs(pair[0] - x))
+                beside.append((k, (x + 0.5 * (far - x), far), end))
+        if beside:
+            halves = self._values([rows[k] for k, _, _ in beside], [where[:1] for _, where, _ in beside], True)
+            for (k, where, end), (middle,) in zip(beside, halves, strict=True):
+                if isfinite(middle):
+                    found[k] = self._parabola(rows[k], where, [middle, end], edge=True)
+        for i, look in zip(rows, found, strict=True):
+            if look is not None:
+                self.looks[i].append(look)
+        return found
+
+    def _place(self, i: int, h: float) -> tuple[float, ...]:
+        """Place the points of one difference within the bounds: two if the stencil does not fit, none without room."""
+        x, least = self.x[i], self._least(i)
+        h = h if h > least else least
+        room = self.room
+        if room is None:
+            return (x + h, x - h) if self.plain else tuple(x + h * node for node in self.stencil.nodes.tolist())
+        down, up = room[0][i], room[1][i]
+        low, high = self.stencil.reach
+        if -low * h <= down and high * h <= up:
+            points = (x + h * node for node in self.stencil.nodes.tolist())
+        elif min(down, up) >= 0.25 * h and self.side == 0:
+            largest = min(down, up)
+            h = nearest_power(largest)
+            h = 0.5 * h if h > largest else h
+            points = (x + node * h for node in (1.0, -1.0))
+        else:
+            side = self.side if self.side and (up if self.side > 0 else down) >= 0.25 * h else 1 if up >= down else -1
+            h = min(h, up if side > 0 else down)
+            if x + 0.5 * side * h == x:
+                return ()
+            points = (x + side * node * h for node in (0.5, 1.0))
+        index = self.task.index[i]
+        lower, upper = (float(side[index]) for side in self.task.bounds)  # type: ignore[union-attr]
+        return tuple(min(max(point, lower), upper) for point in points)
+
+    def _least(self, i: int) -> float:
+        return 4.0 * ulp(self.x[i]) if self.least is None else self.least[i]
+
+    def _values(self, rows: list[int], points: list[tuple[float, ...]], careful: bool) -> list[list[float]]:
+        """Return f at x with component i replaced by each of its points, relative to f(x)."""
+        here, scaling, index = self.f0 - self.origin, self.scaling, self.task.index
+        if len(rows) == 1 and len(points[0]) == 2:
+            try:
+                pair = self.run.pair(int(index[rows[0]]), *points[0])
+            except OUTSIDE:
+                if not careful:
+                    raise
+                pair = [nan, nan]
+            return [[value * scaling - here for value in pair]]
+        values: list[list[float]] = [[] for _ in rows]
+        for count in sorted({len(where) for where in points} - {0}):
+            some = [k for k, where in enumerate(points) if len(where) == count]
+            found = self.sweep(index[[rows[k] for k in some]], np.array([points[k] for k in some]), careful)
+            for k, row in zip(some, found.tolist(), strict=True):
+                values[k] = [value * scaling - here for value in row]
+        return values
+
+    def sweep(self, index: NDArray[np.intp], points: Floats, careful: bool = True) -> Floats:
+        """Evaluate f at x with one entry replaced, less the run's origin; nan where it raises."""
+        try:
+            return self.run.sweep(index, points)
+        except OUTSIDE:
+            if not careful:
+                raise
+            if index.size == 1:
+                return np.full(points.shape, nan)
+            return np.concatenate([self.sweep(index[k : k + 1], points[k : k + 1], True) for k in range(index.size)])
+
+    def _judge(self, i: int, points: tuple[float, ...], values: list[float]) -> Look | None:
+        """Difference these values, relative to f(x); None where one is not finite."""
+        if not isfinite(sum(values)):
+            return None
+        x, line, f0 = self.x[i], self.line, self.f0
+        sigma = max(line.sigma, self.rho * max([abs(f0 + value) for value in values]))
+        if len(points) == 2 and (points[0] - x) * (points[1] - x) < 0.0:
+            above, below = values
+            return by_two_points(0.5 * (points[0] - points[1]), above, below, sigma, line.variation)
+        nodes = self.stencil.nodes
+        if len(points) != nodes.size or (
+            len(points) == 2 and abs(points[0] - x) * 4 < 3 * abs(points[1] - x) and self.room
+        ):
+            return self._parabola(i, points, values, edge=False)
+        spans = [point - x for point in points]
+        if self.stencil.symmetric:
+            quotients = [
+                (a - b) / (u - v)
+                for a, b, u, v in zip(values[0::2], values[1::2], spans[0::2], spans[1::2], strict=True)
+            ]
+        else:
+            quotients = [value / span for value, span in zip(values, spans, strict=True)]
+        slope = sum(map(mul, quotients, self.stencil.quotients.tolist()))
+        h = abs(spans[0] / nodes[0])
+        bend = line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
+        return by_stencil(self.stencil, float(h), slope, values, sigma, line.variation, bend)
+
+    def _parabola(self, i: int, points: tuple[float, ...], values: list[float], edge: bool) -> Look:
+        x, f0 = self.x[i], self.f0
+        sigma = max(self.line.sigma, self.rho * max([abs(f0 + value) for value in values]))
+        one, two = values
+        return by_parabola(points[0] - x, points[1] - x, one, two, sigma, self.line.variation, edge)
+
+    # ------------------------------------------------------------------------------------------ second looks
+
+    def _look_again(self, doubtful: list[int], h: list[float]) -> None:
+        """Look again at components in doubt, all of them side by side: each asks for steps, one after the other."""
+        for i in doubtful:
+            if i not in self.looks:
+                step, slope, change, bend, sigma = self.first[i]
+                self.looks[i] = []
+                if isfinite(change + bend):
+                    self.looks[i].append(of_two_points(step, slope, change, bend, sigma, self.line.variation))
+                else:
+                    self.walls[i] = 1
+        if not doubtful:
+            return
+        rough = self._who_is_rough(h)
+        dead = self._without_effect(doubtful)
+        asking: list[tuple[int, Looking, float]] = []
+        for i in doubtful:
+            if i not in dead and self._may_move(i):
+                looking = self._again(i, h[i], rough is not None and rough[i])
+                wanted = next(looking, None)
+                if wanted is not None:
+                    asking.append((i, looking, wanted))
+        while asking:
+            found = self._evaluate([i for i, _, _ in asking], [step for _, _, step in asking])
+            before, asking = asking, []
+            for (i, looking, _), look in zip(before, found, strict=True):
+                with suppress(StopIteration):
+                    asking.append((i, looking, looking.send(look)))
+
+    def _may_move(self, i: int) -> bool:
+        return self.room is None or bool(self._place(i, self._least(i)))
+
+    def _again(self, i: int, h: float, rough: bool) -> Looking:
+        looks = self.looks[i]
+        if not looks:
+            yield from self._leave(i, h)
+        if looks:
+            look = looks[0]
+            if rough or look.edge or self._suspect(i, look):
+                yield from self._shrink(i)
+            else:
+                yield from self._improve(i)
+
+    def _who_is_rough(self, h: list[float]) -> list[bool] | None:
+        """Return which components can make the line rough; if none shows it, it may be any."""
+        line = self.line
+        if not line.rough:
+            return None
+        if line.odd:
+            return [True] * self.m
+        some = []
+        for i, (size, length) in enumerate(zip(h, self.scale, strict=True)):
+            looks = self.looks[i]
+            share = min(1.0, size / (line.rough_spacing * length))
+            some.append(
+                bool(looks) and looks[0].second > 8.0 * looks[0].sigma and looks[0].second >= 0.2 * line.rough * share
+            )
+        return some if any(some) else [True] * self.m
+
+    def _suspect(self, i: int, look: Look) -> bool:
+        """Say whether there may be a kink that matters, by the first look alone."""
+        scale = self.scale[i]
+        return look.kinked and look.second * scale / look.step > max(1e-3, 30.0 * look.step / scale) * self.size
+
+    def _leave(self, i: int, h: float) -> Looking:
+        """Find a step with which f is finite."""
+        base = abs(self.x[i]) or h
+        for _ in range(WAY_OUT):
+            if self.looks[i]:
+                return
+            h = max(min(h / ENDS, nearest_power(self.step * base)), self._least(i))
+            yield h
+
+    def _shrink(self, i: int) -> Looking:
+        """Look with steps 64 times smaller, until f is smooth or it is clear that it will not be."""
+        looks, least = self.looks[i], 1e-3 * self.size / self.scale[i]
+        for _ in range(ROUNDS):
+            last = looks[-1]
+            h = max(nearest_power(last.step * FINER), self._least(i))
+            if h >= last.step or (yield h) is None:
+                break
+            look = looks[-1]
+            slack, apart = 4.0 * (look.noise + last.noise), abs(look.slope - last.slope)
+            if apart <= slack:
+                break
+            if look.side or last.side:
+                if apart < 0.05 * abs(look.slope):
+                    look.fear = max(look.fear, apart)
+                    break
+            elif look.second <= 8.0 * look.sigma and apart <= 1.5 * last.jump + slack:  # the kink is left behind
+                break
+            elif apart <= 252.0 * look.noise:  # the error falls like h
+                look.fear = max(look.fear, 2.0 * apart / 63.0)
+                break
+        ordered = sorted(looks, key=lambda look: look.step)
+        a, b = ordered[0], ordered[min(1, len(ordered) - 1)]
+        apart = abs(a.slope - b.slope) - 4.0 * (a.noise + b.noise)
+        where = f"{a.step:.0e}"
+        if a is not b and not a.side and a.kinked and a.second > b.second * (a.step / b.step) ** 1.5:
+            # the second difference falls like h, not like h**2: two slopes
+            below, above = self.slopes[i] = a.sides()
+            a.fear = max(a.fear, 0.5 * abs(above - below))
+            below, above = below * self.unit, above * self.unit
+            self.reason[i] = f"f has a kink within {where} of x: its slopes there are {below:.3g} and {above:.3g}"
+        elif apart > 0.1 * max(abs(a.slope), least) and (a.side or apart > 1.5 * b.jump):
+            grows = abs(a.slope) > 2.0 * abs(b.slope)
+            self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
+        elif any(
+            abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
+            for p, q in pairwise(ordered)
+            if not q.side
+        ):
+            self.reason[i] = f"differences of f with steps down to {where} disagree"
+        elif not a.side:  # a step between the largest without the kink and the smallest with it
+            clean = [q for q in ordered if abs(q.slope - a.slope) <= 4.0 * (q.noise + a.noise)][-1]
+            above_it = [q for q in ordered if q.step > clean.step]
+            if above_it and clean.noise > 1e-10 * abs(clean.slope):
+                yield nearest_power(sqrt(clean.step * above_it[0].step))
+
+    def _improve(self, i: int) -> Looking:
+        """The step is too large or too small: up to three better ones."""
+        looks, scale = self.looks[i], self.scale[i]
+        for _ in range(max(ROUNDS, 2 + self.stencil.order // 2)):
+            look = looks[-1]
+            p = look.order
+            look.hope = max(look.hope, look.expected(self.length * scale))
+            down = look.hope > TOO_LARGE * look.noise
+            if not down and look.noise <= self.enough * abs(look.slope):
+                break
+            truncation = max(look.hope if down else look.fear, TINY)
+            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
+            if not down and best <= GAIN * look.step:
+                break
+            if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:
+                break  # f does not depend on it
+            if p > 2 and down and look.hope > 1e-3 * abs(look.slope):  # far beyond f's length nothing decays as h**p
+                best = min(best, look.step / 16.0)
+            best = max(nearest_power(min(max(best, look.step * REACH[0]), look.step * REACH[1])), self._least(i))
+            larger = [q.step for q in looks if q.step > look.step]
+            if larger and not down:
+                best = min(best, nearest_power(sqrt(look.step * min(larger))))
+            if any(0.3 < best / q.step < 3.3 for q in looks) or (yield best) is None:
+                break
+
+    def _without_effect(self, doubtful: list[int]) -> set[int]:
+        """Return components that f does not depend on, as far as much larger steps show.
+
+        Those that showed no effect are moved together, by the two steps that each would be looked at again with: two
+        evaluations for all, as long as f does not change by a bit. Where it does, halves are moved, as long as that
+        costs less than looking at each.
+        """
+        still = [
+            i
+            for i in doubtful
+            if self.looks[i]
+            and self.looks[i][0].without_effect
+            and (self.line.flat or self.looks[i][0].noise > STILL * self.size / self.scale[i])
+        ]
+        if len(still) < FEW_STILL or self.line.rough or self.side:
+            return set()
+        found: set[int] = set()
+        groups, left = [still], 2 + len(still) // FEW_STILL
+        lower, upper = self.room or ([inf] * self.m, [inf] * self.m)
+        while groups and left > 0:
+            group = groups.pop(0)
+            points = []
+            for times, sign in ((REACH[1], 1.0), (REACH[1] ** 2, -1.0)):
+                vector = np.zeros(self.m)
+                for k, i in enumerate(group):  # sizes differ, or equal effects would cancel
+                    size = sign * times * self.looks[i][0].step * (1.0 + (k * 0.6180339887498949) % 1.0)
+                    size *= -1.0 if (k * 0.7548776662466927) % 1.0 < 0.5 else 1.0
+                    vector[i] = min(max(size, -lower[i]), upper[i])
+                points += self._at_multiples(vector, (1.0,))
+            left -= 2
+            if points == [self.f0, self.f0]:
+                found.update(group)
+            elif len(group) >= FEW_STILL:
+                groups += [group[: len(group) // 2], group[len(group) // 2 :]]
+        return found
+
+    # ------------------------------------------------------------------------------------------ what is told
+
+    def _choose(self, i: int) -> tuple[float, float, float]:
+        """Return derivative, bar and step of the look with the smallest error.
+
+        Truncation is measured against the next smaller step, if there is one.
+        """
+        looks = sorted(self.looks[i], key=lambda look: look.step)
+        shortest = min(self.length * self.scale[i], self.scale[i])
+        if self.line.flat:  # a step that f does not resolve tells nothing
+            looks = [look for look in looks if not look.without_effect] or looks[-1:]
+        least, best = inf, looks[0]
+        bar = inf
+        for k, look in enumerate(looks):
+            expected = look.expected(shortest)
+            error = max(look.fear, expected)
+            if k > 0:
+                finer = looks[k - 1].noise
+                gap = abs(look.slope - looks[k - 1].slope) - 2.0 * finer
+                error = max(gap, min(look.fear, 3.0 * finer), min(expected, finer))
+            if not least <= look.noise + error:
+                least, best = look.noise + error, look
+                bar = BAR_NOISE * look.noise + BAR_TRUNCATION * error
+        return best.slope, bar, best.step
+
+    def _short_report(self, gradient: list[float], doubtful: list[int], top: float) -> Estimate | None:
+        """Report without bars, which calm components do not need for their flags; None where some are needed after all.
+
+        `top` is the largest effect of a component on its scale, by the first look.
+        """
+        line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
+        if line.flat or line.rough or line.vector is None:
+            return None
+        steps = [seen[0] for seen in first]
+        bars: dict[int, float] = {}
+        if doubtful:
+            if not all(looks[i] for i in doubtful):
+                return None
+            for i in doubtful:
+                gradient[i], bars[i], steps[i] = self._choose(i)
+            before = top
+            top = max([abs(slope) * length for slope, length in zip(gradient, scale, strict=True)])
+            if top < 0.7 * before:
+                return None
+        gap = abs(sum(map(mul, line.vector, gradient)) - line.slope) - line.doubt
+        if gap > 0.0 and not any(reason):
+            known = [
+                v * bars.get(i, 2.8 * seen[4] / seen[0])
+                for i, (v, seen) in enumerate(zip(line.vector, first, strict=True))
+            ]
+            if gap > hypot(*known):
+                return None
+        unit, slopes, flags = self.unit, None, None
+        if bars:
+            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m**COUPLED
+            for i, bar in bars.items():
+                length, h = scale[i], steps[i] / scale[i]
+                bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
+                dead = all(look.without_effect for look in looks[i])
+                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
+                    self._no_digit(i, bar)
+            flags, slopes = reason if any(reason) else None, self._two_slopes()
+        step = np.array(steps)
+        memory = None if self.task.memory is None else self._memory(step)
+        found = np.array([slope * unit for slope in gradient])
+        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
+
+    def _report(self, table: Floats) -> Estimate:
+        """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""
+        line, looks, reason, m = self.line, self.looks, self.reason, self.m
+        scale = np.array(self.scale)
+        step, slope, first, bend, sigma = table.copy()
+        sooner = np.minimum(self.length * scale, scale)
+        expected = np.abs(slope) * (step / sooner) ** 2 / 6.0
+        bar = BAR_NOISE * (NOISE * sigma / step)
+        truncated = np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
+        bar += BAR_TRUNCATION * truncated
+        third = 6.0 * truncated / step**2  # as each component shows it
+        movable = np.ones(m, bool)
+        for i, seen in looks.items():
+            if seen:
+                third[i] = max(6.0 * look.fear / look.step**2 for look in seen)
+                slope[i], bar[i], step[i] = self._choose(i)
+            elif self.room is not None and not self._may_move(i):
+                slope[i], bar[i], step[i] = self._fixed(i)
+                movable[i] = self.room[0][i] + self.room[1][i] > 0.0
+            else:
+                slope[i], bar[i], step[i] = nan, inf, nan
+                reason[i] = NOT_FINITE
+        second = self._contradicted(slope, bar)
+        if second > 1.0 and self.stencil.order > 2:  # wide stencils are fooled by a period that divides their step
+            narrow = {0: CENTRAL, 1: forward(2), -1: backward(2)}[self.side]
+            return Search(self.run, self.task, narrow, self.noise).estimate()
+        if second > 1.0:
+            bar *= second
+        for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
+            bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
+        # bars must allow for the line's third derivative, if that is not what the components show themselves
+        if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third):
+            bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
+        bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
+        if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
+            reason[:] = [IN_JUMPS] * m
+        top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
+        enough = CERTAIN * np.maximum(np.abs(slope), max(NEGLIGIBLE * top, 1e-6 * line.size) / scale)
+        for i in np.flatnonzero(~(bar <= enough) & movable).tolist():
+            again = looks.get(i)
+            dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
+            if not reason[i] and not dead:
+                self._no_digit(i, float(bar[i]))
+        failed = np.flatnonzero(np.isnan(slope))
+        if failed.size:
+            i = int(failed[0])
+            tried = self.x[i] + self._least(i)
+            warn_not_finite(self.task.point, self.task.index[failed], tried, self.run.value())
+        flags = reason if any(reason) else None
+        return Estimate(
+            slope * self.unit,
+            step,
+            bar * self.unit,
+            None,
+            line.sigma * self.unit,
+            flags,
+            self._two_slopes(),
+            None if self.task.memory is None else self._memory(step),
+        )
+
+    def _third_along(self, third: Floats) -> float:
+        """Return the size of f's third derivative along the line, from those of the components."""
+        along = third * (np.asarray(self.line.vector) / self.line.spacing) ** 3
+        along[~np.isfinite(along)] = 0.0
+        return sqrt(float(along @ along))
+
+    def _fixed(self, i: int) -> tuple[float, float, float]:
+        """Return 0 for a component that must not move; for one without room to move, that nothing is known."""
+        assert self.room is not None
+        return (0.0, 0.0, nan) if self.room[0][i] == 0.0 == self.room[1][i] else (nan, inf, nan)
+
+    def _contradicted(self, slope: Floats, bar: Floats) -> float:
+        """Return how many times farther the line's slope is from the gradient than bars and noise allow."""
+        line = self.line
+        if line.vector is None or any(self.reason):
+            return 0.0
+        vector = np.asarray(line.vector)
+        gap = abs(float(vector @ np.where(vector == 0.0, 0.0, slope)) - line.slope)
+        moved = np.where(vector == 0.0, 0.0, vector * bar)
+        return gap / (sqrt(float(np.sum(moved**2))) + line.doubt)
+
+    def _no_digit(self, i: int, bar: float) -> None:
+        """Say why no digit is certain; noise that was declared is known to its owner."""
+        if self.noise is not None:
+            return
+        line = self.line
+        rounding = 0.5 * EPS * abs(self.f0)
+        if line.sigma > 20.0 * rounding:
+            times = f", {line.sigma / rounding:.0e} times rounding" if rounding > 0.0 else ""
+            self.reason[i] = f"f loses digits near x: its noise is {line.sigma * self.unit:.0e}{times}"
+        else:
+            self.reason[i] = f"no digit is certain: it may be wrong by {bar * self.unit:.0e}"
+
+    def _two_slopes(self) -> Floats | None:
+        if not self.slopes:
+            return None
+        slopes = np.full((self.m, 2), nan)
+        for i, pair in self.slopes.items():
+            slopes[i] = pair
+        return slopes * self.unit
+
+    def _nothing(self, value: float) -> Estimate:
+        """Return the gradient where f(x) itself is not finite, or where no component is wanted."""
+        index = self.task.index
+        unknown = np.full(index.size, nan)
+        if index.size:
+            warn_not_finite(self.task.point, index, float(self.task.point.base.reshape(-1)[index[0]]), value)
+        flags = ["f(x) is not finite"] * index.size or None
+        return Estimate(unknown, unknown.copy(), np.full(index.size, inf), None, None, flags)
+
+    # ------------------------------------------------------------------------------------------ memory
+
+    def _memory(self, step: Floats) -> Memory | None:
+        """Return what may be used near here, if all is smooth here."""
+        line = self.line
+        if any(self.reason) or line.rough or line.flat or self.walls or not self.task.everything or not self.plain:
+            return None
+        x = self.task.point.base.reshape(-1).copy()
+        size = max(abs(self.f0), line.spread) * self.unit
+        return Memory(x, np.array(self.scale), step.copy(), line.sigma * self.unit, size)
+
+    def _remembered(self) -> list[float] | None:
+        """Return the steps of the owner's last call, where x is near in each coordinate and f is as noisy as it was."""
+        memory, line = self.task.memory, self.line
+        if not isinstance(memory, Memory) or memory.x.size != self.m or not self.plain or not self.task.everything:
+            return None
+        size = max(abs(self.f0), line.spread) * self.unit
+        noise, scale = line.sigma * self.unit, np.array(self.scale)
+        near = np.abs(np.array(self.x) - memory.x) <= MOVED * np.minimum(scale, memory.scale)
+        same = memory.noise <= AGREES * noise <= AGREES**2 * memory.noise
+        alike = memory.size <= AGREES * size <= AGREES**2 * memory.size
+        if line.rough or line.flat or not (same and alike and near.all()):
+            return None
+        least = [self._least(i) for i in range(self.m)]
+        return [float(max(step, small)) for step, small in zip(memory.step.tolist(), least, strict=True)]
+
+
+def _calm(first: Floats, second: Floats, noise: Floats, variation: float, enough: float) -> NDArray[np.bool_]:
+    """Do as `calm`, for arrays."""
+    kinked = (second > 8.0 * noise) & (second > KINK * first)
+    bent, rise = np.maximum(second, 4.0 * noise), np.maximum(first, 2.0 * noise)
+    square, faint = bent * bent, noise * noise * np.maximum(variation, rise)
+    small = (noise <= enough * first) | ((rise * noise <= 200.0 * square) & (faint <= 1e4 * square * bent))
+    found: NDArray[np.bool_] = (
+        (first < inf) & ~kinked & small & ((square <= 63.0 * noise * rise) | (square * bent <= 16e3 * faint))
+    )
+    return found
+
+
+def _fear(step: Floats, first: Floats, second: Floats, sigma: Floats, variation: float) -> Floats:
+    """Do as `looks.truncation`, for arrays: its fear."""
+    bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
+    by_size, by_slope = step * np.sqrt(np.maximum(variation, rise) / bent), step * rise / (2.0 * bent)
+    hope = bent / (6.0 * np.maximum(by_size, by_slope))
+    shorter = np.minimum(by_size, np.maximum(by_slope, step))
+    fear = np.minimum(bent / (6.0 * shorter) * np.maximum(1.0, by_slope / shorter), 100.0 * hope)
+    return np.where(second > 4.0 * sigma, fear, hope)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import NonFiniteWarning, warn
+from ..core.errors import AccuracyWarning, NonFiniteWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, coordinate
+from ..core.validation import FLOAT64, Floats, Ints, coordinate_of
 from .stencils import Stencil, backward, forward
 from .steps import Step
 
@@ -36,16 +36,32 @@ def difference(
         x = x[index]
         h = rule.at(x, index)
     _refuse_lost_steps(point, x, index, h, stencil)
-    if bounds is None or stencil.imaginary:
+    if stencil.imaginary:
+        bounds = None
+    if bounds is None:
         estimate = _apply(run, point, index, x, h, stencil, None)
     else:
         bounds = bounds if everything else (bounds[0][index], bounds[1][index])
-        estimate = Estimate(np.empty_like(x), np.empty_like(x))
+        estimate = Estimate(np.zeros_like(x), np.full_like(x, np.nan))  # a component that must not move: 0
         for part, rows, steps in _fit(point, stencil, x, index, h, bounds):
+            shorter = rows[steps < h[rows]]
+            if shorter.size and not rule.dyadic:
+                i = shorter[0]
+                _warn_of_other(
+                    point, index[shorter], f"`bounds` leave no room for a step of {h[i]:.3g}: a smaller one was taken"
+                )
             inside = bounds[0][rows], bounds[1][rows]
             _fill(estimate, rows, _apply(run, point, index[rows], x[rows], steps, part, inside))
     if not np.isfinite(estimate.gradient).all():
-        _try_other_sides(run, point, index, x, stencil, bounds, estimate)
+        replaced = _try_other_sides(run, point, index, x, stencil, bounds, estimate)
+        if replaced.size and not rule.dyadic:
+            i = replaced[0]
+            _warn_of_other(
+                point,
+                index[replaced],
+                f"f is not finite at a step of {h[i]:.3g} from x = {x[i]}: a one-sided difference was taken, which "
+                "may be far less accurate; use a smaller `h`, or leave it out",
+            )
     return estimate
 
 
@@ -98,19 +114,15 @@ def _refuse_lost_steps(point: Point, x: Floats, index: Ints, h: Floats, stencil:
         i = int(np.argmax(wrong))
         what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
         raise ValueError(
-            f"`h` {what} at coordinate {_name(point, index[i])}: x = {x[i]}, step {h[i]}; "
+            f"`h` {what} at coordinate {coordinate_of(int(index[i]), point.base.shape)}: x = {x[i]}, step {h[i]}; "
             f"use a {remedy} `h`, `rel_step`, or leave both out"
         )
-
-
-def _name(point: Point, flat: np.intp) -> str:
-    return coordinate(tuple(int(i) for i in np.unravel_index(flat, point.base.shape))) if point.base.ndim else "()"
 
 
 def _fit(
     point: Point, stencil: Stencil, x: Floats, index: Ints, h: Floats, bounds: Bounds
 ) -> list[tuple[Stencil, NDArray[np.intp], Floats]]:
-    """Choose for each coordinate a stencil that stays within its bounds, and the step for it.
+    """Choose for each coordinate that may move a stencil that stays within its bounds, and the step for it.
 
     The wanted stencil where it fits; else one of the same order to one side; else, where neither side
     has room for the step, whichever of the three allows the largest step.
@@ -123,18 +135,19 @@ def _fit(
         with np.errstate(over="ignore"):
             row[:] = np.minimum(below / -low if low else np.inf, above / high if high else np.inf)
     fits = room >= h
+    movable = bounds[0] < bounds[1]
     choice = np.where(fits.any(axis=0), np.argmax(fits, axis=0), np.argmax(room, axis=0))
     largest = room[choice, np.arange(x.size)]
     steps = np.minimum(h, largest)
     stuck = x + steps * min(1.0, *(max(map(abs, c.reach)) for c in candidates)) == x
-    stuck &= x - steps == x
+    stuck &= (x - steps == x) & movable
     if stuck.any():
         i = int(np.argmax(stuck))
         raise ValueError(
-            f"`bounds` leave no room for a step at coordinate {_name(point, index[i])}: x = {x[i]} in "
-            f"[{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
+            f"`bounds` leave no room for a step at coordinate {coordinate_of(int(index[i]), point.base.shape)}: "
+            f"x = {x[i]} in [{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
         )
-    rows = ((c, np.flatnonzero(choice == k)) for k, c in enumerate(candidates))
+    rows = ((c, np.flatnonzero((choice == k) & movable)) for k, c in enumerate(candidates))
     return [(c, chosen, steps[chosen]) for c, chosen in rows if chosen.size]
 
 
@@ -152,9 +165,9 @@ def _try_other_sides(
     stencil: Stencil,
     bounds: Bounds | None,
     estimate: Estimate,
-) -> None:
-    """Replace what is not finite by a one-sided difference, if f is finite there; else warn."""
-    failed = np.flatnonzero(~np.isfinite(estimate.gradient))
+) -> NDArray[np.intp]:
+    """Replace what is not finite by a one-sided difference, if f is finite there; else warn. Returns which were."""
+    failed = before = np.flatnonzero(~np.isfinite(estimate.gradient))
     steps = estimate.step.copy()
     if not stencil.imaginary and np.isfinite(run.value()):
         for side in _sides(stencil)[1:]:
@@ -171,10 +184,18 @@ def _try_other_sides(
                 _fill(estimate, rows[good], Estimate(part.gradient[good], part.step[good]))
                 failed = np.flatnonzero(~np.isfinite(estimate.gradient))
             if not failed.size:
-                return
+                return before
     estimate.gradient[failed] = np.nan
     i = failed[0]
     warn_not_finite(point, index[failed], float(x[i] + steps[i]), run.value())
+    return np.setdiff1d(before, failed)
+
+
+def _warn_of_other(point: Point, coordinates: Ints, what: str) -> None:
+    """Warn that a step of the user's own was not used as it is."""
+    more = f", and {coordinates.size - 1} more" if coordinates.size > 1 else ""
+    name = coordinate_of(int(coordinates[0]), point.base.shape)
+    warn(f"component {name}{more} was not differentiated as asked: {what}", AccuracyWarning)
 
 
 def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float) -> None:
@@ -185,7 +206,8 @@ def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float)
     where = f"around x = {x} (f(x) = {value}), tried last at {tried}, a step of {tried - x:.3g}"
     if not np.isfinite(value):
         where = f"at x = {x} itself (f(x) = {value}), so no step helps"
+    name = coordinate_of(int(first), point.base.shape)
     warn(
-        f"the partial derivative at coordinate {_name(point, first)}{many} is nan: f is not finite {where}",
+        f"the partial derivative at coordinate {name}{many} is nan: f is not finite {where}",
         NonFiniteWarning,
     )

@@ -2,96 +2,42 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from math import isfinite
-
 import numpy as np
 
-from ..core.errors import CannotRun, NotTrusted
-from ..core.evaluation import Evaluation, Values
-from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints
+from ..core.evaluation import Evaluation
+from ..core.validation import FLOAT64
 from .adaptive import STENCIL, adaptive
-from .automatic import PROBE_PAYS, Memory, Outcome, automatic
-from .differencing import EPS, Bounds, warn_not_finite
-from .few import FEW, Given, first_round
+from .automatic import automatic
 from .scheme import Estimate, Task
 from .stencils import Stencil, central
-from .steps import power_of_two
+from .unrounded import nearby
 
 
 class Automatic:
-    """Steps from f's noise and a second look at the components where another would do better."""
+    """Steps that choose themselves.
 
-    def __init__(self, stencil: Stencil, noise: float | str | None, bars: bool, name: str) -> None:
-        self.stencil, self.noise, self.bars, self.name = stencil, noise, bars, name
+    Parameters
+    ----------
+    stencil : Stencil
+        The formula.
+    noise : None or float
+        Standard deviation of f's noise, as its owner declares it; else it is measured.
+    name : str
+        Of the method.
+    """
+
+    def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:
+        self.stencil, self.noise, self.name = stencil, noise, name
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        point, index, everything, bounds = task.point, task.index, task.everything, task.bounds
-        x = point.base.reshape(-1)
-        if self.stencil is central(2) and self.noise is None and point.dtype is FLOAT64:
-            exactly = nearby(run, x, index, bounds, self.bars)
+        if self.stencil is CENTRAL and self.noise is None and task.point.dtype is FLOAT64:
+            exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, task.bars)
             if exactly is not None:
                 return exactly
-        here = run.value() - run.origin
-        careful, memory = _Careful(run), _recalled(task.memory, x)
-        sweep = Given(careful.sweep)
-        simple = everything and bounds is None and not self.bars and self.stencil is central(2)
-        known = memory is not None or (self.noise is None and x.size < PROBE_PAYS)
-        if simple and known and 0 < x.size <= FEW and isfinite(here):
-            found = first_round(sweep, careful.line, index, x, here, run.origin, memory)
-            if found is not None:
-                return _estimate(found, run, point, index, everything)
-        outcome = automatic(
-            sweep,
-            careful.line,
-            x,
-            here,
-            index=index,
-            stencil=self.stencil,
-            bounds=bounds,
-            noise=self.noise,
-            memory=memory,
-            origin=run.origin,
-            bars=self.bars,
-        )
-        return _estimate(outcome, run, point, index, everything)
+        return automatic(run, task, self.stencil, self.noise)
 
 
-SMALLEST_NEARBY = 1e-290  # differences of squares would vanish
-FARTHEST = 2.0**22  # times these steps, where one value is compared with a plain evaluation
-NEARBY = 2.0**-40  # of the scale of x: the truncation error is below all rounding
-
-
-def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars: bool) -> Estimate | None:
-    """Differentiate with steps so small that nothing is truncated, where f's differences are not rounded.
-
-    What remains is the rounding of the difference itself, as in an analytic derivative. Of it tells, where error bars
-    are wanted, a second difference with steps that round otherwise.
-    """
-    if not run.carries(index.size):
-        return None
-    size = np.abs(x[index])
-    size[size == 0.0] = min(1.0, float(np.abs(x).max(initial=0.0)) or 1.0)
-    h = power_of_two(NEARBY * size)
-    if not (index.size and h.min() > SMALLEST_NEARBY):
-        return None
-    if bounds is not None and ((x - bounds[0] < FARTHEST * h.max()) | (bounds[1] - x < FARTHEST * h.max())).any():
-        return None
-    column = x[index, None]
-    slopes: list[Floats] = []
-    for factor in (1.0, 0.75) if bars else (1.0,):
-        points = column + h[:, None] * np.array([factor, -factor])
-        values = run.differences(index, points)
-        if values is None:
-            return None
-        with np.errstate(all="ignore"):
-            slopes.append((values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1]))
-    error = None
-    if bars:
-        with np.errstate(all="ignore"):
-            error = 8.0 * np.abs(slopes[0] - slopes[1]) + 64.0 * EPS * np.abs(slopes[0])
-    return Estimate(slopes[0], h, error, None, EPS * abs(run.value()))
+CENTRAL = central(2)
 
 
 class Adaptive:
@@ -100,87 +46,13 @@ class Adaptive:
     stencil = STENCIL
     name = "adaptive"
 
-    def __init__(self, noise: float | str | None, rtol: float, atol: float) -> None:
+    def __init__(self, noise: float | None, rtol: float, atol: float) -> None:
         self.noise, self.rtol, self.atol = noise, rtol, atol
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        point, index, everything, bounds = task.point, task.index, task.everything, task.bounds
-        x = point.base.reshape(-1)
-        if self.noise is None and point.dtype is FLOAT64:
-            exactly = nearby(run, x, index, bounds, True)
-            if exactly is not None:
-                return self._judged(exactly)
-        here = run.value() - run.origin
-        careful = _Careful(run)
-        outcome = adaptive(
-            careful.sweep,
-            careful.line,
-            x,
-            here,
-            index=index,
-            bounds=bounds,
-            rtol=self.rtol,
-            atol=self.atol,
-            noise=self.noise,
-            memory=_recalled(task.memory, x),
-            origin=run.origin,
-        )
-        return self._judged(_estimate(outcome, run, point, index, everything))
-
-    def _judged(self, found: Estimate) -> Estimate:
-        """Say which components met the tolerance."""
-        wanted = np.maximum(self.rtol * np.abs(found.gradient), self.atol)
-        return found._replace(reached=found.error <= wanted)
-
-
-class _Careful:
-    """Exploring evaluations: where f raises, its value counts as nan, as outside of its domain.
-
-    The first sweep is what any difference needs: there f's exception comes through.
-    """
-
-    def __init__(self, run: Evaluation) -> None:
-        self._run = run
-        self._first = True
-
-    def sweep(self, index: Ints, points: Values) -> Values:
-        run, first, self._first = self._run, self._first, False
-        if first:
-            return run.sweep(index, points)
-        try:
-            return run.sweep(index, points)
-        except (CannotRun, NotTrusted):
-            raise
-        except Exception:  # noqa: BLE001 - whatever f raises there
-            values = np.full(points.shape, np.nan)
-            for row in range(index.size):
-                with suppress(Exception):
-                    values[row] = run.sweep(index[row : row + 1], points[row : row + 1])[0]
-            return values
-
-    def line(self, points: Values) -> Values:
-        try:
-            return self._run.line(points)
-        except (CannotRun, NotTrusted):
-            raise
-        except Exception:  # noqa: BLE001
-            return np.full(len(points), np.nan)
-
-
-def _recalled(memory: object, x: Floats) -> Memory | None:
-    return memory if isinstance(memory, Memory) and memory.x.size == x.size else None
-
-
-def _estimate(outcome: Outcome, run: Evaluation, point: Point, index: Ints, everything: bool) -> Estimate:
-    failed = np.flatnonzero(np.isnan(outcome.gradient))
-    if failed.size:
-        i = failed[0]
-        warn_not_finite(point, index[failed], float(outcome.point[i]), run.value())
-    return Estimate(
-        outcome.gradient,
-        outcome.step,
-        outcome.error,
-        None,
-        outcome.noise.level,
-        memory=outcome.memory if everything else None,
-    )
+        if self.noise is None and task.point.dtype is FLOAT64:
+            exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, True)
+            if exactly is not None and exactly.error is not None:
+                wanted = np.maximum(self.rtol * np.abs(exactly.gradient), self.atol)
+                return exactly._replace(reached=exactly.error <= wanted)
+        return adaptive(run, task, self.noise, self.rtol, self.atol)

@@ -96,27 +96,15 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"fastgrad {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="{compare,report,info}", dest="command")
 
-    run = commands.add_parser(
-        "compare",
-        help="time and score the backends on real workloads, or on your own function",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    run = _measuring(commands, "compare", "time and score the backends on real workloads, or on your own function")
     run.set_defaults(run=_compare)
-    _what(run)
     run.add_argument("--quick", action="store_true", help=f"short: the same as --budget {QUICK}")
     run.add_argument("--budget", type=float, metavar="SECONDS", help=f"timing per workload, about (default {BUDGET:g})")
     run.add_argument("--json", metavar="FILE", type=Path, help="save everything")
     run.add_argument("--html", metavar="FILE", type=Path, help="save it as a page with charts")
 
-    draw = commands.add_parser(
-        "report",
-        help="charts of error, time, evaluations, memory and cold start, in one HTML file",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    draw = _measuring(commands, "report", "charts of error, time, evaluations, memory and cold start, in one HTML file")
     draw.set_defaults(run=_report)
-    _what(draw)
     draw.add_argument(
         "--out", metavar="FILE", type=Path, default=Path("fastgrad-report.html"), help="the page (%(default)s)"
     )
@@ -135,8 +123,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _what(parser: argparse.ArgumentParser) -> None:
-    """Add the options that tell what is measured, and where."""
+def _measuring(commands: Any, name: str, told: str) -> Any:
+    """Add a command, with the options that say what is measured, and where."""
+    parser = commands.add_parser(name, help=told, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "target",
         nargs="*",
@@ -159,6 +148,7 @@ def _what(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-axis", type=int, choices=(0, -1), help="it takes many points along this axis")
     parser.add_argument("--no-peers", action="store_true", help="leave out other packages (SciPy, numdifftools, ...)")
+    return parser
 
 
 def _sizes(text: str) -> tuple[int, ...]:
@@ -253,7 +243,7 @@ def _problem(name: str, sizes: tuple[int, ...] | None) -> list[tuple[Any, int]]:
         near = difflib.get_close_matches(name, table) or sorted(table)
         raise UsageError(f"{name!r} is neither module:function nor in the table of problems: {', '.join(near)}")
     problem = table[name]
-    wanted = (min(problem.sizes, key=lambda n: abs(n - 100)),) if sizes is None else sizes
+    wanted = (problem.size_near(100),) if sizes is None else sizes
     for size in wanted:
         if size not in problem.sizes:
             raise UsageError(f"--n of {name} must be one of {', '.join(map(str, problem.sizes))}; got {size}")

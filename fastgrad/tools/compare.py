@@ -5,7 +5,6 @@ What is measured is plain data: `fastgrad.tools.report` draws it.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.table import BACKENDS, backend
+from ..backends.table import load
 from ..core.validation import Floats, Ints
 from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
@@ -136,7 +135,7 @@ class Score:
     rounds, loops : int
         Rounds, and gradients in each.
     ran : str
-        What evaluated f: the backend, and the lift or the lanes.
+        The way that f was evaluated, as `fastgrad.Info` names it; "" for a peer.
     coordinates : int
         Partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of
         the budget; times and evaluations are scaled to the whole.
@@ -169,10 +168,8 @@ class Score:
         return FORMS[self.form.partition(" ")[0]]
 
     def described(self) -> str:
-        """Return its name, with what evaluated f where the name does not say it."""
-        ran, _, way = self.ran.partition(", ")
-        note = self.ran if ran != self.backend else way if way not in self.form else ""
-        return f"{self} ({note})" if note else str(self)
+        """Return its name, with the way that f was evaluated where the name does not say it."""
+        return f"{self} ({self.ran})" if self.ran and self.kind.several else str(self)
 
     def overlaps(self, other: Score) -> bool:
         """Whether the ranges between the quartiles have a point in common."""
@@ -424,8 +421,8 @@ def open_candidate(
 ) -> Run:
     """Make the first call, and everything that is not timed in rounds; `briefly` leaves out the memory."""
     form, x = workload.forms[candidate.form], workload.x
-    if candidate.backend in BACKENDS:
-        backend(candidate.backend)  # loads numba, which is not what compiling f costs
+    if candidate.backend == "numba":
+        load("compiled")  # loads numba, which is not what compiling f costs
     f = form.fresh()
 
     def prepared(indices: Ints | None) -> Gradient:
@@ -455,9 +452,8 @@ def open_candidate(
         else:
             scale = took / warm
     result, info = gradient.with_info(x)
-    ran, why = evaluated_by(gradient, x, info.backend)
-    if candidate.way and candidate.way not in ran:
-        raise ValueError(why)
+    if candidate.way not in info.way:
+        raise ValueError(f"it would run by the {info.way}. {gradient.explain(x)}")
     return Run(
         call=lambda: gradient(x),
         scale=scale,
@@ -469,7 +465,7 @@ def open_candidate(
         extra=extra,
         nfev=round(info.nfev * part),
         memory=0 if briefly else peak_memory(lambda: gradient(x)),
-        ran=ran,
+        ran=info.way,
         compiles=FORMS[candidate.form].compiles,
     )
 
@@ -486,14 +482,6 @@ def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
         if now - began > allowance:
             break
     return fastest
-
-
-def evaluated_by(gradient: Gradient, x: NDArray[Any], backend: str) -> tuple[str, str]:
-    """Return what evaluates f, in a few words, and what `explain` says of it."""
-    notes = gradient.explain(x).splitlines()[1:-1]
-    found = re.search(r"the (dense|sparse) lift(?=[,;]|$)|in (lanes)$", notes[0]) if notes else None
-    way = "" if found is None else f"{found[1]} lift" if found[1] else found[2]
-    return f"{backend}, {way}" if way else backend, notes[0] if notes else ""
 
 
 def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from time import perf_counter
 from timeit import Timer
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.validation import Floats
 
-__all__ = ["Timed", "interleaved", "peak_memory", "relative_error"]
+__all__ = ["Timed", "interleaved", "peak_memory", "relative_error", "rounds_of"]
 
 # Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
@@ -70,10 +70,33 @@ def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
     for number in range(MOST_ROUNDS):
         if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
             break
-        for run in runs if number % 2 else reversed(runs):
-            run.time()
+        _turn(runs, number)
         report((number + 1) / MOST_ROUNDS)
     report(1.0)
+
+
+def rounds_of(
+    calls: Mapping[str, Callable[[], Any]], rounds: int = 30, least: float = 2e-3, budget: float = inf
+) -> dict[str, list[float]]:
+    """Return the seconds of one call of each, `rounds` times in turns; fewer once `budget` seconds have passed.
+
+    A call is repeated within a round until it lasts about `least` seconds.
+    """
+    runs = {name: Timed(call) for name, call in calls.items()}
+    for run in runs.values():
+        run.calibrate(least)
+    began = perf_counter()
+    for number in range(rounds):
+        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
+            break
+        _turn(runs.values(), number)
+    return {name: run.samples for name, run in runs.items()}
+
+
+def _turn(runs: Iterable[Timed], number: int) -> None:
+    """Take one sample of each, in the other order every second time."""
+    for run in list(runs)[:: 1 if number % 2 else -1]:
+        run.time()
 
 
 def peak_memory(call: Callable[[], Any]) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ..planning.choices import is_jitted
+from ..inspecting.kinds import is_jitted
 
 __all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
 
@@ -42,19 +42,20 @@ class Form(NamedTuple):
 
 
 class FormKind(NamedTuple):
-    """What a form of f asks of its author, and whether numba compiles it."""
+    """What a form of f asks of its author, whether numba compiles it, and whether there are several ways to run it."""
 
     asks: str
     compiles: bool = False
+    several: bool = False
 
 
 FORMS = {
     "plain": FormKind("f as it is"),
-    "lifted": FormKind("f as it is, lifted to many points for you"),
+    "lifted": FormKind("f as it is, lifted to many points for you", several=True),
     "batched": FormKind("f written for many points at once"),
     "jitted": FormKind("f as loops under @numba.njit", compiles=True),
     "compiled": FormKind("f as it is, compiled for you", compiles=True),
-    "default": FormKind("f as it is, all choices left to fastgrad"),
+    "default": FormKind("f as it is, all choices left to fastgrad", several=True),
 }
 
 

@@ -1,4 +1,4 @@
-"""The compiled backend gives the same bits in every tier: one point at a time, in lanes, in threads, remembered."""
+"""The compiled backend gives the same bits in every way: in a Python loop, in a kernel, in lanes, in threads."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from numba import njit, types
 from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.backends.compiled import functions as jit
-from fastgrad.backends.compiled import kernels
-from fastgrad.backends.compiled.functions import Compiled, jitted
-from fastgrad.core.call import Call, Memo
+from fastgrad.backends.compiled import kernels, tables
+from fastgrad.backends.compiled.evaluation import Compiled
+from fastgrad.backends.compiled.functions import jitted
+from fastgrad.backends.compiled.workspace import record
+from fastgrad.core.call import Call
 from fastgrad.core.point import as_point
 from fastgrad.executors.threads import run_all
-from fastgrad.schemes.automatic import automatic
 from fastgrad.schemes.stencils import Stencil, backward, central, forward
 from fastgrad.schemes.steps import fixed_step
 
@@ -36,6 +37,21 @@ if jit.NO_LANES:
 
 from fastgrad.backends.compiled import cache as lane_store
 from fastgrad.lifting.lanes import compile_lanes, thaw_lanes
+
+
+@pytest.fixture(autouse=True)
+def kernels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile kernels when they are first wanted; `in_python` undoes it."""
+    monkeypatch.setattr(lane_store, "WORTH_COMPILING", 0.0)
+
+
+@pytest.fixture
+def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No kernel is worth compiling, and none is on the disk."""
+    monkeypatch.setattr(lane_store, "WORTH_COMPILING", math.inf)
+    monkeypatch.setattr(lane_store, "_on_disk", lambda kernel, signature: False)
+    for kernel in (kernels.sweep, kernels.by_step, kernels.descend):
+        monkeypatch.setattr(kernel, "overloads", {})
 
 
 def rosenbrock(x):
@@ -165,63 +181,6 @@ def test_always_divergent_goes_back_to_scalar(monkeypatch: pytest.MonkeyPatch) -
     assert not target.lanes
 
 
-@pytest.mark.parametrize("n", [2, 20])
-@pytest.mark.parametrize("eager", [False, True])
-@pytest.mark.parametrize("extra", [(), (3,)])
-def test_remembered_steps_give_the_bits_of_the_general_way(n: int, eager: bool, extra: tuple[Any, ...]) -> None:
-    rng = np.random.default_rng(n)
-    f = njit(weighted if extra else rosenbrock)
-    args = (rng.random(n), *extra) if extra else ()
-    x = rng.uniform(0.8, 1.3, n)
-    memo = Memo()
-    call = Call(f, args, memo=memo, eager=eager)
-    quick = Compiled.quick(call, central(2), None)
-    assert quick is not None
-    out = np.empty(n)
-    assert quick(x, args, out) == 0  # nothing remembered yet
-    taken = 0
-    for turn in range(30):
-        run = Compiled(call, as_point(x))
-        found = automatic(run.sweep, run.line, x, run.value(), memory=memo.memory)
-        nfev = quick(x, args, out) if memo.memory is not None else 0
-        if turn not in (0, 16):  # at these f or x is not what is remembered
-            assert bool(nfev) == (run.nfev == 2 * n + 1)
-        if nfev:
-            taken += 1
-            assert nfev == 2 * n + 1 == run.nfev
-            np.testing.assert_array_equal(out, found.gradient)
-        memo.memory = found.memory
-        x = x * (1.0 + 0.01 * rng.normal(size=n)) if turn != 15 else 50.0 * x  # a jump
-    assert taken >= 13
-
-
-@pytest.mark.parametrize("change", ["far", "size", "nan", "lattice"])
-def test_remembered_steps_are_given_up_where_something_has_changed(change: str) -> None:
-    @njit
-    def f(x, how):
-        value = np.exp(x[0]) + np.sin(x[1]) * x[2]
-        if how == 1:
-            value *= 1000.0
-        if how == 2 and x[1] > 1.1:
-            value = np.nan
-        if how == 3:
-            value = np.float64(np.float32(value))
-        return value
-
-    x = np.array([0.3, 1.1, 0.7])
-    memo = Memo()
-    call = Call(f, (0,), memo=memo)
-    run = Compiled(call, as_point(x))
-    memo.memory = automatic(run.sweep, run.line, x, run.value()).memory
-    quick = Compiled.quick(call, central(2), None)
-    assert quick is not None
-    out = np.empty(3)
-    assert quick(x, (0,), out) == 7
-    x = x + 3.0 if change == "far" else x
-    how = {"far": 0, "size": 1, "nan": 2, "lattice": 3}[change]
-    assert quick(x, (how,), out) == 0
-
-
 def transcendental(x):
     total = 0.0
     for v in x:
@@ -340,17 +299,17 @@ def test_few_points_run_in_the_faster_way_to_the_same_bits(n: int, slow: str) ->
     for _ in range(2 * kernels.TRIALS + 3):
         assert lanes(x, (), out) == 2 * n
         np.testing.assert_array_equal(out, expected)
-    work = next(iter(lanes._runs.values()))[1][0][0]
-    assert work[kernels.TIMED] == 2 * kernels.TRIALS
-    ticking = work[kernels.ONE_BY_ONE] > 0.0  # on processors that have no counter lanes it is
-    assert (work[kernels.IN_LANES] > 0.0) == ticking
-    work[kernels.IN_LANES] = 1e6 if slow == "lanes" else 1.0
-    work[kernels.ONE_BY_ONE] = 1e6 if slow == "one by one" else 1.0
-    spent = work[kernels.SPENT]
+    head = record(next(iter(lanes._runs.values())).spare[0])
+    assert head.timed == 2 * kernels.TRIALS
+    ticking = head.one_by_one > 0.0  # on processors that have no counter lanes it is
+    assert (head.in_lanes > 0.0) == ticking
+    head.in_lanes = 1e6 if slow == "lanes" else 1.0
+    head.one_by_one = 1e6 if slow == "one by one" else 1.0
+    spent = head.spent
     assert lanes(x, (), out) == 2 * n
     np.testing.assert_array_equal(out, expected)
     if ticking:
-        assert (work[kernels.SPENT] > spent) == (slow == "lanes")  # only the loop over single points counts it
+        assert (head.spent > spent) == (slow == "lanes")  # only the loop over single points counts it
 
 
 def test_a_task_of_a_thread_may_ask_for_threads_and_exceptions_come_in_order() -> None:
@@ -375,28 +334,23 @@ def test_a_task_of_a_thread_may_ask_for_threads_and_exceptions_come_in_order() -
 @pytest.mark.parametrize("eager", [False, True])
 @pytest.mark.parametrize("args", [(), (np.linspace(0.0, 1.0, 600), 4)])
 def test_workers_give_the_same_bits(eager: bool, args: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    monkeypatch.setattr(tables, "WORTH_THREADS", 0.0)
     f, x = njit(weighted if args else rosenbrock), np.random.default_rng(3).normal(size=600)
     stencil = central(4)
-    serial, parallel = np.empty(600), np.empty(600)
-    tables = []
-    for workers, out in ((1, serial), (3, parallel)):
+    found = []
+    for workers in (1, 3):
         call = Call(f, args, eager=eager, workers=workers)
-        quick = Compiled.quick(call, stencil, fixed_step(stencil))
-        assert quick is not None
-        assert quick(x, args, out) == 4 * 600
         run = Compiled(call, as_point(x))
         index = np.arange(600)
         points = x[:, None] + 1e-3 * stencil.nodes
         values = run.sweep(index, points)
         assert run.nfev == values.size
-        tables.append(values)
-    np.testing.assert_array_equal(*tables)
-    np.testing.assert_array_equal(serial, parallel)
+        found.append(values)
+    np.testing.assert_array_equal(*found)
 
 
 def test_workers_of_an_f_that_writes_into_x(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    monkeypatch.setattr(tables, "WORTH_THREADS", 0.0)
 
     @njit
     def f(x):
@@ -415,7 +369,7 @@ def test_workers_of_an_f_that_writes_into_x(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_workers_raise_what_the_first_point_raises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    monkeypatch.setattr(tables, "WORTH_THREADS", 0.0)
 
     @njit
     def f(x):
@@ -434,7 +388,7 @@ def test_workers_raise_what_the_first_point_raises(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_workers_after_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jit, "WORTH_THREADS", 0.0)
+    monkeypatch.setattr(tables, "WORTH_THREADS", 0.0)
     f, x = njit(rosenbrock), np.linspace(0.0, 1.0, 200)
     index, points = np.arange(200), x[:, None] + 1e-3
     expected = Compiled(Call(f, workers=2), as_point(x)).sweep(index, points)
@@ -485,14 +439,11 @@ def interrupted() -> Iterator[float]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_control_c_stops_lanes(slow_sum: Any, workers: int, request: pytest.FixtureRequest) -> None:
     x = np.random.default_rng(0).random(2000)
-    quick = Compiled.quick(Call(slow_sum, eager=True, workers=workers), central(2), fixed_step(central(2)))
-    assert quick is not None
-    quick(x[:8].copy(), (), np.empty(8))  # compiles
-    quick = Compiled.quick(Call(slow_sum, eager=True, workers=workers), central(2), fixed_step(central(2)))
-    assert quick is not None
+    gradient = Gradient(slow_sum, 1e-4, compile="eager", workers=workers)
+    gradient(x[:8].copy())  # compiles
     when = request.getfixturevalue("interrupted")
     with pytest.raises(KeyboardInterrupt):
-        quick(x, (), np.empty(2000))
+        gradient(x)
     assert time.perf_counter() - when < 1.0
 
 
@@ -513,31 +464,30 @@ def test_lanes_can_be_switched_off() -> None:
     assert "so far" in _in_process(code, FASTGRAD_LANES="4")
 
 
+LOAD = (
+    "from numba import types; from fastgrad.backends.compiled.kernels import VECTOR, call_c_function as kernel; "
+    "kernel.compile((VECTOR, types.intp)); print(sum(kernel.stats.cache_hits.values()))"
+)
+
+
 @pytest.mark.parametrize("damage", ["truncate", "empty", "flip"])
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 def test_a_damaged_disk_cache_is_made_anew(tmp_path: Path, damage: str, kind: str) -> None:
-    code = (
-        "from fastgrad.backends.compiled import kernels; "
-        "print(kernels.power_of_two(3.0), sum(kernels.power_of_two.stats.cache_hits.values()))"
-    )
     folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
-    assert _in_process(code, **folder) == "4.0 0\n"
-    assert _in_process(code, **folder) == "4.0 1\n"
-    files = list(tmp_path.rglob(f"kernels.power_of_two*.{kind}"))
+    assert _in_process(LOAD, **folder) == "0\n"
+    assert _in_process(LOAD, **folder) == "1\n"
+    files = list(tmp_path.rglob(f"kernels.call_c_function*.{kind}"))
     assert files
     for file in files:
         content = bytearray(file.read_bytes())
         if damage == "flip":
             content[len(content) // 2] ^= 0x10
         file.write_bytes({"truncate": content[: len(content) // 2], "empty": b"", "flip": content}[damage])
-    assert _in_process(code, **folder) == "4.0 0\n"
-    assert _in_process(code, **folder) == "4.0 1\n"
+    assert _in_process(LOAD, **folder) == "0\n"
+    assert _in_process(LOAD, **folder) == "1\n"
 
 
-SECOND = (
-    "import fastgrad; from fastgrad.backends.compiled import kernels; print(fastgrad.__file__); "
-    "print(kernels.power_of_two(3.0), sum(kernels.power_of_two.stats.cache_hits.values()))"
-)
+SECOND = f"import fastgrad; print(fastgrad.__file__); {LOAD}"
 
 
 def _a_copy(folder: Path) -> Path:
@@ -546,29 +496,29 @@ def _a_copy(folder: Path) -> Path:
     return Path(shutil.copytree(package, folder / "fastgrad", ignore=shutil.ignore_patterns("__pycache__")))
 
 
-@pytest.mark.parametrize("source", ["diagnosis.py", "noise.py", "steps.py", "backends/borrowed.py"])
+@pytest.mark.parametrize("source", ["schemes/steps.py", "lifting/lanes/kernel.py", "backends/compiled/workspace.py"])
 def test_kernels_of_other_sources_are_not_loaded(tmp_path: Path, source: str) -> None:
     package = _a_copy(tmp_path)
     environment = {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-    for expected in ("4.0 0", "4.0 1"):
+    for expected in ("0", "1"):
         assert _in_process(SECOND, **environment).splitlines() == [str(package / "__init__.py"), expected]
     changed = package / source
     changed.write_text(changed.read_text("utf-8") + "\n", "utf-8")
-    for expected in ("4.0 0", "4.0 1"):
+    for expected in ("0", "1"):
         assert _in_process(SECOND, **environment).splitlines()[1] == expected
 
 
 @pytest.mark.parametrize("home", [True, False])
 def test_where_the_package_is_not_writable_kernels_go_to_the_users_folder(tmp_path: Path, home: bool) -> None:
     package = _a_copy(tmp_path)
-    (package / "backends/__pycache__").touch()  # not even root makes a folder of that
+    (package / "backends/compiled/__pycache__").touch()  # not even root makes a folder of that
     users = tmp_path / "home"
     users.mkdir() if home else users.touch()
     environment = {"PYTHONPATH": str(tmp_path), "HOME": str(users), "XDG_CACHE_HOME": str(users), "NUMBA_CACHE_DIR": ""}
     environment["PYTHONSAFEPATH"] = "1"
-    assert _in_process(SECOND, **environment).splitlines()[1] == "4.0 0"
-    assert _in_process(SECOND, **environment).splitlines()[1] == ("4.0 1" if home else "4.0 0")
-    assert bool(list(tmp_path.rglob("kernels.power_of_two*.nbc"))) == home
+    assert _in_process(SECOND, **environment).splitlines()[1] == "0"
+    assert _in_process(SECOND, **environment).splitlines()[1] == ("1" if home else "0")
+    assert bool(list(tmp_path.rglob("kernels.call_c_function*.nbc"))) == home
 
 
 CACHED = """

@@ -18,7 +18,10 @@ from numpy.testing import assert_array_equal
 
 from benchmarks.problems import PROBLEMS, Problem
 from fastgrad import Gradient, numerical_gradient
-from fastgrad.core.call import BACKENDS
+from fastgrad.backends import table
+from fastgrad.core import options
+from fastgrad.core.evaluation import InFloats
+from fastgrad.planning import choices, planner
 from fastgrad.schemes.stencils import METHODS
 
 EPS = np.finfo(np.float64).eps
@@ -118,13 +121,13 @@ def test_contract_at_the_default_step(problem: Problem, method: str, order: int,
     check(problem, "python", method, order, problem.f, expected, h="fixed")
 
 
-class Null:
+class Null(InFloats):
     """A backend that evaluates nothing and returns zeros."""
 
-    origin, sees_own, nfev = 0.0, True, 0
+    origin, sees_own, nfev, own, way = 0.0, True, 0, None, "null"
 
     def __init__(self, call: Any, point: Any, explicit: bool) -> None:
-        pass
+        self._point = point
 
     def sweep(self, index: Any, points: Any) -> Any:
         return np.zeros(points.shape, points.dtype)
@@ -143,7 +146,12 @@ def test_a_null_backend_breaks_the_contract(
     module = types.ModuleType("fastgrad.backends.null")
     module.Null = Null  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(BACKENDS, "null", ("null", "Null", "nothing"))
+    monkeypatch.setitem(table._PLACES, "null", ("null", "Null"))
+    way = choices.COMPILED._replace(name="null", backend="null", place="null")
+    monkeypatch.setitem(options.VALID, "backend", (*options.VALID["backend"], "null"))
+    plan = planner.Plan((planner.Step(way, "asked for"),), True)
+    for imaginary in (False, True):
+        monkeypatch.setitem(planner._EXPLICIT, ("null", False, imaginary), plan)
     for problem in PROBLEMS.values():
         if problem.unavailable:
             continue
@@ -220,7 +228,8 @@ def test_nfev_is_what_was_called() -> None:
         (jitted, {"args": (calls,), "backend": "python"}),
     ]
     kinds: list[dict[str, Any]] = [{"method": m, "order": p} for m, p in SCHEMES if m != "complex"]
-    kinds += [{"indices": [1, 3]}, {"f0": 1.0}, {"method": "forward", "f0": 1.0}, {"bounds": (0.1, 0.7)}]
+    f0 = float(np.sum(np.sin(x)))
+    kinds += [{"indices": [1, 3]}, {"f0": f0}, {"method": "forward", "f0": f0}, {"bounds": (0.1, 0.7)}]
     for f, how in ways:
         for kind in kinds:
             calls[0] = 0
@@ -243,9 +252,11 @@ def test_nfev_is_no_more_than_the_stencil_needs(method: str, order: int, per_coo
     assert numerical_gradient(f, x, f0=float(f(x)), **kind)[1].nfev == 7 * per_coordinate
 
 
-def test_the_complex_step_needs_one_evaluation_a_coordinate_and_two_for_its_check() -> None:
+def test_the_complex_step_needs_one_evaluation_a_coordinate_and_few_for_its_check() -> None:
+    """Along all of 7 components, then 3, then 1; two steps for the first, one for each other; and f at x."""
     x = np.linspace(0.1, 0.7, 7)
-    assert numerical_gradient(lambda x: np.sum(x * x), x, method="complex", full_output=True)[1].nfev == 7 + 2
+    how: dict[str, Any] = {"method": "complex", "backend": "python", "full_output": True}
+    assert numerical_gradient(lambda x: np.sum(x * x), x, **how)[1].nfev == 7 + 2 * (2 + 1 + 1) + 1
 
 
 @pytest.mark.skipif(config.DISABLE_JIT, reason="needs numba's compiler")

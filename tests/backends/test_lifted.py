@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import pickle
-import time
+import contextlib
+import importlib
+import math
 import warnings
-from types import SimpleNamespace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import Gradient, TrustWarning, numerical_gradient
-from fastgrad.backends import lifted, ways
+from fastgrad import AccuracyWarning, Gradient, TrustWarning, numerical_gradient
+from fastgrad.backends.lifted import Lifted
 from fastgrad.core.call import Call
+from fastgrad.core.errors import CannotRun
 from fastgrad.core.point import as_point
+from fastgrad.inspecting.purity import nature
 from tests.corpus import CORPUS, Problem
 
 EPS = np.finfo(float).eps
@@ -39,12 +41,6 @@ def spot(*shape: int) -> Any:
 def rounding(f: Any, x: Any, args: tuple[Any, ...], h: float = H) -> float:
     """What the rounding of f's values may make of a difference quotient."""
     return 400.0 * EPS * max(1.0, abs(float(np.ravel(f(x.copy(), *args))[0]))) / h
-
-
-@pytest.fixture(autouse=True)
-def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    ways._learned.clear()
-    monkeypatch.setattr(lifted, "_looped", np.inf)  # enough to load the lifts for
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -113,7 +109,9 @@ def test_default_and_given_steps(h: float | None, n: int) -> None:
 def test_dense_lift_is_bit_identical() -> None:
     x = spot(20)
     expected = numerical_gradient(rosenbrock, x, H, backend="python")
-    assert_array_equal(numerical_gradient(rosenbrock, x, H, backend="numpy"), expected)
+    got, info = numerical_gradient(rosenbrock, x, H, full_output=True)
+    assert info.backend == "numpy"
+    assert_array_equal(got, expected)
 
 
 def test_sparse_lift_is_at_least_as_accurate() -> None:
@@ -136,7 +134,8 @@ def test_not_finite_to_one_side_is_tried_to_the_other() -> None:
     x = np.abs(spot(60)) + 0.1
     x[4] = 0.0
     f = lambda x: np.sum(np.sqrt(x)) + np.sum(x)  # noqa: E731
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
         got = numerical_gradient(f, x, H, backend="auto")
         assert_allclose(got, numerical_gradient(f, x, H, backend="python"), rtol=1e-6)
 
@@ -236,24 +235,6 @@ def test_a_vector_is_named() -> None:
             numerical_gradient(lambda x: x**2, spot(60), H, backend=backend)
 
 
-def test_one_shot_of_few_coordinates_does_not_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifted, "_dense", lambda: pytest.fail("tried"))
-    numerical_gradient(rosenbrock, spot(5), H)
-
-
-def test_one_shot_calls_learn_within_a_share_of_their_loops() -> None:
-    def f(x: Any) -> Any:  # code of its own
-        return rosenbrock(x)
-
-    x = spot(12)
-    expected = numerical_gradient(f, x, H, backend="python")
-    for _ in range(400):
-        assert_array_equal(numerical_gradient(f, x, H), expected)
-    learned = ways.ways_of(Call(f), x.shape)
-    assert learned.tried <= 0.2 * learned.looped
-    assert "dense" in learned.seconds
-
-
 def test_batched_functions_take_the_shortest_way() -> None:
     def several(points: Any) -> Any:
         calls.append(len(points))
@@ -274,57 +255,6 @@ def test_batched_functions_take_the_shortest_way() -> None:
         Gradient(coupled.f, H, batch_axis=0, backend="numpy")(x)
 
 
-def test_a_prepared_gradient_learns() -> None:
-    gradient = Gradient(rosenbrock, H)
-    x = spot(1000)
-    for _ in range(4):
-        gradient(x)
-    assert gradient.with_info(x)[1].backend == "numpy"
-
-
-@pytest.mark.parametrize("h", [None, H])
-def test_effort_measures_each_way_and_is_remembered(h: float | None) -> None:
-    x = spot(60)
-    gradient = Gradient(rosenbrock, h, effort="measure")
-    expected = numerical_gradient(rosenbrock, x, h, backend="python")
-    for _ in range(12):
-        assert_allclose(gradient(x), expected, rtol=1e-6, atol=1e-6)
-    (learned,) = json.loads(json.dumps(gradient.learned))
-    assert learned["shape"] == [60]
-    assert learned["seconds"].keys() == {"loop", "dense", "sparse"}
-    other = Gradient(rosenbrock, h, learned=[learned])
-    assert other.learned == [learned]
-    _, info = other.with_info(x)
-    assert info.backend == "numpy"
-    assert pickle.loads(pickle.dumps(gradient)).learned == gradient.learned
-
-
-@pytest.mark.parametrize(
-    "learned", [[{}], [{"shape": [3], "seconds": {"dense": "fast"}, "refused": {}}], [3], 3, {"shape": [3]}]
-)
-def test_learned_must_be_what_was_learned(learned: Any) -> None:
-    with pytest.raises(ValueError, match="`learned`"):
-        Gradient(rosenbrock, learned=learned)
-
-
-def test_a_way_that_was_learned_is_taken() -> None:
-    x = spot(30)
-    for fast, slow in (("dense", "sparse"), ("sparse", "dense")):
-        facts = {"shape": [30], "seconds": {fast: 1e-9, slow: 1.0, "loop": 1.0}, "refused": {}}
-        gradient = Gradient(rosenbrock, H, learned=[facts])
-        gradient(x)
-        assert f"the {fast} lift" in gradient.explain(x)
-
-
-def test_a_lift_says_which() -> None:
-    for n, way in ((20, "dense"), (1000, "sparse")):
-        x = spot(n)
-        run = lifted.Lifted(Call(rosenbrock), as_point(x), explicit=True)
-        assert f"{way} first" in run.about
-        run.sweep(np.arange(n), x[:, None] + [H, -H])
-        assert f"the {way} lift" in run.about
-
-
 def test_a_loop_over_entries_is_given_up_early() -> None:
     """An attempt that cannot pay stops: f counts the operations that it does in lifts."""
     done = 0
@@ -342,23 +272,272 @@ def test_a_loop_over_entries_is_given_up_early() -> None:
     assert done < 1.5 * 60 * 120
 
 
-@pytest.mark.parametrize("h", [None, "fixed"])
-def test_a_slow_first_attempt_is_not_believed(h: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As loading code and a busy machine make it: the second attempt counts."""
+# Faults of a lift stay inside
+
+
+def summed_squares(x: Any) -> Any:
+    return np.sum(np.tanh(x) * x) + np.max(x[:3] * 2.0)
+
+
+FAULTS = [
+    ("fastgrad.lifting.sparse.slots", "summed"),
+    ("fastgrad.lifting.sparse.bundle", "summed"),
+    ("fastgrad.lifting.sparse.sweeping", "spread"),
+    ("fastgrad.lifting.sparse.sweeping", "initial_slots"),
+    ("fastgrad.lifting.dense.sweep", "_filled"),
+    ("fastgrad.lifting.dense.sweep", "_joined"),
+    ("fastgrad.lifting.dense.bundle", "matmul"),
+]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("broken"), AssertionError("broken"), MemoryError(), IndexError("broken")]
+)
+@pytest.mark.parametrize(("module", "name"), FAULTS)
+def test_a_fault_of_a_lift_ends_in_the_plain_evaluation(
+    module: str, name: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    A = spot(300, 300)
+    for n in (20, 300):
+        x = spot(n)
+        f = lambda x, A=A[:n, :n]: summed_squares(x) + x @ A @ x  # noqa: E731
+        expected = numerical_gradient(f, x, H, backend="python")
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib.import_module(module), name, broken)
+            for h in (H, None):
+                assert_allclose(numerical_gradient(f, x, h), expected, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
+
+
+def test_a_fault_of_both_lifts_is_said_where_they_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    for module, name in (("sparse.sweeping", "spread"), ("dense.sweep", "_joined")):
+        monkeypatch.setattr(importlib.import_module(f"fastgrad.lifting.{module}"), name, broken)
+    with pytest.raises(TypeError, match="cannot be lifted: RuntimeError: a bug"):
+        numerical_gradient(rosenbrock, spot(30), H, backend="numpy")
+
+
+@pytest.mark.parametrize("n", [20, 300])
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_an_exception_of_f_beside_x_comes_through(n: int, backend: str) -> None:
+    class Outside(Exception):
+        pass
+
+    x = np.abs(spot(n)) + 0.5
+    x[n // 2] = 1.0
+
+    def f(x: Any) -> Any:
+        if x[n // 2] > 1.0:
+            raise Outside(f"{x.shape}")
+        return np.sum(x**2)
+
+    with pytest.raises(Outside, match=rf"\({n},\)"):
+        numerical_gradient(f, x, H, backend=backend)
+
+
+@pytest.mark.parametrize("n", [12, 250])
+def test_a_refusal_holds_for_its_call_only(n: int) -> None:
+    """At one x, f leaves its domain; at another one it is lifted as before."""
+    inside, outside = np.abs(spot(n)) + 0.5, -np.abs(spot(n)) - 0.5
+    kinds = [
+        (lambda x: np.sum(np.log(x)), lambda x: 1 / x),
+        (lambda x: np.sum(np.sqrt(x)), lambda x: 0.5 / np.sqrt(x)),
+        (lambda x: np.sum(x**1.5), lambda x: 1.5 * np.sqrt(x)),
+        (lambda x: np.sum(x) if np.all(x > 0) else float(x[0]) ** 2, np.ones_like),
+    ]
+    for f, slope in kinds:
+        gradient = Gradient(f, backend="numpy")
+        for x in (inside, outside, inside):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                if x is inside:
+                    assert_allclose(gradient(x), slope(x), rtol=1e-8)
+                else:
+                    with contextlib.suppress(TypeError):
+                        gradient(x)
+
+
+@pytest.mark.parametrize("n", [12, 250])
+def test_a_refusal_holds_for_its_closure_only(n: int) -> None:
+    def make(part: Any) -> Any:
+        return lambda x: np.sum(part(x))
+
+    x = np.linspace(0.1, 1.0, n)
+    unliftable = [lambda x: x + math.sin(x[0]), lambda x: x * float(x[1]), lambda x: x + len(str(x[0]))]
+    for bad in unliftable:
+        assert_allclose(numerical_gradient(make(lambda x: x**2), x, backend="numpy"), 2 * x, rtol=1e-8)
+        with pytest.raises(TypeError, match="lift"):
+            numerical_gradient(make(bad), x, backend="numpy")
+        assert_allclose(numerical_gradient(make(lambda x: x**2), x, backend="numpy"), 2 * x, rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [30, 400])
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_a_probe_sees_what_does_not_change_with_a_common_shift_or_factor(n: int, backend: str) -> None:
+    draws = np.random.default_rng(0)
+    A, t, b = draws.normal(size=(20, n)), draws.integers(0, n, 20), np.zeros(n)
+
+    def cross_entropy() -> Any:
+        a = A + b
+        e = np.exp(a - a.max(axis=1, keepdims=True))
+        return -np.mean(np.log((e / e.sum(axis=1, keepdims=True))[np.arange(20), t]))
+
+    readers = [
+        cross_entropy,
+        lambda: np.var(b + A[0]),
+        lambda: np.sum(np.diff(b) ** 2 + np.diff(b)),
+        lambda: b[0] - b[-1],
+    ]
+    for reader in readers:
+        f = lambda w, reader=reader: np.sum(w * 1.5) + reader()  # noqa: E731
+        reference = numerical_gradient(f, b, backend="python")
+        if backend == "numpy":
+            with pytest.raises(TypeError, match="reads the caller's array"):
+                numerical_gradient(f, b, backend="numpy")
+        else:
+            assert_allclose(numerical_gradient(f, b), reference, rtol=1e-5, atol=1e-9)
+
+
+def test_f_that_swallows_everything_is_not_believed() -> None:
+    def f(x: Any) -> Any:
+        try:
+            return float(x[0]) ** 2 + np.sum(x)
+        except BaseException:  # noqa: BLE001
+            return np.sum(x) * 3.0
+
+    for n in (20, 300):
+        x = spot(n)
+        assert_allclose(numerical_gradient(f, x), np.where(np.arange(n) == 0, 1 + 2 * x, 1.0), rtol=1e-6)
+        with pytest.raises(TypeError, match="every exception"):
+            numerical_gradient(f, x, backend="numpy")
+
+
+# What decides
+
+
+def opened(f: Any, x: Any, racing: bool = True, args: tuple[Any, ...] = ()) -> Lifted:
+    lifts = ("sparse", "dense") if x.size >= 200 or not racing else ("dense", "sparse")
+    return Lifted(Call(f, args), as_point(x), lifts, racing, nature(f, args))
+
+
+def swept(run: Lifted, x: Any) -> Any:
+    return run.sweep(np.arange(x.size), x.reshape(-1)[:, None] + np.array([H, -H]))
+
+
+def kernel(x: Any) -> Any:
+    d = x[:, None] - x[None, :]
+    return np.sum(np.exp(-d * d))
+
+
+def accumulated(x: Any) -> Any:
+    for _ in range(12):
+        x = np.cumsum(x) / x.size
+    return np.sum(x)
+
+
+def entries(x: Any) -> Any:
+    total = 0.0
+    for _ in range(30):
+        for v in x:
+            total = total + v * v
+    return total
+
+
+@pytest.mark.parametrize(
+    ("f", "n", "way"),
+    [
+        (rosenbrock, 20, "dense lift"),
+        (rosenbrock, 1000, "sparse lift"),
+        (kernel, 100, "sparse lift"),
+        (kernel, 20, "dense lift"),
+        (lambda x: sum(v * v for v in x), 300, "dense lift"),
+        (accumulated, 250, "dense lift"),
+    ],
+)
+def test_the_way_follows_from_counted_work(f: Any, n: int, way: str) -> None:
+    x = spot(n)
+    runs = [opened(f, x) for _ in range(3)]
+    values = [swept(run, x) for run in runs]
+    assert {run.way for run in runs} == {way}
+    assert len({(run.nfev, v.tobytes()) for run, v in zip(runs, values, strict=True)}) == 1
+
+
+def test_a_loop_over_few_entries_is_left_to_the_loop() -> None:
+    few = spot(6)
+    with pytest.raises(CannotRun, match="plain loop is faster") as refusal:
+        swept(opened(entries, few), few)
+    assert not refusal.value.lasting
+    swept(opened(entries, few, racing=False), few)  # asked for, it runs to its end
+
+
+def test_evaluations_of_abandoned_attempts_are_counted() -> None:
+    x = spot(100)
+    run = opened(kernel, x)
+    swept(run, x)
+    assert run.way == "sparse lift"
+    assert run.nfev > 2 * x.size + 2  # the points of the dense lift, as far as it came, the check and f(x)
     calls = 0
 
-    def slow(*problem: Any, **options: Any) -> Any:
+    def refused(x: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 1:
-            time.sleep(0.05)
-        return sparse.sweep(*problem, **options)
+        return float(np.sum(x)) ** 2
 
-    sparse = lifted._sparse()
-    monkeypatch.setattr(lifted, "_sparse", lambda: SimpleNamespace(sweep=slow))
-    gradient = Gradient(rosenbrock, h)
-    x = spot(300)
-    for _ in range(6):
-        gradient(x)
-    (learned,) = gradient.learned
-    assert learned["seconds"]["sparse"] < learned["seconds"]["loop"]
+    run = opened(refused, x, racing=False)
+    with pytest.raises(CannotRun):
+        swept(run, x)
+    assert run.nfev == 2 * 2 * x.size + 1
+    assert calls == 3
+
+
+def test_which_refusals_last() -> None:
+    x = np.abs(spot(30)) + 0.5
+
+    def looks(x: Any) -> Any:
+        return float(x[0]) if np.sum(x) > 0 else np.sum(x)
+
+    lasting = {float: True, looks: False}
+    for f, expected in lasting.items():
+        g = (lambda x: float(x[0]) + np.sum(x)) if f is float else f
+        for racing in (True, False):
+            with pytest.raises(CannotRun) as refusal:
+                swept(opened(g, x, racing), x)
+            assert refusal.value.lasting is expected
+
+
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
+@pytest.mark.parametrize("h", [None, H])
+@pytest.mark.parametrize("n", [8, 40, 300])
+def test_the_same_call_gives_the_same_bits_from_any_thread_and_after_any_history(n: int, h: float | None) -> None:
+    kinds = [rosenbrock, kernel, entries, lambda x: np.sum(np.abs(x)), lambda x: np.sum(np.log1p(x * x))]
+    x = spot(n)
+
+    def answers() -> list[Any]:
+        results = [numerical_gradient(f, x, h, full_output=True) for f in kinds]
+        return [(g.tobytes(), info.nfev) for g, info in results]
+
+    first = answers()
+    for f in kinds:
+        numerical_gradient(f, np.zeros(n))
+    with ThreadPoolExecutor(4) as pool:
+        assert all(result == first for result in pool.map(lambda _: answers(), range(8)))
+
+
+def test_gradients_within_lifted_functions() -> None:
+    x = spot(30)
+    weights = x.copy()
+
+    def outer(v: Any) -> Any:
+        inner = numerical_gradient(lambda u: np.sum(u**2 * weights), np.ones(30), H)
+        return np.sum(inner * v**2)
+
+    def mixed(v: Any) -> Any:
+        return np.sum(numerical_gradient(lambda u: np.sum(u**2 * v), np.ones(30), H))
+
+    for backend in ("auto", "python"):
+        assert_allclose(numerical_gradient(outer, x, H, backend=backend), 4 * x * x, rtol=1e-6)
+        assert_allclose(numerical_gradient(mixed, x, H, backend=backend), 2.0, rtol=1e-6)

@@ -60,15 +60,6 @@ def test_digits_and_evaluations_are_compared_exactly(after, said, worse):
     assert any(line.startswith("WORSE") for line in lines) == worse
 
 
-def test_another_choice_is_shown_and_not_worse():
-    chosen = figures(1.0, 0.01, after=(9.0, 30))
-    chosen.steady = False
-    lines, failed = report({("auto", KEYS[0][1]): chosen}, None)
-    assert not failed
-    assert "nfev 20 → 30" in lines[0]
-    assert "lost_digits 6 → 9" in lines[1]
-
-
 def test_what_is_gone_is_worse_and_what_is_new_is_not():
     gone, new = Figures(), Figures()
     for side, other in ((gone.exact[0], gone.exact[1]), (new.exact[1], new.exact[0])):

@@ -284,7 +284,7 @@ def class_attribute():
 def views_of_flat():
     theta = weights(24)
     W1, b = theta[:12].reshape(3, 4), theta[12:]
-    return (lambda _: np.sum(np.tanh(W1) @ b[:4]) + np.sum(b**2) + np.sum(W1.T ** 3)), theta
+    return (lambda _: np.sum(np.tanh(W1) @ b[:4]) + np.sum(b**2) + np.sum(W1.T**3)), theta
 
 
 @lifted

@@ -14,17 +14,11 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgrad.lifting.dense import Bundle
-from fastgrad.lifting.dense import sweep as swept
+from fastgrad.lifting.dense import Bundle, sweep
 from fastgrad.lifting.signals import CannotLift, Diverged, where_in
 from tests.corpus import CORPUS, Problem
 
 NOT_LIFTED = {"math_module_loop", "float_conversion"}  # they ask each point for a Python float
-
-
-def sweep(*problem: Any, **options: Any) -> Any:
-    """The values alone."""
-    return swept(*problem, **options)[0]
 
 
 def table(x: Any, h: float = 1e-4) -> tuple[Any, Any]:

@@ -9,23 +9,29 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy_problems import FAMILIES
-from fastgrad.schemes import diagnosis
-from fastgrad.schemes.adaptive import adaptive
-from fastgrad.schemes.automatic import PROBE_PAYS, automatic
-from fastgrad.schemes.few import FEW, Given, first_round
-from fastgrad.schemes.noise import Noise, probe, quantum
+from fastgrad.core.errors import NonFiniteWarning
+from fastgrad.core.evaluation import InFloats
+from fastgrad.core.point import Point
+from fastgrad.core.validation import FLOAT64
+from fastgrad.schemes import automatic as rule
+from fastgrad.schemes.scheme import Task
+from fastgrad.schemes.searching import Adaptive, Automatic
 from fastgrad.schemes.stencils import backward, central, forward
 
 DEEP = [name for name, family in FAMILIES.items() if name != "ode_tolerance"]
 EPS = float(np.finfo(float).eps)
 
 
-class Counted:
+class Counted(InFloats):
     """f of columns around x, counting points and remembering how far they went."""
+
+    origin, way, own, sees_own = 0.0, "columns", None, True
 
     def __init__(self, f, x, bounds=None):
         self.f, self.x, self.nfev = f, np.array(x, float), 1
-        self.f0 = float(np.asarray(f(self.x[:, None]))[0])
+        self._point = Point(self.x, None, FLOAT64)
+        with np.errstate(all="ignore"):
+            self.f0 = float(np.asarray(f(self.x[:, None]))[0])
         self.lowest, self.highest = self.x.copy(), self.x.copy()
         self.bounds = bounds
 
@@ -37,7 +43,10 @@ class Counted:
             assert (columns >= self.bounds[0][:, None]).all()
             assert (columns <= self.bounds[1][:, None]).all()
         with np.errstate(all="ignore"):
-            return np.asarray(self.f(columns), float)
+            return np.asarray(self.f(columns), float) - self.origin
+
+    def value(self):
+        return self.f0
 
     def sweep(self, index, points):
         m, k = points.shape
@@ -48,8 +57,18 @@ class Counted:
     def line(self, points):
         return self._values(points.T)
 
-    def run(self, method=automatic, **options):
-        return method(self.sweep, self.line, self.x, self.f0, bounds=self.bounds, **options)
+    def task(self, index=None, memory=None, bars=True):
+        everything = index is None
+        return Task(self._point, np.arange(self.x.size) if everything else index, everything, self.bounds, bars, memory)
+
+    def run(self, stencil=None, noise=None, **task):
+        return Automatic(stencil or central(2), noise, "").differentiate(self, self.task(**task))
+
+    def climb(self, noise=None, rtol=1e-13, atol=0.0, **task):
+        return Adaptive(noise, rtol, atol).differentiate(self, self.task(**task))
+
+
+METHODS = [Counted.run, Counted.climb]
 
 
 @pytest.fixture(autouse=True)
@@ -79,141 +98,15 @@ def sample(seeds, names=None):
 # ---------------------------------------------------------------------------- diagnosis
 
 
-def test_diagnosis_of_floats_gives_the_same_bits_as_numpy():
-    rng = np.random.default_rng(1)
-    m = 3000
-    h = np.ldexp(1.0, rng.integers(-50, -5, m))
-    first, second = (10.0 ** rng.uniform(-20, 5, m) for _ in range(2))
-    first[:3], second[1:4] = 0.0, 0.0
-    sigma = 10.0 ** rng.uniform(-18, -10, m)
-    judged = diagnosis.judge(first, second, h, sigma, 0.7)
-    flags = diagnosis.troubled(first / h, *judged, 1e-9, 1.0)
-    judge, troubled = diagnosis.of_floats(diagnosis.judge), diagnosis.of_floats(diagnosis.troubled)
-    for i, numbers in enumerate(zip(first.tolist(), second.tolist(), h.tolist(), sigma.tolist(), strict=True)):
-        alone = judge(*numbers, 0.7)
-        assert alone == tuple(column[i] for column in judged)
-        assert troubled(numbers[0] / numbers[2], *alone, 1e-9, 1.0) == flags[i]
-    assert 0 < np.count_nonzero(flags) < m
-
-
-@pytest.mark.parametrize("remembered", [False, True])
-def test_few_components_in_plain_python_give_the_same_bits(remembered):
-    judged = 0
-    for problem in sample(range(3)):
-        if problem.x.size > FEW:
-            continue
-        plain, quick = Counted(problem, problem.x), Counted(problem, problem.x)
-        memory = None
-        if remembered:
-            before = Counted(problem, problem.x)
-            memory = before.run(bars=False).memory
-        elif problem.x.size >= PROBE_PAYS:
-            continue
-        f0 = plain.f0
-        sweep = Given(quick.sweep)
-        found = first_round(sweep, quick.line, np.arange(problem.x.size), problem.x, f0, 0.0, memory)
-        rest = automatic(sweep, quick.line, problem.x, f0, memory=memory, bars=False) if found is None else found
-        expected = automatic(plain.sweep, plain.line, problem.x, f0, memory=memory, bars=False)
-        for name in ("gradient", "step", "point"):
-            np.testing.assert_array_equal(getattr(rest, name), getattr(expected, name))
-        np.testing.assert_array_equal(rest.memory.step, expected.memory.step)
-        np.testing.assert_array_equal(rest.memory.scale, expected.memory.scale)
-        assert rest.noise == expected.noise
-        if found is not None:
-            judged += 1
-            assert quick.nfev == plain.nfev
-    assert judged > 20
-
-
-def test_diagnosis_sees_a_step_too_large_and_one_too_small():
-    f0, h = math.sin(1.0), np.array([1e-1, 6e-6, 1e-12])
-    above, below = np.sin(1.0 + h), np.sin(1.0 - h)
-    noise, hopeful, fearful = diagnosis.judge(above - below, np.abs(above + below - 2 * f0), h, 1e-16, 1.0)
-    flags = diagnosis.troubled((above - below) / (2 * h), noise, hopeful, fearful, 1e-11, 1.0)
-    assert flags.tolist() == [True, False, True]
-    assert hopeful[0] > 100 * noise[0]
-    assert noise[2] > 100 * fearful[2]
-
-
 # ---------------------------------------------------------------------------- noise
-
-
-@pytest.mark.parametrize("exponent", [-12, -9, -6, -3])
-def test_noise_level_within_a_factor_4(exponent):
-    level, good, total = 10.0**exponent, 0, 12
-    for seed in range(total):
-        rng = np.random.default_rng(seed)
-        a = rng.uniform(0.5, 2.0, 5)
-
-        def f(x, a=a, rng=rng):
-            return np.sin(a @ x) + 2.0 + level * rng.standard_normal(x.shape[1])
-
-        run = Counted(f, rng.standard_normal(5))
-        noise = probe(run.line, run.x, run.f0)[0]
-        good += level / 4 <= noise.level <= 4 * level
-        assert run.nfev <= 26
-    assert good >= total - 1
-
-
-def test_smooth_functions_have_round_off_only():
-    for problem in sample(range(3), [n for n, f in FAMILIES.items() if f.kind in "SHK"]):
-        run = Counted(problem, problem.x)
-        noise = probe(run.line, run.x, run.f0)[0]
-        assert noise.level < 1e-12 * max(noise.variation, abs(run.f0), 1.0), problem.family
-
-
-def test_float32_inside_is_found():
-    for problem in sample(range(6), ["single_precision", "single_network"]):
-        run = Counted(problem, problem.x)
-        noise = probe(run.line, run.x, run.f0)[0]
-        assert 1e-9 < noise.level / max(abs(run.f0), noise.variation) < 1e-5
-
-
-def test_quantum():
-    rng = np.random.default_rng(0)
-    fine = rng.standard_normal(7)
-    assert quantum(fine) == 0.0
-    assert quantum(fine.astype(np.float32).astype(float)) >= 2.0**-30
-    assert quantum(np.array([float(f"{v:.5f}") for v in fine])) == pytest.approx(1e-5)
-    assert quantum(np.full(7, 0.1)) == 0.0
-    assert quantum(np.array([np.nan, np.inf, 1.0])) == 0.0
-
-
-def test_printed_numbers_are_suspicious_without_a_probe():
-    # twelve digits: too fine for the curvature to show it, but the lattice does
-    def f(X):
-        return np.array([float(f"{v:.11e}") for v in np.exp(X).sum(axis=0)])
-
-    x = np.array([0.31, 0.77])
-    run = Counted(f, x)
-    found = run.run()
-    assert run.nfev > 5
-    assert 1e-12 < found.noise.level < 1e-11
-    assert (np.abs(found.gradient - np.exp(x)) <= found.error).all()
-
-
-def test_probe_stays_within_bounds():
-    x = np.array([0.0, 1.0, 0.5, 1e-9, 2.0])
-    bounds = np.zeros(5), np.array([1.0, 1.0, 1.0, 1.0, 2.0])
-    run = Counted(lambda X: np.exp(X).sum(axis=0), x, bounds)
-    noise = probe(run.line, run.x, run.f0, bounds=bounds)[0]
-    assert 1e-17 < noise.level < 1e-13
-    assert run.nfev > 6
-
-
-def test_known_noise_is_taken_at_its_word():
-    run = Counted(lambda X: np.exp(X).sum(axis=0), [0.3, 0.7])
-    assert run.run(noise=1e-6).noise.level == 1e-6
-    assert run.run(noise=0.0).noise.level <= 4 * EPS * run.f0
 
 
 # ---------------------------------------------------------------------------- automatic
 
 
-@pytest.mark.parametrize("noise", [None, "probe"])
-def test_never_wrong_in_the_first_digit(noise):
+def test_never_wrong_in_the_first_digit():
     for problem in sample([501], [n for n, f in FAMILIES.items() if f.kind in "SBHK"]):
-        found = Counted(problem, problem.x).run(noise=noise)
+        found = Counted(problem, problem.x).run()
         exact = problem.gradient()
         size = np.maximum(np.abs(exact), 1e-3 * np.abs(exact * problem.length).max() / problem.length)
         assert (np.abs(found.gradient - exact) < 1e-3 * size).all(), problem.family
@@ -224,32 +117,9 @@ def test_error_bars_hold():
         np.abs(found.gradient - exact) <= found.error
         for problem in sample([502, 503], [n for n in DEEP if n != "piecewise_quadratic"])
         for exact in [problem.gradient()]
-        for found in [Counted(problem, problem.x).run(noise="probe")]
+        for found in [Counted(problem, problem.x).run()]
     ]
-    assert np.mean(np.concatenate(held)) >= 0.96
-
-
-def test_nothing_suspicious_costs_2n_and_1():
-    x = np.array([0.4, -0.7])
-    run = Counted(lambda X: np.exp(X[0]) * np.cos(X[1]) + X[0] ** 2, x)
-    found = run.run()
-    assert run.nfev == 5
-    assert found.gradient == pytest.approx([np.exp(0.4) * np.cos(-0.7) + 0.8, -np.exp(0.4) * np.sin(-0.7)], rel=1e-9)
-
-
-def test_the_probe_costs_seven_more_for_many_components():
-    x = np.linspace(0.5, 1.5, 40)
-    run = Counted(lambda X: np.exp(X).sum(axis=0), x)
-    found = run.run()
-    assert run.nfev == 1 + 80 + 6
-    assert (np.abs(found.gradient - np.exp(x)) <= found.error).all()
-
-
-def test_without_bars_the_gradient_is_the_same():
-    for problem in sample(range(2), ["sines", "rosenbrock", "wood_chain", "poles"]):
-        with_bars, without = (Counted(problem, problem.x).run(bars=bars) for bars in (True, False))
-        np.testing.assert_array_equal(with_bars.gradient, without.gradient)
-        np.testing.assert_array_equal(with_bars.step, without.step)
+    assert np.mean(np.concatenate(held)) >= 0.97
 
 
 def test_some_components():
@@ -272,18 +142,18 @@ def test_some_components():
     ],
     ids=["zero", "constant", "linear", "huge", "tiny"],
 )
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_degenerate_functions(f, expected, method):
-    found = Counted(f, [0.7, 0.8]).run(method)
+    found = method(Counted(f, [0.7, 0.8]))
     assert found.gradient[0] == pytest.approx(expected, rel=1e-6, abs=1e-300)
     assert np.isfinite(found.error).all()
 
 
 @pytest.mark.parametrize("x", [[0.0], [1e-300], [1e300], [5e-324, 1.0], [1e150, 1e-150], [1e16, 3.0]])
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_extreme_points_raise_no_warning(x, method):
     run = Counted(lambda X: np.tanh(X).sum(axis=0) + X[0] * 1e-20, x)
-    found = run.run(method)
+    found = method(run)
     assert found.gradient.shape == (len(x),)
     assert (np.isfinite(found.gradient) | np.isinf(found.error)).all()
 
@@ -294,7 +164,7 @@ def test_scaling_x_scales_the_gradient(scale):
     x = np.array([0.7, 1.9, -1.2])
     run = Counted(lambda X: np.exp(X[0] / scale) + np.sin(X[1] / scale) * (X[2] / scale), x * scale)
     exact = np.array([np.exp(x[0]), np.cos(x[1]) * x[2], np.sin(x[1])]) / scale
-    assert run.run(noise="probe").gradient == pytest.approx(exact, rel=1e-7)
+    assert run.run().gradient == pytest.approx(exact, rel=1e-7)
 
 
 def test_deterministic():
@@ -309,7 +179,7 @@ def test_higher_orders_gain_digits(order):
     x = np.array([0.3, 1.1, -0.8, 0.9])
     run = Counted(lambda X: np.exp(X).sum(axis=0) + X[0] * X[1], x)
     exact = np.exp(x) + np.array([x[1], x[0], 0, 0])
-    found = run.run(stencil=central(order), noise="probe")
+    found = run.run(stencil=central(order))
     error = np.abs(found.gradient - exact).max()
     assert error < {2: 3e-10, 4: 3e-12, 6: 5e-13, 8: 3e-13}[order]
     assert (np.abs(found.gradient - exact) <= found.error).all()
@@ -334,7 +204,7 @@ def test_one_sided_stencils_stay_on_their_side(stencil):
 # ---------------------------------------------------------------------------- bounds and edges
 
 
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(6))
 def test_no_evaluation_outside_bounds(method, seed):
     rng = np.random.default_rng(seed)
@@ -345,7 +215,7 @@ def test_no_evaluation_outside_bounds(method, seed):
     bounds = x - room[0], x + room[1]
     bounds = np.minimum(bounds[0], x), np.maximum(bounds[1], x)
     run = Counted(polynomial, x, bounds)
-    found = run.run(method, noise="probe")
+    found = method(run)
     exact = polynomial_gradient(x)
     wide = np.maximum(room[0], room[1]) > 1e-3
     assert found.gradient[wide] == pytest.approx(exact[wide], rel=1e-5, abs=1e-6)
@@ -354,67 +224,70 @@ def test_no_evaluation_outside_bounds(method, seed):
     assert ok.mean() > 0.9
 
 
-def test_no_room_is_nan_not_a_wrong_number():
+@pytest.mark.parametrize("method", METHODS)
+def test_a_component_that_must_not_move_is_0(method):
     x = np.array([1.0, 2.0])
-    run = Counted(polynomial, x, (np.array([1.0, 0.0]), np.array([1.0, 3.0])))
-    found = run.run(noise="probe")
-    assert np.isnan(found.gradient[0])
-    assert np.isinf(found.error[0])
+    found = method(Counted(polynomial, x, (np.array([1.0, 0.0]), np.array([1.0, 3.0]))))
+    assert found.gradient[0] == 0.0
+    assert found.error[0] == 0.0
+    assert found.flags is None
     assert found.gradient[1] == pytest.approx(polynomial_gradient(x)[1], rel=1e-8)
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-4, 1e-8, 1e-11])
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_edge_of_the_domain(gap, method):
     x = np.array([gap, 1.0])
     run = Counted(lambda X: np.log(X[0]) + X[1] ** 2, x)
-    found = run.run(method)
+    found = method(run)
     assert found.gradient == pytest.approx([1.0 / gap, 2.0], rel=1e-5)
 
 
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_on_the_edge_of_the_domain(method):
     run = Counted(lambda X: np.where(X[0] >= 2.0, np.exp(X[0] - 2.0), np.nan) + X[1], np.array([2.0, 1.0]))
-    found = run.run(method)
+    found = method(run)
     assert found.gradient == pytest.approx([1.0, 1.0], rel=1e-5)
 
 
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_nowhere_finite_is_nan(method):
     run = Counted(lambda X: np.where(X[0] == 2.0, 1.0, np.nan) + X[1] ** 2, np.array([2.0, 1.0]))
-    found = run.run(method)
+    with pytest.warns(NonFiniteWarning, match="coordinate 0 is nan"):
+        found = method(run)
     assert np.isnan(found.gradient[0])
-    assert found.point[0] != 2.0
+    assert found.flags[0] == rule.NOT_FINITE
     assert found.gradient[1] == pytest.approx(2.0, rel=1e-6)
 
 
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_f_not_finite_at_x(method, value):
     run = Counted(lambda X: np.where(X[0] == 2.0, value, X[0]), np.array([2.0]))
-    found = run.run(method)
+    with pytest.warns(NonFiniteWarning, match="at x = 2.0 itself"):
+        found = method(run)
     assert np.isnan(found.gradient).all()
     assert np.isinf(found.error).all()
     assert run.nfev == 1
 
 
-@pytest.mark.parametrize("method", [automatic, adaptive])
+@pytest.mark.parametrize("method", METHODS)
 def test_no_component(method):
-    assert Counted(polynomial, np.array([1.0, 2.0])).run(method, index=np.zeros(0, np.intp)).gradient.shape == (0,)
+    assert method(Counted(polynomial, np.array([1.0, 2.0])), index=np.zeros(0, np.intp)).gradient.shape == (0,)
 
 
 # ---------------------------------------------------------------------------- memory
 
 
-def test_memory_costs_2n_and_1_and_agrees():
+def test_memory_costs_2n_and_7_and_agrees():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(20)
     first = Counted(polynomial, x)
-    memory = first.run().memory
+    memory = first.run(memory=()).memory
     moved = x + 1e-3 * rng.standard_normal(20)
     second = Counted(polynomial, moved)
     found = second.run(memory=memory)
-    assert second.nfev <= 1 + 2 * 20 + 4
+    assert second.nfev <= 1 + 6 + 2 * 20 + 4
     assert found.gradient == pytest.approx(polynomial_gradient(moved), rel=1e-6, abs=1e-7)
 
 
@@ -422,7 +295,7 @@ def test_memory_costs_2n_and_1_and_agrees():
 def test_memory_is_not_believed_when_x_jumps(jump):
     x = np.array([0.7, -1.3, 2.2])
     first = Counted(polynomial, x)
-    memory = first.run(noise="probe").memory
+    memory = first.run(memory=()).memory
     second = Counted(polynomial, x * jump)
     exact = polynomial_gradient(x * jump)
     found = second.run(memory=memory)
@@ -433,7 +306,7 @@ def test_memory_of_a_smooth_place_is_not_believed_in_a_rough_one():
     def f(X):
         return np.sin(300.0 * X[0] ** 3) + np.exp(X[1])
 
-    memory = Counted(f, np.array([0.02, 0.5])).run(noise="probe").memory
+    memory = Counted(f, np.array([0.02, 0.5])).run(memory=()).memory
     x = np.array([0.027, 0.5])
     exact = [900.0 * x[0] ** 2 * np.cos(300.0 * x[0] ** 3), np.exp(0.5)]
     assert Counted(f, x).run(memory=memory).gradient == pytest.approx(exact, rel=1e-6)
@@ -444,20 +317,20 @@ def test_memory_of_a_smooth_place_is_not_believed_in_a_rough_one():
 
 def test_memory_of_a_float32_function_is_believed():
     problem = FAMILIES["single_precision"].instance(0)
-    memory = Counted(problem, problem.x).run(noise="probe").memory
+    memory = Counted(problem, problem.x).run(memory=()).memory
     again = Counted(problem, problem.x)
     again.run(memory=memory)
-    assert again.nfev <= 1 + 2 * problem.x.size + 4
+    assert again.nfev <= 1 + 6 + 2 * problem.x.size + 4
 
 
 def test_memory_does_not_hide_new_noise():
     rng = np.random.default_rng(0)
     x = np.linspace(0.5, 1.5, 16)
-    memory = Counted(lambda X: np.exp(X).sum(axis=0), x).run().memory
+    memory = Counted(lambda X: np.exp(X).sum(axis=0), x).run(memory=()).memory
     noisy = Counted(lambda X: np.exp(X).sum(axis=0) + 1e-7 * rng.standard_normal(X.shape[1]), x)
     found = noisy.run(memory=memory)
     assert found.gradient == pytest.approx(np.exp(x), rel=1e-3)
-    assert found.noise.level > 1e-9
+    assert found.noise > 1e-9
 
 
 # ---------------------------------------------------------------------------- adaptive
@@ -465,13 +338,13 @@ def test_memory_does_not_hide_new_noise():
 
 def test_adaptive_bars_hold_and_are_not_loose():
     held, ratios = [], []
-    for problem in sample([504], DEEP):
-        found = Counted(problem, problem.x).run(adaptive)
+    for problem in sample(range(504, 508), DEEP):
+        found = Counted(problem, problem.x).climb()
         exact = problem.gradient()
         error = np.abs(found.gradient - exact)
         held.append(error <= found.error)
-        ratios.append(np.median(found.error / np.maximum(error, 1e-17 * np.abs(exact))))
-    assert np.mean(np.concatenate(held)) >= 0.985
+        ratios.append(np.median(found.error / np.maximum(error, 1e-17 * np.abs(exact) + 1e-300)))
+    assert np.mean(np.concatenate(held)) >= 0.99
     assert np.median(ratios) <= 25
 
 
@@ -480,11 +353,11 @@ def test_adaptive_costs_and_gains():
     for problem in sample([505], [n for n, f in FAMILIES.items() if f.kind == "S"]):
         exact = problem.gradient()
         plain, deep = Counted(problem, problem.x), Counted(problem, problem.x)
-        one, six = plain.run(noise="probe"), deep.run(adaptive)
+        one, six = plain.run(), deep.climb()
         gained.append(np.log10(np.abs(one.gradient - exact).max() / np.abs(six.gradient - exact).max()))
         cost.append(deep.nfev / problem.x.size)
     assert np.mean(gained) > 2.0
-    assert np.mean(cost) < 10.5
+    assert np.mean(cost) < 10.5 + 2.0  # the automatic step goes first
 
 
 def test_a_loose_tolerance_costs_less_and_is_reached():
@@ -493,7 +366,7 @@ def test_a_loose_tolerance_costs_less_and_is_reached():
         spent[rtol] = 0
         for problem in sample([506], ["sines", "fast_sine", "scaled_exponentials", "poles"]):
             run = Counted(problem, problem.x)
-            found = run.run(adaptive, rtol=rtol)
+            found = run.climb(rtol=rtol)
             spent[rtol] += run.nfev
             reached = found.error <= rtol * np.abs(found.gradient)
             assert reached.all() if rtol == 1e-6 else not reached.all()
@@ -503,18 +376,9 @@ def test_a_loose_tolerance_costs_less_and_is_reached():
 def test_unreachable_tolerance_shows_in_the_bar():
     rng = np.random.default_rng(0)
     run = Counted(lambda X: np.exp(X).sum(axis=0) + 1e-5 * rng.standard_normal(X.shape[1]), np.array([0.3, 0.4]))
-    found = run.run(adaptive, rtol=1e-8)
+    found = run.climb(rtol=1e-8)
     assert (found.error > 1e-8 * np.abs(found.gradient)).all()
     assert (np.abs(found.gradient - np.exp([0.3, 0.4])) <= found.error).all()
-
-
-def test_values_relative_to_an_origin_give_the_same():
-    x = np.linspace(0.2, 1.4, 16)
-    plain, shifted = (Counted(lambda X: np.exp(X).sum(axis=0), x) for _ in range(2))
-    shifted.f = lambda X: np.exp(X).sum(axis=0) - plain.f0
-    one = plain.run()
-    two = automatic(shifted.sweep, shifted.line, x, 0.0, origin=plain.f0)
-    assert two.gradient == pytest.approx(one.gradient, rel=1e-9)
 
 
 @pytest.mark.parametrize("method", ["order 8", "adaptive", "adaptive, loose"])
@@ -525,9 +389,9 @@ def test_a_period_that_divides_the_step_is_not_believed(method):
         w = 2.0**k * 2.0 * np.pi
         run = Counted(lambda X, w=w: np.sin(w * X[0]) + np.exp(X[1]) * X[2], x)
         if method == "order 8":
-            found = run.run(stencil=central(8), noise="probe")
+            found = run.run(stencil=central(8))
         else:
-            found = run.run(adaptive, rtol=1e-13 if method == "adaptive" else 1e-4)
+            found = run.climb(rtol=1e-13 if method == "adaptive" else 1e-4)
         exact = [w * np.cos(w * 0.8), np.exp(0.3) * -0.6, np.exp(0.3)]
         assert found.gradient == pytest.approx(exact, rel=2e-4), k
         assert (np.abs(found.gradient - exact) <= found.error).all(), k
@@ -536,10 +400,5 @@ def test_a_period_that_divides_the_step_is_not_believed(method):
 def test_a_smaller_step_that_contradicts_is_believed():
     # near the period: the widest window looks best, smaller ones know better
     problem = FAMILIES["mixed_frequencies"].instance(3007)
-    found = Counted(problem, problem.x).run(adaptive)
+    found = Counted(problem, problem.x).climb()
     assert found.gradient == pytest.approx(problem.gradient(), rel=1e-8)
-
-
-def test_noise_ratio_is_bounded():
-    assert Noise(0.0, 0.0, 1.0).ratio == 1e-17
-    assert Noise(1.0, 0.0, 1.0).ratio == 1e-2

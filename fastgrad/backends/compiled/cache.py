@@ -1,6 +1,6 @@
-"""f compiled for lanes, kept on the disk beside numba's own files where f is decorated with ``cache=True``.
+"""What is kept on the disk: our kernels, and f compiled for lanes beside numba's own files where it is ``cache=True``.
 
-numba's cache cannot hold it: it takes no function that refers to another jitted one. A file is taken only where
+numba's cache cannot hold lanes: it takes no function that refers to another jitted one. A file is taken only where
 everything that went into it is as it was: the code of f and of the jitted functions that it calls, what they captured,
 this package's lift, the versions and the processor.
 """
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import types as python_types
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,137 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba import types
-from numba.core.caching import FunctionCache
+from numba import njit, types
+from numba.core.caching import FunctionCache, NullCache
 from numba.core.dispatcher import Dispatcher
 
 from ...inspecting.captures import STABLE_MODULES, captures
 from ...lifting import lanes
+from ...schemes import steps
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
+# Compiling a kernel takes a second or so: worth it when the Python loops that it replaces have taken as long.
+WORTH_COMPILING = 1.0
+compiling = threading.RLock()
+_owed: dict[Any, float] = {}  # seconds that could have been saved, for each kernel and signature
+
+
+@cache
+def source_stamp() -> str:
+    """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
+    here, lane_lift, schemes = (Path(str(place)).parent for place in (__file__, lanes.__file__, steps.__file__))
+    names = "steps.py", "constants.py", "line.py"
+    sources = [*here.glob("*.py"), lane_lift / "kernel.py", *(schemes / name for name in names)]
+    return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
+
+
+class KernelCache(FunctionCache):  # type: ignore[misc]
+    """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        file = self._cache_file
+        file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
+        dump, load = file._dump, file._load_data
+
+        def signed(data: Any) -> bytes:
+            content: bytes = dump(data)
+            return content + sha256(content).digest()
+
+        def checked(name: str) -> Any:
+            content = Path(file._data_path(name)).read_bytes()
+            if sha256(content[:-32]).digest() != content[-32:]:  # machine code with a flipped bit would run
+                raise ValueError(f"{name} is damaged")
+            return load(name)  # a pickle ends where it says: the digest behind it is not read
+
+        file._dump, file._load_data = signed, checked
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # noqa: BLE001  unpickling damaged files raises anything
+            self._give_up_files()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception:  # noqa: BLE001  the kernel itself is fine
+            self._give_up_files()
+
+    def _give_up_files(self) -> None:
+        """Empty the index, so that the files are written anew; leave the disk alone where that fails."""
+        try:
+            self.flush()
+        except OSError:
+            self.disable()
+
+
+class LateCache:
+    """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self.disk_only = False
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self._cache.load_overload(sig, target_context)
+        if found is None and self.disk_only:
+            raise FileNotFoundError(str(sig))
+        return found
+
+    @cached_property
+    def _cache(self) -> Any:
+        try:
+            return KernelCache(self._function)
+        except (RuntimeError, AttributeError, OSError):  # no folder to keep it in; another numba's inside; no sources
+            return NullCache()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cache, name)
+
+
+def kernel(function: Any) -> Any:
+    """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
+    compiled = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    compiled._cache = LateCache(function)
+    return compiled
+
+
+def inner(function: Any) -> Any:
+    """Compile what only kernels call: it is kept within them."""
+    return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
+def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
+    """Return a kernel for exactly these types, past numba's dispatcher, which looks at each argument.
+
+    None until it is worth compiling, or is found on the disk: `worth` is how many seconds it would save this time. When
+    it is compiled depends on this, never what it gives.
+    """
+    found = kernel.overloads.get(signature)
+    if found is None:
+        with compiling:
+            key = kernel, signature
+            known, owed = key in _owed, _owed.get(key, 0.0) + worth
+            _owed[key] = owed
+            if owed < WORTH_COMPILING and (known or not _on_disk(kernel, signature)):
+                return None
+            kernel.compile(signature)
+            found = kernel.overloads[signature]
+    return found.entry_point
+
+
+def _on_disk(kernel: Any, signature: tuple[Any, ...]) -> bool:
+    """Load a kernel from the disk, if it is there."""
+    kernel._cache.disk_only = True
+    try:
+        kernel.compile(signature)
+    except FileNotFoundError:
+        return False
+    finally:
+        kernel._cache.disk_only = False
+    return True
 
 
 class _Unknown(Exception):

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import CannotLift, Diverged, Signal, look_at_clock
+from ..signals import CannotLift, Diverged, Signal
+from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SLOW, SPARSE_SLOT, DenseWork, weight
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -38,7 +39,7 @@ BASIC = frozenset({int, slice, type(None), type(Ellipsis), np.int64, np.int32, n
 # with fewer points.
 LARGE = 512 * 1024
 TOO_LARGE = 2 * LARGE
-ENTRY_SECONDS = 2e-6  # what f spends at least on each entry of x that it takes out: two operations
+COUNTED = 8 * BIG  # bytes from which an operation is counted by its size
 
 
 class Memory(threading.local):
@@ -46,8 +47,8 @@ class Memory(threading.local):
 
     largest = 0  # bytes of an array for one point
     careful = False  # few points at a time, to find that out
-    entries = 0  # taken out one at a time
     boxed = False  # numpy made an array of objects from bundles
+    work = DenseWork()  # of this sweep
 
 
 memory = Memory()
@@ -57,11 +58,20 @@ class TooLarge(Signal):
     """f makes arrays so much larger than x that fewer points at a time are faster."""
 
 
+def expect_heavy(inputs: tuple[Any, ...], each: float) -> None:
+    """Count beforehand what an operation costs beyond that of `+`, if it is large: it is what costs most."""
+    size = max((v.data.size for v in inputs if type(v) is Bundle), default=0)
+    if size > BIG:
+        memory.work.pays(each * size)
+
+
 def note_large(array: Array) -> None:
-    """Remember the largest array."""
-    memory.largest = max(memory.largest, array.nbytes // len(array))
-    if array.nbytes > TOO_LARGE and not memory.careful:
-        raise TooLarge
+    """Count an operation on a large array, and remember the largest."""
+    memory.work.pays(CELL * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
+    if array.nbytes > LARGE:
+        memory.largest = max(memory.largest, array.nbytes // len(array))
+        if array.nbytes > TOO_LARGE and not memory.careful:
+            raise TooLarge
 
 
 def expect_large(data: Array) -> None:
@@ -83,18 +93,24 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
             a, b = self.data, other.data
             if a.ndim == b.ndim:
                 result = op(a, b)
-                if result.nbytes > LARGE:
+                if result.nbytes > COUNTED:
                     note_large(result)
                 return Bundle(result)
         elif kind in SCALARS or (kind is np.ndarray and other.ndim < self.data.ndim and other.dtype != object):
-            return Bundle(op(self.data, other))
+            result = op(self.data, other)
+            if result.nbytes > COUNTED:
+                note_large(result)
+            return Bundle(result)
         elif not _operable(other):
             return NotImplemented
         return self.__array_ufunc__(ufunc, "__call__", self, other)
 
     def reflected(self: Bundle, other: Any) -> Any:
         if type(other) in SCALARS:
-            return Bundle(op(other, self.data))
+            result = op(other, self.data)
+            if result.nbytes > COUNTED:
+                note_large(result)
+            return Bundle(result)
         if not _operable(other):
             return NotImplemented
         return self.__array_ufunc__(ufunc, "__call__", other, self)
@@ -185,7 +201,10 @@ class Bundle:
         raise NotAsked("np.array or np.asarray of an array that holds many points")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        look_at_clock()
+        memory.work.operates()
+        each = weight(ufunc)
+        if each:
+            expect_heavy(inputs, each)
         if method != "__call__" or ufunc.signature is not None or kwargs:
             return _uncommon(ufunc, method, inputs, kwargs)
         try:
@@ -197,13 +216,14 @@ class Bundle:
             raise CannotLift(f"np.{ufunc.__name__}: {error}") from error
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
-        if result.nbytes > LARGE:
+        if result.nbytes > COUNTED:
             note_large(result)
         return Bundle(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if kwargs and kwargs.get("out") is not None:
             raise CannotLift(f"np.{func.__name__} with `out=`")
+        memory.work.operates(FUNCTION)
         handler = HANDLERS.get(func)
         if handler is not None:
             try:
@@ -211,6 +231,8 @@ class Bundle:
             except Exception:  # noqa: BLE001 (its own doing, or f's error: point by point tells)
                 result = NotImplemented
             if result is not NotImplemented:
+                if type(result) is Bundle and result.data.nbytes > COUNTED and result.data.base is None:
+                    note_large(result.data)
                 return result
         return per_point(func, args, kwargs)
 
@@ -218,6 +240,7 @@ class Bundle:
 
     def __bool__(self) -> bool:
         data = self.data
+        memory.work.looked = True
         # counting bytes costs a third of np.count_nonzero
         true = data.tobytes().count(1) if data.dtype == bool else np.count_nonzero(data)
         if data.size != len(data):
@@ -277,8 +300,7 @@ class Bundle:
         if data.ndim == 1:
             raise TypeError("iteration over a 0-d array")
         if data.ndim == 2 and not data.flags.writeable:  # nobody can change it meanwhile
-            memory.entries += data.shape[1]
-            look_at_clock(data.shape[1] * ENTRY_SECONDS)
+            memory.work.takes(data.shape[1])
             return map(Bundle, np.ascontiguousarray(data.T))
         return (self[i] for i in range(data.shape[1]))
 
@@ -289,8 +311,7 @@ class Bundle:
         data = self.data
         kind = type(key)
         if kind is int and data.ndim == 2:
-            memory.entries += 1
-            look_at_clock()
+            memory.work.takes(1)
             return Bundle(data[:, key].copy())  # a scalar for one point: no view; contiguous, too
         if kind is slice and data.ndim > 1:
             return Bundle(data[:, key])
@@ -361,6 +382,8 @@ class Bundle:
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
+        if self.data.size > BIG and not (type(other) in SCALARS and other == 2):  # a square is a product
+            memory.work.pays(SLOW * self.data.size)
         return self._array_power(other)
 
     __iadd__ = _in_place(operator.iadd, __add__)
@@ -491,6 +514,7 @@ def aligned(values: Any) -> Any:
 
 def same_for_all(data: Array) -> Any:
     """What all points agree on."""
+    memory.work.looked = True
     first = data[0]
     same = data == first
     if same.all():
@@ -527,6 +551,10 @@ def matmul(a: Any, b: Any) -> Any:
     dims, other = dimensions(a), dimensions(b)
     if dims == 0 or other == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions")
+    work = memory.work
+    if work.racing:  # each entry of the left operand is multiplied with each column of the right one, at each point
+        left = a.data.size if type(a) is Bundle else a.size * len(b.data)
+        work.multiplies(left if other == 1 else left * b.shape[-1])
     if type(b) is not Bundle and other <= 2:
         return Bundle(a.data @ b)
     if type(a) is not Bundle and dims <= 2:
@@ -627,10 +655,10 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             raise CannotLift(f"np.{name} into an array that does not hold many points")
         if not args[0].data.flags.writeable:
             raise WritesArgument
+    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):
-        look_at_clock()
         try:
             results.append(func(*_at(args, row), **_at(kwargs, row)))
         except Exception as error:  # noqa: BLE001 (raised below)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from numpy.typing import NDArray
 
-from .bundle import HANDLERS, Bundle, Handler, aligned, expect_large, matmul, operand, raw, same_for_all
+from ..work import CELL
+from .bundle import HANDLERS, Bundle, Handler, aligned, expect_large, matmul, memory, operand, raw, same_for_all
 
 Array = NDArray[Any]
 _func: Any  # a numpy function, in the loops below that fill the table
@@ -533,6 +535,9 @@ def _einsum(subscripts: Any, *operands: Any, **kwargs: Any) -> Any:
     values = [operand(v) for v in operands]
     terms = [points + term if type(v) is Bundle else term for term, v in zip(inputs.split(","), values, strict=True)]
     plain = [v.data if type(v) is Bundle else v for v in values]
+    if "." not in inputs and memory.work.racing:
+        lengths = {c: n for term, v in zip(terms, plain, strict=True) for c, n in zip(term, v.shape, strict=True)}
+        memory.work.pays(CELL * prod(lengths.values()))
     result = np.einsum(f"{','.join(terms)}->{points}{output}", *plain, **kwargs)
     return Bundle(result)
 

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import CannotLift, Diverged, OutOfTime, Signal, look_at_clock, raised
+from ..signals import CannotLift, Diverged, Outrun, raised
+from ..work import LOOP_TILES, DenseWork
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, memory, stacked
 from .rebinding import rebound
 from .rebinding import tile as _tile
 
-__all__ = ["at_once", "sweep"]
+__all__ = ["sweep", "tile_points"]
 
 Array = NDArray[Any]
 
 # Measured on 15 functions at n = 100, 300 and 1000: of 32 kB to 1 MB, 256 kB is the best or within 1.15x of it (a
 # second-level cache of 512 kB); 32 kB is 1.6x to 2.6x slower at n = 100 and 300, 1 MB 1.5x slower at n = 1000.
 TILE_BYTES = 256 * 1024
-LOOP_FACTOR = 16  # larger for a loop over the entries of x, which uses a column at a time: 4x to 10x at n = 1000
+# larger by LOOP_TILES for a loop over the entries of x, which uses a column at a time: 4x to 10x faster at n = 1000
 TILE_POINTS = 16  # at least, however large x is: below, numpy's overhead shows
 FEW_POINTS = 8  # at a time, to find out how large f's arrays are
 MOST_BYTES = 32 * 1024  # of one array for one point: beyond, an operation costs much more than numpy's overhead
@@ -31,7 +30,11 @@ ALONE = 3  # so few points are evaluated plainly when the others went another wa
 SPLITS = 8  # a tile that falls into more groups than this is evaluated plainly
 
 _busy = threading.local()
-NOTHING: Mapping[str, Any] = {}
+
+
+def tile_points(size: int) -> int:
+    """How many points of an x of this size are evaluated at once."""
+    return max(TILE_POINTS, TILE_BYTES // max(1, 8 * size))
 
 
 def sweep(
@@ -43,7 +46,8 @@ def sweep(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
     tile_bytes: int = TILE_BYTES,
-) -> tuple[Array, int]:
+    work: DenseWork | None = None,
+) -> Array:
     """Evaluate f at x with one entry replaced, many points in one call of the unmodified f.
 
     Parameters
@@ -58,16 +62,18 @@ def sweep(
         The values that this entry takes.
     tile_bytes : int
         How much memory the points of one call of f may take.
+    work : DenseWork, optional
+        Where the work is counted; it says whether the lift is to give up where another way is faster.
 
     Returns
     -------
-    values : ndarray, shape (m, k) or (m, k, *shape of what f returns)
+    ndarray, shape (m, k) or (m, k, *shape of what f returns)
         ``f`` at each of the points.
-    nfev : int
-        Points at which f was evaluated, those of calls that had to be begun again included.
 
     Raises
     ------
+    Outrun
+        If another way is faster.
     CannotLift
         If f does something that the lift does not know, raises, or returns what does not depend on
         its argument. The error that f raised is the cause; f plainly evaluated tells what it means.
@@ -78,11 +84,12 @@ def sweep(
         raise CannotLift("there is only one point, or x is a scalar")
     if getattr(_busy, "now", False):
         raise CannotLift("f is being lifted for a gradient around this one")
-    run = _Run(f, x.shape, args, kwargs or {})
+    work = DenseWork() if work is None else work
+    run = _Run(f, x.shape, args, kwargs or {}, work)
     n, most = flat.size, max(1, min(m, max(TILE_POINTS, tile_bytes // max(1, x.nbytes)) // k))
     tile = _filled(most * k, flat, points.dtype)
     results = []
-    memory.largest, memory.careful, memory.entries = 0, False, 0
+    memory.largest, memory.careful, memory.work, work.entries = 0, False, work, 0
     _busy.now = True
     try:
         start, step = 0, most
@@ -96,78 +103,23 @@ def sweep(
                 results.append(run.evaluate(tile[: rows.size]))
                 start, step = start + step, most
             except TooLarge:
+                if work.racing:
+                    raise Outrun("arrays much larger than x", to="sparse") from None
                 memory.careful, step = True, max(1, FEW_POINTS // k)
             if start < m:
-                look_at_clock()
                 entries[perturbed] = flat[rows]
                 if memory.largest > MOST_BYTES:
                     raise CannotLift(f"f makes arrays of {memory.largest} bytes for a point, too large to gain")
                 if memory.largest:
                     step = max(1, min(most, LARGE // memory.largest // k))
-                elif memory.entries >= n and len(tile) < m * k:  # f is a loop over x: its arrays are small
-                    step = most = max(most, min(m, LOOP_FACTOR * tile_bytes // x.nbytes // k))
+                elif work.entries >= n and len(tile) < m * k:  # f is a loop over x: its arrays are small
+                    step = most = max(most, min(m, LOOP_TILES * tile_bytes // x.nbytes // k))
                     tile = _filled(most * k, flat, points.dtype)
-                memory.entries = 0
+                work.entries = 0
     finally:
         _busy.now = False
     values = _joined(results)
-    return values.reshape(m, k, *values.shape[1:]), run.nfev
-
-
-def at_once(
-    f: Callable[..., Any],
-    tile: Array,
-    shape: tuple[int, ...],
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
-) -> Array:
-    """Evaluate f at each row of a tile, in one call of the unmodified f: `sweep` with nothing around it.
-
-    Raises
-    ------
-    CannotLift
-        As `sweep` does.
-    TooLarge
-        If f makes arrays so much larger than x that fewer points at a time are better.
-    """
-    if getattr(_busy, "now", False):
-        raise CannotLift("f is being lifted for a gradient around this one")
-    memory.largest, memory.careful, memory.entries = 0, False, 0
-    _busy.now = True
-    try:
-        values = None if _listed(f, _unusual) else _directly(f, tile, shape, args, kwargs)
-        if values is None:
-            values = _Run(f, shape, args, kwargs).evaluate(tile)
-    finally:
-        _busy.now = False
-    if memory.largest:
-        raise TooLarge
-    return values
-
-
-def _directly(
-    f: Callable[..., Any], tile: Array, shape: tuple[int, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Array | None:
-    """What `_Run` does where nothing is unusual; else None."""
-    count = len(tile)
-    shown = tile.reshape(count, *shape)
-    shown.flags.writeable = False
-    _tile.points, before = count, raised()
-    try:
-        result = f(Bundle(shown), *args, **kwargs)
-    except (OutOfTime, TooLarge):
-        raise
-    except Diverged:
-        return None
-    except (Exception, Signal):  # noqa: BLE001 - `_Run` finds out what it means
-        _list(f, _unusual)
-        return None
-    if type(result) is Bundle and raised() == before:
-        values: Array = result.data
-        if values.dtype == np.float64 and values.shape == (count,):
-            return values if values.base is None else values.copy()
-    _list(f, _unusual)
-    return None
+    return values.reshape(m, k, *values.shape[1:])
 
 
 def _filled(points: int, flat: Array, dtype: Any) -> Array:
@@ -189,14 +141,17 @@ class _Run:
     """f with its arguments, and what was learned about it."""
 
     def __init__(
-        self, f: Callable[..., Any], shape: tuple[int, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        f: Callable[..., Any],
+        shape: tuple[int, ...],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        work: DenseWork,
     ) -> None:
         self.original, self.plain_args = f, args
         self.f, self.shape, self.args, self.kwargs = f, shape, args, kwargs
         self.bound = False  # f runs with other bindings
-        if _listed(f, _rebinds):
-            self.rebind()
-        self.nfev = 0
+        self.work = work
         self.writes = False  # f assigns into its argument: it gets a copy of each tile
 
     def evaluate(self, tile: Array) -> Array:
@@ -254,7 +209,7 @@ class _Run:
         else:
             shown.flags.writeable = False
         _tile.points, memory.boxed, before = len(tile), False, raised()
-        self.nfev += len(tile)
+        self.work.nfev += len(tile)
         try:
             result = self.f(Bundle(shown), *self.args, **self.kwargs)
         except Exception as error:
@@ -285,36 +240,15 @@ class _Run:
         if self.bound:
             return False
         self.bound = True
-        _list(self.original, _rebinds)
         self.f, self.args = rebound(self.f, self.args)
         return True
 
     def plainly(self, tile: Array) -> Array:
         """f at each row, one by one."""
         rows = tile.reshape(len(tile), *self.shape)
-        self.nfev += len(tile)
+        self.work.nfev += len(tile)
         results = [self.original(row.copy(), *self.plain_args, **self.kwargs) for row in rows]
         return as_values(np.stack([np.asarray(r) for r in results]))
-
-
-_rebinds: weakref.WeakSet[Any] = weakref.WeakSet()  # functions that stopped at what does not ask
-_unusual: weakref.WeakSet[Any] = weakref.WeakSet()  # functions that `_directly` cannot call
-
-
-def _identity(f: Any) -> Any:
-    return getattr(f, "__func__", getattr(f, "func", f))
-
-
-def _listed(f: Any, functions: weakref.WeakSet[Any]) -> bool:
-    try:
-        return bool(functions) and _identity(f) in functions
-    except TypeError:
-        return False
-
-
-def _list(f: Any, functions: weakref.WeakSet[Any]) -> None:
-    with contextlib.suppress(TypeError):  # it cannot be hashed or referred to weakly
-        functions.add(_identity(f))
 
 
 def as_values(array: Array) -> Array:

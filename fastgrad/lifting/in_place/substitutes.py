@@ -95,7 +95,14 @@ SUBSTITUTES: dict[Any, Callable[..., Any]] = {
     **{
         function: fresh(function)
         for function in (
-            np.zeros, np.empty, np.ones, np.full, np.zeros_like, np.empty_like, np.ones_like, np.full_like
+            np.zeros,
+            np.empty,
+            np.ones,
+            np.full,
+            np.zeros_like,
+            np.empty_like,
+            np.ones_like,
+            np.full_like,
         )  # fmt: skip
     },
     np.array: array,

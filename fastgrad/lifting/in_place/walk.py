@@ -25,7 +25,7 @@ import numpy as np
 
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
-from .places import MISSING, Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots
+from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots
 
 __all__ = ["Walk"]
 
@@ -51,7 +51,9 @@ LIBRARIES = frozenset({
     "datetime", "decimal", "inspect", "traceback", "unittest", "pytest", "_pytest", "gc", "weakref",
 })  # fmt: skip
 CONTAINERS = (dict, list, collections.deque, set)
-CONTAINER_BASES = frozenset({dict, list, set, tuple, collections.deque, collections.OrderedDict, collections.defaultdict})
+CONTAINER_BASES = frozenset(
+    {dict, list, set, tuple, collections.deque, collections.OrderedDict, collections.defaultdict}
+)
 SHOWN_ARRAYS = (np.ndarray, np.memmap, np.matrix)  # of which a view is of the same kind, and nothing else
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 

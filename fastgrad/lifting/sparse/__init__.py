@@ -5,6 +5,6 @@ each point, only the entries that differ. Elementwise operations touch those alo
 differences, so that the large common part never meets them: less work, and none of its round-off.
 """
 
-from .sweeping import Lifted, Swept, lift, sweep
+from .sweeping import Differences, Lifted, Swept, differences, lift, sweep
 
-__all__ = ["Lifted", "Swept", "lift", "sweep"]
+__all__ = ["Differences", "Lifted", "Swept", "differences", "lift", "sweep"]

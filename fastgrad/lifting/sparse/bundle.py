@@ -10,7 +10,6 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import look_at_clock
 from .layout import Box, Entries, Item, Shape, Slot, broadcast, insert_axes, permute, place, reshape, take
 from .rules import BINARY, UNARY, selection
 from .slots import (
@@ -36,6 +35,7 @@ from .slots import (
 Array = NDArray[Any]
 Handler = Callable[..., Any]
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
+CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
 FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py
 METHODS: dict[tuple[np.ufunc, str], Handler] = {}  # likewise for np.add.reduce and its kin
 
@@ -58,7 +58,10 @@ class SparseBundle:
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        look_at_clock()
+        cells = 0
+        for _, d in slots:
+            cells += d.size
+        run.made(base, len(slots), cells)
         self.base = base
         self.slots = slots
         self.run = run
@@ -100,9 +103,6 @@ class SparseBundle:
     def __iter__(self) -> Iterator[SparseBundle]:
         return (self[i] for i in range(len(self.base)))
 
-    def __repr__(self) -> str:
-        return f"SparseBundle({self.base!r}, {len(self.slots)} slots)"
-
     # what has no meaning for many points
 
     def __array__(self, *args: Any, **kwargs: Any) -> Array:
@@ -112,13 +112,22 @@ class SparseBundle:
             held[()] = self
             return held
         if not self.slots:
+            self.run.work.looked = True
             return np.asarray(self.base, *args)
         raise refuse("np.asarray, np.array or an assignment into a plain array")
 
     def _number(self) -> Any:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
+        self.run.work.looked = True
         return self.base
+
+    def _text(self, *args: Any) -> str:
+        if self.slots:
+            raise refuse("text made from an array")
+        return str(self.base)
+
+    __repr__ = __str__ = __format__ = _text
 
     def __float__(self) -> float:
         return float(self._number())
@@ -140,6 +149,7 @@ class SparseBundle:
 
     def settled(self) -> Any:
         """The plain array at x. Rows in which it differs are lost, and evaluated plainly in the end."""
+        self.run.work.looked = True
         if self.slots:
             self.run.lost |= rows_of(self.slots, self.run)
         return self.base
@@ -166,6 +176,10 @@ class SparseBundle:
         handler = FUNCTIONS.get(func)
         if handler is None:
             raise refuse(f"np.{func.__name__}")
+        for value in args:
+            if type(value) is SparseBundle:
+                value.run.function()
+                break
         return handler(*args, **kwargs)
 
     def resolved(self) -> SparseBundle:
@@ -340,10 +354,12 @@ class SparseBundle:
     # rearrangements
 
     def reshape(self, *shape: Any, order: str = "C") -> SparseBundle:
-        if order != "C":
-            raise refuse("reshape in another order than C")
         new = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         base = np.reshape(self.base, new)
+        if order == "F":  # the same entries, read by columns
+            return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
+        if order != "C":
+            raise refuse(f"reshape in order {order!r}")
         out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
@@ -423,12 +439,17 @@ class SparseBundle:
             winner = (np.argmax if compare is np.maximum else np.argmin)(moved.base, axis=-1)
             held = np.asarray(best)[..., None]
             others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
-            change = compare(at(others, box), at(moved.base - held, box) + d)
+            less, own = at(others, box), at(moved.base - held, box)
+            if self.run.tied is not None:
+                self.run.note_ties(less == own, box, d)
+            change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
         else:
             below = moved.base - np.asarray(best)[..., None]
-            changed = ((spread_box(shape, self.run), _extreme_change(compare, below, self._all(moved))),)
+            d = self._all(moved)
+            changed = ((spread_box(shape, self.run), _extreme_change(compare, below, d)),)
+            self.run.note_ties_among(below, d)
         out = SparseBundle(best, changed, self.run)
         if keepdims:
             return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
@@ -580,7 +601,7 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
     count = below.shape[-1]
     if count > 1 and d.size > 1024:
         with np.errstate(all="ignore"):
-            reach = float(d.max()) - float(d.min())
+            reach = float(d.real.max()) - float(d.real.min())
         which = 1 if compare is np.minimum else count - 2
         gap = np.abs(np.partition(below, which, axis=-1)[..., which])
         winner = (np.argmax if compare is np.maximum else np.argmin)(below, axis=-1)
@@ -648,6 +669,8 @@ def normal_axes(axis: Any, ndim: int) -> Shape:
 
 def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     """Apply a ufunc to operands of which at least one is a bundle."""
+    if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
+        return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
         return _unary(ufunc, inputs[0])
     if len(inputs) != 2 or ufunc.nout != 1:
@@ -693,17 +716,30 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
+    run.heavy(ufunc, y.size, first or second)
+    if run.watching:
+        run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
     slots_out = []
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
+        if run.tied is not None and ufunc in TIES:
+            run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
             run.rounded = True
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _either(da: Array | None, db: Array | None) -> Array | None:
+    """Where two operands differ by different amounts."""
+    if da is None or db is None:
+        return db if da is None else da
+    apart: Array = da != db
+    return apart
 
 
 def spread_constant(value: Any, shape: Shape) -> Any:
@@ -739,10 +775,15 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
+    p.run.heavy(ufunc, y.size, p.slots)
+    if p.run.watching:
+        p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
+        if p.run.tied is not None and ufunc in EDGES:
+            p.run.note_ties(b_here == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -754,6 +795,14 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     return SparseBundle(y, slots, p.run, True)
 
 
+# where they may have a kink, or no finite slope
+EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
+TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
+    **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
+    np.hypot: lambda a, b: (a == 0) & (b == 0),
+    np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
+    np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
+}
 LOGICAL = (np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and, np.bitwise_or, np.bitwise_xor)
 
 
@@ -770,6 +819,11 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     slots = []
     for layout, ds in meet(operands, y.shape, run):
         here = []
+        if run.tied is not None and ufunc not in LOGICAL:
+            # whether they move apart is not to be seen: tanh(x) and x are equal at 0 to first order
+            equal = constant_at(a, layout) == constant_at(b, layout)
+            for d in ds:
+                run.note_ties(equal, layout, d)
         for value, d in zip((a, b), ds, strict=True):
             v = constant_at(value, layout)
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)
@@ -779,7 +833,10 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
 
 def _truth(base: Any, slots: Slots, run: Run) -> Any:
     slots = tuple((layout, d) for layout, d in slots if d.any())
-    return SparseBundle(base, slots, run, True) if slots else base
+    if slots:
+        return SparseBundle(base, slots, run, True)
+    run.work.looked = True  # the truth at x is f's to see
+    return base
 
 
 def choose(condition: Any, p: Any, q: Any) -> Any:
@@ -799,7 +856,7 @@ def choose(condition: Any, p: Any, q: Any) -> Any:
         else ()
         for v in (condition, p, q)
     ]
-    if y.dtype.kind != "f":
+    if y.dtype.kind not in "fc":
         raise refuse("np.where of truth values or integers")
     c, a, b = (spread_constant(np.asarray(v), y.shape) for v in (c, a, b))
     slots = []

@@ -99,6 +99,8 @@ def _var(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
     away = a - _mean(a, axis, keepdims=True)
     total = _sum(away * away, axis, keepdims=keepdims)
     out = total / (a.size // max(total.size, 1) - ddof)
+    if a.dtype.kind == "c":
+        return out
     return SparseBundle(np.var(a.base, axis=axis, ddof=ddof, keepdims=keepdims is True), out.slots, a.run)
 
 
@@ -131,13 +133,15 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
     if count > 1:
         second = np.partition(below, 1 if compare is np.minimum else count - 2, axis=-1)
         gap = np.abs(second[..., 1 if compare is np.minimum else count - 2])
-        close = ~(gap > float(d.max(initial=0.0)) - float(d.min(initial=0.0)))
+        close = ~(gap > float(d.real.max(initial=0.0)) - float(d.real.min(initial=0.0)))
+        a.run.note_ties_among(below, d)
         if close.any():
             change = np.zeros(d.shape[:-1], dtype=np.intp)
             change[:, :, close] = which(below[close] + d[:, :, close], axis=-1) - best[close]
             if change.any():
                 change = change.reshape(*d.shape[:2], *np.shape(base))
                 return SparseBundle(base, ((spread_box(np.shape(base), a.run), change),), a.run)
+    a.run.work.looked = True
     return base
 
 
@@ -167,7 +171,7 @@ def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     base = np.prod(a.base, axis=axis)
     axes = normal_axes(axis, a.ndim)
     # P (prod(1 + d/b) - 1), built up slot by slot: in each a row changes one factor
-    grown: Any = SparseBundle(np.zeros(np.shape(base)), (), a.run)
+    grown: Any = SparseBundle(np.zeros(np.shape(base), a.dtype)[()], (), a.run)
     for layout, d in a.resolved().slots:
         if isinstance(layout, Entries) or any(dim.axis in axes and not dim.row for dim in layout.dims):
             raise refuse("np.prod of arrays that change in many places")
@@ -220,6 +224,8 @@ def _norm(
         out = _max(abs(a), axis, keepdims)
     else:
         raise refuse(f"np.linalg.norm with ord={ord!r}")
+    if a.dtype.kind == "c":
+        return out
     return SparseBundle(base, out.slots, a.run)
 
 
@@ -247,6 +253,8 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
     run = run_of((a, b))
     first, second = slots_of(a), slots_of(b)
     slots: Slots = ()
+    if run.watching and first and second:
+        _watched(run, first, a.shape, la, second, b.shape, lb, out, base)
     if first:
         slots = contracted(first, a.shape, la, [(base_of(b), lb)], out, run)
     if second:
@@ -260,6 +268,27 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
         d = np.einsum(da, [*both, *la], db, [*both, *lb], [*both, *out])
         slots = added(slots, ((spread_box(np.shape(base), run), d),), run)
     return SparseBundle(base, slots, run)
+
+
+def _watched(
+    run: Run,
+    first: Slots,
+    of_first: tuple[int, ...],
+    la: Sequence[int],
+    second: Slots,
+    of_second: tuple[int, ...],
+    lb: Sequence[int],
+    out: Sequence[int],
+    base: Any,
+) -> None:
+    """What a product brings together: at each place of two vectors, else at each place of the result."""
+    if list(la) == list(lb) and not out:
+        run.meets(np.multiply, first, second, of_first)
+        return
+    ones_a, ones_b = np.ones(of_first), np.ones(of_second)
+    shape = np.shape(base)
+    reached = contracted(first, of_first, la, [(ones_b, lb)], out, run)
+    run.meets(np.multiply, reached, contracted(second, of_second, lb, [(ones_a, la)], out, run), shape)
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -369,6 +398,10 @@ def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
     labels = [[number[name] for name in part] for part in names]
     out = [number[name] for name in right]
     base = np.einsum(subscripts, *(base_of(value) for value in operands))
+    lengths: dict[int, int] = {}
+    for part, value in zip(labels, operands, strict=True):
+        if any(lengths.setdefault(label, n) != n for label, n in zip(part, np.shape(base_of(value)), strict=True)):
+            raise refuse("np.einsum that stretches an axis of length 1")
     run = run_of(operands)
     bundles = [i for i, value in enumerate(operands) if isinstance(value, SparseBundle)]
     if any(len(set(labels[i])) < len(labels[i]) for i in bundles):
@@ -555,7 +588,7 @@ def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
         source = np.pad(np.arange(a.size).reshape(a.shape), width, mode, **kwargs)  # type: ignore[call-overload]
         return SparseBundle(base, rearranged(a.slots, source, a.shape, a.run), a.run, a.disjoint)
     pairs = np.broadcast_to(np.asarray(width), (a.ndim, 2))
-    out = SparseBundle(np.zeros(base.shape), (), a.run)
+    out = SparseBundle(np.zeros(base.shape, a.dtype), (), a.run)
     out[tuple(slice(before, before + n) for (before, _), n in zip(pairs.tolist(), a.shape, strict=True))] = a
     return SparseBundle(base, out.slots, a.run, a.disjoint)
 
@@ -580,7 +613,7 @@ def _diag(a: Any, k: int = 0) -> Any:
     if a.ndim == 2:
         return FUNCTIONS[np.diagonal](a, k)
     length = a.size + abs(k)
-    out = SparseBundle(np.zeros((length, length)), (), a.run)
+    out = SparseBundle(np.zeros((length, length), a.dtype), (), a.run)
     i = np.arange(a.size)
     out[i + max(-k, 0), i + max(k, 0)] = a
     return out

@@ -48,9 +48,12 @@ def near_zero(exact: Callable[[Array], Array], even: bool, coefficients: list[fl
     """
 
     def function(d: Array) -> Array:
-        if d.size < FEW or d.dtype.kind == "c":
+        if d.dtype.kind == "c":  # numpy's complex log1p loses the real part of small numbers
+            top = float(np.abs(d).max(initial=0.0))
+        elif d.size < FEW:
             return exact(d)
-        top = max(float(d.max()), -float(d.min()))
+        else:
+            top = max(float(d.max()), -float(d.min()))
         top = top * top if even else top
         terms, size = 0, 1.0
         while terms < len(coefficients) and not abs(coefficients[terms]) * size < 2.0**-54:
@@ -190,6 +193,7 @@ UNARY: dict[np.ufunc, Unary] = {
     np.tanh: _tanh,
     np.arctan: _arctan,
     np.absolute: _absolute,
+    np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
     np.fabs: _absolute,
     np.deg2rad: lambda d, b, y: np.deg2rad(d),
     np.radians: lambda d, b, y: np.radians(d),

@@ -7,13 +7,26 @@ slots, so linear operations never look at how slots lie to each other. Nonlinear
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import CannotLift, Signal
+from ..signals import CannotLift, Outrun, Signal
+from ..work import (
+    FLOP,
+    FUNCTION,
+    HEAVY,
+    MARGIN,
+    SLOW,
+    SPARSE_CELL,
+    SPARSE_LISTED,
+    SPARSE_SLOT,
+    WIDE,
+    WIDER,
+    SparseWork,
+    weight,
+)
 from .layout import (
     DISJOINT,
     NO_AXIS,
@@ -47,7 +60,6 @@ class TooWide(Signal):
         self.per_row = per_row
 
 
-@dataclass(slots=True)
 class Run:
     """One evaluation of f on some rows.
 
@@ -57,25 +69,96 @@ class Run:
         How many points: `rows` coordinates, `columns` values of each.
     cells : int
         How many differences of one column an array may have before `TooWide` is raised.
+    work : SparseWork
+        Of the sweep that this run is a part of.
+    lead : float
+        Over the dense lift, in counted work: the sweep's so far, and this run's.
     lost : ndarray of bool
         Rows that took another branch than x; they are evaluated plainly afterwards.
+    tied : ndarray of bool or None
+        Rows in which f chose between what is equal at x (``max(a, a)``, ``abs(0)``): f may have a kink there. None
+        where nobody asks.
     rounded : bool
         Whether some function had no rule, so that its differences carry the round-off of its values.
     """
 
-    rows: int
-    columns: int
-    cells: int
-    lost: NDArray[np.bool_] = field(init=False)
-    rounded: bool = field(init=False, default=False)
+    __slots__ = (
+        "_array", "_cell", "_number", "cells", "columns", "lead", "lost", "points", "rounded", "rows", "tied", "work"
+    )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        self.lost = np.zeros(self.rows, dtype=bool)
+    def __init__(self, rows: int, columns: int, cells: int, work: SparseWork, ties: bool = False) -> None:
+        self.rows, self.columns, self.cells, self.work = rows, columns, cells, work
+        self.points = rows * columns
+        self.lead = work.lead
+        self._array, self._number, self._cell = work.of_dense(self.points)
+        self.lost = np.zeros(rows, dtype=bool)
+        self.tied = np.zeros(rows, dtype=bool) if ties else None
+        self.rounded = False
+
+    imaginary = False  # a run at a complex point
+    watching = False  # a run that asks for what nonlinear operations bring together
+
+    def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
+        """Note what meets at each position of two operands; asked for where `watching` only."""
 
     def allow(self, size: int) -> None:
         """Raise TooWide if an array with so many differences should not be made."""
         if size > self.cells and size > 8 * self.rows and self.rows > 1:
             raise TooWide(size / self.rows)
+
+    def made(self, base: Any, slots: int, cells: int) -> None:
+        """Count an operation by its result: an array at x, and its differences."""
+        if cells > WIDE:
+            cells = int(WIDER * cells)
+        lead = self.lead - SPARSE_CELL * cells - (SPARSE_SLOT * slots if slots > 1 else SPARSE_SLOT)
+        if not base.ndim:
+            lead += self._number
+        elif base.base is None:
+            lead += self._array + self._cell * base.size
+        else:  # a view
+            lead += self._array
+        self.lead = lead
+        if lead < 0.0:
+            raise Outrun("differences of many entries", to="dense")
+
+    def function(self) -> None:
+        """Count a function of numpy: it is made of several operations."""
+        self.lead += (FUNCTION - 1) * self._array
+
+    def heavy(self, ufunc: np.ufunc, size: int, slots: Slots) -> None:
+        """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
+        each = weight(ufunc)
+        if each:
+            own = HEAVY if each == SLOW else each  # rules of differences are made of faster functions
+            self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
+
+    def product(self, multiplications: int) -> None:
+        """Count a product of matrices, by the multiplications that one point takes."""
+        self.lead += MARGIN * FLOP * self.points * multiplications
+
+    def multiplies(self, multiplications: int) -> None:
+        """Count the multiplications of a product of differences."""
+        self.lead -= FLOP * multiplications
+
+    def listed(self, entries: int) -> None:
+        """Count differences that are listed one by one."""
+        self.lead -= SPARSE_LISTED * entries
+
+    def note_ties(self, equal: Any, layout: Layout, d: Array | None) -> None:
+        """Note the rows that differ where f chooses between what is equal at x, by the positions where it is."""
+        if d is not None and self.tied is not None and np.any(equal):
+            self.tied |= rows_of(((layout, (d != 0) & equal),), self)
+
+    def note_ties_among(self, below: Any, d: Array) -> None:
+        """Note the rows that move several extremes along the last axis apart; each entry is `below` the extreme."""
+        if self.tied is None or not below.shape[-1]:
+            return
+        best = below == 0
+        several = best & (best.sum(axis=-1, keepdims=True) > 1)
+        if several.any():
+            first = np.argmax(best, axis=-1)[None, None, ..., None]
+            apart = (d != np.take_along_axis(d, first, axis=-1)) & several
+            self.tied |= apart.any(axis=(0, *range(2, apart.ndim)))
 
 
 def at(array: Any, layout: Layout) -> Any:
@@ -109,7 +192,9 @@ def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[
     size = int(np.prod(shape))
     listed = [entries_of(slots, shape, run) for slots in operands]
     keys = [row * size + position for entries in listed for row, position, _ in entries]
-    unique, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    every = np.concatenate(keys)
+    run.listed(every.size)
+    unique, inverse = np.unique(every, return_inverse=True)
     row, position = np.divmod(unique, size)
     differences: list[Array | None] = []
     begin = 0
@@ -393,6 +478,7 @@ def rearranged(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
         begin = np.cumsum(count) - count
     out = []
     for row, position, d in entries_of(slots, shape, run):
+        run.listed(position.size + count.size)
         if once:
             new = target[position]
             kept = np.flatnonzero(new >= 0)
@@ -541,6 +627,10 @@ def contracted(
         slots = ((spread_box(shape, run), spread(slots, shape, run)),)
     column = 1 + max((*labels, *out_labels, *(label for _, other in others for label in other)), default=0)
     lengths = {label: n for array, other in others for label, n in zip(other, array.shape, strict=True)}
+    multiplications = 1
+    for length in (lengths | dict(zip(labels, shape, strict=True))).values():
+        multiplications *= length
+    run.product(multiplications)
     out: Slots = ()
     for layout, d in slots:
         assert isinstance(layout, Box)
@@ -576,6 +666,7 @@ def contracted(
         for dim in dims:
             size *= dim.length
         run.allow(size)
+        run.multiplies(size * (d.size // d.shape[0] if not any(dim.row for dim in layout.dims) else 1))
         value = _einsum(d, d_labels, operands, result)
         box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))
         out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
@@ -595,6 +686,7 @@ def rows_of(slots: Slots, run: Run) -> NDArray[np.bool_]:
         if isinstance(layout, Entries):
             touched[layout.row[changed]] = True
             continue
+        changed = np.broadcast_to(changed, tuple(dim.length for dim in layout.dims))
         where = np.nonzero(changed)
         row = np.full(where[0].shape, layout.row)
         for t, dim in zip(where, layout.dims, strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, raised
+from ..work import SparseWork
 from .bundle import SparseBundle
 from .functions import filled
 from .layout import Box, Dim, Entries, Shape
@@ -83,6 +84,20 @@ class Swept(NamedTuple):
     rounded: bool
 
 
+class Differences(NamedTuple):
+    """f near x less f(x), each accurate relative to itself.
+
+    Attributes
+    ----------
+    values : ndarray, shape (m, k)
+    tied : ndarray of bool, shape (m,)
+        Rows in which f chose between what is equal at x: f may have a kink there, and one side does not tell the other.
+    """
+
+    values: Array
+    tied: NDArray[np.bool_]
+
+
 def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape, tuple[Dim, ...]]]:
     """Cut a range of flat positions into boxes: (begin, end, position, dims)."""
     if not shape:
@@ -131,6 +146,8 @@ def lift(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
     cells: int = MOST_CELLS,
+    work: SparseWork | None = None,
+    ties: bool = False,
 ) -> Lifted:
     """Call f once on all points of a run.
 
@@ -140,15 +157,23 @@ def lift(
         The flat position of the entry that row r changes.
     d : ndarray, shape (k, m)
         What is added to it.
+    work : SparseWork, optional
+        Of the sweep that this run is a part of.
+    ties : bool
+        Whether to note the rows in which f chooses between what is equal at x.
 
     Raises
     ------
+    Outrun
+        If the dense lift is faster.
     CannotLift
         If f does something that a sparse bundle does not support, whatever it raised then.
     TooWide
         If the rows change so many entries that fewer at a time are better.
     """
-    run = Run(d.shape[1], d.shape[0], cells)
+    work = SparseWork() if work is None else work
+    work.nfev += d.size
+    run = Run(d.shape[1], d.shape[0], cells, work, ties)
     bundle = SparseBundle(x.copy(), initial_slots(x.shape, index, d), run)
     signals = raised()
     try:
@@ -175,6 +200,7 @@ def sweep(
     *,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
+    work: SparseWork | None = None,
 ) -> Swept:
     """Evaluate f at x with one entry replaced, for many points at once.
 
@@ -188,6 +214,8 @@ def sweep(
         The flat position that row r replaces.
     points : ndarray, shape (m, k)
         The values it takes.
+    work : SparseWork, optional
+        Where the work is counted; it says whether the lift is to give up where the dense one is faster.
 
     Returns
     -------
@@ -196,6 +224,8 @@ def sweep(
 
     Raises
     ------
+    Outrun
+        If the dense lift is faster.
     CannotLift
         If f cannot be evaluated like this.
     """
@@ -203,12 +233,13 @@ def sweep(
     rows, _ = points.shape
     if not rows or not x.size:
         raise CannotLift("there is nothing to perturb")
-    if index[-1] - index[0] == rows - 1 and (np.diff(index) == 1).all():
-        return _consecutive(f, x, index, points, args, kwargs)
+    work = SparseWork() if work is None else work
+    if _consecutive(index):
+        return _swept(f, x, index, points, args, kwargs, work)
     # neighbours at fixed offsets are worth more than a short list, and f may take only them
     if len(np.unique(index)) < rows or x.size > max(4 * rows, MANY):
         try:
-            return _consecutive(f, x, index, points, args, kwargs)
+            return _swept(f, x, index, points, args, kwargs, work)
         except CannotLift:
             pass
     order = np.argsort(index, kind="stable")
@@ -223,7 +254,7 @@ def sweep(
         mine = np.flatnonzero(nth == layer)
         everywhere = np.repeat(x.reshape(-1, 1), points.shape[1], axis=1).astype(points.dtype)
         everywhere[index[mine]] = points[mine]
-        base, all_values, not_lifted, rounding = _consecutive(f, x, np.arange(x.size), everywhere, args, kwargs)
+        base, all_values, not_lifted, rounding = _swept(f, x, np.arange(x.size), everywhere, args, kwargs, work)
         if values is None:
             values = np.empty((rows, *all_values.shape[1:]), dtype=all_values.dtype)
         values[mine] = all_values[index[mine]]
@@ -232,57 +263,113 @@ def sweep(
     return Swept(base, values, np.concatenate(plain), rounded)
 
 
-def _inside(lifted: Lifted) -> Array:
-    """Spread the differences out; a fault of ours is a reason not to lift, and no error of the caller's."""
-    try:
-        return lifted.differences()
-    except (CannotLift, TooWide):
-        raise
-    except Exception as error:
-        raise CannotLift(f"{type(error).__name__} in the sparse lift itself: {error}") from error
+def differences(
+    f: Callable[..., Any],
+    x: Array,
+    index: NDArray[np.intp],
+    d: Array,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+    work: SparseWork | None = None,
+) -> Differences | None:
+    """Evaluate f at x with something added to one entry, less f(x): however little that is.
+
+    Parameters
+    ----------
+    index : ndarray of intp, shape (m,)
+        The flat positions, each once.
+    d : ndarray, shape (m, k)
+        What row r adds to its entry; x + d need not be a number of its own.
+
+    Returns
+    -------
+    Differences or None
+        None where f uses a function without a difference rule, or is no single number.
+    """
+    keep_freed_memory()
+    order = None if _consecutive(index) else np.argsort(index, kind="stable")
+    every = index if order is None else np.arange(x.size)
+    if order is None:
+        steps = d
+    else:  # neighbours at fixed offsets are worth more than a short list
+        steps = np.zeros((x.size, d.shape[1]))
+        steps[index] = d
+    values, tied = np.empty(steps.shape), np.zeros(len(steps), dtype=bool)
+    for begin, lifted, part in _runs(f, x, every, np.ascontiguousarray(steps.T), args, kwargs, work, True):
+        if lifted.run.rounded or part.ndim != 2:
+            return None
+        end = begin + part.shape[1]
+        values[begin:end] = part.T
+        tied[begin:end] = lifted.run.lost if lifted.run.tied is None else lifted.run.lost | lifted.run.tied
+    return Differences(values, tied) if order is None else Differences(values[index], tied[index])
 
 
-def _consecutive(
+def _consecutive(index: NDArray[np.intp]) -> bool:
+    return bool(index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all())
+
+
+def _runs(
+    f: Callable[..., Any],
+    x: Array,
+    index: NDArray[np.intp],
+    d: Array,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    work: SparseWork | None,
+    ties: bool = False,
+) -> Iterator[tuple[int, Lifted, Array]]:
+    """Lift f in as many runs as memory asks for: the first row, f's value, and its differences of each."""
+    work = SparseWork() if work is None else work
+    rows = d.shape[1]
+    inner = x.size // x.shape[0] if x.ndim else 1
+    together, begin = rows, 0
+    while begin < rows:
+        now = min(together, rows - begin)
+        part = slice(begin, begin + now)
+        cells = CELLS if now > FEWEST_ROWS else MOST_CELLS
+        try:
+            lifted = lift(f, x, index[part], d[:, part], args=args, kwargs=kwargs, cells=cells, work=work, ties=ties)
+            spread_out = lifted.differences()
+        except TooWide as wide:  # what this run has spent is sunk
+            together = min(now - 1, max(FEWEST_ROWS if now > FEWEST_ROWS else 1, int(CELLS / wide.per_row)))
+            if together > inner:
+                together -= together % inner
+            continue
+        work.lead = lifted.run.lead
+        if not np.isfinite(lifted.base).all():
+            raise CannotLift("f is not finite at x")
+        yield begin, lifted, spread_out
+        begin += now
+
+
+def _swept(
     f: Callable[..., Any],
     x: Array,
     index: NDArray[np.intp],
     points: Array,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
+    work: SparseWork,
 ) -> Swept:
     """As `sweep`, for coordinates that are worth one run as they are."""
     rows, columns = points.shape
     d = np.ascontiguousarray((points - x.reshape(-1)[index][:, None]).T)
-    inner = x.size // x.shape[0] if x.ndim else 1
-    together, begin = rows, 0
     parts: list[Array] = []
     lost: list[Array] = []
     base: Any = None
     rounded = False
-    while begin < rows:
-        part = slice(begin, begin + together)
-        cells = CELLS if min(together, rows - begin) > FEWEST_ROWS else MOST_CELLS
-        try:
-            lifted = lift(f, x, index[part], d[:, part], args=args, kwargs=kwargs, cells=cells)
-            differences = _inside(lifted)
-        except TooWide as wide:
-            now = min(together, rows - begin)
-            together = min(now - 1, max(FEWEST_ROWS if now > FEWEST_ROWS else 1, int(CELLS / wide.per_row)))
-            if together > inner:
-                together -= together % inner
-            continue
+    for begin, lifted, part in _runs(f, x, index, d, args, kwargs, work):
         base = lifted.base
         rounded |= lifted.run.rounded
-        if not np.isfinite(base).all():
-            raise CannotLift("f is not finite at x")
-        bad = lifted.run.lost | ~np.isfinite(differences).all(axis=(0, *range(2, differences.ndim)))
+        bad = lifted.run.lost | ~np.isfinite(part).all(axis=(0, *range(2, part.ndim)))
         lost.append(begin + np.flatnonzero(bad))
-        parts.append(np.moveaxis(differences, 0, 1))
-        begin += together
+        parts.append(np.moveaxis(part, 0, 1))
     values = parts[0] if len(parts) == 1 else np.concatenate(parts)
     again = np.concatenate(lost)
     if again.size > 2 + rows // 8:
         raise CannotLift("the points take different branches, or f is not finite at many of them")
+    work.nfev += again.size * columns
     for row in again:
         for column in range(columns):
             point = x.astype(points.dtype)

@@ -1,0 +1,551 @@
+"""How fast is fastgrad, as ratios within one run: ``python -m benchmarks.speed WHAT``.
+
+targets    what has to be reached, each with its limit
+c          the compiled backend against the same loops in C (gcc -O3 -march=native; benchmarks/loops.c)
+lanes      several points in one SIMD register against one after another, the same table of points
+lifting    numpy code, unmodified: the lifts and "auto" against the textbook's loop, over tests/corpus.py
+jax        prepared gradients against ``jax.jit(jax.grad(f))`` on the CPU, float64, one thread (extra ``benchmark``)
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from math import exp, log
+from pathlib import Path
+from statistics import fmean, median
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit, typeof, types
+
+from fastgrad import Gradient, gradient_descent, numerical_gradient
+from fastgrad.lifting.lanes import compile_lanes, evaluate_table_lanes, evaluate_table_scalar, lane_width
+from fastgrad.tools.timing import peak_memory, rounds_of
+
+from .cells import first_seconds, import_seconds, in_a_process
+from .problems import PROBLEMS, Problem, cases
+
+H = 1e-4
+
+
+def textbook(f: Callable[..., Any], x: Any, h: float = H, most: int | None = None) -> Any:
+    """The loop as textbooks print it; of at most so many entries."""
+    gradient = np.zeros_like(x)
+    it = np.nditer(x, flags=["multi_index"], op_flags=[["readwrite"]])
+    while not it.finished and (most is None or it.iterindex < most):
+        i = it.multi_index
+        kept = x[i]
+        x[i] = float(kept) + h
+        above = f(x)
+        x[i] = kept - h
+        below = f(x)
+        gradient[i] = (above - below) / (2 * h)
+        x[i] = kept
+        it.iternext()
+    return gradient
+
+
+def ratio(numerator: Callable[[], Any], denominator: Callable[[], Any], rounds: int = 30, least: float = 2e-3) -> float:
+    """Median of how many times as long the first takes."""
+    times = rounds_of({"a": numerator, "b": denominator}, rounds, least)
+    return median(a / b for a, b in zip(times["a"], times["b"], strict=True))
+
+
+def geometric(values: list[float]) -> float:
+    return exp(fmean(map(log, values))) if values else float("nan")
+
+
+# C -------------------------------------------------------------------------------------------------------------------
+
+C_SIZES: dict[str, tuple[int, ...]] = {
+    "rosenbrock": (10, 100, 1000),
+    "extended_rosenbrock": (100, 1000),
+    "powell_singular": (12, 100, 1000),
+    "wood": (100, 1000),
+    "discrete_boundary_value": (100, 1000),
+    "broyden_tridiagonal": (100, 1000),
+    "broyden_banded": (100, 1000),
+    "chained_powell": (100, 1000),
+    "styblinski_tang": (100, 1000),
+    "dixon_price": (100, 1000),
+    "zakharov": (100, 1000),
+    "lennard_jones": (39, 99, 999),
+    "squared_hinge": (64,),
+}
+VECTORS = "_vectors"  # Rosenbrock written with vector types, by hand
+
+
+def c_library(folder: Path) -> ctypes.CDLL | None:
+    """The C loops as a library; None without gcc."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        return None
+    source, library = Path(__file__).with_name("loops.c"), folder / "loops.so"
+    # the same operations in the same order: no contraction to fused multiply-adds that numba does not make
+    flags = ["-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
+    subprocess.run([gcc, *flags, str(source), "-o", str(library), "-lm"], check=True)
+    return ctypes.CDLL(str(library))
+
+
+def c_gradient(library: ctypes.CDLL, name: str, args: tuple[Any, ...] = ()) -> Callable[[Any, Any], Any]:
+    """The gradient in C as a function of x and out."""
+    function = getattr(library, name if name.endswith(VECTORS) else f"{name}_gradient")
+    function.restype = None
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_void_p]
+    step = np.cbrt(3 * np.finfo(np.float64).eps / np.sqrt(12))
+    if args:
+        matrix, labels, penalty = args
+        give = getattr(library, f"{name}_data")
+        give.restype = None
+        give.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_double]
+        give(matrix.ctypes.data, labels.ctypes.data, labels.size, penalty)
+    return lambda x, out: function(x.ctypes.data, x.size, step, out.ctypes.data)
+
+
+def over_c(compile: str | None = None, sizes: dict[str, tuple[int, ...]] = C_SIZES) -> dict[tuple[str, int], float]:
+    """Time of the compiled backend over the time of C, for each problem and n; empty without gcc.
+
+    With compile="eager" f runs in lanes.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        library = c_library(Path(folder))
+        if library is None:
+            return {}
+        for name, several in sizes.items():
+            problem = PROBLEMS[name.removesuffix(VECTORS)]
+            for n in () if problem.unavailable else several:
+                x, args = problem.make(n)
+                x = np.ascontiguousarray(x, np.float64)
+                ours, theirs = np.empty(n), np.empty(n)
+                gradient = Gradient(problem.jitted, "fixed", args=args, compile=compile)
+                c = c_gradient(library, name, args)
+                gradient(x, out=ours)
+                c(x, theirs)
+                np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(ours).max())
+                enough = max(5, min(30, int(3e9 / (2 * n * problem.operations(n)))))
+                found[name, n] = ratio(
+                    lambda g=gradient, x=x, o=ours: g(x, out=o), lambda c=c, x=x, o=theirs: c(x, o), enough
+                )
+    return found
+
+
+def c() -> None:
+    scalar, lanes = over_c(), over_c("eager")
+    if not scalar:
+        print("there is no gcc: nothing to compare with")
+        return
+    print(f"{'':26}{'time over that of C':>22}\n{'problem':20}{'n':>6}{'one by one':>12}{'in lanes':>10}")
+    for name, n in scalar:
+        print(f"{name:20}{n:6}{scalar[name, n]:12.2f}{lanes[name, n]:10.2f}")
+    large = [1.0 / found for (_, n), found in lanes.items() if n >= 64]
+    print(f"in lanes, n >= 64: {geometric(large):.2f} times as fast as C (geometric mean), at least {min(large):.2f}")
+    for (_, n), found in over_c("eager", {f"rosenbrock{VECTORS}": C_SIZES["rosenbrock"]}).items():
+        print(f"rosenbrock, n = {n}: {found:.2f} of the time of C written with vector types")
+
+
+# Lanes ---------------------------------------------------------------------------------------------------------------
+
+
+@njit(nogil=True, error_model="numpy")
+def table_in_lanes(lane, scalar, args, x, tile, progress, y, index, points, values):
+    evaluate_table_lanes(lane, scalar, args, x, tile, progress, y, index, points, values)
+
+
+@njit(nogil=True, error_model="numpy")
+def table_one_by_one(scalar, args, x, y, index, points, values):
+    evaluate_table_scalar(scalar, args, x, y, index, points, values, False)
+
+
+def gain_of_lanes(f: Any, x: Any, args: Any, width: int, fastmath: bool) -> tuple[float, bool]:
+    """How many times as long one point after another takes, and whether the values are the same bits."""
+    signature = types.float64(typeof(x), *map(typeof, args))
+    f.compile(signature)
+    compiled = f.overloads[signature.args]
+    scalar = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    lifted = compile_lanes(f, x.ndim, tuple(map(typeof, args)), width=width, fastmath=fastmath)
+    index, points = np.arange(x.size), np.stack([x + 1e-6, x - 1e-6], 1)
+    tile, progress, y = np.empty((x.size, lifted.width)), np.zeros(1, np.intp), np.empty_like(x)
+    a, b = np.empty_like(points), np.empty_like(points)
+    gain = ratio(
+        lambda: table_one_by_one(scalar, args, x, y, index, points, b),
+        lambda: table_in_lanes(lifted.address, scalar, args, x, tile, progress, y, index, points, a),
+        9,
+    )
+    return gain, np.array_equal(a, b, equal_nan=True)
+
+
+def lanes(widths: list[int]) -> None:
+    table: dict[tuple[str, int, bool], list[float]] = {}
+    for problem, n in cases(min_n=30, max_n=1000, max_operations=3e8, without="nd"):
+        if problem.unavailable:
+            continue
+        x, args = problem.make(n)
+        kind = "arithmetic" if "arithmetic" in problem.tags else "transcendental"
+        line = f"{kind:15s}{problem.name:28s}{x.size:5d}"
+        for width in widths:
+            for fastmath in (False, True) if kind == "transcendental" else (False,):
+                gain, same = gain_of_lanes(problem.jitted, x, args, width, fastmath)
+                table.setdefault((kind, width, fastmath), []).append(gain)
+                line += f"  W={width}{'f' if fastmath else ' '} {gain:5.2f}x {'same' if same else 'differ'}"
+        print(line, flush=True)
+    for (kind, width, fastmath), gains in table.items():
+        fast = " fastmath" if fastmath else ""
+        print(f"{kind:15s} W={width}{fast}: mean {geometric(gains):.2f}x, worst {min(gains):.2f}x")
+
+
+# Lifting -------------------------------------------------------------------------------------------------------------
+
+LOCAL = frozenset({
+    "sphere", "sphere_method", "rosenbrock", "rosenbrock_pairs", "rastrigin", "styblinski_tang", "levy", "dixon_price",
+    "second_differences", "broyden_tridiagonal", "smooth_total_variation", "huber", "clipped", "soft_threshold",
+    "numerically_stable_softplus", "log_barrier", "trapezoid_integral", "reversed_and_rolled", "padded_smoothing",
+    "elastic_net", "mixed_functions",
+})  # fmt: skip
+QUADRATIC = frozenset({"outer_product_fit", "pairwise_repulsion", "gaussian_mixture", "polynomial_fit"})  # memory in n
+LONGEST = 0.2  # seconds of one loop; beyond, some of its coordinates stand for all
+
+
+class Lifted(NamedTuple):
+    """Ratios of the loop's time to that of a prepared gradient, of "auto" and one-shot "auto"."""
+
+    name: str
+    lifted: float
+    prepared: float
+    one_shot: float
+    allowed: float  # auto's time over 1.15 loops + 10 µs, the worse of the two
+
+
+def over_the_loop(name: str, f: Any, x: Any, args: tuple[Any, ...], budget: float) -> Lifted:
+    auto, explicit = Gradient(f, H, args=args), Gradient(f, H, args=args, backend="numpy")
+    own = x.copy()  # some f write into x
+    few = min(10, x.size)
+
+    def loop() -> Any:
+        return textbook(lambda y: f(y, *args), own, H, few)
+
+    once = median(rounds_of({"loop": loop}, 3, 1e-4)["loop"]) / few
+    few = max(few, min(x.size, int(LONGEST / once)))
+    calls = {"loop": loop, "prepared": lambda: auto(x), "one-shot": lambda: numerical_gradient(f, x, H, args=args)}
+    try:
+        explicit(x)
+    except (TypeError, ValueError):
+        pass
+    else:
+        calls["lifted"] = lambda: explicit(x)
+    times = rounds_of(calls, 100, 1e-4, budget)
+    loop_time = median(times["loop"]) * x.size / few
+    lifted, prepared, one_shot = (median(times.get(k, [np.nan])) for k in ("lifted", "prepared", "one-shot"))
+    allowed = max(prepared, one_shot) / (1.15 * loop_time + 1e-5)
+    return Lifted(name, loop_time / lifted, loop_time / prepared, loop_time / one_shot, allowed)
+
+
+def lifting(sizes: list[int], verbose: bool) -> None:
+    from tests.corpus import CORPUS
+
+    np.seterr(all="ignore")
+    print("    n  lifted     all: numpy  auto  one-shot     local: numpy  auto     auto's worst of its allowance")
+    for n in sizes:
+        rows = []
+        for problem in CORPUS:
+            left_out = (n >= 1000 and problem.name in QUADRATIC) or (n > 1000 and problem.name not in LOCAL)
+            if left_out or not problem.scales:
+                continue
+            row = over_the_loop(problem.name, *problem.at(n), 0.1 if n <= 100 else 0.5)
+            rows.append(row)
+            if verbose:
+                print(f"      {row.name:30s}", *(f"{each:8.2f}" for each in row[1:]))
+        liftable = [r for r in rows if np.isfinite(r.lifted)]
+        local = [r for r in liftable if r.name in LOCAL]
+        worst = max(rows, key=lambda r: r.allowed)
+        print(
+            f"{n:6d} {len(liftable):3d} of {len(rows):3d} {geometric([r.lifted for r in liftable]):9.2f} "
+            f"{geometric([r.prepared for r in liftable]):6.2f} {geometric([r.one_shot for r in liftable]):7.2f} "
+            f"{geometric([r.lifted for r in local]):14.2f} {geometric([r.prepared for r in local]):7.2f} "
+            f"      {worst.allowed:.2f} ({worst.name})",
+            flush=True,
+        )
+
+
+# jax -----------------------------------------------------------------------------------------------------------------
+
+# of which n has to be a multiple. The table's others have one size only, or assign to entries of arrays or branch on x,
+# which jax does not trace
+JAX = {
+    "rosenbrock": 1, "powell_singular": 4, "wood": 4, "variably_dimensioned": 1, "trigonometric": 1, "penalty_1": 1,
+    "brown_almost_linear": 1, "discrete_integral_equation": 1, "broyden_banded": 1, "chained_powell": 4,
+    "chained_cragg_levy": 4, "generalized_broyden": 1, "ackley": 1, "rastrigin": 1, "griewank": 1, "styblinski_tang": 1,
+    "levy": 1, "dixon_price": 1, "zakharov": 1, "lennard_jones": 3, "quadratic_form": 1, "rayleigh_quotient": 1,
+    "log_sum_exp": 1, "huber": 1, "hinge": 1,
+}  # fmt: skip
+
+
+def jax_times(modules: Any, problem: Problem, n: int, rounds: int) -> dict[str, float]:
+    """Seconds of a gradient of fastgrad, and of jax from and to its own arrays and numpy's.
+
+    jax's form is the table's plain numpy form with `jax.numpy` for `numpy`, as its user would write it. The result is
+    waited for. The shortest time counts: jax hands its work to a thread, and what else runs on the machine slows that
+    down several times.
+    """
+    jax, jnp = modules
+    x, args = problem.make(n)
+    x, f = np.ascontiguousarray(x, np.float64), problem.f
+    ours = Gradient(problem.jitted, args=args, compile="eager")  # jax compiles at once, too
+    inside = FunctionType(f.__code__, {**f.__globals__, "np": jnp}, f.__name__, f.__defaults__, f.__closure__)  # type: ignore[attr-defined]
+    slope = jax.jit(jax.grad(inside))
+    theirs, rest = jnp.asarray(x), tuple(jnp.asarray(a) if isinstance(a, np.ndarray) else a for a in args)
+    np.testing.assert_allclose(slope(theirs, *rest), problem.gradient(x, *args), rtol=1e-9, atol=1e-9)
+    calls = {
+        "ours": lambda: ours(x),
+        "arrays": lambda: slope(theirs, *rest).block_until_ready(),
+        "numpy": lambda: np.asarray(slope(x, *rest)),
+    }
+    return {name: min(times) for name, times in rounds_of(calls, rounds, 1e-3).items()}
+
+
+def against_jax(sizes: list[int]) -> None:
+    os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_platforms", "cpu")
+    for n in sizes:
+        rows = []
+        for name, block in JAX.items():
+            size = max(-(-n // block) * block, min(PROBLEMS[name].sizes))
+            row = jax_times((jax, jax.numpy), PROBLEMS[name], size, 15 if n < 1000 else 3)
+            rows.append(row)
+            us = {k: 1e6 * seconds for k, seconds in row.items()}
+            print(
+                f"{name:28} n = {size:5}  fastgrad {us['ours']:9.2f} µs  jax {us['arrays']:9.2f} µs, "
+                f"from numpy {us['numpy']:9.2f} µs  {us['numpy'] / us['ours']:8.2f}x",
+                flush=True,
+            )
+        for what in ("arrays", "numpy"):
+            gains = [row[what] / row["ours"] for row in rows]
+            print(
+                f"n = {n}, jax's {what}: fastgrad is faster on {sum(gain > 1.0 for gain in gains)} of {len(rows)}, "
+                f"{geometric(gains):.2f}x in the geometric mean",
+                flush=True,
+            )
+
+
+# Targets -------------------------------------------------------------------------------------------------------------
+
+
+class Figure(NamedTuple):
+    """One line: what was measured, its value, and the limit."""
+
+    what: str
+    value: float
+    limit: float
+    unit: str
+    at_least: bool = False
+
+    def __str__(self) -> str:
+        reached = self.value >= self.limit if self.at_least else self.value <= self.limit
+        sign = ">=" if self.at_least else "<="
+        verdict = "reached" if reached else "MISSED "
+        return f"{verdict}  {self.value:9.2f} {self.unit:6} {sign} {self.limit:g}  {self.what}"
+
+
+def paid_once() -> Iterator[Figure]:
+    yield Figure("import fastgrad, beyond numpy", 1e3 * import_seconds(), 30.0, "ms")
+    code = (
+        "import subprocess, sys, time; began = time.perf_counter(); "
+        "subprocess.run([sys.executable, '-m', 'fastgrad', '--help'], stdout=subprocess.DEVNULL, check=True); "
+        "print(time.perf_counter() - began)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        yield Figure("fastgrad --help", 1e3 * min(in_a_process(code, folder) for _ in range(5)), 300.0, "ms")
+    found = first_seconds("rosenbrock")
+    extra = found["bare"] - 1.3 * found["compile"]
+    yield Figure("first gradient of an @njit f, no cache anywhere, beyond 1.3 times compiling f", extra, 0.2, "s")
+    late = 1e3 * (found["warm"] - found["own"])
+    yield Figure("first gradient of a cached f in a second process, beyond f's own first call", late, 100.0, "ms")
+
+
+@njit
+def scaled(x: Any, a: float) -> Any:
+    total = 0.0
+    for i in range(x.size - 1):
+        total += a * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
+    return total
+
+
+def frames(call: Callable[[], Any]) -> int:
+    """Count fastgrad's own Python frames in a call."""
+    seen = 0
+
+    def count(frame: Any, event: str, _: Any) -> None:
+        nonlocal seen
+        seen += event == "call" and frame.f_globals.get("__name__", "").startswith("fastgrad.")
+
+    call()
+    sys.setprofile(count)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return seen
+
+
+def calls_of_plain() -> Iterator[Figure]:
+    from scipy.optimize._numdiff import approx_derivative
+
+    def f(x: Any) -> Any:  # about 1 µs
+        return 1.0 + x[0] ** 2 / 20 + x[-1] * x[1]
+
+    for n in (2, 5, 10):
+        x = np.linspace(0.5, 1.5, n)
+        if n == 2:
+            yield Figure("frames of one plain gradient, n = 2", frames(lambda x=x: numerical_gradient(f, x)), 35, "")
+        times = rounds_of({
+            "ours": lambda x=x: numerical_gradient(f, x),
+            "scipy": lambda x=x: approx_derivative(f, x, method="2-point"),
+            "given": lambda x=x: numerical_gradient(f, x, H),
+            "textbook": lambda x=x: textbook(f, x),
+        })  # fmt: skip
+        us = {name: 1e6 * median(t) for name, t in times.items()}
+        yield Figure(f"plain f of 1 µs, n = {n}, one-shot, against SciPy's 2-point", us["ours"] / us["scipy"], 0.7, "x")
+        if n != 5:
+            beyond = us["given"] - us["textbook"]
+            yield Figure("  with h, beyond the textbook's loop", beyond, {2: 10, 10: 25}[n], "µs")
+
+
+def calls_of_jitted() -> Iterator[Figure]:
+    f = PROBLEMS["rosenbrock"].jitted
+    for n in (2, 10):
+        x, _ = PROBLEMS["rosenbrock"].make(n)
+        automatic, fixed, out = Gradient(f), Gradient(f, "fixed"), np.empty(n)
+        times = rounds_of(
+            {
+                "automatic": lambda x=x, g=automatic: g(x),
+                "fixed": lambda x=x, g=fixed: g(x),
+                "out": lambda x=x, g=automatic, out=out: g(x, out=out),
+                "one-shot": lambda x=x: numerical_gradient(f, x),
+                "one-shot, h": lambda x=x: numerical_gradient(f, x, h=H),
+                "one-shot, args": lambda x=x: numerical_gradient(scaled, x, args=(100.0,)),
+                "textbook": lambda x=x: textbook(f, x),
+            }
+        )
+        us = {name: 1e6 * median(t) for name, t in times.items()}
+        for name, what, limit in (
+            ("automatic", f"prepared Gradient, @njit f, n = {n}, automatic step", 1.7),
+            ("fixed", "  fixed step", 1.7),
+            ("out", "  automatic step, out=", 1.7),
+            ("one-shot", f"numerical_gradient, @njit f, n = {n}, warm", 4.0),
+            ("one-shot, h", "  h=1e-4", 4.0),
+            ("one-shot, args", "  args=(a,)", 4.0),
+        ):
+            yield Figure(f"{what} (at least {1e6 * min(times[name]):.2f})", us[name], limit, "µs")
+        gain = us["textbook"] / us["one-shot"]
+        yield Figure("  the textbook's loop over the same f, against it", gain, 1.0, "x", True)
+
+
+def descents() -> Iterator[Figure]:
+    @njit
+    def bowl(x: Any) -> Any:
+        return x[0] * x[0] + 3.0 * x[1] * x[1]
+
+    x0, steps = np.array([-3.0, 4.0]), 1000
+    gradient = Gradient(bowl, "fixed")
+
+    def from_python() -> Any:
+        x = x0.copy()
+        for _ in range(steps):
+            x -= 0.01 * gradient(x)
+        return x
+
+    gain = ratio(from_python, lambda: gradient_descent(bowl, x0, lr=0.01, step_num=steps))
+    yield Figure("compiled descent against compiled gradients called from Python, n = 2", gain, 10.0, "x", True)
+
+
+def reference() -> Iterator[Figure]:
+    ratios = []
+    for problem, n in cases(min_n=10, max_n=100, max_operations=2e7, without="data"):
+        x, args = problem.make(n)
+        f = (lambda y, p=problem, a=args: p.f(y, *a)) if args else problem.f
+        gradient = Gradient(f, H, backend="python")
+        ratios.append(ratio(lambda g=gradient, x=x: g(x), lambda f=f, x=x: textbook(f, x), 9, 1e-4))
+    yield Figure("python against the textbook's loop, n >= 10, geometric mean", geometric(ratios), 1.15, "x")
+    yield Figure("  the same, worst case", max(ratios), 1.15, "x")
+
+
+def one_batch(f: Callable[..., Any], x: Any) -> Any:
+    """All 2n rows at once, as one writes it."""
+    step = H * np.eye(x.size)
+    values = f(np.concatenate([x + step, x - step]))
+    return (values[: x.size] - values[x.size :]) / (2 * H)
+
+
+def batches() -> Iterator[Figure]:
+    problems = [
+        p for p in PROBLEMS.values() if p.batched and not p.needs and 1000 in p.sizes and p.name != "lennard_jones"
+    ]
+    gains, loops = [], {}
+    for problem in problems:
+        for n in (10, 100, 1000):
+            x, args = problem.make(problem.size_near(n))
+            gradient = Gradient(problem.batched, "fixed", args=args, batch_axis=0)
+            loop = Gradient(problem.f, "fixed", args=args, backend="python")
+            loops[n, problem.name] = ratio(lambda g=loop, x=x: g(x), lambda g=gradient, x=x: g(x), 7, 1e-4)
+            if n == 1000 and x.ndim == 1:
+                whole = lambda p=problem, x=x, a=args: one_batch(lambda points: p.batched(points, *a), x)  # noqa: E731
+                gains.append(ratio(whole, lambda g=gradient, x=x: g(x), 7, 1e-4))
+    yield Figure("one batch of all 2n rows against numpy, n = 1000, geometric mean", geometric(gains), 2.0, "x", True)
+    yield Figure("  the same, worst problem", min(gains), 2.0, "x", True)
+    for n in (10, 100, 1000):
+        least, name = min((gain, name) for (size, name), gain in loops.items() if size == n)
+        yield Figure(f"the loop against numpy, n near {n}, worst problem ({name})", least, 1.0, "x", True)
+    x, args = PROBLEMS["rosenbrock"].make(10_000)
+    gradient = Gradient(PROBLEMS["rosenbrock"].batched, "fixed", args=args, batch_axis=0)
+    peak = peak_memory(lambda: gradient(x)) / 2**20
+    yield Figure("extra memory of numpy, Rosenbrock, n = 10,000", peak, 32.0, "MB")
+
+
+def compiled_against_c() -> Iterator[Figure]:
+    found = [r for (_, n), r in over_c().items() if n >= 99]
+    if found:
+        yield Figure("numba against the same loop in C, n >= 100, median", median(found), 1.1, "x")
+        yield Figure("numba against the same loop in C, n >= 100, worst", max(found), 1.3, "x")
+
+
+def targets() -> None:
+    for part in (paid_once, calls_of_plain, calls_of_jitted, descents, reference, batches, compiled_against_c):
+        for figure in part():
+            print(figure, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    sized = {"lifting": [10, 100, 1000, 10_000], "jax": [2, 10, 30, 100, 1000], "lanes": [lane_width()]}
+    for what in ("targets", "c", "lanes", "lifting", "jax"):
+        command = commands.add_parser(what)
+        if what in sized:
+            told = f"{'points in a register' if what == 'lanes' else 'sizes'}, by default {sized[what]}"
+            command.add_argument("numbers", nargs="*", type=int, default=sized[what], metavar="N", help=told)
+        if what == "lifting":
+            command.add_argument("-v", "--verbose", action="store_true", help="show each function")
+    options = parser.parse_args()
+    run: dict[str, Callable[[], None]] = {
+        "targets": targets,
+        "c": c,
+        "lanes": lambda: lanes(options.numbers),
+        "lifting": lambda: lifting(options.numbers, options.verbose),
+        "jax": lambda: against_jax(options.numbers),
+    }
+    run[options.what]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,276 @@
+"""The default step rule where all is calm: `schemes.automatic` in one call of one kernel, to the same bits.
+
+One line of seven points, one sweep, and the judgement that no component needs a second look. Wherever that is not
+certain, the general rule decides; so tests here may be stricter than there, never laxer.
+"""
+
+import math
+
+import numpy as np
+
+from ...core.validation import Ints
+from ...schemes import constants, line
+from ...schemes.constants import (
+    ENOUGH,
+    EPS,
+    FIFTH,
+    FOURTH,
+    NEGLIGIBLE,
+    QUIET,
+    SIXTH,
+    SMALLEST,
+    SPACING,
+    STILL,
+    THIRD,
+    TINY,
+    USUAL,
+)
+from .cache import inner, kernel
+from .kernels import UNCALM, ended, power_of_two, refresh, rows, table
+from .native import call_at, header, part
+
+calm = inner(constants.calm)
+
+SIGNS = np.array(line.SIGNS)
+MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(62)
+# The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
+SMALLEST_EXPONENT, LARGEST_EXPONENT = 64, 2000
+DECIMALS = np.array(
+    [10.0 ** math.ceil(math.log10(1e4 * 2.0 ** (e - 1075))) for e in range(SMALLEST_EXPONENT, LARGEST_EXPONENT)]
+)
+
+
+def _after() -> Ints:
+    """What a byte does to a checksum when 0 to 7 more follow: eight bytes at a time (Intel's "slicing by 8")."""
+    first = np.arange(256)
+    for _ in range(8):
+        first = np.where(first & 1, first >> 1 ^ 0xEDB88320, first >> 1)  # the polynomial of zlib, reversed
+    after = [first]
+    for _ in range(7):
+        after.append(after[-1] >> 8 ^ first[after[-1] & 0xFF])
+    return np.array(after)
+
+
+AFTER = _after()
+
+
+@inner
+def checksum(flat):
+    """`zlib.crc32` of the bytes of x."""
+    crc = np.int64(0xFFFFFFFF)
+    words = flat.view(np.int64)
+    for i in range(words.size):
+        low, high = (words[i] & 0xFFFFFFFF) ^ crc, (words[i] >> 32) & 0xFFFFFFFF
+        crc = (
+            AFTER[7, low & 0xFF]
+            ^ AFTER[6, (low >> 8) & 0xFF]
+            ^ AFTER[5, (low >> 16) & 0xFF]
+            ^ AFTER[4, low >> 24]
+            ^ AFTER[3, high & 0xFF]
+            ^ AFTER[2, (high >> 8) & 0xFF]
+            ^ AFTER[1, (high >> 16) & 0xFF]
+            ^ AFTER[0, high >> 24]
+        )
+    return np.uint64(crc ^ 0xFFFFFFFF)
+
+
+@inner
+def spacing_of(x):
+    """`math.ulp` of a finite number, by its bits."""
+    bits = np.float64(x).view(np.int64) & 0x7FF0000000000000
+    return max(EPS * np.int64(bits).view(np.float64), SMALLEST)
+
+
+@inner
+def on_a_lattice(value, top, unit):
+    """Say whether a value may lie on the binary lattice of `line.quantum`, and whether on a decimal one."""
+    steps = value / (16.0 * spacing_of(top))
+    whole = abs(value * unit)
+    exponent = np.float64(whole).view(np.int64) >> 52
+    decimal = True
+    if SMALLEST_EXPONENT < exponent < LARGEST_EXPONENT - 100:
+        tens = whole / DECIMALS[exponent - SMALLEST_EXPONENT]
+        decimal = abs(tens - np.rint(tens)) < 1e-3
+    return np.floor(steps) == steps, decimal
+
+
+@inner
+def look_along(args, work, x):
+    """Evaluate the line, and place the points of the sweep; 0, or UNCALM where one look does not tell enough."""
+    head, n = header(work), x.size
+    flat, y, shaped = part(x, 0, (n,)), part(work, header(work).y_at, (n,)), part(work, header(work).y_at, x.shape)
+    vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
+    points, _ = table(work)
+    refresh(work, flat)
+    value = call_at(head.address, shaped, args)
+    largest = 0.0
+    for i in range(n):
+        largest = max(largest, abs(flat[i]))
+    if not (abs(value) < np.inf and largest < 1e290):
+        return UNCALM
+    unit = 1.0
+    if value != 0.0:
+        unit = math.ldexp(1.0, min(max(math.frexp(value)[1], -1000), 1000))
+    scaling, f0 = 1.0 / unit, value / unit
+    least = min(1.0, largest) if largest > 0.0 else 1.0
+    seed, short = checksum(flat), False
+    for i in range(n):
+        size = abs(flat[i])
+        scale[i] = max(size, least)
+        short |= size > 0.0 and scale[i] > 16.0 * size
+        seed = seed * MULTIPLIER + INCREMENT
+        move = power_of_two(SPACING * scale[i]) * SIGNS[np.int64(seed >> TOP_BITS)]
+        if size > 0.0:
+            grain = 4.0 * spacing_of(size)
+            grains = move / grain
+            if abs(grains) <= 8.0:
+                move = math.copysign(8.0, grains) * grain
+            elif abs(grains) < 2.0**52:
+                move = np.rint(grains) * grain
+        vector[i] = move
+    if not least > 1e-270:
+        return UNCALM
+    w0 = w1 = w2 = w4 = w5 = w6 = 0.0
+    for k in range(-3, 4):
+        if k == 0:
+            continue
+        for i in range(n):
+            y[i] = flat[i] + k * vector[i]
+        w = call_at(head.address, shaped, args) * scaling
+        if k == -3:
+            w0 = w
+        elif k == -2:
+            w1 = w
+        elif k == -1:
+            w2 = w
+        elif k == 1:
+            w4 = w
+        elif k == 2:
+            w5 = w
+        else:
+            w6 = w
+    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f0 - w2, w4 - f0, w5 - w4, w6 - w5
+    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+    e0, e1 = d1 - d0, d2 - d1
+    third_level = THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
+    fourth_level = FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
+    fifth_level, sixth_level = FIFTH * math.sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
+    low = min(w0, w1, w2, f0, w4, w5, w6)
+    high = max(w0, w1, w2, f0, w4, w5, w6)
+    spread, top = max(high - f0, f0 - low), max(high, -low)
+    floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
+    still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
+    # nan anywhere makes the last difference nan
+    if not abs(e1 - e0) < np.inf or still >= 4 or (short and spread > 10.0 * abs(f0) > 0.0):
+        return UNCALM
+    binary, decimal = on_a_lattice(w0, top, unit)
+    if binary or decimal:
+        second_binary, second_decimal = on_a_lattice(w1, top, unit)
+        if (binary and second_binary) or (decimal and second_decimal):
+            return UNCALM
+    if fifth_level <= 3.0 * floor and sixth_level <= 3.0 * floor:
+        sigma = max(floor, math.sqrt((fifth_level * fifth_level + sixth_level * sixth_level) / 2.0))
+    else:
+        lowest = min(third_level, fourth_level, fifth_level, sixth_level)
+        highest = max(third_level, fourth_level, fifth_level, sixth_level)
+        level = (third_level + fourth_level + fifth_level + sixth_level - lowest - highest) / 2.0
+        sigma = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
+        if not (level <= 0.999 * QUIET * floor and sigma > 0.0):
+            return UNCALM
+    third = 0.0
+    if third_level > 4.0 * max(sigma, fourth_level):
+        p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
+        extremes = max(p, q, r, s) + min(p, q, r, s)
+        third = (p + q + r + s - extremes) / 2.0 / SPACING**3
+    rise, bend = abs(w6 - w0) / (6.0 * SPACING), abs((w6 - f0) + (w0 - f0)) / (9.0 * SPACING * SPACING)
+    if not (abs(w6 - w0) >= 10.1 * sigma and third < np.inf):
+        return UNCALM
+    if bend * 9.0 * SPACING * SPACING <= 8.0 * sigma:
+        bend = 0.0
+    size = max(rise / math.sqrt(n), bend / n)
+    reach = max(abs(f0), spread)
+    variation = max(min(size, reach), 10.0 * sigma)
+    ratio = min(max(sigma / variation, 1e-17), 1e-2)
+    step = ratio ** (1.0 / 3.0)
+    head.enough = max(ENOUGH, USUAL * step * step)
+    if third > 0.0:
+        shorter = max((3.0 * sigma * math.sqrt(n) / third) ** (1.0 / 3.0), 1e-13)
+        if shorter * n ** (1.0 / 3.0) < 0.5 * step:
+            step = shorter * n ** (1.0 / 6.0)
+    for i in range(n):
+        h = max(power_of_two(step * scale[i]), 4.0 * spacing_of(flat[i]))
+        points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
+    head.here, head.unit, head.sigma, head.rho, head.variation = f0, unit, sigma, sigma / max(reach, TINY), variation
+    head.size, head.third, head.step = size, third, step
+    head.slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
+    head.doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
+    return 0
+
+
+@inner
+def settle(work, result):
+    """Difference and judge the values; returns the code of `by_rule`."""
+    head, n = header(work), result.size
+    points, values = table(work)
+    vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
+    f0, unit, sigma, rho, variation = head.here, head.unit, head.sigma, head.rho, head.variation
+    scaling, enough = 1.0 / unit, head.enough / 1.42
+    top = bow = coarse = still = agreement = doubt = 0.0
+    seen, sure = 0, True
+    for i in range(n):
+        up, down = values[i, 0] * scaling, values[i, 1] * scaling
+        above, below, size = up - f0, down - f0, 0.5 * (points[i, 0] - points[i, 1])
+        noise = max(sigma, rho * max(abs(up), abs(down)))
+        difference = above - below
+        change, bent, slope = abs(difference), abs(above + below), difference / (2.0 * size)
+        length = scale[i]
+        relative = size / length
+        result[i] = slope * unit
+        agreement += vector[i] * slope
+        error = vector[i] * (2.8 * noise / size)
+        doubt += error * error
+        top = max(top, abs(slope) * length)
+        scale[i] = np.inf
+        if bent > 8.0 * noise and 8.0 * noise < change:
+            scale[i] = relative * change / (2.0 * bent)
+            seen += 1
+        if change == 0.0 and bent == 0.0:
+            still = max(still, noise / relative)
+        else:
+            sure = sure and calm(change, bent, noise, variation, enough)
+            coarse = max(coarse, noise / relative)
+            # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
+            bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
+    least = max(NEGLIGIBLE * top, 1e-6 * head.size)
+    if not sure or coarse > 4.99e-5 * least or still > 1.39 * STILL * max(variation, head.size, top):
+        return n + UNCALM
+    if 2 * seen > n and n > 1:  # the length that most components show, their median, may be too short for some
+        short, below, above = 0, 0.0, np.inf
+        for i in range(n):
+            enough_of_it = scale[i] * scale[i] >= bow
+            short += not enough_of_it
+            below, above = (
+                max(below, 0.0 if enough_of_it else scale[i]),
+                min(above, scale[i] if enough_of_it else np.inf),
+            )
+        middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
+        if not middle * middle >= bow:
+            return n + UNCALM
+    gap = abs(agreement - head.slope) - head.doubt
+    if gap > 0.0 and not gap * gap <= 0.99 * doubt:
+        return n + UNCALM
+    return n + UNCALM if 3.01 * head.third * head.step * head.step > n * least else ended(work)
+
+
+@kernel
+def by_rule(args, work, x, out):
+    """Write one gradient by the default rule; returns how many coordinates are done, or a code: see `kernels`."""
+    n = x.size
+    if header(work).start == 0:
+        code = look_along(args, work, x)
+        if code != 0:
+            return n + code
+    done = rows(args, work, x)
+    return settle(work, part(out, 0, (n,))) if done == n else done

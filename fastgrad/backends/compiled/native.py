@@ -1,0 +1,95 @@
+"""What numba has no words for: f behind an address, views that own nothing, a record within an array, a counter."""
+
+import platform
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+from numba.np.numpy_support import from_dtype
+
+from .workspace import HEADER
+
+RECORD = from_dtype(HEADER)
+
+
+@intrinsic
+def call_at(typingctx, address, x, args):
+    """Call the function at `address` with x and the entries of a tuple, in numba's calling convention."""
+    kinds = (x, *args.types)
+    result = x.dtype
+
+    def codegen(context, builder, signature, values):
+        at, first, rest = values
+        function = context.call_conv.get_function_type(result, kinds)
+        unpacked = [builder.extract_value(rest, i) for i in range(len(args.types))]
+        status, value = context.call_conv.call_function(
+            builder, builder.inttoptr(at, function.as_pointer()), result, kinds, [first, *unpacked]
+        )
+        with builder.if_then(status.is_error, likely=False):
+            context.call_conv.return_status_propagate(builder, status)
+        return value
+
+    return result(address, x, args), codegen
+
+
+@intrinsic
+def call_c(typingctx, address, x):
+    """Call the C function ``double f(double *, int64_t)`` at `address`."""
+
+    def codegen(context, builder, signature, values):
+        double, size = ir.DoubleType(), ir.IntType(64)
+        array = context.make_array(signature.args[1])(context, builder, values[1])
+        pointer = builder.inttoptr(values[0], ir.FunctionType(double, [double.as_pointer(), size]).as_pointer())
+        return builder.call(pointer, [array.data, context.cast(builder, array.nitems, types.intp, types.int64)])
+
+    return types.float64(address, x), codegen
+
+
+@intrinsic
+def part(typingctx, array, start, shape):
+    """View entries of a C-contiguous array in another shape, without owning them.
+
+    Counting the references of a dozen slices took 250 ns, and each reshape 40 ns.
+    """
+
+    def codegen(context, builder, signature, values):
+        source = context.make_array(signature.args[0])(context, builder, values[0])
+        start = context.cast(builder, values[1], signature.args[1], types.intp)
+        lengths = cgutils.unpack_tuple(builder, values[2])
+        kinds = signature.args[2].types
+        lengths = [context.cast(builder, n, kind, types.intp) for n, kind in zip(lengths, kinds, strict=True)]
+        size = context.get_constant(types.intp, context.get_abi_sizeof(source.data.type.pointee))
+        strides = [size]
+        for length in lengths[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], length))
+        view = context.make_array(signature.return_type)(context, builder)
+        populate_array(view, builder.gep(source.data, [start]), lengths, strides[: len(lengths)], size, None)
+        return view._getvalue()
+
+    return types.Array(array.dtype, len(shape.types), "C")(array, start, shape), codegen
+
+
+@intrinsic
+def header(typingctx, work):
+    """Return the record that a workspace starts with."""
+
+    def codegen(context, builder, signature, values):
+        array = context.make_array(signature.args[0])(context, builder, values[0])
+        return builder.bitcast(array.data, context.get_value_type(RECORD))
+
+    return RECORD(work), codegen
+
+
+@intrinsic
+def ticks(typingctx):
+    """Read the processor's counter; 0 where user code may not."""
+
+    def codegen(context, builder, signature, values):
+        if platform.machine() not in ("x86_64", "AMD64", "i686"):
+            return context.get_constant(types.int64, 0)
+        counter = builder.module.declare_intrinsic("llvm.readcyclecounter", (), ir.FunctionType(ir.IntType(64), ()))
+        return builder.call(counter, ())
+
+    return types.int64(), codegen

@@ -1,0 +1,99 @@
+"""Entries of Jacobians and Hessians, listed by the sparse lift in one run of f."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.call import Call
+from ..core.errors import CannotRun
+from ..core.validation import Floats
+from ..lifting.signals import CannotLift, Signal, where_in
+from ..lifting.sparse.hessian import gradient_beside, interactions
+from ..lifting.sparse.jacobian import Listed, entries
+from ..lifting.work import SparseWork
+
+IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
+
+
+def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None) -> Listed:
+    """List the entries of the Jacobian of f, called as `call` says, that one run shows; d is added to each entry of x.
+
+    Raises
+    ------
+    CannotRun
+        Where f cannot be lifted.
+    """
+    work, first = SparseWork(), before is not None and before.substitutes
+    try:
+        for substitutes in (first, True):
+            try:
+                found = entries(
+                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work, substitutes=substitutes
+                )
+                return found._replace(substitutes=substitutes)
+            except CannotLift:
+                if substitutes:
+                    raise
+        raise AssertionError("the second attempt returns or raises")
+    except Signal as signal:
+        # what came from f's values, or after f had looked at them, may be otherwise at another x
+        lasting = isinstance(signal, CannotLift) and not work.looked and signal.__cause__ is None
+        raise _refusal(f, signal, lasting) from signal
+
+
+def _refusal(f: Any, signal: Signal, lasting: bool = False) -> CannotRun:
+    where = where_in(f, signal.__traceback__)
+    return CannotRun(f"{signal} ({where})" if where else str(signal), lasting)
+
+
+class Curvature:
+    """Second derivatives of a scalar f by lifting it at a complex point.
+
+    The gradient of an analytic f at x + i t v has the imaginary part t H v, without any subtraction: the complex step
+    (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
+    """
+
+    def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
+        self._f, self._call, self._x, self._steps = f, call, x, steps
+        self._substitutes = False
+
+    def _lifted(self, lift: Any, x: Any) -> Any:
+        """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
+        call = self._call
+        try:
+            if not self._substitutes:
+                try:
+                    return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs)
+                except CannotLift:
+                    self._substitutes = True
+            return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs, substitutes=True)
+        except Signal as signal:
+            raise _refusal(self._f, signal) from signal
+
+    def product(self, vector: Floats) -> Floats:
+        """Return the Hessian times a flat vector.
+
+        Raises
+        ------
+        CannotRun
+            Where f cannot be lifted at a complex point.
+        """
+        scale = float(np.abs(vector).max(initial=0.0)) or 1.0
+        beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
+        gradient = self._lifted(gradient_beside, beside)
+        product: Floats = gradient.imag / IMAGINARY * scale
+        return product
+
+    def pattern(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """List the pairs of coordinates that some nonlinear operation of f brings together; some more than once.
+
+        Raises
+        ------
+        CannotRun
+            Where f cannot be lifted.
+        """
+        found: tuple[NDArray[np.intp], NDArray[np.intp]] = self._lifted(interactions, self._x)
+        return found

@@ -1,0 +1,170 @@
+"""f by an executor: many evaluations side by side, each as the reference would make it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import islice
+from math import isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.call import Call
+from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.point import Point, exclusive
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
+from ..executors.executor import Entries, Executor, Rows
+from ..executors.table import executor_for, pieces_of
+from .vectors import REAL, Vectors, values_of
+
+POINT_BYTES = 1 << 26  # of whole points that are made at a time
+
+
+class Parallel(InFloats):
+    """A plain f, evaluated by an executor: workers, a journal, or both.
+
+    Where each worker has a copy of the caller's array, closures that read it see it perturbed, as with the reference.
+    """
+
+    origin = 0.0
+
+    def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
+        self.nfev = 0
+        call = call.of_one_point()
+        self._point = point
+        self._executor = executor = executor_for(call, point) if executor is None else executor
+        self.way = executor.way
+        self._value: float | None = None
+        copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
+        self.own = point.own if copies and point.perturbable and not call.shares_memory(point.own) else None
+        container, f = point.container, call.f
+        shown = copies and container is not None and container.perturbable
+        if shown and container is not None and not container.among((call.args, call.kwargs)):
+            f = point.following(f)
+        self.sees_own = f is not call.f or self.own is not None or not point.held
+        self._f = OnePoint(f, call, number)
+        self._complex = OnePoint(f, call, complex_number)
+
+    def notes(self) -> list[str]:
+        return [f"{self._executor.way}: {self._executor.reason}"]
+
+    def value(self) -> float:
+        if self._value is None:
+            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
+        return self._value
+
+    def known_value(self, value: float) -> None:
+        self._value = value
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        base: Values = self._point.base
+        if points.dtype.kind == "c":
+            self.sees_own = True  # a closure shows: its value is real
+            base = base.astype(np.complex128)
+        elif self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
+            self.own, self.sees_own = None, False  # it cannot hold these points
+        values = self._evaluate(Entries(base, np.repeat(index, points.shape[1]), points.reshape(-1)), points.dtype)
+        return values.reshape(points.shape)
+
+    def line(self, points: Values) -> Values:
+        return self._evaluate(Rows(points, self._point.base.shape), points.dtype)
+
+    def along(self, vector: list[float]) -> list[float]:
+        """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
+        before = self.nfev
+        try:
+            values: list[float] = self.line(self._point.base.reshape(-1) + COLUMN * np.array(vector)).tolist()
+        except Exception:  # noqa: BLE001 - perhaps of a point that a plain loop does not reach
+            self.nfev = before
+            return super().along(vector)
+        for place, value in enumerate(values):
+            if not isfinite(value):
+                self.nfev = before + place + 1
+                return values[: place + 1]
+        return values
+
+    def _evaluate(self, points: Rows | Entries, dtype: np.dtype[Any]) -> Values:
+        self.nfev += len(points)
+        if dtype.kind == "c":
+            return self._executor.evaluate(self._complex, points)
+        self._f.own = self.own
+        return self._executor.evaluate(self._f, points)
+
+
+class ParallelVectors(Vectors):
+    """An f of many values, evaluated by an executor."""
+
+    def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
+        executor = executor_for(call, point) if executor is None else executor
+        super().__init__(call, point)
+        self._executor = executor
+        copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
+        f = self._call.f if copies else call.f  # the former shows each point in the caller's list
+        self._f, self._complex = OnePoint(f, call, values_of), OnePoint(f, call, complex_values)
+        self.own = point.own if copies and self._in_place else None
+
+    def notes(self) -> list[str]:
+        """Say who evaluates f."""
+        return [f"{self._executor.way}: {self._executor.reason}"]
+
+    def _at_x(self) -> Floats:
+        if self._value is None:
+            self._value = np.asarray(self._evaluate(self._f, self._point.base.reshape(1, -1))[0])
+        return self._value
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        self._at_x()
+        own = self._point.own
+        if self.own is None or own is None:
+            return self._rows(self._all(self._f, points))
+        with exclusive(own):
+            try:
+                return self._rows(self._all(self._f, points))
+            finally:
+                own[...] = self._point.base
+
+    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+        return self._rows([row.imag for row in self._all(self._complex, points)])
+
+    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Evaluate f at all points, so many at a time that they take little memory."""
+        rest, rows = iter(points), []
+        many = max(1, POINT_BYTES // max(1, self._point.base.nbytes))
+        while some := list(islice(rest, many)):
+            rows += [np.asarray(row) for row in self._evaluate(f, np.array(some))]
+        return rows
+
+    def _evaluate(self, f: OnePoint, points: Values) -> Values:
+        self.nfev += len(points)
+        f.own = self.own if points.dtype.kind == "f" else None
+        return self._executor.evaluate(f, Rows(points, self._point.base.shape))
+
+
+def complex_values(result: object) -> NDArray[np.complex128]:
+    """Turn what f returned for a complex argument into complex numbers."""
+    values = values_of(result, "fiubc")
+    if values.dtype.kind != "c":
+        raise TypeError(REAL)
+    return values
+
+
+class OnePoint:
+    """f of one point: what it returns, turned into numbers at once.
+
+    Attributes
+    ----------
+    own : ndarray or None
+        The caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the evaluation
+        puts it back.
+    """
+
+    def __init__(self, f: Callable[..., Any], call: Call, convert: Callable[[object], Any]) -> None:
+        self._f, self._args, self._kwargs = f, call.args, call.kwargs
+        self._convert = convert
+        self.own: NDArray[Any] | None = None
+
+    def __call__(self, x: NDArray[Any]) -> Any:
+        if self.own is not None:
+            self.own[...] = x
+        return self._convert(self._f(x, *self._args, **self._kwargs))

@@ -1,0 +1,157 @@
+"""f of many values, evaluated plainly: one evaluation gives all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.call import Call
+from ..core.errors import describe
+from ..core.point import Point, exclusive
+from ..core.validation import FLOAT64, Floats
+from ..schemes.constants import OUTSIDE
+
+Shape = tuple[int, ...]
+
+REAL = (
+    "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, an array made by "
+    "np.zeros, or a closure may do that) and the complex step cannot work; use method='central'"
+)
+
+
+def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
+    """Turn what f returned into an array of its own at once: f may use its buffer again.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no array, list or tuple of real numbers, nor one.
+    """
+    if type(result) is np.ndarray and result.dtype is FLOAT64:
+        return result.copy()
+    if result is None:
+        raise TypeError(
+            "`f` must return an array, a list or a tuple of numbers, or a number; got None: is a `return` missing?"
+        )
+    if hasattr(result, "tocoo"):
+        raise TypeError(f"`f` must return a dense array, got {describe(result)}; return its .toarray()")
+    try:
+        array = np.asarray(result)
+    except ValueError as error:
+        raise ValueError(
+            f"`f` must return an array, a list or a tuple of numbers, or a number; got a ragged {describe(result)}"
+        ) from error
+    if array.dtype.kind not in kinds:
+        hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
+        raise TypeError(
+            f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
+        )
+    return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
+class Vectors:
+    """f around one point x, for one Jacobian.
+
+    Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh copy,
+    because it may write into its argument, return a view of it or keep it.
+
+    Attributes
+    ----------
+    nfev : int
+        Evaluations of f so far.
+    """
+
+    def __init__(self, call: Call, point: Point) -> None:
+        self.nfev = 0
+        container = point.container
+        if container is not None and not container.among((call.args, call.kwargs)):
+            call = call.but(f=point.following(call.f))
+        self._call = call
+        self._point = point
+        self._value: NDArray[np.float64] | None = None
+        self._in_place = point.perturbable and not call.shares_memory(point.own)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of f(x)."""
+        return self._at_x().shape
+
+    def value(self) -> Floats:
+        """Return f(x), flat; remembered."""
+        return self._at_x().reshape(-1)
+
+    def known_value(self, value: object) -> None:
+        """Take f(x) from the caller."""
+        try:
+            self._value = values_of(value)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`f0` must be f(x); got {describe(value)}") from error
+
+    def _at_x(self) -> Floats:
+        if self._value is None:
+            call = self._call
+            self.nfev += 1
+            self._value = values_of(call.f(self._point.base.copy(), *call.args, **call.kwargs))
+        return self._value
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        """Evaluate f at whole flat points; returns one row of values for each."""
+        return self._at(points, self._plainly)
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
+        return self._at(points, self._exploring)
+
+    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
+        self._at_x()  # now, while the caller's array is as it was
+        own = self._point.own
+        if own is None or not self._in_place:
+            return self._rows([evaluate(point) for point in points])
+        with exclusive(own):
+            try:
+                return self._rows([evaluate(self._in(own, point)) for point in points])
+            finally:
+                own[...] = self._point.base
+
+    def _called(self, point: Floats) -> Any:
+        call = self._call
+        self.nfev += 1
+        return call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs)
+
+    def _plainly(self, point: Floats) -> NDArray[Any]:
+        return values_of(self._called(point))
+
+    def _exploring(self, point: Floats) -> NDArray[Any]:
+        try:
+            result = self._called(point)
+        except OUTSIDE:
+            return np.full(self.shape, np.nan)
+        return values_of(result)
+
+    def _in(self, own: NDArray[Any], point: Floats) -> Floats:
+        """Write a point into the caller's own array, whole, for f may have written there; return what it holds now."""
+        own[...] = point.reshape(own.shape)
+        return point if own.dtype is FLOAT64 else own.astype(np.float64).reshape(-1)
+
+    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+        """Evaluate f at complex points; returns the imaginary parts."""
+        call, rows = self._call, []
+        for point in points:
+            self.nfev += 1
+            result = values_of(call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs), "fiubc")
+            if result.dtype.kind != "c":
+                raise TypeError(REAL)
+            rows.append(result.imag)
+        return self._rows(rows)
+
+    def _rows(self, rows: list[NDArray[Any]]) -> Floats:
+        shape = self.shape
+        for row in rows:
+            if row.shape != shape:
+                raise ValueError(
+                    f"`f` must return values of one shape at all points, got {shape} at x and {row.shape} beside it"
+                )
+        return np.array(rows).reshape(len(rows), -1)

@@ -1,0 +1,276 @@
+"""What every executor is: f at many points, in their order, to the bits of a plain loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import describe
+from ..core.validation import Ints, coordinate
+from .failures import Failure
+
+Values = NDArray[Any]  # float64 or complex128: (k,), or (k, *shape) of a function that returns arrays
+Function = Callable[[NDArray[Any]], Any]  # of one point; returns a number, or an array of numbers
+Receive = Callable[[int, Values], None]  # the number of the first point, and the values from there on
+
+# A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
+working: ContextVar[bool] = ContextVar("working", default=False)
+
+
+class Points(Protocol):
+    """Points at which f is to be evaluated; they pickle, and travel in parts."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        """Return a point as an array of x's shape that nobody else holds: f may write into it or keep it."""
+        ...
+
+    def take(self, numbers: Ints | slice) -> Points:
+        """Return some of the points."""
+        ...
+
+    def keys(self) -> list[bytes]:
+        """Identify each point, by its bytes."""
+        ...
+
+    def describe(self, number: int) -> str:
+        """Word a point for an error message."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Whole points, one a row.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (k, n)
+        The points.
+    shape : tuple
+        What f gets each as.
+    """
+
+    rows: Values
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        point: NDArray[Any] = self.rows[number].reshape(self.shape).copy()
+        return point
+
+    def take(self, numbers: Ints | slice) -> Rows:
+        return Rows(self.rows[numbers], self.shape)
+
+    def keys(self) -> list[bytes]:
+        about = f"{self.rows.dtype.str}{self.shape}".encode()
+        return [blake2b(about + row.tobytes(), digest_size=16).digest() for row in self.rows]
+
+    def describe(self, number: int) -> str:
+        return f"x = {describe(self[number].tolist())}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """One point with one entry replaced: n of them travel as O(n) numbers, not as n arrays.
+
+    Attributes
+    ----------
+    base : ndarray
+        The point x.
+    index : ndarray of intp, shape (k,)
+        Which entry, in C order.
+    values : ndarray, shape (k,)
+        What it becomes.
+    """
+
+    base: Values
+    index: Ints
+    values: Values
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, number: int) -> NDArray[Any]:
+        point = self.base.copy()
+        point.reshape(-1)[self.index[number]] = self.values[number]
+        return point
+
+    def take(self, numbers: Ints | slice) -> Entries:
+        return Entries(self.base, self.index[numbers], self.values[numbers])
+
+    def keys(self) -> list[bytes]:
+        about = blake2b(f"{self.base.dtype.str}{self.base.shape}".encode() + self.base.tobytes(), digest_size=16)
+        pairs = zip(self.index.astype("<i8"), self.values, strict=True)
+        return [about.digest() + i.tobytes() + value.tobytes() for i, value in pairs]
+
+    def describe(self, number: int) -> str:
+        where = np.unravel_index(int(self.index[number]), self.base.shape)
+        return f"x with coordinate {coordinate(tuple(map(int, where)))} = {self.values[number]!s}"
+
+
+class Executor(Protocol):
+    """Who evaluates f at many points.
+
+    Attributes
+    ----------
+    way : str
+        "serial", "processes", "threads", "executor" or "map".
+    reason : str
+        Why this one, in words.
+    """
+
+    way: str
+    reason: str
+
+    def may_perturb(self, thing: object) -> bool:
+        """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
+        ...
+
+    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+        """Evaluate a function at all points.
+
+        Parameters
+        ----------
+        function : callable
+            Of one point; returns a float, a complex number or an array of them, of one shape at all points.
+        points : Points
+            Where.
+        receive : callable, optional
+            Is called here with values as they arrive, in any order.
+
+        Returns
+        -------
+        ndarray, shape (k, *shape of a value)
+            In the order of the points.
+
+        Raises
+        ------
+        Exception
+            What the function raises at the first of the points at which it does, as a plain loop would.
+        WorkerError
+            Where a worker was lost.
+        """
+        ...
+
+
+def evaluate_some(function: Function, points: Points) -> tuple[Values, Failure | None]:
+    """Evaluate up to the first exception, in a worker."""
+    values: list[Any] = []
+    failure = None
+    token = working.set(True)
+    try:
+        for number in range(len(points)):
+            append_like(values, function(points[number]))
+    except BaseException as error:  # noqa: BLE001 - whoever asked raises it
+        failure = Failure(error)
+    finally:
+        working.reset(token)
+    return np.array(values), failure
+
+
+def append_like(values: list[Any], value: Any) -> None:
+    """Add a value that has the shape of those before it, and that f no longer holds."""
+    scalar = type(value) is float or type(value) is complex
+    if not scalar:
+        value = np.array(value)
+    if values and not (scalar and type(values[-1]) is type(value)):
+        one, other = np.shape(values[-1]), np.shape(value)
+        if one != other:
+            raise ragged(one, other)
+    values.append(value)
+
+
+def ragged(one: tuple[int, ...], other: tuple[int, ...]) -> ValueError:
+    return ValueError(f"`f` must return values of one shape at all points, got shapes {one} and {other}")
+
+
+@dataclass
+class Gathering:
+    """Values that arrive in any order, and the first exception in the order of the points.
+
+    Attributes
+    ----------
+    count : int
+        Points that were asked for.
+    end : int
+        The first of the points that failed: what comes after it is not needed.
+    """
+
+    count: int
+    receive: Receive | None = None
+    end: int = field(init=False)
+    _values: Values | None = field(init=False, default=None)
+    _failure: Failure | None = field(init=False, default=None)
+    _here: NDArray[np.bool_] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.end = self.count
+        self._here = np.zeros(self.count, bool)
+
+    def put(self, first: int, values: Values, failure: Failure | None = None) -> None:
+        """Take the values from a point on, and the exception at the point after them."""
+        if len(values):
+            if self._values is None:
+                self._values = np.empty((self.count, *values.shape[1:]), values.dtype)
+            if values.shape[1:] != self._values.shape[1:]:
+                raise ragged(self._values.shape[1:], values.shape[1:])
+            self._values[first : first + len(values)] = values
+            self._here[first : first + len(values)] = True
+            if self.receive is not None:
+                self.receive(first, values)
+        if failure is not None and first + len(values) < self.end:
+            self.end, self._failure = first + len(values), failure
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        return bool(self._here[: self.end].all())
+
+    def missing(self, start: int, stop: int) -> Ints:
+        """List the points between two numbers that have not arrived."""
+        return start + np.flatnonzero(~self._here[start:stop])
+
+    def result(self) -> Values:
+        """Return all values, or raise the first exception."""
+        if self._failure is not None:
+            raise self._failure.exception()
+        assert self.complete
+        return np.empty(0) if self._values is None else self._values
+
+
+class Serial:
+    """One point after the other, here."""
+
+    way = "serial"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def may_perturb(self, thing: object) -> bool:
+        return True
+
+    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+        values: list[Any] = []
+        for number in range(len(points)):
+            append_like(values, function(points[number]))
+            if receive is not None:
+                receive(number, np.array(values[-1:]))
+        return np.array(values)
+
+
+def chunks_of(start: int, count: int, workers: int) -> int:
+    """Return how many points the next chunk takes.
+
+    A quarter of a worker's share of what is left: few and large while all are busy for long, and one by one in the end,
+    so that all end together however long an evaluation takes.
+    """
+    return max(1, (count - start) // (4 * workers))

@@ -1,0 +1,57 @@
+"""A map-like callable, as in SciPy: ``workers(function, iterable)`` returns the results in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..core.call import cores
+from ..core.errors import WorkerError, describe
+from .executor import Function, Gathering, Points, Receive, Values
+from .futures import workers_of
+from .shipping import Reply, Task
+
+Map = Callable[[Any, Iterable[Any]], Iterable[Any]]
+PARTS = 4  # for each worker
+
+
+class Mapping:
+    """Any map: of a pool, of MPI, of a scheduler; parts of the points are its items."""
+
+    way = "map"
+
+    def __init__(self, apply: Map, reason: str) -> None:
+        self._apply = apply
+        self.reason = reason
+        self._task: Task | None = None
+        self._function: Function | None = None
+
+    def may_perturb(self, thing: object) -> bool:
+        return False
+
+    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+        count = len(points)
+        gathering = Gathering(count, receive)
+        if not count:
+            return gathering.result()
+        if self._task is None or function is not self._function:
+            self._function, self._task = function, Task(function)
+        owner = getattr(self._apply, "__self__", None)
+        length = max(1, count // (PARTS * (cores() if owner is None else workers_of(owner))))
+        parts = [(start, points.take(slice(start, start + length))) for start in range(0, count, length)]
+        for reply in self._apply(self._task, parts):
+            if not isinstance(reply, Reply):
+                raise TypeError(
+                    f"`workers` must be like `map`: workers(function, iterable) returns function(item) of each item, "
+                    f"got {describe(reply)}"
+                )
+            gathering.put(reply.first, reply.values, reply.failure)
+            if gathering.complete:
+                break
+        if not gathering.complete:
+            missing = gathering.missing(0, count)
+            raise WorkerError(
+                f"`workers` returned no value for {missing.size} of {count} points, the first of them "
+                f"{points.describe(int(missing[0]))}; it must return function(item) of every item"
+            )
+        return gathering.result()

@@ -1,0 +1,89 @@
+"""How far it is: a bar on a terminal, or a callable that is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+
+from .executor import Executor, Function, Points, Receive, Values
+
+Tell = Callable[[int, int], object]
+
+
+class Shown:
+    """An executor that says how many points are done, of those that are known to be wanted.
+
+    A gradient whose steps choose themselves finds out as it goes what else it wants: the total grows then.
+    """
+
+    def __init__(
+        self, executor: Executor, tell: Tell, showing: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        self._executor = executor
+        self._tell = tell
+        self._showing = showing
+        self._done = self._total = 0
+        self.way, self.reason = executor.way, executor.reason
+
+    def may_perturb(self, thing: object) -> bool:
+        return self._executor.may_perturb(thing)
+
+    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+        self._total += len(points)
+
+        def received(first: int, values: Values) -> None:
+            if receive is not None:
+                receive(first, values)
+            self._done += len(values)
+            self._tell(self._done, self._total)
+
+        with self._showing():
+            return self._executor.evaluate(function, points, received)
+
+
+def shown(executor: Executor, progress: bool | Tell) -> Executor:
+    """Return an executor that shows its progress: on a terminal only, where `progress` is no callable."""
+    if callable(progress):
+        return Shown(executor, progress)
+    if not sys.stderr.isatty():
+        return executor
+    bar = _Bar()
+    return Shown(executor, bar.tell, lambda: bar)
+
+
+class _Bar(AbstractContextManager["_Bar"]):
+    """Points done, their rate and the time that is left; gone when a sweep is over."""
+
+    def __init__(self) -> None:
+        try:
+            rich, console = import_module("rich.progress"), import_module("rich.console")
+        except ImportError as error:
+            raise ImportError("progress=True needs rich: pip install 'fastgrad[cli]'; or pass a callable") from error
+        self._bar = rich.Progress(
+            rich.TextColumn("{task.description}"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[rate]}"),
+            rich.TimeRemainingColumn(),
+            console=console.Console(stderr=True),
+            transient=True,
+            auto_refresh=False,  # by a thread, which would be in the way of a fork
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._bar.add_task("evaluations of f", total=None, rate="")
+
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def tell(self, done: int, total: int) -> None:
+        task = self._bar.tasks[0]
+        rate = f"{task.speed:.3g}/s" if task.speed else ""
+        self._bar.update(self._task, completed=done, total=total, rate=rate)
+        self._bar.refresh()

@@ -1,0 +1,104 @@
+"""f on its way to workers that are not forked: once for all its points, and by cloudpickle where there is that."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections import OrderedDict
+from dataclasses import dataclass
+from importlib import import_module
+from time import perf_counter
+
+import numpy as np
+
+from ..core.errors import describe
+from .executor import Function, Points, Values, evaluate_some
+from .failures import Failure
+
+# In a worker: the functions that came last. A gradient's function has a key of its own, so that what a worker holds
+# is always what the gradient was given.
+_MOST = 4
+_unpacked: OrderedDict[bytes, Function] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a part of the points.
+
+    Attributes
+    ----------
+    first : int
+        The number of the first.
+    values : ndarray
+        Those before the first exception.
+    failure : Failure or None
+        That exception.
+    seconds : float
+        What it took.
+    """
+
+    first: int
+    values: Values
+    failure: Failure | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A function as bytes. They are unpacked when it is first called, where an exception has somewhere to go."""
+
+    key: bytes
+    data: bytes
+
+    def unpacked(self) -> Function:
+        found = _unpacked.get(self.key)
+        if found is None:
+            found = _unpacked[self.key] = pickle.loads(self.data)
+            while len(_unpacked) > _MOST:
+                _unpacked.popitem(last=False)
+        return found
+
+
+class Task:
+    """f at some of its points: called in a worker, and pickled only where that is another process."""
+
+    def __init__(self, function: Function | Packed) -> None:
+        self._function = function
+        self._packed = function if isinstance(function, Packed) else None
+
+    def __call__(self, part: tuple[int, Points]) -> Reply:
+        first, points = part
+        began = perf_counter()
+        try:
+            function = self._function
+            function = function.unpacked() if isinstance(function, Packed) else function
+            began = perf_counter()
+            values, failure = evaluate_some(function, points)
+        except BaseException as error:  # noqa: BLE001 - f could not be unpacked here: whoever asked raises it
+            values, failure = np.empty(0), Failure(error)
+        return Reply(first, values, failure, perf_counter() - began)
+
+    def packed(self) -> Packed:
+        if self._packed is None:
+            assert not isinstance(self._function, Packed)
+            self._packed = Packed(os.urandom(16), _pack(self._function))
+        return self._packed
+
+    def __reduce__(self) -> tuple[type[Task], tuple[Packed]]:
+        return Task, (self.packed(),)
+
+
+def _pack(function: Function) -> bytes:
+    """Pickle a function: by value where it cannot be imported, or comes from the main module, as cloudpickle does."""
+    try:
+        packer = import_module("cloudpickle")
+        remedy = "make what it has captured picklable"
+    except ImportError:
+        packer, remedy = pickle, "pip install 'fastgrad[parallel]', which brings cloudpickle"
+    try:
+        return bytes(packer.dumps(function))
+    except Exception as error:
+        raise TypeError(
+            f"`f` cannot be sent to the workers: {describe(error)}; {remedy}, or give `workers` as a number: processes "
+            "of this machine get f as it is"
+        ) from error

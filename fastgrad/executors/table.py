@@ -1,0 +1,108 @@
+"""What `workers` may be, and who then evaluates f."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core.call import Call, cores
+from ..core.point import Point
+from ..inspecting.captures import captures, holds
+from ..inspecting.purity import keeps
+from . import forking
+from .executor import Executor, Serial, working
+
+
+class Kind(NamedTuple):
+    """One kind of `workers`.
+
+    Attributes
+    ----------
+    recognises : callable
+        Whether a value of `workers` is of this kind.
+    make : callable
+        Returns the executor of such a value.
+    """
+
+    recognises: Callable[[Any], bool]
+    make: Callable[[Any, Call], Executor]
+
+
+def executor_for(call: Call, point: Point | None = None) -> Executor:
+    """Return who evaluates f, for the time of one gradient, as `workers`, `journal` and `progress` of a call say.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the journal is none, or is another function's, or cannot be used.
+    """
+    executor: Executor
+    if working.get():
+        executor = Serial("this is a worker of another call already")
+    else:
+        executor = next(kind for kind in KINDS if kind.recognises(call.workers)).make(call.workers, call)
+    pieces = pieces_of(point)
+    if any(_reads(call.f, piece) and not executor.may_perturb(piece) for piece in pieces):
+        executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
+    if call.journal is not None:
+        executor = _load("journal").Journaled(executor, call.journal, call, pieces)
+    if call.progress:
+        executor = _load("progress").shown(executor, call.progress)
+    return executor
+
+
+def pieces_of(point: Point | None) -> list[object]:
+    """List what of the caller's holds x: its array, or a list and all that is in it."""
+    if point is None or not point.held:
+        return []
+    return [point.own] if point.container is None else point.container.pieces
+
+
+def _reads(f: Any, piece: object) -> bool:
+    if isinstance(piece, np.ndarray):
+        return holds(f, piece)
+    return any(capture.value is piece for capture in captures(f))
+
+
+def _load(module: str) -> Any:
+    return import_module(f".{module}", __package__)
+
+
+def _has(name: str) -> Callable[[Any], bool]:
+    return lambda workers: callable(getattr(workers, name, None))
+
+
+def _here(workers: int, call: Call) -> Executor:
+    count = cores() if workers == -1 else workers
+    if count == 1:
+        return Serial("there is one worker")
+    danger = forking.unsafe()
+    made: Executor
+    if not danger:
+        made = _load("processes").Processes(count, f"{count} processes, forked for each sweep")
+    elif kept := keeps(call.f):
+        made = Serial(f"no processes: {danger}; no threads: {kept}")
+    else:
+        made = _load("futures").Threads(count, f"{count} threads, and no processes: {danger}")
+    return made
+
+
+def _futures(workers: Any, call: Call) -> Executor:
+    made: Executor = _load("futures").Futures(workers, f"`workers` is a {type(workers).__name__}")
+    return made
+
+
+def _map(workers: Any, call: Call) -> Executor:
+    made: Executor = _load("mapping").Mapping(workers, "`workers` is a map-like callable")
+    return made
+
+
+KINDS = (
+    Kind(lambda workers: hasattr(workers, "__index__"), _here),
+    Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
+    Kind(_has("submit"), _futures),
+    Kind(callable, _map),
+)

@@ -1,0 +1,451 @@
+"""numerical_hessian, and Hessian, which binds f once and is called many times."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from time import perf_counter
+from typing import Any, Literal, Unpack, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .core.call import Call
+from .core.errors import CannotRun, NotTrusted, describe
+from .core.options import Options, OptionsDict
+from .core.point import Point, as_point
+from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .gradient import Gradient
+from .jacobian import like
+from .planning.hessians import (
+    Checked,
+    bars_of,
+    by_few,
+    colored,
+    dense,
+    lifted,
+    pattern_of,
+    symmetric,
+    unliftable,
+    verify,
+)
+from .planning.operators import JacobianInfo, Made, Matrix, Operator, Settings, put_back
+from .sparsity import Pattern, as_pattern, color_symmetric, split
+
+__all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
+
+LIFT, GRADIENTS = "complex lift", "gradients"
+
+
+class Hessian:
+    r"""The Hessian of a function, prepared once and called many times.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns one number.
+    h : float or array_like of x's shape or "fixed", optional
+        Absolute step of the differences of gradients. By default the steps choose themselves.
+    grad : callable, optional
+        ``grad(x, *args, **kwargs)``, the gradient of f, of x's shape: then it is differenced, once.
+    sparse : bool
+        Return a SciPy ``csr_array`` of shape (x.size, x.size).
+    sparsity : None, "detect" or matrix
+        Where the Hessian can differ from zero; the result is a ``csr_array``. "detect": found by watching f. A wrong
+        pattern is noticed, by one random direction.
+    **options
+        As for `fastgrad.Gradient`: `args`, `kwargs`, `backend`, `bounds`, `noise` and others.
+
+    Notes
+    -----
+    A numpy f is lifted: it is called once, unmodified, at :math:`x + 10^{-100} i v`, with all differences of its
+    gradient carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the
+    complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
+    from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
+    gradients are differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
+    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian = Hessian(lambda x: x[0] ** 2 * x[1])
+    >>> np.round(hessian(np.array([3.0, 4.0])), 4)
+    array([[8., 6.],
+           [6., 0.]])
+    """
+
+    def __init__(
+        self,
+        f: Any,
+        h: Any = None,
+        *,
+        grad: Any = None,
+        sparse: bool = False,
+        sparsity: Any = None,
+        **options: Unpack[OptionsDict],
+    ) -> None:
+        function(f)
+        self.f, self._grad = f, grad
+        self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
+        if self._settings.options.indices is not None:
+            raise ValueError("`indices` has no meaning for a Hessian; take rows of the result, or `hvp`")
+        if grad is not None:
+            function(grad, "grad", "a function of an array that returns the gradient")
+        self._pattern: Pattern | None = None
+        self._colors: Ints | None = None
+        if sparsity is not None and not isinstance(sparsity, str):
+            self._pattern = as_pattern(split(sparsity)[0])
+            if not self._pattern.symmetric:
+                raise ValueError("`sparsity` of a Hessian must be symmetric, with (j, i) wherever it has (i, j)")
+            self._pattern = self._pattern.symmetrized()
+        self._gradient: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        settings = self._settings
+        own = {"grad": self._grad, "sparse": settings.sparse, "sparsity": settings.sparsity}
+        return _rebuild, (self.f, {**settings.options.given(), **own})
+
+    def __repr__(self) -> str:
+        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}, {self._settings})"
+
+    def __call__(self, x: ArrayLike, *args: Any) -> Any:
+        """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
+        return self.with_info(x, *args)[0]
+
+    def with_info(self, x: ArrayLike, *args: Any) -> tuple[Any, JacobianInfo]:
+        """Return the Hessian, and how it was made."""
+        began = perf_counter()
+        point = as_point(x)
+        call = self._call(args)
+        with put_back(point):
+            made, nfev = self._made(x, call, point)
+        shape = (*point.base.shape, *point.base.shape)
+        settings = self._settings
+        info = JacobianInfo(
+            made.way,
+            made.reason,
+            settings.name,
+            settings.stencil.order,
+            made.step.reshape(point.base.shape),
+            nfev,
+            perf_counter() - began,
+            None if made.error is None else made.error.shaped(shape),
+            None,
+            made.colors,
+        )
+        result = made.matrix.shaped(shape)
+        return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
+
+    def explain(self, x: ArrayLike, *args: Any) -> str:
+        """Say how the Hessian at x is made, and why, in words; it is made for that."""
+        return str(self.with_info(x, *args)[1])
+
+    def hvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
+        """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
+        point = as_point(x)
+        vector = like("v", v, point.base.shape, "x").reshape(-1)
+        call = self._call(args)
+        with put_back(point):
+            if not self._refused(call, point):
+                bounds = self._bounds(point)
+                checked = Checked(call, point, bounds)
+                try:
+                    checked.value()
+                    product = lifted(self.f, call, point, bounds).product(vector)
+                    checked.compare(vector, product)
+                    return self._like_x(product, point)
+                except (CannotRun, NotTrusted):
+                    pass
+            found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
+        return self._like_x(found.jacobian.reshape(-1), point)
+
+    def operator(self, x: ArrayLike, *args: Any) -> Any:
+        """Return the Hessian at x as a SciPy ``LinearOperator``: products by `hvp`, and no matrix."""
+        linalg = import_module("scipy.sparse.linalg")
+        x = np.array(x, dtype=np.float64)
+
+        def product(v: Floats) -> NDArray[Any]:
+            return self.hvp(x, np.reshape(v, x.shape), *args).reshape(-1)
+
+        return linalg.LinearOperator((x.size, x.size), matvec=product, rmatvec=product, dtype=np.float64)
+
+    @property
+    def sparsity(self) -> Any:
+        """The pattern, as a boolean ``csr_array``: given, or found and united so far; None if neither."""
+        return None if self._pattern is None else self._pattern.array()
+
+    @property
+    def colors(self) -> NDArray[np.intp] | None:
+        """The colour of each column of that pattern; None if there is none."""
+        if self._colors is None and self._pattern is not None:
+            self._colors = color_symmetric(self._pattern)
+        return self._colors
+
+    # ---- how it is made
+
+    def _call(self, args: tuple[Any, ...]) -> Call:
+        options = self._settings.options
+        return Call(self.f, args or options.args, options.kwargs or {})
+
+    def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
+        bounds = self._settings.options.bounds
+        return None if bounds is None else bounds_arrays(bounds, point.base)
+
+    def _refused(self, call: Call, point: Point) -> str:
+        return "`grad` was given" if self._grad is not None else unliftable(self.f, call, point, self._settings)
+
+    def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
+        shaped: NDArray[Any] = flat.reshape(point.base.shape)
+        return shaped if point.dtype is FLOAT64 else shaped.astype(point.dtype)
+
+    def _made(self, x: Any, call: Call, point: Point) -> tuple[Made, int]:
+        reason = self._refused(call, point)
+        if not reason and point.base.size:
+            bounds = self._bounds(point)
+            checked = Checked(call, point, bounds)
+            try:
+                checked.value()  # f's own errors come from a plain call
+                return self._lifted(call, point, checked, lifted(self.f, call, point, bounds)), checked.nfev
+            except (CannotRun, NotTrusted) as refusal:
+                reason = str(refusal)
+        if self._settings.options.backend == "numpy":
+            raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
+        return self._by_gradients(x, call, point, reason)
+
+    def _lifted(self, call: Call, point: Point, checked: Checked, products: Any) -> Made:
+        n, direction = point.base.size, checked.direction()
+        step = np.full(n, np.nan)
+        if not self._settings.is_sparse:
+            full, runs = by_few(products, n, direction) or (dense(products, n), n)
+            checked.nfev += runs
+            matrix = symmetric(Matrix(full))
+            checked.compare(direction, full.T @ direction)
+            why = "column" if runs == n else "color"
+            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
+        given = self._settings.sparsity is not None and not isinstance(self._settings.sparsity, str)
+        if not given:
+            found = pattern_of(products, n)
+            if self._pattern is None or self._pattern.shape != found.shape:
+                self._pattern, self._colors = found, None
+            elif self._pattern.united(found) is not self._pattern:
+                self._pattern, self._colors = self._pattern.united(found), None
+        assert self._pattern is not None
+        pattern = as_pattern(self._pattern, (n, n))
+        if self._colors is None:
+            self._colors = color_symmetric(pattern)
+        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, self._colors)))
+        count = int(self._colors.max()) + 1
+        checked.nfev += count + 1
+        try:
+            verify(products, matrix, direction)
+        except CannotRun as lacking:
+            if given:
+                raise ValueError(
+                    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
+                    "account for; give the whole pattern, or 'detect'"
+                ) from lacking
+            raise
+        checked.compare(direction, matrix.dot(direction))
+        return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+
+    def _of_gradients(self, x: Any, call: Call) -> Operator:
+        """The Jacobian of the gradient."""
+        settings = self._settings
+        options = {k: v for k, v in settings.options.given().items() if k not in ("h", "backend", "noise")}
+        sparsity = None if self._pattern is None else self._pattern
+        inner = Settings(
+            Options(settings.options.h, **{**options, "args": call.args, "backend": "python"}),
+            0,
+            settings.sparse,
+            sparsity,
+        )
+        return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+
+    def _differenced(self, x: Any) -> Any:
+        """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
+        if self._gradient is None:
+            given = self._settings.options
+            taken = {
+                k: v for k, v in given.given().items() if k in ("kwargs", "backend", "bounds", "noise", "batch_axis")
+            }
+            self._gradient = Gradient(self.f, **taken)
+        gradient, point = self._gradient, as_point(x)
+        own, container = point.own, point.container
+        if container is not None and container.perturbable:
+            held: Any = container.given
+        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+            held = own
+        else:
+            return lambda y, *args, **_: gradient(y, *args)
+        return lambda y, *args, **_: gradient(held if np.array_equal(held, y) else y, *args)
+
+    def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
+        operator = self._of_gradients(x, call)
+        made, run, _, _ = operator.at(x, call.args)
+        if run.shape != point.base.shape:
+            raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
+        matrix, error = made.matrix, made.error
+        if matrix.pattern is not None and not matrix.pattern.symmetric:
+            # an entry that came out as zero
+            pattern = matrix.pattern.symmetrized()
+            matrix, error = (_refilled(part, pattern) for part in (matrix, error))
+        if error is not None and self._grad is None:
+            error = self._with_bars_of_gradient(x, call, error, made.step)
+        return (
+            Made(
+                symmetric(matrix),
+                None if error is None else symmetric(error),
+                made.step,
+                GRADIENTS,
+                reason,
+                None,
+                made.colors,
+            ),
+            run.nfev,
+        )
+
+    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> Matrix:
+        """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
+        bars = self._gradient.with_info(x, *call.args)[1].error
+        if bars is None:
+            return error
+        flat = np.ravel(bars)
+        if error.dense is not None:
+            return Matrix(error.dense + flat[:, None] / step[None, :])
+        assert error.pattern is not None
+        assert error.data is not None
+        return Matrix(pattern=error.pattern, data=error.data + flat[error.pattern.rows] / step[error.pattern.indices])
+
+
+def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:
+    """Return a sparse matrix with zeros where a larger pattern has entries."""
+    if matrix is None or matrix.pattern is None or matrix.data is None:
+        return None
+    n = pattern.shape[1]
+    place = np.searchsorted(pattern.rows * n + pattern.indices, matrix.pattern.rows * n + matrix.pattern.indices)
+    data = np.zeros(pattern.size)
+    data[place] = matrix.data
+    return Matrix(pattern=pattern, data=data)
+
+
+def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:
+    return Hessian(f, **options)
+
+
+@overload
+def numerical_hessian(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: Literal[False] = False,
+    **options: Unpack[OptionsDict],
+) -> Any: ...
+
+
+@overload
+def numerical_hessian(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[OptionsDict],
+) -> tuple[Any, JacobianInfo]: ...
+
+
+def numerical_hessian(
+    f: Any,
+    x: ArrayLike,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    sparse: bool = False,
+    sparsity: Any = None,
+    full_output: bool = False,
+    **options: Unpack[OptionsDict],
+) -> Any:
+    """Return the Hessian of f at x.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns one number.
+    x : array_like
+        The point, of any shape. Not changed, whatever happens.
+    h, grad, sparse, sparsity, **options
+        As for `Hessian`.
+    full_output : bool
+        Return ``(hessian, info)``.
+
+    Returns
+    -------
+    hessian : ndarray or csr_array
+        Symmetric, of shape ``x.shape + x.shape``; sparse, of shape ``(x.size, x.size)``, with `sparse` or `sparsity`.
+    info : JacobianInfo
+        How it was made, with error bars; only with `full_output`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not valid, f does not return one number, or a given pattern lacks an entry. f's own exceptions
+        come through.
+
+    See Also
+    --------
+    Hessian : prepared once, called many times.
+
+    Notes
+    -----
+    As for `Hessian`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(numerical_hessian(lambda x: np.exp(x[0]) * x[1], [0.0, 2.0]), 4)
+    array([[2., 1.],
+           [1., 0.]])
+    """
+    hessian = Hessian(f, h, grad=grad, sparse=sparse, sparsity=sparsity, **options)
+    result = hessian.with_info(x)
+    return result if full_output else result[0]
+
+
+def hessian_sparsity(f: Any, x: ArrayLike, **options: Unpack[OptionsDict]) -> Any:
+    """Return where the Hessian of f can differ from zero, as a boolean ``csr_array``; the diagonal is always there.
+
+    Parameters
+    ----------
+    f, x
+        As for `numerical_hessian`.
+    **options
+        `args` and `kwargs`.
+
+    Raises
+    ------
+    TypeError
+        If f cannot be watched.
+
+    Notes
+    -----
+    Two coordinates meet where a nonlinear operation of f depends on both. The pattern is that of f's path at x, and may
+    have more entries than the Hessian.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian_sparsity(lambda x: np.sum(x[1:] * x[:-1]), np.zeros(4)).nnz
+    10
+    """
+    chosen = Options(**options)
+    point = as_point(x)
+    call = Call(f, chosen.args, chosen.kwargs or {})
+    try:
+        return pattern_of(lifted(f, call, point, None), point.base.size).array()
+    except CannotRun as refusal:
+        raise TypeError(f"`f` cannot be watched: {refusal}") from refusal

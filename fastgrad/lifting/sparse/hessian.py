@@ -1,0 +1,225 @@
+"""The sparse lift for second derivatives: at a complex point, and watching which entries of x meet.
+
+At x + i t v an analytic f has a gradient whose imaginary part is t H v. Functions that are not analytic, but piecewise
+so, are continued from the side on which x is: the absolute value of a complex number, for one, would be its modulus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..signals import CannotLift, raised
+from ..work import SparseWork
+from . import bundle as operations
+from .bundle import SparseBundle, elementwise
+from .functions import filled
+from .rebinding import current, rebound
+from .slots import Run, Slots, entries_of, refuse
+from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
+
+Array = NDArray[Any]
+assert filled()
+MOST_PAIRS = 1 << 24  # of entries of x that meet: a Hessian with more is no sparse one
+
+ANALYTIC = frozenset({
+    np.negative, np.positive, np.square, np.sqrt, np.reciprocal, np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10,
+    np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.arcsin, np.arccos, np.arctan, np.arcsinh,
+    np.arccosh, np.arctanh, np.add, np.subtract, np.multiply, np.divide, np.power, np.float_power, np.maximum,
+    np.minimum, np.fmax, np.fmin,
+})  # fmt: skip
+
+
+class ComplexRun(Run):
+    """A run at a complex point: what drops the imaginary part, or is not known to be analytic, is refused."""
+
+    __slots__ = ()
+    imaginary = True
+
+    def made(self, base: Any, slots: int, cells: int) -> None:
+        if slots and base.dtype.kind == "f":
+            raise refuse("a function that drops the imaginary part, at a complex point")
+
+    def heavy(self, ufunc: np.ufunc, size: int, slots: Slots) -> None:
+        if ufunc not in ANALYTIC:
+            raise refuse(f"np.{ufunc.__name__} at a complex point")
+
+
+class WatchingRun(Run):
+    """A run that notes which rows nonlinear operations bring together."""
+
+    __slots__ = ("_first", "_second", "_size")
+    watching = True
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows, 1, MOST_CELLS, SparseWork())
+        self._first: list[Array] = []
+        self._second: list[Array] = []
+        self._size = 0
+
+    def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: tuple[int, ...]) -> None:
+        if ufunc in LINEAR:
+            return
+        mine, others = self._listed(first, shape), self._listed(second, shape)
+        if ufunc is np.multiply:
+            self._pair(mine, others)
+            return
+        both = tuple(np.concatenate(pair) for pair in zip(mine, others, strict=True))
+        self._pair((both[0], both[1]), (both[0], both[1]))
+
+    def _listed(self, slots: Slots, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Rows and positions."""
+        listed = entries_of(slots, shape, self)
+        none = np.empty(0, dtype=np.intp)
+        return (
+            np.concatenate([none, *(row for row, _, _ in listed)]),
+            np.concatenate([none, *(position for _, position, _ in listed)]),
+        )
+
+    def _pair(self, first: tuple[Array, Array], second: tuple[Array, Array]) -> None:
+        """Pair each row of the first with those of the second at the same position."""
+        (row, position), (other, place) = first, second
+        if not row.size or not other.size:
+            return
+        order = np.argsort(place, kind="stable")
+        count = np.bincount(place, minlength=int(position.max()) + 1)
+        begin = np.cumsum(count) - count
+        copies = count[position]
+        total = int(copies.sum())
+        self._size += total
+        if self._size > MOST_PAIRS:
+            raise CannotLift("too many entries of x meet: the Hessian is not sparse")
+        entry = np.repeat(np.arange(position.size), copies)
+        nth = np.arange(total) - np.repeat(np.cumsum(copies) - copies, copies)
+        self._first.append(row[entry])
+        self._second.append(other[order[begin[position[entry]] + nth]])
+
+    def pairs(self) -> tuple[Array, Array]:
+        none = np.empty(0, dtype=np.intp)
+        return np.concatenate([none, *self._first]), np.concatenate([none, *self._second])
+
+
+# piecewise linear: they bring nothing together
+LINEAR = frozenset({
+    np.negative, np.positive, np.conjugate, np.absolute, np.fabs, np.maximum, np.minimum, np.fmax, np.fmin, np.add,
+    np.subtract, np.sign, np.floor, np.ceil, np.rint, np.trunc, np.deg2rad, np.rad2deg, np.degrees, np.radians,
+})  # fmt: skip
+
+
+def _side(p: SparseBundle) -> Array:
+    """1 or -1, by the real part at x."""
+    return np.where(p.base.real >= 0, 1.0, -1.0)
+
+
+def _cube_root(p: SparseBundle) -> Any:
+    side = _side(p)
+    return elementwise(np.power, p * side, 1.0 / 3.0) * side
+
+
+def _length(p: Any, q: Any) -> Any:
+    return elementwise(np.sqrt, p * p + q * q)
+
+
+def _sum_of_powers(p: Any, q: Any) -> Any:
+    """np.logaddexp, with what is larger at x taken out."""
+    larger = np.maximum(*(np.real(v.base if isinstance(v, SparseBundle) else v) for v in (p, q)))
+    return np.log(np.exp(p - larger) + np.exp(q - larger)) + larger
+
+
+operations.CONTINUED.update({
+    np.absolute: lambda p: p * _side(p),
+    np.fabs: lambda p: p * _side(p),
+    np.conjugate: lambda p: p.copy(),
+    np.sign: lambda p: np.sign(p.base.real),
+    np.floor: lambda p: np.floor(p.base.real),
+    np.ceil: lambda p: np.ceil(p.base.real),
+    np.rint: lambda p: np.rint(p.base.real),
+    np.trunc: lambda p: np.trunc(p.base.real),
+    np.cbrt: _cube_root,
+    np.hypot: _length,
+    np.logaddexp: _sum_of_powers,
+})  # fmt: skip
+
+
+def _run(
+    run: Run,
+    f: Callable[..., Any],
+    x: Array,
+    d: Array,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    substitutes: bool,
+) -> SparseBundle:
+    """Call f on a bundle of this run: a scalar, or CannotLift."""
+    keep_freed_memory()
+    if substitutes:
+        f, args = rebound(f, args)
+    kept, current.run = current.run, run if substitutes else None
+    bundle = SparseBundle(x.copy(), initial_slots(x.shape, np.arange(x.size), d), run)
+    signals = raised()
+    try:
+        with np.errstate(all="ignore"):
+            value = f(bundle, *args, **kwargs)
+    except Exception as error:
+        raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
+    finally:
+        current.run = kept
+    if raised() != signals:
+        raise CannotLift("f caught the refusal of an operation")
+    if not isinstance(value, SparseBundle):
+        raise CannotLift("f's result does not depend on its argument, or is no number")
+    if value.size != 1:
+        raise CannotLift("f's result is not one number")
+    return value
+
+
+def gradient_beside(
+    f: Callable[..., Any],
+    x: Array,
+    steps: Array,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+    substitutes: bool = False,
+) -> Array:
+    """Return the gradient of f at a complex point, from differences by these steps, flat.
+
+    Raises
+    ------
+    CannotLift
+        If f cannot be evaluated like this, or has no difference rule for a function that it uses.
+    """
+    run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork())
+    value = _run(run, f, x, steps[None].astype(np.complex128), args, kwargs, substitutes)
+    if run.rounded or run.lost.any():
+        raise CannotLift("f branches at x" if run.lost.any() else "f uses a function that has no difference rule")
+    gradient = np.zeros(x.size, dtype=np.complex128)
+    for row, _, change in entries_of(value.slots, np.shape(value.base), run):
+        np.add.at(gradient, row, change[0])
+    return gradient / steps
+
+
+def interactions(
+    f: Callable[..., Any],
+    x: Array,
+    steps: Array,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+    substitutes: bool = False,
+) -> tuple[Array, Array]:
+    """List the pairs of entries of x that nonlinear operations of f bring together; the Hessian is 0 elsewhere.
+
+    Raises
+    ------
+    CannotLift
+        If f cannot be evaluated like this.
+    """
+    run = WatchingRun(x.size)
+    _run(run, f, x, steps[None], args, kwargs, substitutes)
+    if run.lost.any():
+        raise CannotLift("f branches at x")
+    return run.pairs()

@@ -1,0 +1,146 @@
+"""The sparse lift of a vector-valued f: one run lists every entry of its Jacobian, unrounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..signals import CannotLift
+from ..work import SparseWork
+from .functions import has_bundles, stacked
+from .layout import Box
+from .rebinding import current, rebound
+from .slots import TooWide
+from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
+
+Array = NDArray[Any]
+
+
+class Listed(NamedTuple):
+    """The entries of a Jacobian.
+
+    Attributes
+    ----------
+    base : ndarray
+        f(x).
+    outputs, inputs : ndarray of intp
+        Flat positions in f(x) and in x; equal pairs add up.
+    values : ndarray, shape (k, entries)
+        f at x + d[:, input] less f(x), at this output.
+    rounded : bool
+        Whether f used a function without a difference rule: then differences carry the round-off of its values.
+    lost : ndarray of bool
+        Inputs that send f another way than x does: their entries mean nothing.
+    layouts : tuple
+        Where the entries are, as the lift describes it: where two are equal, so are `outputs` and `inputs`. Empty if
+        there is no such short description.
+    substitutes : bool
+        Whether f saw numpy through substitutes.
+    """
+
+    base: Array
+    outputs: Array
+    inputs: Array
+    values: Array
+    rounded: bool
+    lost: Array
+    layouts: tuple[Any, ...]
+    substitutes: bool = False
+
+
+def entries(
+    f: Callable[..., Any],
+    x: Array,
+    d: Array,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] = NOTHING,
+    before: Listed | None = None,
+    work: SparseWork | None = None,
+    substitutes: bool = False,
+) -> Listed:
+    """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
+
+    Parameters
+    ----------
+    before : Listed, optional
+        Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
+    work : SparseWork, optional
+        Tells afterwards whether f looked at values.
+    substitutes : bool
+        Whether f is to see numpy and constant arrays through substitutes that take bundles.
+
+    Raises
+    ------
+    CannotLift
+        If f cannot be evaluated like this.
+    """
+    keep_freed_memory()
+
+    given, given_args = (f, args) if not substitutes else rebound(f, args)
+
+    def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
+        kept, current.run = current.run, bundle.run if substitutes else None
+        try:
+            value = given(bundle, *args, **kwargs)
+        finally:
+            current.run = kept
+        return stacked(value) if isinstance(value, list | tuple) and has_bundles(value) else value
+
+    begin, together = 0, x.size
+    outputs: list[Array] = []
+    inputs: list[Array] = []
+    values: list[Array] = []
+    layouts: list[Any] = []
+    lost = np.zeros(x.size, dtype=bool)
+    rounded, base = False, np.empty(0)
+    while begin < x.size:
+        part = np.arange(begin, min(x.size, begin + together))
+        try:
+            lifted = lift(
+                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, work=work
+            )
+            layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
+            if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
+                return _refilled(before, lifted)
+            listed = lifted.entries()
+        except TooWide as wide:
+            if part.size == 1:
+                raise CannotLift("one entry of x changes too many others") from wide
+            layouts = layouts[:-1] if layouts and layouts[-1][0] == begin else layouts
+            together = min(part.size - 1, max(1, int(CELLS / wide.per_row)))
+            continue
+        base, rounded = np.asarray(lifted.base), rounded or lifted.run.rounded
+        lost[part] = lifted.run.lost
+        for row, position, change in listed:
+            outputs.append(position)
+            inputs.append(row + begin)
+            values.append(change)
+        begin += part.size
+    short = tuple(layouts) if _short(layouts) else ()
+    if not outputs:
+        none = np.empty(0, dtype=np.intp)
+        return Listed(base, none, none, np.empty((len(d), 0)), rounded, lost, short)
+    everything = np.concatenate(values, axis=1)
+    return Listed(base, np.concatenate(outputs), np.concatenate(inputs), everything, rounded, lost, short)
+
+
+def _short(layouts: list[Any]) -> bool:
+    return all(isinstance(layout, Box) for _, _, every in layouts for layout in every)
+
+
+def _refilled(before: Listed, lifted: Lifted) -> Listed:
+    """The differences of a run whose entries are where those of an earlier one were."""
+    values = np.empty((lifted.run.columns, before.outputs.size))
+    begin = 0
+    for layout, d in lifted.slots:
+        assert isinstance(layout, Box)
+        end = begin + layout.size
+        lengths = tuple(dim.length for dim in layout.dims)
+        values[:, begin:end].reshape(len(values), *lengths)[...] = d
+        begin = end
+    run = lifted.run
+    return before._replace(base=np.asarray(lifted.base), values=values, rounded=run.rounded, lost=run.lost)

@@ -1,0 +1,142 @@
+"""Counted work: what a lift has done, beside what the next way would have done for the same operations of f.
+
+A lift that cannot pay must stop early, and at the same operation each time: so it is the work that is counted, not the
+time. A lift has a `lead` over the next way. Each operation adds what the next way would have paid for it and takes what
+it costs itself; when the lead is spent, the lift gives up by an `Outrun`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from math import ceil, inf
+
+import numpy as np
+
+from .signals import Outrun
+
+# Microseconds on one machine (AMD EPYC, one thread), rounded: only their ratios matter. Fixed costs are fitted to the
+# corpus of the tests at n = 12, and predict within 0.4x to 1.4x in 90 of 100 cases; costs of cells come from an earlier
+# fit to 54 functions at n = 2 to 3000.
+# What a call of f costs around its operations, an operation with a number, and one with a small array:
+PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
+DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile
+SPARSE_SETUP, SPARSE_SLOT = 125.0, 12.0  # the latter: for each slot of a result
+# for each cell of an array
+CELL = 0.0007  # of an operation such as `+`, plain or dense
+HEAVY = 0.004  # of `exp`, `sin`, ..., of which numpy computes several at a time (1 to 6 ns measured)
+SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `pow`, but for squares, `hypot`, ...
+FOREIGN = 0.04  # of another package's function
+FLOP = 0.00005  # of a multiplication within a product of matrices, one thread
+SPARSE_CELL = 0.0018  # of a difference
+SPARSE_LISTED = 0.05  # of a difference that is listed by itself: lists are sorted
+WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, and how much dearer they are then
+# how operations are counted
+FUNCTION = 3  # operations that a function of numpy is made of, on the average
+COMPOUND = 6  # of one that is called point by point: the simpler ones take all points
+ENTRY = 3  # operations with numbers for each entry that f takes out of an array: taking it, and two uses
+LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries of x is as large as
+BIG = 16384  # cells from which an operation of the dense lift costs more than numpy's overhead
+# how much is risked
+MARGIN = 1.3  # the next way must be faster by so much
+ALLOWANCE = 100.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
+DENSE_ALLOWANCE = 35.0  # the same of the dense lift, beside a loop over few points
+FEW_SLOTS = 10  # of the sparse lift, for which the dense lift gives way
+
+_LIGHT = frozenset({
+    np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.fabs, np.conjugate,
+    np.square, np.sqrt, np.reciprocal, np.maximum, np.minimum, np.fmax, np.fmin, np.sign, np.signbit, np.copysign,
+    np.floor, np.ceil, np.trunc, np.rint, np.isfinite, np.isinf, np.isnan, np.equal, np.not_equal, np.less,
+    np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
+    np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift, np.right_shift,
+    np.deg2rad, np.rad2deg, np.radians, np.degrees,
+})  # fmt: skip
+
+
+_SLOW = frozenset({np.power, np.float_power, np.hypot, np.logaddexp, np.logaddexp2, np.remainder, np.floor_divide})
+
+
+@cache
+def weight(ufunc: np.ufunc) -> float:
+    """Return what a function costs for each cell, beyond an operation such as `+`."""
+    if ufunc in _LIGHT or ufunc.signature is not None:
+        return 0.0
+    if ufunc in _SLOW:
+        return SLOW
+    return HEAVY if getattr(np, ufunc.__name__, None) is ufunc else FOREIGN
+
+
+class DenseWork:
+    """The work of one sweep by the dense lift.
+
+    Attributes
+    ----------
+    nfev : int
+        Points at which f was evaluated, those of calls that had to be begun again included.
+    racing : bool
+        Whether it is to give up where the plain loop or the sparse lift would be faster.
+    entries : int
+        Taken out of arrays, one at a time, since this was last set to 0.
+    looked : bool
+        Whether f has asked for a truth value or a number: what it does from there on rests on x, not on its code alone.
+    """
+
+    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "looked", "nfev", "racing")
+
+    def __init__(self, points: int = 0, racing: bool = False) -> None:
+        self.nfev = self.entries = 0
+        self.racing, self.looked = racing, False
+        self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
+        self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY
+        self._entry = ENTRY * (MARGIN * PLAIN_NUMBER * points - DENSE_NUMBER)
+        self._spare = MARGIN * (SPARSE_SETUP + FEW_SLOTS * SPARSE_SLOT) if racing else inf
+
+    def takes(self, entries: int) -> None:
+        """Count entries taken out of an array: a loop over x gains nothing where there are few points."""
+        self.entries += entries
+        self._lead += entries * self._entry
+        if self._lead < 0.0:
+            raise Outrun("a loop over entries, at so few points", to="loop")
+
+    def operates(self, operations: int = 1) -> None:
+        """Count operations with arrays."""
+        self._lead += operations * self._array
+
+    def multiplies(self, multiplications: int) -> None:
+        """Count a product of matrices."""
+        self._lead += self._array
+        self._spare -= FLOP * multiplications
+        if self._spare < 0.0:
+            raise Outrun("large products", to="sparse")
+
+    def pays(self, cost: float) -> None:
+        """Count an operation on a large array, of which the sparse lift would need a few entries only."""
+        self._spare -= cost
+        if self._spare < 0.0:
+            raise Outrun("large arrays, of which each point changes a part", to="sparse")
+
+
+class SparseWork:
+    """The work of one sweep by the sparse lift, racing with the dense one.
+
+    Attributes
+    ----------
+    nfev : int
+        Points at which f was evaluated.
+    looked : bool
+        As in `DenseWork`.
+    lead : float
+        Over the dense lift; without end where there is no race.
+    """
+
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "looked", "nfev")
+
+    def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False) -> None:
+        self.nfev, self.looked = 0, False
+        self.lead = ALLOWANCE if racing else inf
+        self._points, self._tiles = points, ceil(points / tile_points)
+        self._rounds = ceil(points / (LOOP_TILES * tile_points))
+
+    def of_dense(self, points: int) -> tuple[float, float, float]:
+        """Return what some of the points would cost it: for each operation with an array, a number, and a cell."""
+        share = MARGIN * points / self._points
+        return share * self._tiles * DENSE_ARRAY, share * self._rounds * DENSE_NUMBER, MARGIN * CELL * points

@@ -1,0 +1,221 @@
+"""How a Hessian is made of products with vectors, and how a lifted one is checked."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..backends.table import load
+from ..core.call import Call
+from ..core.errors import CannotRun, NotTrusted
+from ..core.point import Point
+from ..core.validation import FLOAT64, Floats, Ints, number
+from ..inspecting.captures import holds
+from ..inspecting.kinds import is_jitted
+from ..inspecting.purity import nature
+from ..schemes.constants import EPS, OUTSIDE
+from ..schemes.outputs import signs
+from ..schemes.seeds import units_of
+from ..sparsity import Pattern, color_symmetric
+from .operators import UNROUNDED, Matrix, Settings
+
+BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
+AGREE = 1e-3  # as near must it come
+FEW = 16  # with fewer columns, a pattern saves nothing
+BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
+
+
+class Products(Protocol):
+    """Hessian-vector products at one point."""
+
+    def product(self, vector: Floats) -> Floats:
+        """Return the Hessian times a flat vector."""
+        ...
+
+
+def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
+    """Say why f is not lifted to a complex point; empty if that is tried."""
+    if settings.options.backend == "python":
+        return "asked for"
+    if not settings.automatic:
+        return "the steps were given"
+    if settings.options.noise:
+        return "f is noisy"
+    if is_jitted(f):
+        return "f is compiled by numba"
+    if not point.base.ndim:
+        return "x is a single number"
+    if point.dtype is not FLOAT64:
+        return f"x is {point.dtype}"
+    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
+        return "f reads the caller's own list"
+    keeps = known.keeps
+    return f"f may keep what it is given: {keeps}" if keeps else ""
+
+
+def lifted(f: Any, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Any:
+    """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
+    x = point.base.reshape(-1)
+    steps = units_of(x) * UNROUNDED
+    if bounds is not None:
+        steps = np.where(x >= bounds[1], -steps, steps)
+    return load("curvature")(f, call, point.base, steps)
+
+
+class Checked:
+    """Plain values of f around one point, for checks of what was lifted.
+
+    Attributes
+    ----------
+    nfev : int
+        Evaluations of f so far.
+    """
+
+    def __init__(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> None:
+        self.nfev = 0
+        self._call, self._point, self._bounds = call, point, bounds
+        self._value: float | None = None
+
+    def value(self) -> float:
+        if self._value is None:
+            self._value = self._at(self._point.base)
+        return self._value
+
+    def _at(self, x: Floats) -> float:
+        call = self._call
+        self.nfev += 1
+        return number(call.f(x.copy(), *call.args, **call.kwargs))
+
+    def direction(self) -> Floats:
+        """A direction that follows from x's own bytes."""
+        x = self._point.base.reshape(-1)
+        return signs(x, x.size) * units_of(x)
+
+    def compare(self, vector: Floats, product: Floats) -> None:
+        """Compare v H v with a plain second difference along v.
+
+        Raises
+        ------
+        NotTrusted
+            Where they differ, or f is not finite beside x.
+        """
+        x = self._point.base.reshape(-1)
+        # where some entries are much smaller than others, their scale may be their own size
+        if not any(self._agrees(vector, product, units_of(x, relative)) for relative in (False, True)):
+            raise NotTrusted("the lift and a plain second difference disagree: f has a kink at x, or reads x itself")
+
+    def _agrees(self, vector: Floats, product: Floats, units: Floats) -> bool:
+        x, shape = self._point.base.reshape(-1), self._point.base.shape
+        reach = float(np.abs(vector / units).max(initial=0.0))
+        if not reach:
+            return True
+        moved = vector * (BESIDE / reach)
+        if self._bounds is not None:
+            room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
+            if (room < np.abs(moved)).any():
+                return True  # there is no room to look
+        try:
+            above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
+        except OUTSIDE:
+            return False
+        terms = moved * product * (BESIDE / reach)
+        with np.errstate(all="ignore"):
+            seen = (above - self.value()) + (below - self.value())
+            size = abs(above) + abs(below) + 2.0 * abs(self.value())
+            doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
+            return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
+
+
+def dense(products: Products, n: int) -> Floats:
+    """Return the Hessian, one product for each column."""
+    out = np.empty((n, n))
+    for j in range(n):
+        unit = np.zeros(n)
+        unit[j] = 1.0
+        out[j] = products.product(unit)
+    return out
+
+
+def by_few(products: Any, n: int, direction: Floats) -> tuple[Floats, int] | None:
+    """Return a dense Hessian from fewer products than columns, and how many; None where f shows no sparse pattern."""
+    if n < FEW:
+        return None
+    try:
+        pattern = pattern_of(products, n)
+        if 4 * int(np.diff(pattern.indptr).max()) > n:
+            return None
+        colors = color_symmetric(pattern)
+        matrix = Matrix(pattern=pattern, data=colored(products, pattern, colors))
+        verify(products, matrix, direction)
+    except CannotRun:
+        return None
+    full = np.zeros((n, n))
+    full[pattern.rows, pattern.indices] = matrix.data
+    return full, int(colors.max()) + 2
+
+
+def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:
+    """Return the entries of a sparse Hessian, one product for each colour of a star colouring.
+
+    Each entry stands alone in its row among the columns of its colour, or so does the one that mirrors it.
+    """
+    count = int(colors.max(initial=-1)) + 1
+    table = np.array([products.product((colors == color).astype(np.float64)) for color in range(count)])
+    rows, columns = pattern.rows, pattern.indices
+    of_column = rows * count + colors[columns]
+    alone = np.bincount(of_column, minlength=pattern.shape[0] * count)[of_column] == 1
+    entries: Floats = np.where(alone, table[colors[columns], rows], table[colors[rows], columns])
+    return entries
+
+
+def symmetric(matrix: Matrix) -> Matrix:
+    """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
+    if matrix.dense is not None:
+        return Matrix(0.5 * (matrix.dense + matrix.dense.T))
+    assert matrix.pattern is not None
+    assert matrix.data is not None
+    mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
+    return Matrix(pattern=matrix.pattern, data=0.5 * (matrix.data + matrix.data[mirrored]))
+
+
+def bars_of(matrix: Matrix) -> Matrix:
+    """Return the error bars of a lifted Hessian."""
+    if matrix.dense is not None:
+        largest = np.abs(matrix.dense).max(axis=1, initial=0.0)
+        return Matrix(BAR * np.maximum(largest[:, None], largest[None, :]))
+    assert matrix.pattern is not None
+    assert matrix.data is not None
+    largest = np.zeros(matrix.pattern.shape[0])
+    np.maximum.at(largest, matrix.pattern.rows, np.abs(matrix.data))
+    bars = BAR * np.maximum(largest[matrix.pattern.rows], largest[matrix.pattern.indices])
+    return Matrix(pattern=matrix.pattern, data=bars)
+
+
+def pattern_of(curvature: Any, n: int) -> Pattern:
+    """Return the symmetric pattern that watching f shows, the diagonal included.
+
+    Raises
+    ------
+    CannotRun
+        Where f cannot be watched.
+    """
+    rows, columns = curvature.pattern()
+    return Pattern.of(rows, columns, (n, n)).symmetrized()
+
+
+def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
+    """Compare a sparse Hessian with one more product: an entry that its pattern lacks would show.
+
+    Raises
+    ------
+    CannotRun
+        If one does.
+    """
+    expected = products.product(vector)
+    seen = matrix.dot(vector)
+    sizes = Matrix(pattern=matrix.pattern, data=None if matrix.data is None else np.abs(matrix.data))
+    doubt = 1e-9 * (sizes.dot(np.abs(vector)) + np.abs(expected))
+    if not (np.abs(seen - expected) <= doubt + 1e-300).all():
+        raise CannotRun("the pattern of the Hessian lacks an entry")

@@ -1,0 +1,719 @@
+"""How a Jacobian is made: from options and what f is to one way, and running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod, sqrt
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.table import load
+from ..backends.vectors import Vectors
+from ..core.call import Call
+from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
+from ..core.options import DEFAULT, Options
+from ..core.point import Point, as_point, exclusive
+from ..core.validation import (
+    FLOAT64,
+    Floats,
+    Ints,
+    bounds_arrays,
+    coordinate,
+    everything,
+    function,
+    index_array,
+    one_of,
+)
+from ..inspecting.captures import holds
+from ..inspecting.kinds import is_jitted
+from ..inspecting.purity import Nature, nature
+from ..schemes.columns import Found, by_itself, by_stencil
+from ..schemes.constants import EPS
+from ..schemes.outputs import signs
+from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
+from ..schemes.stencils import Stencil, central
+from ..schemes.steps import Step, step_rule
+from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.trust import reads_own_array
+from ..sparsity import Pattern, as_pattern, color_columns, split
+from ..sparsity.patterns import as_groups
+
+LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
+UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
+FARTHER = 2.0**-19  # the step of a plain difference that checks them
+DETECT = "detect"
+SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
+BACKENDS = ("auto", "python", "numpy")
+# options that a function of many values does not take, and what to do instead
+WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", "remember": "", "effort": ""}
+BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a Jacobian: those of a gradient, and its own; checked once."""
+
+    options: Options = DEFAULT
+    argnum: int = 0
+    sparse: bool = False
+    sparsity: Any = None
+    out: Any = None
+
+    def __post_init__(self) -> None:
+        options = self.options
+        for name, hint in WITHOUT.items():
+            value = getattr(options, name)
+            if value != getattr(DEFAULT, name):
+                raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
+        if options.backend not in BACKENDS:
+            one_of("backend", options.backend, BACKENDS)
+        if isinstance(options.method, str) and options.method == "adaptive":
+            raise ValueError(
+                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
+                "values; got 'adaptive': leave it out for error bars"
+            )
+        one_of("sparse", self.sparse, (False, True))
+        if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
+            raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
+        if self.out is not None:
+            object.__setattr__(self, "out", _shape(self.out))
+        if isinstance(self.sparsity, str):
+            one_of("sparsity", self.sparsity, (None, DETECT))
+        if options.indices is not None and self.is_sparse:
+            raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+
+    @cached_property
+    def stencil(self) -> Stencil:
+        return stencil_and_name(self.options)[0]
+
+    @cached_property
+    def name(self) -> str:
+        return stencil_and_name(self.options)[1]
+
+    @cached_property
+    def automatic(self) -> bool:
+        return is_automatic(self.options) and self.stencil == central(2)
+
+    def rule(self, shape: tuple[int, ...]) -> Step:
+        """Return the step rule for an x of this shape."""
+        options = self.options
+        return step_rule(None if is_automatic(options) else options.h, options.rel_step, self.stencil, shape)
+
+    @property
+    def noise(self) -> float | None:
+        """The noise of f's values, where it is known."""
+        noise = self.options.noise
+        return noise if isinstance(noise, float) else None
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.sparse or self.sparsity is not None
+
+
+@dataclass(frozen=True)
+class JacobianInfo:
+    """How a Jacobian was made; prints as a plan.
+
+    Attributes
+    ----------
+    way : str
+        How f was evaluated: "sparse lift", "colored columns" or "columns".
+    reason : str
+        Why, and why not faster.
+    method, order
+        The kind of difference, and its order of accuracy.
+    step : ndarray
+        The step of each entry of x, of x's shape; nan where none was taken.
+    nfev : int
+        Evaluations of f, probes and checks included; a lift counts as one.
+    seconds : float
+        Wall-clock time of the whole call.
+    error : ndarray, csr_array or None
+        An error bar for each entry, in the Jacobian's layout; None where the steps were given.
+    noise : ndarray or None
+        Standard deviation of the noise of each of f's values, of f(x)'s shape.
+    colors : int or None
+        How many colours the columns have.
+    """
+
+    way: str
+    reason: str
+    method: str
+    order: int
+    step: Floats
+    nfev: int
+    seconds: float
+    error: Any = None
+    noise: Floats | None = None
+    colors: int | None = None
+
+    def __str__(self) -> str:
+        lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
+        if self.colors is not None:
+            lines.append(f"colors   {self.colors}")
+        known = self.step[np.isfinite(self.step)]
+        if known.size:
+            lines.append(f"step     {known.min():.3g} to {known.max():.3g}")
+        lines += [f"nfev     {self.nfev}", f"seconds  {self.seconds:.3g}"]
+        if self.error is not None:
+            bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
+            if np.size(bars):
+                lines.append(f"error    {np.max(bars):.3g} at most")
+        return "\n".join(lines)
+
+
+@dataclass
+class Matrix:
+    """A Jacobian: dense, of shape (m, n), or sparse: a pattern and its data."""
+
+    dense: Floats | None = None
+    pattern: Pattern | None = None
+    data: Floats | None = None
+
+    def dot(self, vector: Floats) -> Floats:
+        if self.dense is not None:
+            return self.dense @ vector
+        assert self.pattern is not None
+        assert self.data is not None
+        return self.pattern.sums(self.data * vector[self.pattern.indices])
+
+    def by_rows(self, share: float) -> Matrix:
+        """Return a share of the largest entry of each row, in the same layout."""
+        if self.dense is not None:
+            largest = np.abs(self.dense).max(axis=1, initial=0.0)
+            return Matrix(np.broadcast_to(share * largest[:, None], self.dense.shape))
+        assert self.pattern is not None
+        assert self.data is not None
+        largest = np.zeros(self.pattern.shape[0])
+        np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
+        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows])
+
+    def shaped(self, shape: tuple[int, ...]) -> Any:
+        """Return it as the caller sees it: dense of this shape, or a SciPy array."""
+        if self.dense is not None:
+            return self.dense.reshape(shape)
+        assert self.pattern is not None
+        return self.pattern.array(self.data)
+
+
+@dataclass
+class Made:
+    """A Jacobian, and what is known of it."""
+
+    matrix: Matrix
+    error: Matrix | None
+    step: Floats
+    way: str
+    reason: str
+    noise: Floats | None = None
+    colors: int | None = None
+
+
+class Operator:
+    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+
+    Attributes
+    ----------
+    pattern : Pattern or None
+        Of the Jacobian, as far as it is known.
+    colors : ndarray or None
+        Of the columns of that pattern, once they were needed.
+    """
+
+    def __init__(self, f: Any, settings: Settings) -> None:
+        function(f, what="a function of an array that returns an array, a list, a tuple or a number")
+        self.settings = settings
+        self.args: tuple[Any, ...] = settings.options.args
+        self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
+        self.f = f
+        self.placed = _placed(f, settings.argnum, settings.out)
+        self.pattern: Pattern | None = None
+        self.colors: Ints | None = None
+        self.groups: Any = None
+        self._layout: _Layout | None = None
+        self._listed: Any = None
+        self._refused: tuple[tuple[int, ...], str, Nature] | None = None
+        self._structure, self._groups = (None, None)
+        if settings.sparsity is not None and not isinstance(settings.sparsity, str):
+            self._structure, self._groups = split(settings.sparsity)
+            self.pattern = as_pattern(self._structure)
+
+    def call(self, args: tuple[Any, ...]) -> Call:
+        options = self.settings.options
+        return Call(
+            self.placed,
+            args,
+            self.kwargs,
+            workers=options.workers,
+            journal=options.journal,
+            progress=options.progress,
+        )
+
+    # ---- one Jacobian
+
+    def at(
+        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = True
+    ) -> tuple[Made, Vectors, Point, float]:
+        """Make the Jacobian at x."""
+        began = perf_counter()
+        point = as_point(x)
+        call = self.call(args)
+        self._refuse_frozen(point)
+        run = _opened(call, point)
+        if f0 is not None:
+            run.known_value(f0)
+        bounds = (
+            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
+        )
+        with put_back(point):
+            made = self._made(run, call, point, bounds, bars)
+        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
+        if values is None or not values.any():
+            _refuse_unseen(call, point)
+        return made, run, point, began
+
+    def _refuse_frozen(self, point: Point) -> None:
+        """Refuse a jitted f that answers from data that numba has frozen."""
+        if is_jitted(self.f):
+            load("compiled").check(Call(self.f), point)
+
+    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
+        settings, n = self.settings, point.base.size
+        if not n or not run.value().size:
+            return self._empty(run, point)
+        index = index_array(settings.options.indices, point.base.shape)
+        refused = "asked for"
+        if settings.options.backend != "python" and not call.shared:
+            refused = self._unliftable(call, point, bounds)
+            if not refused:
+                try:
+                    return self._lifted(run, call, point, bounds, bars)
+                except (CannotRun, NotTrusted) as reason:
+                    refused = str(reason)
+                    if getattr(reason, "lasting", False) and call.args is self.args:
+                        self._refused = point.base.shape, refused, nature(self.f, tuple(call.kwargs.values()))
+            if settings.options.backend == "numpy":
+                raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
+            return self._colored(run, point, bounds, refused)
+        columns = everything(n) if index is None else index
+        return self._by_columns(run, point, columns, bounds, refused)
+
+    def _empty(self, run: Vectors, point: Point) -> Made:
+        index = index_array(self.settings.options.indices, point.base.shape)
+        m, n = run.value().size, point.base.size if index is None else index.size
+        empty = Matrix(np.empty((m, n)))
+        if self.settings.is_sparse:
+            none = np.empty(0, dtype=np.intp)
+            empty = Matrix(pattern=Pattern.of(none, none, (m, n)), data=np.empty(0))
+        return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
+
+    # ---- by columns, one at a time or by colours
+
+    def _by_columns(
+        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+    ) -> Made:
+        x = point.base.reshape(-1)
+        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        noise = found.noise
+        warn_of(found, run, point, lambda g: index[g])
+        matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
+        if self.settings.is_sparse:
+            matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
+            self.pattern = matrix.pattern
+        step = np.full(x.size, np.nan)
+        if found.units is not None:
+            step[index] = found.step * found.units[index]
+        return Made(matrix, error, step, COLUMNS, reason, noise)
+
+    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+        x = point.base.reshape(-1)
+        pattern = self._checked_pattern(run.value().size, x.size)
+        if self.colors is None:
+            self.colors = color_columns(pattern) if self._groups is None else as_groups(self._groups, pattern)
+        colors = self.colors
+        found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
+        matrix = Matrix(pattern=pattern, data=found.jacobian)
+        self._notice(run, point, bounds, matrix, found)
+        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
+        error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        count = int(colors.max(initial=-1)) + 1
+        assert found.units is not None
+        return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
+
+    def _checked_pattern(self, m: int, n: int) -> Pattern:
+        assert self.pattern is not None
+        return as_pattern(self.pattern, (m, n))
+
+    def _found(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+    ) -> Found:
+        settings, x = self.settings, point.base.reshape(-1)
+        run.value()
+        if settings.automatic:
+            return by_itself(run, seeds_of, bounds, x, settings.noise)
+        stencil = settings.stencil
+        units = settings.rule(point.base.shape).at(x, None)
+        refuse_lost_steps(point, x, units, stencil)
+        return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+
+    def _notice(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
+    ) -> None:
+        """Compare a Jacobian of a given pattern with f along one direction: an entry that it lacks would show."""
+        x = point.base.reshape(-1)
+        if not np.isfinite(found.jacobian).all():
+            return
+        wrong = disagrees(run, x, matrix, bounds, found)
+        if wrong is None:
+            return
+        where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
+        raise ValueError(
+            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
+            "row account for; give the whole pattern, or 'detect'"
+        )
+
+    # ---- by the lift
+
+    def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
+        """Say why the lift is not tried; empty if it is."""
+        settings, explicit = self.settings, self.settings.options.backend == "numpy"
+        if not settings.automatic:
+            return "the steps were given"
+        if settings.options.indices is not None:
+            return "some columns only"
+        if settings.noise:
+            return "f is noisy"
+        if point.base.size < LIFT_FROM and not explicit:
+            return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
+        return self._unreadable(call, point)
+
+    def _unreadable(self, call: Call, point: Point) -> str:
+        """Say why f must not be lifted, whatever the options; empty if it may be."""
+        if is_jitted(self.f):
+            return "f is compiled by numba"
+        if point.base.ndim == 0:
+            return "x is a single number"
+        if point.dtype is not FLOAT64:
+            return f"x is {point.dtype}"
+        if self.settings.out is not None:
+            return "f fills an array"
+        if self._refused is not None and call.args is self.args:
+            shape, reason, known = self._refused
+            if shape == point.base.shape and known.holds():
+                return reason
+        known = nature(self.f, (*call.args, *call.kwargs.values()))
+        if point.container is not None and (
+            known.finds(point.container.pieces) or holds(self.f, point.container.given)
+        ):
+            return "f reads the caller's own list"
+        keeps = known.keeps
+        return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
+
+    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
+        base = point.base
+        x = base.reshape(-1)
+        if not np.isfinite(run.value()).all():  # f's own errors come from a plain call, too
+            raise CannotRun("f is not finite at x")
+        signed = units_of(x) * UNROUNDED
+        if bounds is not None:
+            signed = np.where(x >= bounds[1], -signed, signed)
+        listed = load("listed")(self.f, call, base, signed[None], self._listed)
+        if self.settings.is_sparse:
+            self._listed = listed  # its positions save time where the next are the same, and change nothing
+        run.nfev += 1
+        if not np.array_equal(np.shape(listed.base), run.shape):
+            raise NotTrusted("f returns another shape when it is lifted")
+        outputs, inputs = listed.outputs, listed.inputs
+        if listed.rounded or listed.lost.any() or not np.isfinite(listed.values).all():
+            why = (
+                "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
+            )
+            if self.settings.sparsity is not None and not listed.lost.any():
+                self._unite(outputs, inputs, (run.value().size, x.size))
+            raise CannotRun(why)
+        values = listed.values[0] / signed[inputs]
+        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        if disagrees(run, x, matrix, bounds, None) is not None:
+            raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
+        error = matrix.by_rows(BAR) if bars else None
+        return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
+
+    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
+        if self._structure is None:
+            found = Pattern.of(outputs, inputs, shape)
+            if self.pattern is None or self.pattern.shape != shape:
+                self.pattern, self.colors = found, None
+                return
+            united = self.pattern.united(found)
+            if united is not self.pattern:
+                self.pattern, self.colors = united, None
+
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed entries into a matrix; where they are is remembered, and checked."""
+        if not self.settings.is_sparse:
+            dense = np.zeros(shape)
+            if outputs.size:
+                summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
+                dense = summed.astype(np.float64).reshape(shape)
+            return Matrix(dense)
+        layout = self._layout
+        if layout is None or not layout.holds(outputs, inputs, shape):
+            layout = self._layout = _Layout.of(outputs, inputs, shape)
+            if self._structure is None:
+                if self.pattern is None or self.pattern.shape != shape:
+                    self.pattern = layout.pattern
+                else:
+                    self.pattern = self.pattern.united(layout.pattern)
+                    self.colors = None
+        return Matrix(pattern=layout.pattern, data=layout.data(values))
+
+    def detect(self, x: object) -> Pattern:
+        """Find the pattern at x: by the lift, or of the entries that are not zero."""
+        point = as_point(x)
+        call = self.call(self.args)
+        run = _opened(call, point)
+        given = self.settings.options.bounds
+        bounds = None if given is None else bounds_arrays(given, point.base)
+        with put_back(point):
+            run.value()
+            if not self._unreadable(call, point):
+                try:
+                    steps = units_of(point.base.reshape(-1)) * UNROUNDED
+                    found = load("listed")(self.f, call, point.base, steps[None])
+                    if not found.lost.any():
+                        return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
+                except CannotRun:
+                    pass
+            made = self._by_columns(run, point, everything(point.base.size), bounds, "")
+        assert made.matrix.pattern is not None
+        return made.matrix.pattern
+
+    # ---- products
+
+    def along(
+        self, x: object, vector: Floats, args: tuple[Any, ...], f0: object = None
+    ) -> tuple[Found, Vectors, Point]:
+        """Differentiate along one direction."""
+        settings = self.settings
+        point = as_point(x)
+        run = _opened(self.call(args), point)
+        if f0 is not None:
+            run.known_value(f0)
+        flat = point.base.reshape(-1)
+        bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        with put_back(point):
+            if not flat.size or not run.value().size:
+                found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.automatic:
+                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+            else:
+                stencil = settings.stencil
+                if settings.options.rel_step is not None:
+                    raise ValueError(
+                        "`rel_step` has no meaning along a direction; give `h`, the step of t in f(x + t v)"
+                    )
+                step = float(settings.rule(()).at(np.ones(1), None)[0])
+                found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
+                found = found._replace(jacobian=found.jacobian / step)
+        if not found.jacobian.any():
+            _refuse_unseen(self.call(args), point)
+        return found, run, point
+
+
+def _refuse_unseen(call: Call, point: Point) -> None:
+    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+    container = point.container
+    if container is not None and not container.perturbable and reads_own_array(call, point):
+        raise TypeError(container.refusal)
+
+
+@dataclass
+class _Layout:
+    """How listed entries come into a pattern: which go where, and which are added up."""
+
+    outputs: Ints
+    inputs: Ints
+    pattern: Pattern
+    order: Ints
+    starts: Ints | None
+
+    @classmethod
+    def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> _Layout:
+        key = outputs * max(shape[1], 1) + inputs
+        order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
+        key = key[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        row, column = np.divmod(key[first], max(shape[1], 1))
+        pointers = np.zeros(shape[0] + 1, dtype=np.intp)
+        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
+        pattern = Pattern(shape, pointers, column)
+        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+
+    def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
+        if self.pattern.shape != shape:
+            return False
+        if self.outputs is outputs and self.inputs is inputs:
+            return True
+        return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
+
+    def data(self, values: Floats) -> Floats:
+        values = values[self.order]
+        if self.starts is None or not values.size:
+            return values
+        return np.add.reduceat(values, self.starts)
+
+
+class put_back:  # noqa: N801 - used like a function, as contextlib's are
+    """Leave the caller's array as it is, whatever happens to it meanwhile."""
+
+    def __init__(self, point: Point) -> None:
+        self._point = point
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *error: object) -> None:
+        own = self._point.own
+        if own is not None and self._point.perturbable:
+            with exclusive(own):
+                own[...] = self._point.base
+
+
+def disagrees(
+    run: Vectors, x: Floats, matrix: Matrix, bounds: tuple[Floats, Floats] | None, found: Found | None
+) -> int | None:
+    """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
+
+    Returns
+    -------
+    int or None
+        The first output that changes by something else; None if all agree.
+    """
+    m = run.value().size
+    vector = signs(x, x.size) * units_of(x) * FARTHER
+    if bounds is not None:
+        room = np.minimum(x - bounds[0], bounds[1] - x)
+        vector = np.where(room > np.abs(vector), vector, 0.0)
+    if not vector.any() or not m:
+        return None
+    with np.errstate(all="ignore"):
+        above, below = run.explore([x + vector, x - vector])
+        vector = 0.5 * ((x + vector) - (x - vector))
+        expected = 2.0 * matrix.dot(vector)
+        sizes, entries = (
+            Matrix(
+                None if matrix.dense is None else np.abs(matrix.dense),
+                matrix.pattern,
+                None if matrix.data is None else np.abs(matrix.data),
+            ),
+            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
+        )
+        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
+        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
+        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
+        if found is not None and found.noise is not None:
+            doubt += 20.0 * found.noise
+        if found is not None and found.error is not None and matrix.pattern is not None:
+            bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
+            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
+        wrong = ~(np.abs((above - below) - expected) <= doubt)
+    finite = np.isfinite(run.value())
+    wrong &= finite
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def refuse_lost_steps(point: Point, x: Floats, h: Floats, stencil: Stencil) -> None:
+    """Raise where x + h is x, or overflows."""
+    if stencil.imaginary or not x.size:
+        return
+    with np.errstate(over="ignore"):
+        points = x[:, None] + h[:, None] * stencil.nodes
+    lost = points == x[:, None]
+    wrong = (lost | ~np.isfinite(points)).any(axis=1)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
+        raise ValueError(
+            f"`h` {what} at coordinate {named(i, point.base.shape)}: x = {x[i]}, step {h[i]}; use a {remedy} `h`, "
+            "`rel_step`, or leave both out"
+        )
+
+
+def named(flat: int, shape: tuple[int, ...]) -> str:
+    """Word a flat position as a user would write it."""
+    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _opened(call: Call, point: Point) -> Vectors:
+    """Open the plain evaluation of f, by workers where there are some."""
+    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
+    return run
+
+
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+    """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
+    if not np.isfinite(found.jacobian).all():
+        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+    for g, reason in sorted((found.reasons or {}).items())[:1]:
+        more = len(found.reasons or {}) - 1
+        also = f", and {more} more" if more else ""
+        warn(
+            f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}",
+            AccuracyWarning,
+        )
+    if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
+        count = np.count_nonzero(found.doubtful)
+        warn(
+            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
+        )
+
+
+def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
+    """Keep what is not zero."""
+    assert matrix.dense is not None
+    rows, columns = np.nonzero(matrix.dense)
+    pattern = Pattern.of(rows, columns, shape)
+    bars = None
+    if error is not None and error.dense is not None:
+        bars = Matrix(pattern=pattern, data=error.dense[rows, columns])
+    return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars
+
+
+def _shape(out: Any) -> tuple[int, ...]:
+    """Return the shape of what f fills."""
+    lengths = out if isinstance(out, (tuple, list)) else (out,)
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):
+        raise ValueError(
+            f"`out` must be the shape of the array that f fills, `f(x, out)`: a whole number or several; "
+            f"got {describe(out)}"
+        )
+    return tuple(int(n) for n in lengths)
+
+
+def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
+    """Let f take x first, wherever it stands, and return what it fills."""
+    if out is not None:
+
+        def filled(*args: Any, **kwargs: Any) -> Any:
+            array = np.zeros(out)
+            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            return array
+
+        return _placed(filled, argnum, None)
+    if argnum == 0:
+        return f
+
+    def placed(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        if len(args) < argnum:
+            raise TypeError(
+                f"`args` must hold the {argnum} arguments of f before x (`argnum={argnum}`), got {len(args)}"
+            )
+        return f(*args[:argnum], x, *args[argnum:], **kwargs)
+
+    return placed

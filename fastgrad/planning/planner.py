@@ -1,0 +1,221 @@
+"""Which way to evaluate f: a pure function of what f is, of the options and of x's size.
+
+How long a lift may try is counted in work, not in seconds (`fastgrad.lifting.work`): the plan names the first way, and
+what takes over where that refuses or spends its lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from types import FunctionType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from ..core.call import Call
+from ..core.errors import CannotRun
+from ..core.options import AUTO
+from ..core.point import Point
+from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
+from ..inspecting.purity import Nature, nature
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, PARALLEL, REFERENCE, SPARSE_FIRST, Way
+
+__all__ = ["Facts", "Plan", "Step", "facts_of", "plan", "refuse_for_good"]
+
+# Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
+# the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
+FEW = 6
+MANY = 200
+
+NOTHING_KEPT = Nature("", ())
+
+
+class Facts(NamedTuple):
+    """What is known of a function object, and of how it stands to x.
+
+    Attributes
+    ----------
+    kind : str
+        Plain, compiled by numba, or a C function.
+    nature : Nature
+        What a plain f may keep and read.
+    reads_x : bool
+        Whether f may read the very array x, without being given it.
+    refused : mapping
+        Why f's code rules a way out, at x of this shape.
+    """
+
+    kind: str
+    nature: Nature = NOTHING_KEPT
+    reads_x: bool = False
+    refused: Mapping[Way, str] = {}
+
+
+class Step(NamedTuple):
+    """A way to try, and why."""
+
+    way: Way
+    reason: str
+
+
+class Plan(NamedTuple):
+    """The ways to evaluate f, in the order in which they are tried.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        The first is tried; each next one takes over where the one before refuses.
+    explicit : bool
+        Whether the caller asked for this backend by name.
+    refused : tuple of str
+        Why others are left out.
+    """
+
+    steps: tuple[Step, ...]
+    explicit: bool = False
+    refused: tuple[str, ...] = ()
+
+
+def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int, shared: bool = False) -> Plan:
+    """Choose the ways to evaluate f.
+
+    Parameters
+    ----------
+    facts : Facts
+        What f is.
+    backend : str
+        As the caller gave it.
+    batch : bool
+        Whether f was declared to take many points.
+    imaginary : bool
+        Whether the points are complex.
+    n, ndim : int
+        Entries and dimensions of x.
+    shared : bool
+        Whether workers share the evaluations, or a journal keeps them.
+    """
+    if shared:
+        return _SHARED
+    if backend != AUTO:
+        return _EXPLICIT[backend, batch, imaginary]
+    if batch:
+        return _DECLARED
+    if facts.kind == C_FUNCTION:
+        return _C_FUNCTION
+    if facts.kind == JITTED:
+        return _JITTED
+    if n < FEW:
+        return _FEW
+    if ndim == 0:
+        return _PLAIN
+    if facts.nature.keeps:
+        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.nature.keeps}",))
+    if facts.reads_x:
+        return Plan(_PLAIN.steps, False, ("not lifted: f reads the caller's array itself",))
+    way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
+    if way in facts.refused:
+        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.refused[way]}",))
+    return _LIFTED[way.name, imaginary]
+
+
+def _only(way: Way) -> Plan:
+    return Plan((Step(way, "asked for"),), True)
+
+
+_REFERENCE = Step(REFERENCE, "f is a plain function, and the reference takes any, closures included")
+_FEW = Plan((_REFERENCE,), False, (f"x has fewer than {FEW} entries: too few for a lift",))
+_PLAIN = Plan((_REFERENCE,))
+_LIFTED = {
+    (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))
+    for way, imaginary in ((DENSE, True), (DENSE_FIRST, False), (SPARSE_FIRST, False))
+}
+_SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _REFERENCE))
+_JITTED = Plan((
+    Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
+))  # fmt: skip
+_C_FUNCTION = Plan((Step(COMPILED, "f is a C function"),))
+_DECLARED = Plan((
+    Step(BATCHED, "f was declared to take many points at once (`batch_axis`)"),
+    Step(REFERENCE, "f did not keep what `batch_axis` declares"),
+))  # fmt: skip
+_EXPLICIT = {
+    (backend, batch, imaginary): _only(way)
+    for batch in (False, True)
+    for imaginary in (False, True)
+    for backend, way in {
+        "python": REFERENCE,
+        "numpy": BATCHED if batch else DENSE if imaginary else SPARSE_FIRST,
+        "numba": COMPILED,
+    }.items()
+}
+
+
+_FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
+
+
+# ---- what is known of a function object ---------------------------------------------------------------------
+
+
+class _Known:
+    """What f's code and what it finds say of it, for as long as it finds the same."""
+
+    __slots__ = ("nature", "refused")
+
+    def __init__(self, found: Nature) -> None:
+        self.nature = found
+        self.refused: dict[tuple[int, ...], dict[Way, str]] = {}
+
+
+_known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
+
+
+def _knowledge(call: Call) -> _Known:
+    """Return what is known of f; kept for a function object that gets no further arguments, and finds the same."""
+    if call.args or call.kwargs:
+        return _Known(nature(call.f, (*call.args, *call.kwargs.values())))
+    try:
+        known = _known.get(call.f)
+    except TypeError:  # no weak reference to it, or no hash
+        return _Known(nature(call.f))
+    if known is None or not known.nature.holds():
+        known = _Known(nature(call.f))
+        with suppress(TypeError):
+            _known[call.f] = known
+    return known
+
+
+def facts_of(call: Call, point: Point, backend: str) -> Facts:
+    """Return what is known of f; its code is read only where that decides anything."""
+    f = call.f
+    kind = PLAIN if type(f) is FunctionType else kind_of(f)
+    may_lift = backend == "numpy" or (backend == AUTO and point.base.size >= FEW)
+    if kind != PLAIN or call.batch_axis is not None or not may_lift:
+        return _FACTS[kind]
+    known = _knowledge(call)
+    reads_x = point.own is not None and known.nature.may_read(point.own)
+    reads_x |= point.container is not None and known.nature.finds(point.container.pieces)
+    return Facts(kind, known.nature, reads_x, known.refused.get(point.base.shape, {}))
+
+
+def is_shared(call: Call, backend: str, kind: str) -> bool:
+    """Whether an executor evaluates f plainly: what is compiled has threads of its own for a number of workers."""
+    wanted = call.shared and not (isinstance(call.workers, int) and call.journal is None and call.progress is False)
+    if backend not in (AUTO, "python") or call.batch_axis is not None or kind == C_FUNCTION:
+        if wanted:
+            raise ValueError(
+                "`journal`, `progress` and `workers` that are not a number are for an f of one point that Python "
+                "calls: leave `backend` and `batch_axis` out"
+            )
+        return False
+    return wanted or (call.workers != 1 and (kind == PLAIN or backend == "python"))
+
+
+def refuse_for_good(call: Call, point: Point, way: Way, refusal: CannotRun) -> None:
+    """Remember, of this function object at x of this shape, a refusal that rests on its code alone."""
+    if getattr(refusal, "lasting", False) and not call.args and not call.kwargs:
+        try:
+            known = _known.get(call.f)
+        except TypeError:
+            return
+        if known is not None:
+            known.refused.setdefault(point.base.shape, {})[way] = str(refusal)

@@ -1,0 +1,266 @@
+"""Running a plan: the ways in their order, every check, and x put back whatever happens."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from types import FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backends.table import load
+from ..core.call import Call
+from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
+from ..core.evaluation import Evaluation
+from ..core.labels import Labels
+from ..core.options import Options
+from ..core.point import Point, as_point, exclusive
+from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
+from ..inspecting.cfunctions import c_function, is_c_function
+from ..inspecting.kinds import JITTED, is_jitted
+from ..schemes.fixed import Fixed
+from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.telling import tell
+from ..schemes.trust import check_analytic, reads_own_array
+from .choices import Way
+from .planner import Facts, Plan, facts_of, is_shared, plan, refuse_for_good
+
+__all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
+
+
+class Done(NamedTuple):
+    """A gradient, and how it was made."""
+
+    gradient: NDArray[Any]
+    estimate: Estimate
+    evaluation: Evaluation
+    way: Way
+    reason: str
+    nfev: int
+
+
+def call_of(f: Any, options: Options, imaginary: bool) -> Call:
+    """Return how f is called by these options."""
+    if type(f) is not FunctionType:
+        if is_c_function(f):
+            f = c_function(f)
+        function(f)
+    kwargs: Mapping[str, Any] = options.kwargs or {}
+    eager = options.compile == "eager"
+    return Call(
+        f,
+        options.args,
+        kwargs,
+        options.batch_axis,
+        eager,
+        options.workers,
+        options.fastmath,
+        imaginary,
+        options.journal,
+        options.progress,
+    )
+
+
+def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
+    """Return how f is called at this point, what it is, and the plan."""
+    backend = options.backend
+    if options.dtype is not None and point.dtype is not FLOAT64:
+        call = _keeping(call, point.dtype)
+        backend = "python" if backend == "numba" else backend
+    facts = facts_of(call, point, backend)
+    batch = call.batch_axis is not None
+    shared = is_shared(call, backend, facts.kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
+
+
+def run(
+    call: Call,
+    options: Options,
+    scheme: Scheme,
+    x: Any,
+    *,
+    f0: Any = None,
+    bars: bool = False,
+    memory: Any = None,
+    only: Plan | None = None,
+    quiet: bool = False,
+) -> Done:
+    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+
+    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    """
+    point = as_point(x)
+    base = point.base
+    bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
+    chosen = None if options.indices is None else index_array(options.indices, base.shape)
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    given, labels = call, Labels(point.given) if options.labels else None
+    if labels is not None:
+        call = call.but(f=labels.giving(call.f))
+    call, facts, planned = plan_for(call, options, point)
+    planned = only or planned
+    if facts.kind == JITTED or call is not given:
+        _refuse_frozen(given, point)
+    known = None if f0 is None else known_value(f0)
+    task = Task(point, index, chosen is None, bounds, bars, memory)
+    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
+    for step in planned.steps:
+        way = step.way
+        evaluation: Evaluation | None = None
+        try:
+            if facts.reads_x and way.backend == "numpy" and point.own is None:
+                raise CannotRun("f reads the caller's own list, which only backend='python' perturbs")
+            evaluation = way.open(call, point, facts.nature, planned.explicit)
+            if known is not None:
+                evaluation.known_value(known)
+            own = evaluation.own
+            if own is None:
+                estimate = scheme.differentiate(evaluation, task)
+            else:
+                with exclusive(own):
+                    try:
+                        estimate = scheme.differentiate(evaluation, task)
+                    finally:
+                        own[...] = base  # no call: nothing, not even Ctrl-C, comes between
+            if not evaluation.sees_own:
+                _check_own_array(evaluation, call, point, estimate.gradient)
+            if scheme.stencil.imaginary:
+                check_analytic(evaluation, point, index, estimate.gradient)
+            break
+        except CannotRun as refusal:
+            if step is planned.steps[-1]:
+                raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
+            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+                refuse_for_good(call, point, way, refusal)
+            told += f"; {refusal}"
+        except NotTrusted as doubt:
+            if step is planned.steps[-1]:
+                raise ValueError(str(doubt)) from doubt
+            warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
+            told += f"; {doubt}"
+        except (TypeError, ValueError, IndexError):
+            if step is planned.steps[-1] or call.batch_axis is None:
+                raise
+            # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
+        nfev += evaluation.nfev if evaluation is not None else 0
+    assert evaluation is not None
+    if estimate.flags and not quiet:
+        tell(estimate.flags, point, index)
+    if places is not None:
+        estimate = estimate.at(places)
+    gradient: NDArray[Any] = estimate.gradient
+    if base.ndim != 1:
+        gradient = gradient.reshape(base.shape if chosen is None else chosen.shape)
+    if point.dtype is not FLOAT64:
+        gradient = gradient.astype(point.dtype)
+    if labels is not None and chosen is None:
+        gradient = labels.on(gradient)
+    return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+
+
+def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
+    """Return components that are named more than once only once, and then where each of them is found."""
+    index, places = np.unique(chosen, return_inverse=True)
+    return (chosen, None) if index.size == chosen.size else (index, places)
+
+
+def _refuse_frozen(call: Call, point: Point) -> None:
+    """Refuse, for every backend, a jitted f that answers from data that numba has frozen."""
+    if is_jitted(call.f):
+        with suppress(CannotRun):  # then nothing is known of what it froze
+            load("compiled").check(call, point)
+
+
+def _keeping(call: Call, dtype: np.dtype[Any]) -> Call:
+    """Let f get x in its own dtype."""
+    f = call.f
+
+    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return f(x.astype(dtype), *args, **kwargs)
+
+    return call.but(f=narrow)
+
+
+def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient: Floats) -> None:
+    """A gradient of nothing but zeros may mean that f reads the caller's array, which was not perturbed."""
+    if not gradient.size:
+        return
+    if gradient.any() and not (point.perturbable and point.dtype is not FLOAT64):
+        return
+    evaluation.nfev += 2
+    if not reads_own_array(call, point):
+        return
+    own, container = point.own, point.container
+    if container is not None and not container.perturbable:
+        raise TypeError(container.refusal)
+    if own is not None and own.dtype.kind in "iub":
+        raise TypeError(
+            f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
+            "Make it a float array: x = x.astype(float), before f is made"
+        )
+    raise NotTrusted(
+        "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
+        "if it is a writable float array whose entries do not overlap"
+    )
+
+
+def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:
+    """Say which way of the plan runs at x, and why.
+
+    Whether a lift takes f, and whether it has less to do than the loop, shows when it runs: so it is run.
+    """
+    point = as_point(x)
+    stencil = scheme.stencil
+    chosen = index_array(options.indices, point.base.shape)
+    count = point.base.size if chosen is None else chosen.size
+    planned = only or plan_for(call, options, point)[2]
+    done = None
+    if any(step.way.backend == "numpy" for step in planned.steps):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with suppress(Exception):  # of f's own there is nothing to be explained
+                done = run(call, options, scheme, x, only=planned)
+    carries = False
+    if done is not None:
+        way, reason, evaluation = done.way, done.reason, done.evaluation
+    else:
+        way, reason, evaluation = _first(call, options, point, planned)
+    lines = [f"backend {way.backend!r}, {evaluation.way or way.name}: {reason}; {way.does}", *evaluation.notes()]
+    carries = evaluation.carries(count)
+    if options.fastmath:
+        lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
+    lines += [f"not another: {reason}" for reason in planned.refused]
+    looks = not isinstance(scheme, Fixed)
+    least = count * stencil.nodes.size + (looks or not stencil.symmetric)
+    if stencil.imaginary:
+        least = count + 2  # and the check
+    more = ""
+    if looks:
+        more = " or more: the steps choose themselves"
+        more += ", full precision where the sparse lift carries differences unrounded" if carries else ""
+    lines.append(
+        f"{scheme.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial "
+        f"derivatives{more}"
+    )
+    return "\n".join(lines)
+
+
+def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[Way, str, Evaluation]:
+    """Open the first way of the plan that takes f."""
+    call, facts, _ = plan_for(call, options, point)
+    told = ""
+    for way, reason in planned.steps:
+        try:
+            return way, reason + told, way.open(call, point, facts.nature, planned.explicit)
+        except CannotRun as refusal:
+            told += f"; {refusal}"
+    raise TypeError(f"`backend` {way.backend!r} does not take this f{told}")
+
+
+def what_fastmath_did(evaluation: Evaluation) -> str:
+    """Say what the option did, in words."""
+    said = getattr(evaluation, "fastmath", None)
+    return said() if said else "no effect: f is not compiled, and calls the functions that it names"

@@ -1,0 +1,114 @@
+"""Products of Jacobians and Hessians with vectors, without the matrices."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from numpy.typing import ArrayLike, NDArray
+
+from .core.options import OptionsDict
+from .hessian import Hessian
+from .jacobian import Jacobian
+
+__all__ = ["hvp", "jvp", "vjp"]
+
+
+def jvp(
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
+) -> NDArray[Any]:
+    r"""Return the Jacobian of f at x times a vector: how f changes along it.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
+    x : array_like
+        The point, of any shape.
+    v : array_like of x's shape
+        The direction.
+    h : float, optional
+        The step of t in f(x + t v).
+    argnum, **options
+        As for `fastgrad.Jacobian`.
+
+    Returns
+    -------
+    ndarray of f(x)'s shape
+
+    Notes
+    -----
+    :math:`J v = (f(x + t v) - f(x - t v)) / (2 t)`, with t from the noise of f along v: 9 evaluations of f in the
+    median, whatever the size of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(jvp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 0.0]), 6)
+    array([4., 0.])
+    """
+    return Jacobian(f, h, argnum=argnum, **options).jvp(x, v)
+
+
+def vjp(
+    f: Any, x: ArrayLike, w: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
+) -> NDArray[Any]:
+    r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
+
+    Parameters
+    ----------
+    f, x, argnum, **options
+        As for `jvp`.
+    w : array_like of f(x)'s shape
+        The weights.
+    h : float or array_like of x's shape, optional
+        Absolute step.
+
+    Returns
+    -------
+    ndarray of x's shape
+
+    Notes
+    -----
+    :math:`J^T w = \nabla (w \cdot f)`, by `fastgrad.numerical_gradient`: where f can be lifted, one run of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(vjp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 1.0]), 6)
+    array([ 4., 11.])
+    """
+    return Jacobian(f, h, argnum=argnum, **options).vjp(x, w)
+
+
+def hvp(
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[OptionsDict]
+) -> NDArray[Any]:
+    r"""Return the Hessian of f at x times a vector: how its gradient changes along it.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args, **kwargs)`` returns one number.
+    x : array_like
+        The point, of any shape.
+    v : array_like of x's shape
+        The direction.
+    h, grad, **options
+        As for `fastgrad.Hessian`.
+
+    Returns
+    -------
+    ndarray of x's shape
+
+    Notes
+    -----
+    As for `fastgrad.Hessian`: the imaginary part of the gradient at :math:`x + 10^{-100} i v` where f can be lifted,
+    else a difference of gradients.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(hvp(lambda x: x[0] ** 2 * x[1], [3.0, 4.0], [1.0, 0.0]), 4)
+    array([8., 6.])
+    """
+    return Hessian(f, h, grad=grad, **options).hvp(x, v)

@@ -1,0 +1,542 @@
+"""The step that looks at itself, for the Jacobian: entries are judged by their own values, directions have their steps.
+
+One evaluation gives all outputs, and these may want different steps: a direction is evaluated again, with at most three
+further steps, where some entry that counts is in doubt; each entry then takes the step that is best for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.validation import Floats
+from .constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    EPS,
+    FINER,
+    GAIN,
+    KINK,
+    NEGLIGIBLE,
+    NOISE,
+    TINY,
+    TOO_LARGE,
+    USUAL,
+)
+from .outputs import Beyond, look_along, step_of
+from .seeds import Seeds, units_of
+from .stencils import Stencil, backward, forward
+
+Bounds = tuple[Floats, Floats]
+TILE = 1 << 16  # entries that are judged together
+LONG = 1 << 14  # entries of a list
+ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
+MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
+LACKING = 1e-6  # or one whose relative noise is so large
+SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
+LEAST = 2.0**-60  # no step is smaller
+
+
+class Values(Protocol):
+    """f of many values around one point."""
+
+    def value(self) -> Floats:
+        """Return f(x), flat."""
+        ...
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        """Evaluate f at whole points; returns one row of values for each."""
+        ...
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
+        ...
+
+    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+        """Evaluate f at complex points; returns the imaginary parts."""
+        ...
+
+
+class Found(NamedTuple):
+    """Entries of a Jacobian, in the layout of their directions.
+
+    Attributes
+    ----------
+    jacobian : ndarray
+        The derivatives.
+    error : ndarray or None
+        Their error bars.
+    step : ndarray of shape (directions,)
+        Of t, of the first look.
+    units : ndarray of shape (n,) or None
+        How far t = 1 moves each coordinate.
+    noise : ndarray of shape (m,) or None
+        Of each output.
+    doubtful : ndarray of bool or None
+        Entries of which no digit is certain.
+    reasons : dict
+        From a direction to why it is not differentiable.
+    contradicted : ndarray of shape (m,) or None
+        So many times the bars of each output were widened, because its slope along the line says something else.
+    """
+
+    jacobian: Floats
+    error: Floats | None
+    step: Floats
+    units: Floats | None = None
+    noise: Floats | None = None
+    doubtful: NDArray[np.bool_] | None = None
+    reasons: dict[int, str] | None = None
+    contradicted: Floats | None = None
+
+
+@dataclass(slots=True)
+class _Look:
+    """Differences along directions, and what their values say: noise, and truncation as hope and fear see it."""
+
+    t: Any  # a number, or one for each entry
+    derivative: Floats
+    first: Floats  # |f+ - f-|
+    second: Floats  # |f+ + f- - 2 f0|
+    sigma: Floats
+    noise: Floats
+    hope: Floats  # decides on the next step
+    fear: Floats  # makes the bar
+    side: int = 0
+
+    def of(self, index: Any) -> _Look:
+        """The same of some entries."""
+        t = self.t[index] if np.ndim(self.t) else self.t
+        return _Look(
+            t,
+            self.derivative[index],
+            self.first[index],
+            self.second[index],
+            self.sigma[index],
+            self.noise[index],
+            self.hope[index],
+            self.fear[index],
+            self.side,
+        )
+
+
+def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+    """Judge central differences by their values, relative to f(x); long lists in parts that stay in the cache."""
+    if above.ndim > 1 or above.size <= LONG:
+        return _judged_at_once(t, above, below, sigma, variation)
+    looks = []
+    for begin in range(0, above.size, LONG):
+        part = slice(begin, begin + LONG)
+        each = t[part] if np.ndim(t) else t
+        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part]))
+    return _Look(
+        t,
+        np.concatenate([look.derivative for look in looks]),
+        np.concatenate([look.first for look in looks]),
+        np.concatenate([look.second for look in looks]),
+        sigma,
+        np.concatenate([look.noise for look in looks]),
+        np.concatenate([look.hope for look in looks]),
+        np.concatenate([look.fear for look in looks]),
+    )
+
+
+def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+    derivative, first, second = (above - below) / (2.0 * t), np.abs(above - below), np.abs(above + below)
+    bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
+    by_size, by_slope = t * np.sqrt(np.maximum(variation, rise) / bent), t * rise / (2.0 * bent)
+    longer, shorter = np.maximum(by_size, by_slope), np.minimum(by_size, np.maximum(by_slope, t))
+    slope = first / (2.0 * t)
+    hope = np.maximum(slope * (t / longer) ** 2, bent / longer) / 6.0
+    fear = np.where(second > 4.0 * sigma, np.maximum(slope * (t / shorter) ** 2, second / shorter) / 6.0, hope)
+    fear = np.minimum(fear, 100.0 * hope)
+    return _Look(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear)
+
+
+def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
+    """Differentiate by one stencil whose step is the unit of each coordinate; one-sided or shorter near a bound."""
+    f0 = run.value()
+    sides = (
+        [stencil] if bounds is None or stencil.imaginary else [stencil, *map(_of_order(stencil), (forward, backward))]
+    )
+    room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
+    steps, parts = np.ones(seeds.count), []
+    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size))):
+        chosen = [stencil] * (part.stop - part.start)
+        if room is not None:
+            for g in range(part.start, part.stop):
+                reaches = [_reach(side, room[0][g], room[1][g]) for side in sides]
+                which = next((i for i, reach in enumerate(reaches) if reach >= 1.0), int(np.argmax(reaches)))
+                chosen[g - part.start], steps[g] = sides[which], min(1.0, reaches[which])
+        parts.append(_differences(run, seeds, part, chosen, steps[part], f0))
+    return Found(np.concatenate(parts), None, steps)
+
+
+def _of_order(stencil: Stencil) -> Any:
+    return lambda side: side(stencil.order)
+
+
+def _reach(stencil: Stencil, down: float, up: float) -> float:
+    low, high = stencil.reach
+    return float(min(down / -low if low else np.inf, up / high if high else np.inf))
+
+
+def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], steps: Floats, f0: Floats) -> Floats:
+    """The entries of some directions, each by its stencil."""
+    directions = range(part.start, part.stop)
+    if chosen[0].imaginary:
+        values = run.imaginary(seeds.point(g, 1j) for g in directions)
+        return seeds.in_x(seeds.picked(values, part), part)
+    total: Any = 0.0
+    if len(set(chosen)) == 1 and chosen[0].symmetric and (steps == 1.0).all():
+        stencil, ones = chosen[0], np.ones(len(chosen))
+        values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1)
+        with np.errstate(all="ignore"):
+            for q, weight in enumerate(stencil.quotients):
+                up, down = stencil.nodes[2 * q : 2 * q + 2]
+                difference = seeds.picked(values[:, 2 * q] - values[:, 2 * q + 1], part)
+                total = total + weight * difference / seeds.span(part, up * ones, down * ones)
+        return seeds.in_x(total, part)
+    longest = max(s.quotients.size for s in chosen)
+    for q in range(longest):
+        up, down, weights = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
+        rows = []
+        for i, (g, stencil, t) in enumerate(zip(directions, chosen, steps, strict=True)):
+            if q >= stencil.quotients.size:
+                up[i] = 1.0
+                rows.append(np.zeros_like(f0))
+                continue
+            weights[i] = stencil.quotients[q]
+            if stencil.symmetric:
+                up[i], down[i] = t * stencil.nodes[2 * q : 2 * q + 2]
+                above, below = run.at([seeds.point(g, up[i]), seeds.point(g, down[i])])
+                rows.append(above - below)
+            else:
+                up[i] = t * stencil.nodes[q]
+                rows.append(run.at([seeds.point(g, up[i])])[0] - f0)
+        with np.errstate(all="ignore"):
+            values = seeds.picked(np.array(rows) * weights[:, None], part)
+            total = total + values / seeds.span(part, up, down)
+    return seeds.in_x(total, part)
+
+
+def by_itself(
+    run: Values, seeds_of: Callable[[Floats], Seeds], bounds: Bounds | None, x: Floats, noise: float | None
+) -> Found:
+    """Differentiate by central differences whose steps follow from f's noise and from what its values show.
+
+    Parameters
+    ----------
+    seeds_of : callable
+        Makes the directions of a unit for each coordinate.
+    """
+    with np.errstate(all="ignore"):
+        units = units_of(x)
+        shrinks = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
+        try:
+            return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()._replace(units=units)
+        except Beyond:
+            relative = units_of(x, relative=True)
+            return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
+
+
+class _Automatic:
+    """One Jacobian in the making."""
+
+    def __init__(
+        self, run: Values, seeds: Seeds, bounds: Bounds | None, x: Floats, noise: float | None, shrinks: bool
+    ) -> None:
+        self._run, self._seeds = run, seeds
+        self._f0 = f0 = run.value()
+        self._size = x.size
+        self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
+        self._line = line = look_along(
+            run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
+        )
+        best, self._step = step_of(line, seeds.terms)
+        self._ratio = best**3
+        self._rho = np.full(f0.shape, 0.3 * EPS)
+        if noise is None:
+            self._rho = line.sigma / np.maximum(np.maximum(np.abs(f0), line.spread), TINY)
+        self._steps = np.full(seeds.count, self._step)
+        self._reasons: dict[int, str] = {}
+        self._common = np.inf
+
+    def found(self) -> Found:
+        seeds, line = self._seeds, self._line
+        parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, self._size)))]
+        slopes, bars, dead = (np.concatenate([p[k] for p in parts]) for k in range(3))
+        everything = slice(0, seeds.count)
+        # the line's slope must agree with the Jacobian, output by output
+        gap = np.abs(seeds.at_outputs(slopes, line.factors, lambda e: e) - line.slope)
+        known = np.sqrt(seeds.at_outputs(bars, line.factors, np.square)) + line.doubt
+        contradicted = np.where((gap > known) & (not self._reasons), gap / known, 1.0)
+        bars = bars * seeds.of_outputs(contradicted, everything)
+        size = seeds.of_outputs(line.variation, everything)
+        if line.third.any():
+            third = seeds.of_outputs(line.third / seeds.terms, everything)
+            bars = np.maximum(bars, np.minimum(third * self._step**2 / 3.0, 1000.0 * bars))
+        bars = np.maximum(bars, EPS * size)
+        largest = seeds.of_outputs(seeds.largest(slopes), everything)
+        doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
+        doubtful &= dead == 0
+        doubtful |= seeds.of_outputs(line.jumps, everything)
+        jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
+        return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
+
+    # ---- the first look, at all directions of a part
+
+    def _part(self, part: slice) -> tuple[Floats, Floats, Floats]:
+        """Derivatives with respect to t of some directions' entries, their bars, and 1 where nothing changed at all."""
+        run, seeds, t, f0 = self._run, self._seeds, self._step, self._f0
+        directions = range(part.start, part.stop)
+        walled = [g for g in directions if self._room is not None and min(self._room[0][g], self._room[1][g]) < t]
+        free = [g for g in directions if g not in walled]
+        if walled:
+            points = (seeds.point(g, side) for g in free for side in (t, -t))
+            values = run.explore(points).reshape(len(free), 2, f0.size) - f0
+            moved = np.zeros((len(directions), 2, f0.size))
+            moved[[g - part.start for g in free]] = values
+            values = moved
+        else:
+            values = run.explore(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
+        look = self._look(part, t, values[:, 0], values[:, 1])
+        finite = np.isfinite(look.derivative)
+        lengths = look.t * look.first / (2.0 * look.second)
+        shown = finite & (np.minimum(look.first, look.second) > 8.0 * look.sigma)
+        if seeds.count > 1 and 2 * np.count_nonzero(shown) > shown.size and not self._line.rough.any():
+            self._common = float(np.median(lengths[shown]))
+        slopes, bars = self._chosen([look])
+        alive = seeds.picked(np.broadcast_to(np.isfinite(f0), (part.stop - part.start, f0.size)), part)
+        size = seeds.of_outputs(self._line.variation, part)
+        rough, down, up = self._doubts(look, part, size)
+        dead = ((look.first == 0) & (look.second == 0)).astype(np.float64)
+        must = rough | down | (alive & ~finite)
+        if not (walled or must.any() or up.any()):
+            return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
+        again = seeds.counts(must | (up & self._lacks(look, size))) > 0
+        again |= seeds.counts(up) > MANY * seeds.counts(look.first != 0)
+        again[[g - part.start for g in walled]] = True
+        for g in (np.flatnonzero(again) + part.start).tolist():
+            mine = seeds.of(g, part)
+            slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
+        return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
+
+    def _look(self, part: slice, t: float, above: Floats, below: Floats) -> _Look:
+        seeds = self._seeds
+        steps = np.full(part.stop - part.start, t)
+        sigma = seeds.picked(self._sigma_at(above, below), part)
+        half = 0.5 * seeds.span(part, steps, -steps)
+        variation = seeds.of_outputs(self._line.variation, part)
+        return _judged(half, seeds.picked(above, part), seeds.picked(below, part), sigma, variation)
+
+    def _doubts(self, look: _Look, part: slice, size: Floats) -> tuple[Any, Any, Any]:
+        """Which entries are not smooth, and which want a smaller or a larger step."""
+        seeds, t = self._seeds, look.t
+        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
+        limit = np.where(seeds.of_outputs(self._line.rough, part), 0.0, np.maximum(1e-3, 30.0 * t) * size)
+        rough &= look.second / t > limit
+        hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
+        down = (hope > TOO_LARGE * look.noise) & (hope > ENOUGH * SMALL * np.maximum(size, np.abs(look.derivative)))
+        usual = np.maximum(ENOUGH, USUAL * np.cbrt(seeds.of_outputs(self._ratio, part)) ** 2)
+        up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
+        up &= t * np.cbrt(look.noise / (2.0 * np.maximum(look.fear, TINY))) > GAIN * t
+        # f does not depend on it
+        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= 1e-6 * np.maximum(size, look.noise)))
+        return rough, down, up
+
+    # ---- further looks, at one direction
+
+    def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
+        """Which entries have hardly any digit."""
+        lacks: NDArray[np.bool_] = look.noise > LACKING * np.maximum(np.abs(look.derivative), SMALL * size)
+        return lacks
+
+    def _enough(self, up: Any, look: _Look, size: Floats) -> bool:
+        """Whether a larger step is worth two evaluations: many entries gain, or one has hardly any digit."""
+        return bool((up & self._lacks(look, size)).any() or np.count_nonzero(up) > MANY * np.count_nonzero(look.first))
+
+    def _again(self, g: int, part: slice, mine: Any, first: _Look | None) -> tuple[Floats, Floats]:
+        seeds = self._seeds
+        size = seeds.alone(g, self._line.variation, mine)
+        looks = [] if first is None else [first]
+        alive = np.isfinite(seeds.alone(g, self._f0, mine))
+        if first is None or not np.isfinite(first.derivative[alive]).all():
+            looks = self._leave(g, part, mine, alive)
+            if not looks:
+                self._reasons[g] = "f is not finite beside x"
+                return np.full(size.shape, np.nan), np.full(size.shape, np.inf)
+        look = looks[-1]
+        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
+        line_rough = seeds.alone(g, self._line.rough, mine)
+        limit = np.where(line_rough, 0.0, np.maximum(1e-3, 30.0 * look.t) * size)
+        rough &= look.second / look.t > limit
+        if look.side or rough.any():
+            self._shrink(g, part, mine, looks, rough)
+        else:
+            self._improve(g, part, mine, looks, size)
+        values, bars = self._chosen(looks)
+        if rough.any():
+            bars = self._differentiable(g, looks, rough, values, bars, size)
+        return values, bars
+
+    def _one(self, g: int, part: slice, mine: Any, t: float, sided: bool = False) -> _Look | None:
+        """Look at one direction with another step; to one side where f or the bounds end on the other."""
+        seeds, f0 = self._seeds, self._f0
+        t = max(float(t), LEAST)
+        side = 0
+        if self._room is not None and min(self._room[0][g], self._room[1][g]) < t:
+            side = 1 if self._room[1][g] >= self._room[0][g] else -1
+            t = min(t, float(self._room[1 if side > 0 else 0][g]))
+            if t <= 0:
+                return None
+        if side:
+            values = self._run.explore([seeds.point(g, side * t), seeds.point(g, side * 0.5 * t)]) - f0
+        else:
+            values = self._run.explore([seeds.point(g, t), seeds.point(g, -t)]) - f0
+            alive: NDArray[np.bool_] = np.isfinite(f0)
+            finite = np.logical_and.reduce(np.isfinite(values[:, alive]), axis=1)
+            if not finite.all():
+                if not sided or not finite.any():
+                    return None
+                side = 1 if finite[0] else -1
+                middle = self._run.explore([seeds.point(g, side * 0.5 * t)])[0] - f0
+                if not np.isfinite(middle[alive]).all():
+                    return None
+                values = np.stack([values[0 if side > 0 else 1], middle])
+        if not side:
+            return self._look_alone(g, mine, t, values[0], values[1])
+        end, middle = values
+        look = self._look_alone(g, mine, t, end, -end)
+        near, far = (seeds.alone(g, v, mine) for v in (middle, end))
+        look.side, look.sigma, look.noise = side, 3.0 * look.sigma, 3.0 * look.noise
+        look.derivative, look.second = side * (4.0 * near - far) / look.t, 2.0 * np.abs(far - 2.0 * near)
+        look.hope = look.fear = look.second / (2.0 * look.t)
+        return look
+
+    def _look_alone(self, g: int, mine: Any, t: float, above: Floats, below: Floats) -> _Look:
+        seeds, line = self._seeds, self._line
+        sigma = seeds.alone(g, self._sigma_at(above, below), mine)
+        half = 0.5 * seeds.span_alone(g, t, -t, mine)
+        up, down, variation = (seeds.alone(g, v, mine) for v in (above, below, line.variation))
+        return _judged(half, up, down, sigma, variation)
+
+    def _sigma_at(self, above: Floats, below: Floats) -> Floats:
+        """Noise grows with f."""
+        top = np.maximum(np.abs(self._f0 + above), np.abs(self._f0 + below))
+        grown: Floats = np.maximum(self._line.sigma, self._rho * np.where(np.isfinite(top), top, 0.0))
+        return grown
+
+    def _leave(self, g: int, part: slice, mine: Any, alive: NDArray[np.bool_]) -> list[_Look]:
+        """Find a step with which f is finite; from the second on, to one side too."""
+        t = self._step
+        for attempt in range(6):
+            look = self._one(g, part, mine, t, sided=attempt > 0)
+            if look is not None and np.isfinite(look.derivative[alive]).all():
+                return [look]
+            t /= 1024.0
+        return []
+
+    def _shrink(self, g: int, part: slice, mine: Any, looks: list[_Look], rough: Any) -> None:
+        """f is not smooth here: steps 64 times smaller, until it is or it is clear that it will not be."""
+        for _ in range(3):
+            last = looks[-1]
+            look = self._one(g, part, mine, float(np.min(last.t)) * FINER, sided=bool(last.side))
+            if look is None or not np.isfinite(look.derivative).all():
+                return
+            looks.append(look)
+            slack = 4.0 * (look.noise + last.noise)
+            apart = np.abs(look.derivative - last.derivative)
+            if look.side or last.side:
+                close = apart < 0.05 * np.abs(look.derivative)
+                look.fear = np.where(close & (apart > slack), np.maximum(look.fear, apart), look.fear)
+                if (close | (apart <= slack)).all():
+                    return
+                continue
+            behind = (look.second <= 8.0 * look.sigma) & (apart <= 1.5 * last.second / (2.0 * last.t) + slack)
+            falls = apart <= 252.0 * look.noise
+            look.fear = np.where(
+                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 2.0 * apart / 63.0), look.fear
+            )
+            if ((apart <= slack) | behind | falls)[rough].all():
+                return
+
+    def _improve(self, g: int, part: slice, mine: Any, looks: list[_Look], size: Floats) -> None:
+        """The step is too large or too small for some entries that count: up to three better ones."""
+        ratio = self._seeds.alone(g, self._ratio, mine)
+        usual = np.maximum(ENOUGH, USUAL * np.cbrt(ratio) ** 2)
+        open_still = np.ones(size.shape, dtype=bool)
+        for _ in range(3):
+            q = looks[-1]
+            q.hope = np.maximum(q.hope, np.abs(q.derivative) * (q.t / self._common) ** 2 / 6.0)
+            counts = np.maximum(np.abs(q.derivative), SMALL * size)
+            down = open_still & (q.hope > TOO_LARGE * q.noise)
+            down &= q.hope > ENOUGH * SMALL * np.maximum(size, np.abs(q.derivative))
+            best = q.t * np.cbrt(q.noise / (2.0 * np.maximum(np.where(down, q.hope, q.fear), TINY)))
+            up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
+            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
+            which = down if down.any() else up
+            if not (down.any() or self._enough(up, q, size)):
+                return
+            t = float(np.median(best[which]))
+            mean = float(np.mean(q.t))
+            t = 2.0 ** round(np.log2(min(max(t, mean * 1e-6), mean * 1e4, 0.5)))
+            larger = [float(np.mean(p.t)) for p in looks if float(np.mean(p.t)) > mean]
+            if larger and not down.any():
+                t = min(t, 2.0 ** round(np.log2(np.sqrt(mean * min(larger)))))
+            if any(0.3 < t / float(np.mean(p.t)) < 3.3 for p in looks):
+                return
+            look = self._one(g, part, mine, t)
+            if look is None or not np.isfinite(look.derivative).all():
+                return
+            looks.append(look)
+            # what was too large for some is no reason to look at the others again
+            open_still = which | (open_still if down.any() else False)
+
+    def _differentiable(
+        self, g: int, looks: list[_Look], rough: Any, values: Floats, bars: Floats, size: Floats
+    ) -> Floats:
+        """Say where f has a kink; the bar then covers both slopes."""
+        small, large = sorted(looks, key=lambda q: float(np.mean(q.t)))[:2] if len(looks) > 1 else (looks[0], looks[0])
+        if small is large:
+            return bars
+        kinked = (small.second > 8.0 * small.sigma) & (small.second > KINK * small.first)
+        ratio = float(np.mean(small.t)) / float(np.mean(large.t))
+        kink = rough & kinked & (small.second > large.second * ratio**1.5)
+        apart = np.abs(small.derivative - large.derivative) - 4.0 * (small.noise + large.noise)
+        changes = rough & ~kink & (apart > 0.1 * np.maximum(np.abs(small.derivative), 1e-3 * size))
+        changes &= apart > 1.5 * large.second / (2.0 * large.t)
+        if kink.any():
+            self._reasons[g] = "f has two slopes there"
+        elif changes.any():
+            self._reasons[g] = "the slope changes as the step shrinks"
+        bars = np.where(kink, np.maximum(bars, small.second / small.t), bars)
+        return np.where(changes, np.maximum(bars, np.abs(small.derivative)), bars)
+
+    def _chosen(self, looks: list[_Look]) -> tuple[Floats, Floats]:
+        """Take of each entry the look with the smallest error, and its bar."""
+        ordered = sorted(looks, key=lambda q: float(np.mean(q.t))) if len(looks) > 1 else looks
+        value = bar = least = None
+        for k, q in enumerate(ordered):
+            expected = np.abs(q.derivative) * (q.t / min(self._common, 1.0)) ** 2 / 6.0
+            truncation = np.maximum(q.fear, expected)
+            if k:
+                finer = ordered[k - 1].noise
+                gap = np.abs(q.derivative - ordered[k - 1].derivative) - 2.0 * finer
+                truncation = np.maximum(gap, np.maximum(np.minimum(q.fear, 3.0 * finer), np.minimum(expected, finer)))
+            error, mine = q.noise + truncation, BAR_NOISE * q.noise + BAR_TRUNCATION * truncation
+            if value is None or bar is None or least is None:
+                value, bar, least = q.derivative.copy(), mine, error
+                continue
+            better = ~(least <= error)
+            value, bar, least = (
+                np.where(better, new, old) for new, old in ((q.derivative, value), (mine, bar), (error, least))
+            )
+        assert value is not None
+        assert bar is not None
+        return value, bar

@@ -1,0 +1,546 @@
+"""Seven values of f on a line through x: they tell noise from structure, and are a second opinion on the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from math import copysign, fmod, frexp, hypot, isfinite, sqrt, ulp
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.validation import Floats
+from .constants import (
+    DOUBT,
+    ENDS,
+    EPS,
+    FIFTH,
+    FINER,
+    FOURTH,
+    HALF_ROOT,
+    LOOKS,
+    QUIET,
+    SAME,
+    SIXTH,
+    SPACING,
+    THIRD,
+    THIRDS,
+    TINY,
+    nearest_power,
+)
+from .steps import power_of_two
+
+__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "look_along", "median", "quantum", "thirds"]
+
+Vector = list[float] | Floats
+
+SIGNS = [sign * third for third in THIRDS for sign in (-1.0, 1.0)]
+# Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
+CERTAINLY_WHOLE = 2.0**52
+MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
+
+
+class Explorer(Protocol):
+    """f along a line. Values are whole, not relative to an origin; where f raises they are nan."""
+
+    def along(self, vector: Vector) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
+        ...
+
+    def aside(self, vector: Vector) -> list[float]:
+        """Return f at x + k vector, k = 1 to 6."""
+        ...
+
+    def beside(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + vector and x - vector, or x + 2 vector and x + vector."""
+        ...
+
+
+# ------------------------------------------------------------------------------------------------- where the line goes
+
+
+class Course:
+    """Scales and directions of a line through x, for few components that may move both ways; in plain floats."""
+
+    __slots__ = ("_signs", "scale", "shorter", "x")
+    aside = False
+
+    def __init__(self, x: list[float], seed: int) -> None:
+        sizes = [abs(v) for v in x]
+        largest = max(sizes)
+        least = min(1.0, largest) if largest > 0.0 else 1.0
+        self.x, self.shorter = x, False  # whether some x is much smaller than its scale
+        self.scale: list[float] = []
+        self._signs: list[float] = []
+        for size in sizes:
+            if size < least:
+                self.shorter |= least > 16.0 * size > 0.0
+                size = least
+            self.scale.append(size)
+            seed = (seed * MULTIPLIER + INCREMENT) & LAST
+            self._signs.append(SIGNS[seed >> 62])
+
+    def vector(self, spacing: float, one: bool = False) -> Vector:
+        """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
+        steps = []
+        for x, scale, sign in zip(self.x, self.scale, self._signs, strict=True):
+            step = nearest_power(spacing if one else spacing * scale) * sign
+            if x:
+                grain = 4.0 * ulp(x)
+                grains = step / grain
+                if -8.0 <= grains <= 8.0:
+                    step = copysign(8.0, grains) * grain
+                elif -CERTAINLY_WHOLE < grains < CERTAINLY_WHOLE:
+                    step = round(grains) * grain
+            steps.append(step)
+        return steps
+
+    def _relative(self) -> list[float]:
+        return [abs(x) or scale for x, scale in zip(self.x, self.scale, strict=True)]
+
+    def shrink(self) -> None:
+        """Take relative scales."""
+        self.scale[:] = self._relative()
+
+    def stay(self) -> bool:
+        """Let entries 0 stay where they are; returns whether some moved before."""
+        moved = any(sign for x, sign in zip(self.x, self._signs, strict=True) if not x)
+        self._signs = [sign if x else 0.0 for x, sign in zip(self.x, self._signs, strict=True)]
+        return moved
+
+    def nowhere(self) -> bool:
+        """Say whether x is 0."""
+        return not any(self.x)
+
+    def largest(self) -> float:
+        """Return the largest scale."""
+        return max(self.scale)
+
+    def ones(self) -> None:
+        """Take scales 1."""
+        self.scale[:] = [1.0] * len(self.scale)
+
+
+class CourseOfMany:
+    """The same in arrays, to the same bits; and within bounds, or to one side.
+
+    Parameters
+    ----------
+    x, scale : ndarray of shape (m,)
+    seed : int
+    grain : ndarray
+        What steps are a multiple of; 0 where x is 0.
+    room : tuple of two ndarrays or None
+        How far each component may move down and up.
+    side : int
+        1 or -1: to this side of x only. 0: to both, unless there is no room.
+    """
+
+    def __init__(
+        self,
+        x: Floats,
+        scale: Floats,
+        seed: int,
+        grain: Floats,
+        room: tuple[Floats, Floats] | None = None,
+        side: int = 0,
+    ) -> None:
+        self.x, self.scale, self._grain = x, scale, grain
+        self.shorter = bool((scale > 16.0 * np.where(x != 0.0, np.abs(x), scale)).any())
+        self._signs = _signs(seed, x.size)
+        self._room: Floats | None = None
+        if room is not None:
+            self.aside = bool((np.minimum(*room) < 8.0 * SPACING * scale).any())
+            down, up = room
+            if self.aside:
+                self._signs = np.copysign(self._signs, np.where(up >= down, 1.0, -1.0))
+                self._room = np.maximum(down, up) / 6.0
+            else:
+                self._room = np.minimum(down, up) / 3.0
+        else:
+            self.aside = side != 0
+        if side:
+            self._signs = np.copysign(self._signs, float(side))
+            if room is not None:
+                self.aside, self._room = True, room[1 if side > 0 else 0] / 6.0
+
+    def vector(self, spacing: float, one: bool = False) -> Vector:
+        step = spacing * (np.ones(self.x.size) if one else self.scale)
+        step = np.where(step > 0.0, power_of_two(step), 0.0) * self._signs
+        if self._room is not None:
+            over = np.abs(step) > self._room
+            if over.any():
+                ratio = np.where(over, np.abs(step), 1.0) / np.where(over, np.maximum(self._room, TINY), 1.0)
+                step = np.where(self._room > 0.0, step * np.ldexp(1.0, -np.ceil(np.log2(ratio)).astype(int)), 0.0)
+        some = (self._grain > 0.0) & (step != 0.0)
+        grain = self._grain[some]
+        grains = np.abs(step[some]) / grain
+        step[some] = np.copysign(np.maximum(np.round(grains), 8.0) * grain, step[some])
+        if self._room is not None:
+            step[np.abs(step) > self._room] = 0.0
+        return step
+
+    def shrink(self) -> None:
+        self.scale[:] = np.where(self.x != 0.0, np.abs(self.x), self.scale)
+
+    def stay(self) -> bool:
+        moved = bool(self._signs[self.x == 0.0].any())
+        self._signs[self.x == 0.0] = 0.0
+        return moved
+
+    def nowhere(self) -> bool:
+        return not self.x.any()
+
+    def largest(self) -> float:
+        return float(self.scale.max())
+
+    def ones(self) -> None:
+        self.scale[:] = 1.0
+
+
+@lru_cache(maxsize=8)
+def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Return what n steps of the generator multiply the seed with, and add."""
+    powers = np.cumprod(np.full(n, MULTIPLIER, np.uint64), dtype=np.uint64)
+    ones = np.concatenate([np.ones(1, np.uint64), powers[:-1]])
+    return powers, np.cumsum(ones, dtype=np.uint64) * np.uint64(INCREMENT)
+
+
+def _signs(seed: int, n: int) -> Floats:
+    powers, sums = _jumps(n)
+    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(62)).astype(np.intp)]
+    return found
+
+
+def thirds(seed: int, n: int) -> Floats:
+    """Return 4/3 or 5/3 for each of n components."""
+    return np.abs(_signs(seed, n))
+
+
+# ------------------------------------------------------------------------------------------------- what it shows
+
+
+class Seven:
+    """Seven values on a line, their differences, and the noise that the third to sixth of them suggest."""
+
+    __slots__ = (
+        "even",
+        "fifth",
+        "flat",
+        "floor",
+        "levels",
+        "side",
+        "smooth",
+        "spacing",
+        "spread",
+        "thirds",
+        "values",
+        "vector",
+    )
+
+    def __init__(self, spacing: float, vector: Vector, values: list[float], f0: float, unit: float) -> None:
+        self.spacing, self.vector, self.values = spacing, vector, values
+        t, u, v, f, w, y, z = values  # by hand: six loops cost three times as much
+        a0, a1, a2, a3, a4, a5 = a = u - t, v - u, f - v, w - f, y - w, z - y
+        b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+        c0, c1, c2, c3 = self.thirds = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+        d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+        e0, e1 = d1 - d0, d2 - d1
+        self.fifth = max(abs(e0), abs(e1))
+        self.levels = (
+            THIRD * hypot(c0, c1, c2, c3),
+            FOURTH * hypot(d0, d1, d2),
+            FIFTH * hypot(e0, e1),
+            SIXTH * abs(e1 - e0),
+        )
+        low, high = min(values), max(values)
+        top = high if high > -low else -low
+        self.spread = max(high - f0, f0 - low)
+        self.floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, 0.29 * quantum(values, top, unit), TINY)
+        self.flat, self.smooth = a.count(0.0) >= 4, False
+        self.side, self.even = 0, False
+
+    @property
+    def level(self) -> float:
+        return median(self.levels)
+
+    @property
+    def one_signed(self) -> bool:
+        """Whether the third differences are all of one sign: those of noise are not."""
+        return min(self.thirds) > 0.0 or max(self.thirds) < 0.0
+
+    def decays(self, floor: float) -> bool:
+        """Say whether the differences fall off as those of a smooth function."""
+        third, fourth, fifth, sixth = self.levels
+        return fifth <= max(third / 8.0, 3.0 * floor) and sixth <= max(fourth / 4.0, 3.0 * floor)
+
+    def defect(self, floor: float) -> int:
+        """Return -1 or 1, the side of the one kink or jump in surroundings smooth to round-off; 0 without one."""
+        if sorted(map(abs, self.thirds))[1] > 100.0 * floor:
+            return 0
+        w = self.values
+        bends = [(w[k + 2] - w[k + 1]) - (w[k + 1] - w[k]) for k in range(5)]
+        middle = median(bends)
+        off = [abs(bend - middle) for bend in bends]
+        return 1 if off.index(max(off)) >= 2 else -1
+
+    def symmetric(self, level: float) -> bool:
+        """Say whether what is not smooth is even or odd about x: noise is neither."""
+        w = self.values
+        odd = [(w[3 + k] - w[3 - k]) / 2.0 for k in (1, 2, 3)]
+        even = [((w[3 + k] - w[3]) + (w[3 - k] - w[3])) / 2.0 for k in (1, 2, 3)]
+        return (
+            max(abs(odd[1] - 2.0 * odd[0]), abs(odd[2] - 3.0 * odd[0])) < 0.1 * level
+            or max(abs(even[1] - 4.0 * even[0]), abs(even[2] - 9.0 * even[0])) < 0.1 * level
+        )
+
+    def slope(self, aside: bool) -> float:
+        """Return the derivative along the vector at x, to sixth order."""
+        w = self.values
+        if aside:
+            return (
+                -147.0 * w[0] + 360.0 * w[1] - 450.0 * w[2] + 400.0 * w[3] - 225.0 * w[4] + 72.0 * w[5] - 10.0 * w[6]
+            ) / 60.0
+        return (45.0 * (w[4] - w[2]) - 9.0 * (w[5] - w[1]) + (w[6] - w[0])) / 60.0
+
+
+class Line:
+    """What the values on the line say of f around x.
+
+    Attributes
+    ----------
+    sigma : float
+        Standard deviation of f's noise.
+    floor : float
+        The least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
+    rough, rough_spacing, odd
+        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd
+        about x.
+    bend, third : float
+        Second and third derivative along the line, per scale of x; 0 where they drown in the noise.
+    size, variation : float
+        How much f changes on the scale of x, by slope and curvature; the same, no more than what was seen, and no less
+        than 10 sigma.
+    spread : float
+        The largest |f - f(x)| on the line.
+    flat : bool
+        Whether f does not resolve the usual step.
+    vector, spacing, slope, doubt
+        x + k vector are the points of the last look, `spacing` its size in scales, `slope` is df/dk there, and `doubt`
+        how wrong that may be.
+    """
+
+    __slots__ = (
+        "bend",
+        "doubt",
+        "flat",
+        "floor",
+        "odd",
+        "rough",
+        "rough_spacing",
+        "sigma",
+        "size",
+        "slope",
+        "spacing",
+        "spread",
+        "third",
+        "variation",
+        "vector",
+    )
+
+    def __init__(self, floor: float) -> None:
+        self.sigma = self.rough = self.third = self.size = self.variation = self.spread = self.slope = self.doubt = 0.0
+        self.floor, self.rough_spacing, self.odd, self.flat, self.bend = floor, SPACING, False, False, 0.0
+        self.vector: Vector | None = None
+        self.spacing = SPACING
+
+    @classmethod
+    def declared(cls, noise: float, f0: float) -> Line:
+        """Return what is taken to hold of an f whose noise is given: no point is evaluated."""
+        line = cls(max(0.5 * EPS * abs(f0), TINY))
+        line.sigma = max(noise, line.floor)
+        line.size = line.variation = max(abs(f0), 10.0 * line.sigma)
+        return line
+
+
+def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
+    """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
+    n, out, aside = len(course.x), Line(max(0.5 * EPS * abs(f0), TINY)), course.aside
+    shrinks, near = course.shorter, False
+    spacing, widened, evaluate = SPACING, False, explorer.aside if aside else explorer.along
+    seen: list[Seven] = []
+    bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
+    for _ in range(LOOKS):
+        vector = course.vector(spacing)
+        w = evaluate(vector)
+        if len(w) < 6 or not isfinite(sum(w)):  # beyond the domain: relative scales, entries 0 stay, then a finer line
+            if course.nowhere():
+                if not aside:
+                    break
+                spacing /= ENDS
+                continue
+            moved = course.stay()
+            if near and not moved:
+                spacing /= ENDS
+            course.shrink()
+            near = True
+            continue
+        w.insert(0 if aside else 3, f0)
+        look = Seven(spacing, vector, w, f0, unit)
+        if shrinks and not near and look.spread > 10.0 * abs(f0) > 0.0:  # beyond the length of f
+            course.shrink()
+            near = True
+            continue
+        seen.append(look)
+        floor = out.floor = look.floor
+        out.spread = look.spread
+        if look.flat:  # not resolved
+            if bad:  # what a finer line does not resolve was noise
+                out.sigma, bad = max(floor, bad[0].level), []
+                break
+            if not widened and not near and course.largest() < 2.0**-10:
+                course.ones()
+            elif spacing > 1e-3:
+                break
+            else:
+                spacing *= ENDS
+            widened = True
+            continue
+        levels = look.levels
+        if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
+            look.smooth = True
+            out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
+            break
+        level = look.level
+        if level <= QUIET * floor or widened:  # a little noise
+            look.smooth = True
+            out.sigma = median(levels[1:])
+            break
+        if look.decays(floor):  # smooth, on a short length: how noisy is it?
+            look.smooth = True
+            spacing *= FINER
+            bad = []
+            continue
+        if shrinks and not near and level > 1e-3 * look.spread:
+            course.shrink()
+            near = True
+            continue
+        look.side, look.even = look.defect(floor), not aside and look.symmetric(level)
+        bad.append(look)
+        doubt = level > DOUBT * abs(f0)
+        if len(bad) > 1 and level >= SAME * bad[0].level:  # as large at a finer spacing: noise,
+            jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x,
+            jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
+            doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
+            if not jump and (not doubt or len(bad) > 2):
+                out.sigma, bad = max(q.level for q in bad), []
+                break
+        if len(bad) == 4:
+            break
+        spacing /= 8.0 if len(bad) < 3 else 64.0
+    if bad and bad[0].level > QUIET * (out.sigma or out.floor):
+        out.rough, out.rough_spacing, out.odd = bad[0].level, bad[0].spacing, bad[0].even
+    if not seen:
+        out.sigma = out.floor
+        out.variation = out.size = max(abs(f0), 10.0 * out.sigma)
+        return out
+    out.flat, resolved = seen[0].flat, [q for q in seen if not q.flat] or seen
+    if not out.sigma:
+        out.sigma = 2.0 * out.floor if bad or seen[-1].flat else max(out.floor, seen[-1].level)
+    sigma = out.sigma
+    for q in resolved:  # the widest smooth look that shows third differences
+        if q.smooth and q.levels[0] > 4.0 * max(sigma, q.levels[1]):
+            third = median([abs(t) for t in q.thirds]) / q.spacing**3
+            out.third = third if isfinite(third) else 0.0
+            break
+    last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
+    # to one side the slope amplifies noise 13 times, and the last difference 10 times
+    amplified = 10.0 if aside else 1.0
+    out.spacing = last.spacing
+    out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
+    if out.rough and not last.smooth:
+        out.doubt += max(map(abs, last.thirds)) * amplified
+    _vary(out, last, resolved[0], explorer, course, f0, n, near)
+    return out
+
+
+def _vary(
+    out: Line,
+    last: Seven,
+    resolved: Seven,
+    explorer: Explorer,
+    course: Course | CourseOfMany,
+    f0: float,
+    n: int,
+    near: bool,
+) -> None:
+    """Find how much f varies on the scale of x; on wider lines where that drowns in the noise on this one."""
+    w, d, sigma = last.values, last.spacing, out.sigma
+    slope, bend = abs(w[6] - w[0]) / (6.0 * d), abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
+    if slope * 6.0 * d < 10.0 * sigma:
+        wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
+        if course.largest() < 1.0 and not near:  # where x is small, at scale 1
+            wider += [(2.0**-13, True), (2.0**-7, True)]
+        for spacing, one in wider:
+            far, other = explorer.beside(course.vector(spacing, one), course.aside)
+            if not isfinite(far + other):
+                break
+            ends = (far - other, f0 - other) if course.aside else (far - f0, other - f0)
+            seen_there = max(abs(far - f0), abs(other - f0))
+            if one and seen_there <= 10.0 * sigma:
+                continue
+            slope, bend = abs(ends[0] - ends[1]) / (2.0 * spacing), abs(ends[0] + ends[1]) / spacing**2
+            d = spacing / 3.0
+            out.spread = max(out.spread, seen_there)
+            if one:
+                course.ones()
+            if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
+                break
+    if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do
+        w, d = resolved.values, resolved.spacing
+        slope, bend = max(abs(w[6] - w[3]), abs(w[0] - w[3])) / (3.0 * d), 0.0
+    if bend * 9.0 * d * d <= 8.0 * sigma:
+        bend = 0.0
+    out.bend = bend
+    out.size = max(slope / sqrt(n), bend / n)
+    out.variation = max(min(out.size, max(abs(f0), out.spread)), 10.0 * sigma)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle value, or the mean of the two."""
+    ordered = sorted(values)
+    k = len(ordered) // 2
+    return ordered[k] if len(ordered) % 2 else (ordered[k - 1] + ordered[k]) / 2.0
+
+
+def quantum(values: Sequence[float], top: float, unit: float) -> float:
+    """Return the spacing of the lattice that all values lie on, in units: binary of 16 ulp or more, decimal of 1e4.
+
+    0 where there is none. `top` is the largest |value|; in decimals f's own values count, not those in units.
+    """
+    lattice, binary = 16.0 * ulp(top), True
+    for value in values:  # two cheap looks, which nearly every f ends
+        if fmod(value, lattice):
+            binary = False
+            break
+    if not binary and float(f"{value * unit:.11e}") != value * unit:
+        return 0.0
+    whole = [value * unit for value in values if value]
+    if len(whole) < 3 or min(whole) == max(whole):
+        return 0.0
+    if binary:
+        bits = []
+        for value in whole:
+            mantissa, exponent = frexp(value)
+            digits = int(mantissa * 2.0**53)
+            bits.append(float(digits & -digits) * 2.0 ** (exponent - 53))
+        return min(bits) / unit
+    places = []
+    for value in whole:
+        text = f"{value:.11e}"
+        if float(text) != value:
+            return 0.0
+        digits_text, power = text.split("e")
+        places.append(10.0 ** (int(power) - len(digits_text.rstrip("0").partition(".")[2])))
+    return min(places) / unit if min(places) >= 1e4 * ulp(max(map(abs, whole))) else 0.0

@@ -1,0 +1,180 @@
+r"""One difference of f along one component, and what its own values say of its errors."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import sqrt
+
+import numpy as np
+
+from .constants import KINK, NOISE
+from .stencils import Stencil
+
+__all__ = ["Look", "by_parabola", "by_stencil", "by_two_points", "of_two_points", "truncation"]
+
+
+class Look:
+    """One difference: derivative, noise, and truncation as hope (decides on other steps) and fear (makes bars) see it.
+
+    Attributes
+    ----------
+    step, slope : float
+        h, and the derivative.
+    sigma, noise : float
+        Standard deviation of the noise of the values, and of the slope.
+    first, second : float
+        The size of f' h and of f'' h**2, with the factors of a central difference: |f+ - f-|, |f+ + f- - 2 f0|.
+    bend : float
+        `second` with its sign.
+    side : int
+        1 or -1: all points are to this side of x.
+    edge : bool
+        Whether that is because f is not finite to the other.
+    order : int
+        The truncation error falls like step**order.
+    """
+
+    __slots__ = ("bend", "edge", "fear", "first", "hope", "noise", "order", "second", "side", "sigma", "slope", "step")
+
+    def __init__(self, step: float, slope: float, first: float, bend: float, sigma: float, noise: float) -> None:
+        self.step, self.slope, self.first, self.second, self.bend = step, slope, first, abs(bend), bend
+        self.sigma, self.noise = sigma, noise
+        self.hope = self.fear = 0.0
+        self.side, self.edge, self.order = 0, False, 2
+
+    def expected(self, length: float) -> float:
+        """Return the truncation error if f changes on this length."""
+        return abs(self.slope) * (self.step / length) ** self.order / (6.0 if self.order > 1 else 2.0)
+
+    @property
+    def kinked(self) -> bool:
+        """Whether there may be a kink within the step."""
+        return self.second > 8.0 * self.sigma and self.second > KINK * self.first
+
+    @property
+    def jump(self) -> float:
+        """How wrong the slope is if all curvature comes from one kink or jump to one side."""
+        return self.second / (2.0 * self.step)
+
+    @property
+    def without_effect(self) -> bool:
+        """Whether f did not change by a bit."""
+        return self.first == 0.0 == self.second
+
+    def sides(self) -> tuple[float, float]:
+        """Return the slopes from below and from above."""
+        return self.slope - self.bend / (2.0 * self.step), self.slope + self.bend / (2.0 * self.step)
+
+
+def truncation(step: float, first: float, second: float, sigma: float, variation: float) -> tuple[float, float]:
+    r"""Estimate the truncation error :math:`h^2 |f'''| / 6` of a central difference: hope, and fear.
+
+    Notes
+    -----
+    The length L on which f changes is :math:`h\sqrt{F/|\Delta^2 f|}`, if f varies by F on it, and
+    :math:`h |f_+ - f_-| / 2|\Delta^2 f|`, if its slope varies by itself. The third derivative is then
+    :math:`f''/L` or :math:`f'/L^2`. The longer L is hope, the shorter is fear (Gill, Murray, Saunders and
+    Wright 1983, SIAM J. Sci. Stat. Comput. 4, 310, measure f'' in this way).
+    """
+    bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
+    by_size, by_slope = step * sqrt(max(variation, rise) / bent), step * rise / (2.0 * bent)
+    hope = bent / (6.0 * max(by_size, by_slope))
+    if second <= 4.0 * sigma:
+        return hope, hope
+    shorter = min(by_size, max(by_slope, step))
+    return hope, min(bent / (6.0 * shorter) * max(1.0, by_slope / shorter), 100.0 * hope)
+
+
+def by_two_points(step: float, above: float, below: float, sigma: float, variation: float) -> Look:
+    """Return the central difference of two values, relative to f(x)."""
+    difference = above - below
+    return of_two_points(step, difference / (2.0 * step), abs(difference), above + below, sigma, variation)
+
+
+def of_two_points(step: float, slope: float, first: float, bend: float, sigma: float, variation: float) -> Look:
+    """Return the same from what is known of it already."""
+    look = Look(step, slope, first, bend, sigma, NOISE * sigma / step)
+    look.hope, look.fear = truncation(step, look.first, look.second, sigma, variation)
+    return look
+
+
+def by_parabola(near: float, far: float, one: float, two: float, sigma: float, variation: float, edge: bool) -> Look:
+    """Return the slope at x of the parabola through x and two points to one side, at `near` and `far` from it.
+
+    Its truncation error is that of a central difference with the step sqrt(near far). Beside an edge of f's domain that
+    is not believed: there all of the curvature may be an error.
+    """
+    change = (one / near - two / far) / (near - far)  # f'' / 2
+    slope = one / near - near * change
+    size = abs(far)
+    if edge:
+        sigma = 3.0 * sigma
+        bend = 2.0 * abs(two - 2.0 * one)
+        look = Look(size, slope, 2.0 * abs(two), bend, sigma, NOISE * sigma / size)
+        look.hope = look.fear = look.jump
+    else:
+        step = sqrt(near * far)
+        gain = sqrt((far / near) ** 2 + (near / far) ** 2 + (far / near - near / far) ** 2) / abs(far - near)
+        bend = 2.0 * step * step * change
+        look = Look(step, slope, 2.0 * step * abs(slope), bend, sigma, gain * sigma)
+        look.hope, look.fear = truncation(step, look.first, look.second, look.noise * step / NOISE, variation)
+    look.side, look.edge = 1 if far > 0.0 else -1, edge
+    return look
+
+
+@lru_cache(maxsize=32)
+def _taylor(stencil: Stencil) -> tuple[list[list[float]], list[float], float]:
+    """Return what makes Taylor terms of values at the nodes, the noise of each, and the product of the nodes.
+
+    The product is what the first neglected term is multiplied by in the derivative.
+    """
+    nodes = stencil.nodes
+    inverse = np.linalg.inv(nodes[:, None] ** np.arange(1, nodes.size + 1))
+    gains = np.sqrt((inverse**2).sum(axis=1) + inverse.sum(axis=1) ** 2)
+    return inverse.tolist(), gains.tolist(), float(abs(np.prod(nodes)))
+
+
+def by_stencil(
+    stencil: Stencil, step: float, slope: float, rises: list[float], sigma: float, variation: float, bend: float
+) -> Look:
+    r"""Return a difference by any stencil, from its values relative to f(x).
+
+    The values at the nodes determine the Taylor terms :math:`f^{(k)} h^k / k!`, k up to their number; the first one
+    neglected is extrapolated by the rate at which these decay. One point tells nothing of the curvature: f is taken to
+    change by its size on its length, or to bend by `bend`, its second derivative elsewhere.
+    """
+    inverse, gains, product = _taylor(stencil)
+    terms = [sum(weight * rise for weight, rise in zip(row, rises, strict=True)) for row in inverse]
+    noise = stencil.amplification_rms * sigma / step
+    look = Look(step, slope, 2.0 * abs(terms[0]), 2.0 * terms[1] if len(terms) > 1 else 0.0, sigma, noise)
+    look.order = stencil.order
+    low, high = stencil.reach
+    look.side = 1 if low == 0.0 else -1 if high == 0.0 else 0
+    if len(terms) > 1:  # as noisy as the second difference is
+        look.sigma = sigma * max(1.0, gains[1] / sqrt(1.5))
+    seen = [max(abs(term), gain * sigma) for term, gain in zip(terms, gains, strict=True)]
+    total = max(variation, seen[0])
+    if len(terms) == 1:
+        look.hope = look.fear = max(product * seen[0] * (seen[0] / total) / step, 0.5 * bend * step)
+        return look
+    look.hope, look.fear = (
+        product * _neglected(terms, seen, gains, sigma, total, trust) / step for trust in (8.0, 3.0)
+    )
+    return look
+
+
+def _neglected(
+    terms: list[float], seen: list[float], gains: list[float], sigma: float, total: float, trust: float
+) -> float:
+    """Extrapolate the first neglected Taylor term; the last ones are believed from `trust` times their noise on."""
+    before = [total, *seen]
+    tail, head = sqrt(seen[-1] / before[-3]), sqrt(seen[1] / total)
+    if len(terms) > 2:
+        tail = max(tail, sqrt(seen[-2] / before[-4]))
+        fourth = seen[min(3, len(terms) - 1)]
+        middle = sqrt(fourth / seen[1]) if abs(terms[1]) > 8.0 * gains[1] * sigma else 0.0
+        head = max(head, sqrt(seen[2] / seen[0]), middle)
+    last = abs(terms[-1]) > trust * gains[-1] * sigma
+    resolved = last or abs(terms[-2]) > trust * gains[-2] * sigma
+    rate = min(tail if resolved else min(tail, head), 2.0)
+    return max(seen[-2] * rate * rate, seen[-1] * rate if last else 0.0)

@@ -1,0 +1,50 @@
+"""What is said of components that no digit is certain of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..core.errors import AccuracyWarning, warn
+from ..core.point import Point
+from ..core.validation import Ints, coordinate_of
+from .constants import NOT_FINITE
+
+__all__ = ["tell"]
+
+SHOWN = 3
+REMEDIES = (
+    ("digits", "rewrite what cancels inside f (expm1, log1p, hypot), or use method='complex' where f is analytic"),
+    ("kink", "use method='forward' or 'backward' for the slope to one side"),
+    ("the slope ", "keep x away from where f has no derivative (`bounds`), or use a one-sided `method`"),
+    ("jumps", "give f more digits, or an `h` much larger than its jumps"),
+    ("digit is certain", "declare f's noise with `noise`, or try method='complex' or 'adaptive'"),
+    ("disagree", "f may have kinks or jumps beside x: give an `h` that passes over them, or a one-sided `method`"),
+)
+
+
+def tell(flags: Sequence[str] | None, point: Point, index: Ints) -> None:
+    """Warn once, at the user's line, of the components that are flagged: the first three by name, and how many.
+
+    Parameters
+    ----------
+    flags : sequence of str or None
+        As in `Estimate.flags`.
+    point, index
+        As in `Task`.
+    """
+    said = [] if flags is None else [(i, flag) for i, flag in enumerate(flags) if flag and not _told(flag)]
+    if not said:
+        return
+    named = [f"component {coordinate_of(int(index[i]), point.base.shape)}: {flag}" for i, flag in said[:SHOWN]]
+    more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+    remedies = [remedy for word, remedy in REMEDIES if any(word in flag for _, flag in said)]
+    advice = f". To do: {'; or '.join(dict.fromkeys(remedies))}" if remedies else ""
+    warn(
+        f"no digit of {len(said)} of {index.size} partial derivatives is certain ({'; '.join(named)}{more}){advice}",
+        AccuracyWarning,
+    )
+
+
+def _told(flag: str) -> bool:
+    """Return whether a `NonFiniteWarning` has said so."""
+    return flag in (NOT_FINITE, "f(x) is not finite")

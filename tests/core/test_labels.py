@@ -1,0 +1,100 @@
+"""labels=True: f and the caller see the labels of x."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from fastgrad import Gradient, numerical_gradient, value_and_gradient
+
+pandas = pytest.importorskip("pandas")
+xarray = pytest.importorskip("xarray")
+
+
+def by_name(p: Any) -> Any:
+    return float(p["rate"] ** 2 * p["size"] + np.exp(p["shift"]))
+
+
+NAMES = ["rate", "size", "shift"]
+SLOPES = [12.0, 4.0, np.exp(0.5)]
+SERIES = pandas.Series([2.0, 3.0, 0.5], index=NAMES, name="parameters")
+
+
+@pytest.mark.parametrize("method", ["central", "forward", "complex", "adaptive"])
+def test_a_series(method: str) -> None:
+    def f(p: Any) -> Any:
+        assert type(p) is pandas.Series
+        assert p.name == "parameters"
+        return p["rate"] ** 2 * p["size"] + np.exp(p["shift"])
+
+    before = SERIES.copy()
+    found: Any = numerical_gradient(f, SERIES, labels=True, method=method)
+    pandas.testing.assert_series_equal(SERIES, before)
+    assert type(found) is pandas.Series
+    assert list(found.index) == NAMES
+    assert_allclose(found[NAMES], SLOPES, rtol=1e-6)
+
+
+def test_a_table_of_one_row() -> None:
+    table = SERIES.to_frame().T
+    f = lambda p: by_name(p.iloc[0])  # noqa: E731
+    found: Any = numerical_gradient(f, table, labels=True)
+    assert type(found) is pandas.DataFrame
+    assert_allclose(found["size"].iloc[0], 4.0, rtol=1e-8)
+    assert_allclose(found.to_numpy(), [SLOPES], rtol=1e-8)
+
+
+def test_a_data_array() -> None:
+    x = xarray.DataArray(SERIES.to_numpy(), coords={"p": NAMES}, dims="p")
+    f = lambda p: by_name({name: p.sel(p=name) for name in NAMES})  # noqa: E731
+    found: Any = numerical_gradient(f, x, labels=True)
+    assert type(found) is xarray.DataArray
+    assert_allclose(found.sel(p="rate"), 12.0, rtol=1e-8)
+
+
+def test_more_entries_than_a_lift_needs() -> None:
+    names = [f"p{i}" for i in range(40)]
+    x = pandas.Series(np.linspace(0.1, 1.0, 40), index=names)
+    f = lambda p: float((p**2).sum() + p["p7"])  # noqa: E731
+    found: Any = numerical_gradient(f, x, labels=True)
+    assert_allclose(found, 2 * x.to_numpy() + (np.array(names) == "p7"), rtol=1e-8)
+
+
+def test_integers_and_closures() -> None:
+    whole = pandas.Series([2, 3], index=["a", "b"])
+    assert_allclose(
+        numerical_gradient(lambda p: float(p["a"] ** 2 * p["b"]), whole, labels=True), [12.0, 4.0], rtol=1e-8
+    )
+    x = SERIES.copy()
+    assert_allclose(numerical_gradient(lambda _: by_name(x), x, labels=True), SLOPES, rtol=1e-8)
+    pandas.testing.assert_series_equal(x, SERIES)
+
+
+def test_prepared() -> None:
+    gradient = Gradient(by_name, labels=True)
+    for again in (gradient, pickle.loads(pickle.dumps(gradient))):
+        assert_allclose(again(SERIES), SLOPES, rtol=1e-8)
+    value, slope = value_and_gradient(by_name, SERIES, labels=True)
+    assert value == by_name(SERIES)
+    assert_allclose(slope, SLOPES, rtol=1e-8)
+    found, info = gradient.with_info(SERIES)
+    assert info.error is not None
+    assert info.error.shape == (3,)
+    assert_allclose(found, SLOPES, rtol=1e-8)
+    assert_allclose(numerical_gradient(by_name, SERIES, labels=True, indices=[2, 0]), [SLOPES[2], SLOPES[0]], rtol=1e-8)
+
+
+@pytest.mark.parametrize("x", [np.ones(2), [1.0, 2.0], 3.0, (1.0,), {"a": 1.0}])
+def test_what_has_no_labels_is_refused(x: Any) -> None:
+    with pytest.raises(TypeError, match=r"`labels`|`x`"):
+        numerical_gradient(np.sum, x, labels=True)
+    with pytest.raises(ValueError, match="`labels`"):
+        numerical_gradient(np.sum, x, labels="yes")  # type: ignore[arg-type]
+
+
+def test_without_labels_arrays() -> None:
+    assert type(numerical_gradient(np.sum, SERIES)) is np.ndarray

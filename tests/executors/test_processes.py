@@ -1,0 +1,344 @@
+"""Processes by fork: what they take, how they end, and where they are not used."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastgrad.core.call import Call
+from fastgrad.core.errors import WorkerError
+from fastgrad.executors import forking
+from fastgrad.executors.processes import Processes
+from fastgrad.executors.table import executor_for
+
+from . import functions as fs
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+def children() -> set[int]:
+    """The processes that this one has started and not waited for."""
+    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Any:
+    before = children()
+    yield
+    assert children() <= before
+
+
+def test_closures_over_locks_sockets_and_open_files(tmp_path: Path) -> None:
+    (tmp_path / "scale").write_text("3.0")
+    lock = threading.Lock()
+    with (tmp_path / "scale").open() as file, socket.socket() as channel:
+
+        def f(x: NDArray[Any]) -> float:
+            with lock:
+                file.seek(0)
+                return float(os.pread(file.fileno(), 3, 0)) * float(x.sum()) + 0.0 * channel.fileno()
+
+        values = Processes(2, "").evaluate(f, fs.ROWS)
+    assert values.tobytes() == np.array([3.0 * float(fs.ROWS[i].sum()) for i in range(len(fs.ROWS))]).tobytes()
+
+
+def test_an_exception_of_a_class_that_cannot_be_imported() -> None:
+    class Local(ValueError):
+        def __init__(self, one: object, other: object) -> None:
+            super().__init__(f"{one}, {other}")
+            self.one = one
+            self.lock = threading.Lock()
+
+    def f(x: NDArray[Any]) -> float:
+        raise Local(1, 2)
+
+    with pytest.raises(Local, match="1, 2") as raised:
+        Processes(2, "").evaluate(f, fs.ROWS)
+    assert raised.value.one == 1
+
+
+def test_an_exception_of_a_class_that_only_the_worker_has() -> None:
+    def f(x: NDArray[Any]) -> float:
+        raise type("New", (KeyError,), {})("nothing")
+
+    with pytest.raises(KeyError, match="nothing") as raised:
+        Processes(2, "").evaluate(f, fs.ROWS)
+    assert type(raised.value).__name__ == "New"
+
+
+def test_system_exit_comes_through() -> None:
+    with pytest.raises(SystemExit) as raised:
+        Processes(2, "").evaluate(lambda x: sys.exit(4), fs.ROWS)
+    assert raised.value.code == 4
+
+
+def test_a_worker_that_is_killed_is_an_error_that_names_its_point() -> None:
+    def f(x: NDArray[Any]) -> float:
+        if x[0] == fs.ROWS.rows[21, 0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fs.loss(x)
+
+    with pytest.raises(WorkerError, match=r"was killed by SIGKILL.*at point 21 of 40, x = \["):
+        Processes(2, "").evaluate(f, fs.ROWS)
+
+
+def test_a_worker_that_ends_itself() -> None:
+    with pytest.raises(WorkerError, match=r"ended with exit code 3 while it evaluated `f` at point \d+ of 40"):
+        Processes(2, "").evaluate(fs.dying, fs.ROWS)
+
+
+def test_a_dead_worker_whose_channel_is_held_open() -> None:
+    """A program that f has started may hold it: the worker's end is seen all the same, and the program ends, too."""
+
+    def f(x: NDArray[Any]) -> float:
+        if not os.fork():
+            time.sleep(60.0)
+            os._exit(0)
+        os._exit(7)
+
+    began = time.monotonic()
+    with pytest.raises(WorkerError, match="exit code 7"):
+        Processes(2, "").evaluate(f, fs.ROWS)
+    assert time.monotonic() - began < 30.0
+
+
+def test_the_exception_of_an_earlier_point_that_takes_longer() -> None:
+    first, later = fs.ROWS.rows[0, 0], fs.ROWS.rows[30, 0]
+
+    def f(x: NDArray[Any]) -> float:
+        if x[0] == first:
+            time.sleep(0.5)
+            raise ValueError("the first")
+        if x[0] == later:
+            raise ValueError("a later one")
+        return fs.loss(x)
+
+    with pytest.raises(ValueError, match="the first"):
+        Processes(2, "").evaluate(f, fs.ROWS)
+
+
+def test_from_another_thread() -> None:
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(Processes(2, "").evaluate(fs.loss, fs.ROWS)))
+    thread.start()
+    thread.join()
+    assert results[0].tolist() == [fs.loss(fs.ROWS[i]) for i in range(len(fs.ROWS))]
+
+
+def test_large_values_come_whole() -> None:
+    f = lambda x: np.full(200_000, x[0])  # noqa: E731
+    values = Processes(2, "").evaluate(f, fs.ROWS)
+    assert values.shape == (40, 200_000)
+    assert (values == fs.ROWS.rows[:, :1]).all()
+
+
+def test_what_f_prints_is_printed_once() -> None:
+    code = """
+import numpy as np
+from fastgrad.executors.executor import Rows
+from fastgrad.executors.processes import Processes
+print("before")
+Processes(2, "").evaluate(lambda x: print("in f") or 0.0, Rows(np.zeros((5, 1)), (1,)))
+"""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=buffered)
+    assert sorted(ended.stdout.split("\n")) == ["", "before", *["in f"] * 5]
+
+
+SLEEPER = """
+import os, sys, time, numpy as np
+from fastgrad.executors.executor import Rows
+from fastgrad.executors.processes import Processes
+def f(x):
+    os.write(1, b"%d\\n" % os.getpid())
+    BODY
+    return 0.0
+Processes(2, "").evaluate(f, Rows(np.zeros((100, 1)), (1,)))
+"""
+
+
+def start(body: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a sweep whose two workers are busy, in a process of its own; return it and the workers."""
+    run = subprocess.Popen(
+        [sys.executable, "-c", SLEEPER.replace("BODY", body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert run.stdout is not None
+    return run, [int(run.stdout.readline()) for _ in range(2)]
+
+
+def wait_for(condition: Any, seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def status(pid: str | int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ["X"]
+
+
+def groups() -> set[int]:
+    """The process groups of all that runs."""
+    found = [status(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return {int(words[2]) for words in found if words[0] not in "ZX"}
+
+
+def alive(pid: int) -> bool:
+    return status(pid)[0] not in "ZX"
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["time.sleep(600)", "os.system('sleep 600')", "exec('while 1:\\n  try: time.sleep(600)\\n  except: pass')"],
+    ids=["asleep", "in a program", "deaf"],
+)
+def test_ctrl_c_leaves_no_process(body: str) -> None:
+    run, workers = start(body)
+    os.kill(run.pid, signal.SIGINT)
+    _, errors = run.communicate(timeout=30.0)
+    assert "KeyboardInterrupt" in errors
+    assert not any(map(alive, workers))
+    # what they had started is in their groups
+    assert wait_for(lambda: not groups() & set(workers), 5.0)
+
+
+def test_a_killed_parent_leaves_no_worker() -> None:
+    run, workers = start("time.sleep(600)")
+    run.kill()
+    run.communicate()
+    assert wait_for(lambda: not any(map(alive, workers)))
+
+
+def test_ctrl_c_in_a_worker_alone_is_ctrl_c() -> None:
+    def f(x: NDArray[Any]) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5.0)
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        Processes(2, "").evaluate(f, fs.ROWS)
+
+
+# --- where it is not safe ---------------------------------------------------------------------------------------------
+
+
+def test_a_running_thread_is_a_danger_and_one_that_waits_is_not() -> None:
+    assert forking.unsafe() == ""
+    stop = threading.Event()
+    waiting = threading.Thread(target=stop.wait, daemon=True)
+    waiting.start()
+    assert forking.unsafe() == ""
+
+    def spin() -> None:
+        while not stop.is_set():
+            pass
+
+    running = threading.Thread(target=spin, name="busy", daemon=True)
+    running.start()
+    try:
+        assert "the thread 'busy' is running" in forking.unsafe()
+        executor = executor_for(Call(fs.loss, workers=2))
+        assert executor.way == "threads"
+        assert "busy" in executor.reason
+        assert executor.evaluate(fs.loss, fs.ROWS).tolist() == [fs.loss(fs.ROWS[i]) for i in range(len(fs.ROWS))]
+    finally:
+        stop.set()
+        running.join()
+        waiting.join()
+
+
+def test_neither_threads_nor_processes_where_f_keeps_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "unsafe", lambda: "there is no fork here")
+    kept: list[Any] = []
+    executor = executor_for(Call(lambda x: kept.append(x) or 0.0, workers=2))
+    assert executor.way == "serial"
+    assert "there is no fork here" in executor.reason
+    assert "keep" in executor.reason
+
+
+def test_threads_that_f_has_started_are_seen_before_the_next_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = Processes(2, "")
+    monkeypatch.setattr("fastgrad.executors.processes.unsafe", lambda: "f has started threads")
+    assert set(executor.evaluate(fs.process, fs.ROWS).tolist()) == {float(os.getpid())}
+    assert executor.reason == "f has started threads"
+
+
+NUMBA = """
+import sys, numba, numpy as np
+from fastgrad.executors import forking
+numba.config.THREADING_LAYER = {layer!r}
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(x.size):
+        s += x[i]
+    return s
+print(repr(forking.unsafe()))
+try:
+    total(np.ones(10))
+except ValueError as error:
+    print("no such layer")
+    sys.exit()
+print(repr(forking.unsafe()))
+from fastgrad.executors.executor import Rows
+from fastgrad.executors.processes import Processes
+print(Processes(2, "").evaluate(total, Rows(np.ones((20, 10)), (10,))).sum())
+"""
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_numba_threads(layer: str) -> None:
+    pytest.importorskip("numba")
+    code = NUMBA.format(layer=layer)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    lines = ended.stdout.splitlines()
+    if "no such layer" in lines:
+        pytest.skip(f"numba has no {layer} here")
+    assert lines[0] == "''"
+    assert ("OpenMP" in lines[1]) == (layer == "omp"), lines
+    assert lines[2] == "200.0"
+
+
+def test_a_cheap_function_is_known_after_one_sweep_and_runs_here() -> None:
+    executor = Processes(2, "")
+    assert os.getpid() not in executor.evaluate(fs.process, fs.ROWS)
+    assert set(executor.evaluate(fs.process, fs.ROWS).tolist()) == {float(os.getpid())}
+
+
+def test_memory_that_is_mapped_is_not_copied(tmp_path: Path) -> None:
+    executor = Processes(2, "")
+    assert executor.may_perturb(np.zeros(3))
+    assert executor.may_perturb(np.zeros(6)[::2])
+    mapped = np.memmap(tmp_path / "x", np.float64, "w+", shape=3)
+    assert not executor.may_perturb(mapped)
+    assert not executor.may_perturb(np.asarray(mapped)[1:])
+
+
+def test_remote_errors_name_the_line() -> None:
+    def f(x: NDArray[Any]) -> float:
+        raise ArithmeticError("here")
+
+    with pytest.raises(ArithmeticError) as raised:
+        Processes(2, "").evaluate(f, fs.ROWS)
+    assert re.search(r'test_processes.py", line \d+, in f', str(raised.value.__cause__))

@@ -1,0 +1,128 @@
+"""Counted work: when a lift gives up, and that it is the same each time."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgrad.lifting import dense, sparse
+from fastgrad.lifting.signals import Outrun
+from fastgrad.lifting.work import DenseWork, SparseWork, weight
+
+
+def table(x: Any) -> tuple[Any, Any]:
+    return np.arange(x.size), x[:, None] + np.array([1e-4, -1e-4])
+
+
+def dense_work(f: Any, n: int) -> tuple[str, DenseWork]:
+    x = np.linspace(0.5, 1.5, n)
+    work = DenseWork(2 * n, racing=True)
+    try:
+        dense.sweep(f, x, *table(x), work=work)
+    except Outrun as outrun:
+        return outrun.to, work
+    return "", work
+
+
+def sparse_work(f: Any, n: int) -> tuple[str, SparseWork]:
+    x = np.linspace(0.5, 1.5, n)
+    work = SparseWork(2 * n, dense.tile_points(n), racing=True)
+    try:
+        sparse.sweep(f, x, *table(x), work=work)
+    except Outrun as outrun:
+        return outrun.to, work
+    return "", work
+
+
+def pairs(x: Any) -> Any:
+    return np.sum((x[:, None] - x[None, :]) ** 2)
+
+
+def powers(x: Any) -> Any:
+    return np.sum(sum(x**k for k in range(3, 12)))
+
+
+def walk(x: Any) -> Any:
+    total = 0.0
+    for _ in range(20):
+        for v in x:
+            total = total * 0.5 + v
+    return total
+
+
+def smoothed(x: Any) -> Any:
+    for _ in range(30):
+        x = np.cumsum(x) / x.size
+    return np.sum(x)
+
+
+@pytest.mark.parametrize(
+    ("f", "n", "to"),
+    [
+        (pairs, 100, "sparse"),
+        (pairs, 12, ""),
+        (powers, 150, "sparse"),
+        (powers, 12, ""),
+        (walk, 6, "loop"),
+        (walk, 60, ""),
+        (smoothed, 100, ""),
+        (lambda x: np.sum(np.sin(x)) + x[0], 6, ""),
+    ],
+)
+def test_the_dense_lift_gives_way(f: Any, n: int, to: str) -> None:
+    assert dense_work(f, n)[0] == to
+
+
+@pytest.mark.parametrize(
+    ("f", "n", "to"), [(pairs, 300, ""), (powers, 300, ""), (smoothed, 300, "dense"), (np.sum, 300, "")]
+)
+def test_the_sparse_lift_gives_way(f: Any, n: int, to: str) -> None:
+    assert sparse_work(f, n)[0] == to
+
+
+@pytest.mark.parametrize("f", [pairs, powers, walk, smoothed])
+def test_the_same_work_is_counted_from_every_thread(f: Any) -> None:
+    counted: list[Any] = []
+
+    def count() -> None:
+        for n in (6, 40, 120):
+            to, work = dense_work(f, n)
+            way, other = sparse_work(f, n)
+            counted.append((n, to, work.nfev, way, other.nfev, other.lead))
+
+    count()
+    alone = counted.copy()
+    counted.clear()
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(counted) == set(alone)
+    assert len(counted) == 4 * len(alone)
+
+
+def test_without_a_race_nobody_gives_up() -> None:
+    x = np.linspace(0.5, 1.5, 60)
+    for f in (pairs, powers, walk, smoothed):
+        work = DenseWork(2 * x.size)
+        dense.sweep(f, x, *table(x), work=work)
+        assert work.nfev >= 2 * x.size
+        other = SparseWork(2 * x.size)
+        sparse.sweep(f, x, *table(x), work=other)
+        assert other.nfev >= 2 * x.size
+        assert other.lead == np.inf
+
+
+def test_what_f_looks_at_is_noted() -> None:
+    for f, looked in ((pairs, False), (lambda x: np.sum(x) if x[0] > 0.0 else x[0], True)):
+        assert dense_work(f, 12)[1].looked is looked
+        assert sparse_work(f, 12)[1].looked is looked
+
+
+def test_functions_are_weighed() -> None:
+    foreign = np.frompyfunc(abs, 1, 1)
+    assert 0.0 == weight(np.add) < weight(np.exp) < weight(np.hypot) < weight(foreign)

@@ -1,0 +1,161 @@
+"""The planner is a pure function; what runs is what it says."""
+
+from __future__ import annotations
+
+import gc
+import random
+import signal
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from fastgrad import Gradient, explain, numerical_gradient
+from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
+from fastgrad.inspecting.purity import Nature
+from fastgrad.planning import planner
+from fastgrad.planning.choices import DENSE_FIRST, SPARSE_FIRST
+from fastgrad.planning.planner import FEW, MANY, Facts, plan
+
+PURE = Facts(PLAIN)
+
+
+def ways(facts, n, backend="auto", batch=False, imaginary=False, ndim=1):
+    return [step.way.name for step in plan(facts, backend, batch, imaginary, n, ndim).steps]
+
+
+@pytest.mark.parametrize(
+    ("n", "expected"),
+    [
+        (FEW - 1, ["reference"]),
+        (FEW, ["dense lift", "reference"]),
+        (MANY - 1, ["dense lift", "reference"]),
+        (MANY, ["sparse lift", "reference"]),
+    ],
+)
+def test_size_chooses_the_first_way(n, expected):
+    assert ways(PURE, n) == expected
+
+
+def test_kind_chooses_the_backend():
+    assert ways(Facts(JITTED), 3) == ["scalar kernel", "reference"]
+    assert ways(Facts(C_FUNCTION), 3) == ["scalar kernel"]
+    assert ways(PURE, 1000, batch=True) == ["batched", "reference"]
+
+
+def test_what_f_keeps_or_reads_rules_lifts_out():
+    assert ways(Facts(PLAIN, Nature("f stores 'out' beyond its call", ())), 12) == ["reference"]
+    assert ways(Facts(PLAIN, reads_x=True), 12) == ["reference"]
+    assert ways(Facts(PLAIN, refused={DENSE_FIRST: "f uses math.sin"}), 12) == ["reference"]
+    assert ways(Facts(PLAIN, refused={SPARSE_FIRST: "f uses math.sin"}), 12) == ["dense lift", "reference"]
+
+
+@pytest.mark.parametrize("backend", ["python", "numpy", "numba"])
+def test_what_is_asked_for_is_all_that_is_tried(backend):
+    chosen = plan(PURE, backend, False, False, 1000, 1)
+    assert [step.way.backend for step in chosen.steps] == [backend]
+    assert chosen.explicit
+
+
+def test_complex_points_take_the_dense_lift():
+    assert ways(PURE, 1000, imaginary=True) == ["dense lift", "reference"]
+
+
+def test_the_plan_has_no_memory():
+    assert all(plan(PURE, "auto", False, False, n, 1) == plan(PURE, "auto", False, False, n, 1) for n in range(300))
+
+
+def test_facts_are_kept_for_one_object_and_dropped_with_it():
+    def make(kept):
+        return lambda x: np.sum(x**2) + len(kept)
+
+    x = np.ones(20)
+    f, store = make(()), []
+
+    def keeping(x):
+        return (store.append(0), np.sum(x**2))[1]
+
+    numerical_gradient(f, x)
+    numerical_gradient(keeping, x)
+    assert len(store) > 40  # every evaluation was seen: the reference's loop
+    assert f in planner._known
+    gone = weakref.ref(f)
+    del f
+    gc.collect()
+    assert gone() is None
+
+
+def test_facts_are_looked_up_again_when_f_finds_something_else():
+    x, W = np.linspace(1.0, 2.0, 12), {"array": np.ones(12)}
+
+    def f(x):
+        return np.sum(W["array"] * x**2)
+
+    np.testing.assert_allclose(numerical_gradient(f, x), 2 * x, rtol=1e-8)
+    W["array"] = x  # f reads x itself now
+    np.testing.assert_allclose(numerical_gradient(f, x), 3 * x**2, rtol=1e-8)
+    assert explain(f, x).startswith("backend 'python'")
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 40, 199, 200, 400])
+def test_explain_says_what_runs(n):
+    x = np.linspace(0.5, 1.5, n)
+    for f in (lambda x: np.sum(x**2), lambda _: np.sum(x**2), lambda x: float(sum(v**2 for v in x.tolist()))):
+        info = numerical_gradient(f, x, full_output=True)[1]
+        assert explain(f, x).startswith(f"backend {info.backend!r}, {info.way}:"), explain(f, x)
+
+
+def test_measuring_ends_with_one_way_and_can_be_passed_on():
+    x = np.linspace(0.5, 1.5, 30)
+    gradient = Gradient(lambda x: np.sum(np.sin(x) * x), 1e-4, effort="measure")
+    for _ in range(12):
+        gradient(x)
+    (learned,) = gradient.learned
+    fastest = min(learned["seconds"], key=learned["seconds"].get)
+    again = Gradient(gradient.f, 1e-4, learned=gradient.learned)
+    assert gradient.with_info(x)[1].way == again.with_info(x)[1].way == fastest
+    assert {again(x).tobytes() for _ in range(5)} == {gradient(x).tobytes()}
+
+
+@pytest.mark.parametrize("wrong", [{}, [3], [{"shape": [2]}], [{"shape": [2], "seconds": {"magic": 1}, "refused": {}}]])
+def test_what_was_not_learned_is_refused(wrong):
+    with pytest.raises(ValueError, match="`learned`"):
+        Gradient(lambda x: x @ x, learned=wrong)
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+@pytest.mark.parametrize("n", [2, 12, 300])
+@pytest.mark.parametrize("h", [None, 1e-4])
+def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
+    x = np.linspace(0.1, 1.0, n)
+    before = x.tobytes()
+    chance = random.Random(n)
+
+    def f(_):
+        return float(np.sum(x * x))  # reads the array that is perturbed in place
+
+    def interrupt(*_):
+        raise Interrupt
+
+    assert threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    numerical_gradient(f, x, h)  # loads what it needs
+    caught = 0
+    try:
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-4 if n < 100 else 8e-3))
+                numerical_gradient(f, x, h)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupt:
+                caught += 1
+            assert x.tobytes() == before
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert caught > 10

@@ -1,0 +1,71 @@
+"""The check of the complex step: every component is seen, and right gradients pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy_problems import FAMILIES, Floating
+from fastgrad import numerical_gradient
+
+N = 20
+WEIGHTS = np.random.default_rng(1).uniform(0.5, 2.0, N)
+X = np.random.default_rng(2).uniform(0.3, 1.7, N) * np.where(np.arange(N) % 3 == 0, -1.0, 1.0)
+
+FAULTS = {
+    "abs": abs,
+    "real": lambda v: 1.3 * v.real,
+    "conj": lambda v: np.conj(v) ** 2,
+    "comparison": lambda v: v**2 if v == v.real else 0.0 * v + v.real**2,
+    "modulus": lambda v: np.sqrt((v * np.conj(v)).real),
+}
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-3, 30.0])
+@pytest.mark.parametrize("place", [0, 7, 19])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_component_that_loses_its_imaginary_part_is_seen(fault, place, size):
+    def f(x):
+        rest = WEIGHTS * x**2 + np.sin(x)
+        return 3.0 + np.sum(rest) - rest[place] + size * FAULTS[fault](x[place])
+
+    with pytest.raises(ValueError, match="not analytic"):
+        numerical_gradient(f, X, method="complex", backend="python")
+
+
+@pytest.mark.parametrize("constant", [0.0, 1e3, 1e6])
+def test_two_variables(constant):
+    f = lambda x: constant + x[0] ** 2 + abs(x[1])  # noqa: E731
+    with pytest.raises(ValueError, match="not analytic"):
+        numerical_gradient(f, np.array([1.0, 2.0]), method="complex", backend="python")
+
+
+@pytest.mark.parametrize("name", [n for n, family in FAMILIES.items() if family.kind in "SBHC" and n != "units"])
+def test_analytic_functions_pass(name):
+    for seed in range(3):
+        problem = FAMILIES[name].instance(seed)
+        try:
+            with np.errstate(all="ignore"):
+                problem.f(list(problem.x + 0j), Floating)
+        except TypeError:  # it compares
+            continue
+        f = lambda x: problem.f(list(x), Floating)  # noqa: B023, E731
+        with np.errstate(all="ignore"):
+            found = numerical_gradient(f, problem.x, method="complex", backend="python")
+        rel = 1e-4 if problem.kind == "C" else 1e-6  # f itself loses digits there
+        assert found == pytest.approx(problem.gradient(), rel=rel, abs=1e-9 * np.abs(found).max())
+
+
+@pytest.mark.parametrize("x", [np.ones(2), np.array([1.0, 10.0])])
+def test_minima_pass(x):
+    t = np.arange(1, 11) * 0.1
+    y = np.exp(-t * x[0]) - 5 * np.exp(-t * x[1])
+    f = lambda v: np.sum((np.exp(-t * v[0]) - 5 * np.exp(-t * v[1]) - y) ** 2)  # noqa: E731
+    assert numerical_gradient(f, x, method="complex", backend="python") == pytest.approx(np.zeros(2), abs=1e-14)
+
+
+def test_functions_on_short_lengths_pass():
+    for k in (1e2, 1e4, 1e6):
+        f = lambda x: np.sin(k * x[0]) + x[1]  # noqa: B023, E731
+        found = numerical_gradient(f, np.array([1.3, 0.4]), method="complex", backend="python")
+        assert found == pytest.approx([k * np.cos(k * 1.3), 1.0], rel=1e-9)

@@ -1,0 +1,287 @@
+"""Hessians and their products, against differences in extended precision that share nothing with them."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.optimize import minimize
+
+from fastgrad import Hessian, hessian_sparsity, hvp, numerical_hessian
+from fastgrad.sparsity import as_pattern
+
+A = np.random.default_rng(7).normal(size=(6, 6))
+T = np.linspace(0.1, 1.0, 9)
+
+
+def point(n: int = 6, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).uniform(0.5, 1.5, n)
+
+
+def rosenbrock(x: Any) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+def hess_rosenbrock(x: Any) -> Any:
+    beside, main = -400 * x[:-1], np.zeros(x.size)
+    main[:-1] = 2 + 1200 * x[:-1] ** 2 - 400 * x[1:]
+    main[1:] += 200
+    return sp.diags_array([beside, main, beside], offsets=[-1, 0, 1]).tocsr()
+
+
+def bratu(x: Any) -> Any:
+    m = round(np.sqrt(x.size))
+    u = np.pad(x.reshape(m, m), 1)
+    return 0.5 * np.sum(np.diff(u, axis=0) ** 2) + 0.5 * np.sum(np.diff(u, axis=1) ** 2) - np.sum(np.exp(u)) / m**2
+
+
+def extended(f: Any, x: Any, v: Any, w: Any) -> float:
+    """v H w by mixed differences of order 6 in extended precision."""
+    assert np.finfo(np.longdouble).eps < 1e-18
+    h = np.longdouble(2.0**-11)
+    weights = {1: 45.0, 2: -9.0, 3: 1.0}
+    total = np.longdouble(0)
+    for j, a in weights.items():
+        for k, b in weights.items():
+            for s in (1, -1):
+                for t in (1, -1):
+                    total += s * t * a * b * np.longdouble(f(x + h * (s * j * v + t * k * w)))
+    return float(total / (60 * h) ** 2)
+
+
+# what goes wrong silently where a complex point is not thought of
+TRAPS = {
+    "abs": lambda x: np.sum(abs(np.sin(3 * x)) * x[::-1]),
+    "fabs": lambda x: np.sum(np.fabs(x - 5) ** 3),
+    "norm": lambda x: np.linalg.norm(x) ** 3,
+    "norm 1": lambda x: np.linalg.norm(x - 3, 1) ** 2,
+    "norm of rows": lambda x: np.sum(np.linalg.norm(x.reshape(2, 3), axis=1) ** 3),
+    "var": lambda x: np.var(x) * x[0],
+    "std": lambda x: np.std(x) * np.mean(x),
+    "hypot": lambda x: np.sum(np.hypot(x[:3], x[3:])),
+    "logaddexp": lambda x: np.sum(np.logaddexp(x[:3], 2 * x[3:])),
+    "cbrt": lambda x: np.sum(np.cbrt(x - 2.0)),
+    "sign": lambda x: np.sum(np.sign(x - 1.03) * x**3),
+    "log": lambda x: np.sum(np.log(x) ** 2 * np.log1p(x)),
+    "log2": lambda x: np.sum(np.log2(x) * np.log10(x[::-1]) ** 2),
+    "exp": lambda x: np.exp(np.sum(np.sin(x))) + np.sum(np.expm1(x) ** 2),
+    "tan": lambda x: np.sum(np.tan(0.5 * x) * np.tanh(x) * np.arctan(x)),
+    "powers": lambda x: np.sum(x**2.5) * np.prod(x) + np.sum(1 / x) + np.sum(x**-3),
+    "max": lambda x: np.max(x) ** 2 * np.min(x) + np.sum(np.maximum(x, 0.8) ** 3),
+    "where": lambda x: np.sum(np.where(x > 0.9, x**3, np.sin(x))),
+    "clip": lambda x: np.sum(np.clip(x, 0.7, 1.2) ** 2 * x),
+    "quadratic form": lambda x: x @ (A @ x) + np.dot(x, x) ** 2,
+    "einsum": lambda x: np.einsum("i,ij,j->", x**2, A, np.cos(x)),
+    "pad": lambda x: np.sum(np.pad(x, 1) ** 2 * np.arange(8.0)) + np.sum(np.diff(np.pad(x**2, 2)) ** 2),
+    "diag": lambda x: np.sum((np.diag(x) @ A) ** 2),
+    "softmax": lambda x: np.sum((np.exp(x - np.max(x)) / np.sum(np.exp(x - np.max(x)))) ** 2),
+    "cumsum": lambda x: np.sum(np.cumsum(x) ** 3),
+    "zeros_like": lambda x: _filled(x),  # noqa: PLW0108
+    "vdot": lambda x: np.vdot(x, x**2),
+    "conj": lambda x: np.sum(np.conj(x) * x**2),
+    "outer": lambda x: np.sum(np.outer(x, x) ** 2 * A),
+    "curve": lambda x: np.sum((x[0] * np.exp(-x[1] * T) + x[2] - T) ** 2),
+    "sqrt of sum": lambda x: np.sqrt(1.0 + np.sum(x**2)),
+    "float power": lambda x: np.sum(np.float_power(x, 1.7)),
+    "average": lambda x: np.average(x**2, weights=np.arange(1.0, 7.0)) * np.mean(x),
+    "argmax": lambda x: x[np.argmax(x)] ** 3 + np.sum(x**2),
+    "sort": lambda x: np.sum(np.sort(x) ** 2 * np.arange(6.0)),
+}
+
+
+def _filled(x: Any) -> Any:
+    r = np.zeros_like(x)
+    r[1:] = x[1:] - x[:-1] ** 2
+    r[0] = x[0]
+    return np.sum(r**2)
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_products_are_right(name: str) -> None:
+    f, x, v = TRAPS[name], point(), np.random.default_rng(1).normal(size=6)
+    product = hvp(f, x, v)
+    expected = np.array([extended(f, x.astype(np.longdouble), v, w) for w in np.eye(6)])
+    np.testing.assert_allclose(product, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_what_is_lifted_is_exact(name: str) -> None:
+    f, x = TRAPS[name], point()
+    hessian, info = numerical_hessian(f, x, full_output=True)
+    np.testing.assert_array_equal(hessian, hessian.T)
+    v, w = point(seed=4), point(seed=5)
+    expected = extended(f, x.astype(np.longdouble), v, w)
+    if info.way == "complex lift":
+        assert abs(v @ hessian @ w - expected) <= 1e-11 * np.abs(hessian).max()
+    else:
+        assert abs(v @ hessian @ w - expected) <= max(1e-4 * np.abs(hessian).max(), v @ info.error @ w)
+
+
+def test_most_are_lifted() -> None:
+    ways = {name: numerical_hessian(f, point(), full_output=True)[1].way for name, f in TRAPS.items()}
+    refused = [name for name, way in ways.items() if way != "complex lift"]
+    assert len(refused) <= 0.1 * len(TRAPS), refused
+
+
+@pytest.mark.parametrize("n", [2, 10, 100])
+def test_rosenbrock(n: int) -> None:
+    x, exact = point(n), hess_rosenbrock(point(n))
+    hessian, info = numerical_hessian(rosenbrock, x, full_output=True)
+    assert info.way == "complex lift"
+    assert np.abs(hessian - exact).max() <= 1e-15 * abs(exact).max()
+    assert (np.abs(hessian - exact.toarray()) <= info.error).all()
+
+
+@pytest.mark.parametrize("n", [10, 3000])
+def test_sparse(n: int) -> None:
+    x, exact = point(n), hess_rosenbrock(point(n))
+    hessian, info = numerical_hessian(rosenbrock, x, sparse=True, full_output=True)
+    assert isinstance(hessian, sp.csr_array)
+    assert (info.way, info.colors) == ("complex lift", 3)
+    assert abs(hessian - exact).max() <= 1e-15 * abs(exact).max()
+    assert abs(hessian - hessian.T).max() == 0
+
+
+def test_two_dimensional_energy() -> None:
+    x = point(64)
+    hessian, info = numerical_hessian(bratu, x, sparsity="detect", full_output=True)
+    full = numerical_hessian(bratu, x)
+    assert info.way == "complex lift"
+    np.testing.assert_allclose(hessian.toarray(), full, rtol=0, atol=1e-14)
+    assert hessian.nnz == np.count_nonzero(full)
+
+
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
+@pytest.mark.parametrize("name", TRAPS)
+def test_no_entry_is_missing_from_the_pattern(name: str) -> None:
+    f = TRAPS[name]
+    try:
+        pattern = hessian_sparsity(f, point()).toarray()
+    except TypeError:
+        pytest.skip("not watched")
+    hessian = numerical_hessian(f, point(), backend="python")
+    assert not (np.abs(hessian) > 1e-4 * np.abs(hessian).max())[~pattern].any()
+
+
+def test_a_wrong_pattern_is_noticed() -> None:
+    x = point(10)
+    wrong = hess_rosenbrock(x).tolil()
+    wrong[3, 4] = wrong[4, 3] = 0
+    for options in ({}, {"backend": "python"}):
+        with pytest.raises(ValueError, match="`sparsity` lacks an entry"):
+            numerical_hessian(rosenbrock, x, sparsity=wrong, **options)
+    with pytest.raises(ValueError, match="`sparsity` of a Hessian must be symmetric"):
+        Hessian(rosenbrock, sparsity=np.triu(np.ones((3, 3))))
+
+
+def gradient_of_rosenbrock(x: Any) -> Any:
+    out = np.zeros_like(x)
+    out[:-1] = -400 * x[:-1] * (x[1:] - x[:-1] ** 2) - 2 * (1 - x[:-1])
+    out[1:] += 200 * (x[1:] - x[:-1] ** 2)
+    return out
+
+
+@pytest.mark.parametrize("options", [{}, {"sparsity": "given"}])
+def test_given_gradient(options: dict[str, Any]) -> None:
+    x = point(30)
+    exact = hess_rosenbrock(x)
+    if options:
+        options = {"sparsity": exact}
+    hessian, info = numerical_hessian(rosenbrock, x, grad=gradient_of_rosenbrock, full_output=True, **options)
+    assert info.way == "gradients"
+    dense = hessian.toarray() if options else hessian
+    np.testing.assert_allclose(dense, exact.toarray(), rtol=0, atol=1e-9 * abs(exact).max())
+    np.testing.assert_array_equal(dense, dense.T)
+    error = info.error.toarray() if options else info.error
+    assert (np.abs(dense - exact.toarray()) <= error).all()
+    v = point(30, 3)
+    product = hvp(rosenbrock, x, v, grad=gradient_of_rosenbrock)
+    np.testing.assert_allclose(product, exact @ v, rtol=0, atol=1e-9 * abs(exact).max())
+
+
+def test_by_plain_gradients() -> None:
+    x = point(4)
+    exact = hess_rosenbrock(x).toarray()
+    hessian, info = numerical_hessian(rosenbrock, x, backend="python", full_output=True)
+    assert info.way == "gradients"
+    assert np.abs(hessian - exact).max() <= 1e-6 * np.abs(exact).max()
+    assert (np.abs(hessian - exact) <= info.error).all()
+
+
+def test_closures_and_shapes() -> None:
+    x = point(4).reshape(2, 2)
+    kept = x.tobytes()
+    hessian = numerical_hessian(lambda _: np.sum(x**3) + x[0, 0] * x[1, 1], x)
+    assert hessian.shape == (2, 2, 2, 2)
+    expected = np.diag(6 * x.ravel())
+    expected[0, 3] = expected[3, 0] = 1.0
+    np.testing.assert_allclose(hessian.reshape(4, 4), expected, atol=1e-5)
+    assert x.tobytes() == kept
+    assert numerical_hessian(lambda x: x**3, 2.0).shape == ()
+    np.testing.assert_allclose(numerical_hessian(lambda x: x**3, 2.0), 12.0, rtol=1e-6)
+    assert hvp(lambda x: np.sum(x**3), x, x).shape == (2, 2)
+
+
+def test_a_kink_is_not_lifted_over() -> None:
+    x = np.array([0.0, 1.0, 2.0])
+    hessian = Hessian(lambda x: np.sum(np.abs(x) ** 3) + np.abs(x[0]))
+    with pytest.warns(RuntimeWarning):
+        hessian(x)
+
+
+def test_noise_is_not_lifted_over() -> None:
+    x = point(3)
+    hessian, info = numerical_hessian(lambda x: float(np.sum(x**3)), x, full_output=True)
+    assert info.way == "gradients"
+    np.testing.assert_allclose(hessian, np.diag(6 * x), atol=1e-4)
+
+
+def cubes(x: Any, a: float) -> Any:
+    return a * np.sum(x**3)
+
+
+def test_prepared() -> None:
+    hessian = pickle.loads(pickle.dumps(Hessian(cubes, args=(2.0,))))
+    x = point(3)
+    np.testing.assert_allclose(hessian(x), np.diag(12 * x), rtol=1e-12)
+    np.testing.assert_allclose(hessian(x, 1.0), np.diag(6 * x), rtol=1e-12)
+    np.testing.assert_allclose(hessian.hvp(x, x), 12 * x * x, rtol=1e-12)
+    np.testing.assert_allclose(hessian.operator(x) @ x, 12 * x * x, rtol=1e-12)
+    assert "complex lift" in hessian.explain(x)
+    assert "cubes" in repr(hessian)
+    sparse = Hessian(cubes, args=(2.0,), sparse=True)
+    sparse(x)
+    assert as_pattern(sparse.sparsity).size == 3
+    assert sparse.colors.tolist() == [0, 0, 0]
+
+
+def test_in_scipys_hands() -> None:
+    x0 = np.full(6, -1.0)
+    hessian = Hessian(rosenbrock)
+    for given in ({"hess": hessian}, {"hessp": hessian.hvp}):
+        found = minimize(
+            rosenbrock, x0, jac=gradient_of_rosenbrock, method="trust-ncg", options={"gtol": 1e-8}, **given
+        )
+        np.testing.assert_allclose(gradient_of_rosenbrock(found.x), 0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hvp(rosenbrock, point(3), point(4)), "`v` must have the shape of x"),
+        (lambda: hvp(rosenbrock, point(3), [np.nan] * 3), "`v` must be finite"),
+        (lambda: numerical_hessian(lambda x: x, point(3)), "one number"),
+        (lambda: numerical_hessian(rosenbrock, [np.nan, 1.0]), "`x` must be finite"),
+        (lambda: numerical_hessian(rosenbrock, point(3), grad=3), "`grad` must be"),
+        (lambda: numerical_hessian(rosenbrock, point(3), grad=lambda x: x[:2]), "`grad` must return"),
+        (lambda: numerical_hessian(rosenbrock, point(3), indices=[0]), "`indices` has no meaning"),
+        (lambda: numerical_hessian(rosenbrock, point(3), sparsity=np.eye(4)), "`sparsity` must have"),
+        (lambda: hessian_sparsity(lambda x: float(x[0]), point(3)), "`f` cannot be watched"),
+    ],
+)
+def test_wrong_input_is_named(call: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()

@@ -1,0 +1,491 @@
+"""Jacobians of functions of every form, against derivatives written by hand."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
+
+from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jacobian_sparsity, numerical_jacobian
+
+M = np.random.default_rng(3).normal(size=(7, 5)) / 3
+
+
+def brusselator(y: Any) -> Any:
+    u, v = y[0::2], y[1::2]
+    c = 0.02 * (len(u) + 1) ** 2
+    up, vp = np.concatenate(([1.0], u, [1.0])), np.concatenate(([3.0], v, [3.0]))
+    du = 1.0 + u * u * v - 4.0 * u + c * (up[:-2] - 2 * u + up[2:])
+    dv = 3.0 * u - u * u * v + c * (vp[:-2] - 2 * v + vp[2:])
+    return np.stack((du, dv), axis=1).ravel()
+
+
+def jac_brusselator(y: Any) -> Any:
+    n = y.size // 2
+    u, v, c = y[0::2], y[1::2], 0.02 * (n + 1) ** 2
+    main = np.empty(2 * n)
+    main[0::2], main[1::2] = 2 * u * v - 4.0 - 2 * c, -u * u - 2 * c
+    above, below = np.zeros(2 * n - 1), np.zeros(2 * n - 1)
+    above[0::2], below[0::2] = u * u, 3.0 - 2 * u * v
+    far = np.full(2 * n - 2, c)
+    return sp.diags_array([far, below, main, above, far], offsets=[-2, -1, 0, 1, 2]).tocsr()
+
+
+def point(n: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).uniform(0.5, 1.5, n)
+
+
+def holds(jacobian: Any, info: Any, exact: Any) -> bool:
+    return bool((np.abs(jacobian - exact) <= info.error + 1e-15 * np.abs(exact).max()).all())
+
+
+CASES = {
+    "vector": (lambda x: np.tanh(M @ x), lambda x: (1 - np.tanh(M @ x) ** 2)[:, None] * M, point(5)),
+    "list": (lambda x: [x[0] * x[1], x[1] ** 2], lambda x: np.array([[x[1], x[0]], [0, 2 * x[1]]]), point(2)),
+    "tuple": (lambda x: (x[0], np.exp(x[0])), lambda x: np.array([[1.0], [np.exp(x[0])]]), point(1)),
+    "number": (lambda x: x @ x, lambda x: 2 * x, point(4)),
+    "matrix of a matrix": (
+        lambda x: x @ x.T,
+        lambda x: np.einsum("ik,jl->ijkl", np.eye(2), x) + np.einsum("jk,il->ijkl", np.eye(2), x),
+        point(6).reshape(2, 3),
+    ),
+    "one entry": (lambda x: np.array([x[0] ** 3]), lambda x: np.array([[3 * x[0] ** 2]]), point(1)),
+    "a number of x": (lambda x: np.array([x, x**2]), lambda x: np.array([1.0, 2 * x]), np.array(1.5)),
+    "constant row": (lambda x: np.array([x[0], 1.0]), lambda x: np.array([[1.0, 0], [0, 0]]), point(2)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("options", [{}, {"backend": "python"}, {"method": "central", "order": 4}, {"h": "fixed"}])
+def test_against_exact_derivatives(name: str, options: dict[str, Any]) -> None:
+    f, exact, x = CASES[name]
+    jacobian, info = numerical_jacobian(f, x, full_output=True, **options)
+    expected = exact(x)
+    assert jacobian.shape == np.shape(f(x)) + x.shape
+    np.testing.assert_allclose(jacobian, expected, rtol=0, atol=1e-8 * np.abs(expected).max())
+    if not options or "backend" in options:
+        assert holds(jacobian, info, expected)
+
+
+@pytest.mark.parametrize("n", [2, 6, 20, 60])
+@pytest.mark.parametrize("backend", ["auto", "python", "numpy"])
+def test_of_a_stiff_equation(n: int, backend: str) -> None:
+    x, exact = point(n), jac_brusselator(point(n)).toarray()
+    jacobian, info = numerical_jacobian(brusselator, x, backend=backend, full_output=True)
+    assert holds(jacobian, info, exact)
+    lifted = info.way == "sparse lift"
+    assert lifted == (backend == "numpy" or (backend == "auto" and n >= 20))
+    assert np.abs(jacobian - exact).max() <= (1e-15 if lifted else 1e-9) * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("n", [20, 200, 5000])
+def test_sparse(n: int) -> None:
+    x, exact = point(n), jac_brusselator(point(n))
+    jacobian, info = numerical_jacobian(brusselator, x, sparse=True, full_output=True)
+    assert isinstance(jacobian, sp.csr_array)
+    assert jacobian.shape == (n, n)
+    assert info.way == "sparse lift"
+    assert abs(jacobian - exact).max() <= 1e-15 * abs(exact).max()
+    jacobian, info = numerical_jacobian(brusselator, x, backend="python", sparsity=exact, full_output=True)
+    assert (info.way, info.colors) == ("colored columns", 4)
+    assert info.nfev <= 2 * 4 + 40
+    assert abs(jacobian - exact).max() <= 1e-10 * abs(exact).max()
+    assert (abs(jacobian - exact).toarray() <= info.error.toarray()).all() if n < 1000 else True
+
+
+@pytest.mark.parametrize("structure", ["dense", "csr", "coo", "groups"])
+def test_forms_of_a_pattern(structure: str) -> None:
+    x, exact = point(12), jac_brusselator(point(12))
+    given_as = {
+        "dense": exact.toarray(),
+        "csr": exact,
+        "coo": exact.tocoo(),
+        "groups": (exact != 0, np.arange(12) % 5),
+    }[structure]
+    jacobian = numerical_jacobian(brusselator, x, backend="python", sparsity=given_as)
+    np.testing.assert_allclose(jacobian.toarray(), exact.toarray(), rtol=0, atol=1e-9 * abs(exact).max())
+
+
+@pytest.mark.parametrize("h", [None, 1e-5])
+def test_a_wrong_pattern_is_noticed(h: Any) -> None:
+    x = point(12)
+    wrong = jac_brusselator(x).tolil()
+    wrong[5, 7] = 0
+    assert wrong.tocsr().nnz < jac_brusselator(x).nnz
+    with pytest.raises(ValueError, match="`sparsity` lacks an entry"):
+        numerical_jacobian(brusselator, x, h, backend="python", sparsity=wrong)
+    with pytest.raises(ValueError, match=r"`sparsity` must have .* shape \(12, 12\)"):
+        numerical_jacobian(brusselator, x, sparsity=np.eye(11), backend="python")
+
+
+def test_detected() -> None:
+    x = point(40)
+    jacobian = Jacobian(brusselator, sparsity="detect")
+    exact = jac_brusselator(x)
+    assert abs(jacobian(x) - exact).max() <= 1e-15 * abs(exact).max()
+    assert (jacobian.sparsity != (exact != 0)).nnz == 0
+    assert jacobian.colors.max() + 1 == 4
+    assert (jacobian_sparsity(brusselator, x) != (exact != 0)).nnz == 0
+
+
+def test_zeros_in_the_pattern_are_kept() -> None:
+    pattern = jacobian_sparsity(lambda x: x[1:] * x[:-1], np.zeros(30))
+    assert pattern.nnz == 58
+    assert numerical_jacobian(lambda x: x[1:] * x[:-1], np.zeros(30), sparse=True).nnz == 58
+
+
+def test_a_prepared_one_keeps_its_layout_and_gives_the_same_bits() -> None:
+    jacobian = Jacobian(brusselator, sparse=True)
+    for seed in range(3):
+        x = point(100, seed)
+        np.testing.assert_array_equal(jacobian(x).toarray(), numerical_jacobian(brusselator, x, sparse=True).toarray())
+
+
+def test_patterns_are_united_over_calls() -> None:
+    def f(x: Any) -> Any:
+        return x * 2.0 if x[0] > 0 else x[::-1] * 3.0
+
+    jacobian = Jacobian(f, sparse=True)
+    x = point(30)
+    assert jacobian(x).nnz == 30
+    x[0] = -1.0
+    assert jacobian(x).nnz == 30
+    assert jacobian.sparsity.nnz == 60
+
+
+def test_closures_that_read_the_callers_array() -> None:
+    x = point(3)
+    kept = x.copy()
+    jacobian = numerical_jacobian(lambda _: np.array([x[0] * x[1], x[2] ** 2]), x)
+    np.testing.assert_allclose(jacobian, [[x[1], x[0], 0], [0, 0, 2 * x[2]]], atol=1e-9)
+    np.testing.assert_array_equal(x, kept)
+    x = point(40)
+    jacobian, info = numerical_jacobian(lambda _: x**2, x, full_output=True)
+    np.testing.assert_allclose(jacobian, np.diag(2 * x), atol=1e-9)
+    assert info.way == "columns"
+
+
+def test_x_is_the_callers_bit_for_bit() -> None:
+    x = point(30)
+    kept, seen = x.tobytes(), []
+
+    def f(y: Any) -> Any:
+        seen.append(y)
+        y[0] += 1.0  # its own copy
+        x[3] = 7.0  # ours
+        if len(seen) == 9:
+            raise KeyError("mine")
+        return y**2
+
+    with pytest.raises(KeyError, match="mine"):
+        numerical_jacobian(f, x)
+    assert x.tobytes() == kept
+
+
+def test_a_buffer_that_f_uses_again() -> None:
+    out = np.empty(3)
+
+    def f(x: Any) -> Any:
+        np.multiply(x, x, out=out)
+        return out
+
+    np.testing.assert_allclose(numerical_jacobian(f, np.array([1.0, 2.0, 3.0])), np.diag([2.0, 4, 6]), atol=1e-9)
+
+
+def test_noise_is_measured_for_each_output() -> None:
+    rng = np.random.default_rng(1)
+
+    def f(x: Any) -> Any:
+        return np.array([x @ x + 1e-6 * rng.standard_normal(), x.sum(), np.float32(x[0] * x[1])])
+
+    x = point(5)
+    jacobian, info = numerical_jacobian(f, x, full_output=True)
+    exact = np.array([2 * x, np.ones(5), [x[1], x[0], 0, 0, 0]])
+    assert holds(jacobian, info, exact)
+    assert 1e-7 < info.noise[0] < 1e-5
+    assert info.noise[1] < 1e-14
+    assert 1e-9 < info.noise[2] < 1e-6
+    assert np.abs(jacobian - exact)[1].max() < 1e-8
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.sampled_from([1e-6, 1e-2, 1.0, 1e3]))
+def test_bars_hold(seed: int, n: int, scale: float) -> None:
+    """Functions with entries of many lengths and sizes, in one vector."""
+    rng = np.random.default_rng(seed)
+    x, a = rng.normal(size=n) * scale, rng.normal(size=(4, n)) / scale
+    jacobian, info = numerical_jacobian(
+        lambda x: np.array([np.sin(a[0] @ x), np.exp(a[1] @ x), 1e4 + (a[2] @ x) ** 2, np.cos(30.0 * (a[3] @ x))]),
+        x,
+        full_output=True,
+    )
+    exact = np.array([
+        np.cos(a[0] @ x) * a[0],
+        np.exp(a[1] @ x) * a[1],
+        2 * (a[2] @ x) * a[2],
+        -30.0 * np.sin(30.0 * (a[3] @ x)) * a[3],
+    ])  # fmt: skip
+    row = np.abs(a).max(axis=1, keepdims=True)
+    wrong = np.abs(jacobian - exact) > info.error + 1e-13 * row
+    assert np.count_nonzero(wrong) <= 0.1 * wrong.size
+    assert (np.abs(jacobian - exact) <= 1e-6 * row)[[0, 1, 3]].all()  # the large constant costs the other its digits
+
+
+def test_where_f_is_not_differentiable_it_says_so() -> None:
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate 0"):
+        numerical_jacobian(lambda x: np.abs(x - [0.5, 2.0]), np.array([0.5, 1.0]))
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate 4"):
+        numerical_jacobian(lambda x: np.maximum(x, 0.7), np.where(np.arange(30) == 4, 0.7, point(30)))
+
+
+def test_bounds_and_edges() -> None:
+    x = np.array([0.0, 1.0, 4.0])
+    tried = []
+
+    def f(x: Any) -> Any:
+        tried.append(x.copy())
+        return (x + 1.0) ** 2
+
+    jacobian = numerical_jacobian(f, x, bounds=(0.0, 4.0))
+    np.testing.assert_allclose(jacobian, np.diag(2 * (x + 1)), atol=1e-7)
+    assert min(map(np.min, tried)) >= 0.0
+    assert max(map(np.max, tried)) <= 4.0
+    jacobian = numerical_jacobian(f, x, "fixed", bounds=(0.0, 4.0))
+    np.testing.assert_allclose(jacobian, np.diag(2 * (x + 1)), atol=1e-7)
+    edge = np.array([1e-9, 1.0, 2.0])
+    np.testing.assert_allclose(numerical_jacobian(np.sqrt, edge), np.diag(0.5 / np.sqrt(edge)), rtol=1e-8)
+
+
+def test_outside_of_the_domain() -> None:
+    jacobian = numerical_jacobian(lambda x: np.array([math.log(x[0]), x[1] ** 2]), [1e-7, 3.0])
+    np.testing.assert_allclose(jacobian, [[1e7, 0.0], [0.0, 6.0]], rtol=1e-7)
+    with pytest.raises(ValueError, match="math domain error"):
+        numerical_jacobian(lambda x: np.array([math.sqrt(x[0]), x[1]]), [0.0, 1.0], 1e-3)
+    with pytest.warns(NonFiniteWarning):
+        rows = numerical_jacobian(lambda x: np.where(x > 0.5, x, np.nan), np.linspace(0, 1, 25))
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), np.linspace(0, 1, 25) <= 0.5)
+
+
+def test_jumps_are_flagged() -> None:
+    with pytest.warns(AccuracyWarning, match="no digit is certain of 4 entries"):
+        numerical_jacobian(lambda x: np.floor(x * 10), [1.03, 2.0])
+
+
+@pytest.mark.parametrize("method", ["forward", "backward", "complex", "2-point", "3-point", "cs"])
+def test_methods(method: str) -> None:
+    f, exact, x = CASES["vector"]
+    np.testing.assert_allclose(numerical_jacobian(f, x, method=method), exact(x), atol=2e-7)
+
+
+def test_evaluations_are_counted() -> None:
+    calls = 0
+
+    def f(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return np.tanh(M @ x)
+
+    for options in ({}, {"h": 1e-5}, {"method": "forward"}, {"method": "complex"}):
+        calls = 0
+        _, info = numerical_jacobian(f, point(5), full_output=True, **options)
+        assert info.nfev == calls
+    calls = 0
+    numerical_jacobian(f, point(5), 1e-5, f0=np.tanh(M @ point(5)))
+    assert calls == 10
+
+
+def test_some_columns() -> None:
+    f, exact, x = CASES["vector"]
+    np.testing.assert_allclose(numerical_jacobian(f, x, indices=[3, 1]), exact(x)[:, [3, 1]], atol=1e-9)
+
+
+def test_narrow_and_whole_numbers() -> None:
+    x = np.array([1.0, 2.0], dtype=np.float32)
+    jacobian = numerical_jacobian(lambda x: x**2, x)
+    assert jacobian.dtype == np.float32
+    np.testing.assert_allclose(jacobian, np.diag([2.0, 4.0]), rtol=1e-6)
+    np.testing.assert_allclose(numerical_jacobian(lambda x: x**2, [1, 2]), np.diag([2.0, 4.0]), atol=1e-8)
+    assert numerical_jacobian(lambda x: x, np.zeros((0,))).shape == (0, 0)
+    assert numerical_jacobian(lambda x: np.zeros(0), np.zeros(2)).shape == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "options", "message"),
+    [
+        (lambda x: None, [1.0], {}, "`f` must return an array.*None.*return"),
+        (lambda x: "abc", [1.0], {}, "`f` must return an array"),
+        (lambda x: [[1.0], [1.0, 2.0]], [1.0], {}, "ragged"),
+        (lambda x: x * 1j, [1.0], {}, "real numbers.*real part"),
+        (lambda x: np.zeros(2 + (x[0] > 1)), [1.0], {}, "one shape at all points"),
+        (lambda x: x, [np.nan], {}, "`x` must be finite"),
+        (lambda x: x, ["a"], {}, "`x` must hold real numbers"),
+        (3, [1.0], {}, "`f` must be"),
+        (lambda x: x, [1.0], {"sparsity": "dense"}, "`sparsity` must be one of"),
+        (lambda x: x, [1.0], {"sparse": 3}, "`sparse` must be one of"),
+        (lambda x: x, [1.0], {"argnum": -1}, "`argnum` must be"),
+        (lambda x: x, [1.0], {"batch_axis": 0}, "`batch_axis` has no meaning"),
+        (lambda x: x, [1.0], {"method": "adaptive"}, "`method` must be"),
+        (lambda x: x, [1.0], {"f0": "a"}, "`f0` must be f"),
+        (lambda x: x, [1e16], {"h": 1e-4}, "`h` vanishes at coordinate 0"),
+        (lambda x: x, [1.0], {"indices": [0], "sparse": True}, "`indices`"),
+    ],
+)
+def test_wrong_input_is_named(f: Any, x: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        numerical_jacobian(f, x, **options)
+
+
+def test_other_arguments() -> None:
+    jacobian = Jacobian(lambda t, y, a: a * np.array([y[1], -t * y[0]]), argnum=1, args=(2.0, 3.0))
+    expected = np.array([[0, 3.0], [-6.0, 0]])
+    np.testing.assert_allclose(jacobian([1.0, 2.0]), expected, atol=1e-8)
+    np.testing.assert_allclose(jacobian(2.0, [1.0, 2.0], 3.0), expected, atol=1e-8)
+    with pytest.raises(TypeError, match="`args` must hold the 1 arguments"):
+        numerical_jacobian(lambda t, y: y, [1.0], argnum=1)
+
+
+def test_an_f_that_fills_an_array() -> None:
+    def f(x: Any, out: Any, a: float) -> None:
+        out[0], out[1] = a * x[0] * x[1], x[1] ** 2
+
+    jacobian = numerical_jacobian(f, [3.0, 4.0], out=2, args=(2.0,))
+    np.testing.assert_allclose(jacobian, [[8.0, 6.0], [0.0, 8.0]], atol=1e-8)
+    with pytest.raises(ValueError, match="`out` must be the shape"):
+        numerical_jacobian(f, [3.0, 4.0], out="ab")
+
+
+@pytest.mark.parametrize("options", [{}, {"h": "fixed"}, {"sparsity": np.eye(30) + np.eye(30, k=1) + np.eye(30, k=-1)}])
+def test_compiled_functions(options: dict[str, Any]) -> None:
+    numba = pytest.importorskip("numba")
+
+    @numba.njit
+    def returns(x: Any) -> Any:
+        r = np.empty(x.size)
+        for i in range(x.size):
+            r[i] = (3 - x[i]) * x[i] - (x[i - 1] if i else 0.0) - 2 * (x[i + 1] if i + 1 < x.size else 0.0)
+        return r
+
+    @numba.njit
+    def fills(x: Any, r: Any) -> None:
+        for i in range(x.size):
+            r[i] = (3 - x[i]) * x[i] - (x[i - 1] if i else 0.0) - 2 * (x[i + 1] if i + 1 < x.size else 0.0)
+
+    x = point(30)
+    exact = np.diag(3 - 2 * x) - np.eye(30, k=-1) - 2 * np.eye(30, k=1)
+    for f, more in ((returns, {}), (fills, {"out": 30})):
+        jacobian = numerical_jacobian(f, x, **options, **more)
+        dense = jacobian.toarray() if "sparsity" in options else jacobian
+        np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-8)
+
+
+def test_a_refusal_holds_as_long_as_f_finds_the_same() -> None:
+    way = [float]
+
+    def f(x: Any) -> Any:
+        return np.array([way[0](v) for v in x]) ** 2
+
+    jacobian, x = Jacobian(f), point(30)
+    for _ in range(2):
+        assert jacobian.with_info(x)[1].way == "columns"
+    np.testing.assert_allclose(jacobian(x), np.diag(2 * x), atol=1e-8)
+
+
+def squares(x: Any) -> Any:
+    return x**2
+
+
+def test_pickled_and_shown() -> None:
+    jacobian = pickle.loads(pickle.dumps(Jacobian(squares, 1e-4, sparsity="detect", argnum=0)))
+    np.testing.assert_allclose(jacobian([1.0, 2.0]).toarray(), np.diag([2.0, 4]), atol=1e-7)
+    assert "squares" in repr(jacobian)
+    assert "sparse lift" in Jacobian(squares).explain(point(30))
+
+
+def test_same_call_same_bits() -> None:
+    f, _, x = CASES["vector"]
+    jacobian = Jacobian(f)
+    first = jacobian(x)
+    jacobian(x + 1)
+    np.testing.assert_array_equal(first, jacobian(x))
+
+
+def test_without_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"fastgrad\[sparse\]"):
+        numerical_jacobian(squares, [1.0, 2.0], sparse=True)
+    np.testing.assert_allclose(numerical_jacobian(squares, [1.0, 2.0]), np.diag([2.0, 4.0]), atol=1e-8)
+
+
+# ---- in SciPy's hands
+
+
+def residuals(p: Any, t: Any, y: Any) -> Any:
+    return p[0] * np.exp(-p[1] * t) + p[2] - y
+
+
+def test_least_squares() -> None:
+    t = np.linspace(0, 3, 30)
+    y = residuals([2.0, 1.3, 0.5], t, 0.0)
+    found = least_squares(residuals, [1.0, 1.0, 0.0], jac=Jacobian(residuals), args=(t, y), xtol=1e-15, ftol=1e-15)
+    np.testing.assert_allclose(found.x, [2.0, 1.3, 0.5], rtol=1e-7)
+
+
+def test_least_squares_sparse() -> None:
+    def broyden(x: Any) -> Any:
+        f = (3 - x) * x + 1
+        f[1:] -= x[:-1]
+        f[:-1] -= 2 * x[1:]
+        return f
+
+    found = least_squares(broyden, -np.ones(200), jac=Jacobian(broyden, sparse=True))
+    assert np.abs(broyden(found.x)).max() < 1e-6
+
+
+def test_root_and_constraints() -> None:
+    def f(x: Any) -> Any:
+        return [x[0] + 0.5 * (x[0] - x[1]) ** 3 - 1.0, 0.5 * (x[1] - x[0]) ** 3 + x[1]]
+
+    found = root(f, [0.0, 0.0], jac=Jacobian(f))
+    np.testing.assert_allclose(found.x, [0.8411639, 0.1588361], rtol=1e-6)
+    constraint = NonlinearConstraint(lambda x: x[0] ** 2 + x[1], -np.inf, 1.0, jac=Jacobian(lambda x: x[0] ** 2 + x[1]))
+    best = minimize(lambda x: -x[0] - x[1], [0.0, 0.0], constraints=[constraint], method="SLSQP")
+    np.testing.assert_allclose(best.x, [0.5, 0.75], atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["BDF", "Radau"])
+def test_stiff_solvers(method: str) -> None:
+    def decay(t: float, y: Any) -> Any:
+        return brusselator(y)
+
+    y0 = point(40)
+    solved = [
+        solve_ivp(decay, (0, 0.5), y0, method=method, jac=jac, rtol=1e-6, atol=1e-8).y[:, -1]
+        for jac in (Jacobian(decay, argnum=1), Jacobian(decay, argnum=1, sparse=True), None)
+    ]
+    np.testing.assert_allclose(solved[0], solved[2], rtol=1e-4)
+    np.testing.assert_allclose(solved[1], solved[2], rtol=1e-4)
+
+
+def test_operator() -> None:
+    x = point(30)
+    operator = Jacobian(brusselator).operator(x)
+    exact, v = jac_brusselator(x), point(30, 5)
+    np.testing.assert_allclose(operator @ v, exact @ v, rtol=0, atol=1e-8 * abs(exact).max())
+    np.testing.assert_allclose(operator.T @ v, exact.T @ v, rtol=0, atol=1e-8 * abs(exact).max())
+
+
+def test_no_warnings_where_all_is_well() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for f, _, x in CASES.values():
+            numerical_jacobian(f, x)

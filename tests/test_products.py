@@ -1,0 +1,84 @@
+"""jvp and vjp against Jacobians written by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgrad import Jacobian, jvp, vjp
+
+M = np.random.default_rng(3).normal(size=(7, 5)) / 3
+
+
+def f(x: Any) -> Any:
+    return np.tanh(M @ x)
+
+
+def exact(x: Any) -> Any:
+    return (1 - np.tanh(M @ x) ** 2)[:, None] * M
+
+
+X, V, W = np.linspace(0.5, 1.5, 5), np.array([1.0, -2.0, 0.5, 3.0, 0.0]), np.arange(7.0)
+
+
+@pytest.mark.parametrize("options", [{}, {"h": 1e-5}, {"method": "forward"}, {"method": "complex"}])
+def test_along_a_direction(options: dict[str, Any]) -> None:
+    product = jvp(f, X, V, **options)
+    tolerance = 1e-6 if "method" in options else 1e-9
+    np.testing.assert_allclose(product, exact(X) @ V, rtol=0, atol=tolerance * np.abs(V).max())
+
+
+def test_directions_of_any_length() -> None:
+    for length in (1e-12, 1e12):
+        np.testing.assert_allclose(jvp(f, X, length * V), length * (exact(X) @ V), rtol=1e-8, atol=1e-10 * length)
+    np.testing.assert_array_equal(jvp(f, X, np.zeros(5)), np.zeros(7))
+
+
+def test_weighted_gradient() -> None:
+    np.testing.assert_allclose(vjp(f, X, W), W @ exact(X), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(vjp(lambda x: [x[0], x[1] ** 2], [1.0, 2.0], [3.0, 1.0]), [3.0, 4.0], rtol=1e-9)
+    np.testing.assert_allclose(vjp(lambda x: x @ x, X, 2.0), 4 * X, rtol=1e-9)
+
+
+def test_lifted_where_x_is_long() -> None:
+    x = np.linspace(0.5, 1.5, 500)
+    w = np.cos(np.arange(499.0))
+    expected = np.zeros(500)
+    expected[1:] += w * x[:-1]
+    expected[:-1] += w * x[1:]
+    np.testing.assert_allclose(vjp(lambda x: x[1:] * x[:-1], x, w), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_shapes_and_places() -> None:
+    x = X[:4].reshape(2, 2)
+    assert jvp(lambda x: x @ x, x, x).shape == (2, 2)
+    np.testing.assert_allclose(jvp(lambda x: x @ x, x, x), 2 * x @ x, rtol=1e-9)
+    np.testing.assert_allclose(vjp(lambda x: x @ x, x, np.eye(2)), 2 * x.T, rtol=1e-9)
+    product = jvp(lambda t, y: [t * y[0] * y[1]], [2.0, 3.0], [1.0, 0.0], argnum=1, args=(2.0,))
+    np.testing.assert_allclose(product, [6.0], rtol=1e-9)
+    jacobian = Jacobian(lambda x, a: a * f(x), args=(1.0,))
+    np.testing.assert_allclose(jacobian.jvp(X, V, 2.0), 2 * exact(X) @ V, atol=1e-8)
+    np.testing.assert_allclose(jacobian.vjp(X, W, 2.0), 2 * W @ exact(X), atol=1e-8)
+
+
+def test_closures_that_read_the_callers_array() -> None:
+    x = X.copy()
+    np.testing.assert_allclose(jvp(lambda _: f(x), x, V), exact(X) @ V, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(vjp(lambda _: f(x), x, W), W @ exact(X), rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: jvp(f, X, V[:3]), "`v` must have the shape of x"),
+        (lambda: vjp(f, X, W[:3]), r"`w` must have the shape of f\(x\)"),
+        (lambda: jvp(f, X, ["a"] * 5), "`v` must hold real numbers"),
+        (lambda: jvp(f, X, V, rel_step=1e-3), "`rel_step` has no meaning along"),
+    ],
+)
+def test_wrong_input_is_named(call: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
