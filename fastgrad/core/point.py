@@ -58,6 +58,22 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
         self._key = _memory(holder) if isinstance(holder, np.ndarray) else id(holder)
 
     def __enter__(self) -> None:
+        self._use()
+        self._lock.acquire()
+
+    def at_once(self) -> bool:
+        """Enter if no other thread is within; else return False."""
+        self._use()
+        if self._lock.acquire(blocking=False):
+            return True
+        self._used()
+        return False
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+        self._used()
+
+    def _use(self) -> None:
         key = self._key
         with _guard:
             entry = _locks.get(key)
@@ -67,10 +83,8 @@ class exclusive:  # noqa: N801 - used like a function, as contextlib's are
             entry[1] += 1
             _counts[0] += 1
         self._lock = entry[0]
-        self._lock.acquire()
 
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
+    def _used(self) -> None:
         with _guard:
             entry = _locks.get(self._key)
             if entry is None:  # a fork has emptied the table

@@ -22,13 +22,12 @@ from fastgrad.backends.in_place import LiftedInPlace
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
 from fastgrad.core.point import as_point
-from fastgrad.inspecting.purity import nature
 from fastgrad.lifting import in_place
 from fastgrad.lifting.in_place import InPlace, alone
 from fastgrad.lifting.signals import CannotLift, Signal
 from fastgrad.lifting.sparse import lift
 from fastgrad.lifting.sparse.bundle import SparseBundle
-from fastgrad.schemes.searching import nearby
+from fastgrad.schemes.unrounded import nearby
 from tests.lifting import awkward
 from tests.lifting.memories import Snapshot
 
@@ -37,7 +36,7 @@ SKIPPED = set(threading.enumerate())
 
 
 def opened(f: Callable[..., Any], x: Any, *args: Any) -> LiftedInPlace:
-    return LiftedInPlace(Call(f, args), as_point(x), nature(f, args))
+    return LiftedInPlace(Call(f, args), as_point(x))
 
 
 def by_steps(f: Callable[..., Any], x: Any) -> Any:
@@ -137,7 +136,8 @@ def test_networks(name: str) -> None:
         loss(array)
         assert_allclose(by_steps(loss, array), expected, rtol=0, atol=1e-7 * np.abs(expected).max() + 1e-11)
         found = unrounded(loss, array)
-        assert_allclose(found, expected, rtol=0, atol=3e-6 * np.abs(expected).max() + 1e-10)
+        finer = book_gradient(loss, array, 1e-6)  # a larger step crosses kinks
+        assert_allclose(found, finer, rtol=0, atol=1e-6 * np.abs(finer).max() + 1e-9)
         assert_array_equal(array, before)
 
 
@@ -146,9 +146,10 @@ def test_layers_hold_what_belongs_to_x(name: str) -> None:
     net, x, t = SMALL[name]()
     loss = lambda _: net.loss(x, t)  # noqa: E731
     W = next(iter(net.params.values()))
-    at_x = loss(W)
-    by_steps(loss, W)
+    loss(W)
     last = getattr(net, "last_layer", None)
+    at_x = getattr(last, "loss", None)
+    by_steps(loss, W)
     if last is not None:
         assert type(last.loss) is np.float64
         assert last.loss == at_x
@@ -179,7 +180,7 @@ def test_evaluations_are_counted() -> None:
     points = W.reshape(-1, 1) + np.array([H, -H])
     run.sweep(np.arange(W.size), points)
     assert calls[0] == plain + 2  # one perturbed point, and x
-    assert run.nfev == 1 + 2 + points.size + 2
+    assert run.nfev == 1 + points.size + 2
 
 
 # --- interruptions ---------------------------------------------------------------------------------------------------
@@ -358,7 +359,7 @@ def test_two_arrays_of_one_network_in_threads() -> None:
 def unrounded_of_what_is_there(f: Callable[..., Any], x: Any) -> Any:
     """As a user asks, with whatever was found in place of the array."""
     point = as_point(x)
-    run = LiftedInPlace(Call(f), point, nature(f))
+    run = LiftedInPlace(Call(f), point)
     estimate = nearby(run, point.base.reshape(-1), np.arange(point.base.size), None, False)
     assert estimate is not None
     return estimate.gradient.reshape(point.base.shape)
@@ -394,9 +395,7 @@ def test_what_cannot_be() -> None:
     with pytest.raises(CannotRun, match="shares memory"):
         opened(never, n.W, n.W[2:])
     with pytest.raises(CannotRun, match="complex"):
-        LiftedInPlace(Call(never, imaginary=True), as_point(n.W), nature(never))
-    with pytest.raises(CannotRun, match="many points"):
-        LiftedInPlace(Call(never, batch_axis=0), as_point(n.W), nature(never))
+        LiftedInPlace(Call(never, imaginary=True), as_point(n.W))
 
 
 def test_arguments_hold_the_network() -> None:

@@ -8,8 +8,8 @@ import pickle
 import random
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from weakref import ref
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.point import exclusive, stand_in
-from ..signals import CannotLift
+from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
-from ..sparse.slots import Run
+from ..sparse.slots import Run, TooWide
 from .places import Place
 from .seen import Seen
 from .substitutes import filling
@@ -29,6 +29,7 @@ __all__ = ["InPlace", "alone"]
 
 Array = NDArray[Any]
 NOTHING: Mapping[str, Any] = {}
+SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
 TRIES = 1000  # interruptions that putting back survives
 
 
@@ -65,7 +66,7 @@ class InPlace:
     4. Meanwhile x itself holds NaN: a way to x that the walk missed shows in f's value at x.
     5. A bundle that survives the run was kept where the walk did not look: the references to its run are counted.
 
-    It is left to the caller to compare f at x, lifted, with f as it is.
+    6. f's value at x must be the one that f gave without a bundle, if it was evaluated there before.
 
     Parameters
     ----------
@@ -91,17 +92,34 @@ class InPlace:
         self._x, self._base = x, x.copy()
         self._walk: Walk | None = None
         self._seen: Seen | None = None
+        self._value: Any = None  # f at x
         self._back = True  # whether everything is as it was
+        self.found = 0  # in how many places f can find x
         self.filling = False  # whether f sees numpy through the substitutes
-
-    @property
-    def found(self) -> int:
-        """In how many places f can find x, as far as was looked; 0 if it uses its argument only."""
-        return 0 if self._seen is None else self._seen.found
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
         self._walk = self._seen = None
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep other threads from lifting in place, and from perturbing x, for several evaluations.
+
+        Neither lock is waited for while the other is held: a thread that perturbs x may be about to lift within f.
+        """
+        taken = False
+        while not taken:
+            with alone.lock:
+                mine = exclusive(self._x)
+                taken = mine.at_once()
+                if taken:
+                    try:
+                        yield
+                    finally:
+                        mine.__exit__()
+            if not taken:
+                with exclusive(self._x):
+                    pass
 
     def look(self) -> None:
         """Find all places that f can reach.
@@ -116,6 +134,7 @@ class InPlace:
             self._seen = None
         if self._seen is None:
             self._seen = Seen(self._x, self._walk, self._roots, self.filling)
+            self.found = self._seen.found
 
     def fill(self) -> None:
         """Let f see numpy through the substitutes from now on."""
@@ -123,8 +142,21 @@ class InPlace:
 
     def __call__(self, argument: SparseBundle | Array) -> Any:
         """Evaluate f, at all points of a bundle or at the point that an array is."""
-        with alone.lock, exclusive(self._x):
-            return self._lifted(argument) if isinstance(argument, SparseBundle) else self._plain(argument)
+        with self.exclusively():
+            if not isinstance(argument, SparseBundle):
+                return self._plain(argument)
+            signals = raised()
+            try:
+                return self._lifted(argument)
+            except (TooWide, Outrun):
+                raise
+            except (CannotLift, Exception):
+                if self.filling:
+                    raise
+            # numpy did not ask the bundle: once more, with names that mean the substitutes
+            forgive(signals)
+            self.fill()
+            return self._lifted(argument)
 
     def _plain(self, point: Array) -> Any:
         self.forget()
@@ -132,20 +164,24 @@ class InPlace:
         try:
             try:
                 self._x[...] = point
-                return f(self._x.copy(), *args, **kwargs)
+                value = f(self._x.copy(), *args, **kwargs)
             finally:
                 self._x[...] = self._base
         finally:  # an interruption may have hit the first
             self._x[...] = self._base
+        if self._value is None and np.array_equal(point, self._base):
+            self._value = value
+        return value
 
     def _lifted(self, given: SparseBundle) -> Any:
-        run = replace(given.run)  # of its own, so that what survives is told apart
+        run = given.run.again()  # of its own, so that what survives is told apart
         given.base.flags.writeable = False  # f must not write into x
         bundle = SparseBundle(given.base, given.slots, run, given.disjoint)
         value = self._transaction(bundle)
-        given.run.lost |= run.lost
-        given.run.rounded |= run.rounded
+        given.run.takes(run)
         if isinstance(value, SparseBundle):
+            if self._value is not None and not value.ndim and np.array_equal(given.base, self._base):
+                self._check(value)
             value = SparseBundle(value.base, value.slots, given.run, value.disjoint)
         elif isinstance(value, (list, tuple)):
             value = None  # no number: said by whoever called this
@@ -154,6 +190,13 @@ class InPlace:
         del bundle
         self._nothing_survives(run, shown)
         return value
+
+    def _check(self, lifted: SparseBundle) -> None:
+        """Compare f's value at x with the one that f gave by itself."""
+        expected, found = float(self._value), float(lifted.base)
+        reach = max((float(np.abs(d).max()) for _, d in lifted.slots if d.size), default=0.0)
+        if not abs(found - expected) <= SLACK * abs(expected) + 1e-7 * reach:
+            raise CannotLift(f"f gives {expected!r} at x, and {found!r} when it is lifted there")
 
     def _transaction(self, bundle: SparseBundle) -> Any:
         """Run f on a bundle, and put everything back."""
