@@ -43,6 +43,8 @@ class LiftedInPlace(Lifted):
         f and its arguments.
     point : Point
         Where.
+    explicit : bool
+        Whether the caller asked for this way, so that nobody else says what f raises beside x.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class LiftedInPlace(Lifted):
         If f cannot be lifted so; the message says why.
     """
 
-    def __init__(self, call: Call, point: Point) -> None:
+    def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         reason = _unsuited(call, point)
         if reason:
             raise CannotRun(reason)
@@ -64,7 +66,7 @@ class LiftedInPlace(Lifted):
         pure = call.but(f=self._inside, args=(), kwargs={})
         # what holds the array and keeps results is its own business: seen from here, f is a function of its argument
         super().__init__(pure, Point(point.base, None, point.dtype), (SPARSE,), False, NOTHING_KEPT)
-        self.sees_own = True
+        self.sees_own, self._explicit = True, explicit
         self.way = WAY
         with self._exclusively():
             self.value()
@@ -110,7 +112,9 @@ class LiftedInPlace(Lifted):
             raise CannotRun(str(doubt)) from doubt
 
     def _refusal(self, index: Ints, points: Values) -> CannotRun:
-        """Say why: f at x was evaluated, and whoever is next says what f raises elsewhere."""
+        """Say why, unless f raises an exception of its own and nobody is next who would say so."""
+        if self._explicit:
+            super()._refusal(index, points)
         return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}")
 
 

@@ -91,5 +91,5 @@ IN_PLACE = Way(
     "numpy",
     "f runs once, and finds x and all differences from it wherever it finds the caller's array",
     "in place",
-    lambda kind, call, point, nature, explicit: kind(call, point),
+    lambda kind, call, point, nature, explicit: kind(call, point, explicit),
 )

@@ -45,8 +45,10 @@ def test_kind_chooses_the_backend():
 
 
 def test_what_f_keeps_or_reads_rules_lifts_out():
-    assert ways(Facts(PLAIN, Nature("f stores 'out' beyond its call", ())), 12) == ["reference"]
-    assert ways(Facts(PLAIN, reads_x=True), 12) == ["reference"]
+    for facts in (Facts(PLAIN, Nature("f stores 'out' beyond its call", ())), Facts(PLAIN, reads_x=True)):
+        assert ways(facts, 12) == ["reference"]
+        assert ways(facts, 16) == ["lift in place", "reference"]
+        assert ways(facts, 16, imaginary=True) == ["reference"]
     assert ways(Facts(PLAIN, refused={DENSE_FIRST: "f uses math.sin"}), 12) == ["reference"]
     assert ways(Facts(PLAIN, refused={SPARSE_FIRST: "f uses math.sin"}), 12) == ["dense lift", "reference"]
 
@@ -78,7 +80,7 @@ def test_facts_are_kept_for_one_object_and_dropped_with_it():
 
     numerical_gradient(f, x)
     numerical_gradient(keeping, x)
-    assert len(store) > 40  # every evaluation was seen: the reference's loop
+    assert 2 <= len(store) < 40  # the plain evaluations were seen, and the lifted ones put back
     assert f in planner._known
     gone = weakref.ref(f)
     del f
@@ -149,7 +151,7 @@ def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
     try:
         for _ in range(300):
             try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-4 if n < 100 else 8e-3))
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-5, 4e-4 if n < 100 else 2e-3))
                 numerical_gradient(f, x, h)
                 signal.setitimer(signal.ITIMER_REAL, 0)
             except Interrupt:

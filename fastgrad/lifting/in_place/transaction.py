@@ -131,6 +131,9 @@ class InPlace:
         """
         if self._walk is None:
             self._walk = Walk(*self._roots)
+            effect = self._walk.effect()
+            if effect:
+                raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
             self._seen = None
         if self._seen is None:
             self._seen = Seen(self._x, self._walk, self._roots, self.filling)

@@ -54,6 +54,14 @@ CONTAINERS = (dict, list, collections.deque, set)
 CONTAINER_BASES = frozenset(
     {dict, list, set, tuple, collections.deque, collections.OrderedDict, collections.defaultdict}
 )
+# who sees these happen expects to see them at each evaluation, not once for many
+EFFECTS = frozenset({
+    "print", "open", "input", "exec", "eval", "save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "write",
+    "writelines", "send", "sendall", "perf_counter", "monotonic", "process_time", "sleep", "system", "Popen",
+    "check_call", "check_output", "urlopen",
+})  # fmt: skip
+EFFECTS_OF_MODULES = frozenset({"time", "socket", "subprocess", "logging", "warnings"})
+NOT_CALLED = frozenset({"__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__", "__getstate__"})
 SHOWN_ARRAYS = (np.ndarray, np.memmap, np.matrix)  # of which a view is of the same kind, and nothing else
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
@@ -99,6 +107,8 @@ class Walk:
         self.places: list[Place] = []
         self.generators: list[object] = []
         self._names: set[str] = set()
+        self._functions: list[types.FunctionType] = []
+        self._methods: set[int] = set()  # the functions among them that f may reach by their names only
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
         self._seen: dict[int, object] = {}  # alive, so that no other thing gets its id
         self._kinds: dict[type, Reader] = {}
@@ -139,6 +149,26 @@ class Walk:
     def _space(self, space: dict[str, object]) -> None:
         self._modules.setdefault(id(space), (space, set()))
 
+    def effect(self) -> str:
+        """Name something that f does beside computing, as far as its code and that of what it calls tells; or nothing."""
+        named: set[str] = set()
+        waiting, before = self._functions, -1
+        while len(waiting) != before:
+            before, later = len(waiting), []
+            for function in waiting:
+                name = function.__name__
+                special = name.startswith("__") and name.endswith("__") and name not in NOT_CALLED
+                if id(function) not in self._methods or special or name in named:
+                    named.update(_names(function.__code__))
+                else:
+                    later.append(function)
+            waiting = later
+        effects = named & EFFECTS
+        for name in named & EFFECTS_OF_MODULES:
+            if any(type(space.get(name)) is types.ModuleType for space, _ in self._modules.values()):
+                effects.add(name)
+        return min(effects, default="")
+
     # kinds of things
 
     def _array(self, thing: np.ndarray) -> None:  # type: ignore[type-arg]
@@ -178,6 +208,7 @@ class Walk:
     def _function(self, thing: types.FunctionType) -> None:
         if of_library(thing):
             return
+        self._functions.append(thing)
         self._names.update(_names(thing.__code__))
         self._space(thing.__globals__)
         self._queue.extend(thing.__closure__ or ())
@@ -217,6 +248,7 @@ class Walk:
             return
         if type(thing) not in (type, abc.ABCMeta) and not of_library(type(thing)):
             raise CannotLift(f"f can reach the class {thing.__name__}, whose class {type(thing).__name__} is not type")
+        self._methods.update(id(getattr(value, "__func__", value)) for value in vars(thing).values())
         self._add(Attributes(thing))
         self._queue.extend(thing.__bases__)
 
