@@ -1,8 +1,8 @@
 """Networks as a beginner's textbook builds them: closures over objects that hold their parameters in dictionaries.
 
 Each network has `params` (name -> array) and `loss(x, t)`. Gradients are wanted of ``lambda W: net.loss(x, t)`` at
-``net.params[name]``: the function ignores its argument, and layers hold the very array. `NETWORKS` makes them, with their
-data, for tests, asv and ``python -m benchmarks.networks``, which measures all of them beside the book's own loop.
+``net.params[name]``: the function ignores its argument, and layers hold the very array. `NETWORKS` makes them, with
+their data, for tests, asv and ``python -m benchmarks.networks``, which measures all of them beside the book's own loop.
 """
 
 from __future__ import annotations
@@ -345,9 +345,8 @@ class TimeRNN:
         self.layers, self.h, self.dh, self.stateful, self.dtype = None, None, None, stateful, dtype
 
     def forward(self, xs):
-        Wx, Wh, b = self.params
         n, t, _ = xs.shape
-        _, h = Wx.shape
+        h = self.params[0].shape[1]
         self.layers = []
         hs = np.empty((n, t, h), dtype=self.dtype)
         if not self.stateful or self.h is None:

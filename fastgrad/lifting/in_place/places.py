@@ -12,6 +12,7 @@ import operator
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import cast
 
 __all__ = ["MISSING", "Attributes", "Cell", "Dictionary", "Elements", "Identity", "Items", "Names", "Place", "Slots"]
 
@@ -89,7 +90,7 @@ class Dictionary(Place):
             (OrderedDict if isinstance(now, OrderedDict) else dict).clear(now)
         write = OrderedDict.__setitem__ if isinstance(now, OrderedDict) else dict.__setitem__
         for key, value in zip(self.keys, self.values, strict=True):
-            if dict.get(now, key, MISSING) is not value:
+            if (dict.__getitem__(now, key) if dict.__contains__(now, key) else MISSING) is not value:
                 write(now, key, value)
 
 
@@ -132,10 +133,11 @@ class Items(Place):
         return list.__iter__(holder) if isinstance(holder, list) else deque.__iter__(holder)
 
     def put(self, key: Hashable, value: object) -> None:
+        at = cast("int", key)
         if isinstance(self.holder, list):
-            list.__setitem__(self.holder, key, value)  # type: ignore[call-overload]
+            list.__setitem__(self.holder, at, value)
         else:
-            deque.__setitem__(self.holder, key, value)  # type: ignore[arg-type]
+            deque.__setitem__(self.holder, at, value)
 
     def restore(self) -> None:
         now, before = self.holder, self.values

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, cast
 
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
@@ -89,15 +89,17 @@ class Seen:
                 return value
             if kind is tuple:
                 return items
-            if not hasattr(kind, "_make"):
+            make = getattr(kind, "_make", None)
+            if make is None:
                 raise CannotLift(f"f can reach an array in a {kind.__name__}, which cannot be made anew")
-            return kind._make(items)
+            made: object = make(items)
+            return made
         if kind is functools.partial:
             func, args = self._show(value.func), self._show(value.args)
             keywords = {name: self._show(item) for name, item in value.keywords.items()}
             if func is value.func and args is value.args and all(a is value.keywords[n] for n, a in keywords.items()):
                 return value
-            return functools.partial(func, *args, **keywords)  # type: ignore[operator,misc]
+            return functools.partial(cast("Callable[..., object]", func), *cast("tuple[object, ...]", args), **keywords)
         if self._filling:
             if value is np:
                 return NUMPY
@@ -147,10 +149,15 @@ class Seen:
         offset, steps = self._positions(array)
         shape = array.shape
         if array.flags.c_contiguous:
-            return flat[offset : offset + array.size].reshape(shape)
+            block: SparseBundle = flat[offset : offset + array.size].reshape(shape)
+            return block
         if array.flags.f_contiguous:
-            return flat[offset : offset + array.size].reshape(shape[::-1]).T
-        at = as_strided(np.arange(offset, self._x.size), shape, [step * np.intp(0).itemsize for step in steps])
+            turned: SparseBundle = flat[offset : offset + array.size].reshape(shape[::-1]).T
+            return turned
+        at: slice | Array = as_strided(
+            np.arange(offset, self._x.size), shape, [step * np.intp(0).itemsize for step in steps]
+        )
         if array.ndim == 1 and steps[0] > 0:
-            return flat[offset : offset + steps[0] * (array.size - 1) + 1 : steps[0]]  # type: ignore[no-any-return]
-        return flat[at]  # type: ignore[no-any-return]
+            at = slice(offset, offset + steps[0] * (array.size - 1) + 1, steps[0])
+        part: SparseBundle = flat[at]
+        return part

@@ -80,7 +80,7 @@ class _IsFloat(type):
 class Float(float, metaclass=_IsFloat):
     """The built-in float, which leaves a bundle of numbers as it is."""
 
-    def __new__(cls, value: Any = 0.0) -> Any:  # type: ignore[misc]
+    def __new__(cls, value: Any = 0.0) -> Any:
         return value if isinstance(value, SparseBundle) and not value.ndim else float(value)
 
 
@@ -103,7 +103,7 @@ SUBSTITUTES: dict[Any, Callable[..., Any]] = {
             np.empty_like,
             np.ones_like,
             np.full_like,
-        )  # fmt: skip
+        )
     },
     np.array: array,
     np.asarray: asarray,

@@ -281,7 +281,7 @@ class Chance:
         self.drawn = False
 
     def _now(self) -> list[Any]:
-        return [random.getstate(), np.random.get_state(), *map(_state, self._generators)]
+        return [random.getstate(), np.random.get_state(), *map(_state, self._generators)]  # noqa: NPY002
 
     def restore(self) -> None:
         now = self._now()
@@ -289,7 +289,7 @@ class Chance:
             return
         self.drawn = True
         random.setstate(self._before[0])
-        np.random.set_state(self._before[1])
+        np.random.set_state(self._before[1])  # noqa: NPY002
         for generator, state in zip(self._generators, self._before[2:], strict=True):
             _set_state(generator, state)
 

@@ -36,11 +36,13 @@ MOST_VALUES = 200_000  # in all places together: they are compared after each ru
 CONSTANTS: tuple[type, ...] = (
     bool, int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), type(NotImplemented), Missing,
     np.generic, np.dtype, np.ufunc, type(np.sum), np.finfo, np.iinfo,
-    SparseBundle, enum.Enum, re.Pattern, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
+    SparseBundle, enum.Enum, re.Pattern, decimal.Decimal,
+    datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
     types.CodeType, types.GenericAlias, type(int | str), typing.TypeVar,
     types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodDescriptorType, types.WrapperDescriptorType,
     types.ClassMethodDescriptorType, types.MethodWrapperType,
-    operator.itemgetter, operator.attrgetter, operator.methodcaller, collections._tuplegetter,
+    operator.itemgetter, operator.attrgetter, operator.methodcaller,
+    type(vars(collections.namedtuple("Pair", "first"))["first"]),
     logging.Logger, type(threading.Lock()), type(threading.RLock()),
 )  # fmt: skip
 # their code is not followed, and their modules' names are none of f's business
@@ -150,7 +152,7 @@ class Walk:
         self._modules.setdefault(id(space), (space, set()))
 
     def effect(self) -> str:
-        """Name something that f does beside computing, as far as its code and that of what it calls tells; or nothing."""
+        """Name something that f does beside computing, by its code and that of what it calls; or nothing."""
         named: set[str] = set()
         waiting, before = self._functions, -1
         while len(waiting) != before:
@@ -171,7 +173,7 @@ class Walk:
 
     # kinds of things
 
-    def _array(self, thing: np.ndarray) -> None:  # type: ignore[type-arg]
+    def _array(self, thing: np.ndarray) -> None:
         if thing.dtype.hasobject:
             raise CannotLift("f can reach an array of objects")
         if type(thing) not in SHOWN_ARRAYS:
