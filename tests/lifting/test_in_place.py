@@ -138,7 +138,7 @@ def test_networks(name: str) -> None:
         loss(array)
         assert_allclose(by_steps(loss, array), expected, rtol=0, atol=1e-7 * np.abs(expected).max() + 1e-11)
         found = unrounded(loss, array)
-        finer = book_gradient(loss, array, 1e-7)  # larger steps cross kinks; this one is rounded to some 1e-9
+        finer = numerical_gradient(loss, array, backend="python")  # a fixed step may cross a kink
         assert_allclose(found, finer, rtol=0, atol=1e-6 * np.abs(finer).max() + 2e-8)
         assert_array_equal(array, before)
 
@@ -227,7 +227,7 @@ def test_interrupted_at_any_line(name: str) -> None:
     whole = InterruptAt(-1)
     whole.during(lambda: once(loss, W))
     assert whole.count > 1000
-    for at in range(1, whole.count, 17):
+    for at in range(1, whole.count, 101):
         InterruptAt(at).during(lambda: once(loss, W))
         assert snapshot.differences() == [], at
         assert not alone.open
