@@ -57,7 +57,7 @@ def weighted(x, w):
 def settled(gradient: Gradient, x: Any) -> Gradient:
     """After its first call it has found its shortest way."""
     gradient(x)
-    way = gradient._ways[x.shape]
+    way = gradient._fused[x.shape]
     assert way is not None
     assert way(x, (), np.empty(x.shape))
     return gradient
@@ -153,7 +153,7 @@ def test_out_of_other_kinds() -> None:
         assert gradient(x, out=out) is out
         np.testing.assert_allclose(out, expected, rtol=1e-6)
     for wrong in (np.empty(2), np.empty((3, 1)), [0.0] * 3):
-        with pytest.raises(ValueError, match="`out` must be an array of the result's shape"):
+        with pytest.raises(ValueError, match="`out` must be an array of floats of the result's shape"):
             gradient(x, out=wrong)
     with pytest.raises(ValueError, match="read-only"):
         gradient(x, out=np.frombuffer(bytes(24)))
@@ -212,7 +212,7 @@ def test_a_gradient_in_use_by_other_threads() -> None:
 
 def test_nothing_is_taken_from_an_x_that_may_be_perturbed_in_place() -> None:
     x = np.array([0.5, 0.6])
-    way = settled(Gradient(rosenbrock, 1e-4), x)._ways[x.shape]
+    way = settled(Gradient(rosenbrock, 1e-4), x)._fused[x.shape]
     assert way is not None
     with exclusive(np.empty(3)):
         assert not way(x, (), np.empty(2))

@@ -21,7 +21,7 @@ from ..core.evaluation import InFloats, Unrounded, Values
 from ..core.point import Point, exclusive, uneven
 from ..core.validation import Floats, Ints, complex_number, number
 from ..inspecting.purity import Nature
-from ..lifting.signals import CannotLift, Outrun, Signal, where_in
+from ..lifting.signals import Outrun, Signal, where_in
 from ..lifting.work import DenseWork, SparseWork
 from .batched import agree
 
@@ -52,7 +52,6 @@ class _Refusal(NamedTuple):
     """Why a lift did not evaluate f."""
 
     reason: str
-    lasting: bool
     raised: bool  # f, or the lift itself, raised an exception: f alone may do so, too
 
 
@@ -188,7 +187,7 @@ class Lifted(InFloats):
                     call.f, self._point.base, index, points, args=call.args, kwargs=call.kwargs, work=work
                 )
             except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
-                self._note(lift, failure, work.looked)
+                self._note(lift, failure)
                 if racing and lift == DENSE and not (isinstance(failure, Outrun) and failure.to == SPARSE):
                     break
                 continue
@@ -213,14 +212,12 @@ class Lifted(InFloats):
             raise CannotRun("f drops the imaginary part")
         return values.reshape(points.shape)
 
-    def _note(self, lift: str, failure: BaseException, looked: bool) -> None:
-        """Remember why a lift did not evaluate f, and whether f had looked at its values before."""
+    def _note(self, lift: str, failure: BaseException) -> None:
+        """Note why a lift did not evaluate f."""
         reason = str(failure) if isinstance(failure, Signal) else f"{type(failure).__name__}: {failure}"
         where = where_in(self._call.f, failure.__traceback__)
         raised = not isinstance(failure, Signal) or failure.__cause__ is not None
-        # what came from f's values, or after f had looked at them, may be otherwise at another x
-        lasting = isinstance(failure, CannotLift) and not looked and not raised
-        self._refusals[lift] = _Refusal(f"{reason} ({where})" if where else reason, lasting, raised)
+        self._refusals[lift] = _Refusal(f"{reason} ({where})" if where else reason, raised)
 
     def _refusal(self, index: Ints, points: Values) -> CannotRun:
         """Say why f cannot be lifted, unless it raises an exception of its own."""
@@ -229,7 +226,7 @@ class Lifted(InFloats):
             if any(refusal.raised for refusal in self._refusals.values()):
                 self._one_by_one(index, points)
         told = self._refusals.get(DENSE) or next(iter(self._refusals.values()))
-        return CannotRun(f"f cannot be lifted: {told.reason}", all(r.lasting for r in self._refusals.values()))
+        return CannotRun(f"f cannot be lifted: {told.reason}")
 
     # --- unrounded differences -----------------------------------------------------------------------
 
@@ -269,7 +266,7 @@ class Lifted(InFloats):
                 call.f, x, index, steps[:, None], args=call.args, kwargs=call.kwargs, work=work
             )
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
-            self._note(SPARSE, failure, work.looked)
+            self._note(SPARSE, failure)
             self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)
             return None
         finally:

@@ -13,7 +13,6 @@ from ..core.validation import Floats
 from ..lifting.signals import CannotLift, Signal, where_in
 from ..lifting.sparse.hessian import gradient_beside, interactions
 from ..lifting.sparse.jacobian import Listed, entries
-from ..lifting.work import SparseWork
 
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
@@ -26,12 +25,12 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
     CannotRun
         Where f cannot be lifted.
     """
-    work, first = SparseWork(), before is not None and before.substitutes
+    first = before is not None and before.substitutes
     try:
         for substitutes in (first, True):
             try:
                 found = entries(
-                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, work=work, substitutes=substitutes
+                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, substitutes=substitutes
                 )
                 return found._replace(substitutes=substitutes)
             except CannotLift:
@@ -39,14 +38,12 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
                     raise
         raise AssertionError("the second attempt returns or raises")
     except Signal as signal:
-        # what came from f's values, or after f had looked at them, may be otherwise at another x
-        lasting = isinstance(signal, CannotLift) and not work.looked and signal.__cause__ is None
-        raise _refusal(f, signal, lasting) from signal
+        raise _refusal(f, signal) from signal
 
 
-def _refusal(f: Any, signal: Signal, lasting: bool = False) -> CannotRun:
+def _refusal(f: Any, signal: Signal) -> CannotRun:
     where = where_in(f, signal.__traceback__)
-    return CannotRun(f"{signal} ({where})" if where else str(signal), lasting)
+    return CannotRun(f"{signal} ({where})" if where else str(signal))
 
 
 class Curvature:

@@ -29,18 +29,7 @@ class WorkerError(RuntimeError):
 
 
 class CannotRun(Exception):
-    """A backend does not take this function or these arguments; ``auto`` goes on to the next.
-
-    Attributes
-    ----------
-    lasting : bool
-        Whether that follows from f's code and x's shape alone, so that it holds at other x, too, as long as f finds the
-        same things. If not, it rests on values that f computed: it holds for this call only.
-    """
-
-    def __init__(self, reason: str, lasting: bool = False) -> None:
-        super().__init__(reason)
-        self.lasting = lasting
+    """A backend does not take this function or these arguments; ``auto`` goes on to the next."""
 
 
 class NotTrusted(Exception):

@@ -27,8 +27,8 @@ WAITS = {
     "zmq.sugar": ("device",),
     "zmq.sugar.poll": ("poll",),
 }
-# A library's threads spin for some milliseconds before they wait, and only then does the system say where.
-LOOKS, PAUSE = 12, 0.005
+# A library's threads spin for up to 0.1 s before they wait, and only then does the system say where.
+LOOKS, PAUSE = 60, 0.005
 
 
 def unsafe() -> str:
@@ -92,25 +92,32 @@ def _mapped(name: str) -> list[tuple[int, int]]:
 def _any_thread_in(spans: list[tuple[int, int]]) -> bool:
     """Whether a thread waits in this code, as its pool's threads do between two loops, or may be spinning there."""
     for _ in range(LOOKS):
-        places = _where_threads_wait()
-        if any(low <= place < high for low, high in spans for place in places):
+        try:
+            places = _where_threads_wait()
+        except PermissionError:  # the system does not say
             return True
-        if 0 not in places:
+        if any(low <= place < high for low, high in spans for place in places.values()):
+            return True
+        _of_others.update(thread for thread, place in places.items() if place)
+        if places.keys() <= _of_others:
             return False
         sleep(PAUSE)
     return True
 
 
-def _where_threads_wait() -> set[int]:
+def _where_threads_wait() -> dict[str, int]:
     """Return the addresses at which threads that are not Python's wait; 0 for one that runs."""
     known = {str(thread.native_id) for thread in threading.enumerate()}
-    places = set()
+    places = {}
     for task in Path("/proc/self/task").iterdir():
         if task.name not in known:
-            with suppress(OSError):  # it has ended by now, or the system does not say
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended by now
                 last = (task / "syscall").read_text().split()[-1]
-                places.add(0 if last == "running" else int(last, 16))
+                places[task.name] = 0 if last == "running" else int(last, 16)
     return places
 
+
+# threads that were seen to wait elsewhere: they belong to BLAS or another library, and may spin now
+_of_others: set[str] = set()
 
 _PROBES: tuple[Callable[[], str], ...] = (_numba, _frameworks, _openmp, _python_threads)

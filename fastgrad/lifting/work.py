@@ -76,15 +76,13 @@ class DenseWork:
         Whether it is to give up where the plain loop or the sparse lift would be faster.
     entries : int
         Taken out of arrays, one at a time, since this was last set to 0.
-    looked : bool
-        Whether f has asked for a truth value or a number: what it does from there on rests on x, not on its code alone.
     """
 
-    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "looked", "nfev", "racing")
+    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "nfev", "racing")
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = 0
-        self.racing, self.looked = racing, False
+        self.racing = racing
         self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
         self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY
         self._entry = ENTRY * (MARGIN * PLAIN_NUMBER * points - DENSE_NUMBER)
@@ -122,16 +120,14 @@ class SparseWork:
     ----------
     nfev : int
         Points at which f was evaluated.
-    looked : bool
-        As in `DenseWork`.
     lead : float
         Over the dense lift; without end where there is no race.
     """
 
-    __slots__ = ("_points", "_rounds", "_tiles", "lead", "looked", "nfev")
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev")
 
     def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False) -> None:
-        self.nfev, self.looked = 0, False
+        self.nfev = 0
         self.lead = ALLOWANCE if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
         self._rounds = ceil(points / (LOOP_TILES * tile_points))

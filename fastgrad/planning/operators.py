@@ -31,7 +31,7 @@ from ..core.validation import (
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import Nature, nature
+from ..inspecting.purity import nature
 from ..schemes.columns import Found, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.outputs import signs
@@ -237,7 +237,6 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
-        self._refused: tuple[tuple[int, ...], str, Nature] | None = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -295,8 +294,6 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
-                    if getattr(reason, "lasting", False) and call.args is self.args:
-                        self._refused = point.base.shape, refused, nature(self.f, tuple(call.kwargs.values()))
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
         if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
@@ -403,10 +400,6 @@ class Operator:
             return f"x is {point.dtype}"
         if self.settings.out is not None:
             return "f fills an array"
-        if self._refused is not None and call.args is self.args:
-            shape, reason, known = self._refused
-            if shape == point.base.shape and known.holds():
-                return reason
         known = nature(self.f, (*call.args, *call.kwargs.values()))
         if point.container is not None and (
             known.finds(point.container.pieces) or holds(self.f, point.container.given)

@@ -6,21 +6,19 @@ what takes over where that refuses or spends its lead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.call import Call
-from ..core.errors import CannotRun
 from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
 from ..inspecting.purity import Nature, nature
 from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way
 
-__all__ = ["Facts", "Plan", "Step", "facts_of", "plan", "refuse_for_good"]
+__all__ = ["Facts", "Plan", "Step", "facts_of", "plan"]
 
 # Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
 # the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
@@ -42,14 +40,11 @@ class Facts(NamedTuple):
         What a plain f may keep and read.
     reads_x : bool
         Whether f may read the very array x, without being given it.
-    refused : mapping
-        Why f's code rules a way out, at x of this shape.
     """
 
     kind: str
     nature: Nature = NOTHING_KEPT
     reads_x: bool = False
-    refused: Mapping[Way, str] = {}
 
 
 class Step(NamedTuple):
@@ -114,8 +109,6 @@ def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim:
     if why:
         return Plan(_IN_PLACE if in_place and n >= MANY_IN_PLACE else _PLAIN.steps, False, (f"not lifted: {why}",))
     way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
-    if way in facts.refused:
-        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.refused[way]}",))
     return _LIFTED[way.name, imaginary]
 
 
@@ -159,31 +152,21 @@ _FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
 # ---- what is known of a function object ---------------------------------------------------------------------
 
 
-class _Known:
-    """What f's code and what it finds say of it, for as long as it finds the same."""
-
-    __slots__ = ("nature", "refused")
-
-    def __init__(self, found: Nature) -> None:
-        self.nature = found
-        self.refused: dict[tuple[int, ...], dict[Way, str]] = {}
+_natures: WeakKeyDictionary[Any, Nature] = WeakKeyDictionary()
 
 
-_known: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
-
-
-def _knowledge(call: Call) -> _Known:
-    """Return what is known of f; kept for a function object that gets no further arguments, and finds the same."""
+def _nature(call: Call) -> Nature:
+    """Return what f can read and keep: kept for a function object without arguments, while it finds the same."""
     if call.args or call.kwargs:
-        return _Known(nature(call.f, (*call.args, *call.kwargs.values())))
+        return nature(call.f, (*call.args, *call.kwargs.values()))
     try:
-        known = _known.get(call.f)
+        known = _natures.get(call.f)
     except TypeError:  # no weak reference to it, or no hash
-        return _Known(nature(call.f))
-    if known is None or not known.nature.holds():
-        known = _Known(nature(call.f))
+        return nature(call.f)
+    if known is None or not known.holds():
+        known = nature(call.f)
         with suppress(TypeError):
-            _known[call.f] = known
+            _natures[call.f] = known
     return known
 
 
@@ -194,10 +177,10 @@ def facts_of(call: Call, point: Point, backend: str) -> Facts:
     may_lift = backend == "numpy" or (backend == AUTO and point.base.size >= FEW)
     if kind != PLAIN or call.batch_axis is not None or not may_lift:
         return _FACTS[kind]
-    known = _knowledge(call)
-    reads_x = point.own is not None and known.nature.may_read(point.own)
-    reads_x |= point.container is not None and known.nature.finds(point.container.pieces)
-    return Facts(kind, known.nature, reads_x, known.refused.get(point.base.shape, {}))
+    known = _nature(call)
+    reads_x = point.own is not None and known.may_read(point.own)
+    reads_x |= point.container is not None and known.finds(point.container.pieces)
+    return Facts(kind, known, reads_x)
 
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:
@@ -211,14 +194,3 @@ def is_shared(call: Call, backend: str, kind: str) -> bool:
             )
         return False
     return wanted or (call.workers != 1 and (kind == PLAIN or backend == "python"))
-
-
-def refuse_for_good(call: Call, point: Point, way: Way, refusal: CannotRun) -> None:
-    """Remember, of this function object at x of this shape, a refusal that rests on its code alone."""
-    if getattr(refusal, "lasting", False) and not call.args and not call.kwargs:
-        try:
-            known = _known.get(call.f)
-        except TypeError:
-            return
-        if known is not None:
-            known.refused.setdefault(point.base.shape, {})[way] = str(refusal)

@@ -26,7 +26,7 @@ from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, is_shared, plan, refuse_for_good
+from .planner import Facts, Plan, facts_of, is_shared, plan
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -134,8 +134,7 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
-                refuse_for_good(call, point, way, refusal)
-            told += f"; {refusal}"
+                told += f"; {refusal}"
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt

@@ -22,7 +22,7 @@ from ..core.evaluation import Evaluation
 from ..core.validation import Floats, Ints
 from .automatic import Search
 from .constants import CERTAIN
-from .line import thirds
+from .line import factors
 from .scheme import Estimate, Task
 from .stencils import Stencil, central, richardson
 
@@ -234,7 +234,7 @@ def _still_flagged(flags: Sequence[str] | None, gradient: Floats, error: Floats)
 
 def _units(task: Task) -> Floats:
     base = task.point.base
-    units: Floats = np.ldexp(np.round(np.ldexp(thirds(crc32(base.data), base.size), DIGITS)), -DIGITS)
+    units: Floats = np.ldexp(np.round(np.ldexp(factors(crc32(base.data), base.size), DIGITS)), -DIGITS)
     return units
 
 

@@ -454,12 +454,14 @@ class Search:
             ends = [(a, v) for a, v in zip(points[k], values[k], strict=True) if isfinite(v)]
             if ends and self.walls[i] > 1:
                 far, end = max(ends, key=lambda pair: abs(pair[0] - x))
-                beside.append((k, (x + 0.5 * (far - x), far), end))
+                middle = x + 0.5 * (far - x)
+                if x != middle != far:
+                    beside.append((k, (middle, far), end))
         if beside:
             halves = self._values([rows[k] for k, _, _ in beside], [where[:1] for _, where, _ in beside], True)
-            for (k, where, end), (middle,) in zip(beside, halves, strict=True):
-                if isfinite(middle):
-                    found[k] = self._parabola(rows[k], where, [middle, end], edge=True)
+            for (k, where, end), (half,) in zip(beside, halves, strict=True):
+                if isfinite(half):
+                    found[k] = self._parabola(rows[k], where, [half, end], edge=True)
         for i, look in zip(rows, found, strict=True):
             if look is not None:
                 self.looks[i].append(look)
@@ -484,12 +486,11 @@ class Search:
         else:
             side = self.side if self.side and (up if self.side > 0 else down) >= 0.25 * h else 1 if up >= down else -1
             h = min(h, up if side > 0 else down)
-            if x + 0.5 * side * h == x:
-                return ()
             points = (x + side * node * h for node in (0.5, 1.0))
         index = self.task.index[i]
         lower, upper = (float(side[index]) for side in self.task.bounds)  # type: ignore[union-attr]
-        return tuple(min(max(point, lower), upper) for point in points)
+        placed = tuple(min(max(point, lower), upper) for point in points)
+        return placed if len({x, *placed}) > len(placed) else ()
 
     def _least(self, i: int) -> float:
         return 4.0 * ulp(self.x[i]) if self.least is None else self.least[i]
@@ -530,7 +531,7 @@ class Search:
             return None
         x, line, f0 = self.x[i], self.line, self.f0
         sigma = max(line.sigma, self.rho * max([abs(f0 + value) for value in values]))
-        if len(points) == 2 and (points[0] - x) * (points[1] - x) < 0.0:
+        if len(points) == 2 and points[1] < x < points[0]:
             above, below = values
             return by_two_points(0.5 * (points[0] - points[1]), above, below, sigma, line.variation)
         nodes = self.stencil.nodes
@@ -611,7 +612,7 @@ class Search:
         some = []
         for i, (size, length) in enumerate(zip(h, self.scale, strict=True)):
             looks = self.looks[i]
-            share = min(1.0, size / (line.rough_spacing * length))
+            share = min(1.0, size / length / line.rough_spacing)
             some.append(
                 bool(looks) and looks[0].second > 8.0 * looks[0].sigma and looks[0].second >= 0.2 * line.rough * share
             )
@@ -664,6 +665,7 @@ class Search:
             self.reason[i] = f"f has a kink within {where} of x: its slopes there are {below:.3g} and {above:.3g}"
         elif apart > 0.1 * max(abs(a.slope), least) and (a.side or apart > 1.5 * b.jump):
             grows = abs(a.slope) > 2.0 * abs(b.slope)
+            a.fear = max(a.fear, abs(a.slope) if grows else apart)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
@@ -815,18 +817,20 @@ class Search:
         bar = BAR_NOISE * (NOISE * sigma / step)
         truncated = np.maximum(_fear(step, first, np.abs(bend), sigma, line.variation), expected)
         bar += BAR_TRUNCATION * truncated
-        third = 6.0 * truncated / step**2  # as each component shows it
+        third = 6.0 * truncated * (scale / step) ** 2 * scale  # as each component shows it, per scale
         movable = np.ones(m, bool)
         for i, seen in looks.items():
             if seen:
-                third[i] = max(6.0 * look.fear / look.step**2 for look in seen)
+                length = self.scale[i]
+                third[i] = max(6.0 * look.fear * (length / look.step) * (length / look.step) * length for look in seen)
                 slope[i], bar[i], step[i] = self._choose(i)
             elif self.room is not None and not self._may_move(i):
                 slope[i], bar[i], step[i] = self._fixed(i)
                 movable[i] = self.room[0][i] + self.room[1][i] > 0.0
             else:
                 slope[i], bar[i], step[i] = nan, inf, nan
-                reason[i] = NOT_FINITE
+        for i in np.flatnonzero(~np.isfinite(slope)).tolist():  # differences that overflow, too
+            slope[i], bar[i], reason[i] = nan, inf, reason[i] or NOT_FINITE
         second = self._contradicted(slope, bar)
         if second > 1.0 and self.stencil.order > 2:  # wide stencils are fooled by a period that divides their step
             narrow = {0: CENTRAL, 1: forward(2), -1: backward(2)}[self.side]
@@ -836,7 +840,7 @@ class Search:
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         # bars must allow for the line's third derivative, if that is not what the components show themselves
-        if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third):
+        if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third, scale):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
@@ -865,9 +869,9 @@ class Search:
             None if self.task.memory is None else self._memory(step),
         )
 
-    def _third_along(self, third: Floats) -> float:
+    def _third_along(self, third: Floats, scale: Floats) -> float:
         """Return the size of f's third derivative along the line, from those of the components."""
-        along = third * (np.asarray(self.line.vector) / self.line.spacing) ** 3
+        along = third * (np.asarray(self.line.vector) / scale / self.line.spacing) ** 3
         along[~np.isfinite(along)] = 0.0
         return sqrt(float(along @ along))
 
@@ -892,9 +896,11 @@ class Search:
             return
         line = self.line
         rounding = 0.5 * EPS * abs(self.f0)
-        if line.sigma > 20.0 * rounding:
+        if line.sigma > 20.0 * max(rounding, TINY):
             times = f", {line.sigma / rounding:.0e} times rounding" if rounding > 0.0 else ""
             self.reason[i] = f"f loses digits near x: its noise is {line.sigma * self.unit:.0e}{times}"
+        elif any(look.side for look in self.looks.get(i, ())):
+            self.reason[i] = f"the slope at the edge of f's domain may be wrong by {bar * self.unit:.0e}"
         else:
             self.reason[i] = f"no digit is certain: it may be wrong by {bar * self.unit:.0e}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import (
+    BLURS,
     DOUBT,
     ENDS,
     EPS,
@@ -22,6 +23,7 @@ from .constants import (
     LOOKS,
     QUIET,
     SAME,
+    SAME_ON_BOTH_SIDES,
     SIXTH,
     SPACING,
     THIRD,
@@ -31,14 +33,15 @@ from .constants import (
 )
 from .steps import power_of_two
 
-__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "look_along", "median", "quantum", "thirds"]
+__all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along", "median", "quantum"]
 
 Vector = list[float] | Floats
 
-SIGNS = [sign * third for third in THIRDS for sign in (-1.0, 1.0)]
+SIGNS = [sign * third * blur for third in THIRDS for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
+TOP_BITS = 58  # those above choose one of SIGNS
 
 
 class Explorer(Protocol):
@@ -79,7 +82,7 @@ class Course:
                 size = least
             self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(SIGNS[seed >> 62])
+            self._signs.append(SIGNS[seed >> TOP_BITS])
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -151,7 +154,8 @@ class CourseOfMany:
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
-            self.aside = bool((np.minimum(*room) < 8.0 * SPACING * scale).any())
+            reach = np.ones(x.size) if scale.max() < 2.0**-10 else scale  # scales so small may be widened
+            self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * reach).any())
             down, up = room
             if self.aside:
                 self._signs = np.copysign(self._signs, np.where(up >= down, 1.0, -1.0))
@@ -160,10 +164,13 @@ class CourseOfMany:
                 self._room = np.minimum(down, up) / 3.0
         else:
             self.aside = side != 0
-        if side:
+        if side and room is None:
             self._signs = np.copysign(self._signs, float(side))
-            if room is not None:
-                self.aside, self._room = True, room[1 if side > 0 else 0] / 6.0
+        elif side and room is not None:  # the other side, where there is no room on this one
+            wanted, other = (room[1], room[0]) if side > 0 else (room[0], room[1])
+            cramped = (wanted <= 8.0 * SPACING * scale) & (other > wanted)
+            self._signs = np.copysign(self._signs, np.where(cramped, -float(side), float(side)))
+            self.aside, self._room = True, np.where(cramped, other, wanted) / 6.0
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         step = spacing * (np.ones(self.x.size) if one else self.scale)
@@ -176,7 +183,8 @@ class CourseOfMany:
         some = (self._grain > 0.0) & (step != 0.0)
         grain = self._grain[some]
         grains = np.abs(step[some]) / grain
-        step[some] = np.copysign(np.maximum(np.round(grains), 8.0) * grain, step[some])
+        whole = np.where(grains < CERTAINLY_WHOLE, np.maximum(np.round(grains), 8.0) * grain, np.abs(step[some]))
+        step[some] = np.copysign(whole, step[some])
         if self._room is not None:
             step[np.abs(step) > self._room] = 0.0
         return step
@@ -209,11 +217,11 @@ def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 def _signs(seed: int, n: int) -> Floats:
     powers, sums = _jumps(n)
-    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(62)).astype(np.intp)]
+    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
     return found
 
 
-def thirds(seed: int, n: int) -> Floats:
+def factors(seed: int, n: int) -> Floats:
     """Return 4/3 or 5/3 for each of n components."""
     return np.abs(_signs(seed, n))
 
@@ -433,7 +441,8 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             jump = all(q.side == look.side != 0 for q in bad)  # unless it is one jump beside x,
             jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
             doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
-            if not jump and (not doubt or len(bad) > 2):
+            root = len(bad) > 2 and level < SAME_ON_BOTH_SIDES * bad[0].level and all(q.even for q in bad)
+            if not (jump or root) and (not doubt or len(bad) > 2):
                 out.sigma, bad = max(q.level for q in bad), []
                 break
         if len(bad) == 4:

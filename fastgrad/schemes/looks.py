@@ -7,7 +7,7 @@ from math import sqrt
 
 import numpy as np
 
-from .constants import KINK, NOISE
+from .constants import KINK, NOISE, SMALLEST, TINY
 from .stencils import Stencil
 
 __all__ = ["Look", "by_parabola", "by_stencil", "by_two_points", "of_two_points", "truncation"]
@@ -76,12 +76,12 @@ def truncation(step: float, first: float, second: float, sigma: float, variation
     :math:`f''/L` or :math:`f'/L^2`. The longer L is hope, the shorter is fear (Gill, Murray, Saunders and
     Wright 1983, SIAM J. Sci. Stat. Comput. 4, 310, measure f'' in this way).
     """
-    bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
+    bent, rise = max(second, 4.0 * sigma, TINY), max(first, 2.0 * sigma)
     by_size, by_slope = step * sqrt(max(variation, rise) / bent), step * rise / (2.0 * bent)
-    hope = bent / (6.0 * max(by_size, by_slope))
+    hope = bent / (6.0 * max(by_size, by_slope, SMALLEST))
     if second <= 4.0 * sigma:
         return hope, hope
-    shorter = min(by_size, max(by_slope, step))
+    shorter = max(min(by_size, max(by_slope, step)), SMALLEST)
     return hope, min(bent / (6.0 * shorter) * max(1.0, by_slope / shorter), 100.0 * hope)
 
 
@@ -113,7 +113,7 @@ def by_parabola(near: float, far: float, one: float, two: float, sigma: float, v
         look = Look(size, slope, 2.0 * abs(two), bend, sigma, NOISE * sigma / size)
         look.hope = look.fear = look.jump
     else:
-        step = sqrt(near * far)
+        step = sqrt(near / far) * size
         gain = sqrt((far / near) ** 2 + (near / far) ** 2 + (far / near - near / far) ** 2) / abs(far - near)
         bend = 2.0 * step * step * change
         look = Look(step, slope, 2.0 * step * abs(slope), bend, sigma, gain * sigma)

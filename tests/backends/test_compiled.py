@@ -89,6 +89,22 @@ def test_numerical_gradient_has_the_same_bits_before_and_after_lanes() -> None:
     assert jitted(f, True).lanes_reason(1, ()).startswith(f"{jit.WIDTH} points")
 
 
+@pytest.mark.parametrize("h", [None, 1e-4])
+def test_a_first_gradient_compiles_f_alone_to_the_same_bits(h: Any, request: pytest.FixtureRequest) -> None:
+    x = np.random.default_rng(2).uniform(0.5, 1.5, 10)
+    warm, info = numerical_gradient(njit(rosenbrock), x, h, full_output=True)
+    np.testing.assert_array_equal(numerical_gradient(njit(rosenbrock), x, h), warm)
+    request.getfixturevalue("in_python")
+    f = njit(rosenbrock)
+    cold, cold_info = numerical_gradient(f, x, h, full_output=True)
+    np.testing.assert_array_equal(cold, warm)
+    np.testing.assert_array_equal(numerical_gradient(f, x, h), warm)
+    assert cold_info.nfev == info.nfev
+    assert len(f.overloads) == 1
+    assert not kernels.sweep.overloads
+    assert not kernels.by_step.overloads
+
+
 SOME = ["rosenbrock", "wood", *[name for name, p in PROBLEMS.items() if {"nd", "branch"} & p.tags][:6]]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
+import itertools
+import math
 import os
 import pickle
 import threading
@@ -15,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 import fastgrad
-from fastgrad import Gradient, numerical_gradient, numerical_jacobian
+from fastgrad import Gradient, numerical_gradient, numerical_hessian, numerical_jacobian
 from fastgrad.backends.parallel import ParallelVectors
 from fastgrad.backends.vectors import Vectors
 from fastgrad.core.call import Call
@@ -308,6 +310,19 @@ def test_jacobians(options: dict[str, Any], others: dict[str, Any]) -> None:
         options["journal"] = options["journal"].with_name("of another function")
     assert np.allclose(numerical_jacobian(lambda _: g(x), x, **options), dense(expected))
     assert x.tobytes() == X[0].tobytes()
+
+
+def test_hessians(options: dict[str, Any]) -> None:
+    """Of an f that cannot be lifted: workers evaluate whole gradients."""
+
+    def g(x: NDArray[Any]) -> float:
+        return math.fsum(math.sin(a) * b for a, b in itertools.pairwise(x.tolist()))
+
+    x = X[0, :4].copy()
+    expected, plain = numerical_hessian(g, x, backend="python", full_output=True)
+    hessian, info = numerical_hessian(g, x, full_output=True, **options)
+    assert hessian.tobytes() == expected.tobytes()
+    assert info.nfev == plain.nfev
 
 
 def test_a_journal_gives_a_second_jacobian_for_nothing(tmp_path: Path) -> None:

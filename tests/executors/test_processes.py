@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fastgrad.core.call import Call
+from fastgrad.core.call import Call, cores
 from fastgrad.core.errors import WorkerError
 from fastgrad.executors import forking
 from fastgrad.executors.processes import Processes
@@ -318,6 +318,41 @@ def test_numba_threads(layer: str) -> None:
     assert lines[0] == "''"
     assert ("OpenMP" in lines[1]) == (layer == "omp"), lines
     assert lines[2] == "200.0"
+
+
+OPENMP = """
+import numpy as np
+from fastgrad.executors import forking
+from sklearn.ensemble import HistGradientBoostingRegressor
+print(repr(forking.unsafe()))
+X = np.random.default_rng(0).normal(size=(300, 3))
+HistGradientBoostingRegressor(max_iter=2).fit(X, X[:, 0])
+print(repr(forking.unsafe()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir() or cores() < 2, reason="one core, or no /proc")
+def test_openmp_is_a_danger_once_it_is_used() -> None:
+    pytest.importorskip("sklearn")
+    several = {**os.environ, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", OPENMP]
+    ended = subprocess.run(command, env=several, capture_output=True, text=True, check=True, timeout=300)
+    before, after = ended.stdout.splitlines()
+    assert before == "''"
+    assert "GNU OpenMP" in after
+
+
+def test_threads_of_blas_do_no_harm() -> None:
+    matrix = np.random.default_rng(0).normal(size=(400, 400))
+
+    def f(x: NDArray[Any]) -> float:
+        return float(np.sum((matrix + x[0]) @ (matrix - x[1])))
+
+    points = fs.ROWS.take(slice(0, 8))
+    expected = [f(points[i]) for i in range(8)]
+    executor = Processes(2, "")
+    assert executor.evaluate(f, points).tolist() == expected
+    assert not executor.reason
 
 
 def test_a_cheap_function_is_known_after_one_sweep_and_runs_here() -> None:

@@ -138,8 +138,10 @@ def test_networks(name: str) -> None:
         loss(array)
         assert_allclose(by_steps(loss, array), expected, rtol=0, atol=1e-7 * np.abs(expected).max() + 1e-11)
         found = unrounded(loss, array)
-        finer = numerical_gradient(loss, array, backend="python")  # a fixed step may cross a kink
-        assert_allclose(found, finer, rtol=0, atol=1e-6 * np.abs(finer).max() + 2e-8)
+        # one of these may step across a kink that is next to x
+        oracles = numerical_gradient(loss, array, backend="python"), book_gradient(loss, array, 1e-7)
+        errors = np.min([np.abs(found - oracle) for oracle in oracles], axis=0)
+        assert errors.max() <= 1e-6 * np.abs(expected).max() + 2e-8
         assert_array_equal(array, before)
 
 

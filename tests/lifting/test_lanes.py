@@ -2,6 +2,7 @@
 
 import math
 import threading
+from functools import partial
 
 import mpmath
 import numpy as np
@@ -562,8 +563,8 @@ ending = st.one_of(
 number = st.one_of(st.floats(-3, 3), st.sampled_from(SPECIAL))
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(
+UNHURRIED = partial(settings, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+programs = given(
     body=st.lists(statement, min_size=1, max_size=4),
     ending=ending,
     model=st.sampled_from(["python", "numpy"]),
@@ -571,7 +572,9 @@ number = st.one_of(st.floats(-3, 3), st.sampled_from(SPECIAL))
     far=st.lists(number, min_size=9, max_size=9),
     width=st.sampled_from([4, 8]),
 )
-def test_random_programs(body, ending, model, base, far, width):
+
+
+def a_program(body, ending, model, base, far, width):
     source = "def f(x, c, k):\n    s = 0.25\n    w = c\n    for i in range(x.size):\n        v = x[i]\n"
     source += "".join(f"        {line}\n" for line in body) + f"    return {ending}\n"
     scope = {"np": np, "math": math}
@@ -584,6 +587,10 @@ def test_random_programs(body, ending, model, base, far, width):
         pytest.fail(f"{reason}\n{source}")
     for points in (central(x), np.resize(np.array(far), (x.size, 3))):
         assert_same(both, x, points, message=source)
+
+
+test_random_programs = UNHURRIED(max_examples=8)(programs(a_program))
+test_many_random_programs = pytest.mark.slow(UNHURRIED(max_examples=30)(programs(a_program)))
 
 
 # --- random programs on matrices: slices, transposes, negative indices, reductions, an array that f fills
@@ -618,8 +625,7 @@ cells = st.recursive(
 )
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(
+programs_on_matrices = given(
     fill=cells,
     term=cells,
     condition=condition,
@@ -630,8 +636,10 @@ cells = st.recursive(
     numbers=st.lists(number, min_size=16, max_size=16),
     far=st.lists(number, min_size=9, max_size=9),
 )
+
+
 @pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
-def test_random_programs_on_matrices(fill, term, condition, sides, whole, model, shape, numbers, far):
+def a_program_on_matrices(fill, term, condition, sides, whole, model, shape, numbers, far):
     source = f"""
 def f(u, c):
     s, t = 0.25, np.zeros(u.shape[1])
@@ -651,6 +659,12 @@ def f(u, c):
         pytest.fail(f"{reason}\n{source}")
     for points in (central(x), np.resize(np.array(far), (x.size, 3))):
         assert_same(both, x, points, message=source)
+
+
+test_random_programs_on_matrices = UNHURRIED(max_examples=4)(programs_on_matrices(a_program_on_matrices))
+test_many_random_programs_on_matrices = pytest.mark.slow(
+    UNHURRIED(max_examples=12)(programs_on_matrices(a_program_on_matrices))
+)
 
 
 # --- divergence, exceptions, threads

@@ -117,12 +117,6 @@ def test_without_a_race_nobody_gives_up() -> None:
         assert other.lead == np.inf
 
 
-def test_what_f_looks_at_is_noted() -> None:
-    for f, looked in ((pairs, False), (lambda x: np.sum(x) if x[0] > 0.0 else x[0], True)):
-        assert dense_work(f, 12)[1].looked is looked
-        assert sparse_work(f, 12)[1].looked is looked
-
-
 def test_functions_are_weighed() -> None:
     foreign = np.frompyfunc(abs, 1, 1)
     assert 0.0 == weight(np.add) < weight(np.exp) < weight(np.hypot) < weight(foreign)

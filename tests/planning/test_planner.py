@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import random
 import signal
 import threading
@@ -15,7 +16,6 @@ from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
-from fastgrad.planning.choices import DENSE_FIRST, SPARSE_FIRST
 from fastgrad.planning.planner import FEW, MANY, Facts, plan
 
 PURE = Facts(PLAIN)
@@ -49,8 +49,6 @@ def test_what_f_keeps_or_reads_rules_lifts_out():
         assert ways(facts, 12) == ["reference"]
         assert ways(facts, 16) == ["lift in place", "reference"]
         assert ways(facts, 16, imaginary=True) == ["reference"]
-    assert ways(Facts(PLAIN, refused={DENSE_FIRST: "f uses math.sin"}), 12) == ["reference"]
-    assert ways(Facts(PLAIN, refused={SPARSE_FIRST: "f uses math.sin"}), 12) == ["dense lift", "reference"]
 
 
 @pytest.mark.parametrize("backend", ["python", "numpy", "numba"])
@@ -81,7 +79,7 @@ def test_facts_are_kept_for_one_object_and_dropped_with_it():
     numerical_gradient(f, x)
     numerical_gradient(keeping, x)
     assert 2 <= len(store) < 40  # the plain evaluations were seen, and the lifted ones put back
-    assert f in planner._known
+    assert f in planner._natures
     gone = weakref.ref(f)
     del f
     gc.collect()
@@ -98,6 +96,22 @@ def test_facts_are_looked_up_again_when_f_finds_something_else():
     W["array"] = x  # f reads x itself now
     np.testing.assert_allclose(numerical_gradient(f, x), 3 * x**2, rtol=1e-8)
     assert explain(f, x).startswith("backend 'python'")
+
+
+def test_a_refusal_holds_for_its_call():
+    space = {"sum": np.sum, "sin": math.sin, "far": True}
+    exec("def f(x):\n    return sin(x[0]) + sum(x**2) if far else sum(x**2)", space)
+    f, x = space["f"], np.linspace(1.0, 2.0, 20)
+    refused = [numerical_gradient(f, x, full_output=True)[1] for _ in range(3)]
+    assert {info.way for info in refused} == {"reference"}
+    assert len({info.nfev for info in refused}) == 1  # the attempt is made, and counted, each time
+    space["far"] = False
+    fresh = {**space}
+    exec("def f(x):\n    return sin(x[0]) + sum(x**2) if far else sum(x**2)", fresh)
+    after, info = numerical_gradient(f, x, full_output=True)
+    expected, other = numerical_gradient(fresh["f"], x, full_output=True)
+    assert info.way == other.way == "dense lift"
+    assert after.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("n", [2, 5, 6, 40, 199, 200, 400])

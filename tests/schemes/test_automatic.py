@@ -12,7 +12,7 @@ from benchmarks.accuracy_problems import FAMILIES
 from fastgrad import AccuracyWarning, numerical_gradient
 from fastgrad.schemes import automatic as rule
 from fastgrad.schemes.constants import calm, nearest_power
-from fastgrad.schemes.line import Course, CourseOfMany, median, quantum, thirds
+from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
 from fastgrad.schemes.looks import by_parabola, by_stencil, by_two_points, truncation
 from fastgrad.schemes.stencils import backward, central, forward
 from fastgrad.schemes.steps import power_of_two
@@ -87,7 +87,7 @@ def test_line_points_are_exact_and_on_no_binary_lattice():
     vector = np.asarray(CourseOfMany(x, np.abs(x), 7, 4.0 * np.spacing(np.abs(x))).vector(2.0**-17))
     for k in (-3, -1, 2, 3):
         assert ((x + k * vector) - x == k * vector).mean() > 0.95  # but where x + k v crosses a power of two
-    assert set(np.unique(np.round(thirds(7, 200), 3))) == {1.333, 1.667}
+    assert set(np.unique(np.round(factors(7, 200), 3))) == {1.333, 1.667}
     assert (np.frexp(vector)[0] * 2.0**20 % 1.0 != 0.0).all()
 
 
@@ -524,3 +524,57 @@ def test_memory_of_another_noise_level_is_not_used():
 
     with_memory, without = Counted(fine, x).run(memory=coarse.memory), Counted(fine, x).run()
     np.testing.assert_array_equal(with_memory.gradient, without.gradient)
+
+
+# ---------------------------------------------------------------------------- the ends of what floats can hold
+
+
+STRANGE = [
+    lambda x: np.sum(x**2),
+    np.prod,
+    lambda x: np.sum(np.sqrt(np.abs(x))),
+    lambda x: 1e300 * np.sum(np.tanh(x)),
+    lambda x: 1e-310 * np.sum(x),
+    lambda x: np.sum(1.0 / x),
+    lambda x: np.sum(np.log(x)),
+    lambda x: np.exp(np.sum(x)),
+    lambda x: np.sum(np.floor(x)),
+    lambda x: float(f"{np.sum(x):.2e}"),
+    lambda x: 1.7e308 * np.cos(np.sum(x)),
+]
+WAYS = [
+    {},
+    {"method": "forward"},
+    {"method": "backward", "order": 2},
+    {"order": 6},
+    {"method": "adaptive"},
+    {"noise": 1e-9},
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("options", WAYS, ids=str)
+@pytest.mark.parametrize("bounded", [False, True])
+def test_no_size_of_x_or_f_breaks_it(options, bounded):
+    rng = np.random.default_rng(8)
+    for _ in range(150):
+        n = int(rng.choice([1, 2, 3, 12]))
+        x = rng.standard_normal(n) * 10.0 ** rng.uniform(-320, 300, n)
+        x[rng.random(n) < 0.15] = 0.0
+        f = STRANGE[rng.integers(len(STRANGE))]
+        bounds = None
+        if bounded:
+            room = np.where(rng.random((2, n)) < 0.5, 0.0, np.abs(x) * 10.0 ** rng.uniform(-17, 1, (2, n)))
+            bounds = x - room[0], x + room[1]
+
+        def inside(y, f=f, bounds=bounds):
+            assert bounds is None or ((y >= bounds[0]).all() and (y <= bounds[1]).all())
+            return f(y)
+
+        before = x.tobytes()
+        with np.errstate(all="ignore"):
+            found, info = numerical_gradient(inside, x, bounds=bounds, backend="python", full_output=True, **options)
+            again = numerical_gradient(inside, x, bounds=bounds, backend="python", **options)
+        assert found.shape == info.error.shape == x.shape
+        np.testing.assert_array_equal(found, again)
+        assert x.tobytes() == before

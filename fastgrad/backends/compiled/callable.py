@@ -18,7 +18,7 @@ from . import kernels
 from .cache import inner
 from .default import by_rule
 from .functions import JIT, Target, jitted
-from .native import header
+from .native import header, part
 from .workspace import HEADER_SIZE, lay_out
 
 lay_out_compiled = inner(lay_out)
@@ -124,11 +124,14 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
         head.spent, head.budget = 0.0, np.inf
         shape = base.shape
         out = np.empty(shape)
+        # a kernel that raises keeps a reference to all that it was given: it gets views that own nothing
+        given = part(work, 0, (work.size,)), part(base, 0, shape), part(out, 0, shape)
         code, failed, where = 0, 0, 0
         if most <= 1 or most == n:
-            code, failed, where = attempt(args, work, base, out)
+            code, failed, where = attempt(args, given[0], given[1], given[2])
             while failed == 0 and 0 <= code < n:
-                code, failed, where = attempt(args, work, base, out)
+                code, failed, where = attempt(args, given[0], given[1], given[2])
+        code += 0 * work.size  # until here it is needed
         if code == n and failed == 0:
             return out
         if failed != 0 and not ruled:

@@ -32,7 +32,7 @@ from .native import call_at, header, part
 calm = inner(constants.calm)
 
 SIGNS = np.array(line.SIGNS)
-MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(62)
+MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
 SMALLEST_EXPONENT, LARGEST_EXPONENT = 64, 2000
 DECIMALS = np.array(

@@ -18,10 +18,12 @@ from ...lifting import lanes
 from ...schemes.stencils import Stencil, central
 from ...schemes.steps import Step
 from . import functions, kernels
+from .callable import make_jitted
 from .descent import CompiledDescent
 from .functions import COMPLEX, JIT, Target, jitted, positional
 from .fused import FusedGradient
 from .tables import Table
+from .workspace import let_go
 
 CENTRAL = central(2)
 
@@ -90,6 +92,8 @@ class Compiled(InFloats):
         """Return a compiled descent along gradients by a fixed rule."""
         return CompiledDescent(call, stencil, rule)
 
+    jitted = staticmethod(make_jitted)
+
     def notes(self) -> list[str]:
         if not JIT:
             return []
@@ -119,12 +123,16 @@ class Compiled(InFloats):
         values = np.empty(len(points), points.dtype)
         for row, point in enumerate(points):
             self.nfev += 1
-            x = np.array(point).reshape(self._base.shape)
+            x = point.reshape(self._base.shape).copy()
             if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
                 first = np.array([0]), np.array(point[:1]).reshape(1, 1)
                 values[row] = Table(target, self._args, x, *first).evaluate(1)[0, 0]
             else:
-                values[row] = target.call(x, *self._args)
+                try:
+                    values[row] = target.call(x, *self._args)
+                except BaseException:
+                    let_go(x)
+                    raise
         return values
 
     def sweep(self, index: Ints, points: Values) -> Values:

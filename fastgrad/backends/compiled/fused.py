@@ -17,7 +17,7 @@ from ...schemes.steps import Step
 from . import kernels
 from .default import by_rule
 from .functions import WIDTH, Target, jitted, kind_of, positional
-from .workspace import record, workspace
+from .workspace import let_go, record, workspace
 
 # Seconds that the general way takes longer than a kernel.
 GENERAL = 1e-4
@@ -65,6 +65,7 @@ class FusedGradient:
         try:
             done = kernel(args, work, x, out)
         except Exception:
+            let_go(work)
             if self._rule is None:  # perhaps at a point that only explores
                 return 0
             raise

@@ -18,7 +18,7 @@ from ...executors.threads import run_all
 from . import kernels
 from .cache import entry_point
 from .functions import JIT, WIDTH, Target
-from .workspace import aligned
+from .workspace import aligned, let_go
 
 # A thread that is handed a task begins some 30 µs later than the one that hands it: worth it from a few times that on.
 HANDED = 3e-5
@@ -117,7 +117,11 @@ class Table:
             if kernel is None and lanes:
                 kernel = self._kernel(False)
             if kernel is None:
-                done = self._in_python(y, index, points, values, done)
+                try:
+                    done = self._in_python(y, index, points, values, done)
+                except BaseException:
+                    let_go(y)
+                    raise
             else:
                 done = kernel(target.address, args, flat, y, index, points, values, done, self.disturbed, 1)
             if done < 0:

@@ -240,7 +240,6 @@ class Bundle:
 
     def __bool__(self) -> bool:
         data = self.data
-        memory.work.looked = True
         # counting bytes costs a third of np.count_nonzero
         true = data.tobytes().count(1) if data.dtype == bool else np.count_nonzero(data)
         if data.size != len(data):
@@ -514,7 +513,6 @@ def aligned(values: Any) -> Any:
 
 def same_for_all(data: Array) -> Any:
     """What all points agree on."""
-    memory.work.looked = True
     first = data[0]
     same = data == first
     if same.all():

@@ -102,8 +102,8 @@ class Names(Place):
 
     def __init__(self, holder: dict[str, object], names: Iterable[str]) -> None:
         self.holder = holder
-        self.keys = tuple(names)
-        self.values = tuple(holder.get(name, MISSING) for name in self.keys)
+        looked_up = tuple(names)
+        self.keys, self.values = looked_up, tuple(holder.get(name, MISSING) for name in looked_up)
 
     def put(self, key: Hashable, value: object) -> None:
         self.holder[str(key)] = value

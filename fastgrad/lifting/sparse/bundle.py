@@ -112,14 +112,12 @@ class SparseBundle:
             held[()] = self
             return held
         if not self.slots:
-            self.run.work.looked = True
             return np.asarray(self.base, *args)
         raise refuse("np.asarray, np.array or an assignment into a plain array")
 
     def _number(self) -> Any:
         if self.slots:
             raise refuse("float(), int(), math functions, .item() or .tolist()")
-        self.run.work.looked = True
         return self.base
 
     def _text(self, *args: Any) -> str:
@@ -149,7 +147,6 @@ class SparseBundle:
 
     def settled(self) -> Any:
         """The plain array at x. Rows in which it differs are lost, and evaluated plainly in the end."""
-        self.run.work.looked = True
         if self.slots:
             self.run.lost |= rows_of(self.slots, self.run)
         return self.base
@@ -835,7 +832,6 @@ def _truth(base: Any, slots: Slots, run: Run) -> Any:
     slots = tuple((layout, d) for layout, d in slots if d.any())
     if slots:
         return SparseBundle(base, slots, run, True)
-    run.work.looked = True  # the truth at x is f's to see
     return base
 
 

@@ -141,7 +141,6 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
             if change.any():
                 change = change.reshape(*d.shape[:2], *np.shape(base))
                 return SparseBundle(base, ((spread_box(np.shape(base), a.run), change),), a.run)
-    a.run.work.looked = True
     return base
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift
-from ..work import SparseWork
 from .functions import has_bundles, stacked
 from .layout import Box
 from .rebinding import current, rebound
@@ -59,7 +58,6 @@ def entries(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
-    work: SparseWork | None = None,
     substitutes: bool = False,
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
@@ -68,8 +66,6 @@ def entries(
     ----------
     before : Listed, optional
         Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
-    work : SparseWork, optional
-        Tells afterwards whether f looked at values.
     substitutes : bool
         Whether f is to see numpy and constant arrays through substitutes that take bundles.
 
@@ -100,9 +96,7 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(
-                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, work=work
-            )
+            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
                 return _refilled(before, lifted)
