@@ -16,7 +16,7 @@ from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
-from fastgrad.planning.planner import FEW, MANY, Facts, plan
+from fastgrad.planning.planner import FEW, MANY, MANY_IN_PLACE, Facts, plan
 
 PURE = Facts(PLAIN)
 
@@ -46,9 +46,9 @@ def test_kind_chooses_the_backend():
 
 def test_what_f_keeps_or_reads_rules_lifts_out():
     for facts in (Facts(PLAIN, Nature("f stores 'out' beyond its call", ())), Facts(PLAIN, reads_x=True)):
-        assert ways(facts, 12) == ["reference"]
-        assert ways(facts, 16) == ["lift in place", "reference"]
-        assert ways(facts, 16, imaginary=True) == ["reference"]
+        assert ways(facts, MANY_IN_PLACE - 1) == ["reference"]
+        assert ways(facts, MANY_IN_PLACE) == ["lift in place", "reference"]
+        assert ways(facts, MANY_IN_PLACE, imaginary=True) == ["reference"]
 
 
 @pytest.mark.parametrize("backend", ["python", "numpy", "numba"])
@@ -70,7 +70,7 @@ def test_facts_are_kept_for_one_object_and_dropped_with_it():
     def make(kept):
         return lambda x: np.sum(x**2) + len(kept)
 
-    x = np.ones(20)
+    x = np.ones(30)
     f, store = make(()), []
 
     def keeping(x):
