@@ -66,7 +66,7 @@ class LiftedInPlace(Lifted):
         pure = call.but(f=self._inside, args=(), kwargs={})
         # what holds the array and keeps results is its own business: seen from here, f is a function of its argument
         super().__init__(pure, Point(point.base, None, point.dtype), (SPARSE,), False, NOTHING_KEPT)
-        self.sees_own, self._explicit = True, explicit
+        self.sees_own, self._explicit, self._written = True, explicit, call.f
         self.way = WAY
         with self._exclusively():
             self.value()
@@ -115,7 +115,8 @@ class LiftedInPlace(Lifted):
         """Say why, unless f raises an exception of its own and nobody is next who would say so."""
         if self._explicit:
             super()._refusal(index, points)
-        return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}")
+        instead = "; backend='python' takes it" if self._explicit else ""
+        return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}{instead}")
 
 
 def _unsuited(call: Call, point: Point) -> str:

@@ -72,7 +72,7 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     facts = facts_of(call, point, backend)
     batch = call.batch_axis is not None
-    shared = is_shared(call, backend, facts.kind)
+    shared = call.shared and is_shared(call, backend, facts.kind)
     return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
 
 
@@ -92,7 +92,7 @@ def run(
 
     Components without a certain digit are told (`quiet`: are the caller's to tell).
     """
-    point = as_point(x)
+    point = x if type(x) is Point else as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
@@ -106,7 +106,7 @@ def run(
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
+    nfev, told = 0, [*planned.refused]
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
@@ -134,12 +134,12 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
-                told += f"; {refusal}"
+                told.append(str(refusal))
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told += f"; {doubt}"
+            told.append(str(doubt))
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
@@ -157,7 +157,7 @@ def run(
         gradient = gradient.astype(point.dtype)
     if labels is not None and chosen is None:
         gradient = labels.on(gradient)
-    return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+    return Done(gradient, estimate, evaluation, way, "; ".join([step.reason, *told]), nfev + evaluation.nfev)
 
 
 def _once(chosen: Ints) -> tuple[Ints, Ints | None]:

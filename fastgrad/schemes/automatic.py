@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
-from operator import mul
+from operator import add, itemgetter, mul
 from typing import NamedTuple
 from zlib import crc32
 
@@ -47,6 +47,7 @@ from .constants import (
     calm,
     certain,
     nearest_power,
+    nearest_powers,
 )
 from .differencing import warn_not_finite
 from .line import Course, CourseOfMany, Line, Vector, look_along, median
@@ -80,6 +81,7 @@ class Memory(NamedTuple):
     size: float
 
 
+@np.errstate(all="ignore")  # as a context it takes three calls
 def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> Estimate:
     """Differentiate with steps that choose themselves.
 
@@ -94,8 +96,7 @@ def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None
     noise : float or None
         Standard deviation of f's noise; None: it is measured.
     """
-    with np.errstate(all="ignore"):
-        return Search(run, task, stencil, noise).estimate()
+    return Search(run, task, stencil, noise).estimate()
 
 
 class Search:
@@ -182,7 +183,11 @@ class Search:
             self.scale = course.scale
         else:
             course = self._course_of_many()
-        self.line = line = self._line(course)
+        if self.noise is None and self.room is None:
+            line = look_along(self, course, self.f0, unit)
+        else:
+            line = self._line(course)
+        self.line = line
         if not few:
             self.scale = course.scale.tolist()  # type: ignore[union-attr]
         sigma, p = line.sigma, self.stencil.order
@@ -259,8 +264,9 @@ class Search:
             values = self.run.along(vector)  # type: ignore[arg-type]
         except OUTSIDE:  # an exploring point
             return []
-        scaling, origin = self.scaling, self.origin
-        return [value * scaling + origin for value in values] if origin else [value * scaling for value in values]
+        scaling, origin = repeat(self.scaling), self.origin
+        scaled = list(map(mul, values, scaling))
+        return list(map(add, scaled, repeat(origin))) if origin else scaled
 
     def aside(self, vector: Vector) -> list[float]:
         """Return f at x + k vector, k = 1 to 6."""
@@ -289,18 +295,18 @@ class Search:
         line, x, scale, step, origin = self.line, self.x, self.scale, self.step, self.origin
         here = self.f0 - origin
         sigma, rho, variation = line.sigma, self.rho, line.variation
-        h = []
-        for entry, length in zip(x, scale, strict=True):
-            size, least = nearest_power(step * length), 4.0 * ulp(entry)
-            h.append(size if size > least else least)
-        if remembered is not None:
+        if remembered is None:
+            h = []
+            for entry, size in zip(x, nearest_powers(step, scale), strict=True):
+                least = 4.0 * ulp(entry)
+                h.append(size if size > least else least)
+        else:
             h = remembered
-        values = self.run.around(h)
-        scaling, enough = self.scaling, self.enough / 1.42
+        values = list(map(mul, self.run.around(h), repeat(self.scaling)))
+        enough = self.enough / 1.42
         first, gradient, lengths, doubtful = [], [], [], []
         top = bow = coarse = still = 0.0
         for i, (entry, size, length, up, down) in enumerate(zip(x, h, scale, values[::2], values[1::2], strict=True)):
-            up, down = up * scaling, down * scaling
             above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
             up, down = abs(up + origin), abs(down + origin)
@@ -773,7 +779,7 @@ class Search:
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
         if line.flat or line.rough or line.vector is None:
             return None
-        steps = [seen[0] for seen in first]
+        steps = list(map(itemgetter(0), first))
         bars: dict[int, float] = {}
         if doubtful:
             if not all(looks[i] for i in doubtful):
@@ -804,8 +810,7 @@ class Search:
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step = np.array(steps)
         memory = None if self.task.memory is None else self._memory(step)
-        found = np.array([slope * unit for slope in gradient])
-        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
+        return Estimate(np.array(gradient) * unit, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""

@@ -29,7 +29,7 @@ from .constants import (
     THIRD,
     THIRDS,
     TINY,
-    nearest_power,
+    nearest_powers,
 )
 from .steps import power_of_two
 
@@ -70,7 +70,7 @@ class Course:
     aside = False
 
     def __init__(self, x: list[float], seed: int) -> None:
-        sizes = [abs(v) for v in x]
+        sizes = list(map(abs, x))
         largest = max(sizes)
         least = min(1.0, largest) if largest > 0.0 else 1.0
         self.x, self.shorter = x, False  # whether some x is much smaller than its scale
@@ -87,8 +87,9 @@ class Course:
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
         steps = []
-        for x, scale, sign in zip(self.x, self.scale, self._signs, strict=True):
-            step = nearest_power(spacing if one else spacing * scale) * sign
+        powers = nearest_powers(spacing, [1.0] * len(self.x) if one else self.scale)
+        for x, power, sign in zip(self.x, powers, self._signs, strict=True):
+            step = power * sign
             if x:
                 grain = 4.0 * ulp(x)
                 grains = step / grain
@@ -454,13 +455,15 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         out.sigma = out.floor
         out.variation = out.size = max(abs(f0), 10.0 * out.sigma)
         return out
-    out.flat, resolved = seen[0].flat, [q for q in seen if not q.flat] or seen
+    out.flat, resolved = seen[0].flat, seen
+    if len(seen) > 1:
+        resolved = [q for q in seen if not q.flat] or seen
     if not out.sigma:
         out.sigma = 2.0 * out.floor if bad or seen[-1].flat else max(out.floor, seen[-1].level)
     sigma = out.sigma
     for q in resolved:  # the widest smooth look that shows third differences
         if q.smooth and q.levels[0] > 4.0 * max(sigma, q.levels[1]):
-            third = median([abs(t) for t in q.thirds]) / q.spacing**3
+            third = median(list(map(abs, q.thirds))) / q.spacing**3
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]

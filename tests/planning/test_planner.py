@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fastgrad import Gradient, explain, numerical_gradient
+from fastgrad.core.point import quiet
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
@@ -171,6 +172,7 @@ def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
             except Interrupt:
                 caught += 1
             assert x.tobytes() == before
+            assert quiet() >= 0  # nor is x locked
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

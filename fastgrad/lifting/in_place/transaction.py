@@ -111,12 +111,12 @@ class InPlace:
         while not taken:
             with alone.lock:
                 mine = exclusive(self._x)
-                taken = mine.at_once()
+                taken = mine.acquire(blocking=False)
                 if taken:
                     try:
                         yield
                     finally:
-                        mine.__exit__()
+                        mine.release()
             if not taken:
                 with exclusive(self._x):
                     pass
