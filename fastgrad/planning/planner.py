@@ -15,7 +15,7 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, PARALLEL, REFERENCE, SPARSE_FIRST, Way
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way
 
 __all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
 
@@ -23,6 +23,7 @@ __all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
 # the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
 FEW = 6
 MANY = 200
+MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
 NOTHING_KEPT = Nature("", ())
 
@@ -90,8 +91,10 @@ def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim:
     """
     if shared:
         return _SHARED
+    why = facts.nature.keeps or ("f reads the caller's array itself" if facts.reads_x else "")
+    in_place = bool(why) and not (batch or imaginary or ndim == 0) and facts.kind == PLAIN
     if backend != AUTO:
-        return _EXPLICIT[backend, batch, imaginary]
+        return _IN_PLACE_ONLY if in_place and backend == "numpy" else _EXPLICIT[backend, batch, imaginary]
     if batch:
         return _DECLARED
     if facts.kind == C_FUNCTION:
@@ -102,10 +105,9 @@ def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim:
         return _FEW
     if ndim == 0:
         return _PLAIN
-    if facts.nature.keeps:
-        return Plan(_PLAIN.steps, False, (f"not lifted: {facts.nature.keeps}",))
-    if facts.reads_x:
-        return Plan(_PLAIN.steps, False, ("not lifted: f reads the caller's array itself",))
+    if why:
+        steps = _IN_PLACE if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
+        return Plan(steps, False, (f"not lifted as a function of its argument alone: {why}",))
     way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
     return _LIFTED[way.name, imaginary]
 
@@ -121,6 +123,8 @@ _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))
     for way, imaginary in ((DENSE, True), (DENSE_FIRST, False), (SPARSE_FIRST, False))
 }
+_IN_PLACE = (Step(IN_PLACE, "f finds the caller's array by itself, or keeps what it computes"), _REFERENCE)
+_IN_PLACE_ONLY = _only(IN_PLACE)
 _SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _REFERENCE))
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
