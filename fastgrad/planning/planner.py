@@ -7,18 +7,17 @@ what takes over where that refuses or spends its lead.
 from __future__ import annotations
 
 from contextlib import suppress
-from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.call import Call
 from ..core.options import AUTO
 from ..core.point import Point
-from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
+from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
 from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way
 
-__all__ = ["Facts", "Plan", "Step", "facts_of", "plan"]
+__all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
 
 # Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
 # the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
@@ -147,7 +146,7 @@ _EXPLICIT = {
 }
 
 
-_FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
+FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
 
 
 # ---- what is known of a function object ---------------------------------------------------------------------
@@ -171,17 +170,12 @@ def _nature(call: Call) -> Nature:
     return known
 
 
-def facts_of(call: Call, point: Point, backend: str) -> Facts:
-    """Return what is known of f; its code is read only where that decides anything."""
-    f = call.f
-    kind = PLAIN if type(f) is FunctionType else kind_of(f)
-    may_lift = backend == "numpy" or (backend == AUTO and point.base.size >= FEW)
-    if kind != PLAIN or call.batch_axis is not None or not may_lift:
-        return _FACTS[kind]
+def read(call: Call, point: Point) -> Facts:
+    """Return what the code of a plain f says."""
     known = _nature(call)
     reads_x = point.own is not None and known.may_read(point.own)
     reads_x |= point.container is not None and known.finds(point.container.pieces)
-    return Facts(kind, known, reads_x)
+    return Facts(PLAIN, known, reads_x)
 
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:
