@@ -234,7 +234,12 @@ def test_interrupted_at_any_line(name: str) -> None:
         assert snapshot.differences() == [], at
         assert not alone.open
     taken: list[bool] = []
-    thread = threading.Thread(target=lambda: taken.append(alone.lock.acquire(timeout=5)))
+
+    def take() -> None:
+        taken.append(alone.lock.acquire(timeout=5))
+        alone.lock.release()
+
+    thread = threading.Thread(target=take)
     thread.start()
     thread.join()
     assert taken == [True]
