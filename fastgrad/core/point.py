@@ -169,6 +169,10 @@ def _meant(x: object) -> object:
     return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
 
 
+def _holds_floats(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative
+
+
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
@@ -194,9 +198,9 @@ def as_point(x: object) -> Point:
         x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        before = -1 if _locks else _counts[0]
+        before = -1 if _locks else _changes
         base = x.copy()
-        if before != _counts[0]:  # another thread may have perturbed it meanwhile
+        if before != _changes:  # another thread may have perturbed it meanwhile
             base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
