@@ -153,10 +153,6 @@ def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
     return moves.reshape(shape)
 
 
-def _holds_floats(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative
-
-
 # What another thread's function sees in place of an array, for the time of a run: the thing, the array, and the thread.
 # Whoever finds it there in the meantime, and asks for the gradient at it, means the array.
 _stand_ins: dict[int, tuple[ref[Any], NDArray[Any], int]] = {}
@@ -171,6 +167,10 @@ def stand_in(shown: Any, array: NDArray[Any]) -> None:
 def _meant(x: object) -> object:
     found = _stand_ins.get(id(x))
     return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
+
+
+def _holds_floats(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative
 
 
 def _overlaps_itself(array: NDArray[Any]) -> bool:
@@ -198,18 +198,21 @@ def as_point(x: object) -> Point:
         x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        base = undisturbed(x)
+        before = -1 if _locks else _changes
+        base = x.copy()
+        if before != _changes:  # another thread may have perturbed it meanwhile
+            base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
-        before = quiet()
+        changes = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
             own = given
         elif isinstance(x, (float, int, np.generic)):
             own = None
         else:
-            if before < 0 or before != quiet():  # another thread may have perturbed it meanwhile
+            if changes < 0 or changes != quiet():  # another thread may have perturbed it meanwhile
                 with exclusive(x):
                     given = real_array("x", x)
             own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
