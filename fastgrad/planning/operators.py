@@ -34,6 +34,7 @@ from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..schemes.columns import Found, by_itself, by_stencil
 from ..schemes.constants import EPS
+from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
@@ -360,7 +361,7 @@ class Operator:
             return by_itself(run, seeds_of, bounds, x, settings.noise)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
-        refuse_lost_steps(point, x, units, stencil)
+        refuse_lost_steps(point, x, everything(x.size), units, stencil)
         return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
 
     def _notice(
@@ -624,23 +625,6 @@ def disagrees(
     finite = np.isfinite(run.value())
     wrong &= finite
     return int(np.argmax(wrong)) if wrong.any() else None
-
-
-def refuse_lost_steps(point: Point, x: Floats, h: Floats, stencil: Stencil) -> None:
-    """Raise where x + h is x, or overflows."""
-    if stencil.imaginary or not x.size:
-        return
-    with np.errstate(over="ignore"):
-        points = x[:, None] + h[:, None] * stencil.nodes
-    lost = points == x[:, None]
-    wrong = (lost | ~np.isfinite(points)).any(axis=1)
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
-        raise ValueError(
-            f"`h` {what} at coordinate {named(i, point.base.shape)}: x = {x[i]}, step {h[i]}; use a {remedy} `h`, "
-            "`rel_step`, or leave both out"
-        )
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:

@@ -56,7 +56,7 @@ from .scheme import Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
-__all__ = ["Memory", "automatic"]
+__all__ = ["Memory", "Search"]
 
 FEW = 10  # components: numpy judges more of them faster than plain floats
 ROUNDS = 3  # second looks at one component
@@ -81,9 +81,8 @@ class Memory(NamedTuple):
     size: float
 
 
-@np.errstate(all="ignore")  # as a context it takes three calls
-def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> Estimate:
-    """Differentiate with steps that choose themselves.
+class Search:
+    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Parameters
     ----------
@@ -95,12 +94,6 @@ def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None
         The formula.
     noise : float or None
         Standard deviation of f's noise; None: it is measured.
-    """
-    return Search(run, task, stencil, noise).estimate()
-
-
-class Search:
-    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Attributes
     ----------
@@ -163,6 +156,7 @@ class Search:
         self.length = inf
         self.side = 0
 
+    @np.errstate(all="ignore")  # as a context it takes three calls
     def estimate(self) -> Estimate:
         """Find the gradient."""
         run, task = self.run, self.task
@@ -327,7 +321,11 @@ class Search:
                 continue
             if not calm(change, bent, noise, variation, enough):
                 doubtful.append(i)
-            coarse, bow = max(coarse, noise / relative), max(bow, change * relative * relative / noise)
+            grain, arch = noise / relative, change * relative * relative / noise
+            if grain > coarse:
+                coarse = grain
+            if arch > bow:
+                bow = arch
         self.first = first
         if 2 * len(lengths) > self.m > 1 and not line.rough:
             # where f'' happens to vanish a component looks like a line: the length that most components show counts too
@@ -335,7 +333,8 @@ class Search:
         length = self.length
         self.size = max(variation, line.size, top)
         least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        if self._all_in_doubt(least):
+        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
+        if unclear and self._all_in_doubt(least):
             doubtful = list(range(self.m))
         elif bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
             doubtful = [
@@ -813,7 +812,8 @@ class Search:
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step = np.array(steps)
         memory = None if self.task.memory is None else self._memory(step)
-        return Estimate(np.array(gradient) * unit, step, None, None, line.sigma * unit, flags, slopes, memory)
+        found = np.array(list(map(mul, gradient, repeat(unit))))
+        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""
