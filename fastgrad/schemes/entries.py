@@ -26,10 +26,11 @@ from .constants import (
     SIXTH,
     SPACING,
     THIRD,
+    THIRDS,
     TINY,
     USUAL,
 )
-from .line import INCREMENT, LAST, MULTIPLIER, SIGNS, THIRDS, TOP_BITS
+from .line import INCREMENT, LAST, MULTIPLIER, SIGNS, TOP_BITS
 from .scheme import Scheme
 from .stencils import central
 from .steps import power_of_two

@@ -31,7 +31,7 @@ from .native import call_at, header, part
 
 calm = inner(constants.calm)
 
-SIGNS, THIRDS = np.array(line.SIGNS), np.array(line.THIRDS)
+SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
 SMALLEST_EXPONENT, LARGEST_EXPONENT = 64, 2000
