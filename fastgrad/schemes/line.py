@@ -37,11 +37,11 @@ __all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along"
 
 Vector = list[float] | Floats
 
-SIGNS = [sign * third * blur for third in THIRDS for sign in (-1.0, 1.0) for blur in BLURS]
+SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
-TOP_BITS = 58  # those above choose one of SIGNS
+TOP_BITS = 59  # those above choose one of SIGNS; THIRDS alternate, since f may know but the difference of two entries
 
 
 class Explorer(Protocol):
@@ -76,13 +76,15 @@ class Course:
         self.x, self.shorter = x, False  # whether some x is much smaller than its scale
         self.scale: list[float] = []
         self._signs: list[float] = []
+        odd = seed & 1
         for size in sizes:
             if size < least:
                 self.shorter |= least > 16.0 * size > 0.0
                 size = least
             self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(SIGNS[seed >> TOP_BITS])
+            self._signs.append(THIRDS[odd] * SIGNS[seed >> TOP_BITS])
+            odd = 1 - odd
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -218,7 +220,8 @@ def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 def _signs(seed: int, n: int) -> Floats:
     powers, sums = _jumps(n)
-    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
+    some = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
+    found: Floats = np.array(THIRDS)[(np.arange(n) + seed) & 1] * some
     return found
 
 
