@@ -292,14 +292,19 @@ class Gradient:
 
 def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> Floats | None:
     """Go the compiled way; None where the general one is to decide."""
+    ours, done = out is None, 0
     if out is None:
         out = empty(x.shape)
     elif not (_is_plain(out) and out.shape == x.shape) or np.may_share_memory(out, x):  # x is needed to the end
         return None
     try:
-        return out if fused(x, args, out) else None
+        done = fused(x, args, out)
     except CannotRun:
         return None
+    finally:
+        if ours and not done:
+            out.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+    return out if done else None
 
 
 def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:

@@ -195,3 +195,20 @@ def test_an_f_that_raises_where_the_rule_only_explores() -> None:
         warnings.simplefilter("ignore")
         near = numerical_gradient(f, np.array([1.0 - 2e-5, 0.5]))
     np.testing.assert_allclose(near, [np.e, 1.0], rtol=1e-4)
+
+
+def test_an_f_that_raises_leaves_no_result_behind(monkeypatch):
+    @njit
+    def raises(x):
+        if x[0] > 0.0:
+            raise ValueError("no")
+        return x[0]
+
+    made = []
+    monkeypatch.setattr("fastgrad.gradient.empty", lambda shape: made.append(np.empty(shape)) or made[-1])
+    gradient, x = Gradient(raises, backend="numba", compile="eager"), np.ones(300)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            gradient(x)
+    assert made
+    assert all(array.size == 0 for array in made)  # numba keeps what a kernel that raises was given
