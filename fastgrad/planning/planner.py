@@ -19,9 +19,10 @@ from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, 
 
 __all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
 
-# Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
-# the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
-FEW = 6
+# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the loop's time at 6 entries, 0.8 to 1.1 at 10, and
+# an attempt in vain costs as much again as the loop. From the second on the sparse lift is the faster one for most f
+# (54 functions, 409 cells). What n alone gets wrong the race of the lifts puts right.
+FEW = 10
 MANY = 200
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
