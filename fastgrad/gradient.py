@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from time import perf_counter
 from typing import Any, Literal, TypeGuard, Unpack, overload
 
@@ -26,6 +26,8 @@ from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
+# what a gradient inside compiled code can honour
+JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 # a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
@@ -263,6 +265,61 @@ class Gradient:
         ['dense lift', 'reference', 'sparse lift']
         """
         return [{"shape": list(shape), **m.facts()} for shape, m in (self._measured or {}).items()]
+
+    @cached_property
+    def jitted(self) -> Any:
+        """The gradient as a function for compiled code: ``g(x, *args)`` inside your own ``@njit`` functions.
+
+        It gives the bits that the gradient has outside, and raises what f raises. Made at first use, then kept.
+
+        Raises
+        ------
+        TypeError
+            If f is not compiled by numba.
+        ValueError
+            If an option was given that compiled code cannot honour: all but h, method (one-sided or central), order,
+            rel_step, backend and compile.
+
+        Examples
+        --------
+        >>> import numba
+        >>> import numpy as np
+        >>> @numba.njit
+        ... def bowl(x):
+        ...     return np.sum((x - 1.0) ** 2)
+        >>> slope = Gradient(bowl).jitted
+        >>> @numba.njit
+        ... def descend(x, steps):
+        ...     for _ in range(steps):
+        ...         x = x - 0.25 * slope(x)
+        ...     return x
+        >>> np.round(descend(np.zeros(2), 50), 6)
+        array([1., 1.])
+        """
+        options, how = self._options, "use `numba.njit` for f, as in Gradient(numba.njit(f)).jitted"
+        if not is_jitted(self.f):
+            raise TypeError(
+                f"`f` must be compiled by numba to be called from compiled code, got {describe(self.f)}; {how}"
+            )
+        wrong = sorted(options.given().keys() - JITTED_OPTIONS)
+        if wrong:
+            raise ValueError(
+                f"`{wrong[0]}` cannot be honoured in compiled code, got {describe(getattr(options, wrong[0]))}; "
+                f"`jitted` knows {', '.join(sorted(JITTED_OPTIONS))} (extra arguments go to the call)"
+            )
+        if options.method == "adaptive" or self._stencil.imaginary or options.backend not in ("auto", "numba"):
+            name = "method" if options.backend in ("auto", "numba") else "backend"
+            raise ValueError(
+                f"`{name}` cannot be honoured in compiled code, got {describe(getattr(options, name))}; "
+                "valid are method 'central', 'forward', 'backward' or a real stencil, and backend 'auto' or 'numba'"
+            )
+        steps = (options.h, options.rel_step)
+        shape = next((np.shape(step) for step in steps if not isinstance(step, str) and np.ndim(step)), ())
+        rule = rule_for(options, self._stencil, shape)
+        try:
+            return load("compiled").jitted(self._call, self._stencil, rule, lambda x, args: self(x, *args))
+        except CannotRun as error:
+            raise TypeError(f"`f` cannot be called from compiled code: {error}; {how}") from error
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.
