@@ -22,7 +22,7 @@ from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
-from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.table import ADAPTIVE, is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
@@ -148,6 +148,7 @@ class Gradient:
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
         self._memory: Any = ()
+        self._jitted: Any = None
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
 
@@ -263,6 +264,53 @@ class Gradient:
         ['dense lift', 'reference', 'sparse lift']
         """
         return [{"shape": list(shape), **m.facts()} for shape, m in (self._measured or {}).items()]
+
+    @property
+    def jitted(self) -> Any:
+        """The same gradient as a function that compiled code calls: ``g(x, *args)``, of an f compiled by numba.
+
+        x is a float64 array, the result a new one of its shape, with the bits that this object gives. f's exceptions
+        come through. Where a component needs a second look, the interpreter is asked.
+
+        Raises
+        ------
+        TypeError
+            If f is not compiled by numba.
+        ValueError
+            If an option was given that compiled code cannot honour: all but `h`, `rel_step`, `method` and `order`.
+
+        Examples
+        --------
+        >>> import numba, numpy as np
+        >>> g = Gradient(numba.njit(lambda x: x[0] ** 2 + 3.0 * x[1] ** 2)).jitted
+        >>> @numba.njit
+        ... def descend(x, steps):
+        ...     for _ in range(steps):
+        ...         x = x - 0.1 * g(x)
+        ...     return x
+        >>> bool(np.abs(descend(np.array([1.0, 2.0]), 200)).max() < 1e-12)
+        True
+        """
+        if self._jitted is None:
+            if not is_jitted(self.f):
+                raise TypeError(
+                    f"`jitted` is for an f that numba compiles, got {describe(self.f)}; decorate f with @numba.njit"
+                )
+            refused = [name for name in self._options.given() if name not in ("h", "rel_step", "method", "order")]
+            if refused or self._stencil.imaginary or self._name == ADAPTIVE:
+                given = f"`{refused[0]}`" if refused else f"`method` {self._name!r}"
+                raise ValueError(
+                    f"{given} cannot be honoured in compiled code; `jitted` takes h, rel_step, method and order "
+                    "(f's further arguments go into the call)"
+                )
+            h = self._options.h
+            rule = rule_for(self._options, self._stencil, () if isinstance(h, str) else np.shape(h))
+            try:
+                make = load("compiled").jitted
+                self._jitted = make(self._call, self._stencil, rule, lambda x, args: self(x, *args))
+            except CannotRun as refusal:
+                raise TypeError(f"`jitted` cannot be had: {refusal}") from refusal
+        return self._jitted
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.

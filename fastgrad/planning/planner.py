@@ -19,7 +19,7 @@ from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, 
 
 __all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
 
-# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the time of the loop at 6 entries, 0.8 to 1.1 at
+# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the loop's time at 6 entries, 0.8 to 1.1 at
 # 10, and an attempt in vain costs as much as a loop. From the second on the sparse lift is the faster one for most f
 # (54 functions, 409 cells). What n alone gets wrong the race of the lifts puts right.
 FEW = 10
