@@ -86,3 +86,14 @@ DENSE = _lifted("dense lift", _MANY, "dense")
 SPARSE = _lifted("sparse lift", _ONCE, "sparse")
 DENSE_FIRST = _lifted("dense lift", f"{_MANY}; {_ELSE}", "dense", "sparse")
 SPARSE_FIRST = _lifted("sparse lift", f"{_ONCE}; {_ELSE}", "sparse", "dense")
+
+
+def by_owners(owners: Any) -> Way:
+    """Return the way of a prepared gradient that has decided for owner lanes, or against them."""
+    return Way(
+        "owner lanes",
+        "numba",
+        "f runs once for a few colours of coordinates, and carries differences unrounded",
+        "owner lanes",
+        lambda kind, call, point, nature, explicit: kind(call, point, owners),
+    )

@@ -16,9 +16,9 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, PARALLEL, REFERENCE, SPARSE_FIRST, Way
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, PARALLEL, REFERENCE, SPARSE_FIRST, Way, by_owners
 
-__all__ = ["Facts", "Plan", "Step", "facts_of", "plan"]
+__all__ = ["Facts", "Plan", "Step", "facts_of", "plan", "with_owners"]
 
 # Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
 # the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
@@ -64,11 +64,14 @@ class Plan(NamedTuple):
         Whether the caller asked for this backend by name.
     refused : tuple of str
         Why others are left out.
+    discreet : bool
+        Whether why a way refused is not told: it was timed, which says nothing of what the planner would have tried.
     """
 
     steps: tuple[Step, ...]
     explicit: bool = False
     refused: tuple[str, ...] = ()
+    discreet: bool = False
 
 
 def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int, shared: bool = False) -> Plan:
@@ -126,6 +129,14 @@ _SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
 ))  # fmt: skip
+
+
+def with_owners(owners: Any) -> Plan:
+    """Return the plan of a prepared gradient of a compiled f, for which owner lanes are tried first."""
+    first = Step(by_owners(owners), "f is compiled by numba, and prepared for many calls at a large x")
+    return Plan((first, *_JITTED.steps))
+
+
 _C_FUNCTION = Plan((Step(COMPILED, "f is a C function"),))
 _DECLARED = Plan((
     Step(BATCHED, "f was declared to take many points at once (`batch_axis`)"),

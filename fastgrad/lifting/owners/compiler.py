@@ -17,11 +17,26 @@ from numba.extending import intrinsic
 from ..lanes.capability import CannotLift
 from ..lanes.compiler import IMPURE, SubstituteGlobals, Twins, cannot_lift, frozen, place
 from .arrays import ALLOCATORS, ALLOWED, allocator
-from .emitting import FLAGS, LOG, LOGGED, NEXT, STALE, STATES, THREAD_KEY, USED
+from .emitting import BUFFERS, CAPACITY, CELLS, FLAGS, LOG, LOGGED, LOST, NEXT, STALE, STATES, THREAD_KEY, USED
 from .operators import KNOWN, accumulate_add, accumulate_subtract
 from .point import as_point, begin, finish
-from .totals import memory
+from .totals import MOST_TAILS, RING, memory
 from .types import Owned, Point
+
+__all__ = [
+    "BUFFERS",
+    "CAPACITY",
+    "CELLS",
+    "COLOURS",
+    "HEADER",
+    "LOG",
+    "LOGGED",
+    "LOST",
+    "MOST_TAILS",
+    "RING",
+    "SELF",
+    "compile_owners",
+]
 
 COLOURS = 4  # in a pass: 2 are faster for two colours, 8 rarely (measured)
 SELF = STATES  # of a header: its own address

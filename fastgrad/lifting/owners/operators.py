@@ -14,6 +14,7 @@ from .emitting import (
     CONFLICT,
     DIVISION,
     LARGE,
+    LOG,
     NOTHING,
     PLAIN,
     STALE,
@@ -425,7 +426,9 @@ def lower_compare(predicate):
             attention = builder.or_(attention, some)
         with builder.if_then(attention, likely=False):
             words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args)]
-            call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
+            log = builder.load(builder.inttoptr(builder.add(header_of(builder), I64(8 * LOG)), I64.as_pointer()))
+            with builder.if_then(builder.icmp_signed("==", log, I64(0))):
+                call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
         return answer
     return lower
 
