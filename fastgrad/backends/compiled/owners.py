@@ -6,6 +6,7 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,23 @@ from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting.lanes import CannotLift
 from ...lifting.owners import colours
-from .cache import compiling, kernel
+from ...lifting.owners.header import (
+    BUFFERS,
+    CAPACITY,
+    CELLS,
+    COLOURS,
+    CONFLICT,
+    HEADER,
+    LARGE,
+    LOG,
+    LOGGED,
+    LOST,
+    MOST_TAILS,
+    RING,
+    SELF,
+)
+from . import confirmed
+from .cache import compiling, entry_point, kernel
 from .evaluation import Compiled
 from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
@@ -32,32 +49,18 @@ EPS = float(np.finfo(np.float64).eps)
 decode, greedy = kernel(colours.decode), kernel(colours.greedy)
 
 
-class Reasons:
-    """Why a point was refused, in words."""
-
-    TEXTS = (
-        "owners of one colour met",
-        "a difference is too large for the series",
-        "a total was used after it had grown",
-        "a divisor is zero",
-        "too many operations on totals",
-        "too many coordinates change a branch",
-        "an operation on a total failed",
-        "the result is not finite",
-        "plain evaluations do not confirm it",
-    )
-    CONFLICT, LARGE = 1, 2
-
-    @classmethod
-    def of(cls, flags: int) -> str:
-        return ", ".join(text for bit, text in enumerate(cls.TEXTS) if flags >> bit & 1)
-
-
-def _memory() -> Any:
-    """Load what only this room needs to know of a run's memory."""
-    from ...lifting.owners import compiler  # noqa: PLC0415  it takes 0.2 s
-
-    return compiler
+# by the bits of a run's flags
+REASONS = (
+    "owners of one colour met",
+    "a difference is too large for the series",
+    "a total was used after it had grown",
+    "a divisor is zero",
+    "too many operations on totals",
+    "too many coordinates change a branch",
+    "an operation on a total failed",
+    "the result is not finite",
+    "plain evaluations do not confirm it",
+)
 
 
 class Work(NamedTuple):
@@ -65,6 +68,7 @@ class Work(NamedTuple):
 
     header: Ints
     buffers: Floats
+    serials: Ints
     lost: Ints
     moved: Floats
 
@@ -90,6 +94,8 @@ class Owner:
         self._spare: list[Work] = []
         try:
             self._run = _compiled(target, x.ndim)
+            kind = confirmed.signature(target.kinds, x.ndim)
+            self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._colour(x, target.pack(args))
         except CannotLift as error:
             self.declined = error.reason
@@ -101,12 +107,10 @@ class Owner:
             return self._spare.pop()
         except IndexError:
             pass
-        lifting = _memory()
-        header, lost = np.zeros(lifting.HEADER, np.int64), np.zeros(n + 1, np.int64)
-        buffers = np.empty((lifting.RING, n + 1, 2))
-        header[lifting.SELF], header[lifting.BUFFERS] = header.ctypes.data, buffers.ctypes.data
-        header[lifting.CELLS], header[lifting.LOST] = n + 1, lost.ctypes.data
-        return Work(header, buffers, lost, np.empty(n))
+        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(n + 1, np.int64), np.empty((RING, n + 1, 2))
+        header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
+        header[CELLS] = n + 1
+        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n))
 
     def _colour(self, x: Floats, args: tuple[Any, ...]) -> None:
         """Find colours in which no two coordinates of a term meet, as f's terms at x are.
@@ -116,8 +120,7 @@ class Owner:
         Refused
             Where f has too many terms, or colours, for owner lanes to be faster.
         """
-        lifting, n = _memory(), x.size
-        width = lifting.COLOURS
+        n, width = x.size, COLOURS
         table, capacity, logs = colours.digit_table(n), TERMS * n + 1000, []
         work = self._work(n)
         header = work.header
@@ -127,24 +130,24 @@ class Owner:
                 codes = np.zeros((1, n, width), np.int64)
                 for c, digits in enumerate(table[first : first + width]):
                     codes[0, :, c] = colours.bit_codes(digits)
-                header[lifting.LOG], header[lifting.CAPACITY] = log.ctypes.data, capacity
+                header[LOG], header[CAPACITY] = log.ctypes.data, capacity
                 try:
-                    self._run(x, args, codes, 0.0, np.empty_like(x), header, work.lost, work.moved.reshape(x.shape), False)
+                    self._call(x, args, codes, 0.0, np.empty_like(x), work, False)
                 except Exception as error:
                     raise Refused(f"f raised {type(error).__name__} where its terms were looked at") from error
-                seen = int(header[lifting.LOGGED])
+                seen = int(header[LOGGED])
                 if seen > capacity:
                     raise Refused("f has more terms than it pays to look at")
                 logs.append(log[:seen].copy())
         finally:
-            header[lifting.LOG] = 0
+            header[LOG] = 0
         if len({len(found) for found in logs}) != 1:
             raise Refused("f does not sum the same terms twice")
         self._spare.append(work)
         sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
         members = np.empty(64 * n + 1000, np.int64)
         starts, wide = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
-        if wide > lifting.MOST_TAILS:
+        if wide > MOST_TAILS:
             raise Refused("too many terms depend on too many coordinates")
         colour = greedy(n, starts, members)
         codes = colours.codes_of(colour, width)
@@ -161,23 +164,31 @@ class Owner:
             Where x is not for owner lanes.
         """
         flags, value, losses = self._once(x, args, STEP, out)
-        if flags & Reasons.CONFLICT:  # f goes another way here than where it was coloured
+        if flags & CONFLICT:  # f goes another way here than where it was coloured
             self._colour(x, args)
             flags, value, losses = self._once(x, args, STEP, out)
-        if flags & Reasons.LARGE:
+        if flags & LARGE:
             flags, value, losses = self._once(x, args, SMALLER, out)
         if flags:
-            raise Refused(Reasons.of(flags))
+            raise Refused(", ".join(why for bit, why in enumerate(REASONS) if flags >> bit & 1))
         if losses.size > 8 + x.size // 8:
             raise Refused("too many coordinates change a branch")
         return value, losses
 
+    def _call(
+        self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
+    ) -> tuple[int, float, int]:
+        header, buffers, serials, lost, moved = work
+        moved = moved.reshape(x.shape)
+        done: tuple[int, float, int] = self._kernel(
+            self._address, self._run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm
+        )
+        return done
+
     def _once(self, x: Floats, args: tuple[Any, ...], h: float, out: Floats) -> tuple[int, float, Ints]:
         work = self._work(x.size)
         try:
-            flags, value, losses = self._run(
-                x, args, self._codes, h, out, work.header, work.lost, work.moved.reshape(x.shape), True
-            )
+            flags, value, losses = self._call(x, args, self._codes, h, out, work, True)
         except Exception as error:  # f's own are raised by the way that takes over
             raise Refused(f"f raised {type(error).__name__}") from error
         lost = np.flatnonzero(work.lost[1:]) if losses else _NOBODY
@@ -196,7 +207,11 @@ def _compiled(target: Target, ndim: int) -> Any:
             found = target.owners
             if found is None:
                 try:
-                    found = _memory().compile_owners(target.native[0], ndim, target.kinds)
+                    from ...lifting.owners.compiler import compile_owners  # noqa: PLC0415  it takes 0.2 s
+
+                    jitted, compiled = compile_owners(target.native[0], ndim, target.kinds)
+                    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+                    found = address, jitted, compiled
                 except CannotLift as error:
                     found = error
                 except (ImportError, AttributeError, TypeError) as error:  # numba's inside may have changed
@@ -204,7 +219,7 @@ def _compiled(target: Target, ndim: int) -> Any:
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
-    return found
+    return found[0]  # the rest keeps it alive
 
 
 class Owners:

@@ -2,10 +2,8 @@
 
 import operator
 import warnings
-from math import inf
 
-import numpy as np
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import config, errors
 from numba.core import ir as numba_ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
@@ -17,32 +15,11 @@ from numba.extending import intrinsic
 from ..lanes.capability import CannotLift
 from ..lanes.compiler import IMPURE, SubstituteGlobals, Twins, cannot_lift, frozen, place
 from .arrays import ALLOCATORS, ALLOWED, allocator
-from .emitting import BUFFERS, CAPACITY, CELLS, FLAGS, LOG, LOGGED, LOST, NEXT, STALE, STATES, THREAD_KEY, USED
+from .emitting import THREAD_KEY
+from .header import COLOURS, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
 from .operators import KNOWN, accumulate_add, accumulate_subtract
 from .point import as_point, begin, finish
-from .totals import MOST_TAILS, RING, memory
 from .types import Owned, Point
-
-__all__ = [
-    "BUFFERS",
-    "CAPACITY",
-    "CELLS",
-    "COLOURS",
-    "HEADER",
-    "LOG",
-    "LOGGED",
-    "LOST",
-    "MOST_TAILS",
-    "RING",
-    "SELF",
-    "compile_owners",
-]
-
-COLOURS = 4  # in a pass: 2 are faster for two colours, 8 rarely (measured)
-SELF = STATES  # of a header: its own address
-HEADER = STATES + 1
-UNUSUAL, UNCONFIRMED = 128, 256  # what the kernel adds to the reasons
-CHECKS = 2.0**-17, 2.0**-25  # steps, relative to x, of the plain differences that confirm a gradient
 
 ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
 ADDITIVE = {operator.add: accumulate_add, operator.sub: accumulate_subtract}
@@ -196,9 +173,11 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
 
     Returns
     -------
-    callable
-        ``run(x, args, codes, h, out, header, lost, moved, confirm)``: the gradient, a pass for each few colours, in
-        `out`. Returns why it cannot be had (0: it can), f(x), and how many coordinates change a branch.
+    jitted : Dispatcher
+        Of ``run(x, args, codes, pass, h, header)``: one pass through f. It returns f(x), and leaves in the header where
+        the differences of f are.
+    compiled : CompileResult
+        numba's, of it.
 
     Raises
     ------
@@ -225,86 +204,28 @@ def _compile(f, ndim, arg_types, twins, colours):
     kind, twin = Owned(colours), twins.twin(f)
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
 
-    def run(x, args, codes, h, out, header, lost, moved, confirm):
+    def run(x, args, codes, which, h, header):
         before = begin(header[SELF])
+        header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        value, losses, reason = 0.0, 0, 0
-        lost[:] = 0
-        flat, g = x.reshape(x.size), out.reshape(x.size)
-        for p in range(codes.shape[0]):
-            header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
-            tag, serial, value = finish(twin(as_point(x, codes[p], h, kind), *given), kind)
-            if header[LOG] != 0:
-                reason = header[FLAGS]
-                break
-            if serial != carray(memory(tag, np.int64), 1)[0]:
-                header[FLAGS] |= STALE
-            reason = header[FLAGS]
-            if reason != 0:
-                break
-            cells = carray(memory(tag, np.float64), (lost.size, 2))
-            for i in range(flat.size):
-                d = (cells[i + 1, 0] - cells[i + 1, 1]) / (2.0 * (h * max(abs(flat[i]), 1.0)))
-                g[i] = d if p == 0 else g[i] + d
+        header[TAG], header[SERIAL], value = finish(twin(as_point(x, codes, which, h, kind), *given), kind)
         begin(before)
-        lost[0] = 0
-        for one in lost:
-            losses += one
-        if reason == 0 and header[LOG] == 0:
-            finite = abs(value) < inf
-            for i in range(g.size):
-                finite &= (abs(g[i]) < inf) | (lost[i + 1] != 0)
-            if not finite:
-                reason = UNUSUAL
-            elif confirm:
-                reason = check(x, args, value, g, lost, moved)
-        return reason, value, losses
+        return value
 
-    @njit(error_model="numpy")
-    def check(x, args, value, g, lost, moved):
-        """Compare with f as it is: its value to the bit, and a plain difference along a direction from x's bytes."""
-        flat, y = x.reshape(x.size), moved.reshape(x.size)
-        bits = flat.view(np.uint64)
-        y[:] = flat
-        if f(moved, *args) != value:
-            return UNCONFIRMED
-        for h in CHECKS:
-            slope, square = 0.0, 0.0
-            for i in range(flat.size):
-                mixed = (bits[i] + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-                mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-                step = h * (abs(flat[i]) if flat[i] != 0.0 else 1.0)
-                step = 0.0 if lost[i + 1] else step if mixed >> np.uint64(63) else -step
-                y[i] = flat[i] + step
-                part = 0.0 if lost[i + 1] else g[i] * (y[i] - (flat[i] - step))
-                slope += part
-                square += part * part
-            above = f(moved, *args)
-            for i in range(flat.size):
-                y[i] = flat[i] - (y[i] - flat[i])
-            below = f(moved, *args)
-            noise = 2.0**-52 * (abs(above) + abs(below)) * (8.0 + np.sqrt(flat.size))
-            if abs(above - below - slope) <= 1e-3 * np.sqrt(square) + noise:
-                return 0
-        return UNCONFIRMED
-
-    double, intp, array = types.float64, types.int64, types.Array
+    whole, number = types.int64, types.float64
     signature = (
-        array(double, ndim, "C"),
+        types.Array(number, ndim, "C"),
         types.Tuple(arg_types),
-        array(intp, 3, "C"),
-        double,
-        array(double, ndim, "C"),
-        array(intp, 1, "C"),
-        array(intp, 1, "C"),
-        array(double, ndim, "C"),
-        types.boolean,
+        types.Array(whole, 3, "C"),
+        whole,
+        number,
+        types.Array(whole, 1, "C"),
     )
-    jitted = njit(run, nogil=True, no_cfunc_wrapper=True, error_model="numpy")
+    jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
     external = [function.name for function in compiled.library._final_module.functions if function.is_declaration]
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    return compiled.entry_point
+    return jitted, compiled

@@ -6,13 +6,8 @@ import sys
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from .header import FLAGS, SMALL
 from .types import F64, I32, I64, Owned, Total
-
-# what a run keeps: the header of its memory, one for each run, so that threads have nothing in common
-FLAGS, USED, NEXT, BUFFERS, CELLS, CLOCK, LOG, LOGGED, CAPACITY, LOST, STATES = range(11)
-CONFLICT, LARGE, STALE, DIVISION, COSTLY, BRANCH, FAILED = 1, 2, 4, 8, 16, 32, 64
-PLAIN, NOTHING = -1, -2  # in place of a buffer: a number that is no total; a constant
-SMALL = 2.0**-10  # the series of the rules are exact to the last bit below this
 
 _KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint
 

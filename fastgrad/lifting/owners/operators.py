@@ -11,13 +11,6 @@ from numba.extending import lower_builtin, lower_cast
 
 from . import totals
 from .emitting import (
-    CONFLICT,
-    DIVISION,
-    LARGE,
-    LOG,
-    NOTHING,
-    PLAIN,
-    STALE,
     Number,
     Vector,
     as_number,
@@ -30,6 +23,7 @@ from .emitting import (
     vector_choose,
     vector_sqrt,
 )
+from .header import CONFLICT, DIVISION, LARGE, LOG, NOTHING, PLAIN, STALE
 from .rules import make_rules
 from .types import F64, I32, I64, Owned, Total, is_number
 
@@ -238,10 +232,13 @@ def lower_accumulate(name):
             flag(builder, builder.icmp_signed("!=", builder.load(kept), s.serial), STALE)
             serial = builder.add(s.serial, I64(1))
             builder.store(serial, kept)
-            flag(builder, conflicts(builder, term.code), CONFLICT)
+            met = conflicts(builder, term.code)
+            flag(builder, met, CONFLICT)
+            # two owners joined are no owner's cell
+            codes = builder.select(met, ir.Constant(term.code.type, None), term.code)
             cells = builder.inttoptr(s.tag, ir.VectorType(F64, 2).as_pointer())
             for c in range(t.colours):
-                code = builder.extract_element(term.code, I32(c))
+                code = builder.extract_element(codes, I32(c))
                 with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
                     owner = builder.and_(code, I64(0x7FFFFFFF))
                     cell = builder.gep(cells, [owner])

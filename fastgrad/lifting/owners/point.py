@@ -129,16 +129,20 @@ def iterate(context, builder, sig, args, result):
 
 
 @intrinsic
-def as_point(typingctx, x, codes, h, kind):
+def as_point(typingctx, x, codes, which, h, kind):
+    """x with the codes of one pass."""
     point = Point(kind.instance_type.colours, x.ndim)
 
     def codegen(context, builder, sig, args):
         out = cgutils.create_struct_proxy(point)(context, builder)
         array = context.make_array(sig.args[0])(context, builder, args[0])
-        out.data, out.shape, out.h = array.data, array.shape, args[2]
-        out.codes = context.make_array(sig.args[1])(context, builder, args[1]).data
+        table = context.make_array(sig.args[1])(context, builder, args[1])
+        out.data, out.shape, out.h = array.data, array.shape, args[3]
+        first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
+        out.codes = builder.gep(table.data, [first])
         return out._getvalue()
-    return point(x, codes, types.float64, kind), codegen
+
+    return point(x, codes, types.int64, types.float64, kind), codegen
 
 
 @intrinsic

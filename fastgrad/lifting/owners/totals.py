@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from .emitting import (
+from .header import (
     BUFFERS,
     CAPACITY,
     CELLS,
@@ -21,22 +21,21 @@ from .emitting import (
     COSTLY,
     FAILED,
     FLAGS,
+    HEADER,
     LARGE,
     LOG,
     LOGGED,
     LOST,
+    MOST_TAILS,
     NEXT,
     NOTHING,
     PLAIN,
+    RING,
     SMALL,
     STALE,
-    STATES,
     USED,
 )
 from .rules import make_rules
-
-RING = 16  # buffers of totals; a total whose buffer was taken again is stale, which is noticed
-MOST_TAILS = 64  # operations on whole totals in one run of f
 
 WORD, REAL = types.CPointer(types.int64), types.CPointer(types.float64)
 
@@ -70,7 +69,7 @@ def deposit(state, buffer, number, differences, colours, sign):
 
 def grow(words, colours, sign, s, s_differences, t, t_differences, out):
     """Make s a total, and add the term; while the pattern is looked for: log who met in the term. Sign 0: log only."""
-    state = carray(words, STATES)
+    state = carray(words, HEADER)
     s, t = carray(s, 3 + 3 * colours), carray(t, 3 + 3 * colours)
     out = carray(out, 3 + 3 * colours)
     if sign == 0 or state[LOG] != 0:
@@ -137,7 +136,7 @@ class Run:
 
     def __init__(self, address, colours):
         self.colours = colours
-        self.state = self.array(address, STATES, np.int64)
+        self.state = self.array(address, HEADER, np.int64)
         self.used_up = False
 
     @staticmethod
@@ -212,7 +211,7 @@ def _called_back(*kinds):
                 with np.errstate(all="ignore"):
                     function(Run(address, args[1]), *args)
             except BaseException:  # noqa: BLE001  the run is repeated another way, where Ctrl-C answers again
-                Run.array(address, STATES, np.int64)[FLAGS] |= FAILED
+                Run.array(address, HEADER, np.int64)[FLAGS] |= FAILED
 
         return ctypes.CFUNCTYPE(None, ctypes.c_int64, *kinds)(guarded)
 
