@@ -62,19 +62,18 @@ def gradient(at, run, args, x, codes, h, out, header, buffers, serials, lost, mo
 
     Returns why it cannot be had (0: it can), f(x), and how many coordinates change a branch. With a log: the terms.
     """
-    value, losses, reason = 0.0, 0, 0
+    value, losses = 0.0, 0
     lost[:] = 0
     flat, g = x.reshape(x.size), out.reshape(x.size)
     for p in range(codes.shape[0]):
         value = call_at(run, x, (args, codes, p, h, header))
         if header[LOG] != 0:
             return header[FLAGS], value, 0
+        if header[FLAGS] != 0:
+            return header[FLAGS], value, 0
         k = (header[TAG] - header[BUFFERS]) // (16 * header[CELLS])
         if header[SERIAL] != serials[k, 0, 0]:
-            header[FLAGS] |= STALE
-        reason = header[FLAGS]
-        if reason != 0:
-            return reason, value, 0
+            return STALE, value, 0
         for i in range(flat.size):
             d = (buffers[k, i + 1, 0] - buffers[k, i + 1, 1]) / (2.0 * (h * max(abs(flat[i]), 1.0)))
             g[i] = d if p == 0 else g[i] + d

@@ -293,23 +293,26 @@ class OwnerLanes(Compiled):
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
         self._value = value
+        out.reshape(-1)[losses] = 0.0  # they are not written
         beside = self._beside(out) * steps if bars else None
         gradient = out.reshape(-1)
         tied = np.zeros(gradient.size, np.bool_)
         tied[losses] = True
-        gradient[tied] = 0.0
         return Unrounded(gradient * steps, tied, beside)
 
     def _beside(self, here: Floats) -> Floats:
-        """Return the gradient at a point that differs from x by rounding; the same where it is not to be had there."""
+        """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
         other = np.empty(self._base.shape)
         self.nfev += self._owner.passes + 3
         try:
             _, losses = self._owner.gradient(self._base * (1.0 + EPS), self._packed, other)
         except Refused:
-            return here.reshape(-1)
-        other.reshape(-1)[losses] = here.reshape(-1)[losses]
-        return other.reshape(-1)
+            other[...] = here
+        else:
+            other.reshape(-1)[losses] = here.reshape(-1)[losses]
+        gradient, other = here.reshape(-1), other.reshape(-1)
+        least = EPS * float(np.abs(gradient).max(initial=0.0))
+        return np.asarray(gradient + np.maximum(np.abs(other - gradient), least))
 
     def sweep(self, index: Ints, points: Values) -> Values:
         try:

@@ -6,7 +6,7 @@ Run with the digits of each coordinate's number in place of owners, every term s
 import numpy as np
 
 
-RADIX = 61                     # of 62 free bits: bits 31 and 63 make every code conflict, so that `grow` sees every term
+RADIX = 61  # of 62 free bits: bits 31 and 63 make every code conflict, so that `grow` sees every term
 MODULI = (59, 58, 57, 55, 53, 49)
 
 
@@ -76,7 +76,7 @@ def decode(sets, n, radix, filters, members):
         starts[t + 1] = starts[t] + size
         if starts[t + 1] > members.size:
             return starts, terms
-        members[starts[t]:starts[t + 1]] = found[:size]
+        members[starts[t] : starts[t + 1]] = found[:size]
     return starts, wide
 
 
@@ -84,7 +84,7 @@ def greedy(n, starts, members):
     """Colours in the coordinates' own order: i mod k for a banded f."""
     terms = starts.size - 1
     first = np.zeros(n + 2, np.int64)
-    for m in members[:starts[terms]]:
+    for m in members[: starts[terms]]:
         first[m + 2] += 1
     for i in range(n):
         first[i + 2] += first[i + 1]

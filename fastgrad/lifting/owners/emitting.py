@@ -41,6 +41,7 @@ class Vector:
         def run(self, other):
             a, b = self.value, self._other(other)
             return Vector(self.builder, getattr(self.builder, name)(*((b, a) if swap else (a, b))))
+
         return run
 
     __add__, __radd__, __sub__, __rsub__ = _do("fadd"), _do("fadd"), _do("fsub"), _do("fsub", True)
@@ -58,7 +59,9 @@ def splat(builder, value, vector):
 
 def vector_sqrt(v):
     kind = v.value.type
-    callee = cgutils.get_or_insert_function(v.builder.module, ir.FunctionType(kind, [kind]), f"llvm.sqrt.v{kind.count}f64")
+    callee = cgutils.get_or_insert_function(
+        v.builder.module, ir.FunctionType(kind, [kind]), f"llvm.sqrt.v{kind.count}f64"
+    )
     return Vector(v.builder, v.builder.call(callee, [v.value]))
 
 
@@ -84,7 +87,14 @@ class Number:
     """An Owned or Total in the making."""
 
     def __init__(self, builder, base, d, code, tag=None, serial=None):
-        self.builder, self.base, self.d, self.code, self.tag, self.serial = builder, base, Vector(builder, d), code, tag, serial
+        self.builder, self.base, self.d, self.code, self.tag, self.serial = (
+            builder,
+            base,
+            Vector(builder, d),
+            code,
+            tag,
+            serial,
+        )
 
     @classmethod
     def read(cls, builder, value):
@@ -93,7 +103,9 @@ class Number:
     @classmethod
     def plain(cls, builder, base, colours):
         kind = Total(colours).ll
-        return cls(builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(-1), I64(0))
+        return cls(
+            builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(-1), I64(0)
+        )
 
     def pack(self, t):
         value = ir.Constant(t.ll, ir.Undefined)
@@ -113,9 +125,7 @@ def as_number(context, builder, value, t, colours):
 
 def header_of(builder):
     """Where the header of the run is that this thread is in, as an integer."""
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(I64, [_KEY_TYPE]), "pthread_getspecific"
-    )
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I64, [_KEY_TYPE]), "pthread_getspecific")
     return builder.call(function, [_KEY_TYPE(THREAD_KEY)])
 
 
@@ -138,5 +148,3 @@ def conflicts(builder, code):
     both = builder.and_(code, builder.lshr(code, ir.Constant(code.type, [32] * code.type.count)))
     clean = builder.and_(both, ir.Constant(code.type, [0xFFFFFFFF] * code.type.count))
     return builder.not_(none_set(builder, builder.icmp_signed("!=", clean, ir.Constant(code.type, None))))
-
-

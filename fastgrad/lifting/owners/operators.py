@@ -43,6 +43,7 @@ def flatten(builder, number, colours, known=False):
 
     def put(value, at):
         builder.store(value, builder.bitcast(builder.gep(start, [I64(at)]), value.type.as_pointer()), align=8)
+
     put(number.base, 0)
     put(number.d.value, 1)
     put(number.code, 1 + 2 * colours)
@@ -65,8 +66,11 @@ def call_grow(builder, *args):
 
 
 def room(builder, colours):
-    """Memory for one number."""
-    return builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours)), I64.as_pointer())
+    """Memory for one number: no total, until somebody says so."""
+    words = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours)), I64.as_pointer())
+    builder.store(I64(PLAIN), builder.gep(words, [I64(1 + 3 * colours)]))
+    builder.store(I64(0), builder.gep(words, [I64(2 + 3 * colours)]))
+    return words
 
 
 def note(builder, number, colours):
@@ -78,13 +82,17 @@ def note(builder, number, colours):
 def unflatten(builder, pointer, base, colours, keep_code):
     def get(at, kind):
         return builder.load(builder.bitcast(builder.gep(pointer, [I64(at)]), kind.as_pointer()), align=8)
+
     kind = Total(colours).ll
     code = get(1 + 2 * colours, kind.elements[2]) if keep_code else ir.Constant(kind.elements[2], None)
-    return Number(builder, base, ir.Constant(kind.elements[1], None), code, get(1 + 3 * colours, I64), get(2 + 3 * colours, I64))
+    return Number(
+        builder, base, ir.Constant(kind.elements[1], None), code, get(1 + 3 * colours, I64), get(2 + 3 * colours, I64)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Operators
+
 
 def colours_of(ts):
     return next((t.colours for t in ts if isinstance(t, Owned)), None)
@@ -98,7 +106,12 @@ class Template(AbstractTemplate):
 
     def generic(self, args, kws):
         colours = colours_of(args)
-        if colours is None or kws or len(args) != self.arity or not all(isinstance(a, (Owned, types.Float, types.Integer)) for a in args):
+        if (
+            colours is None
+            or kws
+            or len(args) != self.arity
+            or not all(isinstance(a, (Owned, types.Float, types.Integer)) for a in args)
+        ):
             return None
         total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
         return signature(self.result or (Total if total else Owned)(colours), *args)
@@ -109,7 +122,9 @@ class Template(AbstractTemplate):
 
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
-    infer_global(function)(type("OwnerTemplate", (Template,), dict(key=function, arity=arity, inplace=inplace, result=result)))
+    infer_global(function)(
+        type("OwnerTemplate", (Template,), dict(key=function, arity=arity, inplace=inplace, result=result))
+    )
     lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
 
 
@@ -151,7 +166,10 @@ def difference(builder, name, a, b, y, z, known_a, known_b):
         return da / b.base
     if known_a and name == "divide":
         return -(db * y) / (db + b.base)
-    base_a, base_b = Vector(builder, splat(builder, a.base, da.value.type)), Vector(builder, splat(builder, b.base, da.value.type))
+    base_a, base_b = (
+        Vector(builder, splat(builder, a.base, da.value.type)),
+        Vector(builder, splat(builder, b.base, da.value.type)),
+    )
     base_y, base_z = (Vector(builder, splat(builder, v, da.value.type)) for v in (y, z))
     if name == "multiply":
         return da * (base_b + db) + base_a * db
@@ -176,7 +194,9 @@ def value_of(context, builder, name, a, b):
         return context.get_function(operator.pow, scalar)(builder, (a.base, b.base))
     if name in ("maximum", "minimum"):
         return builder.select(builder.fcmp_ordered(">" if name == "maximum" else "<", b.base, a.base), b.base, a.base)
-    return {"add": builder.fadd, "subtract": builder.fsub, "multiply": builder.fmul, "divide": builder.fdiv}[name](a.base, b.base)
+    return {"add": builder.fadd, "subtract": builder.fsub, "multiply": builder.fmul, "divide": builder.fdiv}[name](
+        a.base, b.base
+    )
 
 
 def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
@@ -184,7 +204,7 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     colours = t.colours
     y = value_of(context, builder, name, a, b)
     moved = a if known_b and name in ("add", "subtract") else b if known_a and name == "add" else None
-    if moved is not None:                                    # a constant more: the same differences, in the same buffer
+    if moved is not None:  # a constant more: the same differences, in the same buffer
         return Number(builder, y, moved.d.value, moved.code, moved.tag, moved.serial).pack(t)
     z = scalar_call(context, builder, math.log, a.base) if name == "power" else F64(0.0)
 
@@ -211,6 +231,7 @@ def lower_binary(name):
     def lower(context, builder, sig, args):
         a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args))
         return combine(context, builder, name, sig.return_type, a, b, is_number(sig.args[0]), is_number(sig.args[1]))
+
     return lower
 
 
@@ -279,13 +300,23 @@ def lower_accumulate(name):
 
         if term.tag is None:
             return ordinary().pack(t)
-        return either(builder, is_total(builder, term), t,
-                      lambda: Number.read(builder, combine(context, builder, name, t, s, term)), ordinary)
+        return either(
+            builder,
+            is_total(builder, term),
+            t,
+            lambda: Number.read(builder, combine(context, builder, name, t, s, term)),
+            ordinary,
+        )
+
     return lower
 
 
-for name, operation, inplace in (("add", operator.add, operator.iadd), ("subtract", operator.sub, operator.isub),
-                                 ("multiply", operator.mul, operator.imul), ("divide", operator.truediv, operator.itruediv)):
+for name, operation, inplace in (
+    ("add", operator.add, operator.iadd),
+    ("subtract", operator.sub, operator.isub),
+    ("multiply", operator.mul, operator.imul),
+    ("divide", operator.truediv, operator.itruediv),
+):
     register(operation, lower_binary(name), 2)
     if name not in ("add", "subtract"):
         register(inplace, lower_binary(name), 2)
@@ -314,13 +345,14 @@ class AccumulateTemplate(Template):
 
 def lower_accumulate_or_add(stub, name):
     def lower(context, builder, sig, args):
-        if colours_of(sig.args) is None:                     # counters, arrays: numba's own
+        if colours_of(sig.args) is None:  # counters, arrays: numba's own
             inplace, plain = ORDINARY[stub]
             function = context.typing_context.resolve_value_type(inplace if sig.args[0].mutable else plain)
             ordinary = function.get_call_type(context.typing_context, sig.args, {})
             result = context.get_function(function, ordinary)(builder, args)
             return context.cast(builder, result, ordinary.return_type, sig.return_type)
         return lower_accumulate(name)(context, builder, sig, args)
+
     return lower
 
 
@@ -358,16 +390,27 @@ def lower_unary(name, base, auxiliary=None):
             return unflatten(builder, out, y, t.colours, keep_code=False)
 
         return either(builder, is_total(builder, a), t, slow, fast)
+
     return lower
 
 
 for name, functions, auxiliary in (
-    ("exp", (math.exp, np.exp), None), ("exp_minus_1", (math.expm1, np.expm1), None), ("log", (math.log, np.log), None),
-    ("log_1_plus", (math.log1p, np.log1p), None), ("log_2", (math.log2, np.log2), None), ("log_10", (math.log10, np.log10), None),
-    ("root", (math.sqrt, np.sqrt), None), ("sin", (math.sin, np.sin), math.cos), ("cos", (math.cos, np.cos), math.sin),
-    ("tan", (math.tan, np.tan), None), ("sinh", (math.sinh, np.sinh), math.cosh), ("sinh", (math.cosh, np.cosh), math.sinh),
-    ("tanh", (math.tanh, np.tanh), None), ("atan", (math.atan, np.arctan), None),
-    ("absolute", (abs, math.fabs, np.abs, np.fabs), None), ("negative", (operator.neg,), None),
+    ("exp", (math.exp, np.exp), None),
+    ("exp_minus_1", (math.expm1, np.expm1), None),
+    ("log", (math.log, np.log), None),
+    ("log_1_plus", (math.log1p, np.log1p), None),
+    ("log_2", (math.log2, np.log2), None),
+    ("log_10", (math.log10, np.log10), None),
+    ("root", (math.sqrt, np.sqrt), None),
+    ("sin", (math.sin, np.sin), math.cos),
+    ("cos", (math.cos, np.cos), math.sin),
+    ("tan", (math.tan, np.tan), None),
+    ("sinh", (math.sinh, np.sinh), math.cosh),
+    ("sinh", (math.cosh, np.cosh), math.sinh),
+    ("tanh", (math.tanh, np.tanh), None),
+    ("atan", (math.atan, np.arctan), None),
+    ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
+    ("negative", (operator.neg,), None),
 ):
     for function in functions:
         register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
@@ -383,8 +426,13 @@ def lower_power(context, builder, sig, args):
         result, power, left = None, args[0], abs(literal)
         while left:
             if left & 1:
-                result = power if result is None else combine(
-                    context, builder, "multiply", t, Number.read(builder, result), Number.read(builder, power))
+                result = (
+                    power
+                    if result is None
+                    else combine(
+                        context, builder, "multiply", t, Number.read(builder, result), Number.read(builder, power)
+                    )
+                )
             left >>= 1
             if left:
                 number = Number.read(builder, power)
@@ -410,6 +458,7 @@ PREDICATES = ("<", "<=", ">", ">=", "==", "!=")
 
 def lower_compare(predicate):
     """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
+
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
         a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args))
@@ -427,10 +476,13 @@ def lower_compare(predicate):
             with builder.if_then(builder.icmp_signed("==", log, I64(0))):
                 call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
         return answer
+
     return lower
 
 
-for predicate, operation in zip(PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)):
+for predicate, operation in zip(
+    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
+):
     register(operation, lower_compare(predicate), 2, result=types.boolean)
 
 
@@ -447,5 +499,3 @@ def number_to_owned(context, builder, fromty, toty, val):
 @lower_cast(Owned, Total)
 def owned_to_total(context, builder, fromty, toty, val):
     return Number.read(builder, val).pack(toty)
-
-

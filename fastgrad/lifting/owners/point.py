@@ -23,8 +23,11 @@ def entry(context, builder, t, point, at):
     codes = builder.gep(struct.codes, [builder.mul(at, I64(colours))])
     code = builder.load(builder.bitcast(codes, kind.elements[2].as_pointer()), align=8)
     twice = ir.Constant(ir.VectorType(I32, 2 * colours), [c for c in range(colours) for _ in range(2)])
-    owned = builder.icmp_signed("!=", builder.shuffle_vector(code, ir.Constant(code.type, ir.Undefined), twice),
-                                ir.Constant(ir.VectorType(I64, 2 * colours), None))
+    owned = builder.icmp_signed(
+        "!=",
+        builder.shuffle_vector(code, ir.Constant(code.type, ir.Undefined), twice),
+        ir.Constant(ir.VectorType(I64, 2 * colours), None),
+    )
     size = step_of(builder, base, struct.h)
     both = Vector(builder, splat(builder, size, kind.elements[1])).value
     signs = ir.Constant(kind.elements[1], [F64(1.0), F64(-1.0)] * colours)
@@ -54,8 +57,11 @@ def load_entry(typingctx, point, index):
         values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
         at = I64(0)
         for value, kind, size in zip(values, items, shape):
-            at = builder.add(builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size))
+            at = builder.add(
+                builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size)
+            )
         return entry(context, builder, point, args[0], at)
+
     return Owned(point.colours)(point, index), codegen
 
 
@@ -69,6 +75,7 @@ def point_getitem(point, index):
 def point_shape(typingctx, point):
     def codegen(context, builder, sig, args):
         return cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape
+
     return types.UniTuple(types.intp, point.ndim)(point), codegen
 
 
@@ -119,7 +126,9 @@ def lower_getiter(context, builder, sig, args):
 def iterate(context, builder, sig, args, result):
     iterator = context.make_helper(builder, sig.args[0], value=args[0])
     point = sig.args[0].point
-    size = cgutils.unpack_tuple(builder, cgutils.create_struct_proxy(point)(context, builder, value=iterator.point).shape)[0]
+    size = cgutils.unpack_tuple(
+        builder, cgutils.create_struct_proxy(point)(context, builder, value=iterator.point).shape
+    )[0]
     at = builder.load(iterator.at)
     more = builder.icmp_signed("<", at, size)
     result.set_valid(more)
@@ -168,8 +177,8 @@ def finish(typingctx, result, kind):
 
         final = Number.read(builder, either(builder, total, t, as_it_is, made))
         return context.make_tuple(builder, sig.return_type, [final.tag, final.serial, final.base])
-    return types.Tuple([types.int64, types.int64, types.float64])(result, kind), codegen
 
+    return types.Tuple([types.int64, types.int64, types.float64])(result, kind), codegen
 
 
 @intrinsic

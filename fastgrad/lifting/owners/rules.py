@@ -107,12 +107,27 @@ def make_rules(sqrt, choose):
         return choose(b + db, a + da, (a - y) + da, (b - y) + db), da * 0.0
 
     def power(da, a, db, b, y, z):
-        r = da / a                                           # z = log(a), a > 0
+        r = da / a  # z = log(a), a > 0
         grown = log1p(r)
-        inner = b * grown + db * (z + grown)                 # (b + db) log(a + da) - b log(a)
+        inner = b * grown + db * (z + grown)  # (b + db) log(a + da) - b log(a)
         return y * expm1(inner), choose(r * r, inner * inner, r, inner)
 
-    unary = (exp, exp_minus_1, log, log_1_plus, log_2, log_10, root, sin, cos, tan, sinh, tanh, atan, absolute, negative)
+    unary = (
+        exp,
+        exp_minus_1,
+        log,
+        log_1_plus,
+        log_2,
+        log_10,
+        root,
+        sin,
+        cos,
+        tan,
+        sinh,
+        tanh,
+        atan,
+        absolute,
+        negative,
+    )
     binary = (add, subtract, multiply, divide, maximum, minimum, power)
     return {rule.__name__: rule for rule in unary}, {rule.__name__: rule for rule in binary}
-

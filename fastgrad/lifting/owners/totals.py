@@ -250,7 +250,7 @@ def compare(run, predicate, colours, a, b):
     run.array(int(run.state[LOST]), int(run.state[CELLS]), np.int64)[1:][other] = 1
 
 
-@_called_back(_INT, _INT, _INT)
+@_called_back(_INT, _INT, _INT, _INT)
 def settle(run, _, colours, a, out):
     """What f returned is no total: make it one."""
     if run.state[LOG]:

@@ -51,8 +51,6 @@ class Total(Owned):
     total = True
 
 
-
-
 class Point(types.Type):
     """What f gets for x: the values, and each coordinate's codes."""
 
@@ -97,8 +95,16 @@ class OwnedModel(models.PrimitiveModel):
 @register_model(Point)
 class PointModel(models.StructModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, [("data", types.CPointer(types.float64)), ("codes", types.CPointer(types.int64)),
-                                        ("shape", types.UniTuple(types.intp, fe_type.ndim)), ("h", types.float64)])
+        super().__init__(
+            dmm,
+            fe_type,
+            [
+                ("data", types.CPointer(types.float64)),
+                ("codes", types.CPointer(types.int64)),
+                ("shape", types.UniTuple(types.intp, fe_type.ndim)),
+                ("h", types.float64),
+            ],
+        )
 
 
 @register_model(PointIterator)
