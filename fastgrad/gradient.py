@@ -91,6 +91,7 @@ class Gradient:
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
+        "eager" also asks for *owner lanes* from 40 entries of x on, instead of 1000: see the notes.
     workers : int, concurrent.futures.Executor or map-like callable
         Who evaluates f side by side, to the same bits: so many threads for a compiled f, so many processes for a plain
         one (-1: one a core); an executor (a pool, loky's, mpi4py's), a dask Client, or ``workers(function, iterable)``.
@@ -123,6 +124,12 @@ class Gradient:
     -----
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
     divisor. Safe to call from several threads; picklable where f is.
+
+    Owner lanes: where f is compiled by numba and sums local terms, a prepared gradient with the default options at a
+    large x runs f once for each few *colours* of entries that never meet in one term, and carries their differences
+    unrounded; that costs some ten evaluations of f, however many entries x has. The first call compiles that, and
+    decides for it or against it, for good. One call of `numerical_gradient` does not wait for it: its last digits, and
+    its error bars, are those of plain differences.
 
     Examples
     --------

@@ -6,9 +6,9 @@ import types as python_types
 
 import numpy as np
 import pytest
-from benchmarks.problems import PROBLEMS
 from numba import njit
 
+from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, numerical_gradient
 
 

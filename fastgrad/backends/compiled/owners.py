@@ -1,7 +1,7 @@
 """A prepared gradient in owner lanes: f runs once for a few colours of coordinates, and carries differences unrounded.
 
 Which way a gradient goes is decided at its first call, by the size of x and by what runs of f tell of its terms, never
-by a clock: the last digits are not those of lanes. Where a point is refused, lanes or the scalar kernel take over there.
+by a clock: the last digits are not those of lanes. Where a point is refused, lanes or the scalar kernel take over.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ...core.errors import CannotRun
 from ...core.evaluation import Unrounded, Values
 from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
-from ...lifting.lanes import CannotLift
-from ...lifting.owners import colours
+from ...lifting import owners
+from ...lifting.owners import CannotLift, colours
 from ...lifting.owners.header import (
     BUFFERS,
     CAPACITY,
@@ -74,7 +74,7 @@ class Work(NamedTuple):
 
 
 class Refused(Exception):
-    """This point is not for owner lanes."""
+    """A point is not for owner lanes."""
 
 
 class Owner:
@@ -207,15 +207,11 @@ def _compiled(target: Target, ndim: int) -> Any:
             found = target.owners
             if found is None:
                 try:
-                    from ...lifting.owners.compiler import compile_owners  # noqa: PLC0415  it takes 0.2 s
-
-                    jitted, compiled = compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled = owners.compile_owners(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
                     found = address, jitted, compiled
                 except CannotLift as error:
                     found = error
-                except (ImportError, AttributeError, TypeError) as error:  # numba's inside may have changed
-                    found = CannotLift(f"{type(error).__name__}: {error}")
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
@@ -223,7 +219,7 @@ def _compiled(target: Target, ndim: int) -> Any:
 
 
 class Owners:
-    """f in owner lanes for a prepared gradient of one shape of x: for each kind of extra arguments, decided for good."""
+    """f in owner lanes for a prepared gradient: for each kind of extra arguments, decided for good."""
 
     def __init__(self, call: Call, shape: tuple[int, ...]) -> None:
         self._f, self._shape = call.f, shape
@@ -275,10 +271,10 @@ class Owners:
 class OwnerLanes(Compiled):
     """f in owner lanes around one point; its plain evaluations are those of the compiled loop."""
 
-    def __init__(self, call: Call, point: Point, owners: Owners) -> None:
+    def __init__(self, call: Call, point: Point, prepared: Owners) -> None:
         super().__init__(call, point, True)
         self.way = "owner lanes"
-        self._owner, self._packed = owners.at(self._base, call.args)
+        self._owner, self._packed = prepared.at(self._base, call.args)
         if self._owner.declined:
             raise CannotRun(f"not in owner lanes: {self._owner.declined}")
 
@@ -310,9 +306,9 @@ class OwnerLanes(Compiled):
             other[...] = here
         else:
             other.reshape(-1)[losses] = here.reshape(-1)[losses]
-        gradient, other = here.reshape(-1), other.reshape(-1)
+        gradient, near = here.reshape(-1), other.reshape(-1)
         least = EPS * float(np.abs(gradient).max(initial=0.0))
-        return np.asarray(gradient + np.maximum(np.abs(other - gradient), least))
+        return np.asarray(gradient + np.maximum(np.abs(near - gradient), least))
 
     def sweep(self, index: Ints, points: Values) -> Values:
         try:

@@ -4,19 +4,21 @@ Run with the digits of each coordinate's number in place of owners, every term s
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
+Integers = NDArray[np.int64]
 
 RADIX = 61  # of 62 free bits: bits 31 and 63 make every code conflict, so that `grow` sees every term
 MODULI = (59, 58, 57, 55, 53, 49)
 
 
-def bit_codes(digits):
+def bit_codes(digits: Integers) -> Integers:
     """One-hot code of a digit 0..60; with `or`, a term's code is the set of its digits."""
     position = np.where(digits < 31, digits, digits + 1)
     return (np.uint64(1) << position.astype(np.uint64) | np.uint64(1 << 31 | 1 << 63)).view(np.int64)
 
 
-def digit_table(n):
+def digit_table(n: int) -> Integers:
     """Digits that tell all coordinates apart, and remainders to filter combinations that nobody made."""
     i = np.arange(n)
     digits, size = [i % RADIX], RADIX
@@ -30,10 +32,10 @@ MOST_MEMBERS = 24
 
 
 def decode(sets, n, radix, filters, members):
-    """Which coordinates can have made a term: those whose every digit is in its sets, a superset; and the wide terms.
+    """Which coordinates can have made a term: a superset, those whose every digit is in its sets; and the wide terms.
 
-    A term of very many coordinates is left out: if a total is its only nonlinear part, it is no conflict, and if not, the
-    run will say so.
+    A term of very many coordinates is left out: if a total is its only nonlinear part, it is no conflict, and if not,
+    the run will say so.
     """
     terms, digits = sets.shape
     plain = digits - filters.size
@@ -108,7 +110,7 @@ def greedy(n, starts, members):
     return colour
 
 
-def codes_of(colour, colours):
+def codes_of(colour: Integers, colours: int) -> Integers:
     """(passes, n, colours): each coordinate's owner code in its colour's lane of its colour's pass."""
     n = colour.size
     owner = np.arange(1, n + 1)

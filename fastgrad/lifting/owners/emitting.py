@@ -27,6 +27,8 @@ _KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
 
 
 class Vector:
+    """A vector, or code for one, in arithmetic."""
+
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
 
@@ -37,15 +39,25 @@ class Vector:
             return ir.Constant(self.value.type, [ir.Constant(F64, float(other))] * self.value.type.count)
         return splat(self.builder, other, self.value.type)
 
-    def _do(name, swap=False):
-        def run(self, other):
-            a, b = self.value, self._other(other)
-            return Vector(self.builder, getattr(self.builder, name)(*((b, a) if swap else (a, b))))
+    def __add__(self, other):
+        return Vector(self.builder, self.builder.fadd(self.value, self._other(other)))
 
-        return run
+    def __sub__(self, other):
+        return Vector(self.builder, self.builder.fsub(self.value, self._other(other)))
 
-    __add__, __radd__, __sub__, __rsub__ = _do("fadd"), _do("fadd"), _do("fsub"), _do("fsub", True)
-    __mul__, __rmul__, __truediv__, __rtruediv__ = _do("fmul"), _do("fmul"), _do("fdiv"), _do("fdiv", True)
+    def __rsub__(self, other):
+        return Vector(self.builder, self.builder.fsub(self._other(other), self.value))
+
+    def __mul__(self, other):
+        return Vector(self.builder, self.builder.fmul(self.value, self._other(other)))
+
+    def __truediv__(self, other):
+        return Vector(self.builder, self.builder.fdiv(self.value, self._other(other)))
+
+    def __rtruediv__(self, other):
+        return Vector(self.builder, self.builder.fdiv(self._other(other), self.value))
+
+    __radd__, __rmul__ = __add__, __mul__
 
     def __neg__(self):
         return Vector(self.builder, self.builder.fneg(self.value))

@@ -29,7 +29,6 @@ from .types import F64, I32, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
 NUMBERED = {name: k for names in (UNARY, BINARY) for k, name in enumerate(names)}
-PREDICATES = totals.PREDICATES
 KNOWN = set()  # what may be called with owned numbers
 
 
@@ -123,7 +122,7 @@ class Template(AbstractTemplate):
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
     infer_global(function)(
-        type("OwnerTemplate", (Template,), dict(key=function, arity=arity, inplace=inplace, result=result))
+        type("OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result})
     )
     lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
 
@@ -229,7 +228,7 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
 
 def lower_binary(name):
     def lower(context, builder, sig, args):
-        a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args))
+        a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args, strict=True))
         return combine(context, builder, name, sig.return_type, a, b, is_number(sig.args[0]), is_number(sig.args[1]))
 
     return lower
@@ -243,7 +242,7 @@ def lower_accumulate(name):
         t = sig.return_type
         if not t.total or is_number(sig.args[1]):
             return lower_binary(name)(context, builder, sig, args)
-        s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args))
+        s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
         base = (builder.fadd if sign > 0 else builder.fsub)(s.base, term.base)
         if is_number(sig.args[0]):
             s.tag = s.serial = None
@@ -280,8 +279,7 @@ def lower_accumulate(name):
         def plain():
             d = term.d if sign > 0 else -term.d
             code = builder.or_(s.code, term.code)
-            new = Number(builder, base, (s.d + d).value, code)
-            return new
+            return Number(builder, base, (s.d + d).value, code)
 
         def accumulate():
             code = builder.or_(s.code, term.code)
@@ -323,7 +321,7 @@ for name, operation, inplace in (
 
 
 class Accumulate:
-    """What `s += term` is in the private copy of f: numba itself would lower it as `s + term`, and type it otherwise."""
+    """What `s += term` is in the private copy of f: numba would lower it as `s + term`, and type it otherwise."""
 
     def __init__(self, name):
         self.__name__ = name
@@ -335,6 +333,8 @@ ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: 
 
 
 class AccumulateTemplate(Template):
+    """numba's own where no owned number is added."""
+
     arity, result, inplace = 2, None, True
 
     def generic(self, args, kws):
@@ -359,7 +359,9 @@ def lower_accumulate_or_add(stub, name):
 for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
     KNOWN.add(stub)
     infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
-    lower_builtin(("owner", stub), types.VarArg(types.Any))(lower_accumulate_or_add(stub, name))
+    lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
+        lower_accumulate_or_add(stub, name)
+    )
 
 
 register(max, lower_binary("maximum"), 2)
@@ -442,7 +444,7 @@ def lower_power(context, builder, sig, args):
             one.tag = one.serial = None
             result = combine(context, builder, "divide", t, one, Number.read(builder, result), known_a=True)
         return result
-    a, b = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args))
+    a, b = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
     flag(builder, builder.fcmp_unordered("<=", a.base, F64(0.0)), LARGE)
     return combine(context, builder, "power", t, a, b)
 
@@ -453,7 +455,7 @@ register(pow, lower_power, 2)
 register(math.pow, lower_power, 2)
 
 
-PREDICATES = ("<", "<=", ">", ">=", "==", "!=")
+PREDICATES = totals.PREDICATES
 
 
 def lower_compare(predicate):
@@ -461,17 +463,17 @@ def lower_compare(predicate):
 
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
-        a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args))
+        a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
         emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
         answer = emit(predicate, a.base, b.base)
         moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
         attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
         attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
-        some = is_total(builder, *(n for n, t in zip((a, b), sig.args) if isinstance(t, Owned)))
+        some = is_total(builder, *(n for n, t in zip((a, b), sig.args, strict=True) if isinstance(t, Owned)))
         if some is not None:
             attention = builder.or_(attention, some)
         with builder.if_then(attention, likely=False):
-            words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args)]
+            words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args, strict=True)]
             log = builder.load(builder.inttoptr(builder.add(header_of(builder), I64(8 * LOG)), I64.as_pointer()))
             with builder.if_then(builder.icmp_signed("==", log, I64(0))):
                 call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
@@ -481,7 +483,7 @@ def lower_compare(predicate):
 
 
 for predicate, operation in zip(
-    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne)
+    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne), strict=True
 ):
     register(operation, lower_compare(predicate), 2, result=types.boolean)
 

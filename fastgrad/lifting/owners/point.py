@@ -1,3 +1,4 @@
+# ruff: noqa: PLW0108  numba compiles the lambdas; an intrinsic is no function of its own
 """x, as f sees it in owner lanes: an array-like of owned numbers that cannot be written to."""
 
 import operator
@@ -56,7 +57,7 @@ def load_entry(typingctx, point, index):
         shape = cgutils.unpack_tuple(builder, cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape)
         values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
         at = I64(0)
-        for value, kind, size in zip(values, items, shape):
+        for value, kind, size in zip(values, items, shape, strict=True):
             at = builder.add(
                 builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size)
             )
@@ -67,8 +68,7 @@ def load_entry(typingctx, point, index):
 
 @overload(operator.getitem)
 def point_getitem(point, index):
-    if isinstance(point, Point):
-        return lambda point, index: load_entry(point, index)
+    return (lambda point, index: load_entry(point, index)) if isinstance(point, Point) else None
 
 
 @intrinsic
@@ -99,12 +99,13 @@ def size_attribute(point):
 
 @overload(len)
 def point_len(point):
-    if isinstance(point, Point):
-        return lambda point: point_shape(point)[0]
+    return (lambda point: point_shape(point)[0]) if isinstance(point, Point) else None
 
 
 @infer
 class IterateTemplate(AbstractTemplate):
+    """`for v in x`."""
+
     key = "getiter"
 
     def generic(self, args, kws):

@@ -60,6 +60,8 @@ class Point(types.Type):
 
 
 class PointIterator(types.SimpleIteratorType):
+    """What runs over the entries of a `Point`."""
+
     def __init__(self, point):
         self.point = point
         super().__init__(f"iter({point})", Owned(point.colours))
@@ -94,6 +96,8 @@ class OwnedModel(models.PrimitiveModel):
 
 @register_model(Point)
 class PointModel(models.StructModel):
+    """Views of memory that the kernel keeps."""
+
     def __init__(self, dmm, fe_type):
         super().__init__(
             dmm,
@@ -109,6 +113,8 @@ class PointModel(models.StructModel):
 
 @register_model(PointIterator)
 class PointIteratorModel(models.StructModel):
+    """The point, and how far it has come."""
+
     def __init__(self, dmm, fe_type):
         super().__init__(dmm, fe_type, [("point", fe_type.point), ("at", types.EphemeralPointer(types.intp))])
 
