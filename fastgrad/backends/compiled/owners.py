@@ -224,6 +224,8 @@ class Owners:
     def __init__(self, call: Call, shape: tuple[int, ...]) -> None:
         self._f, self._shape = call.f, shape
         self._known: Jitted | None = None
+        self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
+        self._none: tuple[Any, ...] = ()
         self._kinds: dict[Any, Owner] = {}
 
     @staticmethod
@@ -235,7 +237,7 @@ class Owners:
         """Return what was decided, and the arguments as f takes them."""
         known = jitted(self._f, True)
         if known is not self._known:  # compiled anew since
-            self._known, self._kinds = known, {}
+            self._known, self._kinds, self._alone = known, {}, None
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
         args = positional(Call(self._f, args))
@@ -247,14 +249,17 @@ class Owners:
                 owner = self._kinds.get(key)
                 if owner is None:
                     owner = self._kinds[key] = Owner(target, x, args)
-        return owner, target.pack(args)
+        packed = target.pack(args)
+        if not (args or known.captured):
+            self._alone, self._none = owner, packed
+        return owner, packed
 
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
 
         def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> int:
             before = quiet()
-            owner, packed = self.at(x, args)
+            owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:
                 return otherwise(x, args, out) if otherwise else 0
             if before < 0:
