@@ -1,6 +1,7 @@
 """Owner lanes: right to the last digits, or refused, and the same bits at every call."""
 
 import random
+import sys
 import threading
 import types as python_types
 
@@ -246,6 +247,18 @@ def test_exceptions_of_f_come_through():
         gradient(x)
     x[7] = 1.0
     assert way(gradient, x) == "owner lanes"
+
+
+def test_arrays_among_the_arguments_stay_alive():
+    rest = np.linspace(0.0, 1.0, 12)
+    gradient = Gradient(springs, args=(0.7, rest), compile="eager")
+    x = sample(5, (12, 17))
+    g = gradient(x)
+    held = sys.getrefcount(rest)
+    for _ in range(50):
+        assert np.array_equal(gradient(x), g)
+    assert sys.getrefcount(rest) == held
+    assert np.array_equal(rest, np.linspace(0.0, 1.0, 12))
 
 
 def test_conflicts_write_nowhere():

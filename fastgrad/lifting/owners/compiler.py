@@ -8,6 +8,7 @@ from numba.core import config, errors
 from numba.core import ir as numba_ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
+from numba.core.imputils import impl_ret_borrowed
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
@@ -163,7 +164,7 @@ def read_only(typingctx, args, kinds):
             context.cast(builder, builder.extract_value(values[0], i), a, b)
             for i, (a, b) in enumerate(zip(args, wanted, strict=True))
         ]
-        return context.make_tuple(builder, wanted, items)
+        return impl_ret_borrowed(context, builder, wanted, context.make_tuple(builder, wanted, items))
 
     return wanted(args, kinds), codegen
 
