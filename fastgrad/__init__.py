@@ -1,16 +1,21 @@
 """fastgrad: numerical gradients of any Python function, fast, accurate and never silently wrong."""
 
-from .checking import GradientCheck, check_gradient
+import importlib as _importlib
+import typing as _typing
+
 from .core.errors import AccuracyWarning, DivergenceWarning, NonFiniteWarning, TrustWarning
 from .core.result import Info
-from .derivative import numerical_diff
-from .descent import DescentResult, gradient_ascent, gradient_descent
 from .gradient import Gradient, explain, numerical_gradient, value_and_gradient
-from .hessian import Hessian, hessian_sparsity, numerical_hessian
-from .jacobian import Jacobian, jacobian_sparsity, numerical_jacobian
-from .planning.operators import JacobianInfo
-from .products import hvp, jvp, vjp
-from .sparsity import color_columns, color_symmetric
+
+if _typing.TYPE_CHECKING:
+    from .checking import GradientCheck, check_gradient
+    from .derivative import numerical_diff
+    from .descent import DescentResult, gradient_ascent, gradient_descent
+    from .hessian import Hessian, hessian_sparsity, numerical_hessian
+    from .jacobian import Jacobian, jacobian_sparsity, numerical_jacobian
+    from .planning.operators import JacobianInfo
+    from .products import hvp, jvp, vjp
+    from .sparsity import color_columns, color_symmetric
 
 __version__ = "0.1.0"
 
@@ -43,3 +48,30 @@ __all__ = [
     "value_and_gradient",
     "vjp",
 ]
+
+# what a gradient does not need is loaded when it is first asked for: half of the time that an import takes
+_LATER = {
+    name: module
+    for module, names in {
+        ".checking": ("GradientCheck", "check_gradient"),
+        ".derivative": ("numerical_diff",),
+        ".descent": ("DescentResult", "gradient_ascent", "gradient_descent"),
+        ".hessian": ("Hessian", "hessian_sparsity", "numerical_hessian"),
+        ".jacobian": ("Jacobian", "jacobian_sparsity", "numerical_jacobian"),
+        ".planning.operators": ("JacobianInfo",),
+        ".products": ("hvp", "jvp", "vjp"),
+        ".sparsity": ("color_columns", "color_symmetric"),
+    }.items()
+    for name in names
+}
+
+if not _typing.TYPE_CHECKING:  # or a wrong name would be of any type
+
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(_importlib.import_module(_LATER[name], __name__), name)
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

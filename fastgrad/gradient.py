@@ -380,6 +380,10 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
     return _once(f, h, **options)
 
 
+def _may_share(options: OptionsDict) -> bool:
+    return options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
+
+
 def _info(done: Done, options: Options, name: str, order: int, seconds: float) -> Info:
     estimate, shape = done.estimate, done.gradient.shape
 
@@ -476,8 +480,7 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    alone = options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
-    if hasattr(f, "py_func") and f0 is None and not full_output and alone:
+    if hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components

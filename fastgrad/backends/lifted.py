@@ -96,6 +96,7 @@ class Lifted(InFloats):
         self.sees_own = False
         self.way = _WAY[lifts[0]]
         self._call, self._point, self._nature = call, point, nature
+        self._written = call.f  # whose lines are named
         self._lifts, self._racing = lifts, racing
         self._attempts = _attempts(lifts, racing)
         self._refusals: dict[str, _Refusal] = {}
@@ -215,7 +216,7 @@ class Lifted(InFloats):
     def _note(self, lift: str, failure: BaseException) -> None:
         """Note why a lift did not evaluate f."""
         reason = str(failure) if isinstance(failure, Signal) else f"{type(failure).__name__}: {failure}"
-        where = where_in(self._call.f, failure.__traceback__)
+        where = where_in(self._written, failure.__traceback__)
         raised = not isinstance(failure, Signal) or failure.__cause__ is not None
         self._refusals[lift] = _Refusal(f"{reason} ({where})" if where else reason, raised)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from math import isfinite
+from operator import add, sub
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,15 @@ class Reference(InFloats):
         return []
 
     def value(self) -> float:
-        if self._value is None:
-            self._value = self._at(self._base.copy())
-        return self._value
+        value = self._value
+        if value is None:
+            x = self._base.copy()
+            if self.own is not None:
+                self.own[...] = x
+            self.nfev += 1
+            value = self._f(x)
+            value = self._value = float(value) if isinstance(value, float) else number(value)
+        return value
 
     def known_value(self, value: float) -> None:
         self._value = value
@@ -77,17 +84,29 @@ class Reference(InFloats):
         return np.array([self._at(row.reshape(shape).copy()) for row in points])
 
     def along(self, vector: list[float]) -> list[float]:
-        base, values = self._base, []
-        points = COLUMN * np.array(vector) + (base if base.ndim == 1 else base.reshape(-1))
-        for row in points:  # never used again: they are f's to keep
-            values.append(self._at(row if base.ndim == 1 else row.reshape(base.shape)))
-            if not isfinite(values[-1]):
-                break
+        base, own, f, values = self._base, self.own, self._f, []
+        if base.ndim == 1:
+            points = COLUMN * np.array(vector) + base
+        else:
+            points = (COLUMN * np.array(vector) + base.reshape(-1)).reshape(-1, *base.shape)
+        evaluated = 0
+        try:
+            for evaluated, x in enumerate(points, 1):  # noqa: B007 - which are never used again: they are f's to keep
+                if own is not None:
+                    own[...] = x
+                value = f(x)
+                value = float(value) if isinstance(value, float) else number(value)
+                values.append(value)
+                if not isfinite(value):
+                    break
+        finally:
+            self.nfev += evaluated
         return values
 
     def around(self, steps: list[float]) -> list[float]:
-        entries = self._base.reshape(-1).tolist()
-        return self._replaced([(i, (e + h, e - h)) for i, e, h in zip(range(len(steps)), entries, steps, strict=True)])
+        base = self._base
+        entries = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
+        return self._replaced(enumerate(zip(map(add, entries, steps), map(sub, entries, steps), strict=True)))
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
         return self._replaced([(i, (up, down))])
@@ -109,19 +128,22 @@ class Reference(InFloats):
             values = self._one_entry(rows, own)
             if values is not None:
                 return values
-        flat, values = base.ndim == 1, []
-        for i, entries in rows:
-            for entry in entries:
-                x = base.copy()
-                if flat:
-                    x[i] = entry
-                else:
-                    x.flat[i] = entry
-                if own is not None:
-                    own[...] = x
-                self.nfev += 1
-                value = f(x)
-                values.append(float(value) if isinstance(value, float) else number(value))
+        copy, flat, values, began = base.copy, base.ndim == 1, [], 0
+        try:
+            for i, entries in rows:
+                for entry in entries:
+                    x = copy()
+                    if flat:
+                        x[i] = entry
+                    else:
+                        x.flat[i] = entry
+                    if own is not None:
+                        own[...] = x
+                    began += 1
+                    value = f(x)
+                    values.append(float(value) if isinstance(value, float) else number(value))
+        finally:
+            self.nfev += began
         return values
 
     def _one_entry(self, rows: list[tuple[int, Iterable[float]]], own: NDArray[Any]) -> list[float] | None:

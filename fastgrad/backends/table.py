@@ -14,6 +14,7 @@ _PLACES = {
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "in place": ("in_place", "LiftedInPlace"),
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),

@@ -38,6 +38,8 @@ class Call:
         Whether exp, log, ... may be a little less exact, where a backend has faster ones.
     imaginary : bool
         Whether f is to be evaluated at complex points.
+    shared : bool
+        Whether workers share the evaluations, or a journal keeps or a progress bar counts them.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Call:
         "journal",
         "kwargs",
         "progress",
+        "shared",
         "workers",
     )
 
@@ -76,12 +79,8 @@ class Call:
         self.imaginary = imaginary
         self.journal = journal
         self.progress = progress
-
-    @property
-    def shared(self) -> bool:
-        """Whether workers share the evaluations, or a journal keeps or a progress bar counts them."""
-        alone = isinstance(self.workers, int) and self.workers == 1
-        return not alone or self.journal is not None or self.progress is not False
+        alone = workers == 1 if isinstance(workers, int) else False
+        self.shared = not alone or journal is not None or progress is not False
 
     @property
     def threads(self) -> int:
@@ -92,7 +91,7 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        return Call(**{name: changes.get(name, getattr(self, name)) for name in self.__slots__})
+        return Call(**{name: getattr(self, name) for name in self.__slots__ if name != "shared"} | changes)
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-from array import array as _array
 from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,84 +18,55 @@ from .validation import FLOAT64, Floats, finite, real_array
 
 FEW = 20
 
-# The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it:
-# one re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it
-# that it may have been disturbed (numpy releases the GIL while it copies a large array). Compiled code, too, reads this
-# count and how many blocks are in use: they have an address.
-_guard = threading.Lock()
-_locks: dict[int, list[Any]] = {}  # the lock, and how many are using it
-_counts = _array("q", [0, 0])
+# The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it: one
+# re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it that it may
+# have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive: an
+# interrupt, wherever it comes, leaves none behind.
+_RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
+_guard = _RLock()  # what interrupts its owner may ask for it again
+_locks: dict[int, ref[Any]] = {}
+_changes = 0
 
 
 def _forget_locks() -> None:
-    global _guard
-    _guard = threading.Lock()
-    _locks.clear()
-    _counts[1] = 0
+    global _guard, _locks
+    _guard, _locks = _RLock(), {}
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)  # the threads that held them do not exist there
 
 
-def _memory(array: NDArray[Any]) -> int:
-    """Identify the block of memory that an array views."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return id(array) if array.base is None else id(array.base)
+def exclusive(holder: object) -> Any:
+    """Return the lock that keeps other threads from reading or perturbing an array's memory, or another container of x.
 
-
-class exclusive:  # noqa: N801 - used like a function, as contextlib's are
-    """Keep other threads from reading or perturbing the memory of an array, or another container of x.
-
-    A class: a generator costs 2 µs more.
+    To be used by `with`: no interrupt comes between acquiring it and the block, for it is written in C.
     """
-
-    __slots__ = ("_key", "_lock")
-
-    def __init__(self, holder: object) -> None:
-        self._key = _memory(holder) if isinstance(holder, np.ndarray) else id(holder)
-
-    def __enter__(self) -> None:
-        key = self._key
-        with _guard:
-            entry = _locks.get(key)
-            if entry is None:
-                entry = _locks[key] = [threading.RLock(), 0]
-                _counts[1] += 1
-            entry[1] += 1
-            _counts[0] += 1
-        self._lock = entry[0]
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-        with _guard:
-            entry = _locks.get(self._key)
-            if entry is None:  # a fork has emptied the table
-                return
-            entry[1] -= 1
-            if not entry[1]:
-                del _locks[self._key]
-                _counts[1] -= 1
+    global _changes
+    while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
+        holder = holder.base
+    key = id(holder)
+    with _guard:
+        _changes += 1
+        known = _locks.get(key)
+        lock = None if known is None else known()
+        if lock is None:
+            lock = _RLock()
+            _locks[key] = ref(lock, partial(_locks.pop, key))  # in C, where no interrupt comes
+        return lock
 
 
 def quiet() -> int:
     """Return -1 while an array is being perturbed in place, else a number that changes with each time one is."""
-    return -1 if _locks else _counts[0]
-
-
-def address_of_changes() -> int:
-    """Return where two 64-bit integers are: a number that changes as `quiet`'s, and how many blocks are in use."""
-    return _counts.buffer_info()[0]
+    return -1 if _locks else _changes
 
 
 def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array as C-contiguous, not as another thread has perturbed it."""
     if not _locks:
-        before = _counts[0]
+        before = _changes
         copied = array.copy()
-        if before == _counts[0]:
+        if before == _changes:
             return copied
     with exclusive(array):
         return array.copy()
@@ -111,13 +83,15 @@ class Point:
         The caller's array, or the memory of what it gave as x (a Series, a DataArray): closures may read it.
     container : Container or None
         What the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
+    perturbable : bool
+        Whether the caller's array can hold a perturbed value and be restored, entry by entry.
     dtype : dtype
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
     given : object
         x as the caller gave it, which may have labels.
     """
 
-    __slots__ = ("base", "container", "dtype", "given", "own")
+    __slots__ = ("base", "container", "dtype", "given", "own", "perturbable")
 
     def __init__(
         self,
@@ -132,24 +106,15 @@ class Point:
         self.own = own
         self.container = container
         self.dtype = dtype
+        self.perturbable = False
+        if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
+            flags = own.flags
+            self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
 
     @property
     def held(self) -> bool:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
-
-    @property
-    def perturbable(self) -> bool:
-        """Whether the caller's array can hold a perturbed value and be restored, entry by entry."""
-        own = self.own
-        return (
-            own is not None
-            and own.dtype.kind == "f"
-            and own.dtype.itemsize <= 8
-            and own.dtype.isnative
-            and own.flags.writeable
-            and (own.flags.forc or not _overlaps_itself(own))
-        )
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
@@ -188,6 +153,26 @@ def uneven(shape: tuple[int, ...]) -> NDArray[Any]:
     return moves.reshape(shape)
 
 
+# What another thread's function sees in place of an array, for the time of a run: the thing, the array, and the thread.
+# Whoever finds it there in the meantime, and asks for the gradient at it, means the array.
+_stand_ins: dict[int, tuple[ref[Any], NDArray[Any], int]] = {}
+
+
+def stand_in(shown: Any, array: NDArray[Any]) -> None:
+    """Note that a thing is seen in place of an array, as long as it lives."""
+    key = id(shown)
+    _stand_ins[key] = ref(shown, partial(_stand_ins.pop, key)), array, threading.get_ident()
+
+
+def _meant(x: object) -> object:
+    found = _stand_ins.get(id(x))
+    return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
+
+
+def _holds_floats(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative
+
+
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
@@ -209,20 +194,25 @@ def as_point(x: object) -> Point:
     """
     if type(x) is Point:
         return x
+    if _stand_ins:
+        x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        base = undisturbed(x)
+        before = -1 if _locks else _changes
+        base = x.copy()
+        if before != _changes:  # another thread may have perturbed it meanwhile
+            base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
-        before = quiet()
+        changes = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
             own = given
         elif isinstance(x, (float, int, np.generic)):
             own = None
         else:
-            if before < 0 or before != quiet():  # another thread may have perturbed it meanwhile
+            if changes < 0 or changes != quiet():  # another thread may have perturbed it meanwhile
                 with exclusive(x):
                     given = real_array("x", x)
             own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
@@ -230,6 +220,7 @@ def as_point(x: object) -> Point:
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
     # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
-    if not (base.size <= FEW and base.ndim == 1 and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
+    few = base.ndim == 1 and base.size <= FEW
+    if not (few and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
     return Point(base, own, dtype, container, x)

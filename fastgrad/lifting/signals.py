@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CannotLift", "Diverged", "Outrun", "Signal", "raised", "where_in"]
+__all__ = ["CannotLift", "Diverged", "Outrun", "Signal", "forgive", "raised", "where_in"]
 
 
 class _State(threading.local):
@@ -27,6 +27,11 @@ _state = _State()
 def raised() -> int:
     """How many signals were made in this thread so far: if more than before f ran, f swallowed one."""
     return _state.raised
+
+
+def forgive(count: int) -> None:
+    """Take those after so many for not made in this thread: they were heeded, and f is run again."""
+    _state.raised = count
 
 
 class Signal(BaseException):

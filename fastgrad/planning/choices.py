@@ -23,20 +23,21 @@ class Way(NamedTuple):
         The public name that it belongs to.
     does : str
         What it does, in words.
-    make : callable
+    make : callable or None
         From the class that evaluates f, the call, the point, the nature of f, and whether the caller asked for this
-        backend by name.
+        backend by name. None: the class takes the call and the point.
     """
 
     name: str
     backend: str
     does: str
     place: str
-    make: Callable[[Any, Call, Point, Nature, bool], Any]
+    make: Callable[[Any, Call, Point, Nature, bool], Any] | None = None
 
     def open(self, call: Call, point: Point, nature: Nature, explicit: bool) -> Evaluation:
         """Open an evaluation of f around a point; CannotRun where this way does not take such an f."""
-        evaluation: Evaluation = self.make(load(self.place), call, point, nature, explicit)
+        kind, make = load(self.place), self.make
+        evaluation: Evaluation = kind(call, point) if make is None else make(kind, call, point, nature, explicit)
         return evaluation
 
 
@@ -59,21 +60,18 @@ REFERENCE = Way(
     "python",
     "one point at a time, in Python, on the caller's own array",
     "reference",
-    lambda kind, call, point, nature, explicit: kind(call, point),
 )
 PARALLEL = Way(
     "parallel",
     "python",
     "many evaluations side by side, each as the reference makes it",
     "parallel",
-    lambda kind, call, point, nature, explicit: kind(call, point),
 )
 BATCHED = Way(
     "batched",
     "numpy",
     "many points in one call of f",
     "batched",
-    lambda kind, call, point, nature, explicit: kind(call, point),
 )
 COMPILED = Way(
     "scalar kernel",
@@ -86,6 +84,13 @@ DENSE = _lifted("dense lift", _MANY, "dense")
 SPARSE = _lifted("sparse lift", _ONCE, "sparse")
 DENSE_FIRST = _lifted("dense lift", f"{_MANY}; {_ELSE}", "dense", "sparse")
 SPARSE_FIRST = _lifted("sparse lift", f"{_ONCE}; {_ELSE}", "sparse", "dense")
+IN_PLACE = Way(
+    "lift in place",
+    "numpy",
+    "f runs once, and finds x and all differences from it wherever it finds the caller's array",
+    "in place",
+    lambda kind, call, point, nature, explicit: kind(call, point, explicit),
+)
 
 
 def by_owners(owners: Any) -> Way:

@@ -16,17 +16,17 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.labels import Labels
-from ..core.options import Options
+from ..core.options import AUTO, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
-from ..inspecting.kinds import JITTED, is_jitted
+from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, is_shared, plan
+from .planner import FACTS, FEW, Facts, Plan, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -70,10 +70,13 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
-    facts = facts_of(call, point, backend)
-    batch = call.batch_axis is not None
-    shared = is_shared(call, backend, facts.kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
+    base, batch = point.base, call.batch_axis is not None
+    facts = FACTS[PLAIN if type(call.f) is FunctionType else kind_of(call.f)]
+    may_lift = backend == "numpy" or (backend == AUTO and base.size >= FEW)
+    if may_lift and facts.kind == PLAIN and not batch:  # else its code, which takes long to read, decides nothing
+        facts = read(call, point)
+    shared = call.shared and is_shared(call, backend, facts.kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, base.size, base.ndim, shared)
 
 
 def run(
@@ -92,7 +95,7 @@ def run(
 
     Components without a certain digit are told (`quiet`: are the caller's to tell).
     """
-    point = as_point(x)
+    point = x if type(x) is Point else as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
@@ -106,7 +109,7 @@ def run(
         _refuse_frozen(given, point)
     known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, "".join(f"; {why}" for why in planned.refused)
+    nfev, told = 0, [*planned.refused]
     for step in planned.steps:
         way = step.way
         evaluation: Evaluation | None = None
@@ -134,12 +137,12 @@ def run(
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
             if not planned.discreet:
-                told += f"; {refusal}"
+                told.append(str(refusal))
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told += f"; {doubt}"
+            told.append(str(doubt))
         except (TypeError, ValueError, IndexError):
             if step is planned.steps[-1] or call.batch_axis is None:
                 raise
@@ -157,7 +160,7 @@ def run(
         gradient = gradient.astype(point.dtype)
     if labels is not None and chosen is None:
         gradient = labels.on(gradient)
-    return Done(gradient, estimate, evaluation, way, step.reason + told, nfev + evaluation.nfev)
+    return Done(gradient, estimate, evaluation, way, "; ".join([step.reason, *told]), nfev + evaluation.nfev)
 
 
 def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
@@ -221,7 +224,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(Exception):  # of f's own there is nothing to be explained
-                done = run(call, options, scheme, x, only=planned)
+                done = run(call, options, scheme, x, only=planned._replace(discreet=True))
     carries = False
     if done is not None:
         way, reason, evaluation = done.way, done.reason, done.evaluation

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, repeat
 from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
-from operator import mul
+from operator import add, itemgetter, mul
 from typing import NamedTuple
 from zlib import crc32
 
@@ -47,6 +47,7 @@ from .constants import (
     calm,
     certain,
     nearest_power,
+    nearest_powers,
 )
 from .differencing import warn_not_finite
 from .line import Course, CourseOfMany, Line, Vector, look_along, median
@@ -55,7 +56,7 @@ from .scheme import Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
-__all__ = ["Memory", "automatic"]
+__all__ = ["Memory", "Search"]
 
 FEW = 10  # components: numpy judges more of them faster than plain floats
 ROUNDS = 3  # second looks at one component
@@ -80,8 +81,8 @@ class Memory(NamedTuple):
     size: float
 
 
-def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> Estimate:
-    """Differentiate with steps that choose themselves.
+class Search:
+    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Parameters
     ----------
@@ -93,13 +94,6 @@ def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None
         The formula.
     noise : float or None
         Standard deviation of f's noise; None: it is measured.
-    """
-    with np.errstate(all="ignore"):
-        return Search(run, task, stencil, noise).estimate()
-
-
-class Search:
-    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Attributes
     ----------
@@ -162,6 +156,7 @@ class Search:
         self.length = inf
         self.side = 0
 
+    @np.errstate(all="ignore")  # as a context it takes three calls
     def estimate(self) -> Estimate:
         """Find the gradient."""
         run, task = self.run, self.task
@@ -182,7 +177,11 @@ class Search:
             self.scale = course.scale
         else:
             course = self._course_of_many()
-        self.line = line = self._line(course)
+        if self.noise is None and self.room is None:
+            line = look_along(self, course, self.f0, unit)
+        else:
+            line = self._line(course)
+        self.line = line
         if not few:
             self.scale = course.scale.tolist()  # type: ignore[union-attr]
         sigma, p = line.sigma, self.stencil.order
@@ -259,8 +258,9 @@ class Search:
             values = self.run.along(vector)  # type: ignore[arg-type]
         except OUTSIDE:  # an exploring point
             return []
-        scaling, origin = self.scaling, self.origin
-        return [value * scaling + origin for value in values] if origin else [value * scaling for value in values]
+        scaling, origin = repeat(self.scaling), self.origin
+        scaled = list(map(mul, values, scaling))
+        return list(map(add, scaled, repeat(origin))) if origin else scaled
 
     def aside(self, vector: Vector) -> list[float]:
         """Return f at x + k vector, k = 1 to 6."""
@@ -289,18 +289,18 @@ class Search:
         line, x, scale, step, origin = self.line, self.x, self.scale, self.step, self.origin
         here = self.f0 - origin
         sigma, rho, variation = line.sigma, self.rho, line.variation
-        h = []
-        for entry, length in zip(x, scale, strict=True):
-            size, least = nearest_power(step * length), 4.0 * ulp(entry)
-            h.append(size if size > least else least)
-        if remembered is not None:
+        if remembered is None:
+            h = []
+            for entry, size in zip(x, nearest_powers(step, scale), strict=True):
+                least = 4.0 * ulp(entry)
+                h.append(size if size > least else least)
+        else:
             h = remembered
-        values = self.run.around(h)
-        scaling, enough = self.scaling, self.enough / 1.42
+        values = list(map(mul, self.run.around(h), repeat(self.scaling)))
+        enough = self.enough / 1.42
         first, gradient, lengths, doubtful = [], [], [], []
         top = bow = coarse = still = 0.0
         for i, (entry, size, length, up, down) in enumerate(zip(x, h, scale, values[::2], values[1::2], strict=True)):
-            up, down = up * scaling, down * scaling
             above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
             up, down = abs(up + origin), abs(down + origin)
@@ -321,7 +321,11 @@ class Search:
                 continue
             if not calm(change, bent, noise, variation, enough):
                 doubtful.append(i)
-            coarse, bow = max(coarse, noise / relative), max(bow, change * relative * relative / noise)
+            grain, arch = noise / relative, change * relative * relative / noise
+            if grain > coarse:
+                coarse = grain
+            if arch > bow:
+                bow = arch
         self.first = first
         if 2 * len(lengths) > self.m > 1 and not line.rough:
             # where f'' happens to vanish a component looks like a line: the length that most components show counts too
@@ -329,7 +333,8 @@ class Search:
         length = self.length
         self.size = max(variation, line.size, top)
         least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        if self._all_in_doubt(least):
+        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
+        if unclear and self._all_in_doubt(least):
             doubtful = list(range(self.m))
         elif bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
             doubtful = [
@@ -667,6 +672,9 @@ class Search:
             grows = abs(a.slope) > 2.0 * abs(b.slope)
             a.fear = max(a.fear, abs(a.slope) if grows else apart)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
+        elif a.side and (change := _unsettled(ordered)) > 0.05 * max(abs(a.slope), least):
+            a.fear = max(a.fear, change)  # a itself may be all noise
+            self.reason[i] = "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
             for p, q in pairwise(ordered)
@@ -773,7 +781,7 @@ class Search:
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
         if line.flat or line.rough or line.vector is None:
             return None
-        steps = [seen[0] for seen in first]
+        steps = list(map(itemgetter(0), first))
         bars: dict[int, float] = {}
         if doubtful:
             if not all(looks[i] for i in doubtful):
@@ -804,7 +812,7 @@ class Search:
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step = np.array(steps)
         memory = None if self.task.memory is None else self._memory(step)
-        found = np.array([slope * unit for slope in gradient])
+        found = np.array(list(map(mul, gradient, repeat(unit))))
         return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:
@@ -946,6 +954,15 @@ class Search:
             return None
         least = [self._least(i) for i in range(self.m)]
         return [float(max(step, small)) for step, small in zip(memory.step.tolist(), least, strict=True)]
+
+
+def _unsettled(looks: list[Look]) -> float:
+    """Return the last change of the slope that noise does not explain, if it is no smaller than the one before it.
+
+    The looks are sorted by their steps. Beside an edge a smooth f changes 64 times less with a step 64 times smaller.
+    """
+    changes = [apart for p, q in pairwise(looks) if (apart := abs(q.slope - p.slope)) > 4.0 * (p.noise + q.noise)]
+    return changes[0] if len(changes) > 1 and changes[0] > 0.5 * changes[1] else 0.0
 
 
 def _calm(first: Floats, second: Floats, noise: Floats, variation: float, enough: float) -> NDArray[np.bool_]:

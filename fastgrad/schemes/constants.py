@@ -54,6 +54,18 @@ def nearest_power(h: float) -> float:
     return ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent)
 
 
+def nearest_powers(factor: float, sizes: list[float]) -> list[float]:
+    """Return `nearest_power` of a factor times each of some sizes."""
+    powers = []
+    for size in sizes:
+        power = factor * size
+        if 0.0 < power < inf:
+            mantissa, exponent = frexp(power)
+            power = ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent)
+        powers.append(power)
+    return powers
+
+
 def calm(first: float, second: float, noise: float, variation: float, enough: float) -> bool:
     r"""Say whether a central difference is beyond doubt: no kink is near, and no other step is clearly better.
 

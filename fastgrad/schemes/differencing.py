@@ -35,7 +35,7 @@ def difference(
     else:
         x = x[index]
         h = rule.at(x, index)
-    _refuse_lost_steps(point, x, index, h, stencil)
+    refuse_lost_steps(point, x, index, h, stencil)
     if stencil.imaginary:
         bounds = None
     if bounds is None:
@@ -98,7 +98,7 @@ def _apply(
     return Estimate(slopes[:, 0] if slopes.shape[1] == 1 else slopes @ stencil.quotients, step)
 
 
-def _refuse_lost_steps(point: Point, x: Floats, index: Ints, h: Floats, stencil: Stencil) -> None:
+def refuse_lost_steps(point: Point, x: Floats, index: Ints, h: Floats, stencil: Stencil) -> None:
     """Raise where x + h is x, or overflows."""
     if x.size == 0 or stencil.imaginary:
         return

@@ -20,7 +20,7 @@ from fastgrad.backends.compiled import cache, default
 from fastgrad.backends.compiled.evaluation import Compiled
 from fastgrad.core.call import Call
 from fastgrad.core.point import as_point
-from fastgrad.schemes.automatic import automatic
+from fastgrad.schemes.automatic import Search
 from fastgrad.schemes.scheme import Estimate, Task
 from fastgrad.schemes.stencils import central
 
@@ -50,7 +50,7 @@ def generally(f: Any, x: Any, args: tuple[Any, ...] = ()) -> tuple[Estimate, int
     run = Compiled(Call(f, args), point)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return automatic(run, Task(point, np.arange(x.size)), CENTRAL, None), run.nfev
+        return Search(run, Task(point, np.arange(x.size)), CENTRAL, None).estimate(), run.nfev
 
 
 SOME = [name for name, p in PROBLEMS.items() if not p.unavailable][::3]

@@ -180,11 +180,8 @@ def test_closures_over_the_callers_array(n: int, backend: str) -> None:
     ]
     for f, expected in kinds:
         before = x.copy()
-        if backend == "numpy":
-            with pytest.raises((TypeError, ValueError)):
-                numerical_gradient(f, x, H, backend="numpy")
-        elif backend == "auto":
-            assert_allclose(numerical_gradient(f, x, H), expected, atol=1e-6)
+        if backend in ("numpy", "auto"):
+            assert_allclose(numerical_gradient(f, x, H, backend=backend), expected, atol=1e-6)
         else:
             prepared = Gradient(f, H)
             for _ in range(4):
@@ -200,7 +197,7 @@ def test_noise_falls_back_and_is_named(n: int) -> None:
     _, info = numerical_gradient(f, spot(n), H, full_output=True)
     assert info.backend == "python"
     assert "Generator" in info.reason
-    with pytest.raises(ValueError, match="deterministic"):
+    with pytest.raises(TypeError, match="random numbers"):
         numerical_gradient(f, spot(n), H, backend="numpy")
 
 
@@ -213,7 +210,7 @@ def test_side_effects_that_change_the_value(n: int) -> None:
         count += 1
         return np.sum(x**2) + 0.01 * count
 
-    with pytest.raises(ValueError, match="alone"):
+    with pytest.raises(TypeError, match="when it is lifted there"):
         numerical_gradient(f, spot(n), H, backend="numpy")
 
 
@@ -395,11 +392,7 @@ def test_a_probe_sees_what_does_not_change_with_a_common_shift_or_factor(n: int,
     for reader in readers:
         f = lambda w, reader=reader: np.sum(w * 1.5) + reader()  # noqa: E731
         reference = numerical_gradient(f, b, backend="python")
-        if backend == "numpy":
-            with pytest.raises(TypeError, match="reads the caller's array"):
-                numerical_gradient(f, b, backend="numpy")
-        else:
-            assert_allclose(numerical_gradient(f, b), reference, rtol=1e-5, atol=1e-9)
+        assert_allclose(numerical_gradient(f, b, backend=backend), reference, rtol=1e-5, atol=1e-9)
 
 
 def test_f_that_swallows_everything_is_not_believed() -> None:

@@ -334,7 +334,9 @@ print(repr(forking.unsafe()))
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir() or cores() < 2, reason="one core, or no /proc")
 def test_openmp_is_a_danger_once_it_is_used() -> None:
     pytest.importorskip("sklearn")
-    ended = subprocess.run([sys.executable, "-c", OPENMP], capture_output=True, text=True, check=True, timeout=300)
+    several = {**os.environ, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", OPENMP]
+    ended = subprocess.run(command, env=several, capture_output=True, text=True, check=True, timeout=300)
     before, after = ended.stdout.splitlines()
     assert before == "''"
     assert "GNU OpenMP" in after

@@ -219,10 +219,12 @@ def test_operators_with_constants(op: Any, other: Any, dtype: Any) -> None:
         data = points(*shape, dtype=dtype)
         if not ordered(data):
             continue
-        check(lambda x: op(x, other), data)
-        check(lambda x: op(other, x), data)
+        # where numpy has vector instructions of 512 bits, it rounds a power in an array otherwise than that of a number
+        ulp = 4.0 * np.finfo(dtype).eps / 2.2e-16 if op is operator.pow else 0
+        check(lambda x: op(x, other), data, ulp=ulp)
+        check(lambda x: op(other, x), data, ulp=ulp)
         if np.ndim(other) == 0 and shape:
-            check(lambda x: op(x[0] if x.ndim == 1 else x[0, 0], other), data)
+            check(lambda x: op(x[0] if x.ndim == 1 else x[0, 0], other), data, ulp=ulp)
 
 
 @pytest.mark.parametrize("power", [0, 1, 2, 3, 4, -1, -2, 0.5, 1.5, 2.0, np.float64(2.0)], ids=repr)
@@ -484,7 +486,6 @@ EXACT: list[Case] = [
     ("norm inf", (4,), lambda x: np.linalg.norm(x, np.inf)),
     ("norm axis", (3, 4), lambda x: np.linalg.norm(x, axis=1)),
     ("norm keepdims", (3, 4), lambda x: np.linalg.norm(x, axis=-1, keepdims=True)),
-    ("norm 3", (4,), lambda x: np.linalg.norm(x, 3)),
     ("norm 2 of matrix", (3, 4), lambda x: np.linalg.norm(x, 2)),
     ("norm nuclear", (3, 4), lambda x: np.linalg.norm(x, "nuc")),
     ("norm kept whole", (3, 4), lambda x: np.linalg.norm(x, keepdims=True)),
@@ -590,6 +591,7 @@ INDEXING: list[Case] = [
 ]
 
 ROUNDED: list[Case] = [
+    ("norm 3", (4,), lambda x: np.linalg.norm(x, 3)),
     ("constant matrix", (4,), lambda x: A34 @ x),
     ("vector matrix", (3,), lambda x: x @ A34),
     ("dot vectors", (4,), lambda x: x @ V4),

@@ -811,7 +811,7 @@ def writes(c):
 
 
 def random_numbers(x):
-    return x[0] + np.random.normal()  # noqa: NPY002
+    return x[0] + np.random.normal()
 
 
 def output(x):

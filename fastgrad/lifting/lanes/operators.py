@@ -406,7 +406,8 @@ def lower_power(function):
 
 
 for function in SCALAR_FUNCTIONS:
-    infer_global(function)(type("LaneTemplate", (ScalarTemplate,), {"key": function}))
+    # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
+    infer_global(function, types.Function(type("LaneTemplate", (ScalarTemplate,), {"key": function})))
     lower_builtin(Wide(function), types.VarArg(types.Any))(  # type: ignore[attr-defined]
         lower_division
         if function in DIVISIONS
@@ -428,7 +429,7 @@ class TruthTemplate(AbstractTemplate):
 
 
 for function in TRUTHS:
-    infer_global(function)(type("TruthTemplate", (TruthTemplate,), {"key": function}))
+    infer_global(function, types.Function(type("TruthTemplate", (TruthTemplate,), {"key": function})))
 
 
 @lower_builtin(bool, Lane)

@@ -95,6 +95,18 @@ class Run:
         self.tied = np.zeros(rows, dtype=bool) if ties else None
         self.rounded = False
 
+    def again(self) -> Run:
+        """Return the same run, as before anything was done."""
+        return Run(self.rows, self.columns, self.cells, self.work, self.tied is not None)
+
+    def takes(self, other: Run) -> None:
+        """Note what another run of the same rows has found out."""
+        self.lost |= other.lost
+        self.rounded |= other.rounded
+        self.lead = other.lead
+        if self.tied is not None and other.tied is not None:
+            self.tied |= other.tied
+
     imaginary = False  # a run at a complex point
     watching = False  # a run that asks for what nonlinear operations bring together
 

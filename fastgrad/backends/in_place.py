@@ -1,0 +1,137 @@
+"""Many points in one call of an f that finds the caller's array by itself, or keeps what it computes.
+
+The bundle takes the array's place wherever f finds it (`fastgrad.lifting.in_place`), and everything is put back. Each
+gradient is checked: f at x plain, lifted, and plain again, which is also what f's objects hold in the end; and one
+perturbed point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.call import Call
+from ..core.errors import CannotRun, NotTrusted
+from ..core.evaluation import Unrounded, Values
+from ..core.point import Point
+from ..core.validation import FLOAT64, Floats, Ints
+from ..inspecting.purity import Nature
+from ..lifting.signals import CannotLift
+from .lifted import SPARSE, Lifted
+
+NOTHING_KEPT = Nature("", ())
+WAY = "lift in place"
+
+
+@cache
+def _in_place() -> Any:
+    return import_module("...lifting.in_place", __name__)
+
+
+class LiftedInPlace(Lifted):
+    """f at many points at once, with a bundle in place of the caller's array: the sparse lift of a pure function.
+
+    Parameters
+    ----------
+    call : Call
+        f and its arguments.
+    point : Point
+        Where.
+    explicit : bool
+        Whether the caller asked for this way, so that nobody else says what f raises beside x.
+
+    Raises
+    ------
+    CannotRun
+        If f cannot be lifted so; the message says why.
+    """
+
+    def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
+        reason = _unsuited(call, point)
+        if reason:
+            raise CannotRun(reason)
+        module = _in_place()
+        own = point.base.copy() if point.own is None else point.own
+        try:
+            self._inside = module.InPlace(call.f, own, call.args, call.kwargs)
+            self._inside.look()
+        except CannotLift as signal:
+            raise CannotRun(f"f cannot be lifted in place: {signal}") from signal
+        pure = call.but(f=self._inside, args=(), kwargs={})
+        # what holds the array and keeps results is its own business: seen from here, f is a function of its argument
+        super().__init__(pure, Point(point.base, None, point.dtype), (SPARSE,), False, NOTHING_KEPT)
+        self.sees_own, self._explicit, self._written = True, explicit, call.f
+        self.way = WAY
+        with self._exclusively():
+            self.value()
+
+    def known_value(self, value: float) -> None:
+        """Do nothing: f(x) was evaluated, for lifting is checked by it."""
+
+    def notes(self) -> list[str]:
+        found = self._inside.found
+        places = "1 place" if found == 1 else f"{found} places"
+        told = f"a bundle takes the place of x in {places} where f finds it" if found else "f keeps results"
+        return [f"the {WAY}: {told}; everything is put back after each run"]
+
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
+        with self._exclusively():
+            return super().differences(index, steps, away, bars)
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        with self._exclusively():
+            return super().sweep(index, points)
+
+    def line(self, points: Values) -> Values:
+        with self._exclusively():
+            return super().line(points)
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """Keep other threads away meanwhile, and end with f at x: its objects hold that, and it must be what it was."""
+        with self._inside.exclusively():
+            before = self._value
+            yield
+            self.way = WAY
+            if before is None:
+                return
+            again = self._plainly(self._point.base)
+            if again != before and not (np.isnan(again) and np.isnan(before)):
+                raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
+
+    def _check_one(self, point: NDArray[Any], seen: Any, values: Values) -> None:
+        try:
+            super()._check_one(point, seen, values)
+        except NotTrusted as doubt:  # f's state may feed back into its values: then the loop, as ever, has the say
+            raise CannotRun(str(doubt)) from doubt
+
+    def _refusal(self, index: Ints, points: Values) -> CannotRun:
+        """Say why, unless f raises an exception of its own and nobody is next who would say so."""
+        if self._explicit:
+            super()._refusal(index, points)
+        instead = "; backend='python' takes it" if self._explicit else ""
+        return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}{instead}")
+
+
+def _unsuited(call: Call, point: Point) -> str:
+    """Say why a call cannot be lifted in place, before anything is evaluated; empty if it may be."""
+    own = point.own
+    if call.imaginary:
+        return "complex points do not fit into the caller's array"
+    if point.base.ndim == 0 or not point.base.size:
+        return "x is a single number, or empty"
+    if str(getattr(call.f, "__module__", "")).startswith("fastgrad."):
+        return "f gets x in another form, as an option says"
+    if own is None:
+        return ""
+    if own.dtype != FLOAT64 or not own.dtype.isnative:
+        return f"x is an array of {own.dtype}, in whose place no float64 can be"
+    if call.shares_memory(own):
+        return "an argument shares memory with x, and must not be perturbed"
+    return ""

@@ -1,0 +1,311 @@
+"""f, which finds the caller's array by itself, as a pure function of its argument."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from weakref import ref
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...core.point import exclusive, stand_in
+from ..signals import CannotLift, Outrun, forgive, raised
+from ..sparse.bundle import SparseBundle
+from ..sparse.slots import Run, TooWide
+from .places import Place
+from .seen import Seen
+from .substitutes import filling
+from .walk import Walk
+
+__all__ = ["InPlace", "alone"]
+
+Array = NDArray[Any]
+NOTHING: Mapping[str, Any] = {}
+SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
+TRIES = 1000  # interruptions that putting back survives
+
+
+class Alone:
+    """One lock for all functions that find x by themselves: ``with alone.lock:``.
+
+    A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
+    evaluations that belong together holds it around them: it may be taken again by the same thread. It is a lock of
+    Python's own, since one in Python could be interrupted between taking it and saying so.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Forget the threads that held it: after a fork they do not exist."""
+        self.lock = threading.RLock()
+        self.open = False  # whether a bundle is where x was
+
+
+alone = Alone()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=alone.renew)
+
+
+class InPlace:
+    """f as a pure function: a bundle takes the place of x wherever f finds it, for one run.
+
+    What makes it safe, in this order:
+
+    1. Nothing is lifted that the walk cannot see through.
+    2. All that f can reach and change is noted first, and put back whatever happens.
+    3. All other arrays that f can reach are shown as read-only views: f that writes into one stops there.
+    4. Meanwhile x itself holds NaN: a way to x that the walk missed shows in f's value at x.
+    5. A bundle that survives the run was kept where the walk did not look: the references to its run are counted.
+
+    6. f's value at x must be the one that f gave without a bundle, if it was evaluated there before.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(W, *args, **kwargs)``, which may ignore W.
+    x : ndarray of float64, C-contiguous and writeable
+        The caller's array.
+    args, kwargs
+        What f gets beside W.
+
+    Raises
+    ------
+    CannotLift
+        If x is no such array.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], x: Array, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NOTHING
+    ) -> None:
+        if not (type(x) is np.ndarray and x.dtype == np.float64 and x.flags.c_contiguous and x.flags.writeable):
+            raise CannotLift("x is no C-contiguous, writeable array of float64")
+        self._roots = f, args, dict(kwargs)
+        self._x, self._base = x, x.copy()
+        self._walk: Walk | None = None
+        self._seen: Seen | None = None
+        self._value: Any = None  # f at x
+        self._back = True  # whether everything is as it was
+        self.found = 0  # in how many places f can find x
+        self.filling = False  # whether f sees numpy through the substitutes
+
+    def forget(self) -> None:
+        """Look anew before the next run: f may have bound other things by then."""
+        self._walk = self._seen = None
+
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Keep other threads from lifting in place, and from perturbing x, for several evaluations.
+
+        Neither lock is waited for while the other is held: a thread that perturbs x may be about to lift within f.
+        """
+        taken = False
+        while not taken:
+            with alone.lock:
+                mine = exclusive(self._x)
+                taken = mine.acquire(blocking=False)
+                if taken:
+                    try:
+                        yield
+                    finally:
+                        mine.release()
+            if not taken:
+                with exclusive(self._x):
+                    pass
+
+    def look(self) -> None:
+        """Find all places that f can reach.
+
+        Raises
+        ------
+        CannotLift
+            If something in them cannot be seen through.
+        """
+        if self._walk is None:
+            self._walk = Walk(*self._roots)
+            effect = self._walk.effect()
+            if effect:
+                raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
+            self._seen = None
+        if self._seen is None:
+            self._seen = Seen(self._x, self._walk, self._roots, self.filling)
+            self.found = self._seen.found
+
+    def fill(self) -> None:
+        """Let f see numpy through the substitutes from now on."""
+        self.filling, self._seen = True, None
+
+    def __call__(self, argument: SparseBundle | Array) -> Any:
+        """Evaluate f, at all points of a bundle or at the point that an array is."""
+        with self.exclusively():
+            if not isinstance(argument, SparseBundle):
+                return self._plain(argument)
+            signals = raised()
+            try:
+                return self._lifted(argument)
+            except (TooWide, Outrun):
+                raise
+            except (CannotLift, Exception):
+                if self.filling:
+                    raise
+            # numpy did not ask the bundle: once more, with names that mean the substitutes
+            forgive(signals)
+            self.fill()
+            return self._lifted(argument)
+
+    def _plain(self, point: Array) -> Any:
+        self.forget()
+        f, args, kwargs = self._roots
+        try:
+            try:
+                self._x[...] = point
+                value = f(self._x.copy(), *args, **kwargs)
+            finally:
+                self._x[...] = self._base
+        finally:  # an interruption may have hit the first
+            self._x[...] = self._base
+        if self._value is None and np.array_equal(point, self._base):
+            self._value = value
+        return value
+
+    def _lifted(self, given: SparseBundle) -> Any:
+        run = given.run.again()  # of its own, so that what survives is told apart
+        given.base.flags.writeable = False  # f must not write into x
+        bundle = SparseBundle(given.base, given.slots, run, given.disjoint)
+        value = self._transaction(bundle)
+        given.run.takes(run)
+        if isinstance(value, SparseBundle):
+            if self._value is not None and not value.ndim and np.array_equal(given.base, self._base):
+                self._check(value)
+            value = SparseBundle(value.base, value.slots, given.run, value.disjoint)
+        elif isinstance(value, (list, tuple)):
+            value = None  # no number: said by whoever called this
+        bundle.known = ()
+        shown = [ref(bundle)]
+        del bundle
+        self._nothing_survives(run, shown)
+        return value
+
+    def _check(self, lifted: SparseBundle) -> None:
+        """Compare f's value at x with the one that f gave by itself."""
+        expected, found = float(self._value), float(lifted.base)
+        reach = max((float(np.abs(d).max()) for _, d in lifted.slots if d.size), default=0.0)
+        if not abs(found - expected) <= SLACK * abs(expected) + 1e-7 * reach:
+            raise CannotLift(f"f gives {expected!r} at x, and {found!r} when it is lifted there")
+
+    def _transaction(self, bundle: SparseBundle) -> Any:
+        """Run f on a bundle, and put everything back."""
+        if alone.open:
+            raise CannotLift("f is being lifted for a gradient around this one")
+        self.look()
+        assert self._walk is not None
+        assert self._seen is not None
+        places, slots = self._walk.places, bundle.slots
+        (f, args, kwargs), writes = self._seen.of(bundle)
+        stand_in(bundle, self._x)
+        chance = Chance(self._walk.generators)
+        self._back = False
+        try:
+            try:
+                try:
+                    alone.open = True
+                    filling.run = bundle.run if self.filling else None
+                    for place, key, new in writes:
+                        place.put(key, new)
+                    self._x[...] = np.nan
+                    value = f(bundle.copy(), *args, **kwargs)
+                finally:
+                    self._put_back(places, chance)
+            finally:  # an interruption may have come before that began
+                if not self._back:
+                    self._put_back(places, chance)
+        finally:
+            if not self._back:
+                self._put_back(places, chance)
+        if chance.drawn:
+            raise CannotLift("f draws random numbers")
+        if bundle.slots is not slots:
+            raise CannotLift("f writes into x")
+        return value
+
+    def _put_back(self, places: Sequence[Place], chance: Chance) -> None:
+        interruption: BaseException | None = None
+        for _ in range(TRIES):
+            try:
+                self._x[...] = self._base
+                for place in places:
+                    place.restore()
+                chance.restore()
+                filling.run = None
+                alone.open = False
+                self._back = True
+                break
+            except BaseException as error:  # noqa: BLE001 - a Ctrl-C must not stop this halfway: it is raised afterwards
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    @staticmethod
+    def _nothing_survives(run: Run, shown: Sequence[ref[SparseBundle]]) -> None:
+        """Raise if f keeps a bundle of the run.
+
+        Another thread may hold the one that it found in place of x: to ask for the gradient there, for example.
+        """
+        known = 3  # our name, the caller's, and the argument of getrefcount
+        if sys.getrefcount(run) <= known:
+            return
+        gc.collect()
+        if sys.getrefcount(run) <= known:
+            return
+        if threading.active_count() > 1:
+            innocent = {id(reference()) for reference in shown}
+            if all(id(b) in innocent for b in gc.get_referrers(run) if isinstance(b, SparseBundle)):
+                return
+        raise CannotLift("f keeps what it computed where it cannot be put back")
+
+
+class Chance:
+    """The states of what random numbers are drawn from: a place of its own kind."""
+
+    def __init__(self, generators: Sequence[Any]) -> None:
+        self._generators = generators
+        self._before = self._now()
+        self.drawn = False
+
+    def _now(self) -> list[Any]:
+        return [random.getstate(), np.random.get_state(), *map(_state, self._generators)]  # noqa: NPY002
+
+    def restore(self) -> None:
+        now = self._now()
+        if pickle.dumps(now) == pickle.dumps(self._before):
+            return
+        self.drawn = True
+        random.setstate(self._before[0])
+        np.random.set_state(self._before[1])  # noqa: NPY002
+        for generator, state in zip(self._generators, self._before[2:], strict=True):
+            _set_state(generator, state)
+
+
+def _state(generator: Any) -> Any:
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state()
+    return (generator.bit_generator if isinstance(generator, np.random.Generator) else generator).state
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, random.Random):
+        generator.setstate(state)
+    elif isinstance(generator, np.random.RandomState):
+        generator.set_state(state)
+    else:
+        (generator.bit_generator if isinstance(generator, np.random.Generator) else generator).state = state

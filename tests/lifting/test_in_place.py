@@ -1,0 +1,472 @@
+"""The lift in place: right or refused, and everything put back, whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import pickle
+import random
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from benchmarks.networks import SMALL, book_gradient
+from fastgrad import numerical_gradient
+from fastgrad.backends.in_place import LiftedInPlace
+from fastgrad.core.call import Call
+from fastgrad.core.errors import CannotRun
+from fastgrad.core.point import as_point
+from fastgrad.lifting import in_place
+from fastgrad.lifting.in_place import InPlace, alone
+from fastgrad.lifting.signals import CannotLift, Signal
+from fastgrad.lifting.sparse import lift
+from fastgrad.lifting.sparse.bundle import SparseBundle
+from fastgrad.schemes.unrounded import nearby
+from tests.lifting import awkward
+from tests.lifting.memories import Snapshot
+
+H = 1e-4
+SKIPPED = set(threading.enumerate())
+
+
+def opened(f: Callable[..., Any], x: Any, *args: Any) -> LiftedInPlace:
+    return LiftedInPlace(Call(f, args), as_point(x))
+
+
+def by_steps(f: Callable[..., Any], x: Any) -> Any:
+    """The central difference with the book's step."""
+    run = opened(f, x)
+    points = x.reshape(-1, 1) + np.array([H, -H])
+    values = run.sweep(np.arange(x.size), points)
+    return ((values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1])).reshape(x.shape)
+
+
+def unrounded(f: Callable[..., Any], x: Any) -> Any:
+    """The gradient by differences that are not rounded."""
+    run = opened(f, x)
+    estimate = nearby(run, x.reshape(-1), np.arange(x.size), None, False)
+    if estimate is None:  # a kink next to x, where one side does not tell of the other
+        return numerical_gradient(f, x, backend="numpy")
+    return estimate.gradient.reshape(x.shape)
+
+
+def once(f: Callable[..., Any], x: Any) -> None:
+    """One run on a bundle of all entries."""
+    lift(InPlace(f, x), x.copy(), np.arange(x.size), np.full((2, x.size), 1e-6))
+
+
+def bundles() -> list[Any]:
+    gc.collect()
+    return [thing for thing in gc.get_objects() if type(thing) is SparseBundle]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Any:
+    yield
+    if hasattr(np, "_kept_by_test"):
+        del np._kept_by_test
+    assert bundles() == []
+    assert not alone.open
+
+
+@pytest.mark.parametrize("make", awkward.EXPECTED, ids=lambda make: make.__name__)
+def test_awkward_closures(make: awkward.Case) -> None:
+    f, x = make()
+    before = x.copy()
+    if awkward.EXPECTED[make] == "refused":
+        with pytest.raises(CannotRun) as refused:
+            by_steps(f, x)
+        assert len(str(refused.value)) > 10
+    else:
+        state = np.random.get_state()[1].tobytes(), random.getstate()
+        gradient = by_steps(f, x)
+        assert_array_equal(x, before)
+        assert state == (np.random.get_state()[1].tobytes(), random.getstate())
+        expected = book_gradient(f, x)
+        assert_allclose(gradient, expected, rtol=1e-5, atol=1e-9 * (1 + np.abs(expected).max()))
+        assert_allclose(unrounded(f, x), expected, rtol=1e-5, atol=1e-7 * (1 + np.abs(expected).max()))
+    if make is not awkward.writes_x:
+        assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("make", awkward.EXPECTED, ids=lambda make: make.__name__)
+def test_everything_is_put_back_after_a_run(make: awkward.Case) -> None:
+    f, x = make()
+    f(x)
+    generators = pickle.dumps([np.random.get_state(), random.getstate()])
+    snapshot = Snapshot(f, x, awkward.__dict__)
+    with contextlib.suppress(Signal):
+        once(f, x)
+    assert snapshot.differences() == []
+    assert pickle.dumps([np.random.get_state(), random.getstate()]) == generators
+
+
+def test_the_oracle_can_fail() -> None:
+    n = awkward.Net()
+    f = lambda _: n.loss()  # noqa: E731
+    for change in (
+        lambda: n.log.append(1),
+        lambda: n.params.update(V=1),
+        lambda: n.W.__setitem__(0, 1.0),
+        lambda: setattr(n.W.flags, "writeable", False),
+        lambda: setattr(n, "more", 1),
+        lambda: setattr(awkward.Net, "more", 1),
+    ):
+        snapshot = Snapshot(f)
+        assert snapshot.differences() == []
+        change()
+        assert snapshot.differences() != []
+    del awkward.Net.more  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_networks(name: str) -> None:
+    net, x, t = SMALL[name]()
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    for array in net.params.values():
+        before = array.copy()
+        expected = book_gradient(loss, array)
+        loss(array)
+        assert_allclose(by_steps(loss, array), expected, rtol=0, atol=1e-7 * np.abs(expected).max() + 1e-11)
+        found = unrounded(loss, array)
+        # one of these may step across a kink that is next to x
+        oracles = numerical_gradient(loss, array, backend="python"), book_gradient(loss, array, 1e-7)
+        errors = np.min([np.abs(found - oracle) for oracle in oracles], axis=0)
+        assert errors.max() <= 1e-6 * np.abs(expected).max() + 2e-8
+        assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layers_hold_what_belongs_to_x(name: str) -> None:
+    net, x, t = SMALL[name]()
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    W = next(iter(net.params.values()))
+    loss(W)
+    last = getattr(net, "last_layer", None)
+    at_x = getattr(last, "loss", None)
+    by_steps(loss, W)
+    if last is not None:
+        assert type(last.loss) is np.float64
+        assert last.loss == at_x
+    opened(loss, W).line(np.ones((3, W.size)))
+    if last is not None:
+        assert last.loss == at_x
+
+
+def test_pictures_of_what_is_found() -> None:
+    net, x, t = SMALL["relu"]()
+    run = opened(lambda _: net.loss(x, t), net.params["W1"])
+    assert "2 places" in run.notes()[0]  # params, and the layer
+    assert run.way == "lift in place"
+    assert run.value() == net.loss(x, t)
+
+
+def test_evaluations_are_counted() -> None:
+    net, x, t = SMALL["sigmoid"]()
+    W, calls = net.params["W1"], [0]
+
+    def loss(_: Any) -> Any:
+        calls[0] += 1
+        return net.loss(x, t)
+
+    run = opened(loss, W)
+    plain = calls[0]
+    assert plain == 1  # the lifted run is put back, its count too
+    points = W.reshape(-1, 1) + np.array([H, -H])
+    run.sweep(np.arange(W.size), points)
+    assert calls[0] == plain + 2  # one perturbed point, and x
+    assert run.nfev == 1 + points.size + 2
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+
+class InterruptAt:
+    """A trace function that raises at its nth event in the lift's own code or f's."""
+
+    FILES = ("transaction.py", "places.py", "seen.py", "walk.py", "substitutes.py", "networks.py", "awkward.py")
+
+    def __init__(self, at: int) -> None:
+        self.at, self.count = at, 0
+
+    def __call__(self, frame: types.FrameType, event: str, arg: object) -> Any:
+        if not frame.f_code.co_filename.endswith(self.FILES):
+            return None
+        self.count += 1
+        if self.count == self.at:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return self
+
+    def during(self, call: Callable[[], None]) -> None:
+        sys.settrace(self)
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interruption within a generator
+@pytest.mark.parametrize("name", ["relu", "batch norm"])
+def test_interrupted_at_any_line(name: str) -> None:
+    net, x, t = SMALL[name]()
+    W = net.params["W1"]
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    loss(W)
+    snapshot = Snapshot(loss.__closure__)
+    whole = InterruptAt(-1)
+    whole.during(lambda: once(loss, W))
+    assert whole.count > 1000
+    for at in range(1, whole.count, 211):
+        InterruptAt(at).during(lambda: once(loss, W))
+        assert snapshot.differences() == [], at
+        assert not alone.open
+    taken: list[bool] = []
+
+    def take() -> None:
+        taken.append(alone.lock.acquire(timeout=5))
+        alone.lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    assert taken == [True]
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
+def test_interrupted_at_any_moment() -> None:
+    net, x, t = SMALL["relu"]()
+    W = net.params["W1"]
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    loss(W)
+    snapshot = Snapshot(loss.__closure__)
+    rng, interrupted = np.random.default_rng(1), 0
+
+    def ring(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    kept = signal.signal(signal.SIGALRM, ring)
+    try:
+        for _ in range(1500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(5e-5, 2.5e-3))
+                try:
+                    once(loss, W)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert snapshot.differences() == []
+            assert not alone.open
+    finally:
+        signal.signal(signal.SIGALRM, kept)
+    assert interrupted > 100
+
+
+def test_interrupted_over_and_over_while_putting_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x, t = SMALL["relu"]()
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    loss(net.params["W1"])
+    snapshot, countdown = Snapshot(loss.__closure__), [40]
+    restore = in_place.places.Dictionary.restore
+
+    def interrupted(self: Any) -> None:
+        countdown[0] -= 1
+        if countdown[0] > 0 and countdown[0] % 2:
+            raise KeyboardInterrupt
+        restore(self)
+
+    monkeypatch.setattr(in_place.places.Dictionary, "restore", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        once(loss, net.params["W1"])
+    monkeypatch.undo()
+    assert snapshot.differences() == []
+    assert not alone.open
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ZeroDivisionError, StopIteration, SystemExit, MemoryError])
+def test_f_raises_anywhere(kind: type[BaseException]) -> None:
+    n = awkward.Net()
+    steps = [0, 0]
+
+    def maybe() -> None:
+        steps[0] += 1
+        if type(n.W) is SparseBundle and steps[0] == steps[1]:
+            raise kind
+
+    def f(_: Any) -> Any:
+        steps[0] = 0
+        maybe()
+        n.out = awkward.A @ n.W
+        maybe()
+        n.log.append(n.out)
+        maybe()
+        n.params["V"] = n.out
+        maybe()
+        return awkward.mse(n.out)
+
+    f(n.W)
+    for at in range(1, 5):
+        steps[1] = at
+        snapshot = Snapshot(f)
+        expected = CannotLift if issubclass(kind, Exception) else kind
+        with pytest.raises(expected):
+            once(f, n.W)
+        assert snapshot.differences() == []
+
+
+# --- nested, and threads ---------------------------------------------------------------------------------------------
+
+
+def test_nested_gradients() -> None:
+    net, x, t = SMALL["sigmoid"]()
+    W, b = net.params["W1"], net.params["b2"]
+    inner = lambda _: net.loss(x, t)  # noqa: E731
+
+    def outer(_: Any) -> Any:
+        try:
+            slopes = by_steps(inner, b)
+        except CannotRun:
+            slopes = book_gradient(inner, b)
+        return np.sum(slopes**2)
+
+    snapshot = Snapshot(outer)
+    with pytest.raises(CannotRun):
+        by_steps(outer, W)
+    assert snapshot.differences() == []
+
+
+def test_two_arrays_of_one_network_in_threads() -> None:
+    net, x, t = SMALL["relu"]()
+    loss = lambda _: net.loss(x, t)  # noqa: E731
+    expected = {key: unrounded(loss, array) for key, array in net.params.items()}
+    before = {key: array.copy() for key, array in net.params.items()}
+
+    def ask(key: str) -> tuple[str, Any]:
+        return key, unrounded_of_what_is_there(loss, net.params[key])
+
+    with ThreadPoolExecutor(4) as pool:
+        for key, found in pool.map(ask, list(net.params) * 15):
+            assert_array_equal(found, expected[key])
+    for key, array in net.params.items():
+        assert type(array) is np.ndarray
+        assert array.flags.writeable
+        assert_array_equal(array, before[key])
+
+
+def unrounded_of_what_is_there(f: Callable[..., Any], x: Any) -> Any:
+    """As a user asks, with whatever was found in place of the array."""
+    point = as_point(x)
+    run = LiftedInPlace(Call(f), point)
+    estimate = nearby(run, point.base.reshape(-1), np.arange(point.base.size), None, False)
+    assert estimate is not None
+    return estimate.gradient.reshape(point.base.shape)
+
+
+def test_two_networks_that_share_layers_in_threads() -> None:
+    first, x, t = SMALL["sigmoid layers"]()
+    second, y, _ = SMALL["sigmoid layers"]()
+    second.layers["Affine1"] = first.layers["Affine1"]
+    second.params["W1"] = first.params["W1"]
+    losses = [lambda _: first.loss(x, t), lambda _: second.loss(y, t)]
+    W = first.params["W1"]
+    expected = [unrounded(loss, W) for loss in losses]
+    with ThreadPoolExecutor(4) as pool:
+        for i, found in enumerate(pool.map(lambda i: unrounded_of_what_is_there(losses[i % 2], W), range(30))):
+            assert_array_equal(found, expected[i % 2])
+
+
+# --- effects ---------------------------------------------------------------------------------------------------------
+
+
+class Told:
+    """A network whose methods print, the ones that f calls or the others."""
+
+    def __init__(self) -> None:
+        self.W = np.linspace(-1.0, 1.0, 30)
+
+    def loss(self) -> Any:
+        return np.sum(np.tanh(self.W) ** 2)
+
+    def fit(self) -> None:
+        print(self.loss())
+
+    def loud(self) -> Any:
+        print("loud")
+        return self.loss()
+
+    def timed(self) -> Any:
+        return self.loss() + 0.0 * time.time()
+
+
+@pytest.mark.parametrize("name", ["loud", "timed"])
+def test_effects_are_seen_at_each_evaluation(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Told()
+    f = {"loud": lambda _: net.loud(), "timed": lambda _: net.timed()}[name]
+    _, info = numerical_gradient(f, net.W, H, full_output=True)
+    assert info.way == "reference"
+    assert "its effects are to be seen" in info.reason
+    if name == "loud":
+        assert capsys.readouterr().out.count("loud") == info.nfev == 60
+
+
+def test_effects_of_methods_that_f_does_not_call_are_none_of_its() -> None:
+    net = Told()
+    assert numerical_gradient(lambda _: net.loss(), net.W, H, full_output=True)[1].way == "lift in place"
+
+
+# --- what is refused before anything is evaluated --------------------------------------------------------------------
+
+
+def test_what_cannot_be() -> None:
+    n = awkward.Net()
+    never: Callable[..., Any] = lambda _, *args: pytest.fail("f was called")  # noqa: E731
+    for x, word in (
+        (n.W.astype(np.float32), "float32"),
+        (np.arange(20), "int64"),
+        (np.array(1.0), "single number"),
+        (np.ones((20, 20))[::2], "C-contiguous"),
+    ):
+        with pytest.raises(CannotRun, match=word):
+            opened(never, x)
+    with pytest.raises(CannotRun, match="shares memory"):
+        opened(never, n.W, n.W[2:])
+    with pytest.raises(CannotRun, match="complex"):
+        LiftedInPlace(Call(never, imaginary=True), as_point(n.W))
+
+
+def test_arguments_hold_the_network() -> None:
+    net, x, t = SMALL["relu"]()
+    f = lambda _, net, x: net.loss(x, t)  # noqa: E731
+    W = net.params["W1"]
+    run = opened(f, W, net, x)
+    index = np.arange(W.size)
+    values = run.sweep(index, W.reshape(-1, 1) + np.array([H, -H]))
+    expected = book_gradient(lambda _: net.loss(x, t), W)
+    assert_allclose((values[:, 0] - values[:, 1]).reshape(W.shape) / (2 * H), expected, atol=1e-9)
+
+
+def test_a_list_is_a_point_of_an_f_that_keeps() -> None:
+    n = awkward.Net()
+
+    def f(w: Any) -> Any:
+        n.out = np.tanh(awkward.A @ w)
+        return awkward.mse(n.out)
+
+    x = n.W.tolist()
+    run = opened(f, x)
+    values = run.sweep(np.arange(12), np.array(x)[:, None] + np.array([H, -H]))
+    assert_allclose((values[:, 0] - values[:, 1]) / (2 * H), book_gradient(f, n.W), atol=1e-9)
+    assert type(n.out) is np.ndarray
