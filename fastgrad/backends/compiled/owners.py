@@ -304,9 +304,10 @@ class OwnerLanes(Compiled):
     def _beside(self, here: Floats) -> Floats:
         """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
         other = np.empty(self._base.shape)
+        further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
         self.nfev += self._owner.passes + 3
         try:
-            _, losses = self._owner.gradient(self._base * (1.0 + EPS), self._packed, other)
+            _, losses = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
         except Refused:
             other[...] = here
         else:
