@@ -34,6 +34,7 @@ __all__ = [
 
 EPSILON = float(np.sqrt(np.finfo(np.float64).eps))
 METHODS = ("2-point", "3-point", "cs")
+SIDES = {1: "forward", -1: "backward"}
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
@@ -304,18 +305,20 @@ def derivative(
     df, error = np.empty(places.shape), np.empty(places.shape)
     nfev = np.zeros(places.shape, dtype=np.int64)
     for i in np.ndindex(places.shape):
-        method = "forward" if sides[i] > 0 else "backward" if sides[i] < 0 else "adaptive"
-        order_of = {} if method == "adaptive" else {"order": 4}
+        side = np.sign(sides[i])
+        options: dict[str, Any] = {"method": "adaptive"} if side == 0 else {"method": SIDES[side], "order": 4}
         rest = tuple(other[i] for other in others)
-        df[i], info = numerical_gradient(
-            lambda y, *rest: np.reshape(f(y, *rest), ()), places[i], args=rest, method=method, full_output=True, **order_of
-        )  # fmt: skip
-        error[i], nfev[i] = np.nan if info.error is None else info.error, info.nfev
+        made: Any = numerical_gradient(_number(f), places[i], args=rest, full_output=True, **options)
+        df[i], error[i], nfev[i] = made[0], np.nan if made[1].error is None else made[1].error, made[1].nfev
     good = np.isfinite(df)
     return OptimizeResult(
         success=good[()], status=np.where(good, 0, -3)[()], df=df[()], error=error[()],
         nit=np.ones(places.shape, dtype=np.int64)[()], nfev=nfev[()], x=places[()],
     )  # fmt: skip
+
+
+def _number(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda y, *args: np.reshape(f(y, *args), ())
 
 
 def jacobian(
@@ -420,7 +423,10 @@ _users = 0
 def _in_solver(original: Any) -> Any:
     def replaced(fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
         step = options.get("abs_step")
-        if np.ndim(step) == 0 and step in (1e-8, EPSILON):  # the solvers' own default, which they hand on as if given
+        if isinstance(step, float) and step in (
+            1e-8,
+            EPSILON,
+        ):  # the solvers' own default, which they hand on as if given
             options["abs_step"] = None
         return approx_derivative(fun, x0, *rest, **options)
 
@@ -448,11 +454,7 @@ def _for_minpack(name: str) -> Callable[[Any], Any]:
                 def slope(x: Any, *args: Any) -> Any:
                     return np.atleast_2d(approx_derivative(func, x, method="2-point", args=args))
 
-                options = {**options, name: slope}
-                if name == "Dfun":
-                    options["col_deriv"] = False
-                else:
-                    options["col_deriv"] = 0
+                options = {**options, name: slope, "col_deriv": 0}
             return original(func, x0, args, *rest, **options)
 
         return replaced
