@@ -67,15 +67,23 @@ def jacobi(
         if chosen is not None:
             slope[~chosen] = error[~chosen] = 0.0
         return slope, error
-    options: dict[str, Any] = {"args": args, "method": METHODS[method], "order": 2}
     if chosen is None or not chosen.ndim:
-        found, info = numerical_jacobian(fn, point, full_output=True, **options)
-        return np.asarray(found), np.asarray(info.error)
-    found, info = numerical_jacobian(fn, point, full_output=True, indices=chosen, **options)
+        return _with_bars(fn, point, args, method, None)
+    found, bars = _with_bars(fn, point, args, method, chosen)
     shape = (*found.shape[:-1], *point.shape)
     slope, error = np.zeros(shape), np.zeros(shape)
-    slope[..., chosen], error[..., chosen] = found, info.error
+    slope[..., chosen], error[..., chosen] = found, bars
     return slope, error
+
+
+def _with_bars(fn: Any, x: NDArray[Any], args: Any, method: int | None, indices: Any) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"args": args, "method": METHODS[method], "indices": indices}
+    if not method:
+        found, info = numerical_jacobian(fn, x, full_output=True, **options)
+        return np.asarray(found), np.asarray(info.error)
+    # one-sided differences have no bars of their own: what two orders differ by
+    lower, higher = (np.asarray(numerical_jacobian(fn, x, order=order, **options)) for order in (3, 4))
+    return higher, np.abs(higher - lower)
 
 
 def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

@@ -40,6 +40,7 @@ def same(mine: object, theirs: object, tolerance: float) -> None:
         {"abs_step": -1e-5},
         {"rel_step": 1e-5},
         {"bounds": (-9, 9)},
+        {"bounds": (-1.2, 2)},
         {"workers": map},
         {"f0": None, "args": ()},
     ],
@@ -51,6 +52,13 @@ def test_approx_derivative(n, f, method, options):
     made, info = scipy.approx_derivative(f, X[:n], method, full_output=True, **options)
     same(made, theirs, TOLERANCE[method])
     assert set(info) == {"nfev"}
+
+
+def test_at_a_corner_of_the_bounds():
+    """No central difference has room anywhere."""
+    options = {"bounds": (X, X + 1)}
+    theirs = _numdiff.approx_derivative(FUNCTIONS["vector"], X, **options)
+    same(scipy.approx_derivative(FUNCTIONS["vector"], X, **options), theirs, 1e-6)
 
 
 def test_steps_are_used_as_they_are():
