@@ -207,7 +207,7 @@ def _rate(lr: object) -> float:
 
 def hopeless(first: float) -> float:
     """Return the size of f beyond which a descent has diverged for good; further on f would only overflow."""
-    return HOPELESS * max(1.0, abs(first))
+    return HOPELESS * max(1.0, float(abs(first)))
 
 
 class _Trail:

@@ -204,7 +204,8 @@ class Hessian:
             checked = Checked(call, point, bounds)
             try:
                 checked.value()  # f's own errors come from a plain call
-                return self._lifted(call, point, checked, lifted(self.f, call, point, bounds)), checked.nfev
+                with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
+                    return self._lifted(call, point, checked, lifted(self.f, call, point, bounds)), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
@@ -309,11 +310,13 @@ class Hessian:
         if bars is None:
             return error
         flat = np.ravel(bars)
-        if error.dense is not None:
-            return Matrix(error.dense + flat[:, None] / step[None, :])
-        assert error.pattern is not None
-        assert error.data is not None
-        return Matrix(pattern=error.pattern, data=error.data + flat[error.pattern.rows] / step[error.pattern.indices])
+        with np.errstate(all="ignore"):  # a bar may well be infinite
+            if error.dense is not None:
+                return Matrix(error.dense + flat[:, None] / step[None, :])
+            assert error.pattern is not None
+            assert error.data is not None
+            widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
+        return Matrix(pattern=error.pattern, data=widened)
 
 
 def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:

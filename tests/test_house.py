@@ -99,6 +99,15 @@ def test_import_does_not_load_what_looks_at_f() -> None:
     assert not {"fastgrad.schemes.automatic", "fastgrad.schemes.adaptive"} & loaded
 
 
+def test_verbs_but_the_gradient_are_loaded_when_they_are_asked_for() -> None:
+    later = {f"fastgrad.{name}" for name in ("checking", "derivative", "descent", "hessian", "jacobian", "products")}
+    assert not {*later, "fastgrad.planning.operators", "fastgrad.sparsity"} & loaded_by("import fastgrad")
+    assert later <= loaded_by("from fastgrad import *")
+    assert set(fastgrad.__all__) <= set(dir(fastgrad))
+    with pytest.raises(AttributeError, match="module 'fastgrad' has no attribute 'numerical_gradeint'"):
+        fastgrad.numerical_gradeint  # noqa: B018
+
+
 def test_a_gradient_of_a_plain_function_does_not_load_numba() -> None:
     assert "numba" not in loaded_by("import fastgrad; fastgrad.numerical_gradient(lambda x: x @ x, [1.0, 2.0])")
 

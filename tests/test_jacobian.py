@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
 
-from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jacobian_sparsity, numerical_jacobian
+from fastgrad import (
+    AccuracyWarning,
+    Jacobian,
+    NonFiniteWarning,
+    hvp,
+    jacobian_sparsity,
+    jvp,
+    numerical_hessian,
+    numerical_jacobian,
+    vjp,
+)
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -489,3 +499,34 @@ def test_no_warnings_where_all_is_well() -> None:
         warnings.simplefilter("error")
         for f, _, x in CASES.values():
             numerical_jacobian(f, x)
+
+
+@pytest.mark.parametrize("backend", ["auto", "python", "numpy"])
+@pytest.mark.parametrize("n", [4, 40, 300])
+def test_a_wrong_sparsity_is_refused_whatever_the_way(n, backend):
+    def f(x: Any) -> Any:
+        return np.sin(x) + x[::-1]
+
+    x = np.linspace(1.0, 2.0, n)
+    whole = sp.csr_array(np.eye(n) + np.eye(n)[::-1])
+    for wrong in (np.eye(n - 1, n), np.eye(n, n + 1), (whole, np.zeros(n, dtype=int)), (whole, np.arange(n - 1))):
+        with pytest.raises(ValueError, match="`sparsity`"):
+            numerical_jacobian(f, x, sparsity=wrong, backend=backend)
+
+
+@pytest.mark.parametrize("x", [np.array([0.0]), np.array([1e160, 1.0]), np.array([np.finfo(float).max, -1.0])])
+@pytest.mark.parametrize("f", [lambda x: 1.0 / (x[0] * 0.0), lambda x: np.inf * np.sum(x)])
+def test_an_f_that_is_not_finite_at_x_gives_nan_and_a_warning(f: Any, x: Any):
+    v = np.ones(x.size)
+    verbs: list[Any] = [
+        lambda: numerical_jacobian(f, x),
+        lambda: jvp(f, x, v),
+        lambda: vjp(f, x, 1.0),
+        lambda: numerical_hessian(f, x),
+        lambda: hvp(f, x, v),
+    ]
+    for verb in verbs:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            assert np.isnan(verb()).all()
+        assert any(issubclass(w.category, NonFiniteWarning) for w in told)

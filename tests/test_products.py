@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgrad import Jacobian, jvp, vjp
+from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jvp, vjp
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -82,3 +82,17 @@ def test_closures_that_read_the_callers_array() -> None:
 def test_wrong_input_is_named(call: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "category"),
+    [
+        (np.abs, [0.0, 1.0], AccuracyWarning),
+        (lambda x: np.sum(np.sqrt(np.abs(x))), [0.0, 1.0], AccuracyWarning),
+        (lambda x: x / 0.0, [1.0, 2.0], NonFiniteWarning),
+    ],
+)
+def test_products_tell_where_there_is_no_derivative(f, x, category):
+    for call in (lambda: jvp(f, x, [1.0, 1.0]), lambda: jvp(f, x, [1.0, 0.0], backend="python")):
+        with pytest.warns(category), np.errstate(all="ignore"):
+            call()

@@ -55,9 +55,15 @@ class Reference(InFloats):
         return []
 
     def value(self) -> float:
-        if self._value is None:
-            self._value = self._at(self._base.copy())
-        return self._value
+        value = self._value
+        if value is None:
+            x = self._base.copy()
+            if self.own is not None:
+                self.own[...] = x
+            self.nfev += 1
+            value = self._f(x)
+            value = self._value = float(value) if isinstance(value, float) else number(value)
+        return value
 
     def known_value(self, value: float) -> None:
         self._value = value

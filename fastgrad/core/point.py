@@ -83,13 +83,15 @@ class Point:
         The caller's array, or the memory of what it gave as x (a Series, a DataArray): closures may read it.
     container : Container or None
         What the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
+    perturbable : bool
+        Whether the caller's array can hold a perturbed value and be restored, entry by entry.
     dtype : dtype
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
     given : object
         x as the caller gave it, which may have labels.
     """
 
-    __slots__ = ("base", "container", "dtype", "given", "own")
+    __slots__ = ("base", "container", "dtype", "given", "own", "perturbable")
 
     def __init__(
         self,
@@ -104,21 +106,15 @@ class Point:
         self.own = own
         self.container = container
         self.dtype = dtype
+        self.perturbable = False
+        if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
+            flags = own.flags
+            self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
 
     @property
     def held(self) -> bool:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
-
-    @property
-    def perturbable(self) -> bool:
-        """Whether the caller's array can hold a perturbed value and be restored, entry by entry."""
-        own = self.own
-        if own is None:
-            return False
-        dtype, flags = own.dtype, own.flags
-        holds = dtype is FLOAT64 or (dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative)
-        return holds and flags.writeable and (flags.forc or not _overlaps_itself(own))
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
@@ -173,6 +169,10 @@ def _meant(x: object) -> object:
     return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
 
 
+def _holds_floats(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize <= 8 and dtype.isnative
+
+
 def _overlaps_itself(array: NDArray[Any]) -> bool:
     reach = array.itemsize
     for stride, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
@@ -198,18 +198,21 @@ def as_point(x: object) -> Point:
         x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        base = undisturbed(x)
+        before = -1 if _locks else _changes
+        base = x.copy()
+        if before != _changes:  # another thread may have perturbed it meanwhile
+            base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
-        before = quiet()
+        changes = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
             own = given
         elif isinstance(x, (float, int, np.generic)):
             own = None
         else:
-            if before < 0 or before != quiet():  # another thread may have perturbed it meanwhile
+            if changes < 0 or changes != quiet():  # another thread may have perturbed it meanwhile
                 with exclusive(x):
                     given = real_array("x", x)
             own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
@@ -217,6 +220,7 @@ def as_point(x: object) -> Point:
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
     # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
-    if not (base.size <= FEW and base.ndim == 1 and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
+    few = base.ndim == 1 and base.size <= FEW
+    if not (few and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
     return Point(base, own, dtype, container, x)

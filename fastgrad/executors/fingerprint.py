@@ -227,7 +227,8 @@ def _of_a_library(value: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _installed(package: str) -> bool:
-    if package in sys.stdlib_module_names or package in ("numba", "numpy", "scipy"):
+    # fastgrad by name, too: from a checkout its caches, which every call changes, would be part of the fingerprint
+    if package in sys.stdlib_module_names or package in ("fastgrad", "numba", "numpy", "scipy"):
         return True
     origin = getattr(getattr(sys.modules.get(package), "__spec__", None), "origin", None) or ""
     return bool({"site-packages", "dist-packages"} & set(Path(origin).parts))

@@ -120,8 +120,8 @@ class Checked:
             above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
         except OUTSIDE:
             return False
-        terms = moved * product * (BESIDE / reach)
         with np.errstate(all="ignore"):
+            terms = moved * product * (BESIDE / reach)
             seen = (above - self.value()) + (below - self.value())
             size = abs(above) + abs(below) + 2.0 * abs(self.value())
             doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
@@ -173,11 +173,11 @@ def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:
 def symmetric(matrix: Matrix) -> Matrix:
     """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
     if matrix.dense is not None:
-        return Matrix(0.5 * (matrix.dense + matrix.dense.T))
+        return Matrix(0.5 * matrix.dense + 0.5 * matrix.dense.T)  # halved first: a sum may overflow
     assert matrix.pattern is not None
     assert matrix.data is not None
     mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
-    return Matrix(pattern=matrix.pattern, data=0.5 * (matrix.data + matrix.data[mirrored]))
+    return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
 
 
 def bars_of(matrix: Matrix) -> Matrix:

@@ -286,6 +286,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        if self._structure is not None:  # whether it is wrong must not depend on the way
+            pattern = self._checked_pattern(run.value().size, n)
+            if self._groups is not None and self.colors is None:
+                self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
         refused = "asked for"
         if settings.options.backend != "python" and not call.shared:
@@ -333,7 +337,7 @@ class Operator:
         x = point.base.reshape(-1)
         pattern = self._checked_pattern(run.value().size, x.size)
         if self.colors is None:
-            self.colors = color_columns(pattern) if self._groups is None else as_groups(self._groups, pattern)
+            self.colors = color_columns(pattern)
         colors = self.colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
@@ -517,6 +521,7 @@ class Operator:
                 found = found._replace(jacobian=found.jacobian / step)
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
+        warn_along(found)
         return found, run, point
 
 
@@ -649,6 +654,17 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         warn(
             f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
         )
+
+
+def warn_along(found: Found) -> None:
+    """Warn of the same where f was differentiated along one direction."""
+    finite = np.isfinite(found.jacobian)
+    if not finite.all():
+        warn("the product is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+    for reason in list((found.reasons or {}).values())[:1]:
+        warn(f"`f` is not differentiable along the direction: {reason}", AccuracyWarning)
+    if found.doubtful is not None and not found.reasons and (found.doubtful & finite).any():
+        warn(f"no digit is certain of {np.count_nonzero(found.doubtful)} entries of the product", AccuracyWarning)
 
 
 def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:

@@ -7,22 +7,22 @@ what takes over where that refuses or spends its lead.
 from __future__ import annotations
 
 from contextlib import suppress
-from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.call import Call
 from ..core.options import AUTO
 from ..core.point import Point
-from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN, kind_of
+from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way, by_owners
 
-__all__ = ["Facts", "Plan", "Step", "facts_of", "plan"]
+__all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
 
-# Measured over 54 functions and 409 cells: below, a lift's fixed cost is more than the loop's whole; from the second on
-# the sparse lift is the faster one for most f. What n alone gets wrong the race of the lifts puts right.
-FEW = 6
+# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the loop's time at 6 entries, 0.8 to 1.1 at
+# 10, and an attempt in vain costs as much as a loop. From the second on the sparse lift is the faster one for most f
+# (54 functions, 409 cells). What n alone gets wrong the race of the lifts puts right.
+FEW = 10
 MANY = 200
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
@@ -65,11 +65,14 @@ class Plan(NamedTuple):
         Whether the caller asked for this backend by name.
     refused : tuple of str
         Why others are left out.
+    discreet : bool
+        Whether why a way refused is not told: it was timed, which says nothing of what the planner would have tried.
     """
 
     steps: tuple[Step, ...]
     explicit: bool = False
     refused: tuple[str, ...] = ()
+    discreet: bool = False
 
 
 def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int, shared: bool = False) -> Plan:
@@ -130,6 +133,14 @@ _SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
 ))  # fmt: skip
+
+
+def with_owners(owners: Any) -> Plan:
+    """Return the plan of a prepared gradient of a compiled f, for which owner lanes are tried first."""
+    first = Step(by_owners(owners), "f is compiled by numba, and prepared for many calls at a large x")
+    return Plan((first, *_JITTED.steps))
+
+
 _C_FUNCTION = Plan((Step(COMPILED, "f is a C function"),))
 _DECLARED = Plan((
     Step(BATCHED, "f was declared to take many points at once (`batch_axis`)"),
@@ -147,7 +158,7 @@ _EXPLICIT = {
 }
 
 
-_FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
+FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
 
 
 # ---- what is known of a function object ---------------------------------------------------------------------
@@ -171,17 +182,12 @@ def _nature(call: Call) -> Nature:
     return known
 
 
-def facts_of(call: Call, point: Point, backend: str) -> Facts:
-    """Return what is known of f; its code is read only where that decides anything."""
-    f = call.f
-    kind = PLAIN if type(f) is FunctionType else kind_of(f)
-    may_lift = backend == "numpy" or (backend == AUTO and point.base.size >= FEW)
-    if kind != PLAIN or call.batch_axis is not None or not may_lift:
-        return _FACTS[kind]
+def read(call: Call, point: Point) -> Facts:
+    """Return what the code of a plain f says."""
     known = _nature(call)
     reads_x = point.own is not None and known.may_read(point.own)
     reads_x |= point.container is not None and known.finds(point.container.pieces)
-    return Facts(kind, known, reads_x)
+    return Facts(PLAIN, known, reads_x)
 
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:

@@ -16,17 +16,17 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.labels import Labels
-from ..core.options import Options
+from ..core.options import AUTO, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
-from ..inspecting.kinds import JITTED, is_jitted
+from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import Facts, Plan, facts_of, is_shared, plan
+from .planner import FACTS, FEW, Facts, Plan, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -70,10 +70,13 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
-    facts = facts_of(call, point, backend)
-    batch = call.batch_axis is not None
+    base, batch = point.base, call.batch_axis is not None
+    facts = FACTS[PLAIN if type(call.f) is FunctionType else kind_of(call.f)]
+    may_lift = backend == "numpy" or (backend == AUTO and base.size >= FEW)
+    if may_lift and facts.kind == PLAIN and not batch:  # else its code, which takes long to read, decides nothing
+        facts = read(call, point)
     shared = call.shared and is_shared(call, backend, facts.kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, point.base.size, point.base.ndim, shared)
+    return call, facts, plan(facts, backend, batch, call.imaginary, base.size, base.ndim, shared)
 
 
 def run(
@@ -133,7 +136,7 @@ def run(
         except CannotRun as refusal:
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
-            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+            if not planned.discreet:
                 told.append(str(refusal))
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
@@ -221,7 +224,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(Exception):  # of f's own there is nothing to be explained
-                done = run(call, options, scheme, x, only=planned)
+                done = run(call, options, scheme, x, only=planned._replace(discreet=True))
     carries = False
     if done is not None:
         way, reason, evaluation = done.way, done.reason, done.evaluation
@@ -239,7 +242,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     more = ""
     if looks:
         more = " or more: the steps choose themselves"
-        more += ", full precision where the sparse lift carries differences unrounded" if carries else ""
+        more += ", full precision where differences are carried unrounded" if carries else ""
     lines.append(
         f"{scheme.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial "
         f"derivatives{more}"

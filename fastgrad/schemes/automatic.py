@@ -56,7 +56,7 @@ from .scheme import Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
-__all__ = ["Memory", "automatic"]
+__all__ = ["Memory", "Search"]
 
 FEW = 10  # components: numpy judges more of them faster than plain floats
 ROUNDS = 3  # second looks at one component
@@ -81,9 +81,8 @@ class Memory(NamedTuple):
     size: float
 
 
-@np.errstate(all="ignore")  # as a context it takes three calls
-def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> Estimate:
-    """Differentiate with steps that choose themselves.
+class Search:
+    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Parameters
     ----------
@@ -95,12 +94,6 @@ def automatic(run: Evaluation, task: Task, stencil: Stencil, noise: float | None
         The formula.
     noise : float or None
         Standard deviation of f's noise; None: it is measured.
-    """
-    return Search(run, task, stencil, noise).estimate()
-
-
-class Search:
-    """One gradient in the making; values are in units of a power of two near |f(x)|.
 
     Attributes
     ----------
@@ -163,6 +156,7 @@ class Search:
         self.length = inf
         self.side = 0
 
+    @np.errstate(all="ignore")  # as a context it takes three calls
     def estimate(self) -> Estimate:
         """Find the gradient."""
         run, task = self.run, self.task
@@ -327,7 +321,11 @@ class Search:
                 continue
             if not calm(change, bent, noise, variation, enough):
                 doubtful.append(i)
-            coarse, bow = max(coarse, noise / relative), max(bow, change * relative * relative / noise)
+            grain, arch = noise / relative, change * relative * relative / noise
+            if grain > coarse:
+                coarse = grain
+            if arch > bow:
+                bow = arch
         self.first = first
         if 2 * len(lengths) > self.m > 1 and not line.rough:
             # where f'' happens to vanish a component looks like a line: the length that most components show counts too
@@ -335,7 +333,8 @@ class Search:
         length = self.length
         self.size = max(variation, line.size, top)
         least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        if self._all_in_doubt(least):
+        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
+        if unclear and self._all_in_doubt(least):
             doubtful = list(range(self.m))
         elif bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
             doubtful = [
@@ -673,6 +672,9 @@ class Search:
             grows = abs(a.slope) > 2.0 * abs(b.slope)
             a.fear = max(a.fear, abs(a.slope) if grows else apart)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
+        elif a.side and (change := _unsettled(ordered)) > 0.05 * max(abs(a.slope), least):
+            a.fear = max(a.fear, change)  # a itself may be all noise
+            self.reason[i] = "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
             for p, q in pairwise(ordered)
@@ -810,7 +812,8 @@ class Search:
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step = np.array(steps)
         memory = None if self.task.memory is None else self._memory(step)
-        return Estimate(np.array(gradient) * unit, step, None, None, line.sigma * unit, flags, slopes, memory)
+        found = np.array(list(map(mul, gradient, repeat(unit))))
+        return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:
         """Report with bars. `table`: step, slope, first, bend and sigma of the first look at each component."""
@@ -951,6 +954,15 @@ class Search:
             return None
         least = [self._least(i) for i in range(self.m)]
         return [float(max(step, small)) for step, small in zip(memory.step.tolist(), least, strict=True)]
+
+
+def _unsettled(looks: list[Look]) -> float:
+    """Return the last change of the slope that noise does not explain, if it is no smaller than the one before it.
+
+    The looks are sorted by their steps. Beside an edge a smooth f changes 64 times less with a step 64 times smaller.
+    """
+    changes = [apart for p, q in pairwise(looks) if (apart := abs(q.slope - p.slope)) > 4.0 * (p.noise + q.noise)]
+    return changes[0] if len(changes) > 1 and changes[0] > 0.5 * changes[1] else 0.0
 
 
 def _calm(first: Floats, second: Floats, noise: Floats, variation: float, enough: float) -> NDArray[np.bool_]:

@@ -26,6 +26,7 @@ from .constants import (
     SIXTH,
     SPACING,
     THIRD,
+    THIRDS,
     TINY,
     USUAL,
 )
@@ -126,8 +127,9 @@ def _settle(look: Callable[[Floats], Floats], x: Floats, here: Floats) -> tuple[
 
 def _vectors(x: Floats, scale: Floats, grain: Floats) -> Floats:
     """Return the spacing of each entry's line, as `line.Course` makes it for a single one."""
-    seeds = [crc32(entry) * MULTIPLIER + INCREMENT & LAST for entry in np.ascontiguousarray(x).view(np.uint64)[:, None]]
-    step = power_of_two(SPACING * scale) * np.array([SIGNS[seed >> TOP_BITS] for seed in seeds])
+    seeds = [crc32(entry) for entry in np.ascontiguousarray(x).view(np.uint64)[:, None]]
+    signs = [THIRDS[seed & 1] * SIGNS[(seed * MULTIPLIER + INCREMENT & LAST) >> TOP_BITS] for seed in seeds]
+    step = power_of_two(SPACING * scale) * np.array(signs)
     grains = np.abs(step) / grain
     rounded = np.where(grains < 2.0**52, np.maximum(np.round(grains), 8.0) * grain, np.abs(step))
     vector: Floats = np.where(x != 0.0, np.copysign(rounded, step), step)

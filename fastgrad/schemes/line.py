@@ -37,11 +37,11 @@ __all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along"
 
 Vector = list[float] | Floats
 
-SIGNS = [sign * third * blur for third in THIRDS for sign in (-1.0, 1.0) for blur in BLURS]
+SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
-TOP_BITS = 58  # those above choose one of SIGNS
+TOP_BITS = 59  # those above choose one of SIGNS; THIRDS alternate, since f may know but the difference of two entries
 
 
 class Explorer(Protocol):
@@ -76,13 +76,15 @@ class Course:
         self.x, self.shorter = x, False  # whether some x is much smaller than its scale
         self.scale: list[float] = []
         self._signs: list[float] = []
+        odd = seed & 1
         for size in sizes:
             if size < least:
                 self.shorter |= least > 16.0 * size > 0.0
                 size = least
             self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(SIGNS[seed >> TOP_BITS])
+            self._signs.append(THIRDS[odd] * SIGNS[seed >> TOP_BITS])
+            odd = 1 - odd
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -218,7 +220,8 @@ def _jumps(n: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 def _signs(seed: int, n: int) -> Floats:
     powers, sums = _jumps(n)
-    found: Floats = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
+    some = np.array(SIGNS)[((powers * np.uint64(seed) + sums) >> np.uint64(TOP_BITS)).astype(np.intp)]
+    found: Floats = np.array(THIRDS)[(np.arange(n) + seed) & 1] * some
     return found
 
 
@@ -266,7 +269,9 @@ class Seven:
         low, high = min(values), max(values)
         top = high if high > -low else -low
         self.spread = max(high - f0, f0 - low)
-        self.floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, 0.29 * quantum(values, top, unit), TINY)
+        self.floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
+        if not fmod(t, 16.0 * ulp(top)) or float(f"{t * unit:.11e}") == t * unit:  # nearly every f ends here
+            self.floor = max(self.floor, 0.29 * quantum(values, top, unit))
         self.flat, self.smooth = a.count(0.0) >= 4, False
         self.side, self.even = 0, False
 
@@ -303,15 +308,6 @@ class Seven:
             max(abs(odd[1] - 2.0 * odd[0]), abs(odd[2] - 3.0 * odd[0])) < 0.1 * level
             or max(abs(even[1] - 4.0 * even[0]), abs(even[2] - 9.0 * even[0])) < 0.1 * level
         )
-
-    def slope(self, aside: bool) -> float:
-        """Return the derivative along the vector at x, to sixth order."""
-        w = self.values
-        if aside:
-            return (
-                -147.0 * w[0] + 360.0 * w[1] - 450.0 * w[2] + 400.0 * w[3] - 225.0 * w[4] + 72.0 * w[5] - 10.0 * w[6]
-            ) / 60.0
-        return (45.0 * (w[4] - w[2]) - 9.0 * (w[5] - w[1]) + (w[6] - w[0])) / 60.0
 
 
 class Line:
@@ -463,60 +459,69 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     sigma = out.sigma
     for q in resolved:  # the widest smooth look that shows third differences
         if q.smooth and q.levels[0] > 4.0 * max(sigma, q.levels[1]):
-            third = median(list(map(abs, q.thirds))) / q.spacing**3
+            _, low, high, _ = sorted(map(abs, q.thirds))
+            third = (low + high) / 2.0 / q.spacing**3
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
     # to one side the slope amplifies noise 13 times, and the last difference 10 times
     amplified = 10.0 if aside else 1.0
     out.spacing = last.spacing
-    out.vector, out.slope, out.doubt = last.vector, last.slope(aside), (4.0 * sigma + 0.1 * last.fifth) * amplified
+    out.vector, out.doubt = last.vector, (4.0 * sigma + 0.1 * last.fifth) * amplified
+    t, u, v, f, p, y, z = last.values  # the derivative at x, to sixth order
+    if aside:
+        out.slope = (-147.0 * t + 360.0 * u - 450.0 * v + 400.0 * f - 225.0 * p + 72.0 * y - 10.0 * z) / 60.0
+    else:
+        out.slope = (45.0 * (p - v) - 9.0 * (y - u) + (z - t)) / 60.0
     if out.rough and not last.smooth:
         out.doubt += max(map(abs, last.thirds)) * amplified
-    _vary(out, last, resolved[0], explorer, course, f0, n, near)
-    return out
-
-
-def _vary(
-    out: Line,
-    last: Seven,
-    resolved: Seven,
-    explorer: Explorer,
-    course: Course | CourseOfMany,
-    f0: float,
-    n: int,
-    near: bool,
-) -> None:
-    """Find how much f varies on the scale of x; on wider lines where that drowns in the noise on this one."""
-    w, d, sigma = last.values, last.spacing, out.sigma
-    slope, bend = abs(w[6] - w[0]) / (6.0 * d), abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
-    if slope * 6.0 * d < 10.0 * sigma:
-        wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
-        if course.largest() < 1.0 and not near:  # where x is small, at scale 1
-            wider += [(2.0**-13, True), (2.0**-7, True)]
-        for spacing, one in wider:
-            far, other = explorer.beside(course.vector(spacing, one), course.aside)
-            if not isfinite(far + other):
-                break
-            ends = (far - other, f0 - other) if course.aside else (far - f0, other - f0)
-            seen_there = max(abs(far - f0), abs(other - f0))
-            if one and seen_there <= 10.0 * sigma:
-                continue
-            slope, bend = abs(ends[0] - ends[1]) / (2.0 * spacing), abs(ends[0] + ends[1]) / spacing**2
-            d = spacing / 3.0
-            out.spread = max(out.spread, seen_there)
-            if one:
-                course.ones()
-            if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
-                break
+    w, d = last.values, last.spacing
+    down, _, _, here, _, _, up = w
+    slope, bend = abs(up - down) / (6.0 * d), abs((up - here) + (down - here)) / (9.0 * d * d)
+    if slope * 6.0 * d < 10.0 * sigma:  # it drowns in the noise
+        slope, bend, d = _look_wider(out, slope, bend, d, explorer, course, f0, near)
     if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do
-        w, d = resolved.values, resolved.spacing
+        w, d = resolved[0].values, resolved[0].spacing
         slope, bend = max(abs(w[6] - w[3]), abs(w[0] - w[3])) / (3.0 * d), 0.0
     if bend * 9.0 * d * d <= 8.0 * sigma:
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)
     out.variation = max(min(out.size, max(abs(f0), out.spread)), 10.0 * sigma)
+    return out
+
+
+def _look_wider(
+    out: Line,
+    slope: float,
+    bend: float,
+    d: float,
+    explorer: Explorer,
+    course: Course | CourseOfMany,
+    f0: float,
+    near: bool,
+) -> tuple[float, float, float]:
+    """Return slope, curvature and spacing on wider lines, up to one on which they are seen."""
+    sigma = out.sigma
+    wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
+    if course.largest() < 1.0 and not near:  # where x is small, at scale 1
+        wider += [(2.0**-13, True), (2.0**-7, True)]
+    for spacing, one in wider:
+        far, other = explorer.beside(course.vector(spacing, one), course.aside)
+        if not isfinite(far + other):
+            break
+        ends = (far - other, f0 - other) if course.aside else (far - f0, other - f0)
+        seen_there = max(abs(far - f0), abs(other - f0))
+        if one and seen_there <= 10.0 * sigma:
+            continue
+        slope, bend = abs(ends[0] - ends[1]) / (2.0 * spacing), abs(ends[0] + ends[1]) / spacing**2
+        d = spacing / 3.0
+        out.spread = max(out.spread, seen_there)
+        if one:
+            course.ones()
+        if abs(ends[0] - ends[1]) > 10.0 * sigma or abs(ends[0] + ends[1]) > 20.0 * sigma:
+            break
+    return slope, bend, d
 
 
 def median(values: Sequence[float]) -> float:

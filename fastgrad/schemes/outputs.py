@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import factorial
+from math import cbrt, factorial
 from typing import Any
 
 import numpy as np
@@ -375,6 +375,6 @@ def step_of(out: Outputs, terms: Any) -> Any:
         some = third & (shorter * np.cbrt(terms) < 0.5 * step)
         step = np.where(some, shorter * np.sqrt(np.cbrt(terms)), step)
     counts = out.variation > 10.0 * out.sigma
-    those = step[counts] if counts.any() else step
-    usual = float(np.partition(those, those.size // 2)[those.size // 2])
+    those = step[counts] if counts.any() else step[np.isfinite(step)]
+    usual = float(np.partition(those, those.size // 2)[those.size // 2]) if those.size else cbrt(EPS)
     return step, 2.0 ** round(np.log2(usual))

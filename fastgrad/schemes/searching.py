@@ -7,7 +7,7 @@ import numpy as np
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .adaptive import STENCIL, adaptive
-from .automatic import automatic
+from .automatic import Search
 from .scheme import Estimate, Task
 from .stencils import Stencil, central
 from .unrounded import nearby
@@ -35,7 +35,7 @@ class Automatic:
             exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, task.bars)
             if exactly is not None:
                 return exactly
-        return automatic(run, task, self.stencil, self.noise)
+        return Search(run, task, self.stencil, self.noise).estimate()
 
 
 CENTRAL = central(2)

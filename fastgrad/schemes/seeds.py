@@ -28,7 +28,7 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     scale = np.maximum(size, min(1.0, largest) if largest > 0 else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(np.abs(x), 1e-290), scale)
-    units: Floats = np.exp2(np.round(np.log2(scale)))
+    units: Floats = np.exp2(np.minimum(np.round(np.log2(scale)), 1023.0))  # the largest power of two
     return units
 
 

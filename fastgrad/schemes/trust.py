@@ -95,10 +95,12 @@ def check_analytic(run: Evaluation, point: Point, index: Ints, gradient: Floats)
     size[size == 0.0] = 1.0
     draw = np.random.default_rng(zlib.crc32(point.base.tobytes()))
     direction = size * draw.uniform(0.5, 1.0, index.size) * np.where(draw.random(index.size) < 0.5, -1.0, 1.0)
-    rows = np.argsort(-np.abs(gradient * direction), kind="stable")
+    with np.errstate(all="ignore"):
+        rows = np.argsort(-np.abs(gradient * direction), kind="stable")
     agreements = 2
     while rows.size:
-        _agrees_along(run, x, index[rows], direction[rows], gradient[rows], agreements)
+        with np.errstate(all="ignore"):  # what overflows does not agree
+            _agrees_along(run, x, index[rows], direction[rows], gradient[rows], agreements)
         rows = rows[(rows.size + 1) // 2 :]
         agreements = 1
 
@@ -114,11 +116,13 @@ def _agrees_along(
         ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
         ends[0, index] += step * direction
         ends[1, index] -= step * direction
-        with np.errstate(all="ignore"):
-            values = run.line(ends) + run.origin
+        values = run.line(ends) + run.origin
         above, below = values.real.tolist()
         # where only complex arithmetic goes on, x is outside of f's domain
-        if not isfinite(above + below) or (np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * np.abs(values.real)).any():
+        if (
+            not (isfinite(above) and isfinite(below))
+            or (np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * np.abs(values.real)).any()
+        ):
             continue
         measured = (above - below) / (2.0 * step)
         seen.append((step, measured))
@@ -137,6 +141,8 @@ def _agrees_along(
             break
         before, slack_before = measured, slack
     else:
+        if not seen:
+            raise NotTrusted("`f` is not finite beside x, so that no difference tells whether it is analytic")
         wander = sorted(abs(one - other) * step for (_, one), (step, other) in pairwise(seen))
         noise = WANDERING * wander[len(wander) // 2] if wander else 0.0
         if any(abs(one - expected) <= noise / step for step, one in seen[:3]) or measured == expected:

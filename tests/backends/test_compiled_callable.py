@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numba import config, njit
@@ -86,6 +87,9 @@ def counted() -> Any:
     _nrt_python.memsys_disable_stats()
 
 
+@pytest.mark.skipif(
+    numba.version_info.short == (0, 60), reason="where f raises, numba 0.60 also leaks what the frames above it hold"
+)
 @pytest.mark.usefixtures("counted")
 def test_no_more_leaks_when_f_raises_than_without_us() -> None:
     gradient, _ = made(1e-4)
@@ -104,3 +108,24 @@ def test_no_more_leaks_when_f_raises_than_without_us() -> None:
 def test_a_plain_function_has_none() -> None:
     with pytest.raises(CannotRun):
         make_jitted(Call(lambda x: x @ x), central(2), None, lambda x, args: x)
+
+
+def test_the_property_gives_the_bits_of_the_gradient() -> None:
+    for options in ({}, {"h": 1e-4}, {"h": "fixed"}, {"method": "forward", "h": 1e-6}, {"rel_step": 1e-5}):
+        gradient = Gradient(f, **options)
+        inside = gradient.jitted
+        assert gradient.jitted is inside
+
+        x = np.array([0.3, 0.7])
+        np.testing.assert_array_equal(inside(x, 2.0, WEIGHTS), gradient(x, 2.0, WEIGHTS))
+
+
+def test_what_compiled_code_cannot_honour_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"`jitted` is for an f that numba compiles.*@numba\.njit"):
+        _ = Gradient(lambda x: x @ x).jitted
+    for options, named in (
+        ({"bounds": (0, 1)}, "`bounds`"), ({"indices": [0]}, "`indices`"), ({"remember": True}, "`remember`"),
+        ({"method": "adaptive"}, "'adaptive'"), ({"args": (2.0, WEIGHTS)}, "`args`"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=named):
+            _ = Gradient(f, **options).jitted

@@ -20,7 +20,7 @@ from fastgrad.backends.compiled import cache, default
 from fastgrad.backends.compiled.evaluation import Compiled
 from fastgrad.core.call import Call
 from fastgrad.core.point import as_point
-from fastgrad.schemes.automatic import automatic
+from fastgrad.schemes.automatic import Search
 from fastgrad.schemes.scheme import Estimate, Task
 from fastgrad.schemes.stencils import central
 
@@ -50,7 +50,7 @@ def generally(f: Any, x: Any, args: tuple[Any, ...] = ()) -> tuple[Estimate, int
     run = Compiled(Call(f, args), point)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return automatic(run, Task(point, np.arange(x.size)), CENTRAL, None), run.nfev
+        return Search(run, Task(point, np.arange(x.size)), CENTRAL, None).estimate(), run.nfev
 
 
 SOME = [name for name, p in PROBLEMS.items() if not p.unavailable][::3]
@@ -195,3 +195,20 @@ def test_an_f_that_raises_where_the_rule_only_explores() -> None:
         warnings.simplefilter("ignore")
         near = numerical_gradient(f, np.array([1.0 - 2e-5, 0.5]))
     np.testing.assert_allclose(near, [np.e, 1.0], rtol=1e-4)
+
+
+def test_an_f_that_raises_leaves_no_result_behind(monkeypatch):
+    @njit
+    def raises(x):
+        if x[0] > 0.0:
+            raise ValueError("no")
+        return x[0]
+
+    made = []
+    monkeypatch.setattr("fastgrad.gradient.empty", lambda shape: made.append(np.empty(shape)) or made[-1])
+    gradient, x = Gradient(raises, backend="numba", compile="eager"), np.ones(300)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            gradient(x)
+    assert made
+    assert all(array.size == 0 for array in made)  # numba keeps what a kernel that raises was given

@@ -165,7 +165,7 @@ def test_noise_level_within_a_factor_4(exponent, n):
 
 
 def test_smooth_functions_have_round_off_only():
-    for problem in sample(range(3), [n for n, f in FAMILIES.items() if f.kind in "SHK"]):
+    for problem in sample(range(3), [n for n, f in FAMILIES.items() if f.kind in "SH"]):  # a line may cross a kink
         run = Counted(problem, problem.x)
         assert run.run().noise < 1e-12 * max(abs(run.f0), 1.0), problem.family
 
@@ -578,3 +578,59 @@ def test_no_size_of_x_or_f_breaks_it(options, bounded):
         assert found.shape == info.error.shape == x.shape
         np.testing.assert_array_equal(found, again)
         assert x.tobytes() == before
+
+
+# ---------------------------------------------------------------------------- where a line could see nothing
+
+
+def cross_entropy_of_bias(n):
+    rng = np.random.default_rng(n)
+    scores, classes = rng.normal(size=(7, n)), rng.integers(0, n, 7)
+
+    def probabilities(bias):
+        moved = scores + bias
+        grown = np.exp(moved - moved.max(axis=1, keepdims=True))
+        return grown / grown.sum(axis=1, keepdims=True)
+
+    return (
+        lambda bias: -np.mean(np.log(probabilities(bias)[np.arange(7), classes])),
+        lambda bias: (probabilities(bias) - np.eye(n)[classes]).mean(axis=0),
+    )
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("method", ["central", "forward", "backward"])
+def test_a_common_shift_without_effect_is_no_reason_to_warn(n, method):
+    # a softmax does not change where all biases move alike, nor may anything that knows but differences of x
+    f, gradient = cross_entropy_of_bias(n)
+    rng = np.random.default_rng(0)
+    for x in [np.zeros(n), np.ones(n), *(np.full(n, v) for v in rng.normal(size=20)), *rng.normal(size=(20, n))]:
+        assert numerical_gradient(f, x, method=method) == pytest.approx(gradient(x), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+def test_functions_of_one_difference_or_sum(sign):
+    rng = np.random.default_rng(1)
+    for x in [*(np.array([v, v]) for v in rng.normal(size=40)), *(np.array([v, -v]) for v in rng.normal(size=40))]:
+        inside = x[0] + sign * x[1]
+        got = numerical_gradient(lambda v: np.sin(v[0] + sign * v[1] + 0.3), x)
+        assert got == pytest.approx(np.cos(inside + 0.3) * np.array([1.0, sign]), rel=1e-8, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 30, 100])
+@pytest.mark.parametrize(
+    "part", [lambda x: x**0.9, lambda x: x * np.log(np.where(x == 0.0, 1.0, x)), lambda x: x**0.7, np.sqrt]
+)
+def test_unbounded_slopes_at_the_edge_of_the_domain_are_told(part, n):
+    x = np.append(np.linspace(0.5, 1.5, n - 1), 0.0)  # beyond 0, f is nan
+    with pytest.warns(AccuracyWarning, match="component"):
+        numerical_gradient(lambda v: np.sum(part(v)), x)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 30])
+@pytest.mark.parametrize(
+    ("part", "slope"), [(lambda x: (x + 1.0) ** 3 + 0.0 * np.sqrt(x), 3.0), (lambda x: np.exp(x) + x**3.5, 1.0)]
+)
+def test_slopes_at_the_edge_of_the_domain_that_exist_are_not(part, slope, n):
+    x = np.append(np.linspace(0.5, 1.5, n - 1), 0.0)
+    assert numerical_gradient(lambda v: np.sum(part(v)), x)[-1] == pytest.approx(slope, rel=1e-4)

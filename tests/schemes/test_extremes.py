@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastgrad import NonFiniteWarning, numerical_diff, numerical_gradient
+from fastgrad import (
+    NonFiniteWarning,
+    gradient_descent,
+    hvp,
+    jvp,
+    numerical_diff,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+)
 from fastgrad.core.errors import AccuracyWarning
 
 FUNCTIONS: dict[str, Callable[[float], float]] = {
@@ -79,3 +88,34 @@ def test_no_warning_but_of_f(size: float, backend: str) -> None:
         with np.errstate(all="raise"):
             gradient = numerical_gradient(f, x, backend=backend)
         np.testing.assert_allclose(gradient * size, np.cos(x / size) / n, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: np.sum(np.exp(x)), [709.0, 1.0]),
+        (np.sum, [1.7e308, 1.0]),
+        (lambda x: 1.7e308 * np.cos(x[0]), [1e-3]),
+        (lambda x: np.sum(np.log(x)), [1e-300, 1.0]),
+        (lambda x: x[0] / x[1], [1.0, 1e-307]),
+        (lambda x: np.sum(x * x), [1e154, 1.0]),
+    ],
+)
+def test_arithmetic_of_our_own_warns_of_nothing(f, x):
+    x = np.array(x)
+    for verb in (
+        numerical_gradient,
+        lambda f, x: numerical_gradient(f, x, method="complex"),
+        lambda f, x: numerical_jacobian(lambda y: np.array([f(y)]), x),
+        numerical_hessian,
+        lambda f, x: hvp(f, x, np.ones(x.size)),
+        lambda f, x: jvp(f, x, np.ones(x.size)),
+        lambda f, x: gradient_descent(f, x, lr=1e-3, step_num=2),
+    ):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                verb(f, x)
+            except ValueError as error:
+                assert "complex step" in str(error)  # noqa: PT017  (overflow next to x is no contradiction)
+        assert not [w for w in told if issubclass(w.category, RuntimeWarning) and "fastgrad" in w.filename]

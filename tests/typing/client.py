@@ -1,4 +1,4 @@
-"""A small typed program of a user: it has to run, and to be clean under mypy --strict and pyright, in strict mode too."""
+"""A small typed program of a user: it has to run, and to be clean under mypy --strict and pyright in strict mode."""
 
 from __future__ import annotations
 

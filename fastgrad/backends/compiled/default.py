@@ -31,7 +31,7 @@ from .native import call_at, header, part
 
 calm = inner(constants.calm)
 
-SIGNS = np.array(line.SIGNS)
+SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
 SMALLEST_EXPONENT, LARGEST_EXPONENT = 64, 2000
@@ -114,12 +114,13 @@ def look_along(args, work, x):
     scaling, f0 = 1.0 / unit, value / unit
     least = min(1.0, largest) if largest > 0.0 else 1.0
     seed, short = checksum(flat), False
+    first = np.int64(seed)
     for i in range(n):
         size = abs(flat[i])
         scale[i] = max(size, least)
         short |= size > 0.0 and scale[i] > 16.0 * size
         seed = seed * MULTIPLIER + INCREMENT
-        move = power_of_two(SPACING * scale[i]) * SIGNS[np.int64(seed >> TOP_BITS)]
+        move = power_of_two(SPACING * scale[i]) * (THIRDS[(first + i) & 1] * SIGNS[np.int64(seed >> TOP_BITS)])
         if size > 0.0:
             grain = 4.0 * spacing_of(size)
             grains = move / grain
