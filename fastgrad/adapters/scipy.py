@@ -115,7 +115,7 @@ def approx_derivative(
             raise ValueError("`abs_step` and `sparsity` mean nothing to a linear operator: give `rel_step`, or none")
         operator = _operator(fun, x, np.size(f0), rel_step, common)
         return (operator, {"nfev": nfev}) if full_output else operator
-    common["workers"] = workers or 1
+    common["workers"] = 1 if workers is None or workers is map else workers  # SciPy hands on `map` for none
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
@@ -428,6 +428,9 @@ def _in_solver(original: Any) -> Any:
             EPSILON,
         ):  # the solvers' own default, which they hand on as if given
             options["abs_step"] = None
+        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+        if type(fun).__name__ == "_ScalarFunctionWrapper" and not options.get("args"):
+            fun, options["args"] = fun.f, fun.args
         return approx_derivative(fun, x0, *rest, **options)
 
     return replaced
