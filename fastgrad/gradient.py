@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property, lru_cache
+from contextlib import suppress
+from functools import lru_cache
+from math import prod
 from time import perf_counter
 from typing import Any, Literal, TypeGuard, Unpack, overload
 
@@ -20,14 +23,16 @@ from .core.result import Info
 from .core.validation import FLOAT64, Floats
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
+from .planning.planner import Plan, with_owners
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
-from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.stencils import Stencil, central
+from .schemes.table import ADAPTIVE, is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
-# what a gradient inside compiled code can honour
-JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
+# Owner lanes are new: their compiled code keeps arrays of its own, and is to be proved by use before it is the rule.
+OWNERS = os.environ.get("FASTGRAD_OWNERS") == "1"
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 # a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
@@ -122,6 +127,12 @@ class Gradient:
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
     divisor. Safe to call from several threads; picklable where f is.
 
+    Owner lanes, an experiment: with the environment variable FASTGRAD_OWNERS=1, where f is compiled by numba and sums
+    local terms, a prepared gradient with the default options runs f once for each few *colours* of entries that never
+    meet in one term, and carries their differences unrounded, from 1000 entries of x on (40 with compile="eager"). That
+    costs some ten evaluations of f, however many entries x has. The first call compiles it, and decides for it or
+    against it, for good. `numerical_gradient` never does so: its last digits are those of plain differences.
+
     Examples
     --------
     >>> import numpy as np
@@ -150,8 +161,11 @@ class Gradient:
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
         self._memory: Any = ()
+        self._jitted: Any = None
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
+        self._may_own = _may_own(self._call, chosen, self._stencil)
+        self._owners: dict[tuple[int, ...], Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         learned = None if self._measured is None else self.learned
@@ -217,7 +231,7 @@ class Gradient:
         if self._measured is not None:
             return self._timed(call, scheme, point, f0, bars)
         if not self._options.remember:
-            return run(call, self._options, scheme, point, f0=f0, bars=bars)
+            return run(call, self._options, scheme, point, f0=f0, bars=bars, only=self._owned(shape))
         done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
         self._memory = done.estimate.memory or ()
         return done
@@ -234,8 +248,28 @@ class Gradient:
     def _fuse(self, shape: tuple[int, ...]) -> Fused | None:
         if len(self._fused) >= MOST_SHAPES:
             self._fused.clear()
-        fused = self._fused[shape] = _fused(self._call, self._options, shape)
+        fused = _fused(self._call, self._options, shape)
+        owners = self._owners_of(shape)
+        if owners is not None:
+            fused = owners.fused(fused)
+        self._fused[shape] = fused
         return fused
+
+    def _owners_of(self, shape: tuple[int, ...]) -> Any:
+        """Return what decides, once and for all, about owner lanes at x of this shape; None where they are out."""
+        if not self._may_own:
+            return None
+        if shape not in self._owners:
+            owners = None
+            with suppress(CannotRun):
+                kind = load("owners")
+                owners = kind(self._call, shape) if kind.suit(prod(shape), self._options.compile == "eager") else None
+            self._owners[shape] = owners
+        return self._owners[shape]
+
+    def _owned(self, shape: tuple[int, ...]) -> Plan | None:
+        owners = self._owners_of(shape)
+        return None if owners is None else with_owners(owners)
 
     def value_and_gradient(self, x: ArrayLike, *args: Any) -> tuple[float, NDArray[Any]]:
         """Return f(x) and the gradient there, for one evaluation more at most.
@@ -266,60 +300,52 @@ class Gradient:
         """
         return [{"shape": list(shape), **m.facts()} for shape, m in (self._measured or {}).items()]
 
-    @cached_property
+    @property
     def jitted(self) -> Any:
-        """The gradient as a function for compiled code: ``g(x, *args)`` inside your own ``@njit`` functions.
+        """The same gradient as a function that compiled code calls: ``g(x, *args)``, of an f compiled by numba.
 
-        It gives the bits that the gradient has outside, and raises what f raises. Made at first use, then kept.
+        x is a float64 array, the result a new one of its shape, with the bits that this object gives. f's exceptions
+        come through. Where a component needs a second look, the interpreter is asked.
 
         Raises
         ------
         TypeError
             If f is not compiled by numba.
         ValueError
-            If an option was given that compiled code cannot honour: all but h, method (one-sided or central), order,
-            rel_step, backend and compile.
+            If an option was given that compiled code cannot honour: all but `h`, `rel_step`, `method` and `order`.
 
         Examples
         --------
-        >>> import numba
-        >>> import numpy as np
-        >>> @numba.njit
-        ... def bowl(x):
-        ...     return np.sum((x - 1.0) ** 2)
-        >>> slope = Gradient(bowl).jitted
+        >>> import numba, numpy as np
+        >>> g = Gradient(numba.njit(lambda x: x[0] ** 2 + 3.0 * x[1] ** 2)).jitted
         >>> @numba.njit
         ... def descend(x, steps):
         ...     for _ in range(steps):
-        ...         x = x - 0.25 * slope(x)
+        ...         x = x - 0.1 * g(x)
         ...     return x
-        >>> np.round(descend(np.zeros(2), 50), 6)
-        array([1., 1.])
+        >>> bool(np.abs(descend(np.array([1.0, 2.0]), 200)).max() < 1e-12)
+        True
         """
-        options, how = self._options, "use `numba.njit` for f, as in Gradient(numba.njit(f)).jitted"
-        if not is_jitted(self.f):
-            raise TypeError(
-                f"`f` must be compiled by numba to be called from compiled code, got {describe(self.f)}; {how}"
-            )
-        wrong = sorted(options.given().keys() - JITTED_OPTIONS)
-        if wrong:
-            raise ValueError(
-                f"`{wrong[0]}` cannot be honoured in compiled code, got {describe(getattr(options, wrong[0]))}; "
-                f"`jitted` knows {', '.join(sorted(JITTED_OPTIONS))} (extra arguments go to the call)"
-            )
-        if options.method == "adaptive" or self._stencil.imaginary or options.backend not in ("auto", "numba"):
-            name = "method" if options.backend in ("auto", "numba") else "backend"
-            raise ValueError(
-                f"`{name}` cannot be honoured in compiled code, got {describe(getattr(options, name))}; "
-                "valid are method 'central', 'forward', 'backward' or a real stencil, and backend 'auto' or 'numba'"
-            )
-        steps = (options.h, options.rel_step)
-        shape = next((np.shape(step) for step in steps if not isinstance(step, str) and np.ndim(step)), ())
-        rule = rule_for(options, self._stencil, shape)
-        try:
-            return load("compiled").jitted(self._call, self._stencil, rule, lambda x, args: self(x, *args))
-        except CannotRun as error:
-            raise TypeError(f"`f` cannot be called from compiled code: {error}; {how}") from error
+        if self._jitted is None:
+            if not is_jitted(self.f):
+                raise TypeError(
+                    f"`jitted` is for an f that numba compiles, got {describe(self.f)}; decorate f with @numba.njit"
+                )
+            refused = [name for name in self._options.given() if name not in ("h", "rel_step", "method", "order")]
+            if refused or self._stencil.imaginary or self._name == ADAPTIVE:
+                given = f"`{refused[0]}`" if refused else f"`method` {self._name!r}"
+                raise ValueError(
+                    f"{given} cannot be honoured in compiled code; `jitted` takes h, rel_step, method and order "
+                    "(f's further arguments go into the call)"
+                )
+            h = self._options.h
+            rule = rule_for(self._options, self._stencil, () if isinstance(h, str) else np.shape(h))
+            try:
+                make = load("compiled").jitted
+                self._jitted = make(self._call, self._stencil, rule, lambda x, args: self(x, *args))
+            except CannotRun as refusal:
+                raise TypeError(f"`jitted` cannot be had: {refusal}") from refusal
+        return self._jitted
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.
@@ -341,9 +367,11 @@ class Gradient:
         """Say what would be done at x, and why, in words: the plan that runs, tried on one component."""
         point = as_point(x)
         shape = point.base.shape
-        only = None
+        only: Plan | None
         if self._measured is not None:
             only = self._measured.setdefault(shape, Measured()).next(not self._stencil.imaginary)
+        else:
+            only = self._owned(shape)
         return explained(self._call, self._options, scheme_for(self._options, shape), point, only)
 
 
@@ -383,12 +411,29 @@ def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None
     return fused and fused.__call__  # type: ignore[no-any-return]  # 70 ns less than to call the object
 
 
+def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:
+    """Whether owner lanes are a way: for all of a default gradient of a jitted f."""
+    ordinary = options.bounds is None and options.indices is None and options.dtype is None and options.noise is None
+    simple = ordinary and not (options.labels or options.remember or options.fastmath or call.kwargs)
+    alone = options.journal is None and options.progress is False and isinstance(options.workers, int)
+    chosen = options.backend in ("auto", "numba") and call.batch_axis is None
+    simple = simple and alone and chosen and is_automatic(options)
+    return OWNERS and simple and stencil == central(2) and is_jitted(call.f)
+
+
+def _once(f: Any, h: Any, **options: Any) -> Gradient:
+    """Prepare a gradient for one call, which is not to wait for owner lanes."""
+    gradient = Gradient(f, h, **options)
+    gradient._may_own = False
+    return gradient
+
+
 @lru_cache(maxsize=64, typed=True)
 def _shared(f: Any, h: Any, **options: Any) -> Gradient:
     """Return the gradient of a compiled f that all one-shot calls share: one look-up instead of a preparation."""
     if not is_jitted(f):
         raise TypeError("not to be kept alive")
-    return Gradient(f, h, **options)
+    return _once(f, h, **options)
 
 
 def _may_share(options: OptionsDict) -> bool:
@@ -508,7 +553,7 @@ def numerical_gradient(
     else:
         chosen = DEFAULT if h is None else Options(h)
     if full_output or chosen.effort is not None or chosen.remember:
-        prepared = Gradient(f, h, **options)
+        prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
     point = as_point(x)
     scheme = scheme_for(chosen, point.base.shape)
@@ -531,7 +576,7 @@ def value_and_gradient(
     >>> value
     25.0
     """
-    return Gradient(f, h, **options).value_and_gradient(x)
+    return _once(f, h, **options).value_and_gradient(x)
 
 
 def explain(f: Any, x: ArrayLike, h: Any = None, **options: Unpack[OptionsDict]) -> str:
@@ -545,4 +590,4 @@ time, in Python, on the caller's own array
     not another: x has fewer than 10 entries: too few for a lift
     central difference of order 2: 5 evaluations of f for 2 partial derivatives or more: the steps choose themselves
     """
-    return Gradient(f, h, **options).explain(x)
+    return _once(f, h, **options).explain(x)

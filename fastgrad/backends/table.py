@@ -18,6 +18,8 @@ _PLACES = {
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),
+    "owners": ("compiled.owners", "Owners"),
+    "owner lanes": ("compiled.owners", "OwnerLanes"),
 }
 
 

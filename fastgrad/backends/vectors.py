@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -154,4 +155,4 @@ class Vectors:
                 raise ValueError(
                     f"`f` must return values of one shape at all points, got {shape} at x and {row.shape} beside it"
                 )
-        return np.array(rows).reshape(len(rows), -1)
+        return np.array(rows).reshape(len(rows), math.prod(shape))  # there may be none

@@ -15,8 +15,8 @@ import numpy as np
 from .signals import Outrun
 
 # Microseconds on one machine (AMD EPYC, one thread), rounded: only their ratios matter. Fixed costs are fitted to the
-# corpus of the tests at n = 12, and predict within 0.4x to 1.4x in 90 of 100 cases; costs of cells come from an earlier
-# fit to 54 functions at n = 2 to 3000.
+# corpus of the tests at n = 12, and predict within 0.4x to 1.4x in 90 of 100 cases. Of the costs of cells, CELL and
+# the sparse lift's come from an earlier fit to 54 functions at n = 2 to 3000, the others from timing single functions.
 # What a call of f costs around its operations, an operation with a number, and one with a small array:
 PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
 DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile

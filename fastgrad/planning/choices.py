@@ -91,3 +91,14 @@ IN_PLACE = Way(
     "in place",
     lambda kind, call, point, nature, explicit: kind(call, point, explicit),
 )
+
+
+def by_owners(owners: Any) -> Way:
+    """Return the way of a prepared gradient that has decided for owner lanes, or against them."""
+    return Way(
+        "owner lanes",
+        "numba",
+        "f runs once for a few colours of coordinates, and carries differences unrounded",
+        "owner lanes",
+        lambda kind, call, point, nature, explicit: kind(call, point, owners),
+    )

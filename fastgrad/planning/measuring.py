@@ -41,7 +41,7 @@ class Measured:
         else:
             name, why = min(usable, key=lambda w: self.seconds[w]), "measured to be the fastest"
         step = Step(WAYS[name], why)
-        return Plan((step,) if name == REFERENCE.name else (step, _LAST))
+        return Plan((step,) if name == REFERENCE.name else (step, _LAST), discreet=True)
 
     def note(self, plan: Plan, way: Way, seconds: float, why: str) -> None:
         """Remember how a call went: the time of the way that ran, and why the wanted one did not."""

@@ -15,12 +15,12 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way
+from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way, by_owners
 
-__all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read"]
+__all__ = ["FACTS", "FEW", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
 
-# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the loop's time at 6 entries, 0.8 to 1.1 at 10, and
-# an attempt in vain costs as much again as the loop. From the second on the sparse lift is the faster one for most f
+# Below, a lift gains nothing: for f of 1 to 7 µs it takes 1.0 to 1.3 of the loop's time at 6 entries, 0.8 to 1.1 at
+# 10, and an attempt in vain costs as much as a loop. From the second on the sparse lift is the faster one for most f
 # (54 functions, 409 cells). What n alone gets wrong the race of the lifts puts right.
 FEW = 10
 MANY = 200
@@ -65,11 +65,14 @@ class Plan(NamedTuple):
         Whether the caller asked for this backend by name.
     refused : tuple of str
         Why others are left out.
+    discreet : bool
+        Whether why a way refused is not told: it was timed, which says nothing of what the planner would have tried.
     """
 
     steps: tuple[Step, ...]
     explicit: bool = False
     refused: tuple[str, ...] = ()
+    discreet: bool = False
 
 
 def plan(facts: Facts, backend: str, batch: bool, imaginary: bool, n: int, ndim: int, shared: bool = False) -> Plan:
@@ -130,6 +133,14 @@ _SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
 ))  # fmt: skip
+
+
+def with_owners(owners: Any) -> Plan:
+    """Return the plan of a prepared gradient of a compiled f, for which owner lanes are tried first."""
+    first = Step(by_owners(owners), "f is compiled by numba, and prepared for many calls at a large x")
+    return Plan((first, *_JITTED.steps))
+
+
 _C_FUNCTION = Plan((Step(COMPILED, "f is a C function"),))
 _DECLARED = Plan((
     Step(BATCHED, "f was declared to take many points at once (`batch_axis`)"),

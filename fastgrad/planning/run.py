@@ -136,7 +136,7 @@ def run(
         except CannotRun as refusal:
             if step is planned.steps[-1]:
                 raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
-            if only is None:  # a way that was asked for, or timed, says nothing of what the planner would have tried
+            if not planned.discreet:
                 told.append(str(refusal))
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
@@ -224,7 +224,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(Exception):  # of f's own there is nothing to be explained
-                done = run(call, options, scheme, x, only=planned)
+                done = run(call, options, scheme, x, only=planned._replace(discreet=True))
     carries = False
     if done is not None:
         way, reason, evaluation = done.way, done.reason, done.evaluation
@@ -242,7 +242,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     more = ""
     if looks:
         more = " or more: the steps choose themselves"
-        more += ", full precision where the sparse lift carries differences unrounded" if carries else ""
+        more += ", full precision where differences are carried unrounded" if carries else ""
     lines.append(
         f"{scheme.name} difference of order {stencil.order}: {least} evaluations of f for {count} partial "
         f"derivatives{more}"

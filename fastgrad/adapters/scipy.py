@@ -1,0 +1,526 @@
+"""SciPy's derivatives: of `scipy.optimize`, of `scipy.differentiate`, and those that its solvers make by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from importlib import import_module
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import OptimizeResult
+from scipy.sparse import csr_array, find, issparse
+from scipy.sparse.linalg import LinearOperator
+
+from ..gradient import numerical_gradient
+from ..hessian import numerical_hessian
+from ..jacobian import numerical_jacobian
+from ..products import jvp
+
+__all__ = [
+    "approx_derivative",
+    "approx_fprime",
+    "check_derivative",
+    "check_grad",
+    "derivative",
+    "hessian",
+    "installed",
+    "jacobian",
+]
+
+EPSILON = float(np.sqrt(np.finfo(np.float64).eps))
+METHODS = ("2-point", "3-point", "cs")
+SIDES = {1: "forward", -1: "backward"}
+POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
+
+
+def _steps(method: str, x: NDArray[Any], rel_step: Any, abs_step: Any) -> NDArray[np.float64] | None:
+    """Return the signed step of each entry, in SciPy's manner; None where no step is given."""
+    if rel_step is None and abs_step is None:
+        return None
+    sign = np.where(x >= 0, 1.0, -1.0)
+    step = np.asarray(rel_step * sign * np.abs(x) if abs_step is None else abs_step, dtype=np.float64)
+    step = np.broadcast_to(step, x.shape)
+    usual = np.finfo(np.float64).eps ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
+    return np.where(x + step - x == 0, usual, step)
+
+
+def approx_derivative(
+    fun: Callable[..., Any],
+    x0: ArrayLike,
+    method: str = "3-point",
+    rel_step: Any = None,
+    abs_step: Any = None,
+    f0: Any = None,
+    bounds: Any = (-np.inf, np.inf),
+    sparsity: Any = None,
+    as_linear_operator: bool = False,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    full_output: bool = False,
+    workers: Any = None,
+) -> Any:
+    """Return the derivatives of a vector-valued function, as ``scipy.optimize._numdiff.approx_derivative`` does.
+
+    Parameters
+    ----------
+    fun, x0, f0, bounds, sparsity, as_linear_operator, args, kwargs, full_output, workers
+        As SciPy's.
+    method : {"3-point", "2-point", "cs"}
+        The kind of difference.
+    rel_step, abs_step : float or array_like, optional
+        Used as they are; the sign of "2-point" is the side. Without either the steps choose themselves.
+
+    Returns
+    -------
+    ndarray, csr_array or LinearOperator
+        Of shape (m, n), and (n,) where m is 1; with `full_output` and a dictionary with "nfev".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_derivative(lambda x: x[0] * np.sin(x), [1.0, 0.0]), 6)
+    array([[1.381773, 0.      ],
+           [0.      , 1.      ]])
+    """
+    if method not in METHODS:
+        raise ValueError(f"Unknown method {method!r}: `method` must be one of {METHODS}")
+    x = np.atleast_1d(np.asarray(x0))
+    if x.ndim > 1:
+        raise ValueError("`x0` must have at most 1 dimension.")
+    x = x.astype(np.float64)
+    lower, upper = (np.asarray(b, dtype=np.float64) for b in bounds)
+    if any(b.ndim and b.shape != x.shape for b in (lower, upper)):
+        raise ValueError("Inconsistent shapes between bounds and `x0`.")
+    bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+    if as_linear_operator and bounded:
+        raise ValueError("Bounds not supported when `as_linear_operator` is True.")
+    kwargs = dict(kwargs or {})
+    nfev = 0
+    if f0 is None:
+        f0, nfev = fun(x.copy(), *args, **kwargs), 1
+        if np.ndim(f0) > 1:
+            raise RuntimeError("`fun` return value has more than 1 dimension.")
+    elif np.ndim(f0) > 1:
+        raise ValueError("`f0` passed has more than 1 dimension.")
+    if np.any((x < lower) | (x > upper)):
+        raise ValueError("`x0` violates bound constraints.")
+    common: dict[str, Any] = {"method": method, "args": args, "kwargs": kwargs}
+    if as_linear_operator:
+        if abs_step is not None or sparsity is not None:
+            raise ValueError("`abs_step` and `sparsity` mean nothing to a linear operator: give `rel_step`, or none")
+        operator = _operator(fun, x, np.size(f0), rel_step, common)
+        return (operator, {"nfev": nfev}) if full_output else operator
+    common["workers"] = 1 if workers is None or workers is map else workers  # SciPy hands on `map` for none
+    if bounded:
+        common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
+    step = _steps(method, x, rel_step, abs_step)
+    result, made = _differentiated(fun, x, f0, step, sparsity, common)
+    return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _differentiated(
+    fun: Any, x: NDArray[Any], f0: Any, step: NDArray[Any] | None, sparsity: Any, common: dict[str, Any]
+) -> tuple[Any, int]:
+    """Return the derivatives in SciPy's shape, and the evaluations."""
+    scalar = np.ndim(f0) == 0 and sparsity is None
+    verb: Any = numerical_gradient if scalar else numerical_jacobian
+    if sparsity is not None:
+        common["sparsity"] = sparsity
+    known = {} if np.asarray(f0).dtype.kind == "c" else {"f0": f0}
+
+    def made(h: Any, **more: Any) -> tuple[Any, int]:
+        found, info = verb(fun, x, h, full_output=True, **known, **{**common, **more})
+        return found, info.nfev
+
+    one_sided = common["method"] == "2-point" and step is not None and bool((step < 0).any())
+    if step is None or not one_sided:
+        found, nfev = made(None if step is None else np.abs(step))
+    elif bool((step < 0).all()):
+        found, nfev = made(-step, method="backward", order=1)
+    elif sparsity is not None:
+        raise ValueError("`abs_step` must have one sign for all entries where `sparsity` is given")
+    else:
+        found, nfev = np.empty((*np.shape(f0), x.size)), 0
+        for side, method in ((step > 0, "forward"), (step < 0, "backward")):
+            found[..., side], more = made(np.abs(step), method=method, order=1, indices=side)
+            nfev += more
+    if sparsity is None and np.size(f0) == 1:
+        found = np.ravel(found)
+    return found, nfev
+
+
+def _operator(fun: Any, x: NDArray[Any], m: int, rel_step: Any, common: dict[str, Any]) -> Any:
+    def product(p: NDArray[Any]) -> NDArray[Any]:
+        p = np.ravel(p)
+        length = np.linalg.norm(p)
+        if length == 0:
+            return np.zeros(m)
+        return np.ravel(jvp(fun, x, p, None if rel_step is None else rel_step / length, **common))
+
+    return LinearOperator((m, x.size), matvec=product, dtype=np.float64)
+
+
+def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *args: Any) -> NDArray[Any]:
+    """Return the forward difference of f, as ``scipy.optimize.approx_fprime`` does.
+
+    Parameters
+    ----------
+    xk, f, *args
+        As SciPy's.
+    epsilon : float or array_like, optional
+        The step, used as it is. By default the steps choose themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_fprime(np.ones(2), lambda x, c: c * x[0] ** 2 + x[1], None, 3.0), 4)
+    array([6., 1.])
+    """
+    x = np.asarray(xk, dtype=np.float64)
+    result: NDArray[Any] = approx_derivative(f, x, method="2-point", abs_step=epsilon, args=args)
+    return result
+
+
+def check_grad(
+    func: Callable[..., Any],
+    grad: Callable[..., Any],
+    x0: ArrayLike,
+    *args: Any,
+    epsilon: Any = None,
+    direction: str = "all",
+    rng: Any = None,
+) -> Any:
+    """Return the 2-norm of the difference between a gradient and forward differences, as SciPy's ``check_grad``.
+
+    Parameters
+    ----------
+    func, grad, x0, *args, direction, rng
+        As SciPy's.
+    epsilon : float or array_like, optional
+        The step; by default the steps choose themselves.
+
+    Examples
+    --------
+    >>> bool(check_grad(lambda x: x[0] ** 2, lambda x: [2 * x[0]], [1.5]) < 1e-6)
+    True
+    """
+    x = np.asarray(x0, dtype=np.float64)
+    if direction == "all":
+        return np.sqrt(np.sum(np.abs(grad(x, *args) - approx_fprime(x, func, epsilon, *args)) ** 2))
+    if direction != "random":
+        raise ValueError(f"{direction!r} is not a valid `direction`: 'all' or 'random'")
+    slope = np.asanyarray(grad(x, *args))
+    if slope.ndim > 1:
+        raise ValueError("'random' can only be used with scalar valued func")
+    v = np.random.default_rng(rng).standard_normal(size=x.shape)
+    found = approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
+    return np.sqrt(np.sum(np.abs(np.dot(slope, v) - found) ** 2))
+
+
+def check_derivative(
+    fun: Callable[..., Any],
+    jac: Callable[..., Any],
+    x0: ArrayLike,
+    bounds: Any = (-np.inf, np.inf),
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return the largest relative error of a Jacobian, as ``scipy.optimize._numdiff.check_derivative`` does.
+
+    Parameters
+    ----------
+    fun, jac, x0, bounds, args, kwargs
+        As SciPy's.
+
+    Examples
+    --------
+    >>> bool(check_derivative(lambda x: x**2, lambda x: np.diag(2 * x), np.array([1.0, 2.0])) < 1e-9)
+    True
+    """
+    kwargs = dict(kwargs or {})
+    told = jac(x0, *args, **kwargs)
+    if not issparse(told):
+        found = approx_derivative(fun, x0, bounds=bounds, args=args, kwargs=kwargs)
+        return np.max(np.abs(told - found) / np.maximum(1, np.abs(found)))
+    found = approx_derivative(fun, x0, bounds=bounds, sparsity=told, args=args, kwargs=kwargs)
+    rows, columns, error = find(csr_array(told) - found)
+    return np.max(np.abs(error) / np.maximum(1, np.abs(np.asarray(found[rows, columns]).ravel())), initial=0.0)
+
+
+# ---- scipy.differentiate
+
+
+def _senseless(**options: Any) -> None:
+    """Refuse what steers SciPy's own iteration."""
+    for name, (value, usual) in options.items():
+        if value is not usual and value != usual:
+            raise ValueError(
+                f"`{name}` steers SciPy's own iteration and means nothing here: leave it out; got {value!r}"
+            )
+
+
+def derivative(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    *,
+    args: tuple[Any, ...] = (),
+    tolerances: Any = None,
+    maxiter: int = 10,
+    order: int = 8,
+    initial_step: Any = 0.5,
+    step_factor: float = 2.0,
+    step_direction: Any = 0,
+    preserve_shape: bool = False,
+    callback: Any = None,
+) -> OptimizeResult:
+    """Return the derivative of an elementwise function, with the fields of ``scipy.differentiate.derivative``.
+
+    Parameters
+    ----------
+    f, x, args, step_direction
+        As SciPy's.
+    tolerances, maxiter, order, initial_step, step_factor, preserve_shape, callback
+        Steer SciPy's own iteration: only their defaults are accepted.
+
+    Returns
+    -------
+    OptimizeResult
+        success, status, df, error, nit, nfev, x.
+
+    Examples
+    --------
+    >>> round(float(derivative(np.exp, 0.0).df), 8)
+    1.0
+    """
+    _senseless(
+        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
+        step_factor=(step_factor, 2.0), preserve_shape=(preserve_shape, False), callback=(callback, None),
+    )  # fmt: skip
+    places, sides, *others = np.broadcast_arrays(np.asarray(x, dtype=np.float64), step_direction, *args)
+    df, error = np.empty(places.shape), np.empty(places.shape)
+    nfev = np.zeros(places.shape, dtype=np.int64)
+    for i in np.ndindex(places.shape):
+        side = np.sign(sides[i])
+        options: dict[str, Any] = {"method": "adaptive"} if side == 0 else {"method": SIDES[side], "order": 4}
+        rest = tuple(other[i] for other in others)
+        made: Any = numerical_gradient(_number(f), places[i], args=rest, full_output=True, **options)
+        df[i], error[i], nfev[i] = made[0], np.nan if made[1].error is None else made[1].error, made[1].nfev
+    good = np.isfinite(df)
+    return OptimizeResult(
+        success=good[()], status=np.where(good, 0, -3)[()], df=df[()], error=error[()],
+        nit=np.ones(places.shape, dtype=np.int64)[()], nfev=nfev[()], x=places[()],
+    )  # fmt: skip
+
+
+def _number(f: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda y, *args: np.reshape(f(y, *args), ())
+
+
+def jacobian(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    *,
+    tolerances: Any = None,
+    maxiter: int = 10,
+    order: int = 8,
+    initial_step: Any = 0.5,
+    step_factor: float = 2.0,
+    step_direction: Any = 0,
+) -> OptimizeResult:
+    """Return the Jacobian, with the fields of ``scipy.differentiate.jacobian``.
+
+    Parameters
+    ----------
+    f, x
+        As SciPy's; x of shape (m,).
+    tolerances, maxiter, order, initial_step, step_factor, step_direction
+        Steer SciPy's own iteration: only their defaults are accepted.
+
+    Returns
+    -------
+    OptimizeResult
+        success, status, df, error, nit, nfev.
+
+    Examples
+    --------
+    >>> np.round(jacobian(lambda x: x**2, np.array([1.0, 2.0])).df, 6)
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    _senseless(
+        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
+        step_factor=(step_factor, 2.0), step_direction=(step_direction, 0),
+    )  # fmt: skip
+    df, info = numerical_jacobian(f, _vector(x), full_output=True)
+    good = np.isfinite(df)
+    return OptimizeResult(
+        success=good, status=np.where(good, 0, -3), df=df, error=info.error,
+        nit=np.ones(df.shape, dtype=np.int64), nfev=np.full(df.shape, info.nfev),
+    )  # fmt: skip
+
+
+def hessian(
+    f: Callable[..., Any],
+    x: ArrayLike,
+    *,
+    tolerances: Any = None,
+    maxiter: int = 10,
+    order: int = 8,
+    initial_step: Any = 0.5,
+    step_factor: float = 2.0,
+) -> OptimizeResult:
+    """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
+
+    Parameters
+    ----------
+    f, x
+        As SciPy's; x of shape (m,).
+    tolerances, maxiter, order, initial_step, step_factor
+        Steer SciPy's own iteration: only their defaults are accepted.
+
+    Returns
+    -------
+    OptimizeResult
+        success, status, ddf, error, nfev.
+
+    Examples
+    --------
+    >>> np.round(hessian(lambda x: x[0] ** 2 * x[1], np.array([1.0, 2.0])).ddf, 4)
+    array([[4., 2.],
+           [2., 0.]])
+    """
+    _senseless(
+        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
+        step_factor=(step_factor, 2.0),
+    )  # fmt: skip
+    ddf, info = numerical_hessian(f, _vector(x), full_output=True)
+    good = np.isfinite(ddf)
+    return OptimizeResult(
+        success=good, status=np.where(good, 0, -3), ddf=ddf, error=info.error, nfev=np.full(ddf.shape, info.nfev)
+    )
+
+
+def _vector(x: ArrayLike) -> NDArray[Any]:
+    vector = np.asarray(x, dtype=np.float64)
+    if vector.ndim != 1:
+        raise ValueError(f"`x` must be one point, of shape (m,): call once for each; got shape {vector.shape}")
+    return vector
+
+
+# ---- what SciPy's solvers difference by themselves
+
+_on: ContextVar[bool] = ContextVar("_on", default=False)
+_lock = RLock()
+_kept: list[tuple[Any, str, Any]] = []
+_users = 0
+
+
+def _in_solver(original: Any) -> Any:
+    def replaced(fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
+        step = options.get("abs_step")
+        if isinstance(step, float) and step in (
+            1e-8,
+            EPSILON,
+        ):  # the solvers' own default, which they hand on as if given
+            options["abs_step"] = None
+        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+        if type(fun).__name__ == "_ScalarFunctionWrapper" and not options.get("args"):
+            fun, options["args"] = fun.f, fun.args
+        return approx_derivative(fun, x0, *rest, **options)
+
+    return replaced
+
+
+def _for_ode(original: Any) -> Any:
+    def replaced(fun: Any, t: float, y: Any, f: Any, threshold: Any, factor: Any, sparsity: Any = None) -> Any:
+        if np.iscomplexobj(y):
+            return original(fun, t, y, f, threshold, factor, sparsity)
+        found = numerical_jacobian(lambda y: fun(t, y[:, None])[:, 0], y, f0=f, method="2-point", sparsity=sparsity)
+        return found.tocsc() if issparse(found) else found, factor
+
+    return replaced
+
+
+def _for_minpack(name: str) -> Callable[[Any], Any]:
+    """Give MINPACK a Jacobian where it has none."""
+
+    def given(original: Any) -> Any:
+        def replaced(func: Any, x0: Any, args: Any = (), *rest: Any, **options: Any) -> Any:
+            if not rest and options.get(name) is None and options.get("eps") is None and not options.get("epsfcn"):
+                args = args if isinstance(args, tuple) else (args,)
+
+                def slope(x: Any, *args: Any) -> Any:
+                    return np.atleast_2d(approx_derivative(func, x, method="2-point", args=args))
+
+                options = {**options, name: slope, "col_deriv": 0}
+            return original(func, x0, args, *rest, **options)
+
+        return replaced
+
+    return given
+
+
+PLACES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    *(
+        (f"scipy.optimize.{module}", "approx_derivative", _in_solver)
+        for module in ("_differentiable_functions", "_slsqp_py", "_optimize", "_root_scalar", "_lsq.least_squares")
+    ),
+    ("scipy.integrate._ivp.radau", "num_jac", _for_ode),
+    ("scipy.integrate._ivp.bdf", "num_jac", _for_ode),
+    ("scipy.optimize._minpack_py", "leastsq", _for_minpack("Dfun")),
+    ("scipy.optimize._minpack_py", "_root_hybr", _for_minpack("jac")),
+    ("scipy.optimize._root", "_root_hybr", _for_minpack("jac")),
+)
+
+
+def _where_on(original: Any, replaced: Any) -> Any:
+    @wraps(original)
+    def chosen(*args: Any, **options: Any) -> Any:
+        return (replaced if _on.get() else original)(*args, **options)
+
+    return chosen
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Let SciPy's solvers use fastgrad wherever they would difference by themselves.
+
+    Notes
+    -----
+    It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
+    of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
+    A step that you give is used; a step of 1e-8 or sqrt(eps) cannot be told from the solvers' own default, and steps
+    then choose themselves.
+
+    Examples
+    --------
+    >>> from scipy.optimize import minimize
+    >>> with installed():
+    ...     result = minimize(lambda x: (x[0] - 1) ** 2 + x[1] ** 2, [3.0, 4.0])
+    >>> np.abs(np.round(result.x, 4))
+    array([1., 0.])
+    """
+    global _users
+    with _lock:
+        if not _users:
+            for module_name, name, replacement in PLACES:
+                module = import_module(module_name)
+                original = getattr(module, name, None)
+                if original is not None:
+                    _kept.append((module, name, original))
+                    setattr(module, name, _where_on(original, replacement(original)))
+        _users += 1
+    token = _on.set(True)
+    try:
+        yield
+    finally:
+        _on.reset(token)
+        with _lock:
+            _users -= 1
+            while not _users and _kept:
+                setattr(*_kept.pop())

@@ -1,0 +1,215 @@
+"""The interface of ``statsmodels.tools.numdiff``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..hessian import numerical_hessian
+from ..jacobian import numerical_jacobian
+
+__all__ = ["approx_fprime", "approx_fprime_cs", "approx_hess", "approx_hess1", "approx_hess2", "approx_hess3",
+           "approx_hess_cs"]  # fmt: skip
+
+
+# Ridout 2009, equations 7 to 9: (side of i, side of j, weight), and the divisor
+FORWARD = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 1)), 1
+MEAN = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 2), (-1, -1, 1), (-1, 0, -1), (0, -1, -1)), 2
+CENTRAL = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)), 4
+
+
+def _hessian(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, formula: Any) -> NDArray[np.float64]:
+    """Return the Hessian: by statsmodels' own points where a step is given."""
+    x = np.array(x, dtype=np.float64)
+    if epsilon is None:
+        free: NDArray[np.float64] = np.asarray(numerical_hessian(f, x, args=args, kwargs=kwargs))
+        return free
+    corners, divisor = formula
+    step = np.broadcast_to(_step(x, epsilon), x.shape)
+    moves, hessian = np.diag(step), np.empty((x.size, x.size))
+    for i, j in np.ndindex(hessian.shape):
+        if i <= j:
+            total = sum(w * f(x + a * moves[i] + b * moves[j], *args, **(kwargs or {})) for a, b, w in corners)
+            hessian[i, j] = hessian[j, i] = np.squeeze(total) / (divisor * step[i] * step[j])
+    return hessian
+
+
+def _step(x: NDArray[Any], epsilon: Any) -> Any:
+    if epsilon is None or np.ndim(epsilon) == 0 or np.shape(epsilon) == x.shape:
+        return epsilon
+    raise ValueError(f"If h is not a scalar it must have the same shape as x, {x.shape}; got {np.shape(epsilon)}")
+
+
+def approx_fprime(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    centered: bool = False,
+) -> NDArray[np.float64]:
+    """Return the gradient or Jacobian of f, as statsmodels' ``approx_fprime`` does.
+
+    Parameters
+    ----------
+    x, f, args, kwargs
+        As statsmodels'.
+    epsilon : float or array_like, optional
+        The step; with `centered` the distance of the two points. By default the steps choose themselves.
+    centered : bool
+        Central differences; by default forward ones.
+
+    Returns
+    -------
+    ndarray
+        Squeezed and transposed as statsmodels does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_fprime(np.array([3.0, 4.0]), lambda x: x[0] * x[1], centered=True), 6)
+    array([4., 3.])
+    """
+    x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
+    step = _step(x, epsilon)
+    if centered:
+        options: dict[str, Any] = {"method": "central", "h": None if step is None else np.asarray(step) / 2}
+    else:
+        options = {"method": "forward", "order": 1, "h": step}
+    found = np.asarray(numerical_jacobian(f, x, args=args, kwargs=kwargs, **options))
+    grad = np.moveaxis(found, -1, 0)
+    if grad.ndim == 1:
+        grad = grad[:, None]
+    return grad.T if x.size == 1 else grad.squeeze().T
+
+
+def approx_fprime_cs(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> NDArray[np.float64]:
+    """Return the gradient or Jacobian of an analytic f by complex steps, as statsmodels' ``approx_fprime_cs`` does.
+
+    Parameters
+    ----------
+    x, f, args, kwargs
+        As statsmodels'.
+    epsilon : float or array_like, optional
+        The step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> approx_fprime_cs(np.array([3.0, 4.0]), lambda x: x[0] * x[1])
+    array([4., 3.])
+    """
+    x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
+    found = numerical_jacobian(f, x, _step(x, epsilon), method="complex", args=args, kwargs=kwargs)
+    return np.moveaxis(np.asarray(found), -1, 0).T
+
+
+def approx_hess(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> NDArray[np.float64]:
+    """Return the Hessian of f, as statsmodels' ``approx_hess`` does.
+
+    Parameters
+    ----------
+    x, f, args, kwargs
+        As statsmodels'.
+    epsilon : float or array_like, optional
+        The step of each entry. By default the steps choose themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_hess(np.array([3.0, 4.0]), lambda x: x[0] ** 2 * x[1]), 4)
+    array([[8., 6.],
+           [6., 0.]])
+    """
+    return _hessian(x, f, epsilon, args, kwargs, CENTRAL)
+
+
+approx_hess3 = approx_hess
+
+
+def approx_hess2(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    return_grad: bool = False,
+) -> Any:
+    """Return the Hessian of f, with `return_grad` and the gradient, as statsmodels' ``approx_hess2`` does.
+
+    Parameters
+    ----------
+    x, f, epsilon, args, kwargs
+        As for `approx_hess`.
+    return_grad : bool
+        Return the gradient too.
+    """
+    hessian = _hessian(x, f, epsilon, args, kwargs, MEAN)
+    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+
+
+def approx_hess1(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    return_grad: bool = False,
+) -> Any:
+    """Return the Hessian of f by forward differences, with `return_grad` and the gradient, as statsmodels' does.
+
+    Parameters
+    ----------
+    x, f, epsilon, args, kwargs, return_grad
+        As for `approx_hess2`.
+    """
+    hessian = _hessian(x, f, epsilon, args, kwargs, FORWARD)
+    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+
+
+def approx_hess_cs(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> NDArray[np.float64]:
+    """Return the Hessian of an analytic f: central differences of its complex-step gradient.
+
+    Parameters
+    ----------
+    x, f, args, kwargs
+        As statsmodels'.
+    epsilon : float or array_like, optional
+        The step of the differences of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_hess_cs(np.array([3.0, 4.0]), lambda x: x[0] ** 2 * x[1]), 6)
+    array([[8., 6.],
+           [6., 0.]])
+    """
+    x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
+
+    def gradient(y: NDArray[Any]) -> NDArray[np.float64]:
+        return approx_fprime_cs(y, f, None, args, kwargs)
+
+    found = np.asarray(numerical_jacobian(gradient, x, _step(x, epsilon)))
+    symmetric: NDArray[np.float64] = (found + found.T) / 2
+    return symmetric

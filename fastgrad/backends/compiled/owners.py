@@ -1,0 +1,327 @@
+"""A prepared gradient in owner lanes: f runs once for a few colours of coordinates, and carries differences unrounded.
+
+Which way a gradient goes is decided at its first call, by the size of x and by what runs of f tell of its terms, never
+by a clock: the last digits are not those of lanes. Where a point is refused, lanes or the scalar kernel take over.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core.call import Call
+from ...core.errors import CannotRun
+from ...core.evaluation import Unrounded, Values
+from ...core.point import Point, quiet
+from ...core.validation import FLOAT64, Floats, Ints
+from ...lifting import owners
+from ...lifting.owners import CannotLift, colours
+from ...lifting.owners.header import (
+    BUFFERS,
+    CAPACITY,
+    CELLS,
+    COLOURS,
+    CONFLICT,
+    HEADER,
+    LARGE,
+    LOG,
+    LOGGED,
+    LOST,
+    MOST_TAILS,
+    RING,
+    SELF,
+)
+from . import confirmed
+from .cache import compiling, entry_point, kernel
+from .evaluation import Compiled
+from .functions import JIT, Jitted, Target, jitted, kind_of, positional
+
+# Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
+# after very many calls only.
+MANY, FEW = 1000, 40
+A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
+STEP, SMALLER = 2.0**-40, 2.0**-80  # relative to max(|x|, 1); the second where the series of the first are too short
+TERMS = 16  # for each coordinate, and 1000: more are not looked at
+EPS = float(np.finfo(np.float64).eps)
+
+decode, greedy = kernel(colours.decode), kernel(colours.greedy)
+
+
+# by the bits of a run's flags
+REASONS = (
+    "owners of one colour met",
+    "a difference is too large for the series",
+    "a total was used after it had grown",
+    "a divisor is zero",
+    "too many operations on totals",
+    "too many coordinates change a branch",
+    "an operation on a total failed",
+    "the result is not finite",
+    "plain evaluations do not confirm it",
+)
+
+
+class Work(NamedTuple):
+    """The memory of one run at a time."""
+
+    header: Ints
+    buffers: Floats
+    serials: Ints
+    lost: Ints
+    moved: Floats
+
+
+class Refused(Exception):
+    """A point is not for owner lanes."""
+
+
+class Owner:
+    """f in owner lanes, for x of one shape and one kind of extra arguments: compiled and coloured, or declined.
+
+    Attributes
+    ----------
+    declined : str
+        Why f is not for owner lanes; empty where it is.
+    passes, colours : int
+        How many.
+    """
+
+    def __init__(self, target: Target, x: Floats, args: tuple[Any, ...]) -> None:
+        self.declined = ""
+        self.passes = self.colours = 0
+        self._spare: list[Work] = []
+        try:
+            self._run = _compiled(target, x.ndim)
+            kind = confirmed.signature(target.kinds, x.ndim)
+            self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
+            self._colour(x, target.pack(args))
+        except CannotLift as error:
+            self.declined = error.reason
+        except Refused as error:
+            self.declined = str(error)
+
+    def _work(self, n: int) -> Work:
+        try:
+            return self._spare.pop()
+        except IndexError:
+            pass
+        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(n + 1, np.int64), np.empty((RING, n + 1, 2))
+        header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
+        header[CELLS] = n + 1
+        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n))
+
+    def _colour(self, x: Floats, args: tuple[Any, ...]) -> None:
+        """Find colours in which no two coordinates of a term meet, as f's terms at x are.
+
+        Raises
+        ------
+        Refused
+            Where f has too many terms, or colours, for owner lanes to be faster.
+        """
+        n, width = x.size, COLOURS
+        table, capacity, logs = colours.digit_table(n), TERMS * n + 1000, []
+        work = self._work(n)
+        header = work.header
+        log = np.empty((capacity, width), np.int64)
+        try:
+            for first in range(0, len(table), width):
+                codes = np.zeros((1, n, width), np.int64)
+                for c, digits in enumerate(table[first : first + width]):
+                    codes[0, :, c] = colours.bit_codes(digits)
+                header[LOG], header[CAPACITY] = log.ctypes.data, capacity
+                try:
+                    self._call(x, args, codes, 0.0, np.empty_like(x), work, False)
+                except Exception as error:
+                    raise Refused(f"f raised {type(error).__name__} where its terms were looked at") from error
+                seen = int(header[LOGGED])
+                if seen > capacity:
+                    raise Refused("f has more terms than it pays to look at")
+                logs.append(log[:seen].copy())
+        finally:
+            header[LOG] = 0
+        if len({len(found) for found in logs}) != 1:
+            raise Refused("f does not sum the same terms twice")
+        self._spare.append(work)
+        sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
+        members = np.empty(64 * n + 1000, np.int64)
+        starts, wide = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
+        if wide > MOST_TAILS:
+            raise Refused("too many terms depend on too many coordinates")
+        colour = greedy(n, starts, members)
+        codes = colours.codes_of(colour, width)
+        if n < A_PASS * len(codes):
+            raise Refused(f"{int(colour.max()) + 1} colours for {n} coordinates: lanes are faster")
+        self._codes, self.passes, self.colours = codes, len(codes), int(colour.max()) + 1
+
+    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> tuple[float, Ints]:
+        """Write the gradient to `out`; returns f(x), and the coordinates that change a branch: they are not written.
+
+        Raises
+        ------
+        Refused
+            Where x is not for owner lanes.
+        """
+        flags, value, losses = self._once(x, args, STEP, out)
+        if flags & CONFLICT:  # f goes another way here than where it was coloured
+            self._colour(x, args)
+            flags, value, losses = self._once(x, args, STEP, out)
+        if flags & LARGE:
+            flags, value, losses = self._once(x, args, SMALLER, out)
+        if flags:
+            raise Refused(", ".join(why for bit, why in enumerate(REASONS) if flags >> bit & 1))
+        if losses.size > 8 + x.size // 8:
+            raise Refused("too many coordinates change a branch")
+        return value, losses
+
+    def _call(
+        self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
+    ) -> tuple[int, float, int]:
+        header, buffers, serials, lost, moved = work
+        moved = moved.reshape(x.shape)
+        done: tuple[int, float, int] = self._kernel(
+            self._address, self._run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm
+        )
+        return done
+
+    def _once(self, x: Floats, args: tuple[Any, ...], h: float, out: Floats) -> tuple[int, float, Ints]:
+        work = self._work(x.size)
+        try:
+            flags, value, losses = self._call(x, args, self._codes, h, out, work, True)
+        except Exception as error:  # f's own are raised by the way that takes over
+            raise Refused(f"f raised {type(error).__name__}") from error
+        lost = np.flatnonzero(work.lost[1:]) if losses else _NOBODY
+        self._spare.append(work)
+        return flags, value, lost
+
+
+_NOBODY = np.zeros(0, np.intp)
+
+
+def _compiled(target: Target, ndim: int) -> Any:
+    """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
+    found = target.owners
+    if found is None:
+        with compiling:
+            found = target.owners
+            if found is None:
+                try:
+                    jitted, compiled = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+                    found = address, jitted, compiled
+                except CannotLift as error:
+                    found = error
+                target.owners = found
+    if isinstance(found, CannotLift):
+        raise found
+    return found[0]  # the rest keeps it alive
+
+
+class Owners:
+    """f in owner lanes for a prepared gradient: for each kind of extra arguments, decided for good."""
+
+    def __init__(self, call: Call, shape: tuple[int, ...]) -> None:
+        self._f, self._shape = call.f, shape
+        self._known: Jitted | None = None
+        self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
+        self._none: tuple[Any, ...] = ()
+        self._kinds: dict[Any, Owner] = {}
+
+    @staticmethod
+    def suit(n: int, eager: bool) -> bool:
+        """Whether x is large enough."""
+        return JIT and n >= (FEW if eager else MANY)
+
+    def at(self, x: Floats, args: tuple[Any, ...]) -> tuple[Owner, tuple[Any, ...]]:
+        """Return what was decided, and the arguments as f takes them."""
+        known = jitted(self._f, True)
+        if known is not self._known:  # compiled anew since
+            self._known, self._kinds, self._alone = known, {}, None
+        if known.captured and known.shares_memory(x):
+            raise CannotRun("f captured the very array x")
+        args = positional(Call(self._f, args))
+        key = tuple(map(kind_of, args))
+        owner = self._kinds.get(key)
+        target = known.target(FLOAT64, x.ndim, args)
+        if owner is None:
+            with compiling:
+                owner = self._kinds.get(key)
+                if owner is None:
+                    owner = self._kinds[key] = Owner(target, x, args)
+        packed = target.pack(args)
+        if not (args or known.captured):
+            self._alone, self._none = owner, packed
+        return owner, packed
+
+    def fused(self, otherwise: Any) -> Any:
+        """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
+
+        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> int:
+            before = quiet()
+            owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
+            if owner.declined:
+                return otherwise(x, args, out) if otherwise else 0
+            if before < 0:
+                return 0
+            try:
+                _, losses = owner.gradient(x, packed, out)
+            except Refused:
+                return otherwise(x, args, out) if otherwise else 0
+            return owner.passes if quiet() == before and not losses.size else 0
+
+        return gradient
+
+
+class OwnerLanes(Compiled):
+    """f in owner lanes around one point; its plain evaluations are those of the compiled loop."""
+
+    def __init__(self, call: Call, point: Point, prepared: Owners) -> None:
+        super().__init__(call, point, True)
+        self.way = "owner lanes"
+        self._owner, self._packed = prepared.at(self._base, call.args)
+        if self._owner.declined:
+            raise CannotRun(f"not in owner lanes: {self._owner.declined}")
+
+    def carries(self, count: int) -> bool:
+        return count == self._base.size
+
+    def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
+        out = np.empty(self._base.shape)
+        try:
+            value, losses = self._owner.gradient(self._base, self._packed, out)
+            self.nfev += self._owner.passes + 3  # and those that confirm it
+        except Refused as reason:
+            raise CannotRun(f"not in owner lanes here: {reason}") from reason
+        self._value = value
+        out.reshape(-1)[losses] = 0.0  # they are not written
+        beside = self._beside(out) * steps if bars else None
+        gradient = out.reshape(-1)
+        tied = np.zeros(gradient.size, np.bool_)
+        tied[losses] = True
+        return Unrounded(gradient * steps, tied, beside)
+
+    def _beside(self, here: Floats) -> Floats:
+        """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
+        other = np.empty(self._base.shape)
+        further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
+        self.nfev += self._owner.passes + 3
+        try:
+            _, losses = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
+        except Refused:
+            other[...] = here
+        else:
+            other.reshape(-1)[losses] = here.reshape(-1)[losses]
+        gradient, near = here.reshape(-1), other.reshape(-1)
+        least = EPS * float(np.abs(gradient).max(initial=0.0))
+        return np.asarray(gradient + np.maximum(np.abs(near - gradient), least))
+
+    def sweep(self, index: Ints, points: Values) -> Values:
+        try:
+            return super().sweep(index, points)
+        finally:
+            self.way = "owner lanes"
+
+    def notes(self) -> list[str]:
+        owner = self._owner
+        return [f"{owner.colours} colours of coordinates in {owner.passes} runs of f"]

@@ -1,0 +1,232 @@
+"""Compiling an unmodified scalar function for owner lanes."""
+
+import operator
+import warnings
+
+from numba import njit, types
+from numba.core import config, errors
+from numba.core import ir as numba_ir
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
+from numba.core.imputils import impl_ret_borrowed
+from numba.core.typed_passes import NopythonTypeInference
+from numba.core.untyped_passes import LiteralUnroll
+from numba.extending import intrinsic
+
+from ..lanes.capability import CannotLift
+from ..lanes.compiler import IMPURE, SubstituteGlobals, Twins, cannot_lift, frozen, place
+from .arrays import ALLOCATORS, ALLOWED, allocator
+from .emitting import THREAD_KEY
+from .header import COLOURS, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
+from .operators import KNOWN, accumulate_add, accumulate_subtract
+from .point import as_point, begin, finish
+from .types import Owned, Point
+
+ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
+ADDITIVE = {operator.add: accumulate_add, operator.sub: accumulate_subtract}
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class MarkAccumulators(FunctionPass):
+    """`s += term` and `s = s + a - b` -> functions of our own, before single assignment renames s.
+
+    numba types `+=` by `iadd`, but lowers it by `add`, typed anew.
+    """
+
+    _name = "fastgrad_mark_accumulators"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        for block in state.func_ir.blocks.values():
+            made = {}
+            for statement in block.body:
+                if not isinstance(statement, numba_ir.Assign):
+                    continue
+                value, target = statement.value, statement.target.name
+                if isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and value.fn in ACCUMULATE:
+                    mark(statement, ACCUMULATE[value.fn])
+                    continue
+                if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in ADDITIVE:
+                    made[target] = statement
+                chain = []  # s = s + a - b is (s + a) - b
+                left = value.name if isinstance(value, numba_ir.Var) else target
+                while left in made and (not chain or left != target):
+                    chain.append(made[left])
+                    left = made[left].value.lhs.name
+                if chain and left == target:
+                    for step in chain:
+                        mark(step, ADDITIVE[step.value.fn])
+                    made.clear()
+        return True
+
+
+def mark(assignment, stub):
+    e = assignment.value
+    assignment.value = numba_ir.Expr(
+        "inplace_binop",
+        e.loc,
+        fn=stub,
+        immutable_fn=stub,
+        lhs=e.lhs,
+        rhs=e.rhs,
+        static_lhs=numba_ir.UNDEFINED,
+        static_rhs=numba_ir.UNDEFINED,
+    )
+
+
+def is_owned(t):
+    return isinstance(t, (Owned, Point)) or isinstance(getattr(t, "dtype", None), Owned)
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class CheckOwned(AnalysisPass):
+    """Only what is known to mean the same on owned numbers as on floats may meet one."""
+
+    _name = "fastgrad_check_owned"
+
+    def __init__(self):
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state):
+        typemap, calltypes = state.typemap, state.calltypes
+        where = place(state.func_ir.loc)
+        for t in typemap.values():
+            parts = [getattr(t, part, None) for part in ("dtype", "key_type", "value_type", "type")]
+            if any(map(is_owned, parts)) and not isinstance(t, (types.Array, types.IterableType, types.BaseTuple)):
+                raise CannotLift(f"perturbed values in a {t}, {where}")
+            if isinstance(t, types.List) and is_owned(t.dtype):
+                raise CannotLift(f"perturbed values in a {t}, {where}")
+        for block in state.func_ir.blocks.values():
+            for statement in block.body:
+                expr = getattr(statement, "value", None)
+                if not isinstance(expr, numba_ir.Expr) or expr.op != "call":
+                    continue
+                if not any(map(is_owned, calltypes[expr].args)):
+                    continue
+                function = typemap[expr.func.name]
+                if isinstance(function, (types.Dispatcher, types.RecursiveCall)):
+                    continue  # compiled for owner lanes, and checked, in its turn
+                key = getattr(function, "typing_key", None)
+                if isinstance(function, types.BoundFunction) or not (
+                    any(key is known for known in KNOWN) or key in ALLOWED or is_allocator(key)
+                ):
+                    raise CannotLift(f"{getattr(key, '__name__', key)} of perturbed values, {place(expr.loc)}")
+        return False
+
+
+def is_allocator(key):
+    return getattr(key, "__module__", None) == allocator.__module__
+
+
+class OwnerCompiler(CompilerBase):
+    """numba's pipeline with the passes above. Subclasses say what stands for a global of f."""
+
+    def define_pipelines(self):
+        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        pipeline.add_pass_after(MarkAccumulators, LiteralUnroll)
+        pipeline.add_pass_after(SubstituteGlobals, LiteralUnroll)
+        pipeline.add_pass_after(CheckOwned, NopythonTypeInference)
+        pipeline.finalize()
+        return [pipeline]
+
+
+class OwnerTwins(Twins):
+    """Private copies of f and of the jitted functions that it calls."""
+
+    def __init__(self, colours, wide_allocations):
+        self.lane, self.of, self.allocates = Owned(colours), {}, False
+        self.lane.fast = False
+        self.allocators = (
+            {function: allocator(value, colours) for function, value in ALLOCATORS.items()} if wide_allocations else {}
+        )
+        self.pipeline_class = type("OwnerCompiler", (OwnerCompiler,), {"substitute": staticmethod(self.substitute)})
+
+    def substitute(self, found):
+        known = super().substitute(found)
+        return known if found in self.of or found in self.allocators else None
+
+    def twin(self, dispatcher):
+        twin = super().twin(dispatcher)
+        if config.BOUNDSCHECK or dispatcher.targetoptions.get("boundscheck"):
+            raise CannotLift("indices are checked against bounds")
+        return twin
+
+
+@intrinsic
+def read_only(typingctx, args, kinds):
+    """The extra arguments as f may only read them."""
+    wanted = kinds.instance_type
+
+    def codegen(context, builder, sig, values):
+        items = [
+            context.cast(builder, builder.extract_value(values[0], i), a, b)
+            for i, (a, b) in enumerate(zip(args, wanted, strict=True))
+        ]
+        return impl_ret_borrowed(context, builder, wanted, context.make_tuple(builder, wanted, items))
+
+    return wanted(args, kinds), codegen
+
+
+def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
+    """Compile f for owner lanes.
+
+    Returns
+    -------
+    jitted : Dispatcher
+        Of ``run(x, args, codes, pass, h, header)``: one pass through f. It returns f(x), and leaves in the header where
+        the differences of f are.
+    compiled : CompileResult
+        numba's, of it.
+
+    Raises
+    ------
+    CannotLift
+        f does something that owner lanes do not cover.
+    """
+    if THREAD_KEY is None:
+        raise CannotLift("this system has no POSIX threads")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.NumbaWarning)
+        twins = OwnerTwins(colours, False)
+        try:
+            return _compile(dispatcher, ndim, arg_types, twins, colours)
+        except Exception as error:
+            if not twins.allocates:
+                raise cannot_lift(error, dispatcher) from error
+        try:
+            return _compile(dispatcher, ndim, arg_types, OwnerTwins(colours, True), colours)
+        except Exception as error:
+            raise cannot_lift(error, dispatcher) from error
+
+
+def _compile(f, ndim, arg_types, twins, colours):
+    kind, twin = Owned(colours), twins.twin(f)
+    kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
+
+    def run(x, args, codes, which, h, header):
+        before = begin(header[SELF])
+        header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
+        given = read_only(args, kinds)
+        header[TAG], header[SERIAL], value = finish(twin(as_point(x, codes, which, h, kind), *given), kind)
+        begin(before)
+        return value
+
+    whole, number = types.int64, types.float64
+    signature = (
+        types.Array(number, ndim, "C"),
+        types.Tuple(arg_types),
+        types.Array(whole, 3, "C"),
+        whole,
+        number,
+        types.Array(whole, 1, "C"),
+    )
+    jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+    jitted.compile(signature)
+    compiled = jitted.overloads[signature]
+    external = [function.name for function in compiled.library._final_module.functions if function.is_declaration]
+    for part, effect in IMPURE.items():
+        if any(part in name for name in external):
+            raise CannotLift(effect)
+    return jitted, compiled

@@ -1,0 +1,162 @@
+"""Emitting code: vectors with Python's operators, so that one source of a rule serves vectors and arrays."""
+
+import ctypes
+import sys
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from .header import FLAGS, SMALL
+from .types import F64, I32, I64, Owned, Total
+
+_KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint
+
+
+def _thread_key():
+    """A place of each thread's own, where a run leaves the address of its header; None where there is none."""
+    try:
+        system = ctypes.CDLL(None)
+        key = _KEY()
+        return key.value if system.pthread_key_create(ctypes.byref(key), None) == 0 else None
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+THREAD_KEY = _thread_key()
+_KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
+
+
+class Vector:
+    """A vector, or code for one, in arithmetic."""
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    def _other(self, other):
+        if isinstance(other, Vector):
+            return other.value
+        if isinstance(other, (int, float)):
+            return ir.Constant(self.value.type, [ir.Constant(F64, float(other))] * self.value.type.count)
+        return splat(self.builder, other, self.value.type)
+
+    def __add__(self, other):
+        return Vector(self.builder, self.builder.fadd(self.value, self._other(other)))
+
+    def __sub__(self, other):
+        return Vector(self.builder, self.builder.fsub(self.value, self._other(other)))
+
+    def __rsub__(self, other):
+        return Vector(self.builder, self.builder.fsub(self._other(other), self.value))
+
+    def __mul__(self, other):
+        return Vector(self.builder, self.builder.fmul(self.value, self._other(other)))
+
+    def __truediv__(self, other):
+        return Vector(self.builder, self.builder.fdiv(self.value, self._other(other)))
+
+    def __rtruediv__(self, other):
+        return Vector(self.builder, self.builder.fdiv(self._other(other), self.value))
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __neg__(self):
+        return Vector(self.builder, self.builder.fneg(self.value))
+
+
+def splat(builder, value, vector):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, value, I32(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
+
+
+def vector_sqrt(v):
+    kind = v.value.type
+    callee = cgutils.get_or_insert_function(
+        v.builder.module, ir.FunctionType(kind, [kind]), f"llvm.sqrt.v{kind.count}f64"
+    )
+    return Vector(v.builder, v.builder.call(callee, [v.value]))
+
+
+def vector_choose(a, b, p, q):
+    """p where a >= b, else q"""
+    builder = a.builder
+    return Vector(builder, builder.select(builder.fcmp_ordered(">=", a.value, a._other(b)), p.value, q.value))
+
+
+def vector_all_small(v):
+    """i1: |v| < SMALL in all lanes"""
+    b, kind = v.builder, v.value.type
+    fabs = cgutils.get_or_insert_function(b.module, ir.FunctionType(kind, [kind]), f"llvm.fabs.v{kind.count}f64")
+    return none_set(b, b.fcmp_unordered(">=", b.call(fabs, [v.value]), v._other(SMALL)))
+
+
+def none_set(builder, mask):
+    bits = ir.IntType(mask.type.count)
+    return builder.icmp_unsigned("==", builder.bitcast(mask, bits), bits(0))
+
+
+class Number:
+    """An Owned or Total in the making."""
+
+    def __init__(self, builder, base, d, code, tag=None, serial=None):
+        self.builder, self.base, self.d, self.code, self.tag, self.serial = (
+            builder,
+            base,
+            Vector(builder, d),
+            code,
+            tag,
+            serial,
+        )
+
+    @classmethod
+    def read(cls, builder, value):
+        return cls(builder, *(builder.extract_value(value, k) for k in range(len(value.type.elements))))
+
+    @classmethod
+    def plain(cls, builder, base, colours):
+        kind = Total(colours).ll
+        return cls(
+            builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(-1), I64(0)
+        )
+
+    def pack(self, t):
+        value = ir.Constant(t.ll, ir.Undefined)
+        parts = [self.base, self.d.value, self.code]
+        if t.total:
+            parts += [I64(-1), I64(0)] if self.tag is None else [self.tag, self.serial]
+        for k, part in enumerate(parts):
+            value = self.builder.insert_value(value, part, k)
+        return value
+
+
+def as_number(context, builder, value, t, colours):
+    if isinstance(t, Owned):
+        return Number.read(builder, value)
+    return Number.plain(builder, context.cast(builder, value, t, types.float64), colours)
+
+
+def header_of(builder):
+    """Where the header of the run is that this thread is in, as an integer."""
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(I64, [_KEY_TYPE]), "pthread_getspecific")
+    return builder.call(function, [_KEY_TYPE(THREAD_KEY)])
+
+
+def enter(builder, header):
+    """Make this the header of this thread's run."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(I32, [_KEY_TYPE, I64]), "pthread_setspecific"
+    )
+    builder.call(function, [_KEY_TYPE(THREAD_KEY), header])
+
+
+def flag(builder, condition, reason):
+    with builder.if_then(condition, likely=False):
+        flags = builder.inttoptr(builder.add(header_of(builder), I64(8 * FLAGS)), I64.as_pointer())
+        builder.store(builder.or_(builder.load(flags), I64(reason)), flags)
+
+
+def conflicts(builder, code):
+    """i1: does a code hold two owners? A code is the owner, and its complement in the upper half: `or` joins them."""
+    both = builder.and_(code, builder.lshr(code, ir.Constant(code.type, [32] * code.type.count)))
+    clean = builder.and_(both, ir.Constant(code.type, [0xFFFFFFFF] * code.type.count))
+    return builder.not_(none_set(builder, builder.icmp_signed("!=", clean, ir.Constant(code.type, None))))

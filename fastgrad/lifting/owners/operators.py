@@ -1,0 +1,503 @@
+"""Arithmetic, functions and comparisons of owned numbers."""
+
+import math
+import operator
+
+import numpy as np
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin, lower_cast
+
+from . import totals
+from .emitting import (
+    Number,
+    Vector,
+    as_number,
+    conflicts,
+    flag,
+    header_of,
+    none_set,
+    splat,
+    vector_all_small,
+    vector_choose,
+    vector_sqrt,
+)
+from .header import CONFLICT, DIVISION, LARGE, LOG, NOTHING, PLAIN, STALE
+from .rules import make_rules
+from .types import F64, I32, I64, Owned, Total, is_number
+
+UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
+NUMBERED = {name: k for names in (UNARY, BINARY) for k, name in enumerate(names)}
+KNOWN = set()  # what may be called with owned numbers
+
+
+# ---- calls out of line
+
+
+def flatten(builder, number, colours, known=False):
+    """The number in memory, for a function out of line: {base, differences, codes, tag, serial}, 8 bytes each."""
+    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours))
+    start = builder.bitcast(words, I64.as_pointer())
+
+    def put(value, at):
+        builder.store(value, builder.bitcast(builder.gep(start, [I64(at)]), value.type.as_pointer()), align=8)
+
+    put(number.base, 0)
+    put(number.d.value, 1)
+    put(number.code, 1 + 2 * colours)
+    put(I64(NOTHING) if known else I64(PLAIN) if number.tag is None else number.tag, 1 + 3 * colours)
+    put(I64(0) if number.serial is None else number.serial, 2 + 3 * colours)
+    return start, builder.bitcast(start, F64.as_pointer())
+
+
+def call_back(builder, function, *args):
+    """Call numpy's form of an operation on totals."""
+    args = [header_of(builder), *(builder.ptrtoint(a, I64) if isinstance(a.type, ir.PointerType) else a for a in args)]
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+    builder.call(builder.inttoptr(I64(totals.address_of(function)), kind.as_pointer()), args)
+
+
+def call_grow(builder, *args):
+    args = [builder.inttoptr(header_of(builder), I64.as_pointer()), *args]
+    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
+    builder.call(builder.inttoptr(I64(totals.compiled_grow().address), kind.as_pointer()), args)
+
+
+def room(builder, colours):
+    """Memory for one number: no total, until somebody says so."""
+    words = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours)), I64.as_pointer())
+    builder.store(I64(PLAIN), builder.gep(words, [I64(1 + 3 * colours)]))
+    builder.store(I64(0), builder.gep(words, [I64(2 + 3 * colours)]))
+    return words
+
+
+def note(builder, number, colours):
+    """Tell who met in a term, while the pattern is looked for."""
+    words = flatten(builder, number, colours)
+    call_grow(builder, I64(colours), I64(0), *words, *words, room(builder, colours))
+
+
+def unflatten(builder, pointer, base, colours, keep_code):
+    def get(at, kind):
+        return builder.load(builder.bitcast(builder.gep(pointer, [I64(at)]), kind.as_pointer()), align=8)
+
+    kind = Total(colours).ll
+    code = get(1 + 2 * colours, kind.elements[2]) if keep_code else ir.Constant(kind.elements[2], None)
+    return Number(
+        builder, base, ir.Constant(kind.elements[1], None), code, get(1 + 3 * colours, I64), get(2 + 3 * colours, I64)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Operators
+
+
+def colours_of(ts):
+    return next((t.colours for t in ts if isinstance(t, Owned)), None)
+
+
+class Template(AbstractTemplate):
+    """Numbers, at least one of them Owned."""
+
+    prefer_literal = True
+    inplace = False
+
+    def generic(self, args, kws):
+        colours = colours_of(args)
+        if (
+            colours is None
+            or kws
+            or len(args) != self.arity
+            or not all(isinstance(a, (Owned, types.Float, types.Integer)) for a in args)
+        ):
+            return None
+        total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
+        return signature(self.result or (Total if total else Owned)(colours), *args)
+
+    def get_impl_key(self, sig):
+        return ("owner", self.key)
+
+
+def register(function, lower, arity, inplace=False, result=None):
+    KNOWN.add(function)
+    infer_global(function)(
+        type("OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result})
+    )
+    lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
+
+
+def is_total(builder, *numbers):
+    tags = [n.tag for n in numbers if n.tag is not None]
+    if not tags:
+        return None
+    some = builder.icmp_signed(">=", tags[0], I64(0))
+    for tag in tags[1:]:
+        some = builder.or_(some, builder.icmp_signed(">=", tag, I64(0)))
+    return some
+
+
+def either(builder, condition, t, slow, fast):
+    """Two ways to a number."""
+    if condition is None:
+        return fast().pack(t)
+    result = cgutils.alloca_once(builder, t.ll)
+    with builder.if_else(condition, likely=False) as (yes, no):
+        with yes:
+            builder.store(slow().pack(t), result)
+        with no:
+            builder.store(fast().pack(t), result)
+    return builder.load(result)
+
+
+def difference(builder, name, a, b, y, z, known_a, known_b):
+    """The rule, less what a constant operand does not need."""
+    da, db = a.d, b.d
+    if known_b and name in ("add", "subtract"):
+        return da
+    if known_a and name in ("add", "subtract"):
+        return db if name == "add" else -db
+    if known_b and name == "multiply":
+        return da * b.base
+    if known_a and name == "multiply":
+        return db * a.base
+    if known_b and name == "divide":
+        return da / b.base
+    if known_a and name == "divide":
+        return -(db * y) / (db + b.base)
+    base_a, base_b = (
+        Vector(builder, splat(builder, a.base, da.value.type)),
+        Vector(builder, splat(builder, b.base, da.value.type)),
+    )
+    base_y, base_z = (Vector(builder, splat(builder, v, da.value.type)) for v in (y, z))
+    if name == "multiply":
+        return da * (base_b + db) + base_a * db
+    out, small = BINARY[name](da, base_a, db, base_b, base_y, base_z)
+    if name == "power":
+        flag(builder, builder.not_(vector_all_small(small)), LARGE)
+    return out
+
+
+def scalar_call(context, builder, function, value):
+    kind = signature(types.float64, types.float64)
+    implementation = context.typing_context.resolve_value_type(function)
+    implementation.get_call_type(context.typing_context, kind.args, {})
+    return context.get_function(implementation, kind)(builder, (value,))
+
+
+def value_of(context, builder, name, a, b):
+    if name == "divide":
+        flag(builder, builder.fcmp_ordered("==", b.base, F64(0.0)), DIVISION)
+    if name == "power":
+        scalar = signature(types.float64, types.float64, types.float64)
+        return context.get_function(operator.pow, scalar)(builder, (a.base, b.base))
+    if name in ("maximum", "minimum"):
+        return builder.select(builder.fcmp_ordered(">" if name == "maximum" else "<", b.base, a.base), b.base, a.base)
+    return {"add": builder.fadd, "subtract": builder.fsub, "multiply": builder.fmul, "divide": builder.fdiv}[name](
+        a.base, b.base
+    )
+
+
+def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
+    """name(a, b) of two numbers as a value of type t."""
+    colours = t.colours
+    y = value_of(context, builder, name, a, b)
+    moved = a if known_b and name in ("add", "subtract") else b if known_a and name == "add" else None
+    if moved is not None:  # a constant more: the same differences, in the same buffer
+        return Number(builder, y, moved.d.value, moved.code, moved.tag, moved.serial).pack(t)
+    z = scalar_call(context, builder, math.log, a.base) if name == "power" else F64(0.0)
+
+    for number, other in ((a, b), (b, a)):
+        if number.tag is None and other.tag is not None and not (known_a or known_b):
+            # the term of `total + term`: while the pattern is looked for, every code looks like a conflict
+            with builder.if_then(conflicts(builder, number.code), likely=False):
+                note(builder, number, colours)
+
+    def fast():
+        code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
+        return Number(builder, y, difference(builder, name, a, b, y, z, known_a, known_b).value, code)
+
+    def slow():
+        first, second = flatten(builder, a, colours, known_a), flatten(builder, b, colours, known_b)
+        out = room(builder, colours)
+        call_back(builder, totals.total_binary, I64(NUMBERED[name]), I64(colours), first[0], second[0], y, z, out)
+        return unflatten(builder, out, y, colours, keep_code=False)
+
+    return either(builder, is_total(builder, a, b), t, slow, fast)
+
+
+def lower_binary(name):
+    def lower(context, builder, sig, args):
+        a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args, strict=True))
+        return combine(context, builder, name, sig.return_type, a, b, is_number(sig.args[0]), is_number(sig.args[1]))
+
+    return lower
+
+
+def lower_accumulate(name):
+    """s += term. (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)"""
+    sign = 1 if name == "add" else -1
+
+    def lower(context, builder, sig, args):
+        t = sig.return_type
+        if not t.total or is_number(sig.args[1]):
+            return lower_binary(name)(context, builder, sig, args)
+        s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
+        base = (builder.fadd if sign > 0 else builder.fsub)(s.base, term.base)
+        if is_number(sig.args[0]):
+            s.tag = s.serial = None
+
+        def add_to_total():
+            kept = builder.inttoptr(s.tag, I64.as_pointer())
+            flag(builder, builder.icmp_signed("!=", builder.load(kept), s.serial), STALE)
+            serial = builder.add(s.serial, I64(1))
+            builder.store(serial, kept)
+            met = conflicts(builder, term.code)
+            flag(builder, met, CONFLICT)
+            # two owners joined are no owner's cell
+            codes = builder.select(met, ir.Constant(term.code.type, None), term.code)
+            cells = builder.inttoptr(s.tag, ir.VectorType(F64, 2).as_pointer())
+            for c in range(t.colours):
+                code = builder.extract_element(codes, I32(c))
+                with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
+                    owner = builder.and_(code, I64(0x7FFFFFFF))
+                    cell = builder.gep(cells, [owner])
+                    pair = ir.Constant(ir.VectorType(I32, 2), [2 * c, 2 * c + 1])
+                    pair = builder.shuffle_vector(term.d.value, ir.Constant(term.d.value.type, ir.Undefined), pair)
+                    old = builder.load(cell, align=8)
+                    builder.store((builder.fadd if sign > 0 else builder.fsub)(old, pair), cell, align=8)
+            empty = Number.plain(builder, base, t.colours)
+            empty.tag, empty.serial = s.tag, serial
+            return empty
+
+        def begin_total():
+            first, second = flatten(builder, s, t.colours), flatten(builder, term, t.colours)
+            out = room(builder, t.colours)
+            call_grow(builder, I64(t.colours), I64(sign), *first, *second, out)
+            return unflatten(builder, out, base, t.colours, keep_code=True)
+
+        def plain():
+            d = term.d if sign > 0 else -term.d
+            code = builder.or_(s.code, term.code)
+            return Number(builder, base, (s.d + d).value, code)
+
+        def accumulate():
+            code = builder.or_(s.code, term.code)
+            return Number.read(builder, either(builder, conflicts(builder, code), t, begin_total, plain))
+
+        def ordinary():
+            if s.tag is None:
+                return accumulate()
+            result = cgutils.alloca_once(builder, t.ll)
+            with builder.if_else(builder.icmp_signed(">=", s.tag, I64(0)), likely=True) as (yes, no):
+                with yes:
+                    builder.store(add_to_total().pack(t), result)
+                with no:
+                    builder.store(accumulate().pack(t), result)
+            return Number.read(builder, builder.load(result))
+
+        if term.tag is None:
+            return ordinary().pack(t)
+        return either(
+            builder,
+            is_total(builder, term),
+            t,
+            lambda: Number.read(builder, combine(context, builder, name, t, s, term)),
+            ordinary,
+        )
+
+    return lower
+
+
+for name, operation, inplace in (
+    ("add", operator.add, operator.iadd),
+    ("subtract", operator.sub, operator.isub),
+    ("multiply", operator.mul, operator.imul),
+    ("divide", operator.truediv, operator.itruediv),
+):
+    register(operation, lower_binary(name), 2)
+    if name not in ("add", "subtract"):
+        register(inplace, lower_binary(name), 2)
+
+
+class Accumulate:
+    """What `s += term` is in the private copy of f: numba would lower it as `s + term`, and type it otherwise."""
+
+    def __init__(self, name):
+        self.__name__ = name
+
+
+accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
+ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
+ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: (operator.isub, operator.sub)}
+
+
+class AccumulateTemplate(Template):
+    """numba's own where no owned number is added."""
+
+    arity, result, inplace = 2, None, True
+
+    def generic(self, args, kws):
+        if colours_of(args) is None:
+            return self.context.resolve_function_type(ORDINARY[self.key][0], args, kws)
+        return super().generic(args, kws)
+
+
+def lower_accumulate_or_add(stub, name):
+    def lower(context, builder, sig, args):
+        if colours_of(sig.args) is None:  # counters, arrays: numba's own
+            inplace, plain = ORDINARY[stub]
+            function = context.typing_context.resolve_value_type(inplace if sig.args[0].mutable else plain)
+            ordinary = function.get_call_type(context.typing_context, sig.args, {})
+            result = context.get_function(function, ordinary)(builder, args)
+            return context.cast(builder, result, ordinary.return_type, sig.return_type)
+        return lower_accumulate(name)(context, builder, sig, args)
+
+    return lower
+
+
+for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
+    KNOWN.add(stub)
+    infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
+    lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
+        lower_accumulate_or_add(stub, name)
+    )
+
+
+register(max, lower_binary("maximum"), 2)
+register(min, lower_binary("minimum"), 2)
+
+
+def lower_unary(name, base, auxiliary=None):
+    def lower(context, builder, sig, args):
+        t = sig.return_type
+        a = Number.read(builder, args[0])
+        y = builder.fneg(a.base) if name == "negative" else scalar_call(context, builder, base, a.base)
+
+        def other():
+            return F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
+
+        def fast():
+            kind = a.d.value.type
+            b, result, z = (Vector(builder, splat(builder, v, kind)) for v in (a.base, y, other()))
+            d, small = UNARY[name](a.d, b, result, z)
+            if name not in ("root", "absolute", "negative"):
+                flag(builder, builder.not_(vector_all_small(small)), LARGE)
+            return Number(builder, y, d.value, a.code)
+
+        def slow():
+            words = flatten(builder, a, t.colours)
+            out = room(builder, t.colours)
+            call_back(builder, totals.total_unary, I64(NUMBERED[name]), I64(t.colours), words[0], y, other(), out)
+            return unflatten(builder, out, y, t.colours, keep_code=False)
+
+        return either(builder, is_total(builder, a), t, slow, fast)
+
+    return lower
+
+
+for name, functions, auxiliary in (
+    ("exp", (math.exp, np.exp), None),
+    ("exp_minus_1", (math.expm1, np.expm1), None),
+    ("log", (math.log, np.log), None),
+    ("log_1_plus", (math.log1p, np.log1p), None),
+    ("log_2", (math.log2, np.log2), None),
+    ("log_10", (math.log10, np.log10), None),
+    ("root", (math.sqrt, np.sqrt), None),
+    ("sin", (math.sin, np.sin), math.cos),
+    ("cos", (math.cos, np.cos), math.sin),
+    ("tan", (math.tan, np.tan), None),
+    ("sinh", (math.sinh, np.sinh), math.cosh),
+    ("sinh", (math.cosh, np.cosh), math.sinh),
+    ("tanh", (math.tanh, np.tanh), None),
+    ("atan", (math.atan, np.arctan), None),
+    ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
+    ("negative", (operator.neg,), None),
+):
+    for function in functions:
+        register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
+register(operator.pos, lambda context, builder, sig, args: args[0], 1)
+register(float, lambda context, builder, sig, args: args[0], 1)
+
+
+def lower_power(context, builder, sig, args):
+    """An integer exponent by repeated squaring (numba's own order); 0.5 by the root; else exp(b log a), a > 0."""
+    t = sig.return_type
+    literal = getattr(sig.args[1], "literal_value", None)
+    if isinstance(literal, int) and 0 < abs(literal) <= 64 and isinstance(sig.args[0], Owned):
+        result, power, left = None, args[0], abs(literal)
+        while left:
+            if left & 1:
+                result = (
+                    power
+                    if result is None
+                    else combine(
+                        context, builder, "multiply", t, Number.read(builder, result), Number.read(builder, power)
+                    )
+                )
+            left >>= 1
+            if left:
+                number = Number.read(builder, power)
+                power = combine(context, builder, "multiply", t, number, number)
+        if literal < 0:
+            one = Number.plain(builder, F64(1.0), t.colours)
+            one.tag = one.serial = None
+            result = combine(context, builder, "divide", t, one, Number.read(builder, result), known_a=True)
+        return result
+    a, b = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
+    flag(builder, builder.fcmp_unordered("<=", a.base, F64(0.0)), LARGE)
+    return combine(context, builder, "power", t, a, b)
+
+
+register(operator.pow, lower_power, 2)
+register(operator.ipow, lower_power, 2)
+register(pow, lower_power, 2)
+register(math.pow, lower_power, 2)
+
+
+PREDICATES = totals.PREDICATES
+
+
+def lower_compare(predicate):
+    """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
+
+    def lower(context, builder, sig, args):
+        colours = colours_of(sig.args)
+        a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
+        emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
+        answer = emit(predicate, a.base, b.base)
+        moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
+        attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
+        attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
+        some = is_total(builder, *(n for n, t in zip((a, b), sig.args, strict=True) if isinstance(t, Owned)))
+        if some is not None:
+            attention = builder.or_(attention, some)
+        with builder.if_then(attention, likely=False):
+            words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args, strict=True)]
+            log = builder.load(builder.inttoptr(builder.add(header_of(builder), I64(8 * LOG)), I64.as_pointer()))
+            with builder.if_then(builder.icmp_signed("==", log, I64(0))):
+                call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
+        return answer
+
+    return lower
+
+
+for predicate, operation in zip(
+    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne), strict=True
+):
+    register(operation, lower_compare(predicate), 2, result=types.boolean)
+
+
+@lower_cast(types.Float, Owned)
+@lower_cast(types.Integer, Owned)
+@lower_cast(types.IntegerLiteral, Owned)
+@lower_cast(types.Float, Total)
+@lower_cast(types.Integer, Total)
+@lower_cast(types.IntegerLiteral, Total)
+def number_to_owned(context, builder, fromty, toty, val):
+    return Number.plain(builder, context.cast(builder, val, fromty, types.float64), toty.colours).pack(toty)
+
+
+@lower_cast(Owned, Total)
+def owned_to_total(context, builder, fromty, toty, val):
+    return Number.read(builder, val).pack(toty)

@@ -1,0 +1,194 @@
+# ruff: noqa: PLW0108  numba compiles the lambdas; an intrinsic is no function of its own
+"""x, as f sees it in owner lanes: an array-like of owned numbers that cannot be written to."""
+
+import operator
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.imputils import RefType, iternext_impl
+from numba.core.typing.templates import AbstractTemplate, infer, signature
+from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
+
+from . import totals
+from .emitting import Number, Vector, as_number, enter, header_of, splat
+from .operators import call_back, either, flatten, is_total, note, room, unflatten
+from .types import F64, I32, I64, Owned, Point, PointIterator, Total
+
+
+def entry(context, builder, t, point, at):
+    """x[at], 0 <= at: its value, and +h and -h where it owns a colour."""
+    colours = t.colours
+    struct = cgutils.create_struct_proxy(t)(context, builder, value=point)
+    kind = Owned(colours).ll
+    base = builder.load(builder.gep(struct.data, [at]))
+    codes = builder.gep(struct.codes, [builder.mul(at, I64(colours))])
+    code = builder.load(builder.bitcast(codes, kind.elements[2].as_pointer()), align=8)
+    twice = ir.Constant(ir.VectorType(I32, 2 * colours), [c for c in range(colours) for _ in range(2)])
+    owned = builder.icmp_signed(
+        "!=",
+        builder.shuffle_vector(code, ir.Constant(code.type, ir.Undefined), twice),
+        ir.Constant(ir.VectorType(I64, 2 * colours), None),
+    )
+    size = step_of(builder, base, struct.h)
+    both = Vector(builder, splat(builder, size, kind.elements[1])).value
+    signs = ir.Constant(kind.elements[1], [F64(1.0), F64(-1.0)] * colours)
+    d = builder.select(owned, builder.fmul(both, signs), ir.Constant(kind.elements[1], None))
+    return Number(builder, base, d, code).pack(Owned(colours))
+
+
+def step_of(builder, base, h):
+    """h max(1, |x|)"""
+    fabs = cgutils.get_or_insert_function(builder.module, ir.FunctionType(F64, [F64]), "llvm.fabs.f64")
+    size = builder.call(fabs, [base])
+    return builder.fmul(h, builder.select(builder.fcmp_ordered(">", size, F64(1.0)), size, F64(1.0)))
+
+
+def wrapped(builder, index, size):
+    return builder.select(builder.icmp_signed("<", index, I64(0)), builder.add(index, size), index)
+
+
+@intrinsic
+def load_entry(typingctx, point, index):
+    items = list(index) if isinstance(index, types.BaseTuple) else [index]
+    if len(items) != point.ndim or not all(isinstance(i, types.Integer) for i in items):
+        return None
+
+    def codegen(context, builder, sig, args):
+        shape = cgutils.unpack_tuple(builder, cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape)
+        values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
+        at = I64(0)
+        for value, kind, size in zip(values, items, shape, strict=True):
+            at = builder.add(
+                builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size)
+            )
+        return entry(context, builder, point, args[0], at)
+
+    return Owned(point.colours)(point, index), codegen
+
+
+@overload(operator.getitem)
+def point_getitem(point, index):
+    return (lambda point, index: load_entry(point, index)) if isinstance(point, Point) else None
+
+
+@intrinsic
+def point_shape(typingctx, point):
+    def codegen(context, builder, sig, args):
+        return cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape
+
+    return types.UniTuple(types.intp, point.ndim)(point), codegen
+
+
+@overload_attribute(Point, "shape")
+def shape_attribute(point):
+    return lambda point: point_shape(point)
+
+
+@overload_attribute(Point, "ndim")
+def ndim_attribute(point):
+    ndim = point.ndim
+    return lambda point: ndim
+
+
+@overload_attribute(Point, "size")
+def size_attribute(point):
+    if point.ndim == 1:
+        return lambda point: point_shape(point)[0]
+    return lambda point: point_shape(point)[0] * point_shape(point)[1]
+
+
+@overload(len)
+def point_len(point):
+    return (lambda point: point_shape(point)[0]) if isinstance(point, Point) else None
+
+
+@infer
+class IterateTemplate(AbstractTemplate):
+    """`for v in x`."""
+
+    key = "getiter"
+
+    def generic(self, args, kws):
+        if len(args) == 1 and isinstance(args[0], Point) and args[0].ndim == 1:
+            return signature(PointIterator(args[0]), args[0])
+        return None
+
+
+@lower_builtin("getiter", Point)
+def lower_getiter(context, builder, sig, args):
+    iterator = context.make_helper(builder, sig.return_type)
+    at = cgutils.alloca_once_value(builder, I64(0))
+    iterator.point, iterator.at = args[0], at
+    return iterator._getvalue()
+
+
+@lower_builtin("iternext", PointIterator)
+@iternext_impl(RefType.UNTRACKED)
+def iterate(context, builder, sig, args, result):
+    iterator = context.make_helper(builder, sig.args[0], value=args[0])
+    point = sig.args[0].point
+    size = cgutils.unpack_tuple(
+        builder, cgutils.create_struct_proxy(point)(context, builder, value=iterator.point).shape
+    )[0]
+    at = builder.load(iterator.at)
+    more = builder.icmp_signed("<", at, size)
+    result.set_valid(more)
+    with builder.if_then(more):
+        result.yield_(entry(context, builder, point, iterator.point, at))
+        builder.store(builder.add(at, I64(1)), iterator.at)
+
+
+@intrinsic
+def as_point(typingctx, x, codes, which, h, kind):
+    """x with the codes of one pass."""
+    point = Point(kind.instance_type.colours, x.ndim)
+
+    def codegen(context, builder, sig, args):
+        out = cgutils.create_struct_proxy(point)(context, builder)
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        table = context.make_array(sig.args[1])(context, builder, args[1])
+        out.data, out.shape, out.h = array.data, array.shape, args[3]
+        first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
+        out.codes = builder.gep(table.data, [first])
+        return out._getvalue()
+
+    return point(x, codes, types.int64, types.float64, kind), codegen
+
+
+@intrinsic
+def finish(typingctx, result, kind):
+    """The buffer that holds the differences of what f returned."""
+    count = kind.instance_type.colours
+
+    def codegen(context, builder, sig, args):
+        number = as_number(context, builder, args[0], result, count)
+        total = is_total(builder, *([number] if isinstance(result, Total) else []))
+        words = flatten(builder, number, count)
+        if not isinstance(result, Total):
+            note(builder, number, count)
+        t = Total(count)
+
+        def as_it_is():
+            return number
+
+        def made():
+            out = room(builder, count)
+            call_back(builder, totals.settle, I64(0), I64(count), words[0], out)
+            return unflatten(builder, out, number.base, count, keep_code=False)
+
+        final = Number.read(builder, either(builder, total, t, as_it_is, made))
+        return context.make_tuple(builder, sig.return_type, [final.tag, final.serial, final.base])
+
+    return types.Tuple([types.int64, types.int64, types.float64])(result, kind), codegen
+
+
+@intrinsic
+def begin(typingctx, header):
+    """Make this address the header of this thread's run; returns the one before."""
+
+    def codegen(context, builder, sig, args):
+        before = header_of(builder)
+        enter(builder, args[0])
+        return before
+
+    return types.int64(types.int64), codegen

@@ -1,0 +1,123 @@
+"""The numba types of owner lanes: numbers that know whom they depend on.
+
+A number is its value at x and, for each of S *colours*, the differences that +h and -h in one coordinate make, and a
+code that says which one, its *owner*. Coordinates of one colour never meet in one term, so S of them ride in one
+register through one run of f.
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.core.typeconv import Conversion
+from numba.extending import models, register_model
+
+F64, I64, I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
+
+
+class Owned(types.Type):
+    """A float that knows its owners: {value, 2 S differences (+ and - of each colour), S codes}.
+
+    A code is ``i | ~i << 32`` for coordinate i, counted from 1, and 0 for nobody. `or` joins two codes, and
+    ``code & code >> 32`` is 0 exactly where they name one owner at most: a conflict stays one.
+    """
+
+    total = False
+
+    def __init__(self, colours):
+        self.colours = colours
+        super().__init__(name=f"{type(self).__name__}({colours})")
+
+    def unify(self, typingctx, other):
+        if isinstance(other, Owned):
+            return other if other.total else self
+        return self if isinstance(other, (types.Float, types.Integer)) else None
+
+    def can_convert_from(self, typingctx, other):
+        if isinstance(other, Owned):
+            return Conversion.promote if self.total and not other.total else None
+        return Conversion.promote if isinstance(other, (types.Float, types.Integer)) else None
+
+    @property
+    def ll(self):
+        parts = [F64, ir.VectorType(F64, 2 * self.colours), ir.VectorType(I64, self.colours)]
+        return ir.LiteralStructType(parts + [I64, I64] * self.total)
+
+
+class Total(Owned):
+    """What ``s += term`` may give: an `Owned`, and a buffer (below 0: none yet) with its serial number.
+
+    In a buffer, each owner has a cell for its differences: no owner of a colour is in another's way.
+    """
+
+    total = True
+
+
+class Point(types.Type):
+    """What f gets for x: the values, and each coordinate's codes."""
+
+    def __init__(self, colours, ndim):
+        self.colours, self.ndim = colours, ndim
+        super().__init__(name=f"Point({colours}, {ndim})")
+
+
+class PointIterator(types.SimpleIteratorType):
+    """What runs over the entries of a `Point`."""
+
+    def __init__(self, point):
+        self.point = point
+        super().__init__(f"iter({point})", Owned(point.colours))
+
+
+@register_model(Owned)
+@register_model(Total)
+class OwnedModel(models.PrimitiveModel):
+    """Vectors in registers, wide integers in arrays: numba's allocations are not aligned for vectors of 8 doubles."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, fe_type.ll)
+        c = fe_type.colours
+        self.data = ir.LiteralStructType([F64, ir.IntType(128 * c), ir.IntType(64 * c)] + [I64, I64] * fe_type.total)
+
+    def get_data_type(self):
+        return self.data
+
+    def as_data(self, builder, value):
+        return self._converted(builder, value, self.data)
+
+    def from_data(self, builder, value):
+        return self._converted(builder, value, self.be_type)
+
+    def _converted(self, builder, value, kind):
+        out = ir.Constant(kind, ir.Undefined)
+        for k, part in enumerate(kind.elements):
+            item = builder.extract_value(value, k)
+            out = builder.insert_value(out, item if item.type == part else builder.bitcast(item, part), k)
+        return out
+
+
+@register_model(Point)
+class PointModel(models.StructModel):
+    """Views of memory that the kernel keeps."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(
+            dmm,
+            fe_type,
+            [
+                ("data", types.CPointer(types.float64)),
+                ("codes", types.CPointer(types.int64)),
+                ("shape", types.UniTuple(types.intp, fe_type.ndim)),
+                ("h", types.float64),
+            ],
+        )
+
+
+@register_model(PointIterator)
+class PointIteratorModel(models.StructModel):
+    """The point, and how far it has come."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, [("point", fe_type.point), ("at", types.EphemeralPointer(types.intp))])
+
+
+def is_number(t):
+    return isinstance(t, (types.Float, types.Integer))

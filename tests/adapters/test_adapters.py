@@ -1,0 +1,238 @@
+"""The adapters beside the packages whose interfaces they have: shapes, values, and what is put back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from importlib import import_module
+
+import numpy as np
+import pytest
+from scipy import integrate, optimize
+from scipy.optimize import _differentiable_functions, _numdiff
+
+from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
+
+X = np.array([0.5, -1.2, 2.0])
+M = np.arange(12.0).reshape(4, 3) / 7
+FUNCTIONS = {
+    "number": lambda x: np.exp(x[0]) * np.sum(x**2),
+    "vector": lambda x: np.sin(M[:, : len(x)] @ x),
+    "one": lambda x: np.array([x[0] * x[-1]]),
+}
+TOLERANCE = {"2-point": 1e-5, "3-point": 1e-7, "cs": 1e-9}
+
+
+def same(mine: object, theirs: object, tolerance: float) -> None:
+    assert np.shape(mine) == np.shape(theirs)
+    np.testing.assert_allclose(np.asarray(mine), np.asarray(theirs), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.parametrize("method", TOLERANCE)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"abs_step": 1e-5},
+        {"abs_step": -1e-5},
+        {"rel_step": 1e-5},
+        {"bounds": (-9, 9)},
+        {"bounds": (-1.2, 2)},
+        {"workers": map},
+        {"f0": None, "args": ()},
+    ],
+    ids=str,
+)
+def test_approx_derivative(n, f, method, options):
+    theirs = _numdiff.approx_derivative(f, X[:n], method, **options)
+    same(scipy.approx_derivative(f, X[:n], method, **options), theirs, TOLERANCE[method])
+    made, info = scipy.approx_derivative(f, X[:n], method, full_output=True, **options)
+    same(made, theirs, TOLERANCE[method])
+    assert set(info) == {"nfev"}
+
+
+def test_at_a_corner_of_the_bounds():
+    """No central difference has room anywhere."""
+    options = {"bounds": (X, X + 1)}
+    theirs = _numdiff.approx_derivative(FUNCTIONS["vector"], X, **options)
+    same(scipy.approx_derivative(FUNCTIONS["vector"], X, **options), theirs, 1e-6)
+
+
+def test_steps_are_used_as_they_are():
+    """The slope of a cube betrays its step, of either sign."""
+    steps = np.array([0.25, -0.5, 0.125])
+    for method in ("2-point", "3-point"):
+        for options in ({"abs_step": steps}, {"rel_step": 0.25}):
+            args = (lambda x: np.sum(x**3), X, method)
+            same(scipy.approx_derivative(*args, **options), _numdiff.approx_derivative(*args, **options), 1e-12)
+
+
+def test_sparse_and_operator():
+    from scipy.sparse import csr_array
+
+    def f(x):
+        return x**3 - np.roll(x, 1)
+
+    x = np.linspace(1, 2, 6)
+    pattern = csr_array(np.eye(6) + np.roll(np.eye(6), -1, axis=1))
+    theirs = _numdiff.approx_derivative(f, x, sparsity=pattern)
+    mine = scipy.approx_derivative(f, x, sparsity=pattern)
+    assert mine.format == theirs.format
+    same(mine.toarray(), theirs.toarray(), 1e-7)
+    operator = scipy.approx_derivative(f, x, as_linear_operator=True)
+    same(operator @ x, theirs @ x, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"method": "4-point"}, "method"),
+        ({"bounds": ([0, 0], [1, 1])}, "bounds"),
+        ({"bounds": (5, 9)}, "violates"),
+        ({"as_linear_operator": True, "bounds": (-5, 9)}, "Bounds"),
+    ],
+)
+def test_refusals_of_scipy(wrong, word):
+    with pytest.raises(ValueError, match=word):
+        scipy.approx_derivative(np.sum, X, **wrong)
+
+
+def test_checks():
+    f, slope = FUNCTIONS["number"], lambda x: scipy.approx_derivative(FUNCTIONS["number"], x, "cs")
+    assert scipy.check_grad(f, slope, X) < 1e-5
+    assert scipy.check_grad(f, slope, X, direction="random", rng=1) < 1e-5
+    assert scipy.check_derivative(f, slope, X) < 1e-8
+    assert scipy.check_derivative(f, lambda x: slope(x) + 1, X) > 0.01
+    same(scipy.approx_fprime(X, f, 1e-6), optimize.approx_fprime(X, f, 1e-6), 1e-8)
+
+
+def test_differentiate():
+    peer = pytest.importorskip("scipy.differentiate")  # from SciPy 1.15 on
+    for name, f, x, value in (
+        ("derivative", np.exp, X, "df"),
+        ("derivative", np.exp, 1.0, "df"),
+        ("jacobian", lambda x: np.stack([x[0] * x[1], np.sin(x[2])]), X, "df"),
+        ("hessian", lambda x: x[0] ** 2 * x[1] + x[2], X, "ddf"),
+    ):
+        mine, theirs = getattr(scipy, name)(f, x), getattr(peer, name)(f, x)
+        assert set(mine) == {name for name in theirs if not name.startswith("_")}
+        same(mine[value], theirs[value], 1e-5)
+        assert np.all(mine["success"])
+        with pytest.raises(ValueError, match="`maxiter`"):
+            getattr(scipy, name)(f, x, maxiter=3)
+
+
+def test_installed_serves_every_solver_and_is_put_back():
+    before = {(m, n): getattr(import_module(m), n, None) for m, n, _ in scipy.PLACES if _exists(m)}
+    elsewhere = []
+
+    def count(f, x, **options):
+        made = _differentiable_functions.approx_derivative(f, x, full_output=True, **options)
+        elsewhere.append(made[1]["nfev"])
+
+    with pytest.raises(ZeroDivisionError), scipy.installed(), scipy.installed():
+        for method in ("BFGS", "L-BFGS-B", "trust-constr", "SLSQP"):
+            found = optimize.minimize(lambda x: (1 - x[0]) ** 2 + 5 * (x[1] - x[0] ** 2) ** 2, [-1.2, 1], method=method)
+            np.testing.assert_allclose(found.x, 1, atol=1e-2)
+        np.testing.assert_allclose(
+            optimize.least_squares(lambda x: np.array([10 * (x[1] - x[0] ** 2), 1 - x[0]]), [-1.2, 1]).x, 1, atol=1e-6
+        )
+        np.testing.assert_allclose(optimize.root(lambda x: [x[0] + x[1] - 3, x[0] * x[1] - 2], [0, 5.0]).x, [1, 2])
+        t = np.arange(9.0)
+        fit = optimize.curve_fit(lambda t, a, b: a * np.exp(-b * t), t, 3 * np.exp(-t / 2), [1, 1.0])[0]
+        np.testing.assert_allclose(fit, [3, 0.5], atol=1e-6)
+        for method in ("BDF", "Radau"):
+            ode = integrate.solve_ivp(lambda t, y: [-1000 * y[0] + y[1], -y[1]], (0, 1), [1.0, 1.0], method=method)
+            assert abs(ode.y[1, -1] - np.exp(-1)) < 2e-3
+        count(np.sum, X)
+        other = threading.Thread(target=count, args=(np.sum, X))
+        other.start()
+        other.join()
+        1 / 0  # noqa: B018
+    assert elsewhere[1] == _numdiff.approx_derivative(np.sum, X, full_output=True)[1]["nfev"]
+    assert {key: getattr(import_module(key[0]), key[1], None) for key in before} == before
+
+
+def _exists(module):
+    try:
+        import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_statsmodels(n, f):
+    peer = pytest.importorskip("statsmodels.tools.numdiff")
+    x = X[:n]
+    for epsilon in (None, 1e-4):
+        for centered in (False, True):
+            given = {"epsilon": epsilon, "centered": centered}
+            same(statsmodels.approx_fprime(x, f, **given), peer.approx_fprime(x, f, **given), 1e-6)
+    same(statsmodels.approx_fprime_cs(x, f), peer.approx_fprime_cs(x, f), 1e-12)
+    if f is FUNCTIONS["number"]:
+        for name in ("approx_hess", "approx_hess1", "approx_hess2", "approx_hess3"):
+            same(getattr(statsmodels, name)(x, f, 1e-2), getattr(peer, name)(x, f, 1e-2), 1e-9)
+        same(statsmodels.approx_hess(x, f), peer.approx_hess_cs(x, f), 1e-4)
+        same(statsmodels.approx_hess_cs(x, f), peer.approx_hess_cs(x, f), 1e-6)
+        for name in ("approx_hess1", "approx_hess2"):
+            given = {"epsilon": 1e-3, "return_grad": True}
+            same(getattr(statsmodels, name)(x, f, **given)[1], getattr(peer, name)(x, f, **given)[1], 1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_numdifftools(n, f):
+    peer = pytest.importorskip("numdifftools")
+    names = ["Jacobian", "Gradient"] + ["Hessian", "Hessdiag"] * (f is FUNCTIONS["number"])
+    for name in names:
+        same(getattr(numdifftools, name)(f)(X[:n]), getattr(peer, name)(f)(X[:n]), 1e-5)
+    if f is FUNCTIONS["number"]:
+        same(numdifftools.directionaldiff(f, X, [1, 2, 3]), peer.directionaldiff(f, X, [1, 2, 3]), 1e-7)
+    for order in (0, 1, 2):
+        for x in (1.0, X, X.reshape(3, 1)):
+            same(numdifftools.Derivative(np.exp, n=order)(x), peer.Derivative(np.exp, n=order)(x), 1e-6)
+    full = numdifftools.Gradient(f, full_output=True)(X)
+    assert set(full._fields) == {"estimate", "error_estimate", "final_step", "best_index"}
+
+
+def test_refusals_of_numdifftools():
+    for options, word in (({"n": 3}, "`n`"), ({"method": "multicomplex"}, "`method`"), ({"num_steps": 3}, "num_steps")):
+        with pytest.raises(ValueError, match=word):
+            numdifftools.Derivative(np.exp, **options)
+    with pytest.raises(ValueError, match="second derivative"):
+        numdifftools.Hessian(np.sum, method="complex")
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_jacobi(n, f):
+    peer = pytest.importorskip("jacobi")
+    x, mask = X[:n], np.array([True, False, True])[:n]
+    for options in ({}, {"mask": mask}, {"method": 0}, {"method": 1}, {"method": -1}):
+        mine, theirs = jacobi.jacobi(f, x, **options), peer.jacobi(f, x, **options)
+        same(mine[0], theirs[0], 1e-6)
+        assert mine[1].shape == theirs[1].shape
+    for cov in (0.3, np.array([0.1, 0.2, 0.3])[:n], (np.eye(3) + 0.1)[:n, :n]):
+        same(jacobi.propagate(f, x, cov)[1], peer.propagate(f, x, cov)[1], 1e-6)
+
+
+def test_propagate_of_pairs_and_diagonals():
+    peer = pytest.importorskip("jacobi")
+    for cov in (0.3, np.array([0.1, 0.2, 0.3]), np.eye(3) + 0.1):
+        same(jacobi.propagate(np.exp, X, cov)[1], peer.propagate(np.exp, X, cov)[1], 1e-6)
+        given = (lambda a, b: a * b, X, cov, X, cov)  # the same array twice: one of them moves
+        same(jacobi.propagate(*given)[1], peer.propagate(*given)[1], 1e-6)
+    same(jacobi.jacobi(np.exp, X, diagonal=True)[0], peer.jacobi(np.exp, X, diagonal=True)[0], 1e-7)
+    for name in ("rtol", "maxiter", "maxgrad", "step", "diagnostic"):
+        with pytest.raises(ValueError, match=name):
+            jacobi.jacobi(np.exp, X, **{name: {} if name == "diagnostic" else 0.1})
+
+
+def test_nothing_loads_them():
+    code = "import sys, fastgrad; sys.exit(any(m.startswith('fastgrad.adapters') or m == 'scipy' for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
