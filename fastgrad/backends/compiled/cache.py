@@ -23,6 +23,7 @@ import numba
 import numpy as np
 from numba import njit, types
 from numba.core.caching import FunctionCache, NullCache
+from numba.core.datamodel import default_manager
 from numba.core.dispatcher import Dispatcher
 
 from ...inspecting.captures import STABLE_MODULES, captures
@@ -49,8 +50,9 @@ def source_stamp() -> str:
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, bare: bool) -> None:
         super().__init__(function)
+        self._bare = bare
         file = self._cache_file
         file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
         dump, load = file._dump, file._load_data
@@ -66,6 +68,9 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
             return load(name)  # a pickle ends where it says: the digest behind it is not read
 
         file._dump, file._load_data = signed, checked
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        return *super()._index_key(sig, codegen), self._bare
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
@@ -91,8 +96,8 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 class LateCache:
     """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
 
-    def __init__(self, function: Any) -> None:
-        self._function = function
+    def __init__(self, function: Any, bare: bool) -> None:
+        self._function, self._bare = function, bare
         self.disk_only = False
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
@@ -104,7 +109,7 @@ class LateCache:
     @cached_property
     def _cache(self) -> Any:
         try:
-            return KernelCache(self._function)
+            return KernelCache(self._function, self._bare)
         except (RuntimeError, AttributeError, OSError):  # no folder to keep it in; another numba's inside; no sources
             return NullCache()
 
@@ -113,10 +118,23 @@ class LateCache:
 
 
 def kernel(function: Any) -> Any:
-    """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable."""
-    compiled = njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
-    compiled._cache = LateCache(function)
+    """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable.
+
+    Its twin `bare` counts no references: numba's code takes one to each argument, and never returns it where f raises.
+    """
+    compiled, bare = (
+        njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, _nrt=counts)(function) for counts in (True, False)
+    )
+    compiled._cache, bare._cache = LateCache(function, False), LateCache(function, True)
+    compiled.bare = bare
     return compiled
+
+
+def _needs_counting(kind: Any) -> bool:
+    """Whether numba takes an argument apart with its own memory: lists, strings, instances; not arrays."""
+    if isinstance(kind, types.BaseTuple):
+        return any(map(_needs_counting, kind))
+    return not isinstance(kind, types.Array) and bool(default_manager[kind].contains_nrt_meminfo())
 
 
 def inner(function: Any) -> Any:
@@ -130,6 +148,8 @@ def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
     None until it is worth compiling, or is found on the disk: `worth` is how many seconds it would save this time. When
     it is compiled depends on this, never what it gives.
     """
+    if not any(map(_needs_counting, signature)):
+        kernel = kernel.bare
     found = kernel.overloads.get(signature)
     if found is None:
         with compiling:
