@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from math import prod
 from time import perf_counter
 from typing import Any, Literal, TypeGuard, Unpack, overload
@@ -27,12 +27,14 @@ from .planning.planner import Plan, with_owners
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
 from .schemes.stencils import Stencil, central
-from .schemes.table import ADAPTIVE, is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
 # Owner lanes are new: their compiled code keeps arrays of its own, and is to be proved by use before it is the rule.
 OWNERS = os.environ.get("FASTGRAD_OWNERS") == "1"
+# what a gradient inside compiled code can honour
+JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 # a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
@@ -161,7 +163,6 @@ class Gradient:
         if kind_of(self._call.f) != PLAIN or chosen.backend != "auto" or chosen.batch_axis is not None:
             self._measured = None  # there is nothing to choose by time
         self._memory: Any = ()
-        self._jitted: Any = None
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._fused: dict[tuple[int, ...], Fused | None] = {}
         self._may_own = _may_own(self._call, chosen, self._stencil)
@@ -300,52 +301,60 @@ class Gradient:
         """
         return [{"shape": list(shape), **m.facts()} for shape, m in (self._measured or {}).items()]
 
-    @property
+    @cached_property
     def jitted(self) -> Any:
-        """The same gradient as a function that compiled code calls: ``g(x, *args)``, of an f compiled by numba.
+        """The gradient as a function for compiled code: ``g(x, *args)`` inside your own ``@njit`` functions.
 
-        x is a float64 array, the result a new one of its shape, with the bits that this object gives. f's exceptions
-        come through. Where a component needs a second look, the interpreter is asked.
+        It gives the bits that the gradient has outside, and raises what f raises. Made at first use, then kept.
 
         Raises
         ------
         TypeError
             If f is not compiled by numba.
         ValueError
-            If an option was given that compiled code cannot honour: all but `h`, `rel_step`, `method` and `order`.
+            If an option was given that compiled code cannot honour: all but h, method (one-sided or central), order,
+            rel_step, backend and compile.
 
         Examples
         --------
-        >>> import numba, numpy as np
-        >>> g = Gradient(numba.njit(lambda x: x[0] ** 2 + 3.0 * x[1] ** 2)).jitted
+        >>> import numba
+        >>> import numpy as np
+        >>> @numba.njit
+        ... def bowl(x):
+        ...     return np.sum((x - 1.0) ** 2)
+        >>> slope = Gradient(bowl).jitted
         >>> @numba.njit
         ... def descend(x, steps):
         ...     for _ in range(steps):
-        ...         x = x - 0.1 * g(x)
+        ...         x = x - 0.25 * slope(x)
         ...     return x
-        >>> bool(np.abs(descend(np.array([1.0, 2.0]), 200)).max() < 1e-12)
-        True
+        >>> np.round(descend(np.zeros(2), 50), 6)
+        array([1., 1.])
         """
-        if self._jitted is None:
-            if not is_jitted(self.f):
-                raise TypeError(
-                    f"`jitted` is for an f that numba compiles, got {describe(self.f)}; decorate f with @numba.njit"
-                )
-            refused = [name for name in self._options.given() if name not in ("h", "rel_step", "method", "order")]
-            if refused or self._stencil.imaginary or self._name == ADAPTIVE:
-                given = f"`{refused[0]}`" if refused else f"`method` {self._name!r}"
-                raise ValueError(
-                    f"{given} cannot be honoured in compiled code; `jitted` takes h, rel_step, method and order "
-                    "(f's further arguments go into the call)"
-                )
-            h = self._options.h
-            rule = rule_for(self._options, self._stencil, () if isinstance(h, str) else np.shape(h))
-            try:
-                make = load("compiled").jitted
-                self._jitted = make(self._call, self._stencil, rule, lambda x, args: self(x, *args))
-            except CannotRun as refusal:
-                raise TypeError(f"`jitted` cannot be had: {refusal}") from refusal
-        return self._jitted
+        options, how = self._options, "use `numba.njit` for f, as in Gradient(numba.njit(f)).jitted"
+        if not is_jitted(self.f):
+            raise TypeError(
+                f"`f` must be compiled by numba to be called from compiled code, got {describe(self.f)}; {how}"
+            )
+        wrong = sorted(options.given().keys() - JITTED_OPTIONS)
+        if wrong:
+            raise ValueError(
+                f"`{wrong[0]}` cannot be honoured in compiled code, got {describe(getattr(options, wrong[0]))}; "
+                f"`jitted` knows {', '.join(sorted(JITTED_OPTIONS))} (extra arguments go to the call)"
+            )
+        if options.method == "adaptive" or self._stencil.imaginary or options.backend not in ("auto", "numba"):
+            name = "method" if options.backend in ("auto", "numba") else "backend"
+            raise ValueError(
+                f"`{name}` cannot be honoured in compiled code, got {describe(getattr(options, name))}; "
+                "valid are method 'central', 'forward', 'backward' or a real stencil, and backend 'auto' or 'numba'"
+            )
+        steps = (options.h, options.rel_step)
+        shape = next((np.shape(step) for step in steps if not isinstance(step, str) and np.ndim(step)), ())
+        rule = rule_for(options, self._stencil, shape)
+        try:
+            return load("compiled").jitted(self._call, self._stencil, rule, lambda x, args: self(x, *args))
+        except CannotRun as error:
+            raise TypeError(f"`f` cannot be called from compiled code: {error}; {how}") from error
 
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
         """Return the gradient and how it was made.

@@ -29,7 +29,8 @@ def confirmed(at, args, x, value, g, lost, moved):
     """Compare with f as it is: its value to the bit, and a plain difference along a direction from x's bytes."""
     flat, y = x.reshape(x.size), moved.reshape(x.size)
     bits = flat.view(np.uint64)
-    y[:] = flat
+    for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
+        y[i] = flat[i]
     if call_at(at, moved, args) != value:
         return False
     for h in (FIRST, SECOND):
