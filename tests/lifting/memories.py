@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ LEFT_OUT = frozenset({
     "numpy", "builtins", "_pytest", "pytest", "pluggy", "importlib", "_frozen_importlib", "_frozen_importlib_external",
     "fastgrad", "functools", "typing", "abc", "enum", "dataclasses", "hypothesis", "benchmarks", "threading", "_thread",
 })  # fmt: skip
-NOT_FOLLOWED = (types.ModuleType, types.FrameType, types.CodeType, types.BuiltinFunctionType, str, bytes, int, float)
+# a proxy is asked for nothing: what it stands for may be gone
+NOT_FOLLOWED = (
+    *weakref.ProxyTypes, types.ModuleType, types.FrameType, types.CodeType, types.BuiltinFunctionType,
+    str, bytes, int, float,
+)  # fmt: skip
 
 
 def _look(thing: Any) -> Any:
@@ -44,7 +49,7 @@ class Snapshot:
         queue: list[Any] = list(roots)
         while queue:
             thing = queue.pop()
-            if id(thing) in self.seen or isinstance(thing, NOT_FOLLOWED):
+            if id(thing) in self.seen or issubclass(type(thing), NOT_FOLLOWED):
                 continue
             kind = thing if isinstance(thing, type) else type(thing)
             module = str(getattr(kind, "__module__", "")).partition(".")[0]

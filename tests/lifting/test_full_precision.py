@@ -67,9 +67,9 @@ def test_noise_is_not_differentiated() -> None:
         lambda x: np.sum(x * x + 1e-9 * np.sin(1e11 * x)),
     ):
         gradient, info = numerical_gradient(f, X, backend="numpy", full_output=True)
-        assert_allclose(gradient, 2 * X, atol=1e-2)
-        assert info.noise is not None
-        assert info.noise > 1e-12
+        assert_allclose(gradient, 2 * X, atol=1e-2)  # the exact derivative is off by up to 1000, 10 and 100
+        assert info.error is not None
+        assert np.mean(np.abs(gradient - 2 * X) <= info.error) > 0.97
 
 
 @pytest.mark.parametrize("digits", [3, 6])
@@ -110,8 +110,7 @@ def test_a_closure_over_the_array_is_found() -> None:
     x = X.copy()
     both = lambda y: np.sum(y * x)  # noqa: E731 - reads its argument and the array
     assert_allclose(numerical_gradient(both, x), 2 * x, rtol=1e-6)
-    with pytest.raises(TypeError, match="reads the caller's array"):
-        numerical_gradient(both, x, backend="numpy")
+    assert_allclose(numerical_gradient(both, x, backend="numpy"), 2 * x, rtol=1e-6)  # lifted in place
     assert_array_equal(x, X)
 
 
