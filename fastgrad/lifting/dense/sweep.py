@@ -117,7 +117,7 @@ def sweep(
                     tile = _filled(most * k, flat, points.dtype)
                 work.entries = 0
     finally:
-        _busy.now = False
+        _busy.now, memory.work = False, DenseWork()  # a bundle that outlives the sweep races no more
     values = _joined(results)
     return values.reshape(m, k, *values.shape[1:])
 
