@@ -105,6 +105,12 @@ class Gradient:
         what is missing, to the same bits.
     progress : bool or callable
         True: a bar on a terminal. A callable is told: ``progress(done, total)``.
+    on_error : {"raise", "nan"}
+        "nan": an evaluation of a plain f that raises, takes longer than `timeout`, or ends its process counts as NaN;
+        the difference is then one-sided, or with a smaller step. `Info.failures` names the points.
+    timeout : float, optional
+        Seconds that one evaluation may take, in processes of this machine (`workers` a number): it is stopped then, and
+        a TimeoutError, or counts as NaN.
     fastmath : bool
         Allow functions compiled by numba to take exp, log, sin, cos, tanh, pow and their kin from the system's vector
         mathematics library (glibc's libmvec), several points at a time: 3 to 6 times as fast, each within 4 units in
@@ -405,8 +411,7 @@ def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None
     """Return the compiled loop that does all of a gradient, if there is one."""
     ordinary = options.bounds is None and options.indices is None and options.dtype is None
     simple = ordinary and not (options.labels or options.remember)
-    simple &= options.journal is None and options.progress is False and isinstance(options.workers, int)
-    if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
+    if not simple or call.watched or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
         return None
@@ -424,9 +429,8 @@ def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:
     """Whether owner lanes are a way: for all of a default gradient of a jitted f."""
     ordinary = options.bounds is None and options.indices is None and options.dtype is None and options.noise is None
     simple = ordinary and not (options.labels or options.remember or options.fastmath or call.kwargs)
-    alone = options.journal is None and options.progress is False and isinstance(options.workers, int)
     chosen = options.backend in ("auto", "numba") and call.batch_axis is None
-    simple = simple and alone and chosen and is_automatic(options)
+    simple = simple and not call.watched and chosen and is_automatic(options)
     return OWNERS and simple and stencil == central(2) and is_jitted(call.f)
 
 
@@ -446,7 +450,8 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
 
 
 def _may_share(options: OptionsDict) -> bool:
-    return options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
+    alone = options.keys().isdisjoint(("kwargs", "journal", "progress", "on_error", "timeout"))
+    return alone and isinstance(options.get("workers", 1), int)
 
 
 def _info(done: Done, options: Options, name: str, order: int, seconds: float) -> Info:
@@ -470,6 +475,7 @@ def _info(done: Done, options: Options, name: str, order: int, seconds: float) -
         flags=None if estimate.flags is None else np.array(estimate.flags, dtype=object).reshape(shape),
         slopes=shaped(estimate.slopes),
         fastmath=what_fastmath_did(done.evaluation) if options.fastmath else None,
+        failures=tuple(getattr(done.evaluation, "failures", ())),
     )
 
 
@@ -515,7 +521,7 @@ def numerical_gradient(
         Return ``(gradient, info)``.
     **options
         args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
-        compile, workers, journal, progress, fastmath: as for `Gradient`.
+        compile, workers, journal, progress, on_error, timeout, fastmath: as for `Gradient`.
 
     Returns
     -------

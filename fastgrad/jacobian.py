@@ -160,6 +160,7 @@ class Jacobian:
             None if made.error is None else made.error.shaped(shape),
             None if made.noise is None else made.noise.reshape(run.shape),
             made.colors,
+            tuple(getattr(run, "failures", ())),
         )
         return self._shaped(made, run, point), info
 

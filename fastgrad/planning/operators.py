@@ -140,6 +140,8 @@ class JacobianInfo:
         Standard deviation of the noise of each of f's values, of f(x)'s shape.
     colors : int or None
         How many colours the columns have.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
     """
 
     way: str
@@ -152,6 +154,7 @@ class JacobianInfo:
     error: Any = None
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
@@ -165,6 +168,8 @@ class JacobianInfo:
             bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
             if np.size(bars):
                 lines.append(f"error    {np.max(bars):.3g} at most")
+        if self.failures:
+            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
         return "\n".join(lines)
 
 
@@ -252,6 +257,8 @@ class Operator:
             workers=options.workers,
             journal=options.journal,
             progress=options.progress,
+            on_error=options.on_error,
+            timeout=options.timeout,
         )
 
     # ---- one Jacobian
