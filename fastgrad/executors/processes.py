@@ -40,8 +40,8 @@ from .executor import (
 from .failures import Failure
 from .forking import unsafe
 
-# A forked worker and all that goes with it cost 3 to 15 ms: sweeps that are known to be shorter run here.
-SHORT = 0.02
+# Forking workers costs 3 to 15 ms a sweep, and several times that on a busy machine: shorter sweeps run here.
+SHORT = 0.05
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
@@ -103,7 +103,7 @@ class Processes:
             raise ValueError(f"`timeout` cannot be kept any more: {danger}")
         if self.apart and not danger:
             return 0
-        if not danger and count > 1 and (known is None or known * count > 10.0 * SHORT):
+        if not danger and count > 1 and (known is None or known * count > 4.0 * SHORT):
             return 0
         began = perf_counter()
         done = 0
