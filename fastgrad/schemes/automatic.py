@@ -410,6 +410,9 @@ class Search:
         found = [(looks[0], self.scale[i]) for i, looks in self.looks.items() if looks]
         top = max([abs(look.slope) * length for look, length in found], default=0.0)
         self.size = max(self.line.variation, self.line.size, top)
+        if self.stencil.nodes.size == 1:  # the line may see little of the curvature: f is unmoved by a common shift
+            for look, length in found:
+                look.fear = max(look.fear, 0.5 * self.size * (look.step / length) / length)
         if self.plain:
             lengths = [
                 look.step * look.first / (2.0 * look.second) / length
