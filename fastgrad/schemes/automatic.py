@@ -665,9 +665,12 @@ class Search:
         a, b = ordered[0], ordered[min(1, len(ordered) - 1)]
         apart = abs(a.slope - b.slope) - 4.0 * (a.noise + b.noise)
         where = f"{a.step:.0e}"
-        if a is not b and not a.side and a.kinked and a.second > b.second * (a.step / b.step) ** 1.5:
+        below, above = a.sides()
+        grain = 8.0 * ulp(self.x[i]) * max(abs(below), abs(above))  # f may round where x enters it
+        kinked = not a.side and a.kinked and a.second > grain
+        if a is not b and kinked and a.second > b.second * (a.step / b.step) ** 1.5:
             # the second difference falls like h, not like h**2: two slopes
-            below, above = self.slopes[i] = a.sides()
+            self.slopes[i] = below, above
             a.fear = max(a.fear, 0.5 * abs(above - below))
             below, above = below * self.unit, above * self.unit
             self.reason[i] = f"f has a kink within {where} of x: its slopes there are {below:.3g} and {above:.3g}"

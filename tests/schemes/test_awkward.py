@@ -44,3 +44,19 @@ def test_a_power_below_two_at_a_bound_is_never_nearly_zero_for_sure(power: float
             lambda x: np.sum(x**power), np.zeros(n), bounds=(0.0, np.inf), full_output=True
         )
     assert (np.abs(gradient) <= info.error).all()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("0x1.fffe560b22ff4p-1", "0x1.fffcaa634cf69p-1"),
+        ("0x1.fff8bf7c01621p-1", "0x1.fff177a469701p-1"),
+        ("0x1.001484fac55edp+0", "0x1.0029209ec6c97p+0"),
+    ],
+)
+def test_round_off_where_x_enters_f_is_no_kink(point: tuple[str, str]) -> None:
+    """In the bottom of Rosenbrock's valley f's values are exact to 1e-26, and x**2 inside f is not."""
+    x = np.array([float.fromhex(entry) for entry in point])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AccuracyWarning)
+        numerical_gradient(lambda x: 0.0 + 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2, x)
