@@ -90,7 +90,7 @@ class Hessian:
         self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
         if self._settings.stencil.imaginary and grad is None:
             raise ValueError(
-                "`method` 'complex' needs `grad`, a gradient of complex x, which numerical ones do not take; leave it out"
+                "`method` 'complex' needs `grad`, a gradient that takes complex x: numerical ones do not; leave it out"
             )
         if self._settings.options.indices is not None:
             raise ValueError("`indices` has no meaning for a Hessian; take rows of the result, or `hvp`")

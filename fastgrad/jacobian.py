@@ -15,6 +15,7 @@ from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
+from .planning.mapping import mapped
 from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings
 from .sparsity import color_columns
 
@@ -162,6 +163,31 @@ class Jacobian:
             made.colors,
         )
         return self._shaped(made, run, point), info
+
+    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+        """Return the Jacobian at each of many points: of shape (k, *f(x).shape, *x.shape).
+
+        Parameters
+        ----------
+        points, workers
+            As for `Gradient.map`; f's other arguments are those of `args`.
+
+        Examples
+        --------
+        >>> jacobian = Jacobian(lambda x: [x[0] * x[1], x[1]])
+        >>> np.round(jacobian.map([[1.0, 2.0], [3.0, 4.0]]), 6)
+        array([[[2., 1.],
+                [0., 1.]],
+        <BLANKLINE>
+               [[4., 3.],
+                [0., 1.]]])
+        """
+        settings = self._operator.settings
+        if settings.is_sparse:
+            raise ValueError(
+                "`map` stacks dense Jacobians: leave out `sparse` and `sparsity`, or call it for each point"
+            )
+        return mapped(self, self._operator.placed, settings.options, points, workers)
 
     def explain(self, *arguments: Any) -> str:
         """Say how the Jacobian at x is made, and why, in words; it is made for that."""
