@@ -14,10 +14,11 @@ from ..core.call import Call
 from ..core.errors import describe
 from ..core.options import Options, tolerance
 from ..core.point import Point, as_point, exclusive
+from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
-from .report import GradientCheck, Seen, joined, judged, reasons_of, seen_of
+from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
 
 __all__ = ["check_gradient"]
 
@@ -34,8 +35,8 @@ LEAST = 1e-6
 
 def check_gradient(
     f: Any,
-    grad: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
+    grad: Callable[..., Any] | ArrayLike | dict[Any, Any],
+    x: Any,
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
@@ -51,9 +52,10 @@ def check_gradient(
         ``f(x, *args, **kwargs)`` returns one number.
     grad : callable or array_like
         ``grad(x, *args, **kwargs)`` returns an array of x's shape; or that array.
-    x : array_like
+    x : array_like or dict of array_like
         Where; a point without special properties shows the most. As in `numerical_gradient` f may read the caller's
-        array instead of its argument.
+        array instead of its argument. Of a dictionary, f and `grad` get one, and `grad` gives one; the report names
+        entries as ``W1[3, 2]``, and `directions` are so many for each array.
     rtol, atol : float
         A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bars; each is
         judged on its own scale, however large the others are.
@@ -96,6 +98,8 @@ def check_gradient(
       component 1: given 12.1, numerical 12 ± ... (wrong)
     """
     rtol, atol = asked("check_gradient", rtol, atol, directions, options, OPTIONS)
+    if isinstance(x, dict):
+        return _of_arrays(f, grad, x, {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}, options)
     chosen = Options(**options)
     call = call_of(f, chosen, False)
     point = as_point(x)
@@ -108,6 +112,20 @@ def check_gradient(
         allowed = np.maximum(rtol * np.abs(seen.expected), atol)
         return judged(analytic, seen, allowed, directions, GradientCheck)
     return _along(call, chosen, point, analytic, rtol, atol, directions, seed)
+
+
+def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: dict[str, Any], options: dict[str, Any]) -> GradientCheck:
+    """Check the gradient with respect to each array of a dictionary, the others constant."""
+    structure, chosen = Structure(x), Options(**options)
+    given = grad(structure.copied(), *chosen.args, **(chosen.kwargs or {})) if callable(grad) else grad
+    analytic = structure.alike("grad", given)
+    checks = [
+        check_gradient(g, part, leaf.value, **asked, **structure.options(options, leaf))
+        for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
+    ]
+    names = [leaf.name for leaf in structure.leaves]
+    along = asked["directions"]
+    return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")
 
 
 def asked(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..core.validation import Floats, Ints
 from ..schemes.scheme import Estimate
 
-__all__ = ["GradientCheck", "JacobianCheck", "Seen", "joined", "judged", "reasons_of", "seen_of"]
+__all__ = ["GradientCheck", "JacobianCheck", "Seen", "joined", "joined_checks", "judged", "reasons_of", "seen_of"]
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "cannot tell"
 WORST = 5
@@ -184,6 +184,27 @@ def joined(looks: list[Seen], nfev: int) -> Seen:
         np.concatenate([look.high for look in looks]),
         np.concatenate([look.reasons for look in looks]),
         nfev + sum(look.nfev for look in looks),
+    )
+
+
+def joined_checks(checks: list[GradientCheck], labels: Callable[[int], str]) -> GradientCheck:
+    """Return several as one, with names for their numbers."""
+    verdicts = [check.verdict for check in checks]
+
+    def flat(name: str) -> Any:
+        return np.concatenate([getattr(check, name).reshape(-1) for check in checks])
+
+    return GradientCheck(
+        next((verdict for verdict in (WRONG, UNKNOWN) if verdict in verdicts), RIGHT),
+        flat("given"),
+        flat("expected"),
+        flat("error"),
+        flat("wrong"),
+        flat("unknown"),
+        flat("reasons"),
+        checks[0].directions if checks else None,
+        sum(check.nfev for check in checks),
+        labels,
     )
 
 
