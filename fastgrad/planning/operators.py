@@ -39,10 +39,11 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
-from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
 from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
+from .rows import OnLine, climbed
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -73,11 +74,6 @@ class Settings:
                 raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
         if options.backend not in BACKENDS:
             one_of("backend", options.backend, BACKENDS)
-        if isinstance(options.method, str) and options.method == "adaptive":
-            raise ValueError(
-                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
-                "values; got 'adaptive': leave it out for error bars"
-            )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
@@ -87,6 +83,13 @@ class Settings:
             one_of("sparsity", self.sparsity, (None, DETECT))
         if options.indices is not None and self.is_sparse:
             raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        if self.adaptive:
+            scheme_for(options, ())  # which says what it does not go with
+            if self.sparsity is not None and not isinstance(self.sparsity, str):
+                raise ValueError(
+                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
+                    f"{describe(self.sparsity)}; leave it out, or the method"
+                )
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -96,9 +99,14 @@ class Settings:
     def name(self) -> str:
         return stencil_and_name(self.options)[1]
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether each entry climbs a ladder of steps."""
+        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
+
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and self.stencil == central(2)
+        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -328,7 +336,10 @@ class Operator:
         self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
     ) -> Made:
         x = point.base.reshape(-1)
-        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        if self.settings.adaptive:
+            found = climbed(run, point, index, bounds, self.settings.options)
+        else:
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
@@ -515,6 +526,8 @@ class Operator:
         with put_back(point):
             if not flat.size or not run.value().size:
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.adaptive:
+                found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:

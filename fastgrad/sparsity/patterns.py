@@ -88,6 +88,11 @@ class Pattern:
         rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([self.indices, other.indices])
         return Pattern.of(rows, columns, self.shape)
 
+    def find(self, rows: Indices, columns: Indices) -> Indices:
+        """Return where positions that the pattern has are in it."""
+        n = max(self.shape[1], 1)
+        return np.searchsorted(self.rows * n + self.indices, rows * n + columns)
+
     def sums(self, data: Floats) -> Floats:
         """Sum data over each row."""
         if not data.size:
