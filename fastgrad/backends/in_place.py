@@ -60,7 +60,8 @@ class LiftedInPlace(Lifted):
         own = point.base.copy() if point.own is None else point.own
         try:
             self._inside = module.InPlace(call.f, own, call.args, call.kwargs)
-            self._inside.look()
+            with self._inside.exclusively():  # what f can reach is not to be looked at while another bundle is there
+                self._inside.look()
         except CannotLift as signal:
             raise CannotRun(f"f cannot be lifted in place: {signal}") from signal
         pure = call.but(f=self._inside, args=(), kwargs={})

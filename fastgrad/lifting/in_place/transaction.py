@@ -22,7 +22,7 @@ from ..sparse.bundle import SparseBundle
 from ..sparse.slots import Run, TooWide
 from .places import Place
 from .seen import Seen
-from .substitutes import filling
+from .substitutes import MAKERS, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -89,13 +89,16 @@ class InPlace:
         if not (type(x) is np.ndarray and x.dtype == np.float64 and x.flags.c_contiguous and x.flags.writeable):
             raise CannotLift("x is no C-contiguous, writeable array of float64")
         self._roots = f, args, dict(kwargs)
-        self._x, self._base = x, x.copy()
+        self._x = x
+        with self.exclusively():
+            self._base = x.copy()
         self._walk: Walk | None = None
         self._seen: Seen | None = None
         self._value: Any = None  # f at x
         self._back = True  # whether everything is as it was
         self.found = 0  # in how many places f can find x
         self.filling = False  # whether f sees numpy through the substitutes
+        self._settled = False  # whether it did not work the other way
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
@@ -134,14 +137,12 @@ class InPlace:
             effect = self._walk.effect()
             if effect:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
+            if not self._settled:  # an array that f makes is likely to get differences: an attempt without would fail
+                self.filling = not self._walk.names.isdisjoint(MAKERS)
             self._seen = None
         if self._seen is None:
             self._seen = Seen(self._x, self._walk, self._roots, self.filling)
             self.found = self._seen.found
-
-    def fill(self) -> None:
-        """Let f see numpy through the substitutes from now on."""
-        self.filling, self._seen = True, None
 
     def __call__(self, argument: SparseBundle | Array) -> Any:
         """Evaluate f, at all points of a bundle or at the point that an array is."""
@@ -154,11 +155,11 @@ class InPlace:
             except (TooWide, Outrun):
                 raise
             except (CannotLift, Exception):
-                if self.filling:
+                if self._settled:
                     raise
-            # numpy did not ask the bundle: once more, with names that mean the substitutes
+            # numpy did not ask the bundle: once more, with names that mean the substitutes (or without them)
             forgive(signals)
-            self.fill()
+            self.filling, self._settled, self._seen = not self.filling, True, None
             return self._lifted(argument)
 
     def _plain(self, point: Array) -> Any:
