@@ -610,7 +610,9 @@ def measured(made: Made, name: str, rounds: int = ROUNDS, some: int = SOME) -> R
 def main(arguments=None) -> None:
     """Print the table, of the networks whose names hold the words given."""
     words = sys.argv[1:] if arguments is None else arguments
-    print(f"{'network':26s} {'array':6s} {'n':>6s} {'book, s':>8s} {'default':>8s} {'given h':>8s}  nfev/n  differs  way")
+    print(
+        f"{'network':26s} {'array':6s} {'n':>6s} {'book, s':>8s} {'default':>8s} {'given h':>8s}  nfev/n  differs  way"
+    )
     for title, (make, names) in NETWORKS.items():
         if not all(word in title for word in words):
             continue

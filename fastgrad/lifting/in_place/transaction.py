@@ -16,7 +16,7 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.point import exclusive, stand_in
+from ...core.point import exclusive, lock_of, stand_in
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
 from ..sparse.slots import Run, TooWide
@@ -34,20 +34,23 @@ TRIES = 1000  # interruptions that putting back survives
 
 
 class Alone:
-    """One lock for all functions that find x by themselves: ``with alone.lock:``.
+    """What all functions share that find x by themselves: ``with exclusive(alone):``.
 
     A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
-    evaluations that belong together holds it around them: it may be taken again by the same thread. It is a lock of
-    Python's own, since one in Python could be interrupted between taking it and saying so.
+    evaluations that belong together holds its lock around them: it may be taken again by the same thread.
+
+    Attributes
+    ----------
+    open : bool
+        Whether a bundle is where x was.
     """
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Forget the threads that held it: after a fork they do not exist."""
-        self.lock = threading.RLock()
-        self.open = False  # whether a bundle is where x was
+        """Forget the threads that were within: after a fork they do not exist."""
+        self.open = False
 
 
 alone = Alone()
@@ -112,8 +115,8 @@ class InPlace:
         """
         taken = False
         while not taken:
-            with alone.lock:
-                mine = exclusive(self._x)
+            with exclusive(alone):
+                mine = lock_of(self._x)
                 taken = mine.acquire(blocking=False)
                 if taken:
                     try:
