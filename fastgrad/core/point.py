@@ -40,7 +40,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def exclusive(holder: object) -> AbstractContextManager[Any]:
-    """Keep other threads from reading or perturbing an array's memory, or another container of x: ``with exclusive(x):``.
+    """Keep other threads from reading or perturbing an array's memory, or another container of x, in a `with`.
 
     A thread that holds nothing else gets the lock itself: no interrupt comes between acquiring it and the block, for it
     is written in C. One that does is differentiating within another gradient's f, and is let in by turns.

@@ -26,7 +26,7 @@ def test_crossed_gradients_in_two_threads_do_not_wait_for_each_other(n: int, opt
         def f(_: Any) -> float:
             if not inside[i].is_set():
                 inside[i].set()
-                inside[1 - i].wait(2.0)  # each holds its array, as far as both can
+                inside[1 - i].wait(0.3)  # each holds its array, as far as both can
             return float(mine @ numerical_gradient(lambda _: np.sum(other**2), other, 1e-3, **options))
 
         return numerical_gradient(f, mine, 1e-3, **options)

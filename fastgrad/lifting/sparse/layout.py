@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -484,7 +485,7 @@ def piled(boxes: tuple[Box, ...]) -> tuple[Pile, ...]:
             same = [i for _, i in sorted(zip(where, same, strict=True))]
             where.sort()
             step = where[1] - where[0] if len(where) > 1 else 0
-            if not step or any(b - a != step for a, b in zip(where, where[1:], strict=False)):
+            if not step or any(b - a != step for a, b in pairwise(where)):
                 continue
             box = boxes[same[0]]
             dim = Dim(len(same), step, NO_AXIS, 0) if along == NO_AXIS else Dim(len(same), 0, along, step)

@@ -309,7 +309,7 @@ Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences 
 
 
 def _absorbed(found: Found, run: Run) -> None:
-    """Add what lies in a larger box to that, by decreasing size: a box less costs less than its few differences more."""
+    """Add what lies in a larger box to that: a box less to look after is worth its few differences more."""
     found.sort(key=lambda item: -item[0].size)
     fresh: set[tuple[int, int]] = set()
     j = 1
