@@ -69,8 +69,8 @@ class Jacobian:
     differences instead of values, so that nothing cancels (Reps and Rall 2003, Higher-Order and Symbolic Computation
     16, 93). Columns of one colour: Curtis, Powell and Reid 1974, IMA J. Appl. Math. 13, 117.
 
-    Calls share nothing that could change a result, except the pattern, which is that of f's path at x, united over
-    calls.
+    Calls share nothing that could change a result. A pattern that was not given is that of f's path at x, found anew in
+    each call; `sparsity` and `colors` show what all of them found.
 
     Examples
     --------

@@ -228,13 +228,25 @@ class Made:
     colors: int | None = None
 
 
+class Lacking(ValueError):
+    """A pattern lacks an entry."""
+
+
+class _Rounded(CannotRun):
+    """A lift that tells where the entries are, and not their values."""
+
+    def __init__(self, reason: str, pattern: Pattern) -> None:
+        super().__init__(reason)
+        self.pattern = pattern
+
+
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result.
 
     Attributes
     ----------
     pattern : Pattern or None
-        Of the Jacobian, as far as it is known.
+        Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
     """
@@ -301,8 +313,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
-            pattern = self._checked_pattern(run.value().size, n)
+            assert self.pattern is not None
+            pattern = as_pattern(self.pattern, (run.value().size, n))
             if self._groups is not None and self.colors is None:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
@@ -314,10 +328,16 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
+                        pattern = reason.pattern
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
-        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
-            return self._colored(run, point, bounds, refused)
+        if pattern is not None and not settings.adaptive:
+            try:
+                return self._colored(run, point, bounds, refused, pattern)
+            except Lacking:
+                if self._structure is not None:
+                    raise
         columns = everything(n) if index is None else index
         return self._by_columns(run, point, columns, bounds, refused)
 
@@ -345,18 +365,23 @@ class Operator:
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
-            self.pattern = matrix.pattern
+            self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+    def _colored(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
+    ) -> Made:
         x = point.base.reshape(-1)
-        pattern = self._checked_pattern(run.value().size, x.size)
-        if self.colors is None:
-            self.colors = color_columns(pattern)
-        colors = self.colors
+        colors = self.colors if pattern is self.pattern and self._structure is not None else None
+        if colors is None:
+            colors = color_columns(pattern)
+        if self._structure is None:
+            self._unite(pattern)
+        else:
+            self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
@@ -365,10 +390,6 @@ class Operator:
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
-
-    def _checked_pattern(self, m: int, n: int) -> Pattern:
-        assert self.pattern is not None
-        return as_pattern(self.pattern, (m, n))
 
     def _found(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
@@ -393,7 +414,7 @@ class Operator:
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise ValueError(
+        raise Lacking(
             f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
             "row account for; give the whole pattern, or 'detect'"
         )
@@ -450,8 +471,8 @@ class Operator:
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
-            if self.settings.sparsity is not None and not listed.lost.any():
-                self._unite(outputs, inputs, (run.value().size, x.size))
+            if not listed.lost.any():
+                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
         values = listed.values[0] / signed[inputs]
         matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
@@ -460,15 +481,16 @@ class Operator:
         error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
-    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
-        if self._structure is None:
-            found = Pattern.of(outputs, inputs, shape)
-            if self.pattern is None or self.pattern.shape != shape:
-                self.pattern, self.colors = found, None
-                return
-            united = self.pattern.united(found)
-            if united is not self.pattern:
-                self.pattern, self.colors = united, None
+    def _unite(self, found: Pattern | None) -> None:
+        """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""
+        if self._structure is not None or found is None:
+            return
+        if self.pattern is None or self.pattern.shape != found.shape:
+            self.pattern, self.colors = found, None
+            return
+        united = self.pattern.united(found)
+        if united is not self.pattern:
+            self.pattern, self.colors = united, None
 
     def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
         """Put listed entries into a matrix; where they are is remembered, and checked."""
@@ -481,12 +503,7 @@ class Operator:
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
-            if self._structure is None:
-                if self.pattern is None or self.pattern.shape != shape:
-                    self.pattern = layout.pattern
-                else:
-                    self.pattern = self.pattern.united(layout.pattern)
-                    self.colors = None
+            self._unite(layout.pattern)
         return Matrix(pattern=layout.pattern, data=layout.data(values))
 
     def detect(self, x: object) -> Pattern:
