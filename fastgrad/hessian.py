@@ -33,6 +33,14 @@ from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
 
+
+class HessianDict(OptionsDict, total=False):
+    """The types of a Hessian's options, for signatures: those of a gradient, and its own."""
+
+    sparse: bool
+    sparsity: Any
+
+
 LIFT, GRADIENTS = "complex lift", "gradients"
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
@@ -55,7 +63,9 @@ class Hessian:
         Where the Hessian can differ from zero; the result is a ``csr_array``. "detect": found by watching f. A wrong
         pattern is noticed, by one random direction.
     **options
-        As for `fastgrad.Gradient`: `args`, `kwargs`, `backend`, `bounds`, `noise` and others.
+        As for `fastgrad.Jacobian`: `args`, `kwargs`, `backend`, `method`, `bounds`, `noise` and others. With
+        method="adaptive" gradients and their differences climb ladders of steps: some 200 n evaluations of f an
+        entry's row, and errors as of gradients.
 
     Notes
     -----
@@ -75,19 +85,11 @@ class Hessian:
            [6., 0.]])
     """
 
-    def __init__(
-        self,
-        f: Any,
-        h: Any = None,
-        *,
-        grad: Any = None,
-        sparse: bool = False,
-        sparsity: Any = None,
-        **options: Unpack[OptionsDict],
-    ) -> None:
+    def __init__(self, f: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> None:
         function(f)
         self.f, self._grad = f, grad
-        self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
+        self._settings = Settings.of(h, options, HessianDict)
+        sparsity = self._settings.sparsity
         if self._settings.stencil.imaginary and grad is None:
             raise ValueError(
                 "`method` 'complex' needs `grad`, a gradient that takes complex x: numerical ones do not; leave it out"
@@ -107,12 +109,10 @@ class Hessian:
         self._gradient: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = self._settings
-        own = {"grad": self._grad, "sparse": settings.sparse, "sparsity": settings.sparsity}
-        return _rebuild, (self.f, {**settings.options.given(), **own})
+        return _rebuild, (self.f, {**self._settings.given(), "grad": self._grad})
 
     def __repr__(self) -> str:
-        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}, {self._settings})"
+        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
     def __call__(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
@@ -370,37 +370,19 @@ def numerical_hessian(
     h: Any = None,
     *,
     grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
     full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    **options: Unpack[HessianDict],
 ) -> Any: ...
 
 
 @overload
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: Literal[True], **options: Unpack[HessianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: bool = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
 ) -> Any:
     """Return the Hessian of f at x.
 
@@ -410,8 +392,9 @@ def numerical_hessian(
         ``f(x, *args, **kwargs)`` returns one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens.
-    h, grad, sparse, sparsity, **options
-        As for `Hessian`.
+    h, grad, **options
+        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, noise, rtol, atol,
+        workers.
     full_output : bool
         Return ``(hessian, info)``.
 
@@ -443,8 +426,7 @@ def numerical_hessian(
     array([[2., 1.],
            [1., 0.]])
     """
-    hessian = Hessian(f, h, grad=grad, sparse=sparse, sparsity=sparsity, **options)
-    result = hessian.with_info(x)
+    result = Hessian(f, h, grad=grad, **options).with_info(x)
     return result if full_output else result[0]
 
 

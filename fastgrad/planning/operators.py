@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
 from time import perf_counter
@@ -16,7 +16,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.options import DEFAULT, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -56,6 +56,15 @@ WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", 
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a Jacobian: those of a gradient, and its own; checked once."""
@@ -65,6 +74,34 @@ class Settings:
     sparse: bool = False
     sparsity: Any = None
     out: Any = None
+
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
 
     def __post_init__(self) -> None:
         options = self.options
