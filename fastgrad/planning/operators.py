@@ -229,9 +229,19 @@ class Matrix:
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
+        product: Floats = self.array @ vector
+        return product
+
+    @cached_property
+    def array(self) -> Any:
+        """The same as a SciPy array, where it is sparse."""
         assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.sums(self.data * vector[self.pattern.indices])
+        return self.pattern.array(self.data)
+
+    def sizes_dot(self, rows: Ints, vector: Floats) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector."""
+        product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
+        return product
 
     def by_rows(self, share: float) -> Matrix:
         """Return a share of the largest entry of each row, in the same layout."""
@@ -246,10 +256,7 @@ class Matrix:
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
+        return self.array if self.dense is None else self.dense.reshape(shape)
 
 
 @dataclass
@@ -511,8 +518,7 @@ class Operator:
             if not listed.lost.any():
                 raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
-        values = listed.values[0] / signed[inputs]
-        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR) if bars else None
@@ -529,19 +535,19 @@ class Operator:
         if united is not self.pattern:
             self.pattern, self.colors = united, None
 
-    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
-        """Put listed entries into a matrix; where they are is remembered, and checked."""
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed differences into a matrix; where they are is remembered, and checked."""
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
                 summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
-                dense = summed.astype(np.float64).reshape(shape)
+                dense = summed.astype(np.float64).reshape(shape) / steps
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(values))
+        return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
@@ -621,12 +627,15 @@ class _Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        row, column = np.divmod(key[first], max(shape[1], 1))
+        differs = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=differs[1:])
+        first = None if differs.all() else np.flatnonzero(differs)
+        positions = order if first is None else order[first]
+        row, column = outputs[positions], inputs[positions]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
         np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
         pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+        return cls(outputs, inputs, pattern, order, first)
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -675,30 +684,25 @@ def disagrees(
         vector = np.where(room > np.abs(vector), vector, 0.0)
     if not vector.any() or not m:
         return None
+    points = np.stack([x + vector, x - vector])
     with np.errstate(all="ignore"):
-        above, below = run.explore([x + vector, x - vector])
-        vector = 0.5 * ((x + vector) - (x - vector))
-        expected = 2.0 * matrix.dot(vector)
-        sizes, entries = (
-            Matrix(
-                None if matrix.dense is None else np.abs(matrix.dense),
-                matrix.pattern,
-                None if matrix.data is None else np.abs(matrix.data),
-            ),
-            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
-        )
-        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
-        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
-        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
+        above, below = run.explore(points)
+        vector = 0.5 * (points[0] - points[1])
+        gap = np.abs((above - below) - 2.0 * matrix.dot(vector))
+        doubt = 100.0 * EPS * (np.abs(above) + np.abs(below))
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
+        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
+        if not rows.size:
+            return None
+        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
+        more = matrix.sizes_dot(rows, 2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
-        wrong = ~(np.abs((above - below) - expected) <= doubt)
-    finite = np.isfinite(run.value())
-    wrong &= finite
-    return int(np.argmax(wrong)) if wrong.any() else None
+            more += 2.0 * Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, np.abs(vector))
+        wrong = ~(gap[rows] <= doubt[rows] + more)
+    return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:
