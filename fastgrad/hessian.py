@@ -47,12 +47,10 @@ class HessianDict(OptionsDict, total=False):
 LIFT, GRADIENTS, SECONDS = "complex lift", "gradients", "second differences"
 LACKING = 1e3  # where f contradicts the bars of a pattern's entries so many times, one is not there
 LACKS = (
-    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; give "
-    "the whole pattern, or 'detect'"
+    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
+    "give the whole pattern, or 'detect'"
 )
-FEW_COORDINATES = (
-    30  # of more, gradients may be lifted in place or run compiled: then 4 n evaluations a row are too many
-)
+FEW_COORDINATES = 30  # of more, gradients may be lifted in place or run compiled: then 4 n for a row are too many
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
@@ -85,8 +83,10 @@ class Hessian:
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
-    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
-    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given.
+
+    A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
+    2007, SIAM J. Sci. Comput. 29, 1042).
 
     Examples
     --------
@@ -303,7 +303,8 @@ class Hessian:
         if pattern is None:
             matrix, error = Matrix(found.entries.reshape(n, n)), Matrix(found.error.reshape(n, n))
             if self._settings.is_sparse:
-                kept = Pattern.of(*np.nonzero(found.entries.reshape(n, n)), (n, n)).symmetrized()
+                some = found.entries != 0.0
+                kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
                 where = kept.rows * n + kept.indices
                 matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
         else:

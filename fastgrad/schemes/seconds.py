@@ -1,9 +1,9 @@
 r"""Second derivatives of an f that returns one number, from its values alone.
 
-Along a coordinate :math:`f(x + h) + f(x - h) - 2 f(x)` at h, 2h and 4h tells the second derivative, the truncation error
-and what decays how fast; so each coordinate gets its own step. A pair of coordinates takes four points at its steps and
-four at twice these, extrapolated (Richardson 1911, Phil. Trans. A 210, 307): a truncation error of order 4 allows steps
-that leave ten digits, where the usual four points leave eight.
+Along a coordinate :math:`f(x + h) + f(x - h) - 2 f(x)` at h, 2h and 4h tells the second derivative, the truncation
+error and what decays how fast; so each coordinate gets its own step. A pair of coordinates takes four points at its
+steps and four at twice these, extrapolated (Richardson 1911, Phil. Trans. A 210, 307): a truncation error of order 4
+allows steps that leave ten digits, where the usual four points leave eight.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ class _Differences:
         x = self._x[index]
         spans = [0.5 * ((x + k * h) - (x - k * h)) for k in LEVELS]
         second = np.array([((a - self._f0) + (b - self._f0)) / s**2 for (a, b), s in zip(pairs, spans, strict=True)])
-        a0, a2, a4 = np.abs(TERMS @ second)
-        value = TERMS[0] @ second
+        value, second_order, fourth_order = TERMS @ second
+        a2, a4 = np.abs(second_order), np.abs(fourth_order)
         sigma = self._noise(*(v for pair in pairs for v in pair))
         n0, n2, n4 = (share * sigma / h**2 for share in OF_TERMS)
         decay = np.clip(np.maximum(a4, n4) / np.maximum(a2, n2), 0.0, 1.0)
@@ -209,7 +209,7 @@ class _Differences:
         known = float(np.sqrt(np.sum((error * moved) ** 2))) + 4.0 * float(self._noise(values).max()) + 0.1 * change
         if not np.isfinite(gap):
             raise CannotRun("f is not finite beside x")
-        return max(1.0, gap / max(known, 1e-300))
+        return float(max(1.0, gap / max(known, 1e-300)))
 
     def _mixed(self, i: Ints, j: Ints, step: Floats, decay: Floats) -> tuple[Floats, Floats]:
         """Mixed derivatives of pairs of coordinates, and their bars."""
