@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod, sqrt
@@ -245,6 +246,8 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -261,6 +264,39 @@ class Operator:
             progress=options.progress,
         )
 
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
+        options = self.settings.options
+        if options.backend == "python" or options.kwargs or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def _opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        simple = options.bounds is None and options.indices is None and options.noise is None
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if self._compiled is None or not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
+
     # ---- one Jacobian
 
     def at(
@@ -271,7 +307,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = self._opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -338,6 +374,7 @@ class Operator:
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
     def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
@@ -351,6 +388,7 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
@@ -481,7 +519,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = self._opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -506,7 +544,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = self._opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -636,12 +674,6 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
-def _opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
-
-
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
@@ -699,7 +731,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)
