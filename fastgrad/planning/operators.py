@@ -288,10 +288,12 @@ class Operator:
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
         settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
         simple = options.bounds is None and options.indices is None and options.noise is None
         simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
         known = self.fused is not None and self.fused.shape == point.base.shape
-        if self._compiled is None or not simple or known or not point.base.ndim:
+        if not simple or known or not point.base.ndim:
             return
         rule = None if settings.automatic else settings.rule(point.base.shape)
         colors, eager = None if pattern is None else self.colors, options.compile == "eager"
@@ -347,7 +349,7 @@ class Operator:
         if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
             return self._colored(run, point, bounds, refused)
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -361,10 +363,16 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
         x = point.base.reshape(-1)
-        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
@@ -398,12 +406,17 @@ class Operator:
         return as_pattern(self.pattern, (m, n))
 
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
