@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import Container, memory_of
+from .errors import describe
 from .validation import FLOAT64, Floats, finite, real_array
 
 FEW = 20
@@ -257,6 +258,11 @@ def as_point(x: object) -> Point:
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
+        if isinstance(x, dict):
+            raise TypeError(
+                f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
+                f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
+            )
         changes = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
