@@ -159,6 +159,11 @@ class SparseBundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
+            target = kwargs.pop("out", None)
+            if target is not None:
+                if len(target) != 1 or type(target[0]) is not SparseBundle or not target[0].ndim:
+                    raise refuse(f"np.{ufunc.__name__} with out= of another array")
+                return target[0]._in_place(self.__array_ufunc__(ufunc, method, *inputs, **kwargs))
             if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
                 raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
             if ufunc.signature is not None:
@@ -567,6 +572,8 @@ class SparseBundle:
     def _in_place(self, out: Any) -> Self:
         if not self.ndim:  # a numpy scalar: the name is bound anew
             return out  # type: ignore[no-any-return]
+        if not isinstance(out, SparseBundle):
+            out = SparseBundle(out, (), self.run)
         if out.shape != self.shape or out.dtype != self.dtype:
             raise refuse("an in-place operation that changes shape or type")
         self.base[...] = out.base
