@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SLOW, SPARSE_SLOT, DenseWork, weight
+from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SPARSE_ARRAY, DenseWork, weight, weight_at
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -58,16 +58,17 @@ class TooLarge(Signal):
     """f makes arrays so much larger than x that fewer points at a time are faster."""
 
 
-def expect_heavy(inputs: tuple[Any, ...], each: float) -> None:
+def expect_heavy(ufunc: np.ufunc, inputs: tuple[Any, ...], least: int = BIG) -> None:
     """Count beforehand what an operation costs beyond that of `+`, if it is large: it is what costs most."""
     size = max((v.data.size for v in inputs if type(v) is Bundle), default=0)
-    if size > BIG:
-        memory.work.pays(each * size)
+    if size > least and memory.work.racing:
+        first = inputs[0].data if type(inputs[0]) is Bundle else inputs[0]
+        memory.work.pays(weight_at(ufunc, first) * size)
 
 
 def note_large(array: Array) -> None:
     """Count an operation on a large array, and remember the largest."""
-    memory.work.pays(CELL * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
+    memory.work.pays(CELL * array.size - SPARSE_ARRAY)  # which the sparse lift pays at least
     if array.nbytes > LARGE:
         memory.largest = max(memory.largest, array.nbytes // len(array))
         if array.nbytes > TOO_LARGE and not memory.careful:
@@ -202,9 +203,8 @@ class Bundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         memory.work.operates()
-        each = weight(ufunc)
-        if each:
-            expect_heavy(inputs, each)
+        if weight(ufunc):
+            expect_heavy(ufunc, inputs)
         if method != "__call__" or ufunc.signature is not None or kwargs:
             return _uncommon(ufunc, method, inputs, kwargs)
         try:
@@ -381,8 +381,8 @@ class Bundle:
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
-        if self.data.size > BIG and not (type(other) in SCALARS and other == 2):  # a square is a product
-            memory.work.pays(SLOW * self.data.size)
+        if not (type(other) in SCALARS and other == 2):  # a square is a product
+            expect_heavy(np.power, (self,), BIG // 8)
         return self._array_power(other)
 
     __iadd__ = _in_place(operator.iadd, __add__)
@@ -653,7 +653,7 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             raise CannotLift(f"np.{name} into an array that does not hold many points")
         if not args[0].data.flags.writeable:
             raise WritesArgument
-    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
+    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_ARRAY)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):
