@@ -27,7 +27,7 @@ import numpy as np
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.core.options import Options
 from fastgrad.planning.choices import BATCHED, COMPILED, DENSE, REFERENCE, SPARSE, Way
-from fastgrad.planning.planner import FEW, Plan, Step
+from fastgrad.planning.planner import FEW_AT_GIVEN_STEPS, Plan, Step
 from fastgrad.planning.run import Done, call_of, run
 from fastgrad.schemes.table import scheme_for
 from fastgrad.tools.timing import rounds_of
@@ -342,7 +342,7 @@ def shares(ratios: list[float]) -> str:
 def summary(found: list[Cell]) -> Iterator[str]:
     for form in WAYS:
         for source in dict.fromkeys(cell.source for cell in found):
-            for told, least in (("", 0), (f", n >= {FEW}", FEW)):
+            for told, least in (("", 0), (f", n >= {FEW_AT_GIVEN_STEPS}", FEW_AT_GIVEN_STEPS)):
                 some = [c for c in found if (c.form, c.source) == (form, source) and c.n >= least]
                 if some:
                     yield f"{form}, {source}{told}: {len(some)} cells"

@@ -28,7 +28,7 @@ CELL = 0.0006  # of an operation such as `+`, plain or dense
 HEAVY = 0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns; elsewhere 1 to 6)
 WAVE = 0.006  # of `sin` and `cos` (5 to 11 ns)
 SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `hypot`, `%`, ...
-NEGATIVE_POWER = 0.06  # of a power of what is negative at some points (13 to 150 ns; 3 ns where nothing is)
+NEGATIVE_POWER = 0.1  # of a power of what is negative at some points (13 to 150 ns; 3 ns where nothing is)
 FOREIGN = 0.04  # of another package's function
 FLOP = 0.00005  # of a multiplication within a product of matrices, one thread
 SPARSE_CELL = 0.002  # of a difference
@@ -93,12 +93,15 @@ class DenseWork:
         Whether it is to give up where the plain loop or the sparse lift would be faster.
     entries : int
         Taken out of arrays, one at a time, since this was last set to 0.
+    hopeless : bool
+        Whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
     """
 
-    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "nfev", "racing")
+    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "hopeless", "nfev", "racing")
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = 0
+        self.hopeless = False
         self.racing = racing
         self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
         self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SPARSE_ARRAY, DenseWork, weight, weight_at
+from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SPARSE_ARRAY, SPARSE_CELL, DenseWork, weight, weight_at
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -48,6 +48,7 @@ class Memory(threading.local):
     largest = 0  # bytes of an array for one point
     careful = False  # few points at a time, to find that out
     boxed = False  # numpy made an array of objects from bundles
+    filled: frozenset[int] = frozenset()  # entries of such arrays for one point as each entry of x changes in all
     work = DenseWork()  # of this sweep
 
 
@@ -68,11 +69,20 @@ def expect_heavy(ufunc: np.ufunc, inputs: tuple[Any, ...], least: int = BIG) -> 
 
 def note_large(array: Array) -> None:
     """Count an operation on a large array, and remember the largest."""
-    memory.work.pays(CELL * array.size - SPARSE_ARRAY)  # which the sparse lift pays at least
+    work, size = memory.work, array.size
+    if work.racing:  # the sparse lift pays for an operation at least, and for what changes
+        paid = SPARSE_ARRAY + (SPARSE_CELL * size if size // len(array) in memory.filled else 0.0)
+        work.pays(CELL * size - paid)
     if array.nbytes > LARGE:
         memory.largest = max(memory.largest, array.nbytes // len(array))
         if array.nbytes > TOO_LARGE and not memory.careful:
             raise TooLarge
+
+
+def note_filled(array: Array) -> None:
+    """Remember that in arrays of this size the sparse lift will not be sparse."""
+    if array.nbytes > COUNTED and memory.work.racing:
+        memory.filled |= {array.size // len(array)}
 
 
 def expect_large(data: Array) -> None:
@@ -217,6 +227,8 @@ class Bundle:
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
         if result.nbytes > COUNTED:
+            if any(type(v) is Bundle and v.data.ndim == 1 for v in inputs):
+                note_filled(result)  # a number made of x, such as its mean, meets an array
             note_large(result)
         return Bundle(result)
 
@@ -549,14 +561,26 @@ def matmul(a: Any, b: Any) -> Any:
     dims, other = dimensions(a), dimensions(b)
     if dims == 0 or other == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions")
-    work = memory.work
+    work, points = memory.work, len(a.data if type(a) is Bundle else b.data)
     if work.racing:  # each entry of the left operand is multiplied with each column of the right one, at each point
-        left = a.data.size if type(a) is Bundle else a.size * len(b.data)
-        work.multiplies(left if other == 1 else left * b.shape[-1])
+        left = a.data.size if type(a) is Bundle else a.size * points
+        columns = 1 if other == 1 else b.shape[-1]
+        work.multiplies(left * columns)
+        entries = left // points // max(1, a.shape[-1]) * columns
+        if 8 * points * entries > TOO_LARGE and not memory.careful:  # before it is made
+            memory.largest = max(memory.largest, 8 * entries)
+            raise TooLarge
     if type(b) is not Bundle and other <= 2:
-        return Bundle(a.data @ b)
+        product = a.data @ b
+        if dims == 1:
+            note_filled(product)
+        return Bundle(product)
     if type(a) is not Bundle and dims <= 2:
-        return Bundle(b.data @ a.T if other == 1 else np.matmul(a, b.data))
+        if other > 1:
+            return Bundle(np.matmul(a, b.data))
+        product = b.data @ a.T
+        note_filled(product)
+        return Bundle(product)
     if dims == other == 1:
         return Bundle(_row_dot(a.data, b.data))
     left = a if dims > 1 else a[None, :]
