@@ -181,8 +181,10 @@ class Lifted(InFloats):
 
     def _lifted(self, index: Ints, points: Values) -> tuple[Values, bool]:
         """The values by the first lift that takes f, and whether they are relative to f(x)."""
-        real = points.dtype.kind != "c"
+        real, hopeless = points.dtype.kind != "c", False
         for lift, racing in self._attempts if real else _IMAGINARY:
+            if hopeless and lift == DENSE:
+                continue
             call, work = self._call, self._work(lift, points.size, racing)
             try:
                 values = _lift(lift).sweep(
@@ -195,6 +197,7 @@ class Lifted(InFloats):
                 continue
             finally:
                 self.nfev += work.nfev
+                hopeless = hopeless or (type(work) is DenseWork and work.hopeless)
             if real:
                 self._attempts = _settled(lift, self._lifts)
             self.way = _WAY[lift]
