@@ -122,6 +122,11 @@ class Jacobian:
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
         x, args = self._arguments(arguments)
+        fused = self._operator.fused
+        if fused is not None:
+            jacobian = fused(x, args)
+            if jacobian is not None:
+                return jacobian
         made, run, point, _ = self._operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 

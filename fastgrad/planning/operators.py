@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
@@ -307,6 +308,8 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -325,6 +328,41 @@ class Operator:
             timeout=options.timeout,
         )
 
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
+        options = self.settings.options
+        if options.backend == "python" or options.kwargs or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def _opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
+
     # ---- one Jacobian
 
     def at(
@@ -335,7 +373,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = self._opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -383,7 +421,7 @@ class Operator:
                 if self._structure is not None:
                     raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -397,13 +435,19 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
         x = point.base.reshape(-1)
         if self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
@@ -413,6 +457,7 @@ class Operator:
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
     def _colored(
@@ -431,17 +476,23 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -553,7 +604,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = self._opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -578,7 +629,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = self._opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -710,12 +761,6 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
-def _opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
-
-
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
@@ -773,7 +818,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)
