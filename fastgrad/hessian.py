@@ -50,7 +50,7 @@ LACKS = (
     "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
     "give the whole pattern, or 'detect'"
 )
-FEW_COORDINATES = 30  # of more, gradients may be lifted in place or run compiled: then 4 n for a row are too many
+FEW_COORDINATES = 30
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
@@ -83,7 +83,8 @@ class Hessian:
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
-    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given.
+    evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
+    entries and gradients take few evaluations.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -234,9 +235,11 @@ class Hessian:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
-        if self._may_difference(point):
+        spent = self._before_seconds(x, call, point)
+        if spent is not None:
             with suppress(CannotRun):  # where f is not smooth, gradients find out more
-                return self._by_seconds(call, point, reason, pattern)
+                made, nfev = self._by_seconds(call, point, reason, pattern)
+                return made, spent + nfev
         try:
             return self._by_gradients(x, call, point, reason, pattern)
         except Lacking:
@@ -279,14 +282,23 @@ class Hessian:
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
 
-    def _may_difference(self, point: Point) -> bool:
-        """Whether second differences of f's values are a way: where the steps are free, and x is short."""
+    def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
+        """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
+
+        Of many entries of x a row takes some 4 n evaluations: gradients may be lifted in place or run compiled.
+        """
         settings, own = self._settings, point.own
         options = settings.options
         simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
         alone = not Call(self.f, workers=options.workers, journal=options.journal, progress=options.progress).shared
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
-        return simple and alone and doubles and 0 < point.base.size <= FEW_COORDINATES
+        if not (simple and alone and doubles and point.base.size):
+            return None
+        if point.base.size <= FEW_COORDINATES:
+            return 0
+        with quietly():
+            info = self._differenced(x).gradient.with_info(x, *call.args)[1]
+        return info.nfev if info.backend == "python" else None
 
     def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         n, run = point.base.size, Vectors(call, point)
@@ -378,7 +390,7 @@ class _Differenced:
     """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
 
     def __init__(self, gradient: Gradient, point: Point) -> None:
-        self._gradient, self.nfev = gradient, 0
+        self.gradient, self.nfev = gradient, 0
         own, container = point.own, point.container
         self._held: Any = None
         if container is not None and container.perturbable:
@@ -389,7 +401,7 @@ class _Differenced:
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
         held = self._held
         with quietly():  # whoever differences it tells
-            done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+            done = self.gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
         self.nfev += done.nfev
         return done.gradient
 

@@ -76,6 +76,13 @@ def test_closures_that_read_the_callers_array() -> None:
         (lambda: jvp(f, X, V[:3]), "`v` must have the shape of x"),
         (lambda: vjp(f, X, W[:3]), r"`w` must have the shape of f\(x\)"),
         (lambda: jvp(f, X, ["a"] * 5), "`v` must hold real numbers"),
+        (lambda: jvp(f, X, None), "`v` must hold real numbers"),
+        (lambda: jvp(f, X, [np.nan] * 5), "`v` must be finite"),
+        (lambda: jvp(f, [np.nan] * 5, V), "`x` must be finite"),
+        (lambda: jvp(lambda x: None, X, V), "`f` must return an array.*None"),
+        (lambda: vjp(lambda x: [[1.0], [1.0, 2.0]], X, W), "`f` must return an array.*ragged"),
+        (lambda: vjp(f, X, "text"), "`w` must hold real numbers"),
+        (lambda: jvp(f, X, V, sparsty=1), "`sparsty` is no option here"),
         (lambda: jvp(f, X, V, rel_step=1e-3), "`rel_step` has no meaning along"),
     ],
 )
