@@ -18,7 +18,7 @@ from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
 from .planning.mapping import mapped
-from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings
+from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings, opened
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
@@ -163,7 +163,7 @@ class Jacobian:
             None if made.error is None else made.error.shaped(shape),
             None if made.noise is None else made.noise.reshape(run.shape),
             made.colors,
-            tuple(getattr(run, "failures", ())),
+            made.failures,
         )
         return self._shaped(made, run, point), info
 
@@ -237,7 +237,7 @@ class Jacobian:
             return structure.filled([part.vjp(leaf, w) for part, leaf in self._each(structure, args)])
         operator = self._operator
         call = operator.call(args or operator.args)
-        run = Vectors(call, as_point(x))
+        run = opened(call, as_point(x))
         weights = like("w", w, run.shape, "f(x)")
         given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
         product: NDArray[Any] = numerical_gradient(weighted(call.f, weights), x, **given)
@@ -247,7 +247,7 @@ class Jacobian:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
         x = np.array(x, dtype=np.float64)
-        run = Vectors(self._operator.call(args or self._operator.args), as_point(x))
+        run = opened(self._operator.call(args or self._operator.args), as_point(x))
         return linalg.LinearOperator(
             (run.value().size, x.size),
             matvec=lambda v: self.jvp(x, np.reshape(v, x.shape), *args).ravel(),

@@ -46,7 +46,7 @@ def executor_for(call: Call, point: Point | None = None) -> Executor:
     else:
         executor = next(kind for kind in KINDS if kind.recognises(call.workers)).make(call.workers, call)
     pieces = pieces_of(point)
-    if any(_reads(call.f, piece) and not executor.may_perturb(piece) for piece in pieces):
+    if reads(call.f, point) and not all(executor.may_perturb(piece) for piece in pieces):
         executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
     if call.timeout is not None and not executor.stops:
         raise ValueError(
@@ -67,10 +67,15 @@ def pieces_of(point: Point | None) -> list[object]:
     return [point.own] if point.container is None else point.container.pieces
 
 
-def _reads(f: Any, piece: object) -> bool:
-    if isinstance(piece, np.ndarray):
-        return holds(f, piece)
-    return any(capture.value is piece for capture in captures(f))
+def reads(f: Any, point: Point | None) -> bool:
+    """Whether f holds the caller's x, or a part of it."""
+
+    def has(piece: object) -> bool:
+        if isinstance(piece, np.ndarray):
+            return holds(f, piece)
+        return any(capture.value is piece for capture in captures(f))
+
+    return any(map(has, pieces_of(point)))
 
 
 def _load(module: str) -> Any:
@@ -114,6 +119,7 @@ def _map(workers: Any, call: Call) -> Executor:
 
 
 KINDS = (
+    Kind(_has("evaluate"), lambda executor, call: executor),  # one of ours
     Kind(lambda workers: hasattr(workers, "__index__"), _here),
     Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
     Kind(_has("submit"), _futures),

@@ -16,7 +16,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.options import DEFAULT, WATCHING, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -90,6 +90,11 @@ class Settings:
                     "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
                     f"{describe(self.sparsity)}; leave it out, or the method"
                 )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -226,6 +231,7 @@ class Made:
     reason: str
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
 
 class Operator:
@@ -257,17 +263,7 @@ class Operator:
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
-        options = self.settings.options
-        return Call(
-            self.placed,
-            args,
-            self.kwargs,
-            workers=options.workers,
-            journal=options.journal,
-            progress=options.progress,
-            on_error=options.on_error,
-            timeout=options.timeout,
-        )
+        return self.settings.call(self.placed, args)
 
     # ---- one Jacobian
 
@@ -279,7 +275,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -287,6 +283,7 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        made.failures = tuple(getattr(run, "failures", ()))
         values = made.matrix.dense if made.matrix.data is None else made.matrix.data
         if values is None or not values.any():
             _refuse_unseen(call, point)
@@ -493,7 +490,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -518,7 +515,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -652,7 +649,7 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
-def _opened(call: Call, point: Point) -> Vectors:
+def opened(call: Call, point: Point) -> Vectors:
     """Open the plain evaluation of f, by workers where there are some."""
     run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
     return run
