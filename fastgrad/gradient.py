@@ -416,7 +416,7 @@ class Gradient:
         done = self._run(x, args, f0, True)
         return done.gradient, _info(done, self._options, self._name, self._stencil.order, perf_counter() - began)
 
-    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
         """Return the gradient at each of many points: of shape (k, *x.shape), as `points` are.
 
         Parameters
@@ -424,7 +424,8 @@ class Gradient:
         points : array_like of shape (k, *x.shape)
             One point a row: of a grid, of a sample. f must use its argument.
         workers
-            As for `Gradient`: who differentiates side by side.
+            As for `Gradient`, by default its own: who differentiates side by side. Journal and progress are of whole
+            gradients then; with on_error="nan" one that fails is NaN, with a warning.
 
         Notes
         -----

@@ -130,8 +130,8 @@ class Structure:
         """
         if given.get("journal") is not None:
             raise ValueError(
-                f"`journal` is for one function of one array, got {describe(given['journal'])} where x is a dictionary; "
-                "join its arrays to one"
+                f"`journal` is for one function of one array, got {describe(given['journal'])} where x is a "
+                "dictionary; join its arrays to one"
             )
         if given.get("indices") is not None:
             raise ValueError(

@@ -207,6 +207,7 @@ class _Crew:
             if pid == 0:
                 mine = slice(place, place + 1)
                 at, since = self._at[mine], self._since[mine]
+                _stir(place)
                 serve = partial(_serve, theirs, self._function, self._points, at, since, self._gathering.tolerant)
                 _live(parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
@@ -429,6 +430,14 @@ def _live(parent: int, mask: set[signal.Signals | int], serve: Callable[[], None
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
+
+
+def _stir(place: int) -> None:
+    """Let the generators that all share draw other numbers here than in other workers: noise would seem small."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            generator: Any = sys.modules[name]
+            generator.seed(int(generator.random() * 2**31) + place)
 
 
 def _end_with(parent: int) -> None:

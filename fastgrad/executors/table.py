@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from math import inf
+from random import Random
+from types import GeneratorType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.call import Call, cores, working
 from ..core.point import Point
-from ..inspecting.captures import captures, holds
+from ..inspecting.captures import captures, holds, reached
 from ..inspecting.purity import keeps
 from . import forking
 from .executor import Executor, Serial
@@ -48,6 +51,8 @@ def executor_for(call: Call, point: Point | None = None) -> Executor:
     pieces = pieces_of(point)
     if reads(call.f, point) and not all(executor.may_perturb(piece) for piece in pieces):
         executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
+    if not isinstance(executor, Serial) and (drawn := _draws(call)):
+        executor = Serial(f"f holds a {drawn}, which each worker would draw the same numbers from")
     if call.timeout is not None and not executor.stops:
         raise ValueError(
             f"`timeout` cannot be kept by {executor.way}: {executor.reason}. An evaluation can be stopped only in a "
@@ -78,6 +83,14 @@ def reads(f: Any, point: Point | None) -> bool:
     return any(map(has, pieces_of(point)))
 
 
+def _draws(call: Call) -> str:
+    """Name the random numbers that f may hold: copies of them are not independent, and noise would seem small."""
+    numpy = sys.modules.get("numpy.random")
+    kinds = (Random, GeneratorType) if numpy is None else (Random, GeneratorType, numpy.Generator, numpy.RandomState)
+    found = reached((call.f, call.args, call.kwargs), lambda thing: isinstance(thing, kinds))
+    return "" if found is None else type(found).__name__
+
+
 def _load(module: str) -> Any:
     return import_module(f".{module}", __package__)
 
@@ -90,7 +103,7 @@ def _here(workers: int, call: Call) -> Executor:
     count = cores() if workers == -1 else workers
     if count == 1 and call.timeout is None:
         return Serial("there is one worker")
-    danger = forking.unsafe()
+    danger = forking.unsafe() or forking.uses_threads((call.f, call.args, call.kwargs))
     made: Executor
     if not danger:
         many = "one process" if count == 1 else f"{count} processes"
