@@ -15,7 +15,7 @@ from ..core.options import WATCHING, Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
 from ..hessian import Hessian
-from ..planning.operators import BAR, Matrix, Operator, Settings, opened, put_back
+from ..planning.operators import BAR, Matrix, Operator, Settings, put_back
 from ..planning.rows import OnLine, of_rows
 from ..planning.run import call_of
 from ..sparsity.patterns import Pattern, as_pattern
@@ -334,7 +334,7 @@ def _along(
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
-    run = opened(operator.call(options.args), point)
+    run = operator.opened(operator.call(options.args), point)
     value = run.value()
     rows, columns, data = _entries("jac", given, (*run.shape, *point.base.shape), (value.size, flat.size))
     with np.errstate(all="ignore"):

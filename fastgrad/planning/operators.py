@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
@@ -234,9 +235,19 @@ class Matrix:
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
+        product: Floats = self.array @ vector
+        return product
+
+    @cached_property
+    def array(self) -> Any:
+        """The same as a SciPy array, where it is sparse."""
         assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.sums(self.data * vector[self.pattern.indices])
+        return self.pattern.array(self.data)
+
+    def sizes_dot(self, rows: Ints, vector: Floats) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector."""
+        product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
+        return product
 
     def by_rows(self, share: float) -> Matrix:
         """Return a share of the largest entry of each row, in the same layout."""
@@ -251,10 +262,7 @@ class Matrix:
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
+        return self.array if self.dense is None else self.dense.reshape(shape)
 
 
 @dataclass
@@ -306,6 +314,8 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -313,6 +323,42 @@ class Operator:
 
     def call(self, args: tuple[Any, ...]) -> Call:
         return self.settings.call(self.placed, args)
+
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
+        options = self.settings.options
+        watched = not options.given().keys().isdisjoint(WATCHING)
+        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -324,7 +370,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = opened(call, point)
+        run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -373,7 +419,7 @@ class Operator:
                 if self._structure is not None:
                     raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -387,13 +433,19 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
         x = point.base.reshape(-1)
         if self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
@@ -403,6 +455,7 @@ class Operator:
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
     def _colored(
@@ -421,17 +474,23 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -508,8 +567,7 @@ class Operator:
             if not listed.lost.any():
                 raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
-        values = listed.values[0] / signed[inputs]
-        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR) if bars else None
@@ -526,25 +584,25 @@ class Operator:
         if united is not self.pattern:
             self.pattern, self.colors = united, None
 
-    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
-        """Put listed entries into a matrix; where they are is remembered, and checked."""
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed differences into a matrix; where they are is remembered, and checked."""
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
                 summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
-                dense = summed.astype(np.float64).reshape(shape)
+                dense = summed.astype(np.float64).reshape(shape) / steps
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(values))
+        return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = opened(call, point)
+        run = self.opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -569,7 +627,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = opened(self.call(args), point)
+        run = self.opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -618,12 +676,15 @@ class _Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        row, column = np.divmod(key[first], max(shape[1], 1))
+        differs = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=differs[1:])
+        first = None if differs.all() else np.flatnonzero(differs)
+        positions = order if first is None else order[first]
+        row, column = outputs[positions], inputs[positions]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
         np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
         pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+        return cls(outputs, inputs, pattern, order, first)
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -672,41 +733,30 @@ def disagrees(
         vector = np.where(room > np.abs(vector), vector, 0.0)
     if not vector.any() or not m:
         return None
+    points = np.stack([x + vector, x - vector])
     with np.errstate(all="ignore"):
-        above, below = run.explore([x + vector, x - vector])
-        vector = 0.5 * ((x + vector) - (x - vector))
-        expected = 2.0 * matrix.dot(vector)
-        sizes, entries = (
-            Matrix(
-                None if matrix.dense is None else np.abs(matrix.dense),
-                matrix.pattern,
-                None if matrix.data is None else np.abs(matrix.data),
-            ),
-            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
-        )
-        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
-        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
-        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
+        above, below = run.explore(points)
+        vector = 0.5 * (points[0] - points[1])
+        gap = np.abs((above - below) - 2.0 * matrix.dot(vector))
+        doubt = 100.0 * EPS * (np.abs(above) + np.abs(below))
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
+        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
+        if not rows.size:
+            return None
+        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
+        more = matrix.sizes_dot(rows, 2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
-        wrong = ~(np.abs((above - below) - expected) <= doubt)
-    finite = np.isfinite(run.value())
-    wrong &= finite
-    return int(np.argmax(wrong)) if wrong.any() else None
+            more += 2.0 * Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, np.abs(vector))
+        wrong = ~(gap[rows] <= doubt[rows] + more)
+    return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
-
-
-def opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
@@ -766,7 +816,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)

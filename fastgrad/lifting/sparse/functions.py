@@ -343,8 +343,19 @@ def _sparse_matmul(a: Any, matrix: Any) -> SparseBundle:
     return SparseBundle(base, slots, a.run)
 
 
+@handles(np.copyto)
+def _copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
+    if not isinstance(dst, SparseBundle) or where is not True:
+        raise refuse("np.copyto into a plain array, or with where=")
+    dst[...] = src
+
+
 @handles(np.dot)
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    if out is not None:
+        if not isinstance(out, SparseBundle):
+            raise refuse("np.dot with out= of a plain array")
+        return out._in_place(_dot(a, b))
     na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
     if not na or not nb:
         return a * b
