@@ -8,6 +8,7 @@ import gc
 import mmap
 import os
 import pickle
+import resource
 import selectors
 import signal
 import socket
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from math import inf
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, sleep, thread_time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -95,29 +96,41 @@ class Processes:
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known = len(points), self._seconds
-        if not count:
+        long = count > 1 and (known is None or known * count > 4.0 * SHORT)
+        if count and (self.apart or long) and self._may_fork():
             return 0
-        danger = "" if count < 2 and not self.apart else unsafe()  # f itself may have started threads by now
+        watch, done, looking = _Stopwatch(), 0, not long
+        while not gathering.complete:
+            done = evaluate_here(function, points, done, gathering)
+            self._seconds = watch.seconds() / done
+            # the first evaluations are slower than the rest: the estimate improves as they go on
+            if looking and self._seconds * (count - done) > SHORT:
+                if self._may_fork():
+                    break
+                looking = False
+        return done
+
+    def _may_fork(self) -> bool:
+        """Look again whether it is safe: f itself may have started threads by now."""
+        danger = unsafe()
         self.reason = danger or self.reason
         if danger and self.timeout < inf:
             raise ValueError(f"`timeout` cannot be kept any more: {danger}")
-        if self.apart and not danger:
-            return 0
-        if not danger and count > 1 and (known is None or known * count > 4.0 * SHORT):
-            return 0
-        began = perf_counter()
-        done = 0
-        while not gathering.complete:
-            done = evaluate_here(function, points, done, gathering)
-            here = perf_counter() - began
-            self._seconds = here / done
-            # the first evaluations are slower than the rest: the estimate improves as they go on
-            if not danger and self._seconds * (count - done) > SHORT:
-                danger = unsafe()  # f may have started threads
-                if not danger:
-                    break
-                self.reason = danger
-        return done
+        return not danger
+
+
+class _Stopwatch:
+    """What f takes: of the processor where it never waits, whoever else uses that meanwhile; else by the clock."""
+
+    def __init__(self) -> None:
+        self._clock, self._used, self._waits = perf_counter(), thread_time(), self._waited()
+
+    def seconds(self) -> float:
+        clock, used = perf_counter() - self._clock, thread_time() - self._used
+        return used if self._waited() == self._waits else clock
+
+    def _waited(self) -> int:
+        return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw
 
 
 class _Worker:
