@@ -146,9 +146,11 @@ def holds(f: Any, thing: object) -> bool:
     """Whether f can be seen to hold a thing, or an array's memory: in cells, globals, defaults or attributes."""
 
     def is_it(value: Any) -> bool:
-        if isinstance(value, np.ndarray) or hasattr(type(value), "__array__"):
-            return isinstance(thing, np.ndarray) and bool(np.may_share_memory(np.asarray(value), thing))
-        return value is thing
+        if value is thing:
+            return True
+        if not (isinstance(value, np.ndarray) or hasattr(type(value), "__array__")):
+            return False
+        return isinstance(thing, np.ndarray) and bool(np.may_share_memory(np.asarray(value), thing))
 
     return reached(f, is_it) is not None
 
@@ -157,7 +159,7 @@ def reached(f: Any, wanted: Callable[[Any], bool], depth: int = 3) -> Any:
     """Return something of a kind that f can be seen to hold; None if there is none."""
     if wanted(f):
         return f
-    if depth == 0 or isinstance(f, (np.ndarray, type, types.ModuleType)) or hasattr(type(f), "__array__"):
+    if not depth or isinstance(f, (np.ndarray, type, types.ModuleType)) or hasattr(type(f), "__array__"):
         return None
     inside: Iterable[Any]
     if isinstance(f, types.FunctionType) or hasattr(f, "py_func"):
