@@ -306,7 +306,9 @@ def test_a_function_that_needs_threads_of_this_process_is_not_forked(inside: str
     assert np.allclose(found, fs.ROWS.rows.sum(axis=1))
 
 
-@pytest.mark.parametrize("drawn", [np.random.default_rng(0), np.random.RandomState(0), random.Random(0)], ids=repr)
+@pytest.mark.parametrize(
+    "drawn", [np.random.default_rng(0), np.random.RandomState(0), random.Random(0)], ids=lambda it: type(it).__name__
+)
 def test_random_numbers_that_f_holds_are_drawn_in_one_process(drawn: Any) -> None:
     """Or workers would draw the same, and the noise seem smaller than it is."""
     executor = executor_for(Call(lambda x: float(x.sum()) + drawn.random(), workers=2))
