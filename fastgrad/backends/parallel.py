@@ -68,7 +68,8 @@ class Watch:
         for place, error in errors.items():
             text = " ".join(str(error).split())
             shown = text if len(text) <= LONG else f"{text[:LONG]}..."
-            self.failures.append(f"{points.describe(place)}: {type(error).__name__}: {shown}")
+            where = points.describe(place)
+            self.failures.append(f"{'' if where in text else f'{where}: '}{type(error).__name__}: {shown}")
         return values, {}
 
 

@@ -339,8 +339,7 @@ class _Crew:
         if worker.stopped_at is None:
             gathering.fail(number, Failure(self._how_it_was_lost(worker, number)))
         elif worker.stopped_at == number:
-            at = "" if gathering.tolerant else f" at {self._which(number)}"
-            text = f"`f` took longer than `timeout` = {self._timeout:g} s{at}: it was stopped"
+            text = f"`f` took longer than `timeout` = {self._timeout:g} s at {self._which(number)}: it was stopped"
             gathering.fail(number, Failure(TimeoutError(text)))
         else:  # it was at the next point by then
             number = worker.next
@@ -359,13 +358,13 @@ class _Crew:
         code = os.waitstatus_to_exitcode(worker.status or 0)
         if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
-        ended = f"worker process {worker.pid} {_how_it_ended(code)}"
+        ended = f"worker process {worker.pid} {_how_it_ended(code)} while it evaluated `f` at {self._which(number)}"
         if self._gathering.tolerant and worker.next <= number < worker.stop:
             return WorkerError(ended)
         arrived = self._gathering.count - self._gathering.missing(0, self._gathering.count).size
         raise WorkerError(
-            f"{ended} while it evaluated `f` at {self._which(number)}; {arrived} points had arrived. Use fewer "
-            "`workers` if memory is short; with a `journal` what has arrived is kept"
+            f"{ended}; {arrived} points had arrived. Use fewer `workers` if memory is short; with a `journal` what has "
+            "arrived is kept"
         )
 
     def _which(self, number: int) -> str:
