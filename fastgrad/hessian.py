@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -9,6 +10,7 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import CannotRun, NotTrusted, describe, quietly
 from .core.options import WATCHING, Options, OptionsDict
@@ -30,6 +32,7 @@ from .planning.hessians import (
     verify,
 )
 from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .schemes.seconds import seconds
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
@@ -42,7 +45,13 @@ class HessianDict(OptionsDict, total=False):
     sparsity: Any
 
 
-LIFT, GRADIENTS = "complex lift", "gradients"
+LIFT, GRADIENTS, SECONDS = "complex lift", "gradients", "second differences"
+LACKING = 1e3  # where f contradicts the bars of a pattern's entries so many times, one is not there
+LACKS = (
+    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
+    "give the whole pattern, or 'detect'"
+)
+FEW_COORDINATES = 30  # of more, gradients may be lifted in place or run compiled: then 4 n for a row are too many
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
@@ -74,8 +83,11 @@ class Hessian:
     gradient carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
-    gradients are differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
-    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+    values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
+    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given.
+
+    A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
+    2007, SIAM J. Sci. Comput. 29, 1042).
 
     Examples
     --------
@@ -227,6 +239,9 @@ class Hessian:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
+        if self._may_difference(point):
+            with suppress(CannotRun):  # where f is not smooth, gradients find out more
+                return self._by_seconds(call, point, reason, pattern)
         try:
             return self._by_gradients(x, call, point, reason, pattern)
         except Lacking:
@@ -265,12 +280,41 @@ class Hessian:
         except CannotRun as lacking:
             if self._given is None:
                 raise
-            raise ValueError(
-                "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
-                "account for; give the whole pattern, or 'detect'"
-            ) from lacking
+            raise Lacking(LACKS) from lacking
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+
+    def _may_difference(self, point: Point) -> bool:
+        """Whether second differences of f's values are a way: where the steps are free, and x is short."""
+        settings, own = self._settings, point.own
+        options = settings.options
+        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        alone = not Call(self.f, workers=options.workers, journal=options.journal, progress=options.progress).shared
+        doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
+        return simple and alone and doubles and 0 < point.base.size <= FEW_COORDINATES
+
+    def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
+        n, run = point.base.size, Vectors(call, point)
+        if run.value().size != 1:
+            raise CannotRun("f does not return one number")
+        rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
+        if not found.entries.any():
+            raise CannotRun("f does not change")  # or reads what was not moved
+        if pattern is not None and found.contradicted > LACKING:
+            if self._given is not None:
+                raise Lacking(LACKS)
+            return self._by_seconds(call, point, reason, None)
+        if pattern is None:
+            matrix, error = Matrix(found.entries.reshape(n, n)), Matrix(found.error.reshape(n, n))
+            if self._settings.is_sparse:
+                some = found.entries != 0.0
+                kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
+                where = kept.rows * n + kept.indices
+                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+        else:
+            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+        return Made(matrix, error, found.step, SECONDS, reason), run.nfev
 
     def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
