@@ -27,11 +27,16 @@ FARTHER = 2.0**-19
 SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, BIN = range(12)
 TABLE = 12  # of seven values; then above and below for each colour
 ROWS = TABLE + 7
+# behind them: which columns are to be looked at again; and of one direction so many looks, and what is known of each
+LOOKS = 4
+DERIVATIVE, NOISE_OF, FEAR, HALF = range(4)
+FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, ENTRY = range(4 * LOOKS, 4 * LOOKS + 11)
+FURTHER = ENTRY + 1
 
 
 def workspace_size(n: int, m: int, colors: int) -> int:
     """Return how many numbers a kernel works in."""
-    return 3 * n + m * (ROWS + 2 * colors) + BINS + 2 * colors
+    return 3 * n + m * (ROWS + 2 * colors) + BINS + 2 * colors + n + FURTHER * m
 
 
 @kernel
@@ -308,6 +313,218 @@ def agrees(work, n, m):
     return good
 
 
+@inner
+def near(a, b):
+    """Say whether rounding, in another order, may decide which of two numbers is larger."""
+    return abs(a - b) <= MARGIN * max(abs(a), abs(b)) and max(abs(a), abs(b)) > 1e-290
+
+
+@inner
+def looked(work, again, k, count, x, units, f0, up, down, t):
+    """Write what the k-th look at a direction says of its entries, as `columns._judged_at_once`; False: not sure."""
+    n, m = x.size, f0.size
+    sigma, rho = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + RHO * m, (m,))
+    variation = part(work, 3 * n + VARIATION * m, (m,))
+    a = part(work, again + n, (FURTHER, m))
+    index = a.view(np.int64)
+    for e in range(count):
+        i, j = index[OUTPUT, e], index[COLUMN, e]
+        half = 0.5 * (((x[j] + t * units[j]) - (x[j] - t * units[j])) / units[j])
+        above, below = up[i] - f0[i], down[i] - f0[i]
+        noise = max(sigma[i], rho[i] * max(abs(f0[i] + above), abs(f0[i] + below)))
+        first, second = abs(above - below), abs(above + below)
+        if not (first < np.inf and second < np.inf and half > 0.0):
+            return False
+        bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)
+        by_size, by_slope = half * math.sqrt(max(variation[i], rise) / bent), half * rise / (2.0 * bent)
+        longer, shorter = max(by_size, by_slope), min(by_size, max(by_slope, half))
+        slope = first / (2.0 * half)
+        hope = max(slope * (half / longer) ** 2, bent / longer) / 6.0
+        fear = max(slope * (half / shorter) ** 2, second / shorter) / 6.0 if second > 4.0 * noise else hope
+        if (second > 7.99 * noise and second > 0.0299 * first) or near(second, 4.0 * noise):
+            return False  # rough, perhaps
+        a[4 * k + DERIVATIVE, e], a[4 * k + NOISE_OF, e] = (above - below) / (2.0 * half), 0.71 * noise / half
+        a[4 * k + FEAR, e], a[4 * k + HALF, e] = min(fear, 100.0 * hope), half
+        a[FIRST, e], a[SECOND, e], a[HOPE, e] = first, second, hope
+        if k == 0:
+            a[STILL, e] = 1.0 if first == 0.0 and second == 0.0 else 0.0
+    return True
+
+
+@inner
+def middle(values, count):
+    """Return the median of the first numbers of an array, and sort as much as that takes (Hoare's selection)."""
+    below = np.inf
+    for place in (count // 2, (count - 1) // 2):
+        low, high = 0, count - 1
+        while low < high:
+            pivot, i, j = values[(low + high) // 2], low, high
+            while i <= j:
+                while values[i] < pivot:
+                    i += 1
+                while values[j] > pivot:
+                    j -= 1
+                if i <= j:
+                    values[i], values[j] = values[j], values[i]
+                    i, j = i + 1, j - 1
+            if place <= j:
+                high = j
+            elif place >= i:
+                low = i
+            else:
+                break
+        below, last = values[place], below
+        if place == count // 2:
+            last = below
+    return 0.5 * (below + last)
+
+
+@inner
+def power_near(value):
+    """Return the nearest power of two in the logarithm; 0 where rounding may decide on it."""
+    exponent = math.log2(value)
+    nearest = np.rint(exponent)
+    return 2.0**nearest if abs(exponent - nearest) < 0.5 - MARGIN else 0.0
+
+
+@inner
+def next_step(work, again, k, count, n, m):
+    """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
+    variation, sigma = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + SIGMA * m, (m,))
+    a = part(work, again + n, (FURTHER, m))
+    index, best = a.view(np.int64), part(work, again + n + BEST * m, (m,))
+    downs = ups = lacking = moved = 0
+    for e in range(count):
+        i = index[OUTPUT, e]
+        size, derivative, noise, half = variation[i], abs(a[4 * k, e]), a[4 * k + NOISE_OF, e], a[4 * k + HALF, e]
+        moved += a[FIRST, e] != 0.0
+        least = 3e-10 * max(size, derivative)
+        if near(a[HOPE, e], 30.0 * noise) or near(a[HOPE, e], least):
+            return -1.0
+        down = a[OPEN, e] != 0.0 and a[HOPE, e] > 30.0 * noise and a[HOPE, e] > least
+        counts = max(derivative, 0.1 * size)
+        bent = a[HOPE, e] if down else a[4 * k + FEAR, e]
+        larger, root = np.cbrt(noise / (2.0 * max(bent, TINY))), np.cbrt(min(max(sigma[i] / size, 1e-17), 1e-2))
+        suffices, still = max(3e-9, 0.3 * root * root) * counts, a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
+        up = a[OPEN, e] != 0.0 and not down and larger > 6.0 and noise > suffices
+        if up and (near(larger, 6.0) or near(noise, suffices) or near(noise, 1e-6 * counts)):
+            return -1.0
+        if up and still:
+            if near(noise, 1e-6 * size):
+                return -1.0
+            up = noise > 1e-6 * size
+        downs, ups = downs + down, ups + up
+        lacking += up and noise > 1e-6 * counts
+        a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
+        best[e] = half * larger
+    if downs == 0 and lacking == 0 and 4 * ups <= moved:
+        return 0.0
+    wanted = 1.0 if downs > 0 else -1.0
+    total, mean = 0, 0.0
+    chosen = part(work, again + n + BAR * m, (m,))
+    for e in range(count):
+        mean += a[4 * k + HALF, e]
+        mine = a[VALUE, e] == wanted
+        if mine:
+            chosen[total] = best[e]
+            total += 1
+        a[OPEN, e] = 1.0 if mine or (downs > 0 and a[OPEN, e] != 0.0) else 0.0
+    mean /= count
+    t = power_near(min(max(middle(chosen, total), mean * 1e-6), mean * 1e4, 0.5))
+    if downs == 0:
+        for p in range(k):
+            other = 0.0
+            for e in range(count):
+                other += a[4 * p + HALF, e]
+            if other / count > mean:
+                return -1.0  # up after down: rare
+    for p in range(k + 1):
+        other = 0.0
+        for e in range(count):
+            other += a[4 * p + HALF, e]
+        if 0.3 < t / (other / count) < 3.3:
+            return 0.0
+    return t if t > 0.0 else -1.0
+
+
+@inner
+def choose(work, again, looks, count, n, m):
+    """Take of each entry the look with the smallest error, as `columns._chosen`; False: not sure."""
+    a = part(work, again + n, (FURTHER, m))
+    for e in range(count):
+        value = bar = least = 0.0
+        finer, before = 0.0, 0.0
+        done = 0.0
+        for rank in range(looks):  # by their steps, the shortest first
+            k, shortest = 0, np.inf
+            for p in range(looks):
+                if done < a[4 * p + HALF, e] < shortest:
+                    k, shortest = p, a[4 * p + HALF, e]
+            done = shortest
+            derivative, noise, fear = a[4 * k, e], a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e]
+            expected = abs(derivative) * shortest * shortest / 6.0
+            truncation = max(fear, expected)
+            if rank:
+                gap = abs(derivative - before) - 2.0 * finer
+                truncation = max(gap, min(fear, 3.0 * finer), min(expected, finer))
+            error = noise + truncation
+            if rank and near(error, least) and derivative != value:
+                return False
+            if rank == 0 or error < least:
+                value, bar, least = derivative, 4.0 * noise + 3.0 * truncation, error
+            finer, before = noise, derivative
+        a[VALUE, e], a[BAR, e] = value, bar
+    return True
+
+
+@inner
+def settled(work, again, count, n, m):
+    """Enter the chosen values of a direction into what is checked at the end."""
+    agreed, known = part(work, 3 * n + AGREED * m, (m,)), part(work, 3 * n + KNOWN * m, (m,))
+    least, needed = part(work, 3 * n + LEAST * m, (m,)), part(work, 3 * n + NEEDED * m, (m,))
+    largest, variation = part(work, 3 * n + LARGEST * m, (m,)), part(work, 3 * n + VARIATION * m, (m,))
+    units, vector = part(work, n, (n,)), part(work, 2 * n, (n,))
+    a = part(work, again + n, (FURTHER, m))
+    index = a.view(np.int64)
+    for e in range(count):
+        i, j = index[OUTPUT, e], index[COLUMN, e]
+        factor, size = vector[j] / units[j], abs(a[VALUE, e])
+        agreed[i] += a[VALUE, e] * factor
+        known[i] += (0.999 * a[BAR, e] * factor) ** 2
+        largest[i] = max(largest[i], size)
+        must = max(2.01 * a[BAR, e], least[i])
+        if size < must and 1e-6 * variation[i] < must and a[STILL, e] == 0.0:
+            needed[i] = max(needed[i], must)
+
+
+@inner
+def looks_again(address, before, after, like, x, here, work, again, count, columns, begin, end, t):
+    """Look at a direction as often as the rule asks for; False where it is not sure."""
+    n, m = x.size, here.size
+    flat, f0, y, shaped = part(x, 0, (n,)), part(here, 0, (m,)), part(work, 0, (n,)), part(work, 0, x.shape)
+    units, looks = part(work, n, (n,)), 0
+    up, down = part(work, 3 * n + TABLE * m, (m,)), part(work, 3 * n + (TABLE + 1) * m, (m,))
+    a = part(work, again + n, (FURTHER, m))
+    for e in range(count):
+        a[OPEN, e] = 1.0
+    while t > 0.0 and looks < LOOKS:
+        for side in range(2):
+            move(y, flat, units, columns, begin, end, -t if side else t)
+            row = part(work, 3 * n + (TABLE + side) * m, here.shape)
+            if not call_into(address, shaped, row, before, after, like):
+                return False
+        if not looked(work, again, looks, count, flat, units, f0, up, down, t):
+            return False
+        looks += 1
+        t = next_step(work, again, looks - 1, count, n, m) if looks < LOOKS else 0.0
+        if t < 0.0 or 0.0 < t < 2.0**-60:
+            return False
+    if not choose(work, again, looks, count, n, m):
+        return False
+    settled(work, again, count, n, m)
+    return True
+
+
 @kernel
 def dense_by_rule(address, before, after, like, x, here, work, out):
     """Write one row of `out` for each coordinate, by the default rule; returns DONE, or why it may not."""
@@ -332,6 +549,9 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
     needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
     up, down = part(work, 3 * n + ROWS * m, (m,)), part(work, 3 * n + (ROWS + 1) * m, (m,))
     together, common, doubtful, shown, short, rest = max(1, TILE // max(m, n)), False, False, 0, 0, 0
+    again = 3 * n + m * (ROWS + 2) + BINS + 2
+    a, column, opened = part(work, again + n, (FURTHER, m)), part(work, again, (n,)).view(np.int64), 0
+    index = a.view(np.int64)
     for j in range(n):
         above, below = flat[j] + t * units[j], flat[j] - t * units[j]
         for side in range(2):
@@ -346,7 +566,7 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
         half, factor = 0.5 * span, vector[j] / unit
         if not abs(half - t) <= 1e-3 * t:
             return UNCALM
-        longer, moved, bound = 0, 0, 2.0 * LEAST_LENGTH / half
+        longer, moved, count, bound, worst = 0, 0, 0, 2.0 * LEAST_LENGTH / half, 0
         for begin in range(0, m, 16):
             end, alive = min(begin + 16, m), False
             for i in range(begin, end):
@@ -354,43 +574,56 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
             if not alive:
                 continue
             for i in range(begin, end):
-                a, b = up[i] - f0[i], down[i] - f0[i]
-                if a == 0.0 and b == 0.0:
+                above, below = up[i] - f0[i], down[i] - f0[i]
+                if above == 0.0 and below == 0.0:
                     continue
-                change, bent = abs(a - b), abs(a + b)
+                change, bent = abs(above - below), abs(above + below)
                 if not change < np.inf:
                     return UNCALM
-                noise = max(sigma[i], rho[i] * max(abs(f0[i] + a), abs(f0[i] + b)))
-                slope = (a - b) / span
+                noise = max(sigma[i], rho[i] * max(abs(f0[i] + above), abs(f0[i] + below)))
                 verdict = judged(change, bent, noise, half, variation[i], enough[i])
-                if verdict == 2:
-                    return UNCALM
+                worst = max(worst, verdict)
                 longer += verdict
                 moved += change != 0.0
                 if min(change, bent) > 8.0 * noise:
                     shown += 1
                     short += change < bound * bent
                 doubtful |= (half > 1e-5) & (change * half * half > 15.8 * noise)
-                agreed[i] += slope * factor
-                error = 2.8 * noise / half * factor
-                known[i] += error * error
-                size = abs(slope)
-                largest[i] = max(largest[i], size)
-                must = max(26500.0 * noise / half, least[i])
-                if size < must and 1e-6 * variation[i] < must:
-                    needed[i] = max(needed[i], must)
-                out[j, i] = slope / unit
-        if longer > 0 and 4.0 * longer > moved:
-            return UNCALM
+                index[OUTPUT, count], a[DERIVATIVE, count], a[NOISE_OF, count] = i, (above - below) / span, noise
+                count += 1
         rest += m
+        if worst == 2 or (longer > 0 and 4 * longer > moved):
+            column[opened] = j
+            opened += 1
+            count = 0
+        for e in range(count):
+            i, slope, noise = index[OUTPUT, e], a[DERIVATIVE, e], a[NOISE_OF, e]
+            agreed[i] += slope * factor
+            error = 2.8 * noise / half * factor
+            known[i] += error * error
+            size = abs(slope)
+            largest[i] = max(largest[i], size)
+            must = max(26500.0 * noise / half, least[i])
+            if size < must and 1e-6 * variation[i] < must:
+                needed[i] = max(needed[i], must)
+            out[j, i] = slope / unit
         if (j + 1) % together == 0 or j + 1 == n:  # the end of a part, which has its own usual length
             if n > 1 and 2 * shown > rest:
                 common = True
                 if 2 * short >= shown:
                     return UNCALM
-            if common and doubtful:
+            if common and (doubtful or opened > 0):
                 return UNCALM
-            doubtful, shown, short, rest = False, 0, 0, 0
+            for k in range(opened):
+                for i in range(m):
+                    index[OUTPUT, i], index[COLUMN, i] = i, column[k]
+                if not looks_again(address, before, after, like, x, here, work, again, m, column, k, k + 1, t):
+                    return UNCALM
+                for i in range(m):
+                    out[column[k], i] = a[VALUE, i] / units[column[k]]
+                if ticks() - began > TICKS:
+                    return TOO_LONG
+            opened, doubtful, shown, short, rest = 0, False, 0, 0, 0
         if ticks() - began > TICKS:
             return TOO_LONG
     return DONE if agrees(work, n, m) else UNCALM
@@ -505,48 +738,76 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
     needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
     values = part(work, 3 * n + ROWS * m, (count, 2, m))
     counted = part(work, 3 * n + (ROWS + 2 * count) * m, (2, count))
+    again = 3 * n + (ROWS + 2 * count) * m + BINS + 2 * count
+    a = part(work, again + n, (FURTHER, m))
+    index, began, opened = a.view(np.int64), ticks(), 0
+    flagged = part(work, again, (n,))
     for g in range(count):
-        counted[0, g] = counted[1, g] = 0.0
+        counted[0, g] = counted[1, g] = flagged[g] = 0.0
     shown, short, doubtful = 0, 0, False
-    for r in range(m):
-        here_sigma, here_rho, base, size, suffices = sigma[r], rho[r], f0[r], variation[r], enough[r]
-        for e in range(indptr[r], indptr[r + 1]):
-            j = indices[e]
-            g = colors[j]
-            a, b = values[g, 0, r] - base, values[g, 1, r] - base
-            if a == 0.0 and b == 0.0:
-                out[e] = 0.0
-                continue
-            unit = units[j]
-            span = ((flat[j] + t * unit) - (flat[j] - t * unit)) / unit
-            half, factor = 0.5 * span, vector[j] / unit
-            change, bent = abs(a - b), abs(a + b)
-            if not (change < np.inf and abs(half - t) <= 1e-3 * t):
-                return UNCALM
-            noise = max(here_sigma, here_rho * max(abs(base + a), abs(base + b)))
-            slope = (a - b) / span
-            verdict = judged(change, bent, noise, half, size, suffices)
-            if verdict == 2:
-                return UNCALM
-            counted[0, g] += verdict
-            counted[1, g] += change != 0.0
-            if min(change, bent) > 8.0 * noise:
-                shown += 1
-                short += half * change < 2.0 * LEAST_LENGTH * bent
-            doubtful |= (half > 1e-5) & (change * half * half > 15.8 * noise)
-            agreed[r] += slope * factor
-            error = 2.8 * noise / half * factor
-            known[r] += error * error
-            largest[r] = max(largest[r], abs(slope))
-            must = max(26500.0 * noise / half, least[r])
-            if abs(slope) < must and 1e-6 * size < must:
-                needed[r] = max(needed[r], must)
-            out[e] = slope / unit
-    for g in range(count):
-        if counted[0, g] > 0.0 and 4.0 * counted[0, g] > counted[1, g]:
-            return UNCALM
-    if count > 1 and 2 * shown > out.size and (doubtful or 2 * short >= shown):
+    for attempt in range(2):  # the second time without the colours that are to be looked at again
+        for r in range(m):
+            agreed[r] = known[r] = needed[r] = largest[r] = 0.0
+            here_sigma, here_rho, base, size, suffices = sigma[r], rho[r], f0[r], variation[r], enough[r]
+            for e in range(indptr[r], indptr[r + 1]):
+                j = indices[e]
+                g = colors[j]
+                above, below = values[g, 0, r] - base, values[g, 1, r] - base
+                if above == 0.0 and below == 0.0:
+                    out[e] = 0.0
+                    continue
+                unit = units[j]
+                span = ((flat[j] + t * unit) - (flat[j] - t * unit)) / unit
+                half, factor = 0.5 * span, vector[j] / unit
+                change, bent = abs(above - below), abs(above + below)
+                if not (change < np.inf and abs(half - t) <= 1e-3 * t):
+                    return UNCALM
+                noise = max(here_sigma, here_rho * max(abs(base + above), abs(base + below)))
+                slope = (above - below) / span
+                if attempt == 0:
+                    verdict = judged(change, bent, noise, half, size, suffices)
+                    if verdict == 2:
+                        flagged[g] = 1.0
+                    counted[0, g] += verdict
+                    counted[1, g] += change != 0.0
+                    if min(change, bent) > 8.0 * noise:
+                        shown += 1
+                        short += half * change < 2.0 * LEAST_LENGTH * bent
+                    doubtful |= (half > 1e-5) & (change * half * half > 15.8 * noise)
+                elif flagged[g] != 0.0:
+                    continue
+                agreed[r] += slope * factor
+                error = 2.8 * noise / half * factor
+                known[r] += error * error
+                largest[r] = max(largest[r], abs(slope))
+                must = max(26500.0 * noise / half, least[r])
+                if abs(slope) < must and 1e-6 * size < must:
+                    needed[r] = max(needed[r], must)
+                out[e] = slope / unit
+        for g in range(count):
+            if counted[0, g] > 0.0 and 4.0 * counted[0, g] > counted[1, g]:
+                flagged[g] = 1.0
+            opened += flagged[g] != 0.0
+        if opened == 0:
+            break
+    if count > 1 and 2 * shown > out.size and (opened > 0 or doubtful or 2 * short >= shown):
         return UNCALM
+    for g in range(count):
+        if flagged[g] == 0.0:
+            continue
+        found = 0
+        for r in range(m):
+            for e in range(indptr[r], indptr[r + 1]):
+                if colors[indices[e]] == g:
+                    index[OUTPUT, found], index[COLUMN, found], index[ENTRY, found] = r, indices[e], e
+                    found += 1
+        begin, end = starts[g], starts[g + 1]
+        if not looks_again(address, before, after, like, x, here, work, again, found, columns, begin, end, t):
+            return UNCALM
+        for k in range(found):
+            out[index[ENTRY, k]] = a[VALUE, k] / units[index[COLUMN, k]]
+        if ticks() - began > TICKS:
+            return TOO_LONG
     if not agrees(work, n, m):
         return UNCALM
     return DONE if confirmed(address, before, after, like, x, here, work, indptr, indices, out, sigma) else UNCALM
