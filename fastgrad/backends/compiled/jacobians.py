@@ -16,6 +16,7 @@ from .kernels import TICKS, UNCALM, power_of_two
 from .native import call_into, part, ticks
 
 DONE, TOO_LONG = 0, -1
+MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
 SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
 THIRD, FOURTH, FIFTH, SIXTH = (outputs.MEANS[k].max() for k in range(2, 6))
 MARGIN = 1e-9  # numpy sums in another order
@@ -24,8 +25,8 @@ LEAST_LENGTH = 0.25  # in scales of x: shorter ones are for the general rule
 BINS = 64
 FARTHER = 2.0**-19
 # where the arrays of m numbers are in a workspace, after y, units and vector of n numbers each
-SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, BIN = range(12)
-TABLE = 12  # of seven values; then above and below for each colour
+SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER = range(14)
+TABLE = 14  # of seven values; then above and below for each colour
 ROWS = TABLE + 7
 # behind them: which columns are to be looked at again; and of one direction so many looks, and what is known of each
 LOOKS = 4
@@ -119,6 +120,49 @@ def lattices(w, here, quanta):
 
 
 @inner
+def near(a, b):
+    """Say whether rounding, in another order, may decide which of two numbers is larger."""
+    return abs(a - b) <= MARGIN * max(abs(a), abs(b)) and max(abs(a), abs(b)) > 1e-290
+
+
+@inner
+def power_near(value):
+    """Return the nearest power of two in the logarithm; 0 where rounding may decide on it."""
+    exponent = math.log2(value)
+    nearest = np.rint(exponent)
+    return 2.0**nearest if abs(exponent - nearest) < 0.5 - MARGIN else 0.0
+
+
+@inner
+def bent_steps(work, n, m, terms):
+    """Shorten the steps of outputs whose third derivative shows, as `outputs.step_of`; False: not sure."""
+    sigma, variation = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + VARIATION * m, (m,))
+    enough, least = part(work, 3 * n + ENOUGH * m, (m,)), part(work, 3 * n + LEAST * m, (m,))
+    bins, steps = part(work, 3 * n + BIN * m, (m,)), part(work, 3 * n + SHORTER * m, (m,))
+    for i in range(m):
+        steps[i] = 0.0
+        if bins[i] < 9000.0:
+            continue
+        count, third = terms[i], 3.0 * terms[i] * least[i]
+        step = np.cbrt(min(max(sigma[i] / variation[i], 1e-17), 1e-2))
+        shorter = max(np.cbrt(3.0 * sigma[i] * math.sqrt(count) / third), 1e-13)
+        wide = shorter * np.cbrt(count)
+        if near(wide, 0.5 * step):
+            return False
+        still = bins[i] - 10000.0 > 3000.0
+        if wide >= 0.5 * step:
+            bins[i] -= 10000.0
+            continue
+        step = shorter * math.sqrt(np.cbrt(count))
+        power = power_near(step)
+        if power == 0.0 or power < 2.0**-60:
+            return False
+        enough[i], steps[i] = max(3e-9, 0.3 * step * step) / 1.42 * 0.999, step
+        bins[i] = math.log2(power) + (4000.0 if still else 0.0)
+    return True
+
+
+@inner
 def look(work, x, here, terms):
     """Judge the seven values of each output as `outputs` does; returns the step, or 0 where one look is not enough."""
     n, m = x.size, here.size
@@ -183,10 +227,9 @@ def look(work, x, here, terms):
         doubtful = k != lower // 3
         whole = ((np.float64(ratio).view(np.int64) >> 52) - 1023 + 300) // 3
         root = np.int64((whole - 100 + 1023) << 52).view(np.float64)  # at most the cubic root
-        # separate terms show sqrt(terms) f''': a step that this makes shorter is for the general rule
-        shorter = 24.0 * noise * math.sqrt(count) * count
-        bad |= (third > 0.0) & (shorter * 1.001 < third * ratio)
+        bends = 24.0 * noise * math.sqrt(count) * count * (1.0 - MARGIN) < third * ratio
         bins[i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
+        bins[i] += 10000.0 if bends else 0.0
         sigma[i], variation[i] = noise, varies
         rho[i] = noise / max(abs(f0), spread, TINY)
         enough[i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
@@ -194,6 +237,8 @@ def look(work, x, here, terms):
         doubt[i] = 4.0 * noise + 0.1 * max(abs(e0), abs(e1))
         least[i] = third / (3.0 * count)
     if bad or moving == 0 or 2 * drowned > m:
+        return 0.0
+    if not bent_steps(work, n, m, terms):
         return 0.0
     return step_of(work, n, m)
 
@@ -233,16 +278,18 @@ def step_of(work, n, m):
 
 @inner
 def still_outputs(work, n, m, t):
-    """Say whether entries without any effect are certain in all outputs; and finish what depends on the step."""
+    """Say of each output, and of all, whether entries without any effect are certain; finish what needs the step."""
     variation, sigma = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + SIGMA * m, (m,))
     enough, least = part(work, 3 * n + ENOUGH * m, (m,)), part(work, 3 * n + LEAST * m, (m,))
-    zeros = part(work, 3 * n + AGREED * m, (4, m))
+    zeros, bins = part(work, 3 * n + AGREED * m, (5, m)), part(work, 3 * n + BIN * m, (m,))
     certain = True
     for i in range(m):
         noise, size = 0.72 * sigma[i] / t, variation[i]
-        certain &= (noise <= 0.999e-6 * size) | (noise <= 0.1 * enough[i] * 1.42 * size) | (size <= 6e5 * sigma[i])
+        sure = (noise <= 0.999e-6 * size) | (noise <= 0.1 * enough[i] * 1.42 * size) | (size <= 6e5 * sigma[i])
+        bins[i] = 1.0 if sure else 0.0
+        certain &= sure
         least[i] = 2.0 * least[i] * t * t
-        zeros[0, i] = zeros[1, i] = zeros[2, i] = zeros[3, i] = 0.0
+        zeros[0, i] = zeros[1, i] = zeros[2, i] = zeros[3, i] = zeros[4, i] = 0.0
     return certain
 
 
@@ -305,18 +352,15 @@ def agrees(work, n, m):
     slope, doubt = part(work, 3 * n + SLOPE * m, (m,)), part(work, 3 * n + DOUBT * m, (m,))
     agreed, known = part(work, 3 * n + AGREED * m, (m,)), part(work, 3 * n + KNOWN * m, (m,))
     needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
-    good = True
+    strain = part(work, 3 * n + STRAIN * m, (m,))
+    strain, good = part(work, 3 * n + STRAIN * m, (m,)), True
     for i in range(m):
-        gap = abs(agreed[i] - slope[i]) - doubt[i]
-        good &= (gap <= 0.0) | (gap * gap <= 0.99 * known[i])
-        good &= needed[i] <= 0.999 * NEGLIGIBLE * largest[i]
+        gap, widened = abs(agreed[i] - slope[i]) - doubt[i], 1.0
+        if gap > 0.0 and not gap * gap <= 0.99 * known[i]:  # the bars of this output are wider by so much
+            widened = 1.01 * (gap + doubt[i]) / (math.sqrt(known[i]) + doubt[i])
+        good &= needed[i] * widened <= 0.999 * NEGLIGIBLE * largest[i]
+        good &= strain[i] * widened <= 1.0
     return good
-
-
-@inner
-def near(a, b):
-    """Say whether rounding, in another order, may decide which of two numbers is larger."""
-    return abs(a - b) <= MARGIN * max(abs(a), abs(b)) and max(abs(a), abs(b)) > 1e-290
 
 
 @inner
@@ -380,17 +424,10 @@ def middle(values, count):
 
 
 @inner
-def power_near(value):
-    """Return the nearest power of two in the logarithm; 0 where rounding may decide on it."""
-    exponent = math.log2(value)
-    nearest = np.rint(exponent)
-    return 2.0**nearest if abs(exponent - nearest) < 0.5 - MARGIN else 0.0
-
-
-@inner
 def next_step(work, again, k, count, n, m):
     """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
     variation, sigma = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + SIGMA * m, (m,))
+    shorter = part(work, 3 * n + SHORTER * m, (m,))
     a = part(work, again + n, (FURTHER, m))
     index, best = a.view(np.int64), part(work, again + n + BEST * m, (m,))
     downs = ups = lacking = moved = 0
@@ -404,7 +441,9 @@ def next_step(work, again, k, count, n, m):
         down = a[OPEN, e] != 0.0 and a[HOPE, e] > 30.0 * noise and a[HOPE, e] > least
         counts = max(derivative, 0.1 * size)
         bent = a[HOPE, e] if down else a[4 * k + FEAR, e]
-        larger, root = np.cbrt(noise / (2.0 * max(bent, TINY))), np.cbrt(min(max(sigma[i] / size, 1e-17), 1e-2))
+        larger, root = np.cbrt(noise / (2.0 * max(bent, TINY))), shorter[i]
+        if root == 0.0:
+            root = np.cbrt(min(max(sigma[i] / size, 1e-17), 1e-2))
         suffices, still = max(3e-9, 0.3 * root * root) * counts, a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
         up = a[OPEN, e] != 0.0 and not down and larger > 6.0 and noise > suffices
         if up and (near(larger, 6.0) or near(noise, suffices) or near(noise, 1e-6 * counts)):
@@ -483,6 +522,7 @@ def settled(work, again, count, n, m):
     agreed, known = part(work, 3 * n + AGREED * m, (m,)), part(work, 3 * n + KNOWN * m, (m,))
     least, needed = part(work, 3 * n + LEAST * m, (m,)), part(work, 3 * n + NEEDED * m, (m,))
     largest, variation = part(work, 3 * n + LARGEST * m, (m,)), part(work, 3 * n + VARIATION * m, (m,))
+    strain = part(work, 3 * n + STRAIN * m, (m,))
     units, vector = part(work, n, (n,)), part(work, 2 * n, (n,))
     a = part(work, again + n, (FURTHER, m))
     index = a.view(np.int64)
@@ -493,36 +533,60 @@ def settled(work, again, count, n, m):
         known[i] += (0.999 * a[BAR, e] * factor) ** 2
         largest[i] = max(largest[i], size)
         must = max(2.01 * a[BAR, e], least[i])
-        if size < must and 1e-6 * variation[i] < must and a[STILL, e] == 0.0:
+        if a[STILL, e] != 0.0:
+            continue
+        certain = max(size, 1e-6 * variation[i])
+        if certain < must:
             needed[i] = max(needed[i], must)
+        else:
+            strain[i] = max(strain[i], must / certain)
 
 
 @inner
 def looks_again(address, before, after, like, x, here, work, again, count, columns, begin, end, t):
-    """Look at a direction as often as the rule asks for; False where it is not sure."""
-    n, m = x.size, here.size
+    """Look at a direction as often as the rule asks for; returns how many entries it has, -1 where it is not sure.
+
+    Its entries are listed; with a `count` of 0 it is one column, and those are listed that are not still.
+    """
+    n, m, alone = x.size, here.size, count == 0
     flat, f0, y, shaped = part(x, 0, (n,)), part(here, 0, (m,)), part(work, 0, (n,)), part(work, 0, x.shape)
     units, looks = part(work, n, (n,)), 0
     up, down = part(work, 3 * n + TABLE * m, (m,)), part(work, 3 * n + (TABLE + 1) * m, (m,))
     a = part(work, again + n, (FURTHER, m))
-    for e in range(count):
-        a[OPEN, e] = 1.0
+    index = a.view(np.int64)
     while t > 0.0 and looks < LOOKS:
         for side in range(2):
             move(y, flat, units, columns, begin, end, -t if side else t)
             row = part(work, 3 * n + (TABLE + side) * m, here.shape)
             if not call_into(address, shaped, row, before, after, like):
-                return False
+                return -1
+        if alone:
+            moved = 0
+            for i in range(m):
+                if up[i] != f0[i] or down[i] != f0[i]:
+                    moved += 1
+                    if looks == 0:
+                        index[OUTPUT, count], index[COLUMN, count] = i, columns[begin]
+                        count += 1
+            known = 0
+            for e in range(count):
+                i = index[OUTPUT, e]
+                known += up[i] != f0[i] or down[i] != f0[i]
+            if moved > known:
+                return -1  # what stood still before
         if not looked(work, again, looks, count, flat, units, f0, up, down, t):
-            return False
+            return -1
+        if looks == 0:
+            for e in range(count):
+                a[OPEN, e] = 1.0
         looks += 1
         t = next_step(work, again, looks - 1, count, n, m) if looks < LOOKS else 0.0
         if t < 0.0 or 0.0 < t < 2.0**-60:
-            return False
+            return -1
     if not choose(work, again, looks, count, n, m):
-        return False
+        return -1
     settled(work, again, count, n, m)
-    return True
+    return count
 
 
 @kernel
@@ -547,6 +611,7 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
         part(work, 3 * n + LEAST * m, (m,)),
     )
     needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
+    strain = part(work, 3 * n + STRAIN * m, (m,))
     up, down = part(work, 3 * n + ROWS * m, (m,)), part(work, 3 * n + (ROWS + 1) * m, (m,))
     together, common, doubtful, shown, short, rest = max(1, TILE // max(m, n)), False, False, 0, 0, 0
     again = 3 * n + m * (ROWS + 2) + BINS + 2
@@ -604,8 +669,11 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
             size = abs(slope)
             largest[i] = max(largest[i], size)
             must = max(26500.0 * noise / half, least[i])
-            if size < must and 1e-6 * variation[i] < must:
+            certain = max(size, 1e-6 * variation[i])
+            if certain < must:
                 needed[i] = max(needed[i], must)
+            else:
+                strain[i] = max(strain[i], must / certain)
             out[j, i] = slope / unit
         if (j + 1) % together == 0 or j + 1 == n:  # the end of a part, which has its own usual length
             if n > 1 and 2 * shown > rest:
@@ -615,16 +683,15 @@ def dense_by_rule(address, before, after, like, x, here, work, out):
             if common and (doubtful or opened > 0):
                 return UNCALM
             for k in range(opened):
-                for i in range(m):
-                    index[OUTPUT, i], index[COLUMN, i] = i, column[k]
-                if not looks_again(address, before, after, like, x, here, work, again, m, column, k, k + 1, t):
+                count = looks_again(address, before, after, like, x, here, work, again, 0, column, k, k + 1, t)
+                if count < 0:
                     return UNCALM
-                for i in range(m):
-                    out[column[k], i] = a[VALUE, i] / units[column[k]]
-                if ticks() - began > TICKS:
+                for e in range(count):
+                    out[column[k], index[OUTPUT, e]] = a[VALUE, e] / units[column[k]]
+                if ticks() - began > MOST:
                     return TOO_LONG
             opened, doubtful, shown, short, rest = 0, False, 0, 0, 0
-        if ticks() - began > TICKS:
+        if ticks() - began > MOST:
             return TOO_LONG
     return DONE if agrees(work, n, m) else UNCALM
 
@@ -654,7 +721,7 @@ def dense_by_step(address, before, after, like, x, here, work, out):
             out[j, i] = slope
         if not finite:
             return UNCALM
-        if ticks() - began > TICKS:
+        if ticks() - began > MOST:
             return TOO_LONG
     return DONE
 
@@ -670,7 +737,7 @@ def colored_values(address, before, after, like, x, here, work, columns, starts,
             row = part(work, 3 * n + (ROWS + 2 * g + side) * m, here.shape)
             if not call_into(address, shaped, row, before, after, like):
                 return UNCALM
-        if ticks() - began > TICKS:
+        if ticks() - began > MOST:
             return TOO_LONG
     return DONE
 
@@ -723,8 +790,10 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
     for i in range(m):
         terms[i] = max(1, indptr[i + 1] - indptr[i])
     t = look(work, flat, f0, terms)
-    if t == 0.0 or not still_outputs(work, n, m, t):
+    if t == 0.0:
         return UNCALM
+    still_outputs(work, n, m, t)
+    sure = part(work, 3 * n + BIN * m, (m,))
     code = colored_values(address, before, after, like, x, here, work, columns, starts, t)
     if code != DONE:
         return code
@@ -736,6 +805,7 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
         part(work, 3 * n + LEAST * m, (m,)),
     )
     needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
+    strain = part(work, 3 * n + STRAIN * m, (m,))
     values = part(work, 3 * n + ROWS * m, (count, 2, m))
     counted = part(work, 3 * n + (ROWS + 2 * count) * m, (2, count))
     again = 3 * n + (ROWS + 2 * count) * m + BINS + 2 * count
@@ -747,7 +817,7 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
     shown, short, doubtful = 0, 0, False
     for attempt in range(2):  # the second time without the colours that are to be looked at again
         for r in range(m):
-            agreed[r] = known[r] = needed[r] = largest[r] = 0.0
+            agreed[r] = known[r] = needed[r] = largest[r] = strain[r] = 0.0
             here_sigma, here_rho, base, size, suffices = sigma[r], rho[r], f0[r], variation[r], enough[r]
             for e in range(indptr[r], indptr[r + 1]):
                 j = indices[e]
@@ -755,6 +825,8 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
                 above, below = values[g, 0, r] - base, values[g, 1, r] - base
                 if above == 0.0 and below == 0.0:
                     out[e] = 0.0
+                    if sure[r] == 0.0:
+                        flagged[g] = 1.0
                     continue
                 unit = units[j]
                 span = ((flat[j] + t * unit) - (flat[j] - t * unit)) / unit
@@ -781,8 +853,11 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
                 known[r] += error * error
                 largest[r] = max(largest[r], abs(slope))
                 must = max(26500.0 * noise / half, least[r])
-                if abs(slope) < must and 1e-6 * size < must:
+                certain = max(abs(slope), 1e-6 * size)
+                if certain < must:
                     needed[r] = max(needed[r], must)
+                else:
+                    strain[r] = max(strain[r], must / certain)
                 out[e] = slope / unit
         for g in range(count):
             if counted[0, g] > 0.0 and 4.0 * counted[0, g] > counted[1, g]:
@@ -802,11 +877,14 @@ def colored_by_rule(address, before, after, like, x, here, work, out, columns, s
                     index[OUTPUT, found], index[COLUMN, found], index[ENTRY, found] = r, indices[e], e
                     found += 1
         begin, end = starts[g], starts[g + 1]
-        if not looks_again(address, before, after, like, x, here, work, again, found, columns, begin, end, t):
+        if (
+            found > 0
+            and looks_again(address, before, after, like, x, here, work, again, found, columns, begin, end, t) < 0
+        ):
             return UNCALM
         for k in range(found):
             out[index[ENTRY, k]] = a[VALUE, k] / units[index[COLUMN, k]]
-        if ticks() - began > TICKS:
+        if ticks() - began > MOST:
             return TOO_LONG
     if not agrees(work, n, m):
         return UNCALM
