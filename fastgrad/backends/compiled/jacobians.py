@@ -78,8 +78,10 @@ def scales(x, units):
 def line(x, units, vector):
     """Write the direction of `outputs.look_along`, one that small multiples of are exact."""
     begin = np.int64(checksum(x)) % PERIOD
+    place = begin
     for i in range(x.size):
-        move = units[i] * (SPACING * SIGNS[begin + i % PERIOD])
+        move = units[i] * (SPACING * SIGNS[place])
+        place = place + 1 if place + 1 < begin + PERIOD else begin  # a remainder would take longer than all else
         if x[i] != 0.0:
             grain = 4.0 * spacing_of(abs(x[i]))
             grains = np.rint(move / grain)
@@ -715,10 +717,16 @@ def dense_by_step(address, before, after, like, x, here, work, out):
             if not call_into(address, shaped, row, before, after, like):
                 return UNCALM
         span, finite = (above - below) / unit, True
-        for i in range(m):
-            slope = (0.0 + (up[i] - down[i]) / span) / unit
-            finite &= abs(slope) < np.inf
-            out[j, i] = slope
+        for begin in range(0, m, 16):
+            end, alive = min(begin + 16, m), False
+            for i in range(begin, end):
+                alive |= up[i] != down[i]
+            if not alive:
+                continue  # and zeros they are: so pages that nobody writes to take no time
+            for i in range(begin, end):
+                slope = (0.0 + (up[i] - down[i]) / span) / unit
+                finite &= abs(slope) < np.inf
+                out[j, i] = slope
         if not finite:
             return UNCALM
         if ticks() - began > MOST:
@@ -752,8 +760,10 @@ def confirmed(address, before, after, like, x, here, work, indptr, indices, data
     if not scales(flat, vector):
         return False
     begin = np.int64(checksum(flat)) % PERIOD
+    place = begin
     for i in range(n):
-        vector[i] = SIGNS[begin + i % PERIOD] * vector[i] * FARTHER
+        vector[i] = SIGNS[place] * vector[i] * FARTHER
+        place = place + 1 if place + 1 < begin + PERIOD else begin
     for side in range(2):
         for i in range(n):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
