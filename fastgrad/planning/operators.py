@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
 from time import perf_counter
@@ -17,7 +17,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.options import DEFAULT, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -40,10 +40,11 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
-from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
 from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
+from .rows import OnLine, climbed
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -56,6 +57,15 @@ WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", 
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a Jacobian: those of a gradient, and its own; checked once."""
@@ -66,6 +76,34 @@ class Settings:
     sparsity: Any = None
     out: Any = None
 
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
+
     def __post_init__(self) -> None:
         options = self.options
         for name, hint in WITHOUT.items():
@@ -74,11 +112,6 @@ class Settings:
                 raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
         if options.backend not in BACKENDS:
             one_of("backend", options.backend, BACKENDS)
-        if isinstance(options.method, str) and options.method == "adaptive":
-            raise ValueError(
-                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
-                "values; got 'adaptive': leave it out for error bars"
-            )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
@@ -88,6 +121,13 @@ class Settings:
             one_of("sparsity", self.sparsity, (None, DETECT))
         if options.indices is not None and self.is_sparse:
             raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        if self.adaptive:
+            scheme_for(options, ())  # which says what it does not go with
+            if self.sparsity is not None and not isinstance(self.sparsity, str):
+                raise ValueError(
+                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
+                    f"{describe(self.sparsity)}; leave it out, or the method"
+                )
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -97,9 +137,14 @@ class Settings:
     def name(self) -> str:
         return stencil_and_name(self.options)[1]
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether each entry climbs a ladder of steps."""
+        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
+
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and self.stencil == central(2)
+        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -141,6 +186,8 @@ class JacobianInfo:
         Standard deviation of the noise of each of f's values, of f(x)'s shape.
     colors : int or None
         How many colours the columns have.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
     """
 
     way: str
@@ -153,6 +200,7 @@ class JacobianInfo:
     error: Any = None
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
@@ -166,6 +214,8 @@ class JacobianInfo:
             bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
             if np.size(bars):
                 lines.append(f"error    {np.max(bars):.3g} at most")
+        if self.failures:
+            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
         return "\n".join(lines)
 
 
@@ -223,13 +273,25 @@ class Made:
     colors: int | None = None
 
 
+class Lacking(ValueError):
+    """A pattern lacks an entry."""
+
+
+class _Rounded(CannotRun):
+    """A lift that tells where the entries are, and not their values."""
+
+    def __init__(self, reason: str, pattern: Pattern) -> None:
+        super().__init__(reason)
+        self.pattern = pattern
+
+
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result.
 
     Attributes
     ----------
     pattern : Pattern or None
-        Of the Jacobian, as far as it is known.
+        Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
     """
@@ -262,6 +324,8 @@ class Operator:
             workers=options.workers,
             journal=options.journal,
             progress=options.progress,
+            on_error=options.on_error,
+            timeout=options.timeout,
         )
 
     def _many_values(self) -> Any:
@@ -290,7 +354,7 @@ class Operator:
         settings, options = self.settings, self.settings.options
         if self._compiled is None:
             return
-        simple = options.bounds is None and options.indices is None and options.noise is None
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
         simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
         known = self.fused is not None and self.fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
@@ -331,8 +395,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
-            pattern = self._checked_pattern(run.value().size, n)
+            assert self.pattern is not None
+            pattern = as_pattern(self.pattern, (run.value().size, n))
             if self._groups is not None and self.colors is None:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
@@ -344,10 +410,16 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
+                        pattern = reason.pattern
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
-        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
-            return self._colored(run, point, bounds, refused)
+        if pattern is not None and not settings.adaptive:
+            try:
+                return self._colored(run, point, bounds, refused, pattern)
+            except Lacking:
+                if self._structure is not None:
+                    raise
         columns = everything(n) if index is None else index
         return self._by_columns(run, point, columns, bounds, refused, bars)
 
@@ -372,25 +444,33 @@ class Operator:
         bars: bool = True,
     ) -> Made:
         x = point.base.reshape(-1)
-        found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
+        if self.settings.adaptive:
+            found = climbed(run, point, index, bounds, self.settings.options)
+        else:
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
-            self.pattern = matrix.pattern
+            self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
         self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+    def _colored(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
+    ) -> Made:
         x = point.base.reshape(-1)
-        pattern = self._checked_pattern(run.value().size, x.size)
-        if self.colors is None:
-            self.colors = color_columns(pattern)
-        colors = self.colors
+        colors = self.colors if pattern is self.pattern and self._structure is not None else None
+        if colors is None:
+            colors = color_columns(pattern)
+        if self._structure is None:
+            self._unite(pattern)
+        else:
+            self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
@@ -400,10 +480,6 @@ class Operator:
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
-
-    def _checked_pattern(self, m: int, n: int) -> Pattern:
-        assert self.pattern is not None
-        return as_pattern(self.pattern, (m, n))
 
     def _found(
         self,
@@ -433,7 +509,7 @@ class Operator:
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise ValueError(
+        raise Lacking(
             f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
             "row account for; give the whole pattern, or 'detect'"
         )
@@ -490,8 +566,8 @@ class Operator:
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
-            if self.settings.sparsity is not None and not listed.lost.any():
-                self._unite(outputs, inputs, (run.value().size, x.size))
+            if not listed.lost.any():
+                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
         matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
@@ -499,15 +575,16 @@ class Operator:
         error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
-    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
-        if self._structure is None:
-            found = Pattern.of(outputs, inputs, shape)
-            if self.pattern is None or self.pattern.shape != shape:
-                self.pattern, self.colors = found, None
-                return
-            united = self.pattern.united(found)
-            if united is not self.pattern:
-                self.pattern, self.colors = united, None
+    def _unite(self, found: Pattern | None) -> None:
+        """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""
+        if self._structure is not None or found is None:
+            return
+        if self.pattern is None or self.pattern.shape != found.shape:
+            self.pattern, self.colors = found, None
+            return
+        united = self.pattern.united(found)
+        if united is not self.pattern:
+            self.pattern, self.colors = united, None
 
     def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
         """Put listed differences into a matrix; where they are is remembered, and checked."""
@@ -520,12 +597,7 @@ class Operator:
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
-            if self._structure is None:
-                if self.pattern is None or self.pattern.shape != shape:
-                    self.pattern = layout.pattern
-                else:
-                    self.pattern = self.pattern.united(layout.pattern)
-                    self.colors = None
+            self._unite(layout.pattern)
         return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
@@ -565,6 +637,8 @@ class Operator:
         with put_back(point):
             if not flat.size or not run.value().size:
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.adaptive:
+                found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
