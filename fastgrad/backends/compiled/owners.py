@@ -24,14 +24,15 @@ from ...lifting.owners.header import (
     CELLS,
     COLOURS,
     CONFLICT,
+    FIRST,
     HEADER,
     LARGE,
+    LIMIT,
     LOG,
     LOGGED,
     LOST,
-    MOST_TAILS,
-    RING,
     SELF,
+    SLOTS,
 )
 from . import confirmed
 from .cache import compiling, entry_point, kernel
@@ -44,6 +45,7 @@ MANY, FEW = 1000, 40
 A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
 STEP, SMALLER = 2.0**-40, 2.0**-80  # relative to max(|x|, 1); the second where the series of the first are too short
 TERMS = 16  # for each coordinate, and 1000: more are not looked at
+SLOTS_AT_FIRST = 16
 EPS = float(np.finfo(np.float64).eps)
 
 decode, greedy = kernel(colours.decode), kernel(colours.greedy)
@@ -53,11 +55,9 @@ decode, greedy = kernel(colours.decode), kernel(colours.greedy)
 REASONS = (
     "owners of one colour met",
     "a difference is too large for the series",
-    "a total was used after it had grown",
+    "a total was used after it had grown, or too many totals are in use at once",
     "a divisor is zero",
     "too many operations on totals",
-    "too many coordinates change a branch",
-    "an operation on a total failed",
     "the result is not finite",
     "plain evaluations do not confirm it",
 )
@@ -92,6 +92,7 @@ class Owner:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
+        self._slots, self._limit = SLOTS_AT_FIRST, 64
         try:
             self._run = _compiled(target, x.ndim)
             kind = confirmed.signature(target.kinds, x.ndim)
@@ -107,9 +108,10 @@ class Owner:
             return self._spare.pop()
         except IndexError:
             pass
-        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(n + 1, np.int64), np.empty((RING, n + 1, 2))
+        cells = FIRST + -(-n // COLOURS) * COLOURS  # whole registers of them
+        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((self._slots, cells, 2))
         header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
-        header[CELLS] = n + 1
+        header[CELLS], header[SLOTS], header[LIMIT] = cells, self._slots, self._limit
         return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n))
 
     def _colour(self, x: Floats, args: tuple[Any, ...]) -> None:
@@ -147,7 +149,7 @@ class Owner:
         sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
         members = np.empty(64 * n + 1000, np.int64)
         starts, wide = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
-        if wide > MOST_TAILS:
+        if wide > 10**9:
             raise Refused("too many terms depend on too many coordinates")
         colour = greedy(n, starts, members)
         codes = colours.codes_of(colour, width)

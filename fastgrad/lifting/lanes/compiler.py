@@ -157,19 +157,25 @@ class Twins:
                 raise CannotLift(f"{name} is compiled with {option}={options[option]}")
         if not options.get("nopython", True):
             raise CannotLift(f"{name} is not compiled in nopython mode")
-        kept = {key: options[key] for key in KEPT_OPTIONS if key in options}
-        # The error model is f's own: where it raises on a zero divisor, lanes call that a divergence.
-        kept.update(
-            nopython=True,
-            no_cpython_wrapper=True,
-            no_cfunc_wrapper=True,
-            error_model=options.get("error_model", "python"),
-        )
         twin = type(dispatcher)(
-            dispatcher.py_func, locals=dispatcher.locals, targetoptions=kept, pipeline_class=self.pipeline_class
+            dispatcher.py_func,
+            locals=dispatcher.locals,
+            targetoptions=self.options(options),
+            pipeline_class=self.pipeline_class,
         )
         self.of[dispatcher] = twin
         return twin
+
+    def options(self, options):
+        """What a twin is compiled with, where the function itself is compiled with these."""
+        return {
+            **{key: options[key] for key in KEPT_OPTIONS if key in options},
+            "nopython": True,
+            "no_cpython_wrapper": True,
+            "no_cfunc_wrapper": True,
+            # the error model is f's own: where it raises on a zero divisor, lanes call that a divergence
+            "error_model": options.get("error_model", "python"),
+        }
 
 
 def frozen(t, twins):

@@ -58,6 +58,7 @@ def decode(sets, n, radix, filters, members):
                 break
         size = 0
         wide += combinations == 0
+        combinations = 0 if combinations == 1 else combinations  # one coordinate alone meets nobody
         for c in range(combinations):
             i, left, weight = 0, c, 1
             for k in range(plain):

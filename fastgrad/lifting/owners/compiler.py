@@ -4,12 +4,13 @@ import operator
 import warnings
 
 from numba import njit, types
-from numba.core import config, errors
+from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
-from numba.core.typed_passes import NopythonTypeInference
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 
@@ -17,7 +18,7 @@ from ..lanes.capability import CannotLift
 from ..lanes.compiler import IMPURE, SubstituteGlobals, Twins, cannot_lift, frozen, place
 from .arrays import ALLOCATORS, ALLOWED, allocator
 from .emitting import THREAD_KEY
-from .header import COLOURS, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
+from .header import BEFORE, COLOURS, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
 from .operators import KNOWN, accumulate_add, accumulate_subtract
 from .point import as_point, begin, finish
 from .types import Owned, Point
@@ -120,6 +121,27 @@ def is_allocator(key):
     return getattr(key, "__module__", None) == allocator.__module__
 
 
+class ZeroedLower(Lower):
+    """Variables are zero where f reads them before they are set: a number made of anything would write anywhere."""
+
+    def alloca_lltype(self, name, lltype, datamodel=None):
+        place = super().alloca_lltype(name, lltype, datamodel)
+        with self.builder.goto_entry_block():
+            self.builder.store(cgutils.get_null_value(lltype), place)
+        return place
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class ZeroedLowering(NativeLowering):
+    """numba's, with the variables above."""
+
+    _name = "fastgrad_zeroed_lowering"
+
+    @property
+    def lowering_class(self):
+        return ZeroedLower
+
+
 class OwnerCompiler(CompilerBase):
     """numba's pipeline with the passes above. Subclasses say what stands for a global of f."""
 
@@ -128,6 +150,9 @@ class OwnerCompiler(CompilerBase):
         pipeline.add_pass_after(MarkAccumulators, LiteralUnroll)
         pipeline.add_pass_after(SubstituteGlobals, LiteralUnroll)
         pipeline.add_pass_after(CheckOwned, NopythonTypeInference)
+        pipeline.passes = [
+            (ZeroedLowering, why) if which is NativeLowering else (which, why) for which, why in pipeline.passes
+        ]
         pipeline.finalize()
         return [pipeline]
 
@@ -147,11 +172,8 @@ class OwnerTwins(Twins):
         known = super().substitute(found)
         return known if found in self.of or found in self.allocators else None
 
-    def twin(self, dispatcher):
-        twin = super().twin(dispatcher)
-        if config.BOUNDSCHECK or dispatcher.targetoptions.get("boundscheck"):
-            raise CannotLift("indices are checked against bounds")
-        return twin
+    def options(self, options):
+        return {**super().options(options), "boundscheck": True}  # see `totals`: what no number is must not be read
 
 
 @intrinsic
@@ -206,7 +228,7 @@ def _compile(f, ndim, arg_types, twins, colours):
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
 
     def run(x, args, codes, which, h, header):
-        before = begin(header[SELF])
+        before = header[BEFORE] = begin(header[SELF])
         header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
         header[TAG], header[SERIAL], value = finish(twin(as_point(x, codes, which, h, kind), *given), kind)

@@ -16,81 +16,19 @@ from .emitting import (
     as_number,
     conflicts,
     flag,
-    header_of,
     none_set,
     splat,
     vector_all_small,
     vector_choose,
     vector_sqrt,
 )
-from .header import CONFLICT, DIVISION, LARGE, LOG, NOTHING, PLAIN, STALE
+from .header import CONFLICT, DIVISION, LARGE, STALE
 from .rules import make_rules
+from .totals import is_total
 from .types import F64, I32, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
-NUMBERED = {name: k for names in (UNARY, BINARY) for k, name in enumerate(names)}
 KNOWN = set()  # what may be called with owned numbers
-
-
-# ---- calls out of line
-
-
-def flatten(builder, number, colours, known=False):
-    """The number in memory, for a function out of line: {base, differences, codes, tag, serial}, 8 bytes each."""
-    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours))
-    start = builder.bitcast(words, I64.as_pointer())
-
-    def put(value, at):
-        builder.store(value, builder.bitcast(builder.gep(start, [I64(at)]), value.type.as_pointer()), align=8)
-
-    put(number.base, 0)
-    put(number.d.value, 1)
-    put(number.code, 1 + 2 * colours)
-    put(I64(NOTHING) if known else I64(PLAIN) if number.tag is None else number.tag, 1 + 3 * colours)
-    put(I64(0) if number.serial is None else number.serial, 2 + 3 * colours)
-    return start, builder.bitcast(start, F64.as_pointer())
-
-
-def call_back(builder, function, *args):
-    """Call numpy's form of an operation on totals."""
-    args = [header_of(builder), *(builder.ptrtoint(a, I64) if isinstance(a.type, ir.PointerType) else a for a in args)]
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    builder.call(builder.inttoptr(I64(totals.address_of(function)), kind.as_pointer()), args)
-
-
-def call_grow(builder, *args):
-    args = [builder.inttoptr(header_of(builder), I64.as_pointer()), *args]
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    builder.call(builder.inttoptr(I64(totals.compiled_grow().address), kind.as_pointer()), args)
-
-
-def room(builder, colours):
-    """Memory for one number: no total, until somebody says so."""
-    words = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours)), I64.as_pointer())
-    builder.store(I64(PLAIN), builder.gep(words, [I64(1 + 3 * colours)]))
-    builder.store(I64(0), builder.gep(words, [I64(2 + 3 * colours)]))
-    return words
-
-
-def note(builder, number, colours):
-    """Tell who met in a term, while the pattern is looked for."""
-    words = flatten(builder, number, colours)
-    call_grow(builder, I64(colours), I64(0), *words, *words, room(builder, colours))
-
-
-def unflatten(builder, pointer, base, colours, keep_code):
-    def get(at, kind):
-        return builder.load(builder.bitcast(builder.gep(pointer, [I64(at)]), kind.as_pointer()), align=8)
-
-    kind = Total(colours).ll
-    code = get(1 + 2 * colours, kind.elements[2]) if keep_code else ir.Constant(kind.elements[2], None)
-    return Number(
-        builder, base, ir.Constant(kind.elements[1], None), code, get(1 + 3 * colours, I64), get(2 + 3 * colours, I64)
-    )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Operators
 
 
 def colours_of(ts):
@@ -125,16 +63,6 @@ def register(function, lower, arity, inplace=False, result=None):
         type("OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result})
     )
     lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
-
-
-def is_total(builder, *numbers):
-    tags = [n.tag for n in numbers if n.tag is not None]
-    if not tags:
-        return None
-    some = builder.icmp_signed(">=", tags[0], I64(0))
-    for tag in tags[1:]:
-        some = builder.or_(some, builder.icmp_signed(">=", tag, I64(0)))
-    return some
 
 
 def either(builder, condition, t, slow, fast):
@@ -211,17 +139,23 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
         if number.tag is None and other.tag is not None and not (known_a or known_b):
             # the term of `total + term`: while the pattern is looked for, every code looks like a conflict
             with builder.if_then(conflicts(builder, number.code), likely=False):
-                note(builder, number, colours)
+                totals.log(builder, number, colours)
 
     def fast():
         code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
         return Number(builder, y, difference(builder, name, a, b, y, z, known_a, known_b).value, code)
 
     def slow():
-        first, second = flatten(builder, a, colours, known_a), flatten(builder, b, colours, known_b)
-        out = room(builder, colours)
-        call_back(builder, totals.total_binary, I64(NUMBERED[name]), I64(colours), first[0], second[0], y, z, out)
-        return unflatten(builder, out, y, colours, keep_code=False)
+        def rule(inside, numbers, constants):
+            first, second = (
+                Number.plain(inside, value, colours) if number is None else number
+                for number, value in zip(numbers, constants, strict=False)
+            )
+            return difference(inside, name, first, second, *constants[2:], known_a, known_b)
+
+        numbers = [None if known_a else a, None if known_b else b]
+        full = name + "_of_constant" * known_a + "_by_constant" * known_b
+        return totals.apply(builder, full, rule, numbers, [a.base, b.base, y, z], y, colours)
 
     return either(builder, is_total(builder, a, b), t, slow, fast)
 
@@ -252,29 +186,13 @@ def lower_accumulate(name):
             flag(builder, builder.icmp_signed("!=", builder.load(kept), s.serial), STALE)
             serial = builder.add(s.serial, I64(1))
             builder.store(serial, kept)
-            met = conflicts(builder, term.code)
-            flag(builder, met, CONFLICT)
-            # two owners joined are no owner's cell
-            codes = builder.select(met, ir.Constant(term.code.type, None), term.code)
-            cells = builder.inttoptr(s.tag, ir.VectorType(F64, 2).as_pointer())
-            for c in range(t.colours):
-                code = builder.extract_element(codes, I32(c))
-                with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
-                    owner = builder.and_(code, I64(0x7FFFFFFF))
-                    cell = builder.gep(cells, [owner])
-                    pair = ir.Constant(ir.VectorType(I32, 2), [2 * c, 2 * c + 1])
-                    pair = builder.shuffle_vector(term.d.value, ir.Constant(term.d.value.type, ir.Undefined), pair)
-                    old = builder.load(cell, align=8)
-                    builder.store((builder.fadd if sign > 0 else builder.fsub)(old, pair), cell, align=8)
+            totals.deposit(builder, s.tag, term, t.colours, sign)
             empty = Number.plain(builder, base, t.colours)
             empty.tag, empty.serial = s.tag, serial
             return empty
 
         def begin_total():
-            first, second = flatten(builder, s, t.colours), flatten(builder, term, t.colours)
-            out = room(builder, t.colours)
-            call_grow(builder, I64(t.colours), I64(sign), *first, *second, out)
-            return unflatten(builder, out, base, t.colours, keep_code=True)
+            return totals.grow(builder, s, term, base, sign, t.colours)
 
         def plain():
             d = term.d if sign > 0 else -term.d
@@ -289,7 +207,7 @@ def lower_accumulate(name):
             if s.tag is None:
                 return accumulate()
             result = cgutils.alloca_once(builder, t.ll)
-            with builder.if_else(builder.icmp_signed(">=", s.tag, I64(0)), likely=True) as (yes, no):
+            with builder.if_else(builder.icmp_signed(">", s.tag, I64(0)), likely=True) as (yes, no):
                 with yes:
                     builder.store(add_to_total().pack(t), result)
                 with no:
@@ -377,19 +295,21 @@ def lower_unary(name, base, auxiliary=None):
         def other():
             return F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
 
-        def fast():
-            kind = a.d.value.type
-            b, result, z = (Vector(builder, splat(builder, v, kind)) for v in (a.base, y, other()))
-            d, small = UNARY[name](a.d, b, result, z)
+        def moved(inside, d, base, result, z):
+            b, result, z = (Vector(inside, splat(inside, v, d.value.type)) for v in (base, result, z))
+            out, small = UNARY[name](d, b, result, z)
             if name not in ("root", "absolute", "negative"):
-                flag(builder, builder.not_(vector_all_small(small)), LARGE)
-            return Number(builder, y, d.value, a.code)
+                flag(inside, inside.not_(vector_all_small(small)), LARGE)
+            return out
+
+        def fast():
+            return Number(builder, y, moved(builder, a.d, a.base, y, other()).value, a.code)
 
         def slow():
-            words = flatten(builder, a, t.colours)
-            out = room(builder, t.colours)
-            call_back(builder, totals.total_unary, I64(NUMBERED[name]), I64(t.colours), words[0], y, other(), out)
-            return unflatten(builder, out, y, t.colours, keep_code=False)
+            def rule(inside, numbers, constants):
+                return moved(inside, numbers[0].d, numbers[0].base, *constants)
+
+            return totals.apply(builder, name, rule, [a], [y, other()], y, t.colours)
 
         return either(builder, is_total(builder, a), t, slow, fast)
 
@@ -455,9 +375,6 @@ register(pow, lower_power, 2)
 register(math.pow, lower_power, 2)
 
 
-PREDICATES = totals.PREDICATES
-
-
 def lower_compare(predicate):
     """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
 
@@ -473,17 +390,19 @@ def lower_compare(predicate):
         if some is not None:
             attention = builder.or_(attention, some)
         with builder.if_then(attention, likely=False):
-            words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args, strict=True)]
-            log = builder.load(builder.inttoptr(builder.add(header_of(builder), I64(8 * LOG)), I64.as_pointer()))
-            with builder.if_then(builder.icmp_signed("==", log, I64(0))):
-                call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
+            totals.compare(builder, predicate, a, b, colours)
         return answer
 
     return lower
 
 
-for predicate, operation in zip(
-    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne), strict=True
+for predicate, operation in (
+    ("<", operator.lt),
+    ("<=", operator.le),
+    (">", operator.gt),
+    (">=", operator.ge),
+    ("==", operator.eq),
+    ("!=", operator.ne),
 ):
     register(operation, lower_compare(predicate), 2, result=types.boolean)
 

@@ -11,7 +11,8 @@ from numba.extending import intrinsic, lower_builtin, overload, overload_attribu
 
 from . import totals
 from .emitting import Number, Vector, as_number, enter, header_of, splat
-from .operators import call_back, either, flatten, is_total, note, room, unflatten
+from .operators import either
+from .totals import is_total
 from .types import F64, I32, I64, Owned, Point, PointIterator, Total
 
 
@@ -58,9 +59,11 @@ def load_entry(typingctx, point, index):
         values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
         at = I64(0)
         for value, kind, size in zip(values, items, shape, strict=True):
-            at = builder.add(
-                builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size)
-            )
+            place = wrapped(builder, context.cast(builder, value, kind, types.intp), size)
+            outside = builder.icmp_unsigned(">=", place, size)
+            with builder.if_then(outside, likely=False):  # a code that is none would let f write anywhere
+                context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
+            at = builder.add(builder.mul(at, size), place)
         return entry(context, builder, point, args[0], at)
 
     return Owned(point.colours)(point, index), codegen
@@ -163,18 +166,17 @@ def finish(typingctx, result, kind):
     def codegen(context, builder, sig, args):
         number = as_number(context, builder, args[0], result, count)
         total = is_total(builder, *([number] if isinstance(result, Total) else []))
-        words = flatten(builder, number, count)
         if not isinstance(result, Total):
-            note(builder, number, count)
+            totals.log(builder, number, count)
         t = Total(count)
+        if number.tag is None:
+            number.tag = number.serial = I64(0)
 
         def as_it_is():
             return number
 
         def made():
-            out = room(builder, count)
-            call_back(builder, totals.settle, I64(0), I64(count), words[0], out)
-            return unflatten(builder, out, number.base, count, keep_code=False)
+            return totals.settle(builder, number, count)
 
         final = Number.read(builder, either(builder, total, t, as_it_is, made))
         return context.make_tuple(builder, sig.return_type, [final.tag, final.serial, final.base])
