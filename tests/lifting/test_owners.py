@@ -11,13 +11,6 @@ from numba import njit
 
 from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, numerical_gradient
-from fastgrad import gradient as gradient_module
-
-
-@pytest.fixture(autouse=True)
-def owner_lanes(monkeypatch):
-    """They are an experiment, which is asked for by the environment."""
-    monkeypatch.setattr(gradient_module, "OWNERS", True)
 
 
 class Names:

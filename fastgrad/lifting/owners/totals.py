@@ -97,7 +97,7 @@ def call(builder, name, colours, body, *args):
     function = module.globals.get(name)
     if function is None:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
-        function.linkage = "linkonce_odr"
+        function.linkage = "internal"
         function.attributes.add("noinline")
         inside = ir.IRBuilder(function.append_basic_block("entry"))
         body(inside, header_of(inside), *function.args)
@@ -220,7 +220,7 @@ def log(builder, number, colours):
         with inside.if_then(is_logging(inside, header)):
             tell(inside, header, read(inside, words, colours), colours)
 
-    call(builder, "log", colours, body, flatten(builder, number, colours))
+    call(builder, "tell", colours, body, flatten(builder, number, colours))
 
 
 def tell(builder, header, term, colours):
@@ -278,7 +278,7 @@ def apply(builder, name, rule, numbers, constants, base, colours):
 
     out = room(builder, colours)
     given = [flatten(builder, numbers[k], colours) for k in known]
-    call(builder, name, colours, body, *given, *constants, out)
+    call(builder, f"rule_{name}", colours, body, *given, *constants, out)
     return unflatten(builder, out, base, colours)
 
 
