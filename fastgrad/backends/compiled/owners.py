@@ -10,6 +10,7 @@ from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.call import Call
 from ...core.errors import CannotRun
@@ -24,6 +25,7 @@ from ...lifting.owners.header import (
     CELLS,
     COLOURS,
     CONFLICT,
+    ENTRIES,
     FIRST,
     HEADER,
     LARGE,
@@ -79,6 +81,7 @@ class Work(NamedTuple):
     serials: Ints
     lost: Ints
     moved: Floats
+    entries: NDArray[np.void]
 
 
 class Refused(Exception):
@@ -105,7 +108,7 @@ class Owner:
         self._spare: list[Work] = []
         self._slots, self._limit = SLOTS, 0
         try:
-            self._run = _compiled(target, len(shape))
+            self._run, self._entry = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
@@ -123,7 +126,9 @@ class Owner:
         header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((self._slots, cells, 2))
         header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
         header[CELLS], header[SLOTS_FIELD] = cells, self._slots
-        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n))
+        entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
+        header[ENTRIES] = entries.ctypes.data
+        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n), entries)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
         """Colour f's terms as they are at x, and count what a gradient costs.
@@ -214,7 +219,7 @@ class Owner:
     def _call(
         self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int]:
-        header, buffers, serials, lost, moved = work
+        header, buffers, serials, lost, moved, _ = work
         moved = moved.reshape(x.shape)
         header[LIMIT] = self._limit
         try:
@@ -245,11 +250,13 @@ def _words(flags: int) -> str:
 
 def _somewhere(shape: tuple[int, ...]) -> Floats:
     """Return a point without anything special about it."""
-    steps = np.arange(1, prod(shape) + 1) * 0.6180339887498949  # the golden ratio's: they never come close to each other
+    steps = (
+        np.arange(1, prod(shape) + 1) * 0.6180339887498949
+    )  # the golden ratio's: they never come close to each other
     return np.asarray(0.2 + 0.7 * np.modf(steps)[0]).reshape(shape)
 
 
-_NOBODY = np.zeros(0, np.intp)
+_NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
 def _compiled(target: Target, ndim: int) -> Any:
@@ -260,15 +267,15 @@ def _compiled(target: Target, ndim: int) -> Any:
             found = target.owners
             if found is None:
                 try:
-                    jitted, compiled = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled, entry = owners.compile_owners(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                    found = address, jitted, compiled
+                    found = address, entry, jitted, compiled
                 except CannotLift as error:
                     found = error
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
-    return found[0]  # the rest keeps it alive
+    return found[:2]  # the rest keeps it alive
 
 
 class Owners:

@@ -160,8 +160,13 @@ def flag(builder, condition, reason):
         builder.store(builder.or_(builder.load(flags), I64(reason)), flags)
 
 
-def conflicts(builder, code):
-    """i1: does a code hold two owners? A code is the owner, and its complement in the upper half: `or` joins them."""
+def clashes(builder, code):
+    """For each colour: does a code hold two owners? It is the owner, and its complement in the upper half."""
     both = builder.and_(code, builder.lshr(code, ir.Constant(code.type, [32] * code.type.count)))
     clean = builder.and_(both, ir.Constant(code.type, [0xFFFFFFFF] * code.type.count))
-    return builder.not_(none_set(builder, builder.icmp_signed("!=", clean, ir.Constant(code.type, None))))
+    return builder.icmp_signed("!=", clean, ir.Constant(code.type, None))
+
+
+def conflicts(builder, code):
+    """i1: of any colour."""
+    return builder.not_(none_set(builder, clashes(builder, code)))

@@ -1,9 +1,10 @@
 """What a run keeps: a header of integers, one for each run, so that threads have nothing in common."""
 
 FLAGS, USED, NEXT, BUFFERS, CELLS, CLOCK, LOG, LOGGED, CAPACITY, LOST = range(10)
-SELF, BEFORE, TAG, SERIAL, SLOTS, LIMIT, HEADER = range(10, 17)
+SELF, BEFORE, TAG, SERIAL, SLOTS, LIMIT, ENTRIES, HEADER = range(10, 18)
 # SELF: its own address; BEFORE: the header that this thread had before; TAG, SERIAL: the buffer of f's differences;
-# SLOTS: how many buffers there are; LIMIT: how many operations on whole totals a run may cost; then its size
+# SLOTS: how many buffers there are; LIMIT: how many operations on whole totals a run may cost; ENTRIES:
+# memory for x as an array; then its size
 
 # why a run is refused
 CONFLICT, LARGE, STALE, DIVISION, COSTLY, UNUSUAL, UNCONFIRMED = (1 << k for k in range(7))

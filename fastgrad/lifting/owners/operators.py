@@ -9,6 +9,8 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
 
+from ..lanes.operators import ARRAY_OPERATORS
+from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
 from .emitting import (
     Number,
@@ -29,6 +31,7 @@ from .types import F64, I32, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
 KNOWN = set()  # what may be called with owned numbers
+NUMBERS = (Owned, types.Float, types.Integer)
 
 
 def colours_of(ts):
@@ -43,15 +46,27 @@ class Template(AbstractTemplate):
 
     def generic(self, args, kws):
         colours = colours_of(args)
-        if (
-            colours is None
-            or kws
-            or len(args) != self.arity
-            or not all(isinstance(a, (Owned, types.Float, types.Integer)) for a in args)
-        ):
+        if kws or len(args) != self.arity:
             return None
-        total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
-        return signature(self.result or (Total if total else Owned)(colours), *args)
+        if colours is not None and all(isinstance(a, NUMBERS) for a in args):
+            total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
+            return signature(self.result or (Total if total else Owned)(colours), *args)
+        return self.elementwise(args)
+
+    def elementwise(self, args):
+        """Arrays of them, and numbers that depend on nobody: numba fuses such expressions."""
+        fused = isinstance(self.key, np.ufunc) or self.key in ARRAY_OPERATORS
+        kinds = [getattr(a, "dtype", a) for a in args]
+        if not (fused and any(map(is_wide, args))) or any(isinstance(a, Owned) for a in args):
+            return None
+        if not all(isinstance(kind, NUMBERS) for kind in kinds):
+            return None
+        plain = self.context.resolve_function_type(self.key, tuple(map(narrow, args)), {})
+        dtype = self.result or (Total if any(isinstance(k, Total) for k in kinds) else Owned)(colours_of(kinds))
+        if plain is None or not isinstance(plain.return_type, types.Array):
+            return None
+        kind = Bundle if is_wide(dtype) else types.Array
+        return signature(kind(dtype, plain.return_type.ndim, plain.return_type.layout), *args)
 
     def get_impl_key(self, sig):
         return ("owner", self.key)
@@ -59,9 +74,11 @@ class Template(AbstractTemplate):
 
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
-    infer_global(function)(
-        type("OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result})
+    template = type(
+        "OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result}
     )
+    # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
+    infer_global(function, types.Function(template))
     lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
 
 
@@ -234,6 +251,7 @@ for name, operation, inplace in (
     ("divide", operator.truediv, operator.itruediv),
 ):
     register(operation, lower_binary(name), 2)
+    register({"divide": np.true_divide}.get(name) or getattr(np, name), lower_binary(name), 2)
     if name not in ("add", "subtract"):
         register(inplace, lower_binary(name), 2)
 
@@ -246,6 +264,7 @@ class Accumulate:
 
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
+Owned.add, Owned.subtract = accumulate_add, accumulate_subtract
 ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
 ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: (operator.isub, operator.sub)}
 
@@ -282,8 +301,9 @@ for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
     )
 
 
-register(max, lower_binary("maximum"), 2)
-register(min, lower_binary("minimum"), 2)
+for name, functions in (("maximum", (max, np.maximum, np.fmax)), ("minimum", (min, np.minimum, np.fmin))):
+    for function in functions:
+        register(function, lower_binary(name), 2)
 
 
 def lower_unary(name, base, auxiliary=None):
@@ -332,12 +352,18 @@ for name, functions, auxiliary in (
     ("tanh", (math.tanh, np.tanh), None),
     ("atan", (math.atan, np.arctan), None),
     ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
-    ("negative", (operator.neg,), None),
+    ("negative", (operator.neg, np.negative), None),
 ):
     for function in functions:
         register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
 register(operator.pos, lambda context, builder, sig, args: args[0], 1)
+register(np.square, lambda context, builder, sig, args: squared(context, builder, sig, args[0]), 1)
 register(float, lambda context, builder, sig, args: args[0], 1)
+
+
+def squared(context, builder, sig, value):
+    number = Number.read(builder, value)
+    return combine(context, builder, "multiply", sig.return_type, number, number)
 
 
 def lower_power(context, builder, sig, args):
@@ -373,6 +399,7 @@ register(operator.pow, lower_power, 2)
 register(operator.ipow, lower_power, 2)
 register(pow, lower_power, 2)
 register(math.pow, lower_power, 2)
+register(np.power, lower_power, 2)
 
 
 def lower_compare(predicate):
@@ -396,15 +423,35 @@ def lower_compare(predicate):
     return lower
 
 
-for predicate, operation in (
-    ("<", operator.lt),
-    ("<=", operator.le),
-    (">", operator.gt),
-    (">=", operator.ge),
-    ("==", operator.eq),
-    ("!=", operator.ne),
+for predicate, operations in (
+    ("<", (operator.lt, np.less)),
+    ("<=", (operator.le, np.less_equal)),
+    (">", (operator.gt, np.greater)),
+    (">=", (operator.ge, np.greater_equal)),
+    ("==", (operator.eq, np.equal)),
+    ("!=", (operator.ne, np.not_equal)),
 ):
-    register(operation, lower_compare(predicate), 2, result=types.boolean)
+    for operation in operations:
+        register(operation, lower_compare(predicate), 2, result=types.boolean)
+
+
+def lower_test(ordered, predicate, bound):
+    """isnan and its kin, of the value at x."""
+
+    def lower(context, builder, sig, args):
+        size = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [builder.extract_value(args[0], 0)])
+        return (builder.fcmp_ordered if ordered else builder.fcmp_unordered)(predicate, size, F64(bound))
+
+    return lower
+
+
+for names, lower in (
+    ((math.isnan, np.isnan), lower_test(False, "uno", 0.0)),
+    ((math.isfinite, np.isfinite), lower_test(True, "<", math.inf)),
+    ((math.isinf, np.isinf), lower_test(True, "==", math.inf)),
+):
+    for function in names:
+        register(function, lower, 1, result=types.boolean)
 
 
 @lower_cast(types.Float, Owned)

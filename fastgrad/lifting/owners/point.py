@@ -8,7 +8,9 @@ from numba.core import cgutils, types
 from numba.core.imputils import RefType, iternext_impl
 from numba.core.typing.templates import AbstractTemplate, infer, signature
 from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
+from numba.np.arrayobj import populate_array
 
+from ..lanes.types import Bundle
 from . import totals
 from .emitting import Number, Vector, as_number, enter, header_of, splat
 from .operators import either
@@ -142,20 +144,54 @@ def iterate(context, builder, sig, args, result):
 
 
 @intrinsic
-def as_point(typingctx, x, codes, which, h, kind):
+def as_point(typingctx, x, codes, which, h, entries, kind):
     """x with the codes of one pass."""
     point = Point(kind.instance_type.colours, x.ndim)
 
     def codegen(context, builder, sig, args):
-        out = cgutils.create_struct_proxy(point)(context, builder)
-        array = context.make_array(sig.args[0])(context, builder, args[0])
-        table = context.make_array(sig.args[1])(context, builder, args[1])
-        out.data, out.shape, out.h = array.data, array.shape, args[3]
-        first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
-        out.codes = builder.gep(table.data, [first])
+        return point_of(context, builder, sig, args, point)
+
+    return point(x, codes, types.int64, types.float64, types.int64, kind), codegen
+
+
+def point_of(context, builder, sig, args, point):
+    out = cgutils.create_struct_proxy(point)(context, builder)
+    array = context.make_array(sig.args[0])(context, builder, args[0])
+    table = context.make_array(sig.args[1])(context, builder, args[1])
+    out.data, out.shape, out.h = array.data, array.shape, args[3]
+    first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
+    out.codes = builder.gep(table.data, [first])
+    return out._getvalue()
+
+
+@intrinsic
+def as_entries(typingctx, x, codes, which, h, entries, kind):
+    """The same as an array that cannot be written to, in memory that is given."""
+    owned = kind.instance_type
+    point, array = Point(owned.colours, x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
+
+    def codegen(context, builder, sig, args):
+        here = point_of(context, builder, sig, args, point)
+        given = context.make_array(sig.args[0])(context, builder, args[0])
+        out = context.make_array(array)(context, builder)
+        data = builder.inttoptr(args[4], out.data.type)
+        with cgutils.for_range(builder, given.nitems) as loop:
+            number = entry(context, builder, point, here, loop.index)
+            context.pack_value(builder, owned, number, builder.gep(data, [loop.index]), align=8)
+        size = I64(entry_size(owned.colours))
+        shape = cgutils.unpack_tuple(builder, given.shape)
+        strides = [size]
+        for length in shape[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], length))
+        populate_array(out, data, shape, strides, size, None)
         return out._getvalue()
 
-    return point(x, codes, types.int64, types.float64, kind), codegen
+    return array(x, codes, types.int64, types.float64, types.int64, kind), codegen
+
+
+def entry_size(colours):
+    """Bytes of a number in memory, where its vectors are wide integers, of 16 bytes at least."""
+    return 16 + 24 * colours
 
 
 @intrinsic

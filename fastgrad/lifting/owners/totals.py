@@ -22,7 +22,7 @@ stale, and the run is refused. What it holds is then wrong, but no other memory.
 from llvmlite import ir
 from numba.core import cgutils
 
-from .emitting import Number, Vector, conflicts, flag, header_of, none_set, splat
+from .emitting import Number, Vector, clashes, conflicts, flag, header_of, none_set, splat
 from .header import (
     BUFFERS,
     CAPACITY,
@@ -311,17 +311,30 @@ def compare(builder, predicate, a, b, colours):
                             owners = [inside.add(before, I64(c + 1)) for c in range(colours)]
                             lose(inside, lost, other, owners)
                 with no:
-                    code = inside.or_(a.code, b.code)
-                    met = conflicts(inside, code)
-                    flag(inside, met, CONFLICT)
-                    code = inside.select(met, ir.Constant(code.type, None), code)
-                    owners = [
-                        inside.and_(inside.extract_element(code, I32(c)), I64(0x7FFFFFFF)) for c in range(colours)
-                    ]
-                    lose(inside, lost, differ(a.d, b.d), owners)
+                    for number in (a, b):
+                        flag(inside, conflicts(inside, number.code), CONFLICT)
+                    still = Vector(inside, ir.Constant(a.d.value.type, None))
+                    together, of_a, of_b = differ(a.d, b.d), differ(a.d, still), differ(still, b.d)
+                    for number, alone in ((a, of_a), (b, of_b)):
+                        owners = [
+                            inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
+                            for c in range(colours)
+                        ]
+                        # two owners of one colour: each with the other's value
+                        apart = twice(inside, clashes(inside, inside.or_(a.code, b.code)), colours)
+                        lose(inside, lost, inside.select(apart, alone, together), owners)
 
     names = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", "==": "equal", "!=": "not_equal"}
     call(builder, names[predicate], colours, body, *(flatten(builder, n, colours) for n in (a, b)))
+
+
+def twice(builder, mask, colours):
+    """For both differences of each colour."""
+    return builder.shuffle_vector(
+        mask,
+        ir.Constant(mask.type, ir.Undefined),
+        ir.Constant(ir.VectorType(I32, 2 * colours), [c for c in range(colours) for _ in range(2)]),
+    )
 
 
 def lose(builder, lost, other, owners):
