@@ -25,6 +25,7 @@ from ...lifting.owners.header import (
     CELLS,
     COLOURS,
     CONFLICT,
+    COSTLY,
     ENTRIES,
     FIRST,
     HEADER,
@@ -35,7 +36,6 @@ from ...lifting.owners.header import (
     LOST,
     SELF,
     STALE,
-    COSTLY,
 )
 from ...lifting.owners.header import SLOTS as SLOTS_FIELD
 from . import confirmed

@@ -162,20 +162,21 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         raise CannotLift("this system has no POSIX threads")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)
-        # what f allocates holds floats first; x is an array only where f takes it for one: its entries are large
-        for as_array, wide_allocations in product((False, True), (False, True)):
+        # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
+        # one of totals only where f writes to what it has copied from it.
+        for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return _compile(dispatcher, ndim, arg_types, twins, colours, as_array)
-            except Exception as error:
+                return _compile(dispatcher, ndim, arg_types, twins, colours, entries)
+            except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(f, ndim, arg_types, twins, colours, as_array):
-    kind, twin = Owned(colours), twins.twin(f)
+def _compile(f, ndim, arg_types, twins, colours, entries):
+    kind, twin = entries or Owned(colours), twins.twin(f)
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
-    as_x = as_entries if as_array else as_point
+    as_x = as_entries if entries else as_point
 
     def run(x, args, codes, which, h, header):
         before = header[BEFORE] = begin(header[SELF])
@@ -202,4 +203,4 @@ def _compile(f, ndim, arg_types, twins, colours, as_array):
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    return jitted, compiled, entry_size(colours) if as_array else 0
+    return jitted, compiled, entry_size(entries) if entries else 0

@@ -2,9 +2,10 @@
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
@@ -24,10 +25,10 @@ from .emitting import (
     vector_choose,
     vector_sqrt,
 )
-from .header import CONFLICT, DIVISION, LARGE, STALE
+from .header import DIVISION, LARGE, STALE
 from .rules import make_rules
 from .totals import is_total
-from .types import F64, I32, I64, Owned, Total, is_number
+from .types import F64, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
 KNOWN = set()  # what may be called with owned numbers
@@ -118,9 +119,12 @@ def difference(builder, name, a, b, y, z, known_a, known_b):
     if name == "multiply":
         return da * (base_b + db) + base_a * db
     out, small = BINARY[name](da, base_a, db, base_b, base_y, base_z)
-    if name == "power":
+    if name in ("power", "atan2"):
         flag(builder, builder.not_(vector_all_small(small)), LARGE)
     return out
+
+
+FUNCTIONS_OF_TWO = {"power": operator.pow, "hypot": math.hypot, "atan2": math.atan2}
 
 
 def scalar_call(context, builder, function, value):
@@ -133,9 +137,11 @@ def scalar_call(context, builder, function, value):
 def value_of(context, builder, name, a, b):
     if name == "divide":
         flag(builder, builder.fcmp_ordered("==", b.base, F64(0.0)), DIVISION)
-    if name == "power":
+    if name in FUNCTIONS_OF_TWO:
         scalar = signature(types.float64, types.float64, types.float64)
-        return context.get_function(operator.pow, scalar)(builder, (a.base, b.base))
+        function = context.typing_context.resolve_value_type(FUNCTIONS_OF_TWO[name])
+        function.get_call_type(context.typing_context, scalar.args, {})
+        return context.get_function(function, scalar)(builder, (a.base, b.base))
     if name in ("maximum", "minimum"):
         return builder.select(builder.fcmp_ordered(">" if name == "maximum" else "<", b.base, a.base), b.base, a.base)
     return {"add": builder.fadd, "subtract": builder.fsub, "multiply": builder.fmul, "divide": builder.fdiv}[name](
@@ -301,9 +307,21 @@ for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
     )
 
 
-for name, functions in (("maximum", (max, np.maximum, np.fmax)), ("minimum", (min, np.minimum, np.fmin))):
+OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("hypot", (math.hypot, np.hypot)),
+    ("atan2", (math.atan2, np.arctan2)),
+    ("maximum", (max, np.maximum, np.fmax)),
+    ("minimum", (min, np.minimum, np.fmin)),
+)
+for name, functions in OF_TWO:
     for function in functions:
         register(function, lower_binary(name), 2)
+
+
+@njit
+def bell(b):
+    """The derivative of erf."""
+    return 1.1283791670955126 * math.exp(-b * b)
 
 
 def lower_unary(name, base, auxiliary=None):
@@ -336,7 +354,7 @@ def lower_unary(name, base, auxiliary=None):
     return lower
 
 
-for name, functions, auxiliary in (
+OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("exp", (math.exp, np.exp), None),
     ("exp_minus_1", (math.expm1, np.expm1), None),
     ("log", (math.log, np.log), None),
@@ -351,9 +369,16 @@ for name, functions, auxiliary in (
     ("sinh", (math.cosh, np.cosh), math.sinh),
     ("tanh", (math.tanh, np.tanh), None),
     ("atan", (math.atan, np.arctan), None),
+    ("asin", (math.asin, np.arcsin), None),
+    ("acos", (math.acos, np.arccos), None),
+    ("atanh", (math.atanh, np.arctanh), None),
+    ("asinh", (math.asinh, np.arcsinh), None),
+    ("erf", (math.erf,), bell),
+    ("erfc", (math.erfc,), bell),
     ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
     ("negative", (operator.neg, np.negative), None),
-):
+)
+for name, functions, auxiliary in OF_ONE:
     for function in functions:
         register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
 register(operator.pos, lambda context, builder, sig, args: args[0], 1)
@@ -402,23 +427,26 @@ register(math.pow, lower_power, 2)
 register(np.power, lower_power, 2)
 
 
-def lower_compare(predicate):
+def compared(builder, predicate, a, b, colours):
     """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
+    emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
+    answer = emit(predicate, a.base, b.base)
+    moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
+    attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
+    attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
+    some = is_total(builder, a, b)
+    if some is not None:
+        attention = builder.or_(attention, some)
+    with builder.if_then(attention, likely=False):
+        totals.compare(builder, predicate, a, b, colours)
+    return answer
 
+
+def lower_compare(predicate):
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
         a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
-        emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
-        answer = emit(predicate, a.base, b.base)
-        moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
-        attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
-        attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
-        some = is_total(builder, *(n for n, t in zip((a, b), sig.args, strict=True) if isinstance(t, Owned)))
-        if some is not None:
-            attention = builder.or_(attention, some)
-        with builder.if_then(attention, likely=False):
-            totals.compare(builder, predicate, a, b, colours)
-        return answer
+        return compared(builder, predicate, a, b, colours)
 
     return lower
 
@@ -445,13 +473,47 @@ def lower_test(ordered, predicate, bound):
     return lower
 
 
-for names, lower in (
+TESTS: tuple[tuple[tuple[Any, ...], Any], ...] = (
     ((math.isnan, np.isnan), lower_test(False, "uno", 0.0)),
     ((math.isfinite, np.isfinite), lower_test(True, "<", math.inf)),
     ((math.isinf, np.isinf), lower_test(True, "==", math.inf)),
-):
-    for function in names:
+)
+for functions, lower in TESTS:
+    for function in functions:
         register(function, lower, 1, result=types.boolean)
+
+
+def lower_jumps(function, result):
+    """Functions that are constant between jumps: whoever's differences come to one is lost."""
+
+    def lower(context, builder, sig, args):
+        colours, number = colours_of(sig.args), Number.read(builder, args[0])
+        kind = signature(result, types.float64)
+        called = context.typing_context.resolve_value_type(function)
+        called.get_call_type(context.typing_context, kind.args, {})
+        y = context.get_function(called, kind)(builder, (number.base,))
+        if function is np.sign:
+            jumps = [F64(0.0)]
+        else:
+            floor = builder.module.declare_intrinsic("llvm.floor", [F64])
+            shift = F64(0.5 if function in (round, np.rint) else 0.0)
+            first = builder.fsub(builder.call(floor, [builder.fadd(number.base, shift)]), shift)
+            jumps = [first, builder.fadd(first, F64(1.0))]
+        for jump in jumps:
+            for predicate in (">", ">="):
+                compared(builder, predicate, number, Number.plain(builder, jump, colours), colours)
+        return y
+
+    return lower
+
+
+JUMPS: tuple[tuple[types.Type, tuple[Any, ...]], ...] = (
+    (types.int64, (int, round, math.floor, math.ceil, math.trunc)),
+    (types.float64, (np.floor, np.ceil, np.trunc, np.rint, np.sign)),
+)
+for result, functions in JUMPS:
+    for function in functions:
+        register(function, lower_jumps(function, result), 1, result=result)
 
 
 @lower_cast(types.Float, Owned)

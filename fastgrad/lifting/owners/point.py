@@ -177,8 +177,9 @@ def as_entries(typingctx, x, codes, which, h, entries, kind):
         data = builder.inttoptr(args[4], out.data.type)
         with cgutils.for_range(builder, given.nitems) as loop:
             number = entry(context, builder, point, here, loop.index)
+            number = Number.read(builder, number).pack(owned)
             context.pack_value(builder, owned, number, builder.gep(data, [loop.index]), align=8)
-        size = I64(entry_size(owned.colours))
+        size = I64(entry_size(owned))
         shape = cgutils.unpack_tuple(builder, given.shape)
         strides = [size]
         for length in shape[:0:-1]:
@@ -189,9 +190,9 @@ def as_entries(typingctx, x, codes, which, h, entries, kind):
     return array(x, codes, types.int64, types.float64, types.int64, kind), codegen
 
 
-def entry_size(colours):
+def entry_size(kind):
     """Bytes of a number in memory, where its vectors are wide integers, of 16 bytes at least."""
-    return 16 + 24 * colours
+    return 16 + 24 * kind.colours + 16 * kind.total
 
 
 @intrinsic
