@@ -386,26 +386,22 @@ ALLOCATORS: dict[Any, Any] = {
 # --- reductions in lanes: the loops of numba's arraymath
 
 
-def plus(sum_so_far, value):
-    pass
+def growing(name, operation):
+    """A sum and one more term."""
+
+    def stub(sum_so_far, value):
+        pass
+
+    @overload(stub)
+    def overload_stub(sum_so_far, value):
+        lane = lane_type([sum_so_far, value])
+        grow = operation if lane is None else getattr(type(lane), name)
+        return lambda sum_so_far, value: grow(sum_so_far, value)
+
+    return stub
 
 
-@overload(plus)
-def overload_plus(sum_so_far, value):
-    lane = lane_type([sum_so_far, value])
-    add = operator.add if lane is None else type(lane).add
-    return lambda sum_so_far, value: add(sum_so_far, value)
-
-
-def minus(sum_so_far, value):
-    pass
-
-
-@overload(minus)
-def overload_minus(sum_so_far, value):
-    lane = lane_type([sum_so_far, value])
-    subtract = operator.sub if lane is None else type(lane).subtract
-    return lambda sum_so_far, value: subtract(sum_so_far, value)
+plus, minus = growing("add", operator.add), growing("subtract", operator.sub)
 
 
 def reduction(*functions, method, loop):
