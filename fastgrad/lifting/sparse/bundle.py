@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any, Self
 from weakref import ReferenceType, ref
 
@@ -159,6 +160,11 @@ class SparseBundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
+            target = kwargs.pop("out", None)
+            if target is not None:
+                if len(target) != 1 or type(target[0]) is not SparseBundle or not target[0].ndim:
+                    raise refuse(f"np.{ufunc.__name__} with out= of another array")
+                return target[0]._in_place(self.__array_ufunc__(ufunc, method, *inputs, **kwargs))
             if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
                 raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
             if ufunc.signature is not None:
@@ -197,6 +203,7 @@ class SparseBundle:
             if isinstance(layout, Box):
                 box, d = broadcast(layout, d, old, shape)
                 self.run.allow(box.size)
+                self.run.fills(box.size, prod(shape))
                 slots.append((box, d))
             else:
                 source = np.broadcast_to(np.arange(self.size).reshape(old), shape)
@@ -415,6 +422,8 @@ class SparseBundle:
         position held the best.
         """
         axes = normal_axes(axis, self.ndim)
+        if not self.slots:
+            return SparseBundle(compare.reduce(self.base, axis=axes, keepdims=keepdims), (), self.run)
         kept = tuple(a for a in range(self.ndim) if a not in axes)
         best = compare.reduce(self.base, axis=axes)
         shape = best.shape
@@ -565,6 +574,8 @@ class SparseBundle:
     def _in_place(self, out: Any) -> Self:
         if not self.ndim:  # a numpy scalar: the name is bound anew
             return out  # type: ignore[no-any-return]
+        if not isinstance(out, SparseBundle):
+            out = SparseBundle(out, (), self.run)
         if out.shape != self.shape or out.dtype != self.dtype:
             raise refuse("an in-place operation that changes shape or type")
         self.base[...] = out.base
@@ -681,6 +692,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
+    if not ((isinstance(p, SparseBundle) and p.slots) or (isinstance(q, SparseBundle) and q.slots)):
+        return SparseBundle(y, (), p.run if isinstance(p, SparseBundle) else q.run)
     if isinstance(p, SparseBundle):
         run, p = p.run, p.as_numbers()
     if isinstance(q, SparseBundle):
@@ -713,7 +726,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
-    run.heavy(ufunc, y.size, first or second)
+    run.heavy(ufunc, a, y.size, first or second)
     if run.watching:
         run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
@@ -772,7 +785,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
-    p.run.heavy(ufunc, y.size, p.slots)
+    p.run.heavy(ufunc, b, y.size, p.slots)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)

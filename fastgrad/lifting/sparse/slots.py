@@ -18,14 +18,17 @@ from ..work import (
     FUNCTION,
     HEAVY,
     MARGIN,
-    SLOW,
+    SPARSE_ARRAY,
     SPARSE_CELL,
+    SPARSE_FACTOR,
+    SPARSE_FUNCTION,
     SPARSE_LISTED,
+    SPARSE_RULE,
     SPARSE_SLOT,
     WIDE,
     WIDER,
     SparseWork,
-    weight,
+    weight_at,
 )
 from .layout import (
     DISJOINT,
@@ -34,12 +37,15 @@ from .layout import (
     Dim,
     Entries,
     Hull,
+    Inside,
     Layout,
     Shape,
     Slot,
     c_strides,
     flat_indices,
+    inside,
     intersection,
+    piled,
     relation,
     scalar_box,
     window,
@@ -50,6 +56,7 @@ Slots = tuple[Slot, ...]
 DENSE = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 MOST_SLOTS = 40  # more of them are listed entry by entry
+_FULL = "differences of many entries"
 
 
 class TooWide(Signal):
@@ -118,11 +125,19 @@ class Run:
         if size > self.cells and size > 8 * self.rows and self.rows > 1:
             raise TooWide(size / self.rows)
 
+    def fills(self, entries: int, size: int) -> None:
+        """Count beforehand, on trial, an operation whose result is an array of this size that differs in so many."""
+        cost = SPARSE_CELL * self.columns * entries
+        if cost > self.lead and cost > self.lead + self._array + self._cell * size:
+            raise Outrun(_FULL, to="dense")
+
     def made(self, base: Any, slots: int, cells: int) -> None:
         """Count an operation by its result: an array at x, and its differences."""
         if cells > WIDE:
             cells = int(WIDER * cells)
-        lead = self.lead - SPARSE_CELL * cells - (SPARSE_SLOT * slots if slots > 1 else SPARSE_SLOT)
+        lead = self.lead - SPARSE_CELL * cells - SPARSE_ARRAY
+        if slots > 1:
+            lead -= SPARSE_SLOT * (slots - 1)
         if not base.ndim:
             lead += self._number
         elif base.base is None:
@@ -131,26 +146,32 @@ class Run:
             lead += self._array
         self.lead = lead
         if lead < 0.0:
-            raise Outrun("differences of many entries", to="dense")
+            raise Outrun(_FULL, to="dense")
 
     def function(self) -> None:
         """Count a function of numpy: it is made of several operations."""
-        self.lead += (FUNCTION - 1) * self._array
+        self.lead += (FUNCTION - 1) * self._array - SPARSE_FUNCTION
 
-    def heavy(self, ufunc: np.ufunc, size: int, slots: Slots) -> None:
-        """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
-        each = weight(ufunc)
-        if each:
-            own = HEAVY if each == SLOW else each  # rules of differences are made of faster functions
-            self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
+        """Count beforehand what a function costs beyond `+`: all of an array of this size, here its differences."""
+        each = weight_at(ufunc, first)
+        # rules of differences are made of faster functions; the result itself is counted when it is made
+        own = SPARSE_RULE + min(each, 2 * HEAVY)
+        self.lead += MARGIN * each * self.points * size
+        self._spends(own * sum(d.size for _, d in slots), self._cell * size)
 
     def product(self, multiplications: int) -> None:
         """Count a product of matrices, by the multiplications that one point takes."""
         self.lead += MARGIN * FLOP * self.points * multiplications
 
-    def multiplies(self, multiplications: int) -> None:
-        """Count the multiplications of a product of differences."""
-        self.lead -= FLOP * multiplications
+    def multiplies(self, multiplications: int, cells: int) -> None:
+        """Count beforehand the multiplications of a product of so many differences."""
+        self._spends(FLOP * multiplications + SPARSE_FACTOR * cells)
+
+    def _spends(self, cost: float, coming: float = 0.0) -> None:
+        self.lead -= cost
+        if self.lead + coming < 0.0:
+            raise Outrun(_FULL, to="dense")
 
     def listed(self, entries: int) -> None:
         """Count differences that are listed one by one."""
@@ -289,6 +310,70 @@ def added(first: Slots, second: Slots, run: Run) -> Slots:
     return tuple((layout, d) for layout, (d,) in found if d is not None)
 
 
+def heaped(slots: Slots) -> Slots:
+    """The same slots, fewer of them: boxes side by side are one box."""
+    while len(slots) > 1:
+        boxes = [slot for slot in slots if isinstance(slot[0], Box)]
+        heaps = piled(tuple(layout for layout, _ in boxes)) if len(boxes) > 1 else ()
+        if not heaps:
+            break
+        used = {id(boxes[i][0]) for _, which, _ in heaps for i in which}
+        piles = ((box, np.stack([boxes[i][1] for i in which], 1 + at)) for box, which, at in heaps)
+        slots = (*(slot for slot in slots if id(slot[0]) not in used), *piles)
+    return slots
+
+
+Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences of each operand there
+
+
+def _absorbed(found: Found, run: Run) -> None:
+    """Add what lies in a larger box to that: a box less to look after is worth its few differences more."""
+    found.sort(key=lambda item: -item[0].size)
+    fresh: set[tuple[int, int]] = set()
+    j = 1
+    while j < len(found):
+        small, moving = found[j]
+        for i in range(j):
+            big, ds = found[i]
+            where = inside(big, small) if isinstance(big, Box) and isinstance(small, Box) else None
+            if where is None:
+                continue
+            assert isinstance(big, Box)
+            for which, d in enumerate(moving):
+                if d is None:
+                    continue
+                if (i, which) not in fresh:
+                    ds[which] = _whole(ds[which], big, d, run)
+                    fresh.add((i, which))
+                _add_into(ds[which], small, d, where)
+            del found[j]
+            break
+        else:
+            j += 1
+
+
+def _whole(e: Array | None, box: Box, like: Array, run: Run) -> Array:
+    """A fresh array of a box's differences, which others may be added to."""
+    lengths = tuple(dim.length for dim in box.dims)
+    if e is None:
+        run.allow(box.size)
+        return np.zeros((like.shape[0], *lengths), dtype=like.dtype)
+    return np.array(np.broadcast_to(e, (e.shape[0], *lengths)), order="C")
+
+
+def _add_into(e: Array | None, box: Layout, d: Array, where: Inside) -> None:
+    assert e is not None
+    assert isinstance(box, Box)
+    strides = e.strides[1:]
+    offset = sum(n * step for n, step in zip(where.first, strides, strict=True))
+    steps = [sum(n * step for n, step in zip(move, strides, strict=True)) for move in where.moves]
+    view: Array = np.ndarray((len(e), *(dim.length for dim in box.dims)), e.dtype, e, offset, (e.strides[0], *steps))
+    if e.dtype == bool:
+        view ^= d
+    else:
+        view += d
+
+
 def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
     """Bring the differences of operands of one shape together.
 
@@ -302,13 +387,13 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
         return [(layout, [d])]
     if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
         return together(operands, shape, run)
-    found: list[tuple[Layout, list[Array | None]]] = []
+    found: Found = []
     for i, slots in enumerate(operands):
-        for layout, d in slots:
+        for layout, d in heaped(slots):
             _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
+    _absorbed(found, run)
     if len(found) > MOST_SLOTS:
         return together(operands, shape, run)
-    found.sort(key=lambda item: -item[0].size)
     for j in range(1, len(found)):
         for i in range(j):
             big, small = found[i][0], found[j][0]
@@ -326,22 +411,15 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
             for which, moving in enumerate(found[j][1]):
                 if moving is None:
                     continue
-                d = moving
-                e = found[i][1][which]
-                lengths = tuple(dim.length for dim in big.dims)
-                if e is None:
-                    run.allow(big.size)
-                    e = np.zeros((d.shape[0], *lengths), dtype=d.dtype)
+                e = _whole(found[i][1][which], big, moving, run)
+                if moving.dtype == bool:
+                    e[in_big] ^= moving[in_small]
                 else:
-                    e = np.array(np.broadcast_to(e, (e.shape[0], *lengths)))
-                if d.dtype == bool:
-                    e[in_big] ^= d[in_small]
-                else:
-                    e[in_big] += d[in_small]
+                    e[in_big] += moving[in_small]
                 found[i][1][which] = e
-                d = d.copy()
-                d[in_small] = 0
-                found[j][1][which] = d
+                left = moving.copy()
+                left[in_small] = 0
+                found[j][1][which] = left
     return found
 
 
@@ -643,9 +721,12 @@ def contracted(
     for length in (lengths | dict(zip(labels, shape, strict=True))).values():
         multiplications *= length
     run.product(multiplications)
+    found: Found = [(layout, [d]) for layout, d in heaped(slots)]
+    _absorbed(found, run)
     out: Slots = ()
-    for layout, d in slots:
+    for layout, (d,) in found:
         assert isinstance(layout, Box)
+        assert d is not None
         ties = {dim.axis: dim for dim in layout.dims if dim.axis != NO_AXIS}
         items = {
             label: window(layout)[axis] for axis, label in enumerate(labels)
@@ -662,10 +743,11 @@ def contracted(
                 left.append((Dim(dim.length, dim.row, NO_AXIS, 0), label))
         left.sort(key=lambda pair: -pair[0].row)  # so that what joins into one axis lies side by side
         dims, result = [dim for dim, _ in left], [column, *(label for _, label in left)]
-        start = []
+        start, new = [], 1
         for axis, label in enumerate(out_labels):
             old = labels.index(label) if label in labels else None
             if old is None:
+                new *= lengths[label]
                 start.append(0)
                 dims.append(Dim(lengths[label], 0, axis, 1))
             else:
@@ -678,7 +760,7 @@ def contracted(
         for dim in dims:
             size *= dim.length
         run.allow(size)
-        run.multiplies(size * (d.size // d.shape[0] if not any(dim.row for dim in layout.dims) else 1))
+        run.multiplies(d.size * new, d.size)
         value = _einsum(d, d_labels, operands, result)
         box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))
         out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
