@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import CannotRun, NotTrusted, describe, quietly
-from .core.options import Options, OptionsDict
+from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like
 from .planning.hessians import (
@@ -151,6 +152,7 @@ class Hessian:
             None if made.error is None else made.error.shaped(shape),
             None,
             made.colors,
+            made.failures,
         )
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
@@ -201,15 +203,18 @@ class Hessian:
     # ---- how it is made
 
     def _call(self, args: tuple[Any, ...]) -> Call:
-        options = self._settings.options
-        return Call(self.f, args or options.args, options.kwargs or {})
+        return self._settings.call(self.f, args or self._settings.options.args)
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
         return None if bounds is None else bounds_arrays(bounds, point.base)
 
     def _refused(self, call: Call, point: Point) -> str:
-        return "`grad` was given" if self._grad is not None else unliftable(self.f, call, point, self._settings)
+        if self._grad is not None:
+            return "`grad` was given"
+        if call.shared:
+            return "workers share the gradients, or they are watched"
+        return unliftable(self.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
         shaped: NDArray[Any] = flat.reshape(point.base.shape)
@@ -326,7 +331,8 @@ class Hessian:
     def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
         settings = self._settings
-        options = {k: v for k, v in settings.options.given().items() if k not in ("h", "backend", "noise")}
+        left = ("h", "backend", "noise") if self._grad is not None else ("h", "backend", "noise", "timeout")
+        options = {k: v for k, v in settings.options.given().items() if k not in left}
         inner = Settings(
             Options(settings.options.h, **{**options, "args": call.args, "backend": "python"}),
             0,
@@ -340,13 +346,21 @@ class Hessian:
         if self._gradient is None:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
-            self._gradient = Gradient(self.f, **{name: given[name] for name in names if name in given})
-        return _Differenced(self._gradient, as_point(x))
+            taken = {name: given[name] for name in names if name in given}
+            if not given.keys().isdisjoint(WATCHING):
+                # in a worker it runs serially; at x itself, here, by workers of this machine
+                taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
+                taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
+            self._gradient = Gradient(self.f, **taken)
+        point = as_point(x)
+        shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
+        # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
+        return _Differenced(self._gradient, point, not shared or reads(self.f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
         made, run, _, _ = operator.at(x, call.args)
-        nfev = max(run.nfev, getattr(operator.f, "nfev", 0))
+        nfev = max(run.nfev, getattr(run, "cost", 0), getattr(operator.f, "nfev", 0))
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
@@ -366,6 +380,7 @@ class Hessian:
                 reason,
                 None,
                 made.colors,
+                made.failures,
             ),
             nfev,
         )
@@ -389,21 +404,27 @@ class Hessian:
 class _Differenced:
     """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
 
-    def __init__(self, gradient: Gradient, point: Point) -> None:
+    def __init__(self, gradient: Gradient, point: Point, hold: bool) -> None:
         self.gradient, self.nfev = gradient, 0
         own, container = point.own, point.container
         self._held: Any = None
+        if not hold:
+            return
         if container is not None and container.perturbable:
             self._held = container.given
         elif own is not None and own.dtype is FLOAT64 and point.perturbable:
             self._held = own
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+        return self.with_cost(y, *args)[0]
+
+    def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
+        """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
         held = self._held
         with quietly():  # whoever differences it tells
             done = self.gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
         self.nfev += done.nfev
-        return done.gradient
+        return done.gradient, done.nfev
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
+from . import network
 from .compare import Comparison, compare
 from .display import LEGEND, Display
 from .jacobians import JACOBIAN_PEERS, compare_jacobians, is_vector
@@ -130,7 +131,8 @@ def _measuring(commands: Any, name: str, told: str) -> Any:
     parser.add_argument(
         "target",
         nargs="*",
-        help="module:function, ./file.py:function, or a name in the table of problems; without it, the real workloads",
+        help="module:function, ./file.py:function, or a name in the table of problems, digits (a network); without it, "
+        "the real workloads",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--x0", metavar="X", help='the point: "1, 2, 3", "[[1, 2], [3, 4]]" or module:x0')
@@ -226,23 +228,41 @@ def _workloads(
                 )
     if not options.target and options.n is not None:
         raise UsageError("--n goes with a function or a problem: fastgrad compare rosenbrock --n 1000")
+    makers: list[Maker] = [maker for target in own for maker in _own_function(options, target)]
+    missing: Missing = []
+    if network.NAME in named:
+        named = [name for name in named if name != network.NAME]
+        missing += [(network.NAME, network.unavailable())] if network.unavailable() else []
+        makers += [] if missing else _network(options.n)
     chosen = [cell for name in named for cell in _problem(name, options.n)]
     if not options.target:
         chosen = list(usual())
-    makers: list[Maker] = [maker for target in own for maker in _own_function(options, target)]
     makers += [
         (f"{problem.name}, n = {n}", partial(Workload.of_problem, problem, n))
         for problem, n in chosen
         if not problem.unavailable
     ]
-    return makers, [(problem.name, problem.unavailable) for problem, _ in chosen if problem.unavailable]
+    missing += [(problem.name, problem.unavailable) for problem, _ in chosen if problem.unavailable]
+    return makers, missing
+
+
+def _network(sizes: tuple[int, ...] | None) -> list[Maker]:
+    """The arrays of the network on digits, by their sizes."""
+    for size in sizes or ():
+        if size not in network.ARRAYS:
+            told = ", ".join(f"{n} ({name})" for n, name in network.ARRAYS.items())
+            raise UsageError(f"--n of {network.NAME} must be one of {told}; got {size}")
+    wanted = sizes or (max(network.ARRAYS),)
+    return [(f"{network.NAME}, n = {size}", partial(network.workload, size)) for size in wanted]
 
 
 def _problem(name: str, sizes: tuple[int, ...] | None) -> list[tuple[Any, int]]:
     table = problems().PROBLEMS
     if name not in table:
         near = difflib.get_close_matches(name, table) or sorted(table)
-        raise UsageError(f"{name!r} is neither module:function nor in the table of problems: {', '.join(near)}")
+        raise UsageError(
+            f"{name!r} is neither module:function nor in the table of problems: {', '.join([*near, network.NAME])}"
+        )
     problem = table[name]
     wanted = (problem.size_near(100),) if sizes is None else sizes
     for size in wanted:

@@ -86,7 +86,7 @@ class Candidate:
         words = [names.f, *([f"args={names.args}"] if names.args else [])]
         words += [f"{name}={value!r}" for name, value in written.items()]
         call = ", ".join(words).replace("'", '"')
-        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient(x)"
+        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient({names.x})"
 
 
 EAGER = (("compile", "eager"),)
@@ -305,7 +305,7 @@ def compare(
     applicable = [c for c in candidates if c.form in workload.forms]
     if not applicable:
         raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
-    present = [peer for peer in peers if peer.present]
+    present = [peer for peer in (*workload.rivals, *peers) if peer.present]
     report = progress or (lambda share: None)
     form = workload.forms[applicable[0].form]
     allowance = LONGEST * budget
@@ -485,7 +485,7 @@ def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
 
 
 def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
-    f = form.fresh()
+    f = workload.of_argument or form.fresh()
     axis = form.batch_axis
 
     def alone(x: Any, *args: Any) -> Any:
@@ -565,7 +565,7 @@ def _recommend(
     if peers:
         best = min(peers, key=lambda s: s.seconds)
         reason = f"{best}, {best.faster:.3g}x faster than the reference and as accurate; of fastgrad's own, {reason}"
-        peer = next(p for p in PEERS if str(p) == str(best))
+        peer = next(p for p in (*workload.rivals, *PEERS) if str(p) == str(best))
         code = f"{workload.names.imports}{peer.code.format(f=workload.names.function())}"
     return reason, code
 
