@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .backends.vectors import Vectors
 from .core.call import Call
-from .core.errors import CannotRun, NotTrusted, describe, quietly
+from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quietly, warn
 from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
@@ -32,7 +32,9 @@ from .planning.hessians import (
     verify,
 )
 from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
-from .schemes.seconds import seconds
+from .schemes.constants import CERTAIN, NEGLIGIBLE
+from .schemes.seconds import Seconds, seconds
+from .schemes.seeds import units_of
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
@@ -313,6 +315,8 @@ class Hessian:
         found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
         if not found.entries.any():
             raise CannotRun("f does not change")  # or reads what was not moved
+        if self._settings.noise is None:
+            _tell(found, rows, columns, units_of(point.base.reshape(-1)))
         if pattern is not None and found.contradicted > LACKING:
             if self._given is not None:
                 raise Lacking(LACKS)
@@ -399,6 +403,16 @@ class Hessian:
             assert error.data is not None
             widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
         return Matrix(pattern=error.pattern, data=widened), info.nfev
+
+
+def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
+    """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
+    scale = units[rows] * units[columns]
+    size = np.abs(found.entries) * scale
+    doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+    if doubtful.any():
+        count = np.count_nonzero(doubtful)
+        warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
 class _Differenced:

@@ -26,10 +26,12 @@ OF_TERMS = np.sqrt(2.0 * ((TERMS / LEVELS**2) ** 2).sum(axis=1) + 4.0 * (TERMS /
 OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # the same of a pair's extrapolated four points
 NEXT = float(np.prod(LEVELS**2))  # how the term behind the last is amplified
 USUAL = 1.0 / 8.0  # the power of noise that the step is
-ROUNDS = 4
+ROUNDS = 5
+CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
 LEAST_DECAY = 0.005
+SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 TILE = 1 << 18  # numbers in the points that are made at a time
 
@@ -150,39 +152,57 @@ class _Differences:
         """Second derivatives along all coordinates, bars, steps; and of pairs steps, and how fast terms decay; rows."""
         n = self._x.size
         h = self._units * 2.0 ** np.round(np.log2(self._start))
-        found = np.full((5, n), np.nan)
-        found[1] = np.inf
+        tried = np.full((ROUNDS, 5, n), np.nan)
+        tried[:, 1] = np.inf
         active = np.arange(n)
-        for _ in range(ROUNDS):
+        for turn in range(ROUNDS):
             steps = h[active]
             value, noise, truncation, *of_pairs = self._along(active, steps)
-            bar = BAR_NOISE * noise + BAR_TRUNCATION * truncation
-            better = np.isfinite(value) & (bar < found[1, active])
-            found[:, active[better]] = np.array([value, bar, steps, *of_pairs])[:, better]
+            bar = np.where(np.isfinite(value), BAR_NOISE * noise + BAR_TRUNCATION * truncation, np.inf)
             move = (noise / np.maximum(6.0 * truncation, 1e-300)) ** 0.125
             move = np.where(np.isfinite(value), np.clip(move, 2.0**-6, 2.0**2), 2.0**-6)
             level = 2.0 ** np.round(np.log2(move))
-            longest = FARTHEST * self._units[active]
-            target = np.minimum(steps * level, longest)
-            go = (
-                ((level <= 0.5) | (level >= 4.0))
-                & (target != steps)
-                & (target > 64.0 * np.spacing(np.abs(self._x[active])))
-            )
+            target = np.minimum(steps * level, FARTHEST * self._units[active])
+            go = (level <= 0.5) | (level >= 4.0)
+            if turn:
+                before, doubt, last = tried[turn - 1, :3, active].T
+                torn = np.abs(value - before) > CONTRADICTION * (bar + doubt)
+                target, go = np.where(torn, 0.25 * np.minimum(steps, last), target), go | torn
+            tried[turn][:, active] = value, bar, steps, *of_pairs
+            go &= (target != steps) & (target > 64.0 * np.spacing(np.abs(self._x[active])))
             active = active[go]
             if not active.size:
                 break
             h[active] = target[go]
+        return self._best(tried)
+
+    def _best(self, tried: Floats) -> Floats:
+        """Take the step with the smallest bar of which no smaller one says something else: that errs by noise only.
+
+        Where all others are contradicted, the bar of the smallest reaches to its neighbour: f may go on like that.
+        """
+        value, bar, step = tried[:, 0], tried[:, 1], tried[:, 2]
+        gap = np.abs(value[:, None] - value[None, :])
+        wrong = (gap > CONTRADICTION * (bar[:, None] + bar[None, :])) & (step[None, :] < step[:, None])
+        refuted = wrong.any(axis=1)
+        pick = np.where(refuted, np.inf, bar).argmin(axis=0)
+        coordinates = np.arange(pick.size)
+        found: Floats = tried[pick, :, coordinates].T
+        others = np.isfinite(value) & (step != found[2])
+        alone = others.any(axis=0) & (refuted | ~others).all(axis=0)
+        nearest = np.where(others, gap[pick, :, coordinates].T, np.inf).min(axis=0)
         if not np.isfinite(found[0]).all():
             raise CannotRun("f is not finite beside x")
+        noise = OF_TERMS[0] * self._sigma / found[2] ** 2
+        size = float(np.max(np.abs(found[0]) * self._units**2, initial=0.0))
+        small = SMALL * size / self._units**2
+        if ((found[1] > KINK * np.maximum(np.abs(found[0]), small)) & (found[1] > 100.0 * noise)).any():
+            raise CannotRun("f is not smooth at x")
+        found[1] = np.where(alone, np.maximum(found[1], 2.0 * nearest), found[1])
         return found
 
     def found(self, rows: Ints, columns: Ints) -> Seconds:
         value, bar, step, of_pairs, decay = self._diagonal()
-        size = float(np.max(np.abs(value) * self._units**2, initial=0.0))
-        noise = OF_TERMS[0] * self._sigma / step**2
-        if ((bar > KINK * np.maximum(np.abs(value), 1e-3 * size / self._units**2)) & (bar > 100.0 * noise)).any():
-            raise CannotRun("f is not smooth at x")
         entries, error = value[rows], bar[rows]
         low, high = np.minimum(rows, columns), np.maximum(rows, columns)
         apart = np.flatnonzero(low != high)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgrad import numerical_hessian
+from fastgrad import AccuracyWarning, numerical_hessian
 
 Instance = tuple[Callable[[Any], float], Any, Any]  # f, x, and the exact Hessian there
 
@@ -101,6 +101,29 @@ def test_the_callers_array_is_seen_and_put_back() -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_where_f_is_not_smooth_gradients_have_the_say(f: Any, x: Any) -> None:
     assert numerical_hessian(f, x, full_output=True)[1].way == "gradients"
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "exact"),
+    [
+        (lambda x: float(np.sum(np.abs(x) ** 2.5)), [0.0, 1.0, -1.0, 2.0], np.diag([0.0, 3.75, 3.75, 3.75 * 2**0.5])),
+        (lambda x: float(np.sum(np.sin(1e3 * x))), [0.3, 1.0, 2.0], np.diag(-1e6 * np.sin([300.0, 1e3, 2e3]))),
+        (lambda x: float(np.sum(np.float32(np.sin(x)))), [0.3, 1.0, 2.0], np.diag(-np.sin([0.3, 1.0, 2.0]))),
+        (lambda x: round(float(np.sum(np.sin(x))), 6), [0.3, 1.0, 2.0], np.diag(-np.sin([0.3, 1.0, 2.0]))),
+        (lambda x: 1e8 + float(np.sum(x**2)), [0.3, 1.0, 2.0], 2.0 * np.eye(3)),
+        (lambda x: float(np.sum(np.abs(x - 1e-3) * x**2)), [0.0, 1.0, 2.0], np.diag([2e-3, 6 - 2e-3, 12 - 2e-3])),
+    ],
+)
+def test_bars_hold_where_digits_are_few(f: Any, x: Any, exact: Any) -> None:
+    hessian, info = numerical_hessian(f, np.array(x), full_output=True)
+    assert (np.abs(hessian - exact) <= info.error).all()
+    assert info.error.max() < 0.02 * np.abs(exact).max()
+
+
+def test_where_no_digit_is_certain_it_says_so() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.warns(AccuracyWarning, match="no digit is certain of . entries of the Hessian"):
+        numerical_hessian(lambda x: float(x @ x) + 1e-3 * rng.normal(), np.ones(3))
 
 
 def test_edges_nearby() -> None:
