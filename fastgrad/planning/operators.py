@@ -174,7 +174,8 @@ class JacobianInfo:
     Attributes
     ----------
     way : str
-        How f was evaluated: "sparse lift", "colored columns" or "columns".
+        How it was made: "sparse lift", "colored columns" or "columns"; a Hessian by a "complex lift", by "second
+        differences" or from "gradients".
     reason : str
         Why, and why not faster.
     method, order
