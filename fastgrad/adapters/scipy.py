@@ -9,6 +9,7 @@ from functools import wraps
 from importlib import import_module
 from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,7 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
+from .solving import Run
 
 __all__ = [
     "approx_derivative",
@@ -34,6 +36,7 @@ __all__ = [
 
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
+INF = float(np.inf)
 METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
@@ -477,17 +480,48 @@ _users = 0
 def _in_solver(original: Any) -> Any:
     def replaced(fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
         step = options.get("abs_step")
-        if isinstance(step, float) and step in (
-            1e-8,
-            EPSILON,
-        ):  # the solvers' own default, which they hand on as if given
+        if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
-        if type(fun).__name__ == "_ScalarFunctionWrapper" and not options.get("args"):
-            fun, options["args"] = fun.f, fun.args
+        if not rest and _is_of_run(fun, options):
+            return _next_of_run(original, fun, x0, options)
         return approx_derivative(fun, x0, *rest, **options)
 
     return replaced
+
+
+# one for each objective of a run, which SciPy wraps anew in each; what is known of it ends with it
+_runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+
+
+def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
+    """Whether SciPy differentiates the objective of a run with steps of its own."""
+    known = (getattr(fun, "__qualname__", None) or type(fun).__name__).rpartition(".")[2]
+    return (
+        known in ("_ScalarFunctionWrapper", "fun_wrapped")
+        and np.ndim(options.get("f0")) == 0
+        and options.get("f0") is not None
+        and options.get("method") in ("2-point", "3-point")
+        and options.get("rel_step") is None
+        and options.get("abs_step") is None
+        and options.get("workers") in (None, map)
+        and not options.get("as_linear_operator")
+        and not options.get("args")
+    )
+
+
+def _next_of_run(original: Any, fun: Any, x0: Any, options: dict[str, Any]) -> Any:
+    x, f0 = np.array(x0, dtype=np.float64, ndmin=1), options["f0"]
+    if not (np.isfinite(f0) and np.isfinite(x).all()):
+        return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
+    run = _runs.get(fun)
+    if run is None:
+        bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+        bounded = any(np.isfinite(b).any() for b in bounds)
+        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+        f, args = (fun.f, tuple(fun.args)) if hasattr(fun, "f") else (fun, ())
+        run = _runs[fun] = Run(f, options["method"], args, bounds if bounded else None)
+    slope, nfev = run.gradient(x, f0)
+    return (slope, {"nfev": nfev}) if options.get("full_output") else slope
 
 
 def _for_ode(original: Any) -> Any:

@@ -1,0 +1,114 @@
+"""The gradients of one run of a solver: simple differences for as long as they are good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.validation import Floats
+from ..gradient import Gradient
+from ..schemes.constants import EPS
+from ..schemes.stencils import forward
+from ..schemes.steps import fixed_step
+
+__all__ = ["Run"]
+
+FORWARD, CENTRAL, AUTOMATIC = 0, 1, 2
+BEGIN = {"2-point": FORWARD, "3-point": CENTRAL}
+# Errors, as shares of the gradient: what leads a solver to a tenth of that leads it well; to simpler differences it
+# goes back where these do better by far
+DOUBT, SURE = 0.1, 0.01
+KEPT = 0.7  # of the curvature at the point before: the last move may have been along a valley
+APART = 4.0  # times its own error the simpler difference may be wrong
+LOOK = 2.0**-17  # of the scale of x: a second difference there shows curvatures from 1e-5 of f on
+STEP = fixed_step(forward())
+
+
+class Run:
+    r"""What one run of a solver knows of its function.
+
+    Far from a minimum forward differences are as good as any, at half the evaluations. How wrong they are shows in how
+    much the gradient has changed since the point before, :math:`h |f''| / 2`, and in rounding, :math:`2 \epsilon |f| /
+    h`. Where that is not small beside the gradient central differences take over (as Gill, Murray and Wright 1981,
+    Practical Optimization, section 8.6, do it), and where these are not good enough the steps choose themselves.
+
+    Parameters
+    ----------
+    f : callable
+        The objective.
+    method : {"2-point", "3-point"}
+        What to begin with.
+    args : tuple
+        What f gets after x.
+    bounds : pair of arrays or None
+        Where f may be evaluated.
+    """
+
+    def __init__(self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any) -> None:
+        self._f, self._args, self._bounds = f, args, bounds
+        self._least = self._level = BEGIN[method]
+        simple = (Gradient(f, "fixed", method=m, args=args, bounds=bounds) for m in ("forward", "central"))
+        self._gradients = (*simple, Gradient(f, args=args, bounds=bounds))
+        self._x: Floats | None = None
+        self._slope: Floats | None = None
+        self._bent: Any = 0.0
+
+    def gradient(self, x: Floats, f0: float) -> tuple[NDArray[Any], int]:
+        """Return the gradient at the next point of the run, where f is `f0`, and the evaluations."""
+        nfev, begun, slope, bend = 0, self._level, None, self._bent
+        with np.errstate(all="ignore"):
+            while True:
+                simpler = slope
+                slope, info = self._gradients[self._level].with_info(x, f0=f0)
+                nfev += info.nfev
+                if self._level == AUTOMATIC:
+                    break
+                if self._level == FORWARD:
+                    bend, looks = self._bend(x, f0, slope)
+                    nfev += looks
+                    good = _within(DOUBT, slope, f0, info.step, bend)
+                else:
+                    good = _within(DOUBT, slope, f0, info.step)
+                    if simpler is not None:  # from forward differences these are to differ by what they bend, no more
+                        apart, own = slope - simpler, 0.5 * STEP.at(x, None) * bend
+                        good &= bool(apart @ apart <= (APART**2 * (own @ own) + DOUBT**2 * (slope @ slope)))
+                if good:
+                    break
+                self._level += 1
+            if begun == self._level == CENTRAL > self._least:
+                bend, _ = self._bend(x, f0, slope)
+                if _within(SURE, slope, f0, STEP.at(x, None), bend):
+                    self._level = FORWARD
+        self._x, self._slope, self._bent = x.copy(), slope, bend
+        return slope, nfev
+
+    def _bend(self, x: Floats, f0: float, slope: Floats) -> tuple[Any, int]:
+        """Return the curvature for each entry of x, and the evaluations for that: two, at the first point."""
+        if self._x is None or self._slope is None:
+            return self._look(x, f0, slope), 2
+        moved = np.abs(x - self._x)
+        # an entry that did not move, at a bound, tells by how the others' moves have changed its slope
+        moved[moved == 0.0] = moved.max()
+        return np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent), 0
+
+    def _look(self, x: Floats, f0: float, slope: Floats) -> Any:
+        """Return the curvature along the gradient, by a second difference; infinite where there is no room for one."""
+        longest = np.abs(slope).max(initial=0.0)
+        move = slope * (LOOK * max(1.0, np.abs(x).max(initial=0.0)) / longest)
+        if self._bounds is not None:
+            move[(x - np.abs(move) < self._bounds[0]) | (x + np.abs(move) > self._bounds[1])] = 0.0
+        length = move @ move
+        if not 0.0 < length < np.inf:
+            return np.full(x.shape, np.inf)
+        above, below = (float(np.reshape(self._f(x + side * move, *self._args), ())) for side in (1.0, -1.0))
+        return np.full(x.shape, abs(above - 2.0 * f0 + below) / length)
+
+
+def _within(share: float, slope: Floats, f0: float, step: Floats, bend: Any = 0.0) -> bool:
+    """Whether rounding and truncation make so small a share of the gradient's length."""
+    rounding = 2.0 * EPS * abs(f0) / step
+    error = rounding + 0.5 * step * bend
+    return bool(error @ error <= share**2 * (slope @ slope))
