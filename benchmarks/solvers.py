@@ -1,7 +1,7 @@
 """SciPy's solvers with its own differences and within `fastgrad.adapters.scipy.installed`, in one run.
 
-``python -m benchmarks.solvers [--repeats K] [names ...]``: for each problem and solver the evaluations of f, the time and
-how far f is above its minimum, without and with fastgrad; then problems at whose scales SciPy's differences stop early.
+``python -m benchmarks.solvers [--repeats K] [names ...]``: for each problem and solver the evaluations of f, the time,
+and f at the minimum found, without and with fastgrad; then problems at whose scales SciPy's differences stop early.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from . import problems
 
 SOLVERS = ("BFGS", "L-BFGS-B", "trust-constr")
 
-# f, where to start (Moré, Garbow, Hillstrom 1981; Lukšan, Vlček 1999), and the least value
+# f, and where to start (Moré, Garbow, Hillstrom 1981; Lukšan, Vlček 1999)
 PROBLEMS: dict[str, tuple[Callable[..., Any], Any]] = {
     "rosenbrock 2": (problems.rosenbrock, np.array([-1.2, 1.0])),
     "beale 2": (problems.beale, np.array([1.0, 1.0])),
@@ -65,9 +65,9 @@ def solved(f: Callable[..., Any], x: Any, solver: str, repeats: int) -> list[tup
         for i, context in enumerate((nullcontext, installed)):
             with context(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                began = time.perf_counter()
+                began = time.thread_time()
                 result = minimize(f, x, method=solver)
-                found[i] = result, min(found[i][1], time.perf_counter() - began)
+                found[i] = result, min(found[i][1], time.thread_time() - began)
     return found
 
 

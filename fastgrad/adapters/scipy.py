@@ -498,8 +498,7 @@ def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
     known = (getattr(fun, "__qualname__", None) or type(fun).__name__).rpartition(".")[2]
     return (
         known in ("_ScalarFunctionWrapper", "fun_wrapped")
-        and np.ndim(options.get("f0")) == 0
-        and options.get("f0") is not None
+        and isinstance(options.get("f0"), (float, int, np.generic))
         and options.get("method") in ("2-point", "3-point")
         and options.get("rel_step") is None
         and options.get("abs_step") is None

@@ -55,44 +55,48 @@ class Run:
         self._x: Floats | None = None
         self._slope: Floats | None = None
         self._bent: Any = 0.0
+        self._most: Any = 0.0
 
     def gradient(self, x: Floats, f0: float) -> tuple[NDArray[Any], int]:
         """Return the gradient at the next point of the run, where f is `f0`, and the evaluations."""
-        nfev, begun, slope, bend = 0, self._level, None, self._bent
+        begun = self._level
         with np.errstate(all="ignore"):
-            while True:
-                simpler = slope
-                slope, info = self._gradients[self._level].with_info(x, f0=f0)
-                nfev += info.nfev
-                if self._level == AUTOMATIC:
-                    break
-                if self._level == FORWARD:
-                    bend, looks = self._bend(x, f0, slope)
-                    nfev += looks
-                    good = _within(DOUBT, slope, f0, info.step, bend)
-                else:
-                    good = _within(DOUBT, slope, f0, info.step)
-                    if simpler is not None:  # from forward differences these are to differ by what they bend, no more
-                        apart, own = slope - simpler, 0.5 * STEP.at(x, None) * bend
-                        good &= bool(apart @ apart <= (APART**2 * (own @ own) + DOUBT**2 * (slope @ slope)))
-                if good:
-                    break
-                self._level += 1
-            if begun == self._level == CENTRAL > self._least:
-                bend, _ = self._bend(x, f0, slope)
-                if _within(SURE, slope, f0, STEP.at(x, None), bend):
-                    self._level = FORWARD
-        self._x, self._slope, self._bent = x.copy(), slope, bend
+            slope, step, nfev = self._differenced(x, f0)
+            if begun < AUTOMATIC:
+                bend = self._bend(x, f0, slope)
+                nfev += 2 * (self._x is None)
+                self._bent, self._most = bend, np.maximum(self._most, bend)
+            if self._level == FORWARD and not _within(DOUBT, slope, f0, step, bend):
+                simpler, own = slope, 0.5 * step * self._most
+                self._level = CENTRAL
+                slope, step, more = self._differenced(x, f0)
+                nfev += more
+                # from forward differences these are to differ by what those may be wrong, not by more
+                apart = slope - simpler
+                if not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (slope @ slope):
+                    self._level = AUTOMATIC
+            elif begun == CENTRAL and self._least == FORWARD and _within(SURE, slope, f0, STEP.at(x, None), bend):
+                self._level = FORWARD  # for the next point
+            if begun < AUTOMATIC and self._level == CENTRAL and not _within(DOUBT, slope, f0, step):
+                self._level = AUTOMATIC
+            if begun < AUTOMATIC == self._level:
+                slope, _, more = self._differenced(x, f0)
+                nfev += more
+        self._x, self._slope = x.copy(), slope
         return slope, nfev
 
-    def _bend(self, x: Floats, f0: float, slope: Floats) -> tuple[Any, int]:
-        """Return the curvature for each entry of x, and the evaluations for that: two, at the first point."""
+    def _differenced(self, x: Floats, f0: float) -> tuple[Floats, Floats, int]:
+        slope, info = self._gradients[self._level].with_info(x, f0=f0)
+        return slope, info.step, info.nfev
+
+    def _bend(self, x: Floats, f0: float, slope: Floats) -> Any:
+        """Return the curvature for each entry of x; at the first point that takes two evaluations."""
         if self._x is None or self._slope is None:
-            return self._look(x, f0, slope), 2
+            return self._look(x, f0, slope)
         moved = np.abs(x - self._x)
         # an entry that did not move, at a bound, tells by how the others' moves have changed its slope
         moved[moved == 0.0] = moved.max()
-        return np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent), 0
+        return np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent)
 
     def _look(self, x: Floats, f0: float, slope: Floats) -> Any:
         """Return the curvature along the gradient, by a second difference; infinite where there is no room for one."""
