@@ -61,6 +61,8 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         imaginary,
         options.journal,
         options.progress,
+        options.on_error,
+        options.timeout,
     )
 
 
