@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
+from math import isfinite
 from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -482,9 +483,16 @@ def _in_solver(original: Any) -> Any:
         step = options.get("abs_step")
         if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        if not rest and _is_of_run(fun, options):
-            return _next_of_run(original, fun, x0, options)
-        return approx_derivative(fun, x0, *rest, **options)
+        if rest or not _is_of_run(fun, options):
+            return approx_derivative(fun, x0, *rest, **options)
+        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), float(options["f0"])
+        if not isfinite(f0 + sum(x.tolist())):
+            return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
+        run = _runs.get(fun)
+        if run is None:
+            run = _runs[fun] = _run(fun, x, options)
+        slope, nfev = run.gradient(x, f0)
+        return (slope, {"nfev": nfev}) if options.get("full_output") else slope
 
     return replaced
 
@@ -494,33 +502,21 @@ _runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
 
 
 def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
-    """Whether SciPy differentiates the objective of a run with steps of its own."""
-    known = (getattr(fun, "__qualname__", None) or type(fun).__name__).rpartition(".")[2]
-    return (
-        known in ("_ScalarFunctionWrapper", "fun_wrapped")
-        and isinstance(options.get("f0"), (float, int, np.generic))
-        and options.get("method") in ("2-point", "3-point")
-        and options.get("rel_step") is None
-        and options.get("abs_step") is None
-        and options.get("workers") in (None, map)
-        and not options.get("as_linear_operator")
-        and not options.get("args")
-    )
+    """Whether SciPy differentiates the objective of a run, with steps of its own."""
+    if getattr(fun, "__name__", None) != "fun_wrapped" and type(fun).__name__ != "_ScalarFunctionWrapper":
+        return False
+    given = options.get
+    free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
+    simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
+    return simple and isinstance(given("f0"), (float, int, np.generic))
 
 
-def _next_of_run(original: Any, fun: Any, x0: Any, options: dict[str, Any]) -> Any:
-    x, f0 = np.array(x0, dtype=np.float64, ndmin=1), options["f0"]
-    if not (np.isfinite(f0) and np.isfinite(x).all()):
-        return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
-    run = _runs.get(fun)
-    if run is None:
-        bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
-        bounded = any(np.isfinite(b).any() for b in bounds)
-        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
-        f, args = (fun.f, tuple(fun.args)) if hasattr(fun, "f") else (fun, ())
-        run = _runs[fun] = Run(f, options["method"], args, bounds if bounded else None)
-    slope, nfev = run.gradient(x, f0)
-    return (slope, {"nfev": nfev}) if options.get("full_output") else slope
+def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
+    bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+    bounded = any(np.isfinite(b).any() for b in bounds)
+    # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+    f, args = (fun.f, tuple(fun.args)) if hasattr(fun, "f") else (fun, ())
+    return Run(f, options["method"], args, bounds if bounded else None, x.shape)
 
 
 def _for_ode(original: Any) -> Any:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.options import Options
 from ..core.validation import Floats
-from ..gradient import Gradient
+from ..planning.run import call_of, run
 from ..schemes.constants import EPS
 from ..schemes.stencils import forward
 from ..schemes.steps import fixed_step
+from ..schemes.table import scheme_for
 
 __all__ = ["Run"]
 
@@ -45,20 +47,25 @@ class Run:
         What f gets after x.
     bounds : pair of arrays or None
         Where f may be evaluated.
+    shape : tuple of int
+        Of x.
     """
 
-    def __init__(self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any) -> None:
+    def __init__(
+        self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any, shape: tuple[int, ...]
+    ) -> None:
         self._f, self._args, self._bounds = f, args, bounds
         self._least = self._level = BEGIN[method]
-        simple = (Gradient(f, "fixed", method=m, args=args, bounds=bounds) for m in ("forward", "central"))
-        self._gradients = (*simple, Gradient(f, args=args, bounds=bounds))
+        simple = (Options("fixed", args=args, bounds=bounds, method=method) for method in ("forward", "central"))
+        every = (*simple, Options(args=args, bounds=bounds))
+        self._ways = [(call_of(f, options, False), options, scheme_for(options, shape)) for options in every]
         self._x: Floats | None = None
         self._slope: Floats | None = None
         self._bent: Any = 0.0
         self._most: Any = 0.0
 
     def gradient(self, x: Floats, f0: float) -> tuple[NDArray[Any], int]:
-        """Return the gradient at the next point of the run, where f is `f0`, and the evaluations."""
+        """Return the gradient at the next point of the run, where f is `f0`, and the evaluations; x is kept."""
         begun = self._level
         with np.errstate(all="ignore"):
             slope, step, nfev = self._differenced(x, f0)
@@ -82,12 +89,13 @@ class Run:
             if begun < AUTOMATIC == self._level:
                 slope, _, more = self._differenced(x, f0)
                 nfev += more
-        self._x, self._slope = x.copy(), slope
+        self._x, self._slope = x, slope
         return slope, nfev
 
     def _differenced(self, x: Floats, f0: float) -> tuple[Floats, Floats, int]:
-        slope, info = self._gradients[self._level].with_info(x, f0=f0)
-        return slope, info.step, info.nfev
+        call, options, scheme = self._ways[self._level]
+        done = run(call, options, scheme, x, f0=f0, bars=self._level < AUTOMATIC)
+        return done.gradient, done.estimate.step, done.nfev
 
     def _bend(self, x: Floats, f0: float, slope: Floats) -> Any:
         """Return the curvature for each entry of x; at the first point that takes two evaluations."""
