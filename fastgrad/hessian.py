@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.call import Call
-from .core.errors import CannotRun, NotTrusted, describe
+from .core.errors import CannotRun, NotTrusted, describe, quietly
 from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
@@ -28,10 +28,18 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import JacobianInfo, Made, Matrix, Operator, Settings, put_back
+from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
+
+
+class HessianDict(OptionsDict, total=False):
+    """The types of a Hessian's options, for signatures: those of a gradient, and its own."""
+
+    sparse: bool
+    sparsity: Any
+
 
 LIFT, GRADIENTS = "complex lift", "gradients"
 # of the options of a Hessian, those that its gradients have, too
@@ -55,7 +63,9 @@ class Hessian:
         Where the Hessian can differ from zero; the result is a ``csr_array``. "detect": found by watching f. A wrong
         pattern is noticed, by one random direction.
     **options
-        As for `fastgrad.Gradient`: `args`, `kwargs`, `backend`, `bounds`, `noise` and others.
+        As for `fastgrad.Jacobian`: `args`, `kwargs`, `backend`, `method`, `bounds`, `noise` and others. With
+        method="adaptive" gradients and their differences climb ladders of steps: some 200 n evaluations of f an
+        entry's row, and errors as of gradients.
 
     Notes
     -----
@@ -75,19 +85,11 @@ class Hessian:
            [6., 0.]])
     """
 
-    def __init__(
-        self,
-        f: Any,
-        h: Any = None,
-        *,
-        grad: Any = None,
-        sparse: bool = False,
-        sparsity: Any = None,
-        **options: Unpack[OptionsDict],
-    ) -> None:
+    def __init__(self, f: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> None:
         function(f)
         self.f, self._grad = f, grad
-        self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
+        self._settings = Settings.of(h, options, HessianDict)
+        sparsity = self._settings.sparsity
         if self._settings.stencil.imaginary and grad is None:
             raise ValueError(
                 "`method` 'complex' needs `grad`, a gradient that takes complex x: numerical ones do not; leave it out"
@@ -96,22 +98,21 @@ class Hessian:
             raise ValueError("`indices` has no meaning for a Hessian; take rows of the result, or `hvp`")
         if grad is not None:
             function(grad, "grad", "a function of an array that returns the gradient")
-        self._pattern: Pattern | None = None
-        self._colors: Ints | None = None
+        self._given: Pattern | None = None
         if sparsity is not None and not isinstance(sparsity, str):
-            self._pattern = as_pattern(split(sparsity)[0])
-            if not self._pattern.symmetric:
+            self._given = as_pattern(split(sparsity)[0])
+            if not self._given.symmetric:
                 raise ValueError("`sparsity` of a Hessian must be symmetric, with (j, i) wherever it has (i, j)")
-            self._pattern = self._pattern.symmetrized()
+            self._given = self._given.symmetrized()
+        self._pattern = self._given
+        self._coloring: tuple[Pattern, Ints] | None = None
         self._gradient: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = self._settings
-        own = {"grad": self._grad, "sparse": settings.sparse, "sparsity": settings.sparsity}
-        return _rebuild, (self.f, {**settings.options.given(), **own})
+        return _rebuild, (self.f, {**self._settings.given(), "grad": self._grad})
 
     def __repr__(self) -> str:
-        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}, {self._settings})"
+        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
     def __call__(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
@@ -176,15 +177,13 @@ class Hessian:
 
     @property
     def sparsity(self) -> Any:
-        """The pattern, as a boolean ``csr_array``: given, or found and united so far; None if neither."""
+        """The pattern, as a boolean ``csr_array``: as it was given, or what all calls found; None if neither."""
         return None if self._pattern is None else self._pattern.array()
 
     @property
     def colors(self) -> NDArray[np.intp] | None:
         """The colour of each column of that pattern; None if there is none."""
-        if self._colors is None and self._pattern is not None:
-            self._colors = color_symmetric(self._pattern)
-        return self._colors
+        return None if self._pattern is None else self._colored(self._pattern)
 
     # ---- how it is made
 
@@ -204,66 +203,79 @@ class Hessian:
         return shaped if point.dtype is FLOAT64 else shaped.astype(point.dtype)
 
     def _made(self, x: Any, call: Call, point: Point) -> tuple[Made, int]:
-        reason = self._refused(call, point)
-        if not reason and point.base.size:
+        n = point.base.size
+        reason, pattern = self._refused(call, point), None
+        if self._given is not None:
+            pattern = as_pattern(self._given, (n, n))
+        if not reason and n:
             bounds = self._bounds(point)
             checked = Checked(call, point, bounds)
             try:
                 checked.value()  # f's own errors come from a plain call
                 with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
-                    return self._lifted(call, point, checked, lifted(self.f, call, point, bounds)), checked.nfev
+                    products = lifted(self.f, call, point, bounds)
+                    if self._settings.is_sparse and self._given is None:
+                        pattern = pattern_of(products, n)
+                        self._unite(pattern)
+                    return self._lifted(checked, products, pattern), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
-        return self._by_gradients(x, call, point, reason)
+        try:
+            return self._by_gradients(x, call, point, reason, pattern)
+        except Lacking:
+            if self._given is not None:
+                raise
+            return self._by_gradients(x, call, point, reason, None)
 
-    def _lifted(self, call: Call, point: Point, checked: Checked, products: Any) -> Made:
-        n, direction = point.base.size, checked.direction()
+    def _colored(self, pattern: Pattern) -> Ints:
+        """Return the colours of a pattern; of the last one they are known."""
+        if self._coloring is None or not self._coloring[0].same(pattern):
+            self._coloring = pattern, color_symmetric(pattern)
+        return self._coloring[1]
+
+    def _unite(self, found: Pattern) -> None:
+        """Add a pattern that was found to those that `sparsity` shows; no Hessian is made by that."""
+        known = self._pattern
+        self._pattern = found if known is None or known.shape != found.shape else known.united(found)
+
+    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None) -> Made:
+        direction = checked.direction()
+        n = direction.size
         step = np.full(n, np.nan)
-        if not self._settings.is_sparse:
+        if pattern is None:
             full, runs = by_few(products, n, direction) or (dense(products, n), n)
             checked.nfev += runs
             matrix = symmetric(Matrix(full))
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
             return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
-        given = self._settings.sparsity is not None and not isinstance(self._settings.sparsity, str)
-        if not given:
-            found = pattern_of(products, n)
-            if self._pattern is None or self._pattern.shape != found.shape:
-                self._pattern, self._colors = found, None
-            elif self._pattern.united(found) is not self._pattern:
-                self._pattern, self._colors = self._pattern.united(found), None
-        assert self._pattern is not None
-        pattern = as_pattern(self._pattern, (n, n))
-        if self._colors is None:
-            self._colors = color_symmetric(pattern)
-        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, self._colors)))
-        count = int(self._colors.max()) + 1
+        colors = self._colored(pattern)
+        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
+        count = int(colors.max()) + 1
         checked.nfev += count + 1
         try:
             verify(products, matrix, direction)
         except CannotRun as lacking:
-            if given:
-                raise ValueError(
-                    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
-                    "account for; give the whole pattern, or 'detect'"
-                ) from lacking
-            raise
+            if self._given is None:
+                raise
+            raise ValueError(
+                "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
+                "account for; give the whole pattern, or 'detect'"
+            ) from lacking
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
 
-    def _of_gradients(self, x: Any, call: Call) -> Operator:
+    def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
         settings = self._settings
         options = {k: v for k, v in settings.options.given().items() if k not in ("h", "backend", "noise")}
-        sparsity = None if self._pattern is None else self._pattern
         inner = Settings(
             Options(settings.options.h, **{**options, "args": call.args, "backend": "python"}),
             0,
-            settings.sparse,
-            sparsity,
+            settings.is_sparse,
+            None if settings.adaptive else pattern,
         )
         return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
 
@@ -275,8 +287,8 @@ class Hessian:
             self._gradient = Gradient(self.f, **{name: given[name] for name in names if name in given})
         return _Differenced(self._gradient, as_point(x))
 
-    def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
-        operator = self._of_gradients(x, call)
+    def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
+        operator = self._of_gradients(x, call, pattern)
         made, run, _, _ = operator.at(x, call.args)
         nfev = max(run.nfev, getattr(operator.f, "nfev", 0))
         if run.shape != point.base.shape:
@@ -285,7 +297,7 @@ class Hessian:
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
-            matrix, error = (_refilled(part, pattern) for part in (matrix, error))
+            matrix, error = _refilled(matrix, pattern), None if error is None else _refilled(error, pattern)
         if error is not None and self._grad is None:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
@@ -304,7 +316,8 @@ class Hessian:
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
-        info = self._gradient.with_info(x, *call.args)[1]
+        with quietly():
+            info = self._gradient.with_info(x, *call.args)[1]
         if info.error is None:
             return error, info.nfev
         flat = np.ravel(info.error)
@@ -331,19 +344,18 @@ class _Differenced:
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
         held = self._held
-        done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+        with quietly():  # whoever differences it tells
+            done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
         self.nfev += done.nfev
         return done.gradient
 
 
-def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:
+def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
     """Return a sparse matrix with zeros where a larger pattern has entries."""
-    if matrix is None or matrix.pattern is None or matrix.data is None:
-        return None
-    n = pattern.shape[1]
-    place = np.searchsorted(pattern.rows * n + pattern.indices, matrix.pattern.rows * n + matrix.pattern.indices)
+    assert matrix.pattern is not None
+    assert matrix.data is not None
     data = np.zeros(pattern.size)
-    data[place] = matrix.data
+    data[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.data
     return Matrix(pattern=pattern, data=data)
 
 
@@ -358,37 +370,19 @@ def numerical_hessian(
     h: Any = None,
     *,
     grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
     full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    **options: Unpack[HessianDict],
 ) -> Any: ...
 
 
 @overload
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: Literal[True], **options: Unpack[HessianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: bool = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
 ) -> Any:
     """Return the Hessian of f at x.
 
@@ -398,8 +392,9 @@ def numerical_hessian(
         ``f(x, *args, **kwargs)`` returns one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens.
-    h, grad, sparse, sparsity, **options
-        As for `Hessian`.
+    h, grad, **options
+        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, noise, rtol, atol,
+        workers.
     full_output : bool
         Return ``(hessian, info)``.
 
@@ -431,8 +426,7 @@ def numerical_hessian(
     array([[2., 1.],
            [1., 0.]])
     """
-    hessian = Hessian(f, h, grad=grad, sparse=sparse, sparsity=sparsity, **options)
-    result = hessian.with_info(x)
+    result = Hessian(f, h, grad=grad, **options).with_info(x)
     return result if full_output else result[0]
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backends.vectors import Vectors
 from ..core.call import Call
-from ..core.errors import AccuracyWarning, NonFiniteWarning, TrustWarning
+from ..core.errors import quietly
 from ..core.options import Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
@@ -108,7 +106,7 @@ def check_jacobian(
     given = jac(*args[:argnum], base, *args[argnum:], **kwargs) if callable(jac) else jac
     if hasattr(given, "tocoo") and directions is None:
         operator = Operator(f, Settings(chosen, argnum, True, None, out))
-    with _quietly():
+    with quietly():
         if directions is not None:
             return _along(operator, point, x, given, rtol, atol, directions, seed)
         made, run, point, _ = operator.at(x, args)
@@ -181,7 +179,7 @@ def check_hessian(
     point = as_point(x)
     given = hess(point.base.copy(), *chosen.args, **(chosen.kwargs or {})) if callable(hess) else hess
     shape = (*point.base.shape, *point.base.shape)
-    with _quietly():
+    with quietly():
         if directions is not None:
             return _curvatures(f, chosen, point, given, rtol, atol, directions, seed)
         sparse = hasattr(given, "tocoo")
@@ -201,15 +199,6 @@ def check_hessian(
 
         seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
     return both.judged(seen, rtol, atol, shape, HessianCheck)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Say nothing but by the report."""
-    with warnings.catch_warnings():
-        for category in (AccuracyWarning, NonFiniteWarning, TrustWarning):
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
 from time import perf_counter
@@ -16,7 +16,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.options import DEFAULT, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -56,6 +56,15 @@ WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", 
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a Jacobian: those of a gradient, and its own; checked once."""
@@ -65,6 +74,34 @@ class Settings:
     sparse: bool = False
     sparsity: Any = None
     out: Any = None
+
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
 
     def __post_init__(self) -> None:
         options = self.options
@@ -235,13 +272,25 @@ class Made:
     colors: int | None = None
 
 
+class Lacking(ValueError):
+    """A pattern lacks an entry."""
+
+
+class _Rounded(CannotRun):
+    """A lift that tells where the entries are, and not their values."""
+
+    def __init__(self, reason: str, pattern: Pattern) -> None:
+        super().__init__(reason)
+        self.pattern = pattern
+
+
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result.
 
     Attributes
     ----------
     pattern : Pattern or None
-        Of the Jacobian, as far as it is known.
+        Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
     """
@@ -308,8 +357,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
-            pattern = self._checked_pattern(run.value().size, n)
+            assert self.pattern is not None
+            pattern = as_pattern(self.pattern, (run.value().size, n))
             if self._groups is not None and self.colors is None:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
@@ -321,10 +372,16 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
+                        pattern = reason.pattern
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
-        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
-            return self._colored(run, point, bounds, refused)
+        if pattern is not None and not settings.adaptive:
+            try:
+                return self._colored(run, point, bounds, refused, pattern)
+            except Lacking:
+                if self._structure is not None:
+                    raise
         columns = everything(n) if index is None else index
         return self._by_columns(run, point, columns, bounds, refused)
 
@@ -352,18 +409,23 @@ class Operator:
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
-            self.pattern = matrix.pattern
+            self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+    def _colored(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
+    ) -> Made:
         x = point.base.reshape(-1)
-        pattern = self._checked_pattern(run.value().size, x.size)
-        if self.colors is None:
-            self.colors = color_columns(pattern)
-        colors = self.colors
+        colors = self.colors if pattern is self.pattern and self._structure is not None else None
+        if colors is None:
+            colors = color_columns(pattern)
+        if self._structure is None:
+            self._unite(pattern)
+        else:
+            self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
@@ -372,10 +434,6 @@ class Operator:
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
-
-    def _checked_pattern(self, m: int, n: int) -> Pattern:
-        assert self.pattern is not None
-        return as_pattern(self.pattern, (m, n))
 
     def _found(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
@@ -400,7 +458,7 @@ class Operator:
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise ValueError(
+        raise Lacking(
             f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
             "row account for; give the whole pattern, or 'detect'"
         )
@@ -457,8 +515,8 @@ class Operator:
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
-            if self.settings.sparsity is not None and not listed.lost.any():
-                self._unite(outputs, inputs, (run.value().size, x.size))
+            if not listed.lost.any():
+                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
         matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
@@ -466,15 +524,16 @@ class Operator:
         error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
-    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
-        if self._structure is None:
-            found = Pattern.of(outputs, inputs, shape)
-            if self.pattern is None or self.pattern.shape != shape:
-                self.pattern, self.colors = found, None
-                return
-            united = self.pattern.united(found)
-            if united is not self.pattern:
-                self.pattern, self.colors = united, None
+    def _unite(self, found: Pattern | None) -> None:
+        """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""
+        if self._structure is not None or found is None:
+            return
+        if self.pattern is None or self.pattern.shape != found.shape:
+            self.pattern, self.colors = found, None
+            return
+        united = self.pattern.united(found)
+        if united is not self.pattern:
+            self.pattern, self.colors = united, None
 
     def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
         """Put listed differences into a matrix; where they are is remembered, and checked."""
@@ -487,12 +546,7 @@ class Operator:
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
-            if self._structure is None:
-                if self.pattern is None or self.pattern.shape != shape:
-                    self.pattern = layout.pattern
-                else:
-                    self.pattern = self.pattern.united(layout.pattern)
-                    self.colors = None
+            self._unite(layout.pattern)
         return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
