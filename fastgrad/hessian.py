@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .core.call import Call
 from .core.errors import CannotRun, NotTrusted, describe, quietly
+from .core.labels import Labels
 from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
@@ -122,7 +123,7 @@ class Hessian:
         """Return the Hessian, and how it was made."""
         began = perf_counter()
         point = as_point(x)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             made, nfev = self._made(x, call, point)
         shape = (*point.base.shape, *point.base.shape)
@@ -150,14 +151,14 @@ class Hessian:
         """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             if not self._refused(call, point):
                 bounds = self._bounds(point)
                 checked = Checked(call, point, bounds)
                 try:
                     checked.value()
-                    product = lifted(self.f, call, point, bounds).product(vector)
+                    product = lifted(call.f, call, point, bounds).product(vector)
                     checked.compare(vector, product)
                     return self._like_x(product, point)
                 except (CannotRun, NotTrusted):
@@ -187,16 +188,16 @@ class Hessian:
 
     # ---- how it is made
 
-    def _call(self, args: tuple[Any, ...]) -> Call:
+    def _call(self, args: tuple[Any, ...], point: Point) -> Call:
         options = self._settings.options
-        return Call(self.f, args or options.args, options.kwargs or {})
+        return Call(Labels.seen(self.f, point.given), args or options.args, options.kwargs or {})
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
         return None if bounds is None else bounds_arrays(bounds, point.base)
 
     def _refused(self, call: Call, point: Point) -> str:
-        return "`grad` was given" if self._grad is not None else unliftable(self.f, call, point, self._settings)
+        return "`grad` was given" if self._grad is not None else unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
         shaped: NDArray[Any] = flat.reshape(point.base.shape)
@@ -213,7 +214,7 @@ class Hessian:
             try:
                 checked.value()  # f's own errors come from a plain call
                 with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
-                    products = lifted(self.f, call, point, bounds)
+                    products = lifted(call.f, call, point, bounds)
                     if self._settings.is_sparse and self._given is None:
                         pattern = pattern_of(products, n)
                         self._unite(pattern)
@@ -281,11 +282,13 @@ class Hessian:
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
-        if self._gradient is None:
+        point = as_point(x)
+        f = Labels.seen(self.f, point.given)
+        if self._gradient is None or self._gradient.f is not f:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
-            self._gradient = Gradient(self.f, **{name: given[name] for name in names if name in given})
-        return _Differenced(self._gradient, as_point(x))
+            self._gradient = Gradient(f, **{name: given[name] for name in names if name in given})
+        return _Differenced(self._gradient, point)
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)

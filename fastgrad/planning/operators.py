@@ -16,6 +16,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
+from ..core.labels import Labels, has_labels
 from ..core.options import DEFAULT, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
@@ -712,6 +713,8 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
 
 def _opened(call: Call, point: Point) -> Vectors:
     """Open the plain evaluation of f, by workers where there are some."""
+    if has_labels(point.given):
+        call = call.but(f=Labels.seen(call.f, point.given))
     run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
     return run
 
