@@ -25,7 +25,7 @@ BEGIN = {"2-point": FORWARD, "3-point": CENTRAL}
 DOUBT, SURE = 0.1, 0.01
 KEPT = 0.7  # of the curvature at the point before: the last move may have been along a valley
 APART = 4.0  # times its own error the simpler difference may be wrong
-LOOK = 2.0**-17  # of the scale of x: a second difference there shows curvatures from 1e-5 of f on
+LOOK = 2.0**-17  # of the scale of x: there f shows curvatures from 1e-5 of itself on
 STEP = fixed_step(forward())
 
 
@@ -71,7 +71,7 @@ class Run:
             slope, step, nfev = self._differenced(x, f0)
             if begun < AUTOMATIC:
                 bend = self._bend(x, f0, slope)
-                nfev += 2 * (self._x is None)
+                nfev += self._x is None  # the look
                 self._bent, self._most = bend, np.maximum(self._most, bend)
             if self._level == FORWARD and not _within(DOUBT, slope, f0, step, bend):
                 simpler, own = slope, 0.5 * step * self._most
@@ -98,7 +98,7 @@ class Run:
         return done.gradient, done.estimate.step, done.nfev
 
     def _bend(self, x: Floats, f0: float, slope: Floats) -> Any:
-        """Return the curvature for each entry of x; at the first point that takes two evaluations."""
+        """Return the curvature for each entry of x; at the first point that takes an evaluation."""
         if self._x is None or self._slope is None:
             return self._look(x, f0, slope)
         moved = np.abs(x - self._x)
@@ -107,16 +107,16 @@ class Run:
         return np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent)
 
     def _look(self, x: Floats, f0: float, slope: Floats) -> Any:
-        """Return the curvature along the gradient, by a second difference; infinite where there is no room for one."""
+        """Return the curvature along the gradient, by how f leaves its tangent; infinite where there is no room."""
         longest = np.abs(slope).max(initial=0.0)
         move = slope * (LOOK * max(1.0, np.abs(x).max(initial=0.0)) / longest)
         if self._bounds is not None:
-            move[(x - np.abs(move) < self._bounds[0]) | (x + np.abs(move) > self._bounds[1])] = 0.0
+            move[(x + move < self._bounds[0]) | (x + move > self._bounds[1])] = 0.0
         length = move @ move
         if not 0.0 < length < np.inf:
             return np.full(x.shape, np.inf)
-        above, below = (float(np.reshape(self._f(x + side * move, *self._args), ())) for side in (1.0, -1.0))
-        return np.full(x.shape, abs(above - 2.0 * f0 + below) / length)
+        there = float(np.reshape(self._f(x + move, *self._args), ()))
+        return np.full(x.shape, 2.0 * abs(there - f0 - slope @ move) / length)
 
 
 def _within(share: float, slope: Floats, f0: float, step: Floats, bend: Any = 0.0) -> bool:
