@@ -82,7 +82,7 @@ class Run:
                 apart = slope - simpler
                 if not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (slope @ slope):
                     self._level = AUTOMATIC
-            elif begun == CENTRAL and self._least == FORWARD and _within(SURE, slope, f0, STEP.at(x, None), bend):
+            elif begun == CENTRAL and self._least == FORWARD and _within(SURE, slope, f0, STEP.at(x, None), self._most):
                 self._level = FORWARD  # for the next point
             if begun < AUTOMATIC and self._level == CENTRAL and not _within(DOUBT, slope, f0, step):
                 self._level = AUTOMATIC
