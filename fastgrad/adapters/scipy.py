@@ -96,6 +96,7 @@ def approx_derivative(
     x = np.atleast_1d(np.asarray(x0))
     if x.ndim > 1:
         raise ValueError("`x0` must have at most 1 dimension.")
+    dtype = x.dtype
     x = x.astype(np.float64)
     lower, upper = (np.asarray(b, dtype=np.float64) for b in bounds)
     if any(b.ndim and b.shape != x.shape for b in (lower, upper)):
@@ -104,6 +105,8 @@ def approx_derivative(
     if as_linear_operator and bounded:
         raise ValueError("Bounds not supported when `as_linear_operator` is True.")
     kwargs = dict(kwargs or {})
+    if _is_narrow(dtype):
+        fun = _keeping(fun, dtype)
     nfev = 0
     if f0 is None:
         f0, nfev = fun(x.copy(), *args, **kwargs), 1
@@ -123,8 +126,24 @@ def approx_derivative(
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
+    if step is None and method == "2-point" and (_is_narrow(dtype) or _is_narrow(np.asarray(f0).dtype)):
+        common["method"] = "3-point"  # whose steps look at how coarse f is
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
+    result = result.astype(dtype) if _is_narrow(dtype) else result
     return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize < 8
+
+
+def _keeping(fun: Callable[..., Any], dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return a function that gets x in the caller's precision, as SciPy gives it."""
+
+    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return fun(x.astype(dtype if x.dtype.kind == "f" else np.result_type(dtype, np.complex64)), *args, **kwargs)
+
+    return narrow
 
 
 def _differentiated(
@@ -508,7 +527,7 @@ def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
-    return simple and isinstance(given("f0"), (float, int, np.generic))
+    return simple and isinstance(given("f0"), (float, int, np.integer))
 
 
 def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
