@@ -400,13 +400,23 @@ class Operator:
     def _by_columns(
         self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
     ) -> Made:
-        x = point.base.reshape(-1)
-        if self.settings.adaptive:
+        x, every = point.base.reshape(-1), index
+        if bounds is not None:
+            index = every[bounds[0][every] < bounds[1][every]]
+        if not index.size:
+            found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
+        elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
+        if index.size < every.size:  # what must not move has a derivative of 0
+            rows = np.isin(every, index)
+            found = found._replace(
+                jacobian=_among_zeros(found.jacobian, rows),
+                error=None if found.error is None else _among_zeros(found.error, rows),
+            )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
@@ -709,6 +719,12 @@ def disagrees(
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
+    whole = np.zeros((rows.size, part.shape[1]))
+    whole[rows] = part
+    return whole
 
 
 def _opened(call: Call, point: Point) -> Vectors:

@@ -13,6 +13,7 @@ import pytest
 from scipy import integrate, optimize
 from scipy.optimize import _differentiable_functions, _numdiff
 
+from fastgrad import numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
 from fastgrad.stencils import central
 
@@ -61,6 +62,18 @@ def test_at_a_corner_of_the_bounds():
     options = {"bounds": (X, X + 1)}
     theirs = _numdiff.approx_derivative(FUNCTIONS["vector"], X, **options)
     same(scipy.approx_derivative(FUNCTIONS["vector"], X, **options), theirs, 1e-6)
+
+
+def test_what_is_fixed_has_no_slope():
+    x, f = X + 3, FUNCTIONS["vector"]
+    bounds = np.array([x - [1, 0, 1], x + [1, 0, 1]])
+    free = _numdiff.approx_derivative(f, x)
+    for made in (
+        scipy.approx_derivative(f, x, bounds=bounds),
+        numerical_jacobian(f, x, bounds=list(map(tuple, bounds.T))),
+    ):
+        same(made, free * [1, 0, 1], 1e-7)
+    assert not numerical_jacobian(f, x, bounds=(x, x)).any()
 
 
 def test_steps_are_used_as_they_are():
