@@ -9,6 +9,7 @@ from functools import wraps
 from importlib import import_module
 from math import isfinite
 from threading import RLock
+from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -217,13 +218,14 @@ def check_grad(
     epsilon: Any = None,
     direction: str = "all",
     rng: Any = None,
+    seed: Any = None,
 ) -> Any:
     """Return the 2-norm of the difference between a gradient and forward differences, as SciPy's ``check_grad``.
 
     Parameters
     ----------
     func, grad, x0, *args, direction, rng
-        As SciPy's.
+        As SciPy's; `seed` is its older name of `rng`.
     epsilon : float or array_like, optional
         The step; by default the steps choose themselves.
 
@@ -240,7 +242,7 @@ def check_grad(
     slope = np.asanyarray(grad(x, *args))
     if slope.ndim > 1:
         raise ValueError("'random' can only be used with scalar valued func")
-    v = np.random.default_rng(rng).standard_normal(size=x.shape)
+    v = np.random.default_rng(seed if rng is None else rng).standard_normal(size=x.shape)
     found = approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
     return np.sqrt(np.sum(np.abs(np.dot(slope, v) - found) ** 2))
 
@@ -346,7 +348,7 @@ def derivative(
     initial_step : float or array_like
         f is not evaluated farther from x, if it is given.
     preserve_shape : bool
-        True: f returns an array, of any shape, for a number x.
+        True: f gets all of x, and returns an array whose last axes are those of x.
     maxiter, order, step_factor, callback
         Steer SciPy's own iteration: only their defaults are accepted.
 
@@ -365,28 +367,34 @@ def derivative(
     )  # fmt: skip
     args = args if isinstance(args, tuple) else (args,)
     given = np.asarray(x)
-    places: NDArray[Any]
+    places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
-        if given.ndim or args:
-            raise ValueError("`preserve_shape` needs a number x and no `args` here: call once for each number")
-        places = given.astype(np.float64)
-        found, info = numerical_jacobian(f, places, full_output=True, **_within(places, initial_step, step_direction))
-        df, error, nfev = np.asarray(found), np.asarray(info.error), np.full(np.shape(found), info.nfev)
-        places = np.full(df.shape, places)
-    else:
-        places, steps, sides, *others = np.broadcast_arrays(
-            given.astype(np.float64), initial_step, step_direction, *args
-        )
-        df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
-        for i in np.ndindex(places.shape):
-            df[i], made = numerical_gradient(
-                _number(f), places[i], args=tuple(other[i] for other in others), full_output=True,
-                method="adaptive", **_within(places[i], steps[i], sides[i]),
-            )  # fmt: skip
-            error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
+        if args:
+            raise ValueError("`preserve_shape` and `args` are not taken together here: give f what it needs otherwise")
+        x, places = places, np.broadcast_to(places, np.shape(f(places.copy())))
+    places, steps, sides, *others = np.broadcast_arrays(places, initial_step, step_direction, *args)
+    df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
+    for i in np.ndindex(places.shape):
+        df[i], made = numerical_gradient(
+            _of_entry(f, np.asarray(x), i) if preserve_shape else _number(f), places[i],
+            args=tuple(other[i] for other in others), full_output=True,
+            method="adaptive", **_within(places[i], steps[i], sides[i]),
+        )  # fmt: skip
+        error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
     result = _result("df", df, error, tolerances, given.dtype, nit=1, nfev=nfev)
     result.x = places.astype(np.result_type(result.df))[()]
     return result
+
+
+def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+    """Return an entry of f(x) as a function of the entry of x that it belongs to."""
+
+    def entry(y: NDArray[Any]) -> Any:
+        moved = x.copy()
+        moved[i[len(i) - x.ndim :]] = y
+        return np.asarray(f(moved))[i]
+
+    return entry
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -511,7 +519,11 @@ def _in_solver(original: Any) -> Any:
         if run is None:
             run = _runs[fun] = _run(fun, x, options)
         slope, nfev = run.gradient(x, f0)
-        return (slope, {"nfev": nfev}) if options.get("full_output") else slope
+        if options.get("full_output"):
+            return slope, {"nfev": nfev}
+        if (counter := _held(fun).get("self")) is not None:
+            counter.nfev += nfev
+        return slope
 
     return replaced
 
@@ -522,8 +534,10 @@ _runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
 
 def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
     """Whether SciPy differentiates the objective of a run, with steps of its own."""
-    if getattr(fun, "__name__", None) != "fun_wrapped" and type(fun).__name__ != "_ScalarFunctionWrapper":
-        return False
+    if type(fun).__name__ != "_ScalarFunctionWrapper":
+        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
+        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
+            return False
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
@@ -534,8 +548,13 @@ def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
     bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
     bounded = any(np.isfinite(b).any() for b in bounds)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
-    f, args = (fun.f, tuple(fun.args)) if hasattr(fun, "f") else (fun, ())
-    return Run(f, options["method"], args, bounds if bounded else None, x.shape)
+    held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None, x.shape)
+
+
+def _held(fun: Any) -> dict[str, Any]:
+    """Return what the closure holds that wraps the objective in older versions of SciPy, and counts its calls."""
+    return {name: cell.cell_contents for name, cell in zip(fun.__code__.co_freevars, fun.__closure__, strict=True)}
 
 
 def _for_ode(original: Any) -> Any:
