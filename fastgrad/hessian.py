@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quietly, warn
+from .core.labels import Labels
 from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
@@ -138,7 +139,7 @@ class Hessian:
         """Return the Hessian, and how it was made."""
         began = perf_counter()
         point = as_point(x)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             made, nfev = self._made(x, call, point)
         shape = (*point.base.shape, *point.base.shape)
@@ -167,14 +168,14 @@ class Hessian:
         """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             if not self._refused(call, point):
                 bounds = self._bounds(point)
                 checked = Checked(call, point, bounds)
                 try:
                     checked.value()
-                    product = lifted(self.f, call, point, bounds).product(vector)
+                    product = lifted(call.f, call, point, bounds).product(vector)
                     checked.compare(vector, product)
                     return self._like_x(product, point)
                 except (CannotRun, NotTrusted):
@@ -204,8 +205,8 @@ class Hessian:
 
     # ---- how it is made
 
-    def _call(self, args: tuple[Any, ...]) -> Call:
-        return self._settings.call(self.f, args or self._settings.options.args)
+    def _call(self, args: tuple[Any, ...], point: Point) -> Call:
+        return self._settings.call(Labels.seen(self.f, point.given), args or self._settings.options.args)
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
@@ -216,7 +217,7 @@ class Hessian:
             return "`grad` was given"
         if call.shared:
             return "workers share the gradients, or they are watched"
-        return unliftable(self.f, call, point, self._settings)
+        return unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
         shaped: NDArray[Any] = flat.reshape(point.base.shape)
@@ -233,7 +234,7 @@ class Hessian:
             try:
                 checked.value()  # f's own errors come from a plain call
                 with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
-                    products = lifted(self.f, call, point, bounds)
+                    products = lifted(call.f, call, point, bounds)
                     if self._settings.is_sparse and self._given is None:
                         pattern = pattern_of(products, n)
                         self._unite(pattern)
@@ -347,7 +348,9 @@ class Hessian:
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
-        if self._gradient is None:
+        point = as_point(x)
+        f = Labels.seen(self.f, point.given)
+        if self._gradient is None or self._gradient.f is not f:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
             taken = {name: given[name] for name in names if name in given}
@@ -355,11 +358,10 @@ class Hessian:
                 # in a worker it runs serially; at x itself, here, by workers of this machine
                 taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
                 taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
-            self._gradient = Gradient(self.f, **taken)
-        point = as_point(x)
+            self._gradient = Gradient(f, **taken)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
-        return _Differenced(self._gradient, point, not shared or reads(self.f, point))
+        return _Differenced(self._gradient, point, not shared or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)

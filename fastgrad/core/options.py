@@ -38,7 +38,7 @@ class OptionsDict(TypedDict, total=False):
     rtol: float
     atol: float
     dtype: str | None
-    labels: bool
+    labels: bool | None
     compile: str | None
     workers: Any
     journal: Any
@@ -78,7 +78,7 @@ class Options:
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
-    labels: bool = False
+    labels: bool | None = None
     compile: str | None = None
     workers: Any = 1
     journal: Any = None
@@ -172,7 +172,7 @@ VALID: dict[str, tuple[Any, ...]] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),
-    "labels": (False, True),
+    "labels": (None, False, True),
     "compile": (None, "eager"),
     "on_error": ("raise", "nan"),
     "fastmath": (False, True),

@@ -17,6 +17,7 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
+from ..core.labels import Labels, has_labels
 from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
@@ -338,6 +339,8 @@ class Operator:
 
     def opened(self, call: Call, point: Point) -> Vectors:
         """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))
         if call.shared:
             shared: Vectors = load("parallel vectors")(call, point)
             return shared
@@ -442,13 +445,23 @@ class Operator:
         reason: str,
         bars: bool = True,
     ) -> Made:
-        x = point.base.reshape(-1)
-        if self.settings.adaptive:
+        x, every = point.base.reshape(-1), index
+        if bounds is not None:
+            index = every[bounds[0][every] < bounds[1][every]]
+        if not index.size:
+            found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
+        elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
+        if index.size < every.size:  # what must not move has a derivative of 0
+            rows = np.isin(every, index)
+            found = found._replace(
+                jacobian=_among_zeros(found.jacobian, rows),
+                error=None if found.error is None else _among_zeros(found.error, rows),
+            )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
@@ -758,6 +771,12 @@ def disagrees(
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
+    whole = np.zeros((rows.size, part.shape[1]))
+    whole[rows] = part
+    return whole
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
