@@ -16,6 +16,8 @@ from typing import Any
 
 from benchmarks.cells import CASES, SOURCES, WAYS, exists, first_seconds, import_seconds, measure
 from benchmarks.networks import NETWORKS, measured
+from benchmarks.operators import CASES as OPERATORS
+from benchmarks.operators import measure as measure_operator
 from benchmarks.problems import PROBLEMS
 
 try:
@@ -144,6 +146,32 @@ class Cold:
     track_warm_start.unit = "times f"  # type: ignore[attr-defined]
     track_import.unit = "seconds"  # type: ignore[attr-defined]
     track_import.params = []  # type: ignore[attr-defined]
+
+
+class Operators:
+    """Jacobians, Hessians and their like: `benchmarks.operators`."""
+
+    params: Any = [list(OPERATORS)]
+    param_names = ["case"]
+
+    def setup(self, case: str) -> None:
+        self.found = measure_operator(case)
+
+    setup.timeout = 300  # type: ignore[attr-defined]
+
+    def track_time(self, case: str) -> float:
+        return self.found["seconds"]
+
+    def track_lost_digits(self, case: str) -> float:
+        """Of 16, in the worst entry against the largest."""
+        return self.found["lost_digits"]
+
+    def track_nfev(self, case: str) -> float:
+        return self.found["nfev"]
+
+    track_time.unit = "seconds"  # type: ignore[attr-defined]
+    track_lost_digits.unit = "digits"  # type: ignore[attr-defined]
+    track_nfev.unit = "evaluations"  # type: ignore[attr-defined]
 
 
 class Descent:

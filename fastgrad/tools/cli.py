@@ -21,6 +21,7 @@ from .. import __version__
 from . import network
 from .compare import Comparison, compare
 from .display import LEGEND, Display
+from .jacobians import JACOBIAN_PEERS, compare_jacobians, is_vector
 from .machine import machine, versions
 from .naming import UsageError, arguments, function, names, point
 from .peers import PEERS, Peer
@@ -344,7 +345,8 @@ def _compare(options: argparse.Namespace) -> int:
     results: list[Comparison] = []
     for number, (name, make) in enumerate(makers):
         with display.progress(f"{name} ({number + 1} of {len(makers)})") as progress:
-            result = _guarded(name, lambda: compare(make(), budget=budget, peers=_peers(options), progress=progress))  # noqa: B023
+            measure = partial(_compared, make, budget, _peers(options), progress)
+            result = _guarded(name, measure)
         display.comparison(result)
         results.append(result)
     for name, reason in unavailable:
@@ -357,6 +359,17 @@ def _compare(options: argparse.Namespace) -> int:
         if options.html is not None:
             _write("--html", options.html, _lazy("page").render(data, _title("fastgrad compare", options.target)))
     return 0
+
+
+def _compared(
+    make: Callable[[], Workload], budget: float, peers: tuple[Peer, ...], progress: Callable[[float], None] | None
+) -> Comparison:
+    """Compare gradients; Jacobians, if the function returns many values."""
+    workload = make()
+    if not is_vector(workload):
+        return compare(workload, budget=budget, peers=peers, progress=progress)
+    others = JACOBIAN_PEERS if peers else ()
+    return compare_jacobians(workload, budget=budget, peers=others, progress=progress)
 
 
 def _title(command: str, targets: Sequence[str]) -> str:

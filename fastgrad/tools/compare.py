@@ -338,7 +338,7 @@ def compare(
         interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
 
     scores = tuple(score(run, runs[0], target.gradient) for run in runs)
-    winners = _winners(scores)
+    winners = winners_of(scores)
     recommendation, code = _recommend(winners, scores, workload, target.bar)
     return Comparison(
         workload=workload.name,
@@ -536,7 +536,7 @@ def score(run: Run, reference: Run, exact: Floats) -> Score:
     )
 
 
-def _winners(scores: tuple[Score, ...]) -> list[Score]:
+def winners_of(scores: tuple[Score, ...]) -> list[Score]:
     """Return the fastest, and all that the noise does not tell from it; in the order of the table."""
     own = [s for s in scores if not s.peer]
     finite = [s.error for s in own if isfinite(s.error)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from math import prod
 from typing import Any, Self
 from weakref import ReferenceType, ref
 
@@ -233,6 +234,7 @@ class SparseBundle:
             if isinstance(layout, Box):
                 box, d = broadcast(layout, d, old, shape)
                 self.run.allow(box.size)
+                self.run.fills(box.size, prod(shape))
                 slots.append((box, d))
             else:
                 source = np.broadcast_to(np.arange(self.size).reshape(old), shape)
@@ -805,7 +807,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
-    run.heavy(ufunc, y.size, first or second)
+    run.heavy(ufunc, a, y.size, first or second)
     if run.watching:
         run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
@@ -886,7 +888,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
-    p.run.heavy(ufunc, y.size, p.slots)
+    p.run.heavy(ufunc, b, y.size, p.slots)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)
