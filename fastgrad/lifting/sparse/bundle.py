@@ -759,10 +759,13 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
-    whole = next((v for v in inputs if isinstance(v, SparseBundle) and v.split is not None), None)
+    a, b, whole = p, q, None
+    if isinstance(p, SparseBundle):
+        a, whole = p.base, p if p.split is not None else None
+    if isinstance(q, SparseBundle):
+        b, whole = q.base, q if q.split is not None else whole
     if whole is not None and np.broadcast_shapes(np.shape(p), np.shape(q)) == whole.shape:
         return _joined_again(elementwise(ufunc, *(as_split(v, whole) for v in inputs)), whole.shape)
-    a, b = (p.base if isinstance(p, SparseBundle) else p), (q.base if isinstance(q, SparseBundle) else q)
     if isinstance(a, LISTS) or isinstance(b, LISTS):
         return elementwise(ufunc, *(np.asarray(v) if isinstance(v, LISTS) else v for v in inputs))
     y = ufunc(a, b)
@@ -770,8 +773,6 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
-    if not ((isinstance(p, SparseBundle) and p.slots) or (isinstance(q, SparseBundle) and q.slots)):
-        return SparseBundle(y, (), p.run if isinstance(p, SparseBundle) else q.run)
     if isinstance(p, SparseBundle):
         run, p = p.run, p.as_numbers()
     if isinstance(q, SparseBundle):
@@ -781,6 +782,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         q = SparseBundle(q.base, mapped(q.slots, np.negative), q.run, q.disjoint)
     first: Slots = p.stretched(shape) if isinstance(p, SparseBundle) else ()
     second: Slots = q.stretched(shape) if isinstance(q, SparseBundle) else ()
+    if not first and not second:
+        return SparseBundle(y, (), run)
     disjoint = (not first or p.disjoint) and (not second or q.disjoint)
     if ufunc is np.add or ufunc is np.subtract:
         if not first or not second:

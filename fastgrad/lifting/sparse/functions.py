@@ -274,6 +274,7 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
     if first and second and list(la) == list(lb) and not out:
         slots = added(slots, crossed(first, second, a.shape, run), run)
     elif first and second and not _separate(first, second):
+        run.allow(run.rows * np.size(base))
         column = 1 + max((*la, *lb, *out), default=0)
         both = [column, column + 1]
         da, db = spread(first, a.shape, run), spread(second, b.shape, run)

@@ -389,9 +389,10 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
         return together(operands, shape, run)
     found: Found = []
     for i, slots in enumerate(operands):
-        for layout, d in heaped(slots):
+        for layout, d in heaped(slots) if len(slots) > 1 else slots:
             _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
-    _absorbed(found, run)
+    if len(found) > 1:
+        _absorbed(found, run)
     if len(found) > MOST_SLOTS:
         return together(operands, shape, run)
     for j in range(1, len(found)):
@@ -722,7 +723,8 @@ def contracted(
         multiplications *= length
     run.product(multiplications)
     found: Found = [(layout, [d]) for layout, d in heaped(slots)]
-    _absorbed(found, run)
+    if len(found) > 1:
+        _absorbed(found, run)
     out: Slots = ()
     for layout, (d,) in found:
         assert isinstance(layout, Box)
