@@ -355,7 +355,8 @@ class Operator:
         if self._compiled is None:
             return
         simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
-        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64
+        simple = simple and settings.is_sparse == (pattern is not None)
         known = self.fused is not None and self.fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
             return

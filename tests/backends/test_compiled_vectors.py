@@ -243,6 +243,13 @@ def test_captured_data_that_changed_are_refused() -> None:
         jacobian(x)
 
 
+@pytest.mark.parametrize("options", [{"sparse": True}, {"sparsity": "detect"}])
+def test_sparse_without_a_pattern(options: dict[str, Any]) -> None:
+    jacobian, x = Jacobian(broyden, 1e-5, compile="eager", **options), np.linspace(-1, 1.1, 14)
+    for _ in range(2):
+        np.testing.assert_array_equal(jacobian(x).toarray(), Jacobian(broyden, 1e-5, backend="python")(x))
+
+
 def test_one_shot() -> None:
     x = np.linspace(-1, 1.1, 9)
     np.testing.assert_array_equal(numerical_jacobian(broyden, x), numerical_jacobian(broyden, x, backend="python"))
