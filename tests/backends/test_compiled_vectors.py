@@ -121,7 +121,7 @@ def test_bits_of_the_plain_loop(f: Any, h: float | None) -> None:
 def test_the_kernel_does_all_of_it(h: float | None) -> None:
     jacobian, x = Jacobian(broyden, h, compile="eager"), np.linspace(-1, 1.1, 9)
     jacobian(x)
-    found = jacobian._operator.fused(x, ())
+    found = jacobian._operator._fused(x, ())
     np.testing.assert_array_equal(found, Jacobian(broyden, h, backend="python")(x))
 
 
@@ -133,7 +133,7 @@ def test_colored(h: float | None) -> None:
         for _ in range(2):
             found, wanted = jacobian(x), plain(x)
             np.testing.assert_array_equal(found.toarray(), wanted.toarray())
-    assert jacobian._operator.fused(np.linspace(-1, 1.1, 14), ()) is not None
+    assert jacobian._operator._fused(np.linspace(-1, 1.1, 14), ()) is not None
 
 
 @pytest.mark.parametrize("h", [None, 1e-5])
@@ -144,7 +144,7 @@ def test_a_missing_entry_is_noticed(h: float | None) -> None:
     jacobian = Jacobian(broyden, h, sparsity=np.triu(pattern), compile="eager")
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
-    jacobian._operator.fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator.fused
+    jacobian._operator._fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator._fused
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
 
