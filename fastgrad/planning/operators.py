@@ -335,7 +335,7 @@ class Operator:
         if options.backend == "python" or options.kwargs or not is_jitted(self.f):
             return None
         try:
-            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+            return load("many values").of(self.f, self.settings.argnum, self.settings.out)
         except CannotRun:
             return None
 
