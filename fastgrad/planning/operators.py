@@ -148,8 +148,17 @@ class Settings:
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
-        options = self.options
-        return step_rule(None if is_automatic(options) else options.h, options.rel_step, self.stencil, shape)
+        found = self._rules.get(shape)
+        if found is None:
+            options = self.options
+            h = None if is_automatic(options) else options.h
+            self._rules.clear()  # of one shape: those of a thousand would be kept for nothing
+            found = self._rules[shape] = step_rule(h, options.rel_step, self.stencil, shape)
+        return found
+
+    @cached_property
+    def _rules(self) -> dict[tuple[int, ...], Step]:
+        return {}
 
     @property
     def noise(self) -> float | None:
