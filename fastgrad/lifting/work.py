@@ -121,18 +121,18 @@ class DenseWork:
         """Count operations with arrays."""
         self._lead += operations * self._array
 
-    def multiplies(self, multiplications: int) -> None:
-        """Count a product of matrices."""
+    def multiplies(self, multiplications: int, other: float) -> None:
+        """Count a product of matrices, and what the other lift would pay for it."""
         self._lead += self._array
-        self._spare -= FLOP * multiplications
+        self._spare -= FLOP * multiplications - other
         if self._spare < 0.0:
-            raise Outrun("large products", to="sparse")
+            raise Outrun("large products", to="sparse", by=-self._spare)
 
     def pays(self, cost: float) -> None:
         """Count an operation on a large array, of which the sparse lift would need a few entries only."""
         self._spare -= cost
         if self._spare < 0.0:
-            raise Outrun("large arrays, of which each point changes a part", to="sparse")
+            raise Outrun("large arrays, of which each point changes a part", to="sparse", by=-self._spare)
 
 
 class SparseWork:
@@ -143,7 +143,8 @@ class SparseWork:
     nfev : int
         Points at which f was evaluated.
     lead : float
-        Over the dense lift; without end where there is no race.
+        Over the dense lift; without end where there is no race. To begin with, where that has given way before an
+        operation: what it has lost beyond its forfeit.
     together : int or None
         How many rows were worth one run; None before that is known.
     """
@@ -151,10 +152,15 @@ class SparseWork:
     __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev", "together")
 
     def __init__(
-        self, points: int = 1, tile_points: int = 1, racing: bool = False, together: int | None = None
+        self,
+        points: int = 1,
+        tile_points: int = 1,
+        racing: bool = False,
+        lead: float = 0.0,
+        together: int | None = None,
     ) -> None:
         self.nfev, self.together = 0, together
-        self.lead = ALLOWANCE if racing else inf
+        self.lead = ALLOWANCE + lead if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
         self._rounds = ceil(points / (LOOP_TILES * tile_points))
 
