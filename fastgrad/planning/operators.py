@@ -364,7 +364,7 @@ class Operator:
         if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
-            run = self._opened(self.call(args), point)
+            run = self.opened(self.call(args), point)
             if point.base.size and run.value().size:
                 self._fuse(run, point, None)
         return None if self._fused is None else self._fused(x, args)
