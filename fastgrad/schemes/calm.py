@@ -180,16 +180,15 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
     must = 26500.0 * sigma / half
     if line.third is not None:
         must = np.maximum(must, seeds.of_outputs(line.third * (t * t), everything))
+    factors = seeds.factors(vector)
+    gap = np.abs(seeds.at_outputs(slopes, factors, lambda entries: entries) - line.slope)
+    if (gap > line.doubt).any():  # there bars are wider, by as much as the line's slope says something else
+        known = np.sqrt(seeds.at_outputs(np.where(alive, 2.8 * sigma / half, 0.0), factors, np.square)) + line.doubt
+        must = must * seeds.of_outputs(np.maximum(1.01 * gap / known, 1.0), everything)
     lacks = alive & (np.maximum(np.abs(slopes), 1e-6 * variation) < must)
     if lacks.any():
         largest = seeds.of_outputs(seeds.largest(slopes), everything)
         if (lacks & (must > 0.999 * NEGLIGIBLE * largest)).any():
-            return None
-    factors = seeds.factors(vector)
-    gap = np.abs(seeds.at_outputs(slopes, factors, lambda entries: entries) - line.slope) - line.doubt
-    if (gap > 0.0).any():
-        known = seeds.at_outputs(np.where(alive, 2.8 * sigma / half, 0.0), factors, np.square)
-        if (gap * np.abs(gap) > 0.99 * known).any():
             return None
     return seeds.in_x(slopes, everything), t
 
