@@ -38,7 +38,8 @@ class Jacobian:
     backend : {"auto", "python", "numpy"}
         "python": one plain evaluation for each point. "numpy": f is lifted, that is, called once with an array-like
         that tells every nonzero entry at full precision. "auto" lifts from 20 entries of x on, where it can prove that
-        safe.
+        safe; and runs the loops around a jitted f in compiled code, to the same bits, once that pays (at once with
+        ``compile="eager"``).
     method : {"central", "forward", "backward", "complex", "adaptive"} or Stencil
         The kind of difference. "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a ladder
         of steps for each entry until its error bar meets the tolerance, on points that all values of f share: some 20
@@ -122,11 +123,9 @@ class Jacobian:
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
         x, args = self._arguments(arguments)
-        fused = self._operator.fused
-        if fused is not None:
-            jacobian = fused(x, args)
-            if jacobian is not None:
-                return jacobian
+        jacobian = self._operator.at_once(x, args)
+        if jacobian is not None:
+            return jacobian
         made, run, point, _ = self._operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 

@@ -154,8 +154,17 @@ class Settings:
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
-        options = self.options
-        return step_rule(None if is_automatic(options) else options.h, options.rel_step, self.stencil, shape)
+        found = self._rules.get(shape)
+        if found is None:
+            options = self.options
+            h = None if is_automatic(options) else options.h
+            self._rules.clear()  # of one shape: those of a thousand would be kept for nothing
+            found = self._rules[shape] = step_rule(h, options.rel_step, self.stencil, shape)
+        return found
+
+    @cached_property
+    def _rules(self) -> dict[tuple[int, ...], Step]:
+        return {}
 
     @property
     def noise(self) -> float | None:
@@ -317,7 +326,8 @@ class Operator:
         self._layout: _Layout | None = None
         self._listed: Any = None
         self._compiled = self._many_values()
-        self.fused: Any = None
+        self._fused: Any = None
+        self._may_fuse = self._compiled is not None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -333,7 +343,7 @@ class Operator:
         if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
             return None
         try:
-            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+            return load("many values").of(self.f, self.settings.argnum, self.settings.out)
         except CannotRun:
             return None
 
@@ -350,19 +360,30 @@ class Operator:
                 return compiled
         return Vectors(call, point)
 
+    def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
+        """Return the Jacobian at x as the caller sees it, from one call of a kernel; None where there is none."""
+        if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
+            self._may_fuse = False
+            point = as_point(x)
+            run = self.opened(self.call(args), point)
+            if point.base.size and run.value().size:
+                self._fuse(run, point, None)
+        return None if self._fused is None else self._fused(x, args)
+
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
         settings, options = self.settings, self.settings.options
-        if self._compiled is None:
+        if self._compiled is None or self.call(()).shared:
             return
         simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
-        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
-        known = self.fused is not None and self.fused.shape == point.base.shape
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64
+        simple = simple and settings.is_sparse == (pattern is not None)
+        known = self._fused is not None and self._fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
             return
         rule = None if settings.automatic else settings.rule(point.base.shape)
         colors, eager = None if pattern is None else self.colors, options.compile == "eager"
-        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
+        self._fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 

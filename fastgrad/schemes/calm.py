@@ -7,6 +7,7 @@ decides, with the values that are known already; so tests here may be stricter t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import isfinite, log2
 from typing import Protocol
 
 import numpy as np
@@ -66,7 +67,7 @@ class Line:
         seen = np.maximum(size, spread)
         if not (1e-140 < largest < 1e140 and float(seen.max()) < 1e140) or ((spread < 1e-140) & (spread > 0)).any():
             return
-        still = np.count_nonzero(table[:6] == 0, axis=0) >= 4
+        still = np.add.reduce(table[:6] == 0, axis=0, dtype=np.intp) >= 4
         floor = np.maximum(EPS * np.maximum(0.5 * size, 0.25 * np.abs(values).max(axis=0)), TINY)
         if m <= FEW or not (np.bitwise_or.reduce(values.view(np.int64), axis=0) & 15).all():
             floor = np.maximum(floor, 0.29 * quanta_of(values))
@@ -90,7 +91,7 @@ class Line:
         reach, ten = np.minimum(np.maximum(rise / (6.0 * SPACING) / root, bend / terms), seen), 10.0 * sigma
         self.variation = variation = np.maximum(reach, ten)
         near |= np.abs(reach - ten) <= MARGIN * ten
-        ratio = np.clip(sigma / variation, 1e-17, 1e-2)
+        ratio = np.minimum(np.maximum(sigma / variation, 1e-17), 1e-2)
         self.third, step = None, np.cbrt(ratio)
         shows = third > 4.0 * (1.0 - MARGIN) * np.maximum(sigma, fourth)
         if shows.any():
@@ -104,8 +105,9 @@ class Line:
         if near.any():
             return
         active = reach > ten
-        those = step[active] if active.any() else step
-        usual = np.log2(float(np.partition(those, those.size // 2)[those.size // 2]))
+        those = step[active] if active.any() else step.copy()
+        those.partition(those.size // 2)
+        usual = log2(those[those.size // 2])
         self.step = 2.0 ** round(usual)
         if abs(usual % 1.0 - 0.5) < MARGIN:
             return
@@ -127,14 +129,14 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
         return None
     found = run.explore(x + PLACES * vector)
     values = np.concatenate([found[:3], f0[None], found[3:]])
-    if not np.isfinite(values).all():
+    if not isfinite(values.sum()):
         return None
     line = Line(values, f0, seeds.terms)
     if not line.calm:
         return None
     t = line.step
     swept = run.explore(seeds.points(everything, np.array([t, -t]))).reshape(count, 2, m)
-    if not np.isfinite(swept).all():
+    if not isfinite(swept.sum()):
         return None
     sizes = np.maximum(line.sigma, line.rho * np.abs(swept).max(axis=1))
     moved = swept - f0
@@ -145,14 +147,20 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
     # an entry without any effect has passed above, if only its divisor is what it should be
     if (np.abs(half - t) > 1e-3 * t).any():
         return None
-    difference, first, second = above - below, None, np.abs(above + below)
+    difference, second = above - below, np.abs(above + below)
     first = np.abs(difference)
     alive = (first != 0) | (second != 0)
     bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
     square, noise = bent * bent, sigma * rise
     size, measure = np.maximum(variation, rise), np.maximum(first, 0.2 * half * variation)
     again = (second > 7.99 * sigma) & (second > 0.0299 * first)
-    again |= (square > 63.0 * noise) & (square > 4.4e-10 * rise * first) & (square * bent > 16e3 * sigma * sigma * size)
+    down = (square > 63.0 * noise) & (square > 8.9e-10 * rise * np.maximum(0.5 * first, half * variation))
+    down &= square * bent > 16e3 * sigma * sigma * size
+    if down.any():
+        longer = half * np.maximum(np.sqrt(size / bent), rise / (2.0 * bent))
+        truncation = np.maximum(first / (2.0 * half) * (half / longer) ** 2, bent / longer) / 6.0
+        down &= truncation > 0.999 * 3e-10 * np.maximum(variation, first / (2.0 * half))
+        again |= down & (truncation > 0.999 * 21.3 * sigma / half)
     up = alive & (sigma > enough * measure)
     if up.any():
         up &= (noise > 200.0 * square) | (size * sigma * sigma > 1e4 * square * bent)
@@ -172,16 +180,15 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
     must = 26500.0 * sigma / half
     if line.third is not None:
         must = np.maximum(must, seeds.of_outputs(line.third * (t * t), everything))
+    factors = seeds.factors(vector)
+    gap = np.abs(seeds.at_outputs(slopes, factors, lambda entries: entries) - line.slope)
+    if (gap > line.doubt).any():  # there bars are wider, by as much as the line's slope says something else
+        known = np.sqrt(seeds.at_outputs(np.where(alive, 2.8 * sigma / half, 0.0), factors, np.square)) + line.doubt
+        must = must * seeds.of_outputs(np.maximum(1.01 * gap / known, 1.0), everything)
     lacks = alive & (np.maximum(np.abs(slopes), 1e-6 * variation) < must)
     if lacks.any():
         largest = seeds.of_outputs(seeds.largest(slopes), everything)
         if (lacks & (must > 0.999 * NEGLIGIBLE * largest)).any():
-            return None
-    factors = seeds.factors(vector)
-    gap = np.abs(seeds.at_outputs(slopes, factors, lambda entries: entries) - line.slope) - line.doubt
-    if (gap > 0.0).any():
-        known = seeds.at_outputs(np.where(alive, 2.8 * sigma / half, 0.0), factors, np.square)
-        if (gap * np.abs(gap) > 0.99 * known).any():
             return None
     return seeds.in_x(slopes, everything), t
 

@@ -194,8 +194,9 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
         values = run.imaginary(seeds.point(g, 1j) for g in directions)
         return seeds.in_x(seeds.picked(values, part), part)
     total: Any = 0.0
-    if len(set(chosen)) == 1 and chosen[0].symmetric and (steps == 1.0).all():
-        stencil, ones = chosen[0], np.ones(len(chosen))
+    stencil = chosen[0]
+    if stencil.symmetric and all(each is stencil for each in chosen) and (steps == 1.0).all():
+        ones = np.ones(len(chosen))
         values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1)
         with np.errstate(all="ignore"):
             for q, weight in enumerate(stencil.quotients):

@@ -131,10 +131,11 @@ class Columns:
 
     def points(self, part: slice, nodes: Floats) -> Floats:
         count = part.stop - part.start
-        rows = np.repeat(self._x[None], count * nodes.size, axis=0).reshape(count, nodes.size, -1)
-        index, units = self._index[part], self._units[part]
-        rows[np.arange(count)[:, None], np.arange(nodes.size), index[:, None]] += nodes * units[:, None]
-        return rows.reshape(count * nodes.size, -1)
+        rows = np.empty((count * nodes.size, self._x.size))
+        rows[...] = self._x
+        index, units = self._index[part].repeat(nodes.size), self._units[part, None]
+        rows[np.arange(len(rows)), index] += (nodes * units).reshape(-1)
+        return rows
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         return below[self._index] / self._units, above[self._index] / self._units

@@ -121,7 +121,7 @@ def test_bits_of_the_plain_loop(f: Any, h: float | None) -> None:
 def test_the_kernel_does_all_of_it(h: float | None) -> None:
     jacobian, x = Jacobian(broyden, h, compile="eager"), np.linspace(-1, 1.1, 9)
     jacobian(x)
-    found = jacobian._operator.fused(x, ())
+    found = jacobian._operator._fused(x, ())
     np.testing.assert_array_equal(found, Jacobian(broyden, h, backend="python")(x))
 
 
@@ -133,7 +133,7 @@ def test_colored(h: float | None) -> None:
         for _ in range(2):
             found, wanted = jacobian(x), plain(x)
             np.testing.assert_array_equal(found.toarray(), wanted.toarray())
-    assert jacobian._operator.fused(np.linspace(-1, 1.1, 14), ()) is not None
+    assert jacobian._operator._fused(np.linspace(-1, 1.1, 14), ()) is not None
 
 
 @pytest.mark.parametrize("h", [None, 1e-5])
@@ -144,7 +144,7 @@ def test_a_missing_entry_is_noticed(h: float | None) -> None:
     jacobian = Jacobian(broyden, h, sparsity=np.triu(pattern), compile="eager")
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
-    jacobian._operator.fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator.fused
+    jacobian._operator._fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator._fused
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
 
@@ -241,6 +241,13 @@ def test_captured_data_that_changed_are_refused() -> None:
     data[0] = 5.0
     with pytest.raises(ValueError, match="captured"):
         jacobian(x)
+
+
+@pytest.mark.parametrize("options", [{"sparse": True}, {"sparsity": "detect"}])
+def test_sparse_without_a_pattern(options: dict[str, Any]) -> None:
+    jacobian, x = Jacobian(broyden, 1e-5, compile="eager", **options), np.linspace(-1, 1.1, 14)
+    for _ in range(2):
+        np.testing.assert_array_equal(jacobian(x).toarray(), Jacobian(broyden, 1e-5, backend="python")(x))
 
 
 def test_one_shot() -> None:

@@ -215,6 +215,7 @@ class Jitted:
         self.captured: list[Capture] = captures(f) if self.function is not None else []
         self._arrays = [array for c in self.captured for array in arrays_in(c.value)]
         self.targets: dict[Any, Target] = {}
+        self.many_values: dict[Any, Any] = {}  # the same as a function of many values, by how it is called
         if self.function is not None and JIT:
             self._refresh_frozen()
 

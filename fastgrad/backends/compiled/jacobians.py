@@ -302,7 +302,8 @@ def judged(first, second, sigma, half, variation, enough):
     size = max(variation, rise)
     square, cube = bent * bent, bent * bent * bent
     rough = (second > 7.99 * sigma) & (second > 0.0299 * first)
-    down = (square > 63.0 * sigma * rise) & (cube > 16e3 * sigma * sigma * size) & (square > 4.4e-10 * rise * first)
+    down = (square > 63.0 * sigma * rise) & (cube > 16e3 * sigma * sigma * size)
+    down &= square > 8.9e-10 * rise * max(0.5 * first, variation * half)
     measure = max(first, 0.2 * variation * half)
     up = (sigma > enough * measure) & ((rise * sigma > 200.0 * square) | (size * sigma * sigma > 1e4 * cube))
     lacks = 1.42 * sigma > 0.999e-6 * measure

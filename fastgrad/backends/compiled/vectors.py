@@ -86,6 +86,14 @@ class Compiled:
             raise CannotRun("f takes any number of arguments, or is not to be compiled for others")
         self._count = len(parameters)
         self._entries: dict[Any, Entry] = {}
+        self.kernels: dict[Any, Any] = {}  # what `FusedJacobian` has found for it
+
+    @classmethod
+    def of(cls, f: Any, place: int, out: tuple[int, ...] | None) -> Compiled:
+        """Return what is known of f already, or find it out."""
+        known = jitted(f, False).many_values
+        found: Compiled = known.get((place, out)) or known.setdefault((place, out), cls(f, place, out))
+        return found
 
     def known(self) -> Jitted:
         """Return what is known of f, which may have been compiled anew.
@@ -100,6 +108,7 @@ class Compiled:
             if fresh is not self._known:
                 self._known = fresh
                 self._entries.clear()
+                self.kernels.clear()
         return self._known
 
     def entry(self, ndim: int, args: tuple[Any, ...]) -> Entry:
@@ -231,7 +240,14 @@ class FusedJacobian:
         self._worth = inf if eager else JACOBIAN + EVALUATION * points
         self._step = None if rule is None else rule.constant
         self._spare: list[tuple[Floats, Floats]] = []  # append and pop are atomic
-        self._runs: dict[Any, Any] = {}
+        self._kernel = {
+            (False, False): jacobians.dense_by_step,
+            (False, True): jacobians.dense_by_rule,
+            (True, False): jacobians.colored_by_step,
+            (True, True): jacobians.colored_by_rule,
+        }[pattern is not None, rule is None]
+        self._kind = self._kernel, len(shape), len(value)
+        self._alone: Any = None  # what to call without extra arguments
 
     def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
@@ -240,11 +256,16 @@ class FusedJacobian:
         captured = self._f._known.captured
         if captured and self._f.known().shares_memory(x):
             return None
-        found = self._runs.get(tuple(map(kind_of, args)) if args else args)
-        if found is None or captured:
-            found = self._prepare(args)
+        found = self._alone
+        if args or found is None:
+            key = (*self._kind, *map(kind_of, args))
+            found = None if captured else self._f.kernels.get(key)
             if found is None:
-                return None
+                found = self._prepare(key, args)
+                if found is None:
+                    return None
+            if not (args or captured):
+                self._alone = found
         kernel, given = found
         before = quiet()
         try:
@@ -270,7 +291,7 @@ class FusedJacobian:
             return self.pattern.array(out)
         return out.T if self._flat else out.T.reshape(self._value + self.shape)
 
-    def _prepare(self, args: tuple[Any, ...]) -> Any:
+    def _prepare(self, key: Any, args: tuple[Any, ...]) -> Any:
         """Return the kernel, and what it gets first; None until it is worth compiling."""
         try:
             entry = self._f.entry(len(self.shape), args)
@@ -286,14 +307,8 @@ class FusedJacobian:
         )
         sparse = self.pattern is not None
         kinds = (*entry.kinds, x, here, vector, vector if sparse else table, *(ints for _ in self._groups))
-        which = {
-            (False, False): jacobians.dense_by_step,
-            (False, True): jacobians.dense_by_rule,
-            (True, False): jacobians.colored_by_step,
-            (True, True): jacobians.colored_by_rule,
-        }[sparse, self._rule is None]
-        kernel = entry_point(which, kinds, self._worth)
+        kernel = entry_point(self._kernel, kinds, self._worth)
         if kernel is None:
             return None
-        found = self._runs[tuple(map(kind_of, args)) if args else args] = kernel, entry.given(args)
+        found = self._f.kernels[key] = kernel, entry.given(args)
         return found
