@@ -89,9 +89,9 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
-    labels : bool
-        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
-        some); by default both are arrays.
+    labels : {None, True, False}
+        True: f gets a Series, a DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some). None: the same where f cannot do with an array, by its own IndexError or AttributeError; else arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -414,7 +414,7 @@ class Gradient:
         done = self._run(x, args, f0, True)
         return done.gradient, _info(done, self._options, self._name, self._stencil.order, perf_counter() - began)
 
-    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
         """Return the gradient at each of many points: of shape (k, *x.shape), as `points` are.
 
         Parameters
@@ -422,7 +422,8 @@ class Gradient:
         points : array_like of shape (k, *x.shape)
             One point a row: of a grid, of a sample. f must use its argument.
         workers
-            As for `Gradient`: who differentiates side by side.
+            As for `Gradient`, by default its own: who differentiates side by side. Journal and progress are of whole
+            gradients then; with on_error="nan" one that fails is NaN, with a warning.
 
         Notes
         -----

@@ -181,11 +181,11 @@ class Lifted(InFloats):
 
     def _lifted(self, index: Ints, points: Values) -> tuple[Values, bool]:
         """The values by the first lift that takes f, and whether they are relative to f(x)."""
-        real, hopeless = points.dtype.kind != "c", False
+        real, hopeless, lead = points.dtype.kind != "c", False, 0.0
         for lift, racing in self._attempts if real else _IMAGINARY:
             if hopeless and lift == DENSE:
                 continue
-            call, work = self._call, self._work(lift, points.size, racing)
+            call, work = self._call, self._work(lift, points.size, racing, lead)
             try:
                 values = _lift(lift).sweep(
                     call.f, self._point.base, index, points, args=call.args, kwargs=call.kwargs, work=work
@@ -194,6 +194,7 @@ class Lifted(InFloats):
                 self._note(lift, failure)
                 if racing and lift == DENSE and not (isinstance(failure, Outrun) and failure.to == SPARSE):
                     break
+                lead = failure.by if isinstance(failure, Outrun) else 0.0
                 continue
             finally:
                 self.nfev += work.nfev
@@ -204,14 +205,14 @@ class Lifted(InFloats):
             return self._scalars(values if lift == DENSE else values.values, points), lift == SPARSE
         raise self._refusal(index, points)
 
-    def _work(self, lift: str, points: int, racing: bool) -> DenseWork | SparseWork:
+    def _work(self, lift: str, points: int, racing: bool, lead: float = 0.0) -> DenseWork | SparseWork:
         if lift == DENSE:
             return DenseWork(points, racing)
-        return self._sparse_work(points, racing)
+        return self._sparse_work(points, racing, lead)
 
-    def _sparse_work(self, points: int, racing: bool) -> SparseWork:
+    def _sparse_work(self, points: int, racing: bool, lead: float = 0.0) -> SparseWork:
         tile_points = _lift(DENSE).tile_points(self._point.base.size) if racing else 1
-        return SparseWork(points, tile_points, racing, self._together)
+        return SparseWork(points, tile_points, racing, lead, self._together)
 
     def _scalars(self, values: Values, points: Values) -> Values:
         if values.size != points.size or (values.dtype.kind == "c" and points.dtype.kind != "c"):

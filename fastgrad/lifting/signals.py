@@ -53,11 +53,13 @@ class Outrun(Signal):
     ----------
     to : {"loop", "dense", "sparse"}
         Which.
+    by : float
+        By how much, in counted work.
     """
 
-    def __init__(self, reason: str, to: str) -> None:
+    def __init__(self, reason: str, to: str, by: float = 0.0) -> None:
         super().__init__(f"{reason}: the {'plain loop' if to == 'loop' else f'{to} lift'} is faster")
-        self.to = to
+        self.to, self.by = to, by
 
 
 class Diverged(Signal):

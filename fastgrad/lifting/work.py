@@ -25,7 +25,9 @@ SPARSE_SLOT = 4.0  # for each slot of a result beyond the first
 SPARSE_FUNCTION = 22.0  # for a function of numpy, beyond its operations
 # for each cell of an array
 CELL = 0.0006  # of an operation such as `+`, plain or dense
-HEAVY = 0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns; elsewhere 1 to 6)
+HEAVY = (
+    0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns; elsewhere 1 to 6)
+)
 WAVE = 0.006  # of `sin` and `cos` (5 to 11 ns)
 SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `hypot`, `%`, ...
 NEGATIVE_POWER = 0.1  # of a power of what is negative at some points (13 to 150 ns; 3 ns where nothing is)
@@ -119,18 +121,18 @@ class DenseWork:
         """Count operations with arrays."""
         self._lead += operations * self._array
 
-    def multiplies(self, multiplications: int) -> None:
-        """Count a product of matrices."""
+    def multiplies(self, multiplications: int, other: float) -> None:
+        """Count a product of matrices, and what the other lift would pay for it."""
         self._lead += self._array
-        self._spare -= FLOP * multiplications
+        self._spare -= FLOP * multiplications - other
         if self._spare < 0.0:
-            raise Outrun("large products", to="sparse")
+            raise Outrun("large products", to="sparse", by=-self._spare)
 
     def pays(self, cost: float) -> None:
         """Count an operation on a large array, of which the sparse lift would need a few entries only."""
         self._spare -= cost
         if self._spare < 0.0:
-            raise Outrun("large arrays, of which each point changes a part", to="sparse")
+            raise Outrun("large arrays, of which each point changes a part", to="sparse", by=-self._spare)
 
 
 class SparseWork:
@@ -141,7 +143,8 @@ class SparseWork:
     nfev : int
         Points at which f was evaluated.
     lead : float
-        Over the dense lift; without end where there is no race.
+        Over the dense lift; without end where there is no race. To begin with, where that has given way before an
+        operation: what it has lost beyond its forfeit.
     together : int or None
         How many rows were worth one run; None before that is known.
     """
@@ -149,10 +152,15 @@ class SparseWork:
     __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev", "together")
 
     def __init__(
-        self, points: int = 1, tile_points: int = 1, racing: bool = False, together: int | None = None
+        self,
+        points: int = 1,
+        tile_points: int = 1,
+        racing: bool = False,
+        lead: float = 0.0,
+        together: int | None = None,
     ) -> None:
         self.nfev, self.together = 0, together
-        self.lead = ALLOWANCE if racing else inf
+        self.lead = ALLOWANCE + lead if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
         self._rounds = ceil(points / (LOOP_TILES * tile_points))
 

@@ -17,7 +17,8 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options, OptionsDict
+from ..core.labels import Labels, has_labels
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -128,6 +129,11 @@ class Settings:
                     "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
                     f"{describe(self.sparsity)}; leave it out, or the method"
                 )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -271,6 +277,7 @@ class Made:
     reason: str
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
 
 class Lacking(ValueError):
@@ -316,30 +323,23 @@ class Operator:
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
-        options = self.settings.options
-        return Call(
-            self.placed,
-            args,
-            self.kwargs,
-            workers=options.workers,
-            journal=options.journal,
-            progress=options.progress,
-            on_error=options.on_error,
-            timeout=options.timeout,
-        )
+        return self.settings.call(self.placed, args)
 
     def _many_values(self) -> Any:
         """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
         options = self.settings.options
-        if options.backend == "python" or options.kwargs or not is_jitted(self.f):
+        watched = not options.given().keys().isdisjoint(WATCHING)
+        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
             return None
         try:
             return load("many values")(self.f, self.settings.argnum, self.settings.out)
         except CannotRun:
             return None
 
-    def _opened(self, call: Call, point: Point) -> Vectors:
+    def opened(self, call: Call, point: Point) -> Vectors:
         """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))
         if call.shared:
             shared: Vectors = load("parallel vectors")(call, point)
             return shared
@@ -373,7 +373,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = self._opened(call, point)
+        run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -381,6 +381,7 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        made.failures = tuple(getattr(run, "failures", ()))
         values = made.matrix.dense if made.matrix.data is None else made.matrix.data
         if values is None or not values.any():
             _refuse_unseen(call, point)
@@ -443,13 +444,23 @@ class Operator:
         reason: str,
         bars: bool = True,
     ) -> Made:
-        x = point.base.reshape(-1)
-        if self.settings.adaptive:
+        x, every = point.base.reshape(-1), index
+        if bounds is not None:
+            index = every[bounds[0][every] < bounds[1][every]]
+        if not index.size:
+            found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
+        elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
+        if index.size < every.size:  # what must not move has a derivative of 0
+            rows = np.isin(every, index)
+            found = found._replace(
+                jacobian=_among_zeros(found.jacobian, rows),
+                error=None if found.error is None else _among_zeros(found.error, rows),
+            )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
@@ -604,7 +615,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = self._opened(call, point)
+        run = self.opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -629,7 +640,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = self._opened(self.call(args), point)
+        run = self.opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -759,6 +770,12 @@ def disagrees(
 def named(flat: int, shape: tuple[int, ...]) -> str:
     """Word a flat position as a user would write it."""
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
+
+
+def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
+    whole = np.zeros((rows.size, part.shape[1]))
+    whole[rows] = part
+    return whole
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:

@@ -86,7 +86,11 @@ def forced(t, x, scale):
     return scale * x * np.sin(t * x)
 
 
-FUNCTIONS = [broyden, decay, kinked, noisy, integers, matrix, writes, steep]
+# of other types of results, and arguments, the default rule's kernels are compiled for many seconds
+BY_RULE = pytest.param(None, marks=pytest.mark.slow)
+FUNCTIONS = [broyden, decay, kinked, noisy, writes, steep]
+CASES = [(f, h) for f in FUNCTIONS for h in (None, 1e-5)] + [(integers, 1e-5), (matrix, 1e-5)]
+SLOW = [pytest.param(f, None, marks=pytest.mark.slow) for f in (integers, matrix)]
 TRIDIAGONAL = np.eye(14) + np.eye(14, k=1) + np.eye(14, k=-1)
 
 
@@ -97,8 +101,7 @@ def points(n: int) -> list[Floats]:
 
 
 @pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning", "ignore::fastgrad.NonFiniteWarning")
-@pytest.mark.parametrize("h", [None, 1e-5])
-@pytest.mark.parametrize("f", FUNCTIONS)
+@pytest.mark.parametrize(("f", "h"), [*CASES, *SLOW])
 def test_bits_of_the_plain_loop(f: Any, h: float | None) -> None:
     n = 4 if f is decay else 9
     compiled, plain = Jacobian(f, h, compile="eager"), Jacobian(f, h, backend="python")
@@ -146,7 +149,7 @@ def test_a_missing_entry_is_noticed(h: float | None) -> None:
         jacobian(x)
 
 
-@pytest.mark.parametrize("h", [None, 1e-5])
+@pytest.mark.parametrize("h", [BY_RULE, 1e-5])
 def test_arguments_and_filled_arrays(h: float | None) -> None:
     x, scale = np.linspace(0.5, 1.5, 7), np.array([3.0])
     first = Jacobian(filled, h, argnum=1, args=(2.0, scale), out=7, compile="eager")
@@ -194,7 +197,7 @@ def edge(x, out, limit):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for the memory of the process")
-@pytest.mark.parametrize(("h", "limit"), [(None, 1.0), (1e-4, 1.0), (1e-4, 0.5)])
+@pytest.mark.parametrize(("h", "limit"), [pytest.param(None, 1.0, marks=pytest.mark.slow), (1e-4, 1.0), (1e-4, 0.5)])
 def test_an_f_that_raises_leaves_nothing_behind(h: float | None, limit: float) -> None:
     size, calls = 20_000, 100
     x, good = np.zeros(size), np.zeros(size)

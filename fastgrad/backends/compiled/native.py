@@ -68,12 +68,16 @@ def call_into(typingctx, address, x, out, before, after, like):
         )
         for mine, wanted in lengths:
             same = builder.and_(same, builder.icmp_signed("==", mine, wanted))
-        stride = cgutils.unpack_tuple(builder, found.strides)[-1] if like.ndim == 1 else found.itemsize
-        with builder.if_then(same), cgutils.for_range(builder, array.nitems) as loop:
-            source = cgutils.pointer_add(builder, found.data, builder.mul(loop.index, stride), found.data.type)
-            number = context.unpack_value(builder, like.dtype, source)
-            number = context.cast(builder, number, like.dtype, types.float64)
-            builder.store(number, builder.gep(array.data, [loop.index]))
+        with builder.if_then(same):
+            if like.layout == "C" and like.dtype == types.float64:
+                cgutils.raw_memcpy(builder, array.data, found.data, array.nitems, array.itemsize)
+            else:
+                stride = cgutils.unpack_tuple(builder, found.strides)[-1] if like.ndim == 1 else found.itemsize
+                with cgutils.for_range(builder, array.nitems) as loop:
+                    source = cgutils.pointer_add(builder, found.data, builder.mul(loop.index, stride), found.data.type)
+                    number = context.unpack_value(builder, like.dtype, source)
+                    number = context.cast(builder, number, like.dtype, types.float64)
+                    builder.store(number, builder.gep(array.data, [loop.index]))
         pointer = cgutils.voidptr_t
         let_go = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [pointer]), "NRT_decref")
         builder.call(let_go, [builder.bitcast(found.meminfo, pointer)])

@@ -56,7 +56,17 @@ memory = Memory()
 
 
 class TooLarge(Signal):
-    """f makes arrays so much larger than x that fewer points at a time are faster."""
+    """f makes arrays so much larger than x that fewer points at a time are faster.
+
+    Attributes
+    ----------
+    filled : bool
+        Whether each entry of x changes all of such an array, which is no advantage of the sparse lift then.
+    """
+
+    def __init__(self, filled: bool = False) -> None:
+        super().__init__()
+        self.filled = filled
 
 
 def expect_heavy(ufunc: np.ufunc, inputs: tuple[Any, ...], least: int = BIG) -> None:
@@ -89,6 +99,13 @@ def expect_large(data: Array) -> None:
     """A new axis announces an array of all pairs, as in ``x[:, None] - x[None, :]``."""
     if data.nbytes * data.size // len(data) > TOO_LARGE and not memory.careful:
         raise TooLarge
+
+
+def expect_entries(points: int, entries: int, filled: bool = False) -> None:
+    """Stop before an array of so many entries for each point is made."""
+    if 8 * points * entries > TOO_LARGE and not memory.careful:
+        memory.largest = max(memory.largest, 8 * entries)
+        raise TooLarge(filled)
 
 
 # numpy function -> the same for bundles; filled by the module of functions.
@@ -337,6 +354,7 @@ class Bundle:
                 raise CannotLift("a 0-d view")
             return Bundle(part.copy() if part.ndim == 1 else part)
         if len(keys) == 1 and keys[0].dtype.kind in "iu":
+            expect_entries(len(data), keys[0].size * data[0, 0].size)
             return Bundle(data.take(keys[0], axis=1))
         return Bundle(data.reshape(len(data), -1).take(self._positions(keys), axis=1))
 
@@ -565,11 +583,10 @@ def matmul(a: Any, b: Any) -> Any:
     if work.racing:  # each entry of the left operand is multiplied with each column of the right one, at each point
         left = a.data.size if type(a) is Bundle else a.size * points
         columns = 1 if other == 1 else b.shape[-1]
-        work.multiplies(left * columns)
         entries = left // points // max(1, a.shape[-1]) * columns
-        if 8 * points * entries > TOO_LARGE and not memory.careful:  # before it is made
-            memory.largest = max(memory.largest, 8 * entries)
-            raise TooLarge
+        filled = dims == 1 or other == 1  # of a constant matrix and x: each entry of x changes all
+        expect_entries(points, entries, filled)
+        work.multiplies(left * columns, SPARSE_CELL * points * entries if filled else 0.0)
     if type(b) is not Bundle and other <= 2:
         product = a.data @ b
         if dims == 1:

@@ -102,8 +102,8 @@ def sweep(
             try:
                 results.append(run.evaluate(tile[: rows.size]))
                 start, step = start + step, most
-            except TooLarge:
-                if work.racing:
+            except TooLarge as large:
+                if work.racing and not large.filled:
                     raise Outrun("arrays much larger than x", to="sparse") from None
                 memory.careful, step = True, max(1, FEW_POINTS // k)
             if start < m:

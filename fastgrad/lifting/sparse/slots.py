@@ -182,16 +182,16 @@ class Run:
         if d is not None and self.tied is not None and np.any(equal):
             self.tied |= rows_of(((layout, (d != 0) & equal),), self)
 
-    def note_ties_among(self, below: Any, d: Array) -> None:
+    def note_ties_among(self, below: Any, layout: Layout, d: Array) -> None:
         """Note the rows that move several extremes along the last axis apart; each entry is `below` the extreme."""
         if self.tied is None or not below.shape[-1]:
             return
         best = below == 0
         several = best & (best.sum(axis=-1, keepdims=True) > 1)
         if several.any():
-            first = np.argmax(best, axis=-1)[None, None, ..., None]
-            apart = (d != np.take_along_axis(d, first, axis=-1)) & several
-            self.tied |= apart.any(axis=(0, *range(2, apart.ndim)))
+            first = np.argmax(best, axis=-1)[..., None]
+            first = first.reshape((1,) * (d.ndim - first.ndim) + first.shape)
+            self.tied |= rows_of(((layout, (d != np.take_along_axis(d, first, axis=-1)) & several),), self)
 
 
 def at(array: Any, layout: Layout) -> Any:
