@@ -50,7 +50,7 @@ WAYS = {
     "auto": Way("f", {}, 1e10),
     "batched": Way("batched", {"backend": "numpy", "batch_axis": 0}, 5e7),
     "jitted": Way("loop", {}),  # compiled for itself: what lanes have taught f would show here, too
-    "lanes": Way("jitted", {"compile": "eager"}),
+    "lanes": Way("jitted", {"compile": "eager"}),  # owner lanes, from 40 variables on, where f is for them
     "lanes fixed h": Way("jitted", {"compile": "eager", "h": "fixed"}),
     "adaptive": Way("jitted", {"method": "adaptive"}, 5e7),
     "order 4": Way("jitted", {"order": 4}, 5e7),

@@ -342,7 +342,7 @@ def test_coordinates_at_a_branch_are_evaluated_plainly():
 def test_explain_names_colours_and_passes():
     said = Gradient(tridiagonal, compile="eager").explain(sample(0))
     assert "owner lanes" in said
-    assert "3 colours of coordinates in 1 runs of f" in said
+    assert "3 colours of coordinates in one run of f" in said
     assert "colours for" not in said
 
 

@@ -25,14 +25,10 @@ def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
 
 
 @inner
-def confirmed(at, args, x, value, g, lost, moved):
-    """Compare with f as it is: its value to the bit, and a plain difference along a direction from x's bytes."""
+def confirmed(at, args, x, g, lost, moved):
+    """Compare with f as it is: with a plain difference along a direction from x's bytes."""
     flat, y = x.reshape(x.size), moved.reshape(x.size)
     bits = flat.view(np.uint64)
-    for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
-        y[i] = flat[i]
-    if call_at(at, moved, args) != value:
-        return False
     for h in (LARGER, SMALLER):
         slope, square = 0.0, 0.0
         for i in range(flat.size):
@@ -63,9 +59,13 @@ def gradient(at, run, args, x, codes, h, out, header, buffers, serials, lost, mo
 
     Returns why it cannot be had (0: it can), f(x), and how many coordinates change a branch. With a log: the terms.
     """
-    value, losses = 0.0, 0
+    value, losses, plain = 0.0, 0, 0.0
     lost[:] = 0
-    flat, g = x.reshape(x.size), out.reshape(x.size)
+    flat, g, y = x.reshape(x.size), out.reshape(x.size), moved.reshape(x.size)
+    if confirm:  # first: what f allocates is lost where f raises, and its numbers are large in owner lanes
+        for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
+            y[i] = flat[i]
+        plain = call_at(at, moved, args)
     for p in range(codes.shape[0]):
         value = call_at(run, x, (args, codes, p, h, header))
         if header[LOG] != 0:
@@ -85,6 +85,6 @@ def gradient(at, run, args, x, codes, h, out, header, buffers, serials, lost, mo
         finite &= (abs(g[i]) < inf) | (lost[i + 1] != 0)
     if not finite:
         return UNUSUAL, value, losses
-    if confirm and not confirmed(at, args, x, value, g, lost, moved):
+    if confirm and (plain != value or not confirmed(at, args, x, g, lost, moved)):
         return UNCONFIRMED, value, losses
     return 0, value, losses

@@ -384,4 +384,5 @@ class OwnerLanes(Compiled):
 
     def notes(self) -> list[str]:
         owner = self._owner
-        return [f"{owner.colours} colours of coordinates in {owner.passes} runs of f"]
+        runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
+        return [f"{owner.colours} colours of coordinates in {runs} of f"]
