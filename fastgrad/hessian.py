@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -9,12 +10,14 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import CannotRun, NotTrusted, describe, quietly
 from .core.labels import Labels
-from .core.options import Options, OptionsDict
+from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like
 from .planning.hessians import (
@@ -30,6 +33,7 @@ from .planning.hessians import (
     verify,
 )
 from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .schemes.seconds import seconds
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
@@ -42,7 +46,13 @@ class HessianDict(OptionsDict, total=False):
     sparsity: Any
 
 
-LIFT, GRADIENTS = "complex lift", "gradients"
+LIFT, GRADIENTS, SECONDS = "complex lift", "gradients", "second differences"
+LACKING = 1e3  # where f contradicts the bars of a pattern's entries so many times, one is not there
+LACKS = (
+    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
+    "give the whole pattern, or 'detect'"
+)
+FEW_COORDINATES = 30  # of more, gradients may be lifted in place or run compiled: then 4 n for a row are too many
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
@@ -74,8 +84,11 @@ class Hessian:
     gradient carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
-    gradients are differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
-    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+    values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
+    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given.
+
+    A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
+    2007, SIAM J. Sci. Comput. 29, 1042).
 
     Examples
     --------
@@ -139,6 +152,7 @@ class Hessian:
             None if made.error is None else made.error.shaped(shape),
             None,
             made.colors,
+            made.failures,
         )
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
@@ -189,15 +203,18 @@ class Hessian:
     # ---- how it is made
 
     def _call(self, args: tuple[Any, ...], point: Point) -> Call:
-        options = self._settings.options
-        return Call(Labels.seen(self.f, point.given), args or options.args, options.kwargs or {})
+        return self._settings.call(Labels.seen(self.f, point.given), args or self._settings.options.args)
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
         return None if bounds is None else bounds_arrays(bounds, point.base)
 
     def _refused(self, call: Call, point: Point) -> str:
-        return "`grad` was given" if self._grad is not None else unliftable(call.f, call, point, self._settings)
+        if self._grad is not None:
+            return "`grad` was given"
+        if call.shared:
+            return "workers share the gradients, or they are watched"
+        return unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
         shaped: NDArray[Any] = flat.reshape(point.base.shape)
@@ -223,6 +240,9 @@ class Hessian:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
+        if self._may_difference(point):
+            with suppress(CannotRun):  # where f is not smooth, gradients find out more
+                return self._by_seconds(call, point, reason, pattern)
         try:
             return self._by_gradients(x, call, point, reason, pattern)
         except Lacking:
@@ -261,17 +281,47 @@ class Hessian:
         except CannotRun as lacking:
             if self._given is None:
                 raise
-            raise ValueError(
-                "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
-                "account for; give the whole pattern, or 'detect'"
-            ) from lacking
+            raise Lacking(LACKS) from lacking
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+
+    def _may_difference(self, point: Point) -> bool:
+        """Whether second differences of f's values are a way: where the steps are free, and x is short."""
+        settings, own = self._settings, point.own
+        options = settings.options
+        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        alone = not Call(self.f, workers=options.workers, journal=options.journal, progress=options.progress).shared
+        doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
+        return simple and alone and doubles and 0 < point.base.size <= FEW_COORDINATES
+
+    def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
+        n, run = point.base.size, Vectors(call, point)
+        if run.value().size != 1:
+            raise CannotRun("f does not return one number")
+        rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
+        if not found.entries.any():
+            raise CannotRun("f does not change")  # or reads what was not moved
+        if pattern is not None and found.contradicted > LACKING:
+            if self._given is not None:
+                raise Lacking(LACKS)
+            return self._by_seconds(call, point, reason, None)
+        if pattern is None:
+            matrix, error = Matrix(found.entries.reshape(n, n)), Matrix(found.error.reshape(n, n))
+            if self._settings.is_sparse:
+                some = found.entries != 0.0
+                kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
+                where = kept.rows * n + kept.indices
+                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+        else:
+            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+        return Made(matrix, error, found.step, SECONDS, reason), run.nfev
 
     def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
         settings = self._settings
-        options = {k: v for k, v in settings.options.given().items() if k not in ("h", "backend", "noise")}
+        left = ("h", "backend", "noise") if self._grad is not None else ("h", "backend", "noise", "timeout")
+        options = {k: v for k, v in settings.options.given().items() if k not in left}
         inner = Settings(
             Options(settings.options.h, **{**options, "args": call.args, "backend": "python"}),
             0,
@@ -287,13 +337,20 @@ class Hessian:
         if self._gradient is None or self._gradient.f is not f:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
-            self._gradient = Gradient(f, **{name: given[name] for name in names if name in given})
-        return _Differenced(self._gradient, point)
+            taken = {name: given[name] for name in names if name in given}
+            if not given.keys().isdisjoint(WATCHING):
+                # in a worker it runs serially; at x itself, here, by workers of this machine
+                taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
+                taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
+            self._gradient = Gradient(f, **taken)
+        shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
+        # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
+        return _Differenced(self._gradient, point, not shared or reads(self.f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
         made, run, _, _ = operator.at(x, call.args)
-        nfev = max(run.nfev, getattr(operator.f, "nfev", 0))
+        nfev = max(run.nfev, getattr(run, "cost", 0), getattr(operator.f, "nfev", 0))
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
@@ -313,6 +370,7 @@ class Hessian:
                 reason,
                 None,
                 made.colors,
+                made.failures,
             ),
             nfev,
         )
@@ -336,21 +394,27 @@ class Hessian:
 class _Differenced:
     """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
 
-    def __init__(self, gradient: Gradient, point: Point) -> None:
+    def __init__(self, gradient: Gradient, point: Point, hold: bool) -> None:
         self._gradient, self.nfev = gradient, 0
         own, container = point.own, point.container
         self._held: Any = None
+        if not hold:
+            return
         if container is not None and container.perturbable:
             self._held = container.given
         elif own is not None and own.dtype is FLOAT64 and point.perturbable:
             self._held = own
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+        return self.with_cost(y, *args)[0]
+
+    def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
+        """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
         held = self._held
         with quietly():  # whoever differences it tells
             done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
         self.nfev += done.nfev
-        return done.gradient
+        return done.gradient, done.nfev
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:

@@ -122,6 +122,11 @@ class Jacobian:
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
         x, args = self._arguments(arguments)
+        fused = self._operator.fused
+        if fused is not None:
+            jacobian = fused(x, args)
+            if jacobian is not None:
+                return jacobian
         made, run, point, _ = self._operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 
@@ -154,11 +159,11 @@ class Jacobian:
             None if made.error is None else made.error.shaped(shape),
             None if made.noise is None else made.noise.reshape(run.shape),
             made.colors,
-            tuple(getattr(run, "failures", ())),
+            made.failures,
         )
         return self._shaped(made, run, point), info
 
-    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
         """Return the Jacobian at each of many points: of shape (k, *f(x).shape, *x.shape).
 
         Parameters
@@ -228,7 +233,7 @@ class Jacobian:
             return structure.filled([part.vjp(leaf, w) for part, leaf in self._each(structure, args)])
         operator = self._operator
         call = operator.call(args or operator.args)
-        run = Vectors(call, as_point(x))
+        run = operator.opened(call.but(journal=None), as_point(x))  # which is of the sum's values
         weights = like("w", w, run.shape, "f(x)")
         given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
         product: NDArray[Any] = numerical_gradient(weighted(call.f, weights), x, **given)
@@ -238,7 +243,7 @@ class Jacobian:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
         x = np.array(x, dtype=np.float64)
-        run = Vectors(self._operator.call(args or self._operator.args), as_point(x))
+        run = self._operator.opened(self._operator.call(args or self._operator.args), as_point(x))
         return linalg.LinearOperator(
             (run.value().size, x.size),
             matvec=lambda v: self.jvp(x, np.reshape(v, x.shape), *args).ravel(),

@@ -15,10 +15,11 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "of_one_step", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "of_one_step", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
+WATCHING = ("workers", "journal", "progress", "on_error", "timeout")
 
 
 class OptionsDict(TypedDict, total=False):
@@ -47,6 +48,16 @@ class OptionsDict(TypedDict, total=False):
     fastmath: bool
     remember: bool
     effort: str | None
+
+
+class Watching(TypedDict, total=False):
+    """Those that say who evaluates f, and what is made of it on the way."""
+
+    workers: Any
+    journal: Any
+    progress: Any
+    on_error: str
+    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)

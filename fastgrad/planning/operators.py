@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
@@ -17,7 +18,7 @@ from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
 from ..core.labels import Labels, has_labels
-from ..core.options import DEFAULT, Options, OptionsDict
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -128,6 +129,11 @@ class Settings:
                     "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
                     f"{describe(self.sparsity)}; leave it out, or the method"
                 )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -271,6 +277,7 @@ class Made:
     reason: str
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
 
 class Lacking(ValueError):
@@ -308,23 +315,53 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
+        return self.settings.call(self.placed, args)
+
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
         options = self.settings.options
-        return Call(
-            self.placed,
-            args,
-            self.kwargs,
-            workers=options.workers,
-            journal=options.journal,
-            progress=options.progress,
-            on_error=options.on_error,
-            timeout=options.timeout,
-        )
+        watched = not options.given().keys().isdisjoint(WATCHING)
+        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -336,7 +373,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -344,6 +381,7 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        made.failures = tuple(getattr(run, "failures", ()))
         values = made.matrix.dense if made.matrix.data is None else made.matrix.data
         if values is None or not values.any():
             _refuse_unseen(call, point)
@@ -384,7 +422,7 @@ class Operator:
                 if self._structure is not None:
                     raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -398,7 +436,13 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
         x, every = point.base.reshape(-1), index
         if bounds is not None:
@@ -408,7 +452,7 @@ class Operator:
         elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         if index.size < every.size:  # what must not move has a derivative of 0
@@ -424,6 +468,7 @@ class Operator:
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
     def _colored(
@@ -442,17 +487,23 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -564,7 +615,7 @@ class Operator:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -589,7 +640,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = self.opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -727,14 +778,6 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def _opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    if has_labels(point.given):
-        call = call.but(f=Labels.seen(call.f, point.given))
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
-
-
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
@@ -792,7 +835,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)

@@ -24,10 +24,11 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.table import is_automatic
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import FACTS, FEW, Facts, Plan, is_shared, plan, read
+from .planner import FACTS, FEW, FEW_AT_GIVEN_STEPS, Facts, Plan, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -75,11 +76,13 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     base, batch = point.base, call.batch_axis is not None
     facts = FACTS[PLAIN if type(call.f) is FunctionType else kind_of(call.f)]
-    may_lift = backend == "numpy" or (backend == AUTO and base.size >= FEW)
+    looks = (options.h is None and options.rel_step is None) or is_automatic(options)
+    few = FEW if looks else FEW_AT_GIVEN_STEPS
+    may_lift = backend == "numpy" or (backend == AUTO and base.size >= few)
     if may_lift and facts.kind == PLAIN and not batch:  # else its code, which takes long to read, decides nothing
         facts = read(call, point)
     shared = call.shared and is_shared(call, backend, facts.kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, base.size, base.ndim, shared)
+    return call, facts, plan(facts, backend, batch, call.imaginary, base.size, base.ndim, shared, few)
 
 
 def run(
