@@ -348,7 +348,7 @@ class Hessian:
             self._gradient = Gradient(f, **taken)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
-        return _Differenced(self._gradient, point, not shared or reads(self.f, point))
+        return _Differenced(self._gradient, point, not shared or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)

@@ -578,7 +578,7 @@ def test_a_kink_inside_the_step_is_no_branch():
 # --- axes that only lie in boxes when they are split ---------------------------------------------------------------
 
 IMAGES = rng(4).normal(size=(3, 4, 4, 5))  # batch, height, width, inputs
-LABELS, WEIGHTS, SMALLER = rng(5).normal(size=(3, 8)), rng(6).normal(size=(8, 4)), rng(7).normal(size=(24, 3))
+LABELS, MATRIX, SMALLER = rng(5).normal(size=(3, 8)), rng(6).normal(size=(8, 4)), rng(7).normal(size=(24, 3))
 
 
 def pixels(W):
@@ -624,7 +624,7 @@ SPLIT = {
     "stretched": lambda W: np.sum(windows(W)[:, None, :] * np.ones((3, 1)) * windows(W)[None, :3, :1].sum()),
     "two splits": lambda W: np.sum(windows(W).reshape(12, 8) * pixels(W).reshape(12, 8)),
     "two products": lambda W: np.sum(np.dot(windows(W).T, windows(W)) ** 2),
-    "product": lambda W: np.sum(np.dot(pixels(W).reshape(12, 8), WEIGHTS) ** 2),
+    "product": lambda W: np.sum(np.dot(pixels(W).reshape(12, 8), MATRIX) ** 2),
     "product from the left": lambda W: np.sum((SMALLER.T @ windows(W)) ** 2),
     "dense layer": lambda W: np.sum(np.maximum(pixels(W).transpose(0, 3, 1, 2).reshape(3, -1) @ np.ones((32, 2)), 0)),
     "transposed": lambda W: np.sum(windows(W).T @ SMALLER) + np.sum(windows(W).T.reshape(2, -1)[0] ** 3),
