@@ -199,6 +199,11 @@ def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *ar
     epsilon : float or array_like, optional
         The step, used as it is. By default the steps choose themselves.
 
+    Returns
+    -------
+    ndarray
+        Of x's shape, or (m, n).
+
     Examples
     --------
     >>> import numpy as np
@@ -228,6 +233,11 @@ def check_grad(
         As SciPy's; `seed` is its older name of `rng`.
     epsilon : float or array_like, optional
         The step; by default the steps choose themselves.
+
+    Returns
+    -------
+    float
+        The norm; with direction="random" of the derivative along one direction.
 
     Examples
     --------
@@ -261,6 +271,11 @@ def check_derivative(
     ----------
     fun, jac, x0, bounds, args, kwargs
         As SciPy's.
+
+    Returns
+    -------
+    float
+        The largest error, relative to max(1, abs(entry)).
 
     Examples
     --------

@@ -282,6 +282,8 @@ def test_refusals_of_numdifftools():
         numdifftools.Hessian(np.sum, order=4)
     with pytest.raises(ValueError, match="`n`"):
         numdifftools.Gradient(np.sum, n=2)(X)
+    with pytest.raises(AttributeError, match="leave `step` out"):
+        _ = numdifftools.MinStepGenerator
     for f, x, word in ((lambda x: 1j * np.sum(x), X, "complex valued"), (np.sum, X + 1j, "complex variable")):
         with pytest.raises(ValueError, match=word):
             numdifftools.Jacobian(f, method="complex")(x)
