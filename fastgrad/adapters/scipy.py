@@ -123,7 +123,7 @@ def approx_derivative(
             raise ValueError("`abs_step` and `sparsity` mean nothing to a linear operator: give `rel_step`, or none")
         operator = _operator(fun, x, np.size(f0), rel_step, common)
         return (operator, {"nfev": nfev}) if full_output else operator
-    common["workers"] = 1 if workers is None or workers is map else workers  # SciPy hands on `map` for none
+    common["workers"] = 1 if _is_serial(workers) else workers
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
@@ -132,6 +132,11 @@ def approx_derivative(
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
     result = result.astype(dtype) if _is_narrow(dtype) else result
     return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _is_serial(workers: Any) -> bool:
+    """Whether these are none: SciPy hands on `map` for that, or its wrapper of it."""
+    return workers is None or getattr(workers, "_mapfunc", workers) is map
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
@@ -554,7 +559,7 @@ def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
         if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
             return False
     given = options.get
-    free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
+    free = given("rel_step") is None and given("abs_step") is None and _is_serial(given("workers"))
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
     return simple and isinstance(given("f0"), (float, int, np.integer))
 
