@@ -635,8 +635,10 @@ def installed() -> Iterator[None]:
     -----
     It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
-    A step that you give is used; a step of 1e-8 or sqrt(eps) cannot be told from the solvers' own default, and steps
-    then choose themselves.
+    A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
+    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`); what it knows ends with it. At a
+    trial point where f is not finite SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or
+    sqrt(eps), which cannot be told from the solvers' own default.
 
     Examples
     --------
