@@ -32,7 +32,7 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .planning.operators import FIXED, JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -217,6 +217,9 @@ class Hessian:
             return "`grad` was given"
         if call.shared:
             return "workers share the gradients, or they are watched"
+        bounds = self._bounds(point)
+        if bounds is not None and (bounds[0] == bounds[1]).any():
+            return FIXED
         return unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Unpack, overload
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -45,6 +45,14 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) 
     array([4., 0.])
     """
     return Jacobian(f, h, **options).jvp(x, v)
+
+
+@overload
+def vjp(f: Any, x: dict[Any, Any], w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> dict[Any, Any]: ...
+
+
+@overload
+def vjp(f: Any, x: ArrayLike, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
 
 
 def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> Any:

@@ -128,6 +128,13 @@ def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, 
     **kwargs
         As for `jacobi`.
 
+    Returns
+    -------
+    value : ndarray
+        fn of all x.
+    covariance : ndarray
+        J C J^T: a matrix, its diagonal where J and C are diagonal, or a number where fn returns one.
+
     Examples
     --------
     >>> value, covariance = propagate(lambda x: x[0] * x[1], [2.0, 3.0], [0.1, 0.2])

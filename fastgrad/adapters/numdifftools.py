@@ -31,6 +31,15 @@ RUNGS = 24  # of a ladder of steps, each half of the one before
 LEAST_ORDER = 6  # of higher derivatives on a ladder: the truncation error is to fall fast
 
 
+def __getattr__(name: str) -> Any:
+    if name.endswith("StepGenerator"):
+        raise AttributeError(
+            f"{name} steers numdifftools' own extrapolation and means nothing here: leave `step` out, and the steps "
+            "choose themselves, or give the step itself, as a number or an array"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 class EstimateResult(NamedTuple):
     """What `full_output` returns."""
 
@@ -372,6 +381,10 @@ def directionaldiff(f: Callable[[Any], Any], x0: ArrayLike, vec: ArrayLike, **op
         As numdifftools'.
     **options
         As for `Derivative`.
+
+    Returns
+    -------
+    float or ndarray
 
     Examples
     --------

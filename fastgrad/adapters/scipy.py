@@ -123,7 +123,7 @@ def approx_derivative(
             raise ValueError("`abs_step` and `sparsity` mean nothing to a linear operator: give `rel_step`, or none")
         operator = _operator(fun, x, np.size(f0), rel_step, common)
         return (operator, {"nfev": nfev}) if full_output else operator
-    common["workers"] = 1 if workers is None or workers is map else workers  # SciPy hands on `map` for none
+    common["workers"] = 1 if _is_serial(workers) else workers
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
@@ -132,6 +132,11 @@ def approx_derivative(
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
     result = result.astype(dtype) if _is_narrow(dtype) else result
     return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _is_serial(workers: Any) -> bool:
+    """Whether these are none: SciPy hands on `map` for that, or its wrapper of it."""
+    return workers is None or getattr(workers, "_mapfunc", workers) is map
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
@@ -199,6 +204,11 @@ def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *ar
     epsilon : float or array_like, optional
         The step, used as it is. By default the steps choose themselves.
 
+    Returns
+    -------
+    ndarray
+        Of x's shape, or (m, n).
+
     Examples
     --------
     >>> import numpy as np
@@ -228,6 +238,11 @@ def check_grad(
         As SciPy's; `seed` is its older name of `rng`.
     epsilon : float or array_like, optional
         The step; by default the steps choose themselves.
+
+    Returns
+    -------
+    float
+        The norm; with direction="random" of the derivative along one direction.
 
     Examples
     --------
@@ -261,6 +276,11 @@ def check_derivative(
     ----------
     fun, jac, x0, bounds, args, kwargs
         As SciPy's.
+
+    Returns
+    -------
+    float
+        The largest error, relative to max(1, abs(entry)).
 
     Examples
     --------
@@ -539,7 +559,7 @@ def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
         if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
             return False
     given = options.get
-    free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
+    free = given("rel_step") is None and given("abs_step") is None and _is_serial(given("workers"))
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
     return simple and isinstance(given("f0"), (float, int, np.integer))
 
@@ -615,8 +635,10 @@ def installed() -> Iterator[None]:
     -----
     It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
-    A step that you give is used; a step of 1e-8 or sqrt(eps) cannot be told from the solvers' own default, and steps
-    then choose themselves.
+    A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
+    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`); what it knows ends with it. At a
+    trial point where f is not finite SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or
+    sqrt(eps), which cannot be told from the solvers' own default.
 
     Examples
     --------

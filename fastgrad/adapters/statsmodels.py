@@ -111,6 +111,11 @@ def approx_fprime_cs(
     epsilon : float or array_like, optional
         The step.
 
+    Returns
+    -------
+    ndarray
+        Of shape (n,) or (m, n), transposed as statsmodels does.
+
     Examples
     --------
     >>> import numpy as np
@@ -197,6 +202,20 @@ def approx_hess2(
         As for `approx_hess`.
     return_grad : bool
         Return the gradient too.
+
+    Returns
+    -------
+    hessian : ndarray of shape (n, n)
+    grad : ndarray of shape (n,)
+        Only with `return_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hessian, grad = approx_hess2(np.array([3.0, 4.0]), lambda x: x[0] * x[1], return_grad=True)
+    >>> np.round(hessian, 4) + 0.0, np.round(grad, 4)
+    (array([[0., 1.],
+           [1., 0.]]), array([4., 3.]))
     """
     hessian = _hessian(x, f, epsilon, args, kwargs, MEAN)
     return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
@@ -216,6 +235,19 @@ def approx_hess1(
     ----------
     x, f, epsilon, args, kwargs, return_grad
         As for `approx_hess2`.
+
+    Returns
+    -------
+    hessian : ndarray of shape (n, n)
+    grad : ndarray of shape (n,)
+        Only with `return_grad`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_hess1(np.array([3.0, 4.0]), lambda x: x[0] * x[1]), 4) + 0.0
+    array([[0., 1.],
+           [1., 0.]])
     """
     hessian = _hessian(x, f, epsilon, args, kwargs, FORWARD)
     return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
@@ -236,6 +268,11 @@ def approx_hess_cs(
         As statsmodels'.
     epsilon : float or array_like, optional
         The step of the differences of the gradient.
+
+    Returns
+    -------
+    ndarray
+        Of shape (n, n).
 
     Examples
     --------

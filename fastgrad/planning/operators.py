@@ -47,6 +47,7 @@ from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .rows import OnLine, climbed
 
+FIXED = "`bounds` fix an entry of x"
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 FARTHER = 2.0**-19  # the step of a plain difference that checks them
@@ -558,6 +559,8 @@ class Operator:
             return "some columns only"
         if settings.noise:
             return "f is noisy"
+        if bounds is not None and (bounds[0] == bounds[1]).any():
+            return FIXED
         if point.base.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         return self._unreadable(call, point)

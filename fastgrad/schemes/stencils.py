@@ -70,6 +70,13 @@ class Stencil:
                     f"{self.deriv}: the moment of power {power} is {self._moment(power)}"
                 )
 
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.offsets, self.weights, self.deriv, self.imaginary))
+
+    def __hash__(self) -> int:  # of fractions, it takes as long as an evaluation of f
+        return self._hash
+
     def _moment(self, power: int) -> Fraction:
         if self.imaginary:
             # the imaginary part of (i o)^q: +o, 0, -o^3, 0, ...

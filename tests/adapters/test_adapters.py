@@ -14,7 +14,7 @@ import pytest
 from scipy import integrate, optimize
 from scipy.optimize import _differentiable_functions, _numdiff
 
-from fastgrad import numerical_jacobian
+from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
 from fastgrad.stencils import central
 
@@ -72,6 +72,11 @@ def test_what_is_fixed_has_no_slope():
     for made in (scipy.approx_derivative(f, x, bounds=(x - room, x + room)), numerical_jacobian(f, x, bounds=pairs)):
         same(made, _numdiff.approx_derivative(f, x) * room, 1e-7)
     assert not numerical_jacobian(f, x, bounds=(x, x)).any()
+    many = np.linspace(1, 2, 30)  # as many as a lift takes
+    room = np.where(np.arange(30) == 3, 0.0, 1.0)
+    free = {"bounds": (many - room, many + room)}
+    same(numerical_jacobian(lambda x: x**2, many, **free), np.diag(2 * many * room), 1e-7)
+    same(numerical_hessian(lambda x: np.sum(x**3), many, **free), np.diag(6 * many * room), 1e-4)
 
 
 def test_steps_are_used_as_they_are():
@@ -277,6 +282,8 @@ def test_refusals_of_numdifftools():
         numdifftools.Hessian(np.sum, order=4)
     with pytest.raises(ValueError, match="`n`"):
         numdifftools.Gradient(np.sum, n=2)(X)
+    with pytest.raises(AttributeError, match="leave `step` out"):
+        _ = numdifftools.MinStepGenerator
     for f, x, word in ((lambda x: 1j * np.sum(x), X, "complex valued"), (np.sum, X + 1j, "complex variable")):
         with pytest.raises(ValueError, match=word):
             numdifftools.Jacobian(f, method="complex")(x)

@@ -20,14 +20,14 @@ QUICK = [name for name in PROBLEMS if not name.startswith(("chained", "rosenbroc
 @pytest.mark.parametrize("solver", ["BFGS", "L-BFGS-B"])
 @pytest.mark.parametrize("name", QUICK)
 def test_the_same_minimum_for_hardly_more(name: str, solver: str) -> None:
-    """Beyond SciPy's there are a look at the first point, a lift's checks, and central differences at the end."""
+    """Beyond SciPy's: a look at the first point, a lift's check at each, and central differences at the end."""
     f, x = PROBLEMS[name]
     theirs = minimize(f, x, method=solver)
     with installed():
         ours = minimize(f, x, method=solver)
     assert ours.success
     assert ours.fun <= theirs.fun + 1e-8
-    assert ours.nfev <= 1.2 * theirs.nfev
+    assert ours.nfev <= 1.2 * theirs.nfev + ours.njev
 
 
 @pytest.mark.parametrize("name", ["brown_badly_scaled 2", "rosenbrock_of_units 2", "stiff_bowl 4"])
