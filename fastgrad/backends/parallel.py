@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.evaluation import BOTH_WAYS, InFloats, Values
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Rows
@@ -70,14 +70,14 @@ class Parallel(InFloats):
     def line(self, points: Values) -> Values:
         return self._evaluate(Rows(points, self._point.base.shape), points.dtype)
 
-    def along(self, vector: list[float]) -> list[float]:
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
         """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
         before = self.nfev
         try:
-            values: list[float] = self.line(self._point.base.reshape(-1) + COLUMN * np.array(vector)).tolist()
+            values: list[float] = self.line(self._point.base.reshape(-1) + multiples * np.array(vector)).tolist()
         except Exception:  # noqa: BLE001 - perhaps of a point that a plain loop does not reach
             self.nfev = before
-            return super().along(vector)
+            return super().along(vector, multiples)
         for place, value in enumerate(values):
             if not isfinite(value):
                 self.nfev = before + place + 1

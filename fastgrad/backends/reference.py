@@ -5,20 +5,31 @@ It shares no code with the other backends: it is the oracle of their tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from math import isfinite
-from operator import add, sub
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.evaluation import BOTH_WAYS, TWO_SIDES, InFloats, Values
 from ..core.point import Point
-from ..core.validation import FLOAT64, Ints, complex_number, number
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 
 SMALL = 256  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
+
+
+@lru_cache(maxsize=16)
+def _one_by_one(n: int, nodes: tuple[float, ...]) -> Floats:
+    """Return what steps are multiplied with to move one coordinate after the other, to each node.
+
+    What does not move moves by -0.0: added to any number, that changes no bit of it.
+    """
+    multiples = np.full((n, len(nodes), n), -0.0)
+    multiples[range(n), :, range(n)] = nodes
+    return multiples.reshape(-1, n)
 
 
 class Reference(InFloats):
@@ -68,83 +79,77 @@ class Reference(InFloats):
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def _at(self, x: NDArray[Any]) -> float:
-        """f at a point of its own, which closures read in the caller's array."""
-        if self.own is not None:
-            self.own[...] = x
-        self.nfev += 1
-        value = self._f(x)
-        return float(value) if isinstance(value, float) else number(value)
+    def _at_each(self, points: Iterable[NDArray[Any]], hasty: bool = False) -> list[float]:
+        """f at points that are its own to keep, and that closures read in the caller's array.
 
-    def line(self, points: Values) -> Values:
-        shape = self._base.shape
-        if points.dtype.kind == "c":
-            self.nfev += len(points)
-            return np.array([complex_number(self._f(row.reshape(shape).copy())) for row in points])
-        return np.array([self._at(row.reshape(shape).copy()) for row in points])
-
-    def along(self, vector: list[float]) -> list[float]:
-        base, own, f, values = self._base, self.own, self._f, []
-        if base.ndim == 1:
-            points = COLUMN * np.array(vector) + base
-        else:
-            points = (COLUMN * np.array(vector) + base.reshape(-1)).reshape(-1, *base.shape)
-        evaluated = 0
+        `hasty`: only up to the first value that is not finite.
+        """
+        f, own, values = self._f, self.own, []
         try:
-            for evaluated, x in enumerate(points, 1):  # noqa: B007 - which are never used again: they are f's to keep
+            for x in points:
                 if own is not None:
                     own[...] = x
                 value = f(x)
                 value = float(value) if isinstance(value, float) else number(value)
                 values.append(value)
-                if not isfinite(value):
+                if hasty and not isfinite(value):
                     break
+        except BaseException:
+            self.nfev += 1
+            raise
         finally:
-            self.nfev += evaluated
+            self.nfev += len(values)
         return values
 
-    def around(self, steps: list[float]) -> list[float]:
+    def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
         base = self._base
-        entries = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-        return self._replaced(enumerate(zip(map(add, entries, steps), map(sub, entries, steps), strict=True)))
+        return rows if base.ndim == 1 else [row.reshape(base.shape) for row in rows]
+
+    def line(self, points: Values) -> Values:
+        rows = self._shaped(points.copy())
+        if points.dtype.kind == "c":
+            self.nfev += len(points)
+            return np.array([complex_number(self._f(row)) for row in rows])
+        return np.array(self._at_each(rows))
+
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
+        base = self._base
+        if base.ndim != 1:
+            base = base.reshape(-1)
+        return self._at_each(self._shaped(multiples * np.array(vector) + base), True)
+
+    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
+        base = self._base
+        if base.ndim != 1:
+            base = base.reshape(-1)
+        return self._at_each(self._shaped(_one_by_one(len(steps), nodes) * np.array(steps) + base))
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
-        return self._replaced([(i, (up, down))])
+        return self._at_each(self._replaced([(i, (up, down))]))
 
     def sweep(self, index: Ints, points: Values) -> Values:
         if points.dtype.kind == "c":
             self.sees_own = True  # a closure shows: its value is real
             return self._complex(index, points)
-        if self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
-            self.own, self.sees_own = None, False  # it cannot hold these points
-        values = self._replaced(zip(index.tolist(), points.tolist(), strict=True))
-        return np.array(values).reshape(points.shape)
-
-    def _replaced(self, rows: Iterable[tuple[int, Iterable[float]]]) -> list[float]:
-        """f at x with one entry replaced, by each of some values."""
-        base, own, f = self._base, self.own, self._f
-        if own is not None and base.size > SMALL:
-            rows = list(rows)
+        own = self.own
+        if own is not None and own.dtype is not FLOAT64 and (points.astype(own.dtype) != points).any():
+            self.own, self.sees_own, own = None, False, None  # it cannot hold these points
+        rows, values = list(zip(index.tolist(), points.tolist(), strict=True)), None
+        if own is not None and self._base.size > SMALL:
             values = self._one_entry(rows, own)
-            if values is not None:
-                return values
-        copy, flat, values, began = base.copy, base.ndim == 1, [], 0
-        try:
-            for i, entries in rows:
-                for entry in entries:
-                    x = copy()
-                    if flat:
-                        x[i] = entry
-                    else:
-                        x.flat[i] = entry
-                    if own is not None:
-                        own[...] = x
-                    began += 1
-                    value = f(x)
-                    values.append(float(value) if isinstance(value, float) else number(value))
-        finally:
-            self.nfev += began
-        return values
+        return np.array(self._at_each(self._replaced(rows)) if values is None else values).reshape(points.shape)
+
+    def _replaced(self, rows: list[tuple[int, Iterable[float]]]) -> Iterator[NDArray[Any]]:
+        """Yield x with one entry replaced, by each of some values."""
+        copy, flat = self._base.copy, self._base.ndim == 1
+        for i, entries in rows:
+            for entry in entries:
+                x = copy()
+                if flat:
+                    x[i] = entry
+                else:
+                    x.flat[i] = entry
+                yield x
 
     def _one_entry(self, rows: list[tuple[int, Iterable[float]]], own: NDArray[Any]) -> list[float] | None:
         """Do the same, writing one entry of the caller's array; None where f writes into that, too."""

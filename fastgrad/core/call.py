@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,21 @@ from numpy.typing import NDArray
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+NO_KWARGS: Mapping[str, Any] = {}
+
+
+class Manner(TypedDict, total=False):
+    """How f may be called, besides its arguments: see `Call`."""
+
+    batch_axis: int | None
+    eager: bool
+    workers: Any
+    fastmath: bool
+    imaginary: bool
+    journal: str | None
+    progress: Any
 
 
 class Call:
@@ -42,45 +57,33 @@ class Call:
         Whether workers share the evaluations, or a journal keeps or a progress bar counts them.
     """
 
-    __slots__ = (
-        "args",
-        "batch_axis",
-        "eager",
-        "f",
-        "fastmath",
-        "imaginary",
-        "journal",
-        "kwargs",
-        "progress",
-        "shared",
-        "workers",
-    )
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = NO_KWARGS
+    batch_axis: int | None = None
+    eager: bool = False
+    workers: Any = 1
+    fastmath: bool = False
+    imaginary: bool = False
+    journal: str | None = None
+    progress: Any = False
+    shared: bool = False
 
     def __init__(
         self,
         f: Callable[..., Any],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        batch_axis: int | None = None,
-        eager: bool = False,
-        workers: Any = 1,
-        fastmath: bool = False,
-        imaginary: bool = False,
-        journal: str | None = None,
-        progress: Any = False,
+        **manner: Unpack[Manner],
     ) -> None:
         self.f = f
-        self.args = args
-        self.kwargs = {} if kwargs is None else kwargs
-        self.batch_axis = batch_axis
-        self.eager = eager
-        self.workers = workers
-        self.fastmath = fastmath
-        self.imaginary = imaginary
-        self.journal = journal
-        self.progress = progress
-        alone = workers == 1 if isinstance(workers, int) else False
-        self.shared = not alone or journal is not None or progress is not False
+        if args:
+            self.args = args
+        if kwargs:
+            self.kwargs = kwargs
+        if manner:  # what is usual is the class's
+            vars(self).update(manner)
+            alone = self.workers == 1 if isinstance(self.workers, int) else False
+            self.shared = not alone or self.journal is not None or self.progress is not False
 
     @property
     def threads(self) -> int:
@@ -91,7 +94,7 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        return Call(**{name: getattr(self, name) for name in self.__slots__ if name != "shared"} | changes)
+        return Call(**{name: value for name, value in vars(self).items() if name != "shared"} | changes)
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

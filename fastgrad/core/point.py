@@ -19,18 +19,17 @@ from .validation import FLOAT64, Floats, finite, real_array
 FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it: one
-# re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it that it may
-# have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive: an
-# interrupt, wherever it comes, leaves none behind.
+# re-entrant lock for each block of memory in use, and a mark of who used one last, which tells a copy made without it
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive:
+# an interrupt, wherever it comes, leaves none behind. A lock that dies and its entry go in one: both are freed in C.
 _RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
-_guard = _RLock()  # what interrupts its owner may ask for it again
 _locks: dict[int, ref[Any]] = {}
-_changes = 0
+_latest: object = object()
 
 
 def _forget_locks() -> None:
-    global _guard, _locks
-    _guard, _locks = _RLock(), {}
+    global _locks
+    _locks = {}
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,31 +41,28 @@ def exclusive(holder: object) -> Any:
 
     To be used by `with`: no interrupt comes between acquiring it and the block, for it is written in C.
     """
-    global _changes
+    global _latest
     while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
         holder = holder.base
     key = id(holder)
-    with _guard:
-        _changes += 1
-        known = _locks.get(key)
-        lock = None if known is None else known()
-        if lock is None:
-            lock = _RLock()
-            _locks[key] = ref(lock, partial(_locks.pop, key))  # in C, where no interrupt comes
-        return lock
+    lock = _RLock()
+    # first the entry, then the mark: who finds neither has read before anything is perturbed
+    _latest = known = _locks.setdefault(key, ref(lock, partial(_locks.pop, key)))
+    return known()
 
 
-def quiet() -> int:
-    """Return -1 while an array is being perturbed in place, else a number that changes with each time one is."""
-    return -1 if _locks else _changes
+def quiet() -> object:
+    """Return None while an array is being perturbed in place, else a mark that is another after each time one is."""
+    mark = _latest
+    return None if _locks else mark
 
 
 def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array as C-contiguous, not as another thread has perturbed it."""
+    mark = _latest
     if not _locks:
-        before = _changes
         copied = array.copy()
-        if before == _changes:
+        if mark is _latest:
             return copied
     with exclusive(array):
         return array.copy()
@@ -101,15 +97,18 @@ class Point:
         container: Container | None = None,
         given: object = None,
     ) -> None:
-        self.given = given
-        self.base = base
-        self.own = own
-        self.container = container
-        self.dtype = dtype
+        self.base, self.own, self.dtype, self.container, self.given = base, own, dtype, container, given
         self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
             self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
+
+    @property
+    def entries(self) -> list[float]:
+        """The entries of x as plain floats, in C order."""
+        base = self.base
+        entries: list[float] = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
+        return entries
 
     @property
     def held(self) -> bool:
@@ -198,21 +197,21 @@ def as_point(x: object) -> Point:
         x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        before = -1 if _locks else _changes
-        base = x.copy()
-        if before != _changes:  # another thread may have perturbed it meanwhile
+        mark = _latest
+        base = undisturbed(x) if _locks else x.copy()
+        if mark is not _latest:  # another thread may have perturbed it meanwhile
             base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
-        changes = quiet()
+        before = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
             own = given
         elif isinstance(x, (float, int, np.generic)):
             own = None
         else:
-            if changes < 0 or changes != quiet():  # another thread may have perturbed it meanwhile
+            if before is None or before is not quiet():  # another thread may have perturbed it meanwhile
                 with exclusive(x):
                     given = real_array("x", x)
             own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
@@ -220,7 +219,6 @@ def as_point(x: object) -> Point:
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
     # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
-    few = base.ndim == 1 and base.size <= FEW
-    if not (few and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
+    if not (base.ndim == 1 and base.size <= FEW and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
     return Point(base, own, dtype, container, x)

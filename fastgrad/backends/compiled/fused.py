@@ -72,7 +72,7 @@ class FusedGradient:
         if done != self._size:
             done = self._resume(done, run, args, work, x, out)
         spare.append(work)
-        return self._nfev if done == self._size and quiet() == before >= 0 else 0
+        return self._nfev if done == self._size and quiet() is before is not None else 0
 
     def _resume(self, done: int, run: _Run, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
