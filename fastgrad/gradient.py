@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
-from .core.options import DEFAULT, Options, OptionsDict, of_one_step
+from .core.options import DEFAULT, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.result import Info
 from .core.validation import FLOAT64, Floats
@@ -35,6 +35,7 @@ __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 OWNERS = os.environ.get("FASTGRAD_OWNERS") == "1"
 # what a gradient inside compiled code can honour
 JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
+SIMPLE = frozenset({"method", "order", "backend", "noise"})  # options that mean the same at every x
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 # a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
@@ -445,6 +446,13 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
     return _once(f, h, **options)
 
 
+@lru_cache(maxsize=64, typed=True)
+def _simple(h: float | None, **options: Any) -> tuple[Options, Scheme]:
+    """Return checked options, and the scheme for them at an x of any shape."""
+    chosen = Options(h, **options) if options or h is not None else DEFAULT
+    return chosen, scheme_for(chosen, ())
+
+
 def _may_share(options: OptionsDict) -> bool:
     return options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
 
@@ -555,12 +563,15 @@ def numerical_gradient(
             options["args"] = args
         else:
             return shared(x, *args) if type(args) is tuple else shared(x, args)
-    if options:
-        chosen = Options(h, **options)
-    elif type(h) is float:
-        chosen = of_one_step(h)
-    else:
-        chosen = DEFAULT if h is None else Options(h)
+    if (not options or options.keys() <= SIMPLE) and (h is None or type(h) is float) and not full_output:
+        try:
+            chosen, scheme = _simple(h, **options)
+        except TypeError:  # a method without a hash, perhaps: the general way says so
+            pass
+        else:
+            point = as_point(x)
+            return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, point, f0=f0).gradient
+    chosen = Options(h, **options)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)

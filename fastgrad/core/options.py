@@ -6,7 +6,6 @@ import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from math import inf
 from typing import Any, TypedDict
 
@@ -15,7 +14,7 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "of_one_step", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
@@ -166,12 +165,6 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "journal": _journal,
     "progress": _progress,
 }
-
-
-@lru_cache(maxsize=16)
-def of_one_step(h: float) -> Options:
-    """Return the options where nothing but a step is given."""
-    return Options(h)
 
 
 _DEFAULT_OF: dict[str, Any] = {}

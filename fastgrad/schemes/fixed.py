@@ -9,11 +9,10 @@ import numpy as np
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .differencing import difference
-from .scheme import Estimate, Task
+from .scheme import NOT_ASKED_FOR, Estimate, Task
 from .stencils import Stencil
 from .steps import Step
 
-EMPTY = np.empty(0)  # steps that nobody asked for
 FEW = 40  # components: as many are faster in plain floats than in arrays
 
 
@@ -53,4 +52,4 @@ class Fixed:
             slopes.append((above - below) / span)
         if not isfinite(sum(slopes)):
             return None
-        return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else EMPTY)
+        return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else NOT_ASKED_FOR)
