@@ -20,8 +20,8 @@ FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it: one
 # re-entrant lock for each block of memory in use, and a mark of who used one last, which tells a copy made without it
-# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive:
-# an interrupt, wherever it comes, leaves none behind. A lock that dies and its entry go in one: both are freed in C.
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive,
+# so that an interrupt, wherever it comes, leaves none behind; it dies together with its entry, in C.
 _RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
 _locks: dict[int, ref[Any]] = {}
 _latest: object = object()

@@ -58,7 +58,7 @@ from .steps import power_of_two
 
 __all__ = ["Memory", "Search"]
 
-FEW = 10  # components: numpy judges more of them faster than plain floats
+FEW = 60  # components: numpy judges more of them faster (from 70 on, where f is plain; to one side much later)
 ROUNDS = 3  # second looks at one component
 MOVED = 0.5  # in scales of x: a remembered step is not used farther away
 AGREES = 4.0  # noise within this factor is the same
@@ -142,7 +142,7 @@ class Search:
         course: Course | CourseOfMany
         if few:
             self.x = point.entries
-            course = Course(self.x, crc32(point.base), side)
+            course = Course(self.x, crc32(point.base.data), side)
             self.scale = course.scale
         else:
             course = self._course_of_many()
@@ -264,9 +264,9 @@ class Search:
                 least = 4.0 * ulp(entry)
                 h.append(size if size > least else least)
         gradient, doubtful, top = self._two_sides(h) if self.plain else self._one_side(h)
-        if line.rough or line.flat or line.vector is None or line.third > 0.0:
-            if self._all_in_doubt(max(NEGLIGIBLE * top, 1e-6 * line.size)):
-                doubtful = list(range(self.m))
+        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
+        if unclear and self._all_in_doubt(max(NEGLIGIBLE * top, 1e-6 * line.size)):
+            doubtful = list(range(self.m))
         if doubtful:
             self._look_again(doubtful, h)
         if not self.task.bars:
@@ -337,7 +337,10 @@ class Search:
         ((inverse,),), (gain,), product = stencil.taylor
         amplification, bend = stencil.amplification_rms, line.bend / self.m
         values = list(map(mul, self.run.around(h, nodes), repeat(self.scaling)))
-        first, gradient, doubtful, unclear = [], [], [], []
+        first: list[tuple[float, ...]] = []
+        gradient: list[float] = []
+        doubtful: list[int] = []
+        unclear: list[tuple[int, float]] = []
         top = 0.0
         for entry, size, length, value in zip(x, h, scale, values, strict=True):
             rise, span = value - here, (entry + size * node) - entry
