@@ -85,12 +85,14 @@ class Reference(InFloats):
         `hasty`: only up to the first value that is not finite.
         """
         f, own, values = self._f, self.own, []
+        if own is None:
+            own = self._base.copy()  # seen by nobody
         try:
             for x in points:
-                if own is not None:
-                    own[...] = x
+                own[...] = x
                 value = f(x)
-                value = float(value) if isinstance(value, float) else number(value)
+                if not isinstance(value, float):
+                    value = number(value)
                 values.append(value)
                 if hasty and not isfinite(value):
                     break
@@ -99,11 +101,11 @@ class Reference(InFloats):
             raise
         finally:
             self.nfev += len(values)
-        return values
+        return list(map(float, values))
 
     def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
-        base = self._base
-        return rows if base.ndim == 1 else [row.reshape(base.shape) for row in rows]
+        shape = self._base.shape
+        return [row.reshape(shape) for row in rows]
 
     def line(self, points: Values) -> Values:
         rows = self._shaped(points.copy())
@@ -113,16 +115,16 @@ class Reference(InFloats):
         return np.array(self._at_each(rows))
 
     def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
-        base = self._base
-        if base.ndim != 1:
-            base = base.reshape(-1)
-        return self._at_each(self._shaped(multiples * np.array(vector) + base), True)
+        base, moves = self._base, multiples * np.array(vector)
+        if base.ndim == 1:
+            return self._at_each(moves + base, True)
+        return self._at_each(self._shaped(moves + base.reshape(-1)), True)
 
     def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
-        base = self._base
-        if base.ndim != 1:
-            base = base.reshape(-1)
-        return self._at_each(self._shaped(_one_by_one(len(steps), nodes) * np.array(steps) + base))
+        base, moves = self._base, _one_by_one(len(steps), nodes) * np.array(steps)
+        if base.ndim == 1:
+            return self._at_each(moves + base)
+        return self._at_each(self._shaped(moves + base.reshape(-1)))
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
         return self._at_each(self._replaced([(i, (up, down))]))

@@ -20,8 +20,8 @@ FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it: one
 # re-entrant lock for each block of memory in use, and a mark of who used one last, which tells a copy made without it
-# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive,
-# so that an interrupt, wherever it comes, leaves none behind; it dies together with its entry, in C.
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it
+# alive, so that an interrupt, wherever it comes, leaves none behind; it dies together with its entry, in C.
 _RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
 _locks: dict[int, ref[Any]] = {}
 _latest: object = object()
@@ -102,13 +102,6 @@ class Point:
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
             self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
-
-    @property
-    def entries(self) -> list[float]:
-        """The entries of x as plain floats, in C order."""
-        base = self.base
-        entries: list[float] = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-        return entries
 
     @property
     def held(self) -> bool:

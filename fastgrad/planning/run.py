@@ -111,7 +111,7 @@ def run(
 
     Components without a certain digit are told (`quiet`: are the caller's to tell).
     """
-    point = as_point(x)
+    point = x if type(x) is Point else as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)

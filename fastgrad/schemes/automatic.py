@@ -69,6 +69,7 @@ IN_JUMPS = "f moves in jumps"
 
 CENTRAL = central(2)
 Looking = Generator[float, "Look | None", None]
+First = tuple[float, float, float, float, float]  # step, slope, first, bend, sigma
 
 
 class Memory(NamedTuple):
@@ -114,6 +115,7 @@ class Search:
     room: tuple[list[float], list[float]] | None = None
     least: list[float] | None = None
     length = inf
+    side = 0
 
     def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
         self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
@@ -133,16 +135,18 @@ class Search:
         self.f0 = f0 = value / unit
         self.m, self.origin = m, run.origin / unit
         self.reason = [""] * m
-        self.plain = plain = stencil is CENTRAL or stencil == CENTRAL
-        low, high = stencil.reach
-        self.side = side = 1 if low == 0.0 else -1 if high == 0.0 else 0
+        self.plain = few = plain = stencil is CENTRAL or stencil == CENTRAL
+        if not plain:
+            low, high = stencil.reach
+            self.side = 1 if low == 0.0 else -1 if high == 0.0 else 0
+            few = stencil.nodes.size == 1
         point = task.point
-        short = plain or stencil.nodes.size == 1
-        self.few = few = m <= FEW and short and task.everything and task.bounds is None and point.dtype is FLOAT64
+        base = point.base
+        self.few = few = few and m <= FEW and task.everything and task.bounds is None and point.dtype is FLOAT64
         course: Course | CourseOfMany
         if few:
-            self.x = point.entries
-            course = Course(self.x, crc32(point.base.data), side)
+            self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
+            course = Course(self.x, crc32(base.data), self.side)
             self.scale = course.scale
         else:
             course = self._course_of_many()
@@ -215,21 +219,14 @@ class Search:
         whole[self.task.index] = vector
         return whole
 
-    def along(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
-        return self._on_a_line(vector, BOTH_WAYS)
-
-    def aside(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = 1 to 6, or fewer: up to the first that is not finite."""
-        if self.room is not None:
+    def along(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or 1 to 6, up to the first that is not finite."""
+        if aside and self.room is not None:
             return self._at_multiples(vector, range(1, 7))
-        return self._on_a_line(vector, ONE_WAY)
-
-    def _on_a_line(self, vector: Vector, multiples: Floats) -> list[float]:
         if not self.few:
             vector = self._whole(vector).tolist()
         try:
-            values = self.run.along(vector, multiples)  # type: ignore[arg-type]
+            values = self.run.along(vector, ONE_WAY if aside else BOTH_WAYS)  # type: ignore[arg-type]
         except OUTSIDE:  # an exploring point
             return []
         scaling, origin = self.scaling, self.origin
@@ -259,10 +256,9 @@ class Search:
         line = self.line
         h = remembered
         if h is None:
-            h = []
-            for entry, size in zip(self.x, nearest_powers(self.step, self.scale), strict=True):
-                least = 4.0 * ulp(entry)
-                h.append(size if size > least else least)
+            h = nearest_powers(self.step, self.scale)
+            if min(h) < TINY:  # else they are far more than some units in the last place of x
+                h = [max(size, 4.0 * ulp(entry)) for entry, size in zip(self.x, h, strict=True)]
         gradient, doubtful, top = self._two_sides(h) if self.plain else self._one_side(h)
         unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
         if unclear and self._all_in_doubt(max(NEGLIGIBLE * top, 1e-6 * line.size)):
@@ -284,8 +280,10 @@ class Search:
         sigma, rho, variation = line.sigma, self.rho, line.variation
         values = list(map(mul, self.run.around(h), repeat(self.scaling)))
         enough = self.enough / 1.42
-        first, gradient, lengths, doubtful = [], [], [], []
-        top = bow = coarse = still = 0.0
+        first: list[First] = []
+        gradient: list[float] = []
+        lengths, doubtful = [], []
+        bow = coarse = still = 0.0
         for entry, size, length, up, down in zip(x, h, scale, values[::2], values[1::2], strict=True):
             above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
@@ -297,12 +295,10 @@ class Search:
             change, bent, slope = abs(difference), abs(bend), difference / (2.0 * size)
             if bent > 8.0 * noise < change:
                 lengths.append(size * change / (2.0 * bent) / length)
-            effect, relative = abs(slope) * length, size / length
-            if top < effect < inf:
-                top = effect
+            relative = size / length
+            grain = noise / relative
             gradient.append(slope)
             first.append((size, slope, change, bend, noise))
-            grain = noise / relative
             if change == 0.0 == bent:  # f does not depend on it
                 still = max(still, grain)
                 continue
@@ -313,7 +309,7 @@ class Search:
             arch = change * relative * relative / noise
             if arch > bow:
                 bow = arch
-        self.first = first
+        self.first, top = first, self._largest_effect(gradient)
         if 2 * len(lengths) > self.m > 1 and not line.rough:
             # where f'' happens to vanish a component looks like a line: the length that most components show counts too
             self.length = median(lengths)
@@ -328,6 +324,11 @@ class Search:
             ]
         return gradient, doubtful, top
 
+    def _largest_effect(self, gradient: list[float]) -> float:
+        """Return how much f changes on the scale of a component, at most."""
+        effects = list(map(abs, map(mul, gradient, self.scale)))
+        return max(effects) if isfinite(sum(effects)) else max([e for e in effects if e < inf], default=0.0)
+
     def _one_side(self, h: list[float]) -> tuple[list[float], list[int], float]:
         """Do the same for differences of one point and x."""
         line, x, scale, stencil, f0 = self.line, self.x, self.scale, self.stencil, self.f0
@@ -337,11 +338,10 @@ class Search:
         ((inverse,),), (gain,), product = stencil.taylor
         amplification, bend = stencil.amplification_rms, line.bend / self.m
         values = list(map(mul, self.run.around(h, nodes), repeat(self.scaling)))
-        first: list[tuple[float, ...]] = []
+        first: list[First] = []
         gradient: list[float] = []
         doubtful: list[int] = []
         unclear: list[tuple[int, float]] = []
-        top = 0.0
         for entry, size, length, value in zip(x, h, scale, values, strict=True):
             rise, span = value - here, (entry + size * node) - entry
             noise = rho * abs(f0 + rise)
@@ -353,9 +353,6 @@ class Search:
                 size, seen if seen > change else change, product, variation, bend / length / length
             )
             steep = abs(slope)
-            effect = steep * length
-            if top < effect < inf:
-                top = effect
             bar = BAR_NOISE * amplified + BAR_TRUNCATION * max(error, 0.5 * steep * size / length)
             if not error <= TOO_LARGE * amplified or (amplified > enough * steep and amplified > 35.0 * error):
                 doubtful.append(len(gradient))
@@ -363,7 +360,7 @@ class Search:
                 unclear.append((len(gradient), bar * length))
             gradient.append(slope)
             first.append((size, slope, abs(rise), 0.0, noise))
-        self.first = first
+        self.first, top = first, self._largest_effect(gradient)
         self.size = max(variation, line.size, top)
         least = CERTAIN * max(NEGLIGIBLE * top, 1e-6 * line.size)
         return gradient, sorted(doubtful + [i for i, bar in unclear if bar > least]), top
@@ -816,7 +813,7 @@ class Search:
             for i in doubtful:
                 gradient[i], bars[i], steps[i] = self._choose(i)
             before = top
-            top = max([abs(slope) * length for slope, length in zip(gradient, scale, strict=True)])
+            top = self._largest_effect(gradient)
             if top < 0.7 * before:
                 return None
         gap = abs(sum(map(mul, line.vector, gradient)) - line.slope) - line.doubt
@@ -837,7 +834,7 @@ class Search:
                 bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
                 dead = all(look.without_effect for look in looks[i])
                 if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
-                    self._no_digit(i, bar)
+                    return None  # it knows more of the third derivative
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step, memory = NOT_ASKED_FOR, None
         if self.task.memory is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from math import factorial, frexp, inf, ldexp, sqrt
+from operator import sub
 
 EPS = 2.0**-52
 TINY = 1e-300
@@ -56,14 +58,9 @@ def nearest_power(h: float) -> float:
 
 def nearest_powers(factor: float, sizes: list[float]) -> list[float]:
     """Return `nearest_power` of a factor times each of some sizes."""
-    powers = []
-    for size in sizes:
-        power = factor * size
-        if 0.0 < power < inf:
-            mantissa, exponent = frexp(power)
-            power = ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent)
-        powers.append(power)
-    return powers
+    mantissas, exponents = zip(*map(frexp, map(factor.__mul__, sizes)), strict=True)
+    powers = list(map(ldexp, repeat(1.0), map(sub, exponents, map(HALF_ROOT.__gt__, mantissas))))
+    return powers if all(mantissas) else [nearest_power(factor * size) for size in sizes]
 
 
 def calm(first: float, second: float, noise: float, variation: float, enough: float) -> bool:
@@ -82,6 +79,8 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
     enough : float
         Relative noise of f's difference, ``sigma / |f+ - f-|``, that needs no improvement.
     """
+    if second <= KINK * first and noise <= enough * first and second * second <= 63.0 * noise * first < inf:
+        return True  # nearly always
     if not first < inf or (second > 8.0 * noise and second > KINK * first):
         return False
     bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import repeat
 from math import copysign, fmod, frexp, hypot, isfinite, sqrt, ulp
 from typing import Protocol
 
@@ -49,12 +50,8 @@ TOP_BITS = 59  # those above choose one of SIGNS; THIRDS alternate, since f may 
 class Explorer(Protocol):
     """f along a line. Values are whole, not relative to an origin; where f raises they are nan."""
 
-    def along(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
-        ...
-
-    def aside(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = 1 to 6."""
+    def along(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or 1 to 6, up to the first that is not finite."""
         ...
 
     def beside(self, vector: Vector, aside: bool) -> list[float]:
@@ -73,7 +70,7 @@ class Course:
         largest = max(sizes)
         least = largest if 0.0 < largest < 1.0 else 1.0
         self.x, self.aside = x, side != 0
-        self.scale = [size if size > least else least for size in sizes]
+        self.scale = list(map(max, sizes, repeat(least)))
         # whether some x is much smaller than its scale
         self.shorter = min(sizes) < least and any(least > 16.0 * size > 0.0 for size in sizes)
         self._signs = signs = []
@@ -327,14 +324,13 @@ class Line:
     rough_spacing = spacing = SPACING
     odd = flat = False
     vector: Vector | None = None
-
-    def __init__(self, floor: float) -> None:
-        self.floor = floor
+    floor = TINY
 
     @classmethod
     def declared(cls, noise: float, f0: float) -> Line:
         """Return what is taken to hold of an f whose noise is given: no point is evaluated."""
-        line = cls(max(0.5 * EPS * abs(f0), TINY))
+        line = cls()
+        line.floor = max(HALF_EPS * abs(f0), TINY)
         line.sigma = max(noise, line.floor)
         line.size = line.variation = max(abs(f0), 10.0 * line.sigma)
         return line
@@ -342,14 +338,13 @@ class Line:
 
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
-    n, out, aside = len(course.x), Line(max(0.5 * EPS * abs(f0), TINY)), course.aside
-    shrinks, near = course.shorter, False
-    spacing, widened, evaluate = SPACING, False, explorer.aside if aside else explorer.along
+    n, out, aside, shrinks = len(course.x), Line(), course.aside, course.shorter
+    spacing, near, widened = SPACING, False, False
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
     for _ in range(LOOKS):
         vector = course.vector(spacing)
-        w = evaluate(vector)
+        w = explorer.along(vector, aside)
         if len(w) < 6 or not isfinite(sum(w)):  # beyond the domain: relative scales, entries 0 stay, then a finer line
             if course.nowhere():
                 if not aside:
@@ -419,7 +414,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     if bad and bad[0].level > QUIET * (out.sigma or out.floor):
         out.rough, out.rough_spacing, out.odd = bad[0].level, bad[0].spacing, bad[0].even
     if not seen:
-        out.sigma = out.floor
+        out.sigma = out.floor = max(HALF_EPS * abs(f0), TINY)
         out.variation = out.size = max(abs(f0), 10.0 * out.sigma)
         return out
     out.flat, resolved = seen[0].flat, seen

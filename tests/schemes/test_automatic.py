@@ -237,10 +237,10 @@ def test_floats_and_arrays_give_the_same_bits(monkeypatch, bars):
             continue
         (one, cost), (other, cost_too) = _forms(monkeypatch, lambda p=problem: Counted(p, p.x), bars=bars)
         np.testing.assert_array_equal(one.gradient, other.gradient)
-        np.testing.assert_array_equal(one.step, other.step)
         assert (one.flags or []) == (other.flags or [])
         assert cost == cost_too
         if bars:
+            np.testing.assert_array_equal(one.step, other.step)
             assert one.error == pytest.approx(other.error, rel=1e-12)
         compared += 1
     assert compared > 40
