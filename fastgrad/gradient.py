@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import cached_property, lru_cache
 from math import prod
 from time import perf_counter
+from types import FunctionType
 from typing import Any, Literal, TypeGuard, Unpack, overload
 
 import numpy as np
@@ -553,7 +554,7 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
-    if hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
+    if type(f) is not FunctionType and hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components
@@ -565,12 +566,13 @@ def numerical_gradient(
             return shared(x, *args) if type(args) is tuple else shared(x, args)
     if (not options or options.keys() <= SIMPLE) and (h is None or type(h) is float) and not full_output:
         try:
-            chosen, scheme = _simple(h, **options)
+            chosen, scheme = _simple(h, **options) if options else _simple(h)
         except TypeError:  # a method without a hash, perhaps: the general way says so
             pass
         else:
-            point = as_point(x)
-            return run(call_of(f, chosen, scheme.stencil.imaginary), chosen, scheme, point, f0=f0).gradient
+            plain = type(f) is FunctionType and not scheme.stencil.imaginary
+            call = Call(f) if plain else call_of(f, chosen, scheme.stencil.imaginary)
+            return run(call, chosen, scheme, as_point(x), f0=f0).gradient
     chosen = Options(h, **options)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = _once(f, h, **options)

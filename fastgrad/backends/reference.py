@@ -42,25 +42,26 @@ class Reference(InFloats):
 
     origin = 0.0
     way = "reference"
+    nfev = 0
+    _value: float | None = None
 
     def __init__(self, call: Call, point: Point) -> None:
         if call.batch_axis is not None:
             call = call.of_one_point()
-        self.nfev = 0
         self._point, self._base = point, point.base
-        self._value: float | None = None
-        self.own = point.own if point.perturbable else None
-        f, args, kwargs = call.f, call.args, call.kwargs
-        self._f: Callable[[NDArray[Any]], Any] = f
+        own = point.own if point.perturbable else None
+        f, args, kwargs, container = call.f, call.args, call.kwargs, point.container
+        shown = False
         if args or kwargs:
-            self._f = lambda x: f(x, *args, **kwargs)
-            if call.shares_memory(self.own):  # what perturbs one would perturb the other
-                self.own = None
-        container = point.container
-        shown = container is not None and container.perturbable and not container.among((args, kwargs))
-        if shown:
-            self._f = point.following(self._f)
-        self.sees_own = shown or self.own is not None or not point.held
+            given = f
+            f = lambda x: given(x, *args, **kwargs)  # noqa: E731
+            if call.shares_memory(own):  # what perturbs one would perturb the other
+                own = None
+        if container is not None and container.perturbable and not container.among((args, kwargs)):
+            f, shown = point.following(f), True
+        self._f: Callable[[NDArray[Any]], Any] = f
+        self.own = own
+        self.sees_own = own is not None or shown or not point.held
 
     def notes(self) -> list[str]:
         return []
@@ -91,8 +92,7 @@ class Reference(InFloats):
             for x in points:
                 own[...] = x
                 value = f(x)
-                if not isinstance(value, float):
-                    value = number(value)
+                value = float(value) if isinstance(value, float) else number(value)
                 values.append(value)
                 if hasty and not isfinite(value):
                     break
@@ -101,7 +101,7 @@ class Reference(InFloats):
             raise
         finally:
             self.nfev += len(values)
-        return list(map(float, values))
+        return values
 
     def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
         shape = self._base.shape

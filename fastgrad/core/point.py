@@ -101,7 +101,7 @@ class Point:
         self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
-            self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
+            self.perturbable = flags.carray or (flags.writeable and (flags.forc or not _overlaps_itself(own)))
 
     @property
     def held(self) -> bool:

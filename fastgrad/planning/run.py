@@ -114,10 +114,15 @@ def run(
     point = x if type(x) is Point else as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
-    chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
-    given, labels = call, Labels(point.given) if options.labels else None
-    if labels is not None:
+    chosen, places, labels, given = None, None, None, call
+    if options.indices is not None:
+        chosen = index_array(options.indices, base.shape)
+    if chosen is None:
+        index = everything(base.size)
+    else:
+        index, places = _once(chosen)
+    if options.labels:
+        labels = Labels(point.given)
         call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
-from itertools import pairwise, repeat
-from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
-from operator import add, mul
+from itertools import pairwise
+from math import copysign, frexp, hypot, inf, isfinite, nan, sqrt, ulp
+from operator import mul
 from typing import NamedTuple
 from zlib import crc32
 
@@ -130,10 +130,11 @@ class Search:
         value, m = run.value(), task.index.size
         if not (isfinite(value) and m):
             return self._nothing(value)
-        self.unit = unit = 2.0 ** min(max(frexp(value)[1], -1000), 1000)
-        self.scaling = 1.0 / unit
-        self.f0 = f0 = value / unit
-        self.m, self.origin = m, run.origin / unit
+        exponent = frexp(value)[1]
+        self.unit = unit = 2.0 ** (exponent if -1000 < exponent < 1000 else copysign(1000, exponent))
+        self.scaling, self.f0, self.origin = 1.0 / unit, value / unit, run.origin / unit
+        f0 = self.f0
+        self.m = m
         self.reason = [""] * m
         self.plain = few = plain = stencil is CENTRAL or stencil == CENTRAL
         if not plain:
@@ -146,7 +147,7 @@ class Search:
         course: Course | CourseOfMany
         if few:
             self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-            course = Course(self.x, crc32(base.data), self.side)
+            course = Course(self.x, crc32(base.tobytes()), self.side)
             self.scale = course.scale
         else:
             course = self._course_of_many()
@@ -229,9 +230,12 @@ class Search:
             values = self.run.along(vector, ONE_WAY if aside else BOTH_WAYS)  # type: ignore[arg-type]
         except OUTSIDE:  # an exploring point
             return []
+        if len(values) < 6:
+            return []
+        t, u, v, w, y, z = values
         scaling, origin = self.scaling, self.origin
-        scaled = list(map(mul, values, repeat(scaling)))
-        return list(map(add, scaled, repeat(origin))) if origin else scaled
+        scaled = [t * scaling, u * scaling, v * scaling, w * scaling, y * scaling, z * scaling]
+        return [value + origin for value in scaled] if origin else scaled
 
     def beside(self, vector: Vector, aside: bool) -> list[float]:
         """Return f at x + vector and x - vector, or x + 2 vector and x + vector."""
@@ -278,13 +282,13 @@ class Search:
         line, x, scale, origin = self.line, self.x, self.scale, self.origin
         here = self.f0 - origin
         sigma, rho, variation = line.sigma, self.rho, line.variation
-        values = list(map(mul, self.run.around(h), repeat(self.scaling)))
-        enough = self.enough / 1.42
+        values, scaling, enough = self.run.around(h), self.scaling, self.enough / 1.42
         first: list[First] = []
         gradient: list[float] = []
         lengths, doubtful = [], []
-        bow = coarse = still = 0.0
+        top = bow = coarse = still = 0.0
         for entry, size, length, up, down in zip(x, h, scale, values[::2], values[1::2], strict=True):
+            up, down = up * scaling, down * scaling
             above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
             up, down = abs(up + origin), abs(down + origin)
@@ -295,7 +299,9 @@ class Search:
             change, bent, slope = abs(difference), abs(bend), difference / (2.0 * size)
             if bent > 8.0 * noise < change:
                 lengths.append(size * change / (2.0 * bent) / length)
-            relative = size / length
+            effect, relative = abs(slope) * length, size / length
+            if top < effect < inf:
+                top = effect
             grain = noise / relative
             gradient.append(slope)
             first.append((size, slope, change, bend, noise))
@@ -309,7 +315,7 @@ class Search:
             arch = change * relative * relative / noise
             if arch > bow:
                 bow = arch
-        self.first, top = first, self._largest_effect(gradient)
+        self.first = first
         if 2 * len(lengths) > self.m > 1 and not line.rough:
             # where f'' happens to vanish a component looks like a line: the length that most components show counts too
             self.length = median(lengths)
@@ -324,11 +330,6 @@ class Search:
             ]
         return gradient, doubtful, top
 
-    def _largest_effect(self, gradient: list[float]) -> float:
-        """Return how much f changes on the scale of a component, at most."""
-        effects = list(map(abs, map(mul, gradient, self.scale)))
-        return max(effects) if isfinite(sum(effects)) else max([e for e in effects if e < inf], default=0.0)
-
     def _one_side(self, h: list[float]) -> tuple[list[float], list[int], float]:
         """Do the same for differences of one point and x."""
         line, x, scale, stencil, f0 = self.line, self.x, self.scale, self.stencil, self.f0
@@ -337,13 +338,14 @@ class Search:
         (node,) = nodes = tuple(stencil.nodes.tolist())
         ((inverse,),), (gain,), product = stencil.taylor
         amplification, bend = stencil.amplification_rms, line.bend / self.m
-        values = list(map(mul, self.run.around(h, nodes), repeat(self.scaling)))
+        scaling = self.scaling
         first: list[First] = []
         gradient: list[float] = []
         doubtful: list[int] = []
         unclear: list[tuple[int, float]] = []
-        for entry, size, length, value in zip(x, h, scale, values, strict=True):
-            rise, span = value - here, (entry + size * node) - entry
+        top = 0.0
+        for entry, size, length, value in zip(x, h, scale, self.run.around(h, nodes), strict=True):
+            rise, span = value * scaling - here, (entry + size * node) - entry
             noise = rho * abs(f0 + rise)
             if noise < sigma:
                 noise = sigma
@@ -360,7 +362,7 @@ class Search:
                 unclear.append((len(gradient), bar * length))
             gradient.append(slope)
             first.append((size, slope, abs(rise), 0.0, noise))
-        self.first, top = first, self._largest_effect(gradient)
+        self.first = first
         self.size = max(variation, line.size, top)
         least = CERTAIN * max(NEGLIGIBLE * top, 1e-6 * line.size)
         return gradient, sorted(doubtful + [i for i, bar in unclear if bar > least]), top
@@ -813,7 +815,7 @@ class Search:
             for i in doubtful:
                 gradient[i], bars[i], steps[i] = self._choose(i)
             before = top
-            top = self._largest_effect(gradient)
+            top = max([abs(slope) * length for slope, length in zip(gradient, scale, strict=True)])
             if top < 0.7 * before:
                 return None
         gap = abs(sum(map(mul, line.vector, gradient)) - line.slope) - line.doubt
@@ -840,7 +842,7 @@ class Search:
         if self.task.memory is not None:
             step = np.array([steps.get(i, seen[0]) for i, seen in enumerate(first)])
             memory = self._memory(step)
-        found = np.array(list(map(mul, gradient, repeat(unit))))
+        found = np.array([slope * unit for slope in gradient])
         return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:

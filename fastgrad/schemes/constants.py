@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat
 from math import factorial, frexp, inf, ldexp, sqrt
-from operator import sub
 
 EPS = 2.0**-52
 TINY = 1e-300
@@ -58,9 +56,11 @@ def nearest_power(h: float) -> float:
 
 def nearest_powers(factor: float, sizes: list[float]) -> list[float]:
     """Return `nearest_power` of a factor times each of some sizes."""
-    mantissas, exponents = zip(*map(frexp, map(factor.__mul__, sizes)), strict=True)
-    powers = list(map(ldexp, repeat(1.0), map(sub, exponents, map(HALF_ROOT.__gt__, mantissas))))
-    return powers if all(mantissas) else [nearest_power(factor * size) for size in sizes]
+    powers = []
+    for size in sizes:
+        mantissa, exponent = frexp(factor * size)
+        powers.append(ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent) if mantissa else 0.0)
+    return powers
 
 
 def calm(first: float, second: float, noise: float, variation: float, enough: float) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import repeat
 from math import copysign, fmod, frexp, hypot, isfinite, sqrt, ulp
 from typing import Protocol
 
@@ -65,22 +64,31 @@ class Explorer(Protocol):
 class Course:
     """Scales and directions of a line through x, to both sides or to one, for few components; in plain floats."""
 
+    scale: list[float]
+    _signs: list[float]
+
     def __init__(self, x: list[float], seed: int, side: int = 0) -> None:
-        sizes = list(map(abs, x))
-        largest = max(sizes)
+        largest = 0.0
+        for entry in x:
+            size = abs(entry)
+            if size > largest:
+                largest = size
         least = largest if 0.0 < largest < 1.0 else 1.0
-        self.x, self.aside = x, side != 0
-        self.scale = list(map(max, sizes, repeat(least)))
-        # whether some x is much smaller than its scale
-        self.shorter = min(sizes) < least and any(least > 16.0 * size > 0.0 for size in sizes)
-        self._signs = signs = []
+        self.x, self.aside, self.shorter = x, side != 0, False  # whether some x is much smaller than its scale
+        self.scale, self._signs = [], []
         odd = seed & 1
-        for _ in x:
+        for entry in x:
+            size = abs(entry)
+            if size < least:
+                if least > 16.0 * size > 0.0:
+                    self.shorter = True
+                size = least
+            self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            signs.append(MOVES[odd][seed >> TOP_BITS])
-            odd ^= 1
+            self._signs.append(MOVES[odd][seed >> TOP_BITS])
+            odd = 1 - odd
         if side:
-            self._signs = [copysign(sign, side) for sign in signs]
+            self._signs = [copysign(sign, side) for sign in self._signs]
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -255,7 +263,7 @@ class Seven:
         top = high if high > -low else -low
         self.spread = max(high - f0, f0 - low)
         self.floor = max(HALF_EPS * abs(f0), QUARTER_EPS * top, TINY)
-        if not fmod(t, 16.0 * ulp(top)) or float(f"{t * unit:.11e}") == t * unit:  # nearly every f ends here
+        if not fmod(u, 16.0 * ulp(top)) or float(f"{u * unit:.11e}") == u * unit:  # nearly every f ends here
             self.floor = max(self.floor, 0.29 * quantum(values, top, unit))
         self.flat = a.count(0.0) >= 4
 
