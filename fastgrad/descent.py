@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .backends.table import load
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
 from .core.point import Point, as_point
+from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, function, number
 from .gradient import Gradient
 from .inspecting.cfunctions import CFunction
@@ -21,6 +22,10 @@ from .schemes.table import rule_for
 from .schemes.trust import reads_own_array
 
 HOPELESS = 1e100
+IGNORES = (
+    "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that it uses its "
+    "argument"
+)
 
 __all__ = ["DescentResult", "gradient_ascent", "gradient_descent"]
 
@@ -31,9 +36,9 @@ class DescentResult:
 
     Attributes
     ----------
-    x : ndarray
+    x : ndarray or dict of ndarray
         The last point.
-    path : ndarray, shape (steps + 1, *x.shape)
+    path : ndarray, shape (steps + 1, *x.shape), or list of dict
         All points, the first and the last included.
     values : ndarray, shape (steps + 1,)
         f at these points.
@@ -43,8 +48,8 @@ class DescentResult:
         Why it stopped.
     """
 
-    x: Floats
-    path: Floats
+    x: Any
+    path: Any
     values: Floats
     steps: int
     reason: str
@@ -52,7 +57,7 @@ class DescentResult:
 
 def gradient_descent(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -69,8 +74,8 @@ def gradient_descent(
     ----------
     f : callable
         ``f(x)`` returns one number. If it is compiled by numba, so is the whole descent.
-    init_x : array_like
-        Where to start; not changed.
+    init_x : array_like or dict of array_like
+        Where to start; not changed. Of a dictionary, f gets one, and the result has its structure.
     lr : float
         The learning rate.
     step_num : int
@@ -121,7 +126,7 @@ def gradient_descent(
 
 def gradient_ascent(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -146,7 +151,7 @@ def gradient_ascent(
 
 def _follow(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float,
     step_num: int,
     h: Any,
@@ -157,6 +162,8 @@ def _follow(
     full_output: bool,
     sign: float,
 ) -> Any:
+    if isinstance(init_x, dict):
+        return _of_arrays(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, sign)
     rate = _rate(lr)
     if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
         raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
@@ -193,6 +200,43 @@ def _follow(
     if full_output:
         return trail.result(x, reason)
     return x if point.dtype is FLOAT64 else x.astype(point.dtype)
+
+
+def _of_arrays(
+    f: Any,
+    init_x: dict[Any, Any],
+    lr: float,
+    step_num: int,
+    h: Any,
+    grad: Callable[..., Any] | None,
+    backend: str,
+    tol: float | None,
+    callback: Callable[..., Any] | None,
+    full_output: bool,
+    sign: float,
+) -> Any:
+    """Follow the gradient with respect to all arrays of a dictionary: their entries, one after another, are one x."""
+    structure = Structure(init_x, "init_x")
+    gradient = grad or Gradient(f, "fixed" if h is None else h, backend=backend)
+    slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
+    if grad is None and not next(slopes).any() and next(slopes).any():
+        raise ValueError(IGNORES)
+    done = _follow(
+        lambda x: f(structure.split(x)),
+        structure.joined([leaf.array for leaf in structure.leaves]),
+        lr,
+        step_num,
+        None,
+        lambda x: structure.joined(structure.alike("grad", gradient(structure.split(x)))),
+        "python",
+        tol,
+        None if callback is None else lambda x: callback(structure.split(x)),
+        full_output,
+        sign,
+    )
+    if not full_output:
+        return structure.split(done, narrow=True)
+    return replace(done, x=structure.split(done.x, narrow=True), path=[structure.split(x) for x in done.path])
 
 
 def _rate(lr: object) -> float:
@@ -259,10 +303,7 @@ def _loop(
         if slope.shape != x.shape:
             raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
         if trail.steps == 0 and not slope.any() and point.held and reads_own_array(prepared._call, point):
-            raise ValueError(
-                "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that "
-                "it uses its argument"
-            )
+            raise ValueError(IGNORES)
         if not np.isfinite(slope).all():
             return x, "the gradient is not finite"
         if slope.size and np.abs(slope).max() <= limit:

@@ -34,6 +34,8 @@ from .sparsity import Pattern, as_pattern, color_symmetric, split
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
 
 LIFT, GRADIENTS = "complex lift", "gradients"
+# of the options of a Hessian, those that its gradients have, too
+OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
 
 class Hessian:
@@ -86,6 +88,10 @@ class Hessian:
         function(f)
         self.f, self._grad = f, grad
         self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
+        if self._settings.stencil.imaginary and grad is None:
+            raise ValueError(
+                "`method` 'complex' needs `grad`, a gradient that takes complex x: numerical ones do not; leave it out"
+            )
         if self._settings.options.indices is not None:
             raise ValueError("`indices` has no meaning for a Hessian; take rows of the result, or `hvp`")
         if grad is not None:
@@ -264,24 +270,15 @@ class Hessian:
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
         if self._gradient is None:
-            given = self._settings.options
-            taken = {
-                k: v for k, v in given.given().items() if k in ("kwargs", "backend", "bounds", "noise", "batch_axis")
-            }
-            self._gradient = Gradient(self.f, **taken)
-        gradient, point = self._gradient, as_point(x)
-        own, container = point.own, point.container
-        if container is not None and container.perturbable:
-            held: Any = container.given
-        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
-            held = own
-        else:
-            return lambda y, *args, **_: gradient(y, *args)
-        return lambda y, *args, **_: gradient(held if np.array_equal(held, y) else y, *args)
+            given = self._settings.options.given()
+            names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
+            self._gradient = Gradient(self.f, **{name: given[name] for name in names if name in given})
+        return _Differenced(self._gradient, as_point(x))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
         operator = self._of_gradients(x, call)
         made, run, _, _ = operator.at(x, call.args)
+        nfev = max(run.nfev, getattr(operator.f, "nfev", 0))
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
@@ -290,7 +287,8 @@ class Hessian:
             pattern = matrix.pattern.symmetrized()
             matrix, error = (_refilled(part, pattern) for part in (matrix, error))
         if error is not None and self._grad is None:
-            error = self._with_bars_of_gradient(x, call, error, made.step)
+            error, more = self._with_bars_of_gradient(x, call, error, made.step)
+            nfev += more
         return (
             Made(
                 symmetric(matrix),
@@ -301,22 +299,41 @@ class Hessian:
                 None,
                 made.colors,
             ),
-            run.nfev,
+            nfev,
         )
 
-    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> Matrix:
+    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
-        bars = self._gradient.with_info(x, *call.args)[1].error
-        if bars is None:
-            return error
-        flat = np.ravel(bars)
+        info = self._gradient.with_info(x, *call.args)[1]
+        if info.error is None:
+            return error, info.nfev
+        flat = np.ravel(info.error)
         with np.errstate(all="ignore"):  # a bar may well be infinite
             if error.dense is not None:
-                return Matrix(error.dense + flat[:, None] / step[None, :])
+                return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev
             assert error.pattern is not None
             assert error.data is not None
             widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
-        return Matrix(pattern=error.pattern, data=widened)
+        return Matrix(pattern=error.pattern, data=widened), info.nfev
+
+
+class _Differenced:
+    """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
+
+    def __init__(self, gradient: Gradient, point: Point) -> None:
+        self._gradient, self.nfev = gradient, 0
+        own, container = point.own, point.container
+        self._held: Any = None
+        if container is not None and container.perturbable:
+            self._held = container.given
+        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+            self._held = own
+
+    def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+        held = self._held
+        done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+        self.nfev += done.nfev
+        return done.gradient
 
 
 def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:

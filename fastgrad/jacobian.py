@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -13,8 +14,10 @@ from .backends.vectors import Vectors
 from .core.errors import describe
 from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
+from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
+from .planning.mapping import mapped
 from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings
 from .sparsity import color_columns
 
@@ -160,8 +163,32 @@ class Jacobian:
             None if made.error is None else made.error.shaped(shape),
             None if made.noise is None else made.noise.reshape(run.shape),
             made.colors,
+            tuple(getattr(run, "failures", ())),
         )
         return self._shaped(made, run, point), info
+
+    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+        """Return the Jacobian at each of many points: of shape (k, *f(x).shape, *x.shape).
+
+        Parameters
+        ----------
+        points, workers
+            As for `Gradient.map`; f's other arguments are those of `args`.
+
+        Examples
+        --------
+        >>> jacobian = Jacobian(lambda x: [x[0] * x[1], x[1]])
+        >>> np.round(jacobian.map([[1.0, 2.0], [3.0, 4.0]]), 6)
+        array([[[2., 1.],
+                [0., 1.]],
+        <BLANKLINE>
+               [[4., 3.],
+                [0., 1.]]])
+        """
+        settings = self._operator.settings
+        if settings.is_sparse:
+            raise ValueError("`map` stacks dense Jacobians: leave out `sparse` and `sparsity`, or call it one by one")
+        return mapped(self, self._operator.placed, settings.options, points, workers)
 
     def explain(self, *arguments: Any) -> str:
         """Say how the Jacobian at x is made, and why, in words; it is made for that."""
@@ -177,15 +204,37 @@ class Jacobian:
 
     # ---- products
 
-    def jvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape."""
+    def _each(self, structure: Structure, args: tuple[Any, ...]) -> Iterator[tuple[Jacobian, Any]]:
+        """Return the Jacobian with respect to each array of a dictionary, the others constant, and that array."""
+        operator, settings = self._operator, self._operator.settings
+        given = {**settings.options.given(), "args": args or operator.args}
+        for leaf, g in structure.functions(operator.placed):
+            yield Jacobian(g, **structure.options(given, leaf)), leaf.value
+
+    def jvp(self, x: Any, v: Any, *args: Any) -> NDArray[Any]:
+        """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape.
+
+        Where x is a dictionary of arrays, v is such a one.
+        """
+        if isinstance(x, dict):
+            structure = Structure(x)
+            vectors = structure.alike("v", v)
+            parts = self._each(structure, args)
+            products = [part.jvp(leaf, vector) for (part, leaf), vector in zip(parts, vectors, strict=True)]
+            return np.asarray(np.sum(products, axis=0))
         vector = like("v", v, np.shape(x), "x")
         found, run, _ = self._operator.along(x, vector.reshape(-1), args or self._operator.args)
         product: NDArray[Any] = found.jacobian.reshape(run.shape)
         return product
 
-    def vjp(self, x: ArrayLike, w: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape."""
+    def vjp(self, x: Any, w: ArrayLike, *args: Any) -> Any:
+        """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape.
+
+        Where x is a dictionary of arrays, so is the result.
+        """
+        if isinstance(x, dict):
+            structure = Structure(x)
+            return structure.filled([part.vjp(leaf, w) for part, leaf in self._each(structure, args)])
         operator = self._operator
         call = operator.call(args or operator.args)
         run = Vectors(call, as_point(x))

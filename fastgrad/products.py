@@ -13,18 +13,16 @@ from .jacobian import Jacobian
 __all__ = ["hvp", "jvp", "vjp"]
 
 
-def jvp(
-    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
-) -> NDArray[Any]:
+def jvp(f: Any, x: Any, v: Any, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> NDArray[Any]:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
     Parameters
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
-    x : array_like
-        The point, of any shape.
-    v : array_like of x's shape
+    x : array_like or dict of array_like
+        The point, of any shape; of a dictionary (nested, if need be), f gets one, too.
+    v : array_like of x's shape, or a dictionary of such
         The direction.
     h : float, optional
         The step of t in f(x + t v).
@@ -49,9 +47,7 @@ def jvp(
     return Jacobian(f, h, argnum=argnum, **options).jvp(x, v)
 
 
-def vjp(
-    f: Any, x: ArrayLike, w: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
-) -> NDArray[Any]:
+def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> Any:
     r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
 
     Parameters
@@ -65,7 +61,7 @@ def vjp(
 
     Returns
     -------
-    ndarray of x's shape
+    ndarray of x's shape, or a dictionary of such
 
     Notes
     -----

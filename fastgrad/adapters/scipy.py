@@ -17,9 +17,9 @@ from scipy.sparse import csr_array, find, issparse
 from scipy.sparse.linalg import LinearOperator
 
 from ..gradient import numerical_gradient
-from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..products import jvp
+from .accurate import accurate_hessian
 
 __all__ = [
     "approx_derivative",
@@ -32,9 +32,9 @@ __all__ = [
     "jacobian",
 ]
 
-EPSILON = float(np.sqrt(np.finfo(np.float64).eps))
+EPS = float(np.finfo(np.float64).eps)
+EPSILON = EPS**0.5
 METHODS = ("2-point", "3-point", "cs")
-SIDES = {1: "forward", -1: "backward"}
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
@@ -45,7 +45,7 @@ def _steps(method: str, x: NDArray[Any], rel_step: Any, abs_step: Any) -> NDArra
     sign = np.where(x >= 0, 1.0, -1.0)
     step = np.asarray(rel_step * sign * np.abs(x) if abs_step is None else abs_step, dtype=np.float64)
     step = np.broadcast_to(step, x.shape)
-    usual = np.finfo(np.float64).eps ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
+    usual = EPS ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
     return np.where(x + step - x == 0, usual, step)
 
 
@@ -255,6 +255,10 @@ def check_derivative(
 # ---- scipy.differentiate
 
 
+STEP = 0.5  # SciPy's first step
+TOLERANCES = {"atol": 0.0, "rtol": 0.0}
+
+
 def _senseless(**options: Any) -> None:
     """Refuse what steers SciPy's own iteration."""
     for name, (value, usual) in options.items():
@@ -264,15 +268,44 @@ def _senseless(**options: Any) -> None:
             )
 
 
+def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str, Any]:
+    """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
+    steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
+    if (~(steps > 0)).any():
+        raise ValueError(f"`initial_step` must be positive, got {initial_step!r}")
+    if (steps == STEP).all() and not np.any(sides):
+        return {}
+    reach = np.where(steps == STEP, np.inf, steps)  # which nobody gave
+    lower, upper = (np.broadcast_to(x + side, x.shape) for side in (-reach, reach))
+    return {"bounds": (np.where(sides > 0, x, lower), np.where(sides < 0, x, upper))}
+
+
+def _result(
+    name: str, df: NDArray[Any], error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any
+) -> OptimizeResult:
+    """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
+    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
+    if given.keys() != TOLERANCES.keys() or not all(np.ndim(v) == 0 and v >= 0 for v in given.values()):
+        raise ValueError(f"`tolerances` must have 'atol' and 'rtol', non-negative scalars; got {tolerances!r}")
+    error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
+    with np.errstate(invalid="ignore"):
+        kept = (error <= given["atol"] + given["rtol"] * np.abs(df)) | (not tolerances)
+    status = np.where(np.isfinite(df), np.where(kept, 0, -1), -3).astype(np.int32)
+    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    df, error = df.astype(dtype), error.astype(dtype)
+    counts = {name: np.full(df.shape, count, dtype=np.int32)[()] for name, count in counts.items()}
+    return OptimizeResult(success=(status == 0)[()], status=status[()], **{name: df[()]}, error=error[()], **counts)
+
+
 def derivative(
     f: Callable[..., Any],
     x: ArrayLike,
     *,
-    args: tuple[Any, ...] = (),
+    args: Any = (),
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
     step_direction: Any = 0,
     preserve_shape: bool = False,
@@ -284,7 +317,14 @@ def derivative(
     ----------
     f, x, args, step_direction
         As SciPy's.
-    tolerances, maxiter, order, initial_step, step_factor, preserve_shape, callback
+    tolerances : dict, optional
+        What counts as success: an error of at most ``atol + rtol * abs(df)``. Status -1 says that it is not. By default
+        what is finite is a success.
+    initial_step : float or array_like
+        f is not evaluated farther from x, if it is given.
+    preserve_shape : bool
+        True: f returns an array, of any shape, for a number x.
+    maxiter, order, step_factor, callback
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -298,23 +338,32 @@ def derivative(
     1.0
     """
     _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0), preserve_shape=(preserve_shape, False), callback=(callback, None),
+        maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0), callback=(callback, None)
     )  # fmt: skip
-    places, sides, *others = np.broadcast_arrays(np.asarray(x, dtype=np.float64), step_direction, *args)
-    df, error = np.empty(places.shape), np.empty(places.shape)
-    nfev = np.zeros(places.shape, dtype=np.int64)
-    for i in np.ndindex(places.shape):
-        side = np.sign(sides[i])
-        options: dict[str, Any] = {"method": "adaptive"} if side == 0 else {"method": SIDES[side], "order": 4}
-        rest = tuple(other[i] for other in others)
-        made: Any = numerical_gradient(_number(f), places[i], args=rest, full_output=True, **options)
-        df[i], error[i], nfev[i] = made[0], np.nan if made[1].error is None else made[1].error, made[1].nfev
-    good = np.isfinite(df)
-    return OptimizeResult(
-        success=good[()], status=np.where(good, 0, -3)[()], df=df[()], error=error[()],
-        nit=np.ones(places.shape, dtype=np.int64)[()], nfev=nfev[()], x=places[()],
-    )  # fmt: skip
+    args = args if isinstance(args, tuple) else (args,)
+    given = np.asarray(x)
+    places: NDArray[Any]
+    if preserve_shape:
+        if given.ndim or args:
+            raise ValueError("`preserve_shape` needs a number x and no `args` here: call once for each number")
+        places = given.astype(np.float64)
+        found, info = numerical_jacobian(f, places, full_output=True, **_within(places, initial_step, step_direction))
+        df, error, nfev = np.asarray(found), np.asarray(info.error), np.full(np.shape(found), info.nfev)
+        places = np.full(df.shape, places)
+    else:
+        places, steps, sides, *others = np.broadcast_arrays(
+            given.astype(np.float64), initial_step, step_direction, *args
+        )
+        df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
+        for i in np.ndindex(places.shape):
+            df[i], made = numerical_gradient(
+                _number(f), places[i], args=tuple(other[i] for other in others), full_output=True,
+                method="adaptive", **_within(places[i], steps[i], sides[i]),
+            )  # fmt: skip
+            error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
+    result = _result("df", df, error, tolerances, given.dtype, nit=1, nfev=nfev)
+    result.x = places.astype(np.result_type(result.df))[()]
+    return result
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -328,7 +377,7 @@ def jacobian(
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
     step_direction: Any = 0,
 ) -> OptimizeResult:
@@ -337,8 +386,10 @@ def jacobian(
     Parameters
     ----------
     f, x
-        As SciPy's; x of shape (m,).
-    tolerances, maxiter, order, initial_step, step_factor, step_direction
+        As SciPy's: x of shape (m,), or (m, ...) for several points.
+    tolerances, initial_step, step_direction
+        As for `derivative`; the last two of x's shape, or one that broadcasts to (m,).
+    maxiter, order, step_factor
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -352,16 +403,15 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0), step_direction=(step_direction, 0),
-    )  # fmt: skip
-    df, info = numerical_jacobian(f, _vector(x), full_output=True)
-    good = np.isfinite(df)
-    return OptimizeResult(
-        success=good, status=np.where(good, 0, -3), df=df, error=info.error,
-        nit=np.ones(df.shape, dtype=np.int64), nfev=np.full(df.shape, info.nfev),
-    )  # fmt: skip
+    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
+    given, points = _points(x)
+    steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
+    found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
+    # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
+    apart = tuple(range(1 - points.ndim, 0))
+    df, error = (np.sum(a, axis=apart) for a in (found, info.error))
+    df, error = (np.moveaxis(a, -1, a.ndim - points.ndim) for a in (df, error))
+    return _result("df", df, error, tolerances, given.dtype, nit=1, nfev=info.nfev)
 
 
 def hessian(
@@ -371,16 +421,16 @@ def hessian(
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 
     Parameters
     ----------
-    f, x
-        As SciPy's; x of shape (m,).
-    tolerances, maxiter, order, initial_step, step_factor
+    f, x, tolerances, initial_step
+        As for `jacobian`.
+    maxiter, order, step_factor
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -394,22 +444,26 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0),
-    )  # fmt: skip
-    ddf, info = numerical_hessian(f, _vector(x), full_output=True)
-    good = np.isfinite(ddf)
-    return OptimizeResult(
-        success=good, status=np.where(good, 0, -3), ddf=ddf, error=info.error, nfev=np.full(ddf.shape, info.nfev)
-    )
+    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
+    given, points = _points(x)
+    steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
+    several = points.ndim > 1
+
+    def total(x: NDArray[Any]) -> Any:
+        return np.sum(f(x))
+
+    found, error, nfev = accurate_hessian(total if several else f, points, **_within(points, steps, 0))
+    m, others = len(points), points.shape[1:]
+    pair = (m, points.size // m, m, points.size // m)
+    ddf, error = (np.einsum("ikjk->ijk", a.reshape(pair)).reshape(m, m, *others) for a in (found, error))
+    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=nfev)
 
 
-def _vector(x: ArrayLike) -> NDArray[Any]:
-    vector = np.asarray(x, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(f"`x` must be one point, of shape (m,): call once for each; got shape {vector.shape}")
-    return vector
+def _points(x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    given = np.asarray(x)
+    if not given.ndim or not len(given):
+        raise ValueError(f"Argument `x` must be at least 1-D, and not empty; got shape {given.shape}")
+    return given, given.astype(np.float64)
 
 
 # ---- what SciPy's solvers difference by themselves

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+
+# A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
+working: ContextVar[bool] = ContextVar("working", default=False)
 
 
 def cores() -> int:
@@ -28,6 +32,8 @@ class Manner(TypedDict, total=False):
     imaginary: bool
     journal: str | None
     progress: Any
+    on_error: str
+    timeout: float | None
 
 
 class Call:
@@ -49,12 +55,18 @@ class Call:
         The file where evaluations are kept.
     progress : bool or callable
         Whether to show how far it is, or whom to tell.
+    on_error : {"raise", "nan"}
+        What becomes of an evaluation that raises, or takes too long.
+    timeout : float or None
+        Seconds that an evaluation may take.
     fastmath : bool
         Whether exp, log, ... may be a little less exact, where a backend has faster ones.
     imaginary : bool
         Whether f is to be evaluated at complex points.
+    watched : bool
+        Whether something is asked for that an executor of plain evaluations alone can do.
     shared : bool
-        Whether workers share the evaluations, or a journal keeps or a progress bar counts them.
+        The same, or whether workers are to share the evaluations.
     """
 
     args: tuple[Any, ...] = ()
@@ -66,6 +78,9 @@ class Call:
     imaginary: bool = False
     journal: str | None = None
     progress: Any = False
+    on_error: str = "raise"
+    timeout: float | None = None
+    watched: bool = False
     shared: bool = False
 
     def __init__(
@@ -82,19 +97,26 @@ class Call:
             self.kwargs = kwargs
         if manner:  # what is usual is the class's
             vars(self).update(manner)
-            alone = self.workers == 1 if isinstance(self.workers, int) else False
-            self.shared = not alone or self.journal is not None or self.progress is not False
+            self.watched = (
+                not isinstance(self.workers, int)
+                or self.journal is not None
+                or self.progress is not False
+                or self.on_error != "raise"
+                or self.timeout is not None
+            )
+            self.shared = self.watched or self.workers != 1
 
     @property
     def threads(self) -> int:
         """How many threads may run a compiled f, where `workers` is a number."""
-        if not isinstance(self.workers, int):
+        if not isinstance(self.workers, int) or self.workers == 1 or working.get():
             return 1
         return cores() if self.workers == -1 else self.workers
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        return Call(**{name: value for name, value in vars(self).items() if name != "shared"} | changes)
+        given = {name: value for name, value in vars(self).items() if name not in ("shared", "watched")}
+        return Call(**given | changes)
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

@@ -41,6 +41,8 @@ class OptionsDict(TypedDict, total=False):
     workers: Any
     journal: Any
     progress: Any
+    on_error: str
+    timeout: float | None
     fastmath: bool
     remember: bool
     effort: str | None
@@ -69,6 +71,8 @@ class Options:
     workers: Any = 1
     journal: Any = None
     progress: Any = False
+    on_error: str = "raise"
+    timeout: float | None = None
     fastmath: bool = False
     remember: bool = False
     effort: str | None = None
@@ -135,6 +139,13 @@ def _journal(name: str, value: Any) -> str:
         raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
 
 
+def _timeout(name: str, value: Any) -> float:
+    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    if not valid or not 0 < value < inf:
+        raise ValueError(f"`timeout` must be the seconds of one evaluation, above 0, or None; got {describe(value)}")
+    return float(value)
+
+
 def _kwargs(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(value)}")
@@ -151,6 +162,7 @@ VALID: dict[str, tuple[Any, ...]] = {
     "dtype": (None, "keep"),
     "labels": (False, True),
     "compile": (None, "eager"),
+    "on_error": ("raise", "nan"),
     "fastmath": (False, True),
     "remember": (False, True),
     "effort": (None, "measure"),
@@ -164,6 +176,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "workers": _workers,
     "journal": _journal,
     "progress": _progress,
+    "timeout": _timeout,
 }
 
 

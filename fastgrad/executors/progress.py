@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
-from .executor import Executor, Function, Points, Receive, Values
+from ..core.validation import Ints
+from .executor import Executor, Failures, Function, Points, Receive, Values
 
 Tell = Callable[[int, int], object]
 
@@ -25,22 +26,24 @@ class Shown:
         self._tell = tell
         self._showing = showing
         self._done = self._total = 0
-        self.way, self.reason = executor.way, executor.reason
+        self.way, self.reason, self.stops = executor.way, executor.reason, executor.stops
 
     def may_perturb(self, thing: object) -> bool:
         return self._executor.may_perturb(thing)
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         self._total += len(points)
 
-        def received(first: int, values: Values) -> None:
+        def received(numbers: Ints, values: Values | None) -> None:
             if receive is not None:
-                receive(first, values)
-            self._done += len(values)
+                receive(numbers, values)
+            self._done += len(numbers)
             self._tell(self._done, self._total)
 
         with self._showing():
-            return self._executor.evaluate(function, points, received)
+            return self._executor.evaluate(function, points, received, failures)
 
 
 def shown(executor: Executor, progress: bool | Tell) -> Executor:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core.call import Call, cores
+from ..core.call import Call, cores, working
 from ..core.point import Point
 from ..inspecting.captures import captures, holds
 from ..inspecting.purity import keeps
 from . import forking
-from .executor import Executor, Serial, working
+from .executor import Executor, Serial
 
 
 class Kind(NamedTuple):
@@ -41,12 +42,17 @@ def executor_for(call: Call, point: Point | None = None) -> Executor:
     """
     executor: Executor
     if working.get():
-        executor = Serial("this is a worker of another call already")
+        executor = _nested(call)
     else:
         executor = next(kind for kind in KINDS if kind.recognises(call.workers)).make(call.workers, call)
     pieces = pieces_of(point)
     if any(_reads(call.f, piece) and not executor.may_perturb(piece) for piece in pieces):
         executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
+    if call.timeout is not None and not executor.stops:
+        raise ValueError(
+            f"`timeout` cannot be kept by {executor.way}: {executor.reason}. An evaluation can be stopped only in a "
+            "process that this call forks: give `workers` as a number, or let f itself look at the time"
+        )
     if call.journal is not None:
         executor = _load("journal").Journaled(executor, call.journal, call, pieces)
     if call.progress:
@@ -77,17 +83,24 @@ def _has(name: str) -> Callable[[Any], bool]:
 
 def _here(workers: int, call: Call) -> Executor:
     count = cores() if workers == -1 else workers
-    if count == 1:
+    if count == 1 and call.timeout is None:
         return Serial("there is one worker")
     danger = forking.unsafe()
     made: Executor
     if not danger:
-        made = _load("processes").Processes(count, f"{count} processes, forked for each sweep")
+        many = "one process" if count == 1 else f"{count} processes"
+        timeout = inf if call.timeout is None else call.timeout
+        made = _load("processes").Processes(count, f"{many}, forked for each sweep", timeout, call.on_error == "nan")
     elif kept := keeps(call.f):
         made = Serial(f"no processes: {danger}; no threads: {kept}")
     else:
         made = _load("futures").Threads(count, f"{count} threads, and no processes: {danger}")
     return made
+
+
+def _nested(call: Call) -> Executor:
+    """Evaluate in this worker alone; in a process of its own where an evaluation may have to be stopped."""
+    return Serial("this is a worker of another call already") if call.timeout is None else _here(1, call)
 
 
 def _futures(workers: Any, call: Call) -> Executor:

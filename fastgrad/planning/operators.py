@@ -39,10 +39,11 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
-from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
 from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
+from .rows import OnLine, climbed
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -73,11 +74,6 @@ class Settings:
                 raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
         if options.backend not in BACKENDS:
             one_of("backend", options.backend, BACKENDS)
-        if isinstance(options.method, str) and options.method == "adaptive":
-            raise ValueError(
-                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
-                "values; got 'adaptive': leave it out for error bars"
-            )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
@@ -87,6 +83,13 @@ class Settings:
             one_of("sparsity", self.sparsity, (None, DETECT))
         if options.indices is not None and self.is_sparse:
             raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        if self.adaptive:
+            scheme_for(options, ())  # which says what it does not go with
+            if self.sparsity is not None and not isinstance(self.sparsity, str):
+                raise ValueError(
+                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
+                    f"{describe(self.sparsity)}; leave it out, or the method"
+                )
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -96,9 +99,14 @@ class Settings:
     def name(self) -> str:
         return stencil_and_name(self.options)[1]
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether each entry climbs a ladder of steps."""
+        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
+
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and self.stencil == central(2)
+        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -140,6 +148,8 @@ class JacobianInfo:
         Standard deviation of the noise of each of f's values, of f(x)'s shape.
     colors : int or None
         How many colours the columns have.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
     """
 
     way: str
@@ -152,6 +162,7 @@ class JacobianInfo:
     error: Any = None
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
@@ -165,6 +176,8 @@ class JacobianInfo:
             bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
             if np.size(bars):
                 lines.append(f"error    {np.max(bars):.3g} at most")
+        if self.failures:
+            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
         return "\n".join(lines)
 
 
@@ -179,9 +192,19 @@ class Matrix:
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
+        product: Floats = self.array @ vector
+        return product
+
+    @cached_property
+    def array(self) -> Any:
+        """The same as a SciPy array, where it is sparse."""
         assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.sums(self.data * vector[self.pattern.indices])
+        return self.pattern.array(self.data)
+
+    def sizes_dot(self, rows: Ints, vector: Floats) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector."""
+        product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
+        return product
 
     def by_rows(self, share: float) -> Matrix:
         """Return a share of the largest entry of each row, in the same layout."""
@@ -196,10 +219,7 @@ class Matrix:
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
+        return self.array if self.dense is None else self.dense.reshape(shape)
 
 
 @dataclass
@@ -252,6 +272,8 @@ class Operator:
             workers=options.workers,
             journal=options.journal,
             progress=options.progress,
+            on_error=options.on_error,
+            timeout=options.timeout,
         )
 
     # ---- one Jacobian
@@ -321,7 +343,10 @@ class Operator:
         self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
     ) -> Made:
         x = point.base.reshape(-1)
-        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        if self.settings.adaptive:
+            found = climbed(run, point, index, bounds, self.settings.options)
+        else:
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
@@ -435,8 +460,7 @@ class Operator:
             if self.settings.sparsity is not None and not listed.lost.any():
                 self._unite(outputs, inputs, (run.value().size, x.size))
             raise CannotRun(why)
-        values = listed.values[0] / signed[inputs]
-        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR) if bars else None
@@ -452,13 +476,13 @@ class Operator:
             if united is not self.pattern:
                 self.pattern, self.colors = united, None
 
-    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
-        """Put listed entries into a matrix; where they are is remembered, and checked."""
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed differences into a matrix; where they are is remembered, and checked."""
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
                 summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
-                dense = summed.astype(np.float64).reshape(shape)
+                dense = summed.astype(np.float64).reshape(shape) / steps
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
@@ -469,7 +493,7 @@ class Operator:
                 else:
                     self.pattern = self.pattern.united(layout.pattern)
                     self.colors = None
-        return Matrix(pattern=layout.pattern, data=layout.data(values))
+        return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
@@ -508,6 +532,8 @@ class Operator:
         with put_back(point):
             if not flat.size or not run.value().size:
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.adaptive:
+                found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
@@ -547,12 +573,15 @@ class _Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        row, column = np.divmod(key[first], max(shape[1], 1))
+        differs = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=differs[1:])
+        first = None if differs.all() else np.flatnonzero(differs)
+        positions = order if first is None else order[first]
+        row, column = outputs[positions], inputs[positions]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
         np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
         pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+        return cls(outputs, inputs, pattern, order, first)
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -601,30 +630,25 @@ def disagrees(
         vector = np.where(room > np.abs(vector), vector, 0.0)
     if not vector.any() or not m:
         return None
+    points = np.stack([x + vector, x - vector])
     with np.errstate(all="ignore"):
-        above, below = run.explore([x + vector, x - vector])
-        vector = 0.5 * ((x + vector) - (x - vector))
-        expected = 2.0 * matrix.dot(vector)
-        sizes, entries = (
-            Matrix(
-                None if matrix.dense is None else np.abs(matrix.dense),
-                matrix.pattern,
-                None if matrix.data is None else np.abs(matrix.data),
-            ),
-            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
-        )
-        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
-        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
-        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
+        above, below = run.explore(points)
+        vector = 0.5 * (points[0] - points[1])
+        gap = np.abs((above - below) - 2.0 * matrix.dot(vector))
+        doubt = 100.0 * EPS * (np.abs(above) + np.abs(below))
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
+        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
+        if not rows.size:
+            return None
+        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
+        more = matrix.sizes_dot(rows, 2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
-        wrong = ~(np.abs((above - below) - expected) <= doubt)
-    finite = np.isfinite(run.value())
-    wrong &= finite
-    return int(np.argmax(wrong)) if wrong.any() else None
+            more += 2.0 * Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, np.abs(vector))
+        wrong = ~(gap[rows] <= doubt[rows] + more)
+    return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:

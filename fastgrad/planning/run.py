@@ -60,7 +60,7 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
     manner = _MANNER(options)
     if manner == _USUAL and not imaginary:
         return Call(f)
-    args, kwargs, axis, compiling, workers, fastmath, journal, progress = manner
+    args, kwargs, axis, compiling, workers, fastmath, journal, progress, on_error, timeout = manner
     return Call(
         f,
         args,
@@ -72,10 +72,14 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         imaginary=imaginary,
         journal=journal,
         progress=progress,
+        on_error=on_error,
+        timeout=timeout,
     )
 
 
-_MANNER = attrgetter("args", "kwargs", "batch_axis", "compile", "workers", "fastmath", "journal", "progress")
+_MANNER = attrgetter(
+    "args", "kwargs", "batch_axis", "compile", "workers", "fastmath", "journal", "progress", "on_error", "timeout"
+)
 _USUAL = _MANNER(DEFAULT)
 
 

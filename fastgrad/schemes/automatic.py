@@ -333,39 +333,36 @@ class Search:
     def _one_side(self, h: list[float]) -> tuple[list[float], list[int], float]:
         """Do the same for differences of one point and x."""
         line, x, scale, stencil, f0 = self.line, self.x, self.scale, self.stencil, self.f0
-        here = f0 - self.origin
+        here, scaling = f0 - self.origin, self.scaling
         sigma, rho, variation, enough = line.sigma, self.rho, line.variation, self.enough
         (node,) = nodes = tuple(stencil.nodes.tolist())
         ((inverse,),), (gain,), product = stencil.taylor
         amplification, bend = stencil.amplification_rms, line.bend / self.m
-        scaling = self.scaling
-        first: list[First] = []
-        gradient: list[float] = []
-        doubtful: list[int] = []
-        unclear: list[tuple[int, float]] = []
+        self.first, gradient, errors, doubtful = [], [], [], []
         top = 0.0
         for entry, size, length, value in zip(x, h, scale, self.run.around(h, nodes), strict=True):
             rise, span = value * scaling - here, (entry + size * node) - entry
             noise = rho * abs(f0 + rise)
             if noise < sigma:
                 noise = sigma
-            slope, change, size = rise / span + 0.0, abs(inverse * rise), abs(span / node)
-            seen, amplified = gain * noise, amplification * noise / size
-            error = truncation_of_one(
-                size, seen if seen > change else change, product, variation, bend / length / length
-            )
-            steep = abs(slope)
-            bar = BAR_NOISE * amplified + BAR_TRUNCATION * max(error, 0.5 * steep * size / length)
-            if not error <= TOO_LARGE * amplified or (amplified > enough * steep and amplified > 35.0 * error):
-                doubtful.append(len(gradient))
-            elif bar > CERTAIN * steep:
-                unclear.append((len(gradient), bar * length))
+            slope, size = rise / span + 0.0, abs(span / node)
+            seen = max(gain * noise, abs(inverse * rise))
+            errors.append(truncation_of_one(size, seen, product, variation, bend / length / length))
             gradient.append(slope)
-            first.append((size, slope, abs(rise), 0.0, noise))
-        self.first = first
+            self.first.append((size, slope, abs(rise), 0.0, noise))
+            effect = abs(slope) * length
+            if top < effect < inf:
+                top = effect
         self.size = max(variation, line.size, top)
-        least = CERTAIN * max(NEGLIGIBLE * top, 1e-6 * line.size)
-        return gradient, sorted(doubtful + [i for i, bar in unclear if bar > least]), top
+        least = max(NEGLIGIBLE * top, 1e-6 * line.size)
+        for i, ((size, slope, _, _, noise), length, error) in enumerate(zip(self.first, scale, errors, strict=True)):
+            noise, steep, relative = amplification * noise / size, abs(slope), size / length
+            fear = max(error, 0.5 * self.size * relative / length)
+            bar = BAR_NOISE * noise + BAR_TRUNCATION * max(fear, 0.5 * steep * relative)
+            well = error <= TOO_LARGE * noise and (noise <= enough * steep or noise <= 35.0 * fear)
+            if not (well and (bar <= CERTAIN * steep < inf or bar * length <= CERTAIN * least)):
+                doubtful.append(i)
+        return gradient, doubtful, top
 
     def _many(self, remembered: list[float] | None) -> Estimate:
         """Sweep, and judge in arrays: the central difference of all at once, anything else look by look."""
@@ -427,6 +424,8 @@ class Search:
         found = [(looks[0], self.scale[i]) for i, looks in self.looks.items() if looks]
         top = max([abs(look.slope) * length for look, length in found], default=0.0)
         self.size = max(self.line.variation, self.line.size, top)
+        for look, length in found:
+            self._fear_curvature(look, length)
         if self.plain:
             lengths = [
                 look.step * look.first / (2.0 * look.second) / length
@@ -618,6 +617,12 @@ class Search:
                 self.looks[i].append(of_two_points(step, slope, change, bend, sigma, self.line.variation))
             else:
                 self.looks[i].append(self._by_stencil(i, step, slope, [change], sigma))
+                self._fear_curvature(self.looks[i][0], self.scale[i])
+
+    def _fear_curvature(self, look: Look, length: float) -> None:
+        """Let the first difference of one point know that the line may see little: f is unmoved by a common shift."""
+        if self.stencil.nodes.size == 1:
+            look.fear = max(look.fear, 0.5 * self.size * (look.step / length) / length)
 
     def _may_move(self, i: int) -> bool:
         return self.room is None or bool(self._place(i, self._least(i)))
@@ -688,9 +693,12 @@ class Search:
         a, b = ordered[0], ordered[min(1, len(ordered) - 1)]
         apart = abs(a.slope - b.slope) - 4.0 * (a.noise + b.noise)
         where = f"{a.step:.0e}"
-        if a is not b and not a.side and a.kinked and a.second > b.second * (a.step / b.step) ** 1.5:
+        below, above = a.sides()
+        grain = 8.0 * ulp(self.x[i]) * max(abs(below), abs(above))  # f may round where x enters it
+        kinked = not a.side and a.kinked and a.second > grain
+        if a is not b and kinked and a.second > b.second * (a.step / b.step) ** 1.5:
             # the second difference falls like h, not like h**2: two slopes
-            below, above = self.slopes[i] = a.sides()
+            self.slopes[i] = below, above
             a.fear = max(a.fear, 0.5 * abs(above - below))
             below, above = below * self.unit, above * self.unit
             self.reason[i] = f"f has a kink within {where} of x: its slopes there are {below:.3g} and {above:.3g}"
@@ -698,9 +706,10 @@ class Search:
             grows = abs(a.slope) > 2.0 * abs(b.slope)
             a.fear = max(a.fear, abs(a.slope) if grows else apart)
             self.reason[i] = "the slope grows without bound" if grows else "the slope changes as the step shrinks"
-        elif a.side and (change := _unsettled(ordered)) > 0.05 * max(abs(a.slope), least):
-            a.fear = max(a.fear, change)  # a itself may be all noise
-            self.reason[i] = "the slope changes as the step shrinks"
+        elif a.side and (left := _left(ordered)):
+            a.fear = max(a.fear, left)  # a itself may be all noise
+            if left > 0.05 * max(abs(a.slope), least):
+                self.reason[i] = "the slope changes as the step shrinks"
         elif any(
             abs(q.slope - p.slope) > 1.5 * q.jump + 4.0 * (p.noise + q.noise) + 0.1 * max(abs(p.slope), least)
             for p, q in pairwise(ordered)
@@ -835,7 +844,7 @@ class Search:
                 length, h = scale[i], steps[i] / scale[i]
                 bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
                 dead = all(look.without_effect for look in looks[i])
-                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
+                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length) < inf):
                     return None  # it knows more of the third derivative
             flags, slopes = reason if any(reason) else None, self._two_slopes()
         step, memory = NOT_ASKED_FOR, None
@@ -986,13 +995,17 @@ class Search:
         return [float(max(step, small)) for step, small in zip(memory.step.tolist(), least, strict=True)]
 
 
-def _unsettled(looks: list[Look]) -> float:
-    """Return the last change of the slope that noise does not explain, if it is no smaller than the one before it.
+def _left(looks: list[Look]) -> float:
+    """Return by how much the slope may still change with steps finer than all: its last changes, continued.
 
-    The looks are sorted by their steps. Beside an edge a smooth f changes 64 times less with a step 64 times smaller.
+    The looks are sorted by their steps; what noise explains is no change. Beside an edge a smooth f changes 64 times
+    less with a step 64 times smaller, a power of 3/2 8 times less, and below a half nothing is known to come to an end.
     """
     changes = [apart for p, q in pairwise(looks) if (apart := abs(q.slope - p.slope)) > 4.0 * (p.noise + q.noise)]
-    return changes[0] if len(changes) > 1 and changes[0] > 0.5 * changes[1] else 0.0
+    if len(changes) < 2:
+        return 0.0
+    ratio = min(changes[0] / changes[1], 0.5)
+    return changes[0] * ratio / (1.0 - ratio)
 
 
 def _calm(first: Floats, second: Floats, noise: Floats, variation: float, enough: float) -> NDArray[np.bool_]:

@@ -16,13 +16,13 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.point import exclusive, stand_in
+from ...core.point import exclusive, lock_of, stand_in
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
 from ..sparse.slots import Run, TooWide
 from .places import Place
 from .seen import Seen
-from .substitutes import filling
+from .substitutes import MAKERS, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -34,20 +34,23 @@ TRIES = 1000  # interruptions that putting back survives
 
 
 class Alone:
-    """One lock for all functions that find x by themselves: ``with alone.lock:``.
+    """What all functions share that find x by themselves: ``with exclusive(alone):``.
 
     A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
-    evaluations that belong together holds it around them: it may be taken again by the same thread. It is a lock of
-    Python's own, since one in Python could be interrupted between taking it and saying so.
+    evaluations that belong together holds its lock around them: it may be taken again by the same thread.
+
+    Attributes
+    ----------
+    open : bool
+        Whether a bundle is where x was.
     """
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Forget the threads that held it: after a fork they do not exist."""
-        self.lock = threading.RLock()
-        self.open = False  # whether a bundle is where x was
+        """Forget the threads that were within: after a fork they do not exist."""
+        self.open = False
 
 
 alone = Alone()
@@ -89,13 +92,16 @@ class InPlace:
         if not (type(x) is np.ndarray and x.dtype == np.float64 and x.flags.c_contiguous and x.flags.writeable):
             raise CannotLift("x is no C-contiguous, writeable array of float64")
         self._roots = f, args, dict(kwargs)
-        self._x, self._base = x, x.copy()
+        self._x = x
+        with self.exclusively():
+            self._base = x.copy()
         self._walk: Walk | None = None
         self._seen: Seen | None = None
         self._value: Any = None  # f at x
         self._back = True  # whether everything is as it was
         self.found = 0  # in how many places f can find x
         self.filling = False  # whether f sees numpy through the substitutes
+        self._settled = False  # whether it did not work the other way
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
@@ -109,8 +115,8 @@ class InPlace:
         """
         taken = False
         while not taken:
-            with alone.lock:
-                mine = exclusive(self._x)
+            with exclusive(alone):
+                mine = lock_of(self._x)
                 taken = mine.acquire(blocking=False)
                 if taken:
                     try:
@@ -134,14 +140,12 @@ class InPlace:
             effect = self._walk.effect()
             if effect:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
+            if not self._settled:  # an array that f makes is likely to get differences: an attempt without would fail
+                self.filling = not self._walk.names.isdisjoint(MAKERS)
             self._seen = None
         if self._seen is None:
             self._seen = Seen(self._x, self._walk, self._roots, self.filling)
             self.found = self._seen.found
-
-    def fill(self) -> None:
-        """Let f see numpy through the substitutes from now on."""
-        self.filling, self._seen = True, None
 
     def __call__(self, argument: SparseBundle | Array) -> Any:
         """Evaluate f, at all points of a bundle or at the point that an array is."""
@@ -154,11 +158,11 @@ class InPlace:
             except (TooWide, Outrun):
                 raise
             except (CannotLift, Exception):
-                if self.filling:
+                if self._settled:
                     raise
-            # numpy did not ask the bundle: once more, with names that mean the substitutes
+            # numpy did not ask the bundle: once more, with names that mean the substitutes (or without them)
             forgive(signals)
-            self.fill()
+            self.filling, self._settled, self._seen = not self.filling, True, None
             return self._lifted(argument)
 
     def _plain(self, point: Array) -> Any:

@@ -415,6 +415,8 @@ class SparseBundle:
         position held the best.
         """
         axes = normal_axes(axis, self.ndim)
+        if not self.slots:
+            return SparseBundle(compare.reduce(self.base, axis=axes, keepdims=keepdims), (), self.run)
         kept = tuple(a for a in range(self.ndim) if a not in axes)
         best = compare.reduce(self.base, axis=axes)
         shape = best.shape
@@ -681,6 +683,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
+    if not ((isinstance(p, SparseBundle) and p.slots) or (isinstance(q, SparseBundle) and q.slots)):
+        return SparseBundle(y, (), p.run if isinstance(p, SparseBundle) else q.run)
     if isinstance(p, SparseBundle):
         run, p = p.run, p.as_numbers()
     if isinstance(q, SparseBundle):

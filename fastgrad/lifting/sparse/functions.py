@@ -122,6 +122,8 @@ def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
     """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
     base = which(a.base, axis=axis, keepdims=keepdims is True)
+    if not a.slots:
+        return base
     if axis is None or not isinstance(axis, int | np.integer):
         flat = a.reshape(-1)
         return _position(flat, compare, which, 0, False) if keepdims is not True else _refuse_position()
@@ -251,6 +253,8 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
     """The einsum of two operands, of which `base` is the value at x."""
     run = run_of((a, b))
     first, second = slots_of(a), slots_of(b)
+    if not first and not second:
+        return SparseBundle(base, (), run)
     slots: Slots = ()
     if run.watching and first and second:
         _watched(run, first, a.shape, la, second, b.shape, lb, out, base)

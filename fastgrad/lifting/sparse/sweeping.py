@@ -19,7 +19,7 @@ from .slots import Run, Slots, TooWide, entries_of, spread
 Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
 NOTHING: Mapping[str, Any] = {}
-CELLS = 1 << 18  # differences of one column in an array that stay in the cache
+CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
 FEWEST_ROWS = 32  # with fewer, evaluating f at x once a run is no longer cheap
