@@ -98,7 +98,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     @inner
     def lay_out_size(n):
         numbers = HEADER_SIZE + 2 * nodes.size + absolute.size + relative.size
-        return numbers + n * (4 + 2 * nodes.size) + 16
+        return numbers + n * (5 + 2 * nodes.size) + 16
 
     @njit
     def gradient(x, *args):

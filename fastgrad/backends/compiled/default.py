@@ -9,13 +9,20 @@ import math
 import numpy as np
 
 from ...core.validation import Ints
-from ...schemes import constants, line
+from ...schemes import constants, line, looks
 from ...schemes.constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    COUPLED,
     ENOUGH,
     EPS,
     FIFTH,
     FOURTH,
+    GAIN,
+    KINK,
     NEGLIGIBLE,
+    NOISE,
     QUIET,
     SIXTH,
     SMALLEST,
@@ -23,13 +30,14 @@ from ...schemes.constants import (
     STILL,
     THIRD,
     TINY,
+    TOO_LARGE,
     USUAL,
 )
 from .cache import inner, kernel
 from .kernels import UNCALM, ended, power_of_two, refresh, rows, table
 from .native import call_at, header, part
 
-calm = inner(constants.calm)
+calm, truncation = inner(constants.calm), inner(looks.truncation)
 
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
@@ -211,58 +219,103 @@ def look_along(args, work, x):
 
 
 @inner
+def difference(head, above, below, up, down):
+    """Return step, slope, and size of the first and second difference and of the noise, from two points and values."""
+    scaling, f0 = 1.0 / head.unit, head.here
+    up, down = up * scaling, down * scaling
+    noise = max(head.sigma, head.rho * max(abs(up), abs(down)))
+    rise, fall, size = up - f0, down - f0, 0.5 * (above - below)
+    first = rise - fall
+    return size, first / (2.0 * size), abs(first), abs(rise + fall), noise
+
+
+@inner
+def settled(head, step, slope, first, second, noise, scale, least, whole):
+    """Judge one component by all that `Search` would do with it, if its first look is the only one.
+
+    Returns the shortest length, squared and in scales, with which nothing else would be tried and a digit is certain,
+    and its bar on a length that is long enough; infinity where there is no such length.
+    """
+    steep, relative, error = abs(slope), step / scale, NOISE * noise / step
+    if not first < np.inf or not steep < np.inf:
+        return np.inf, 0.0
+    kinked = second > 8.0 * noise and second > KINK * first
+    if kinked and second / relative > 0.99 * max(1e-3, 30.0 * relative) * whole:
+        return np.inf, 0.0
+    hope, fear = truncation(step, first, second, noise, head.variation)
+    still = first == 0.0 and second == 0.0
+    small = error <= 0.99 * head.enough * steep or error <= 0.99 * 2.0 * GAIN**3 * fear
+    small = small or (still and error <= 0.99 * STILL * whole / scale)
+    if hope > 0.99 * TOO_LARGE * error or not small:
+        return np.inf, 0.0
+    bar, enough = BAR_NOISE * error + BAR_TRUNCATION * fear, 0.99 * CERTAIN * max(steep, least / scale)
+    third = head.third / head.count**COUPLED * relative * relative / (3.0 * scale)
+    expected = steep * relative * relative / 6.0
+    if still:
+        return 0.0, bar
+    if not max(bar, third, EPS * whole / scale, BAR_NOISE * error + BAR_TRUNCATION * expected) < enough:
+        return np.inf, 0.0
+    return expected * max(1.02 / (TOO_LARGE * error), BAR_TRUNCATION / (enough - BAR_NOISE * error)), bar
+
+
+@inner
 def settle(work, result):
     """Difference and judge the values; returns the code of `by_rule`."""
     head, n = header(work), result.size
     points, values = table(work)
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
-    f0, unit, sigma, rho, variation = head.here, head.unit, head.sigma, head.rho, head.variation
-    scaling, enough = 1.0 / unit, head.enough / 1.42
+    lengths = part(work, head.lengths_at, (n,))
+    enough = head.enough / 1.42
     top = bow = coarse = still = agreement = doubt = 0.0
     seen, sure = 0, True
     for i in range(n):
-        up, down = values[i, 0] * scaling, values[i, 1] * scaling
-        above, below, size = up - f0, down - f0, 0.5 * (points[i, 0] - points[i, 1])
-        noise = max(sigma, rho * max(abs(up), abs(down)))
-        difference = above - below
-        change, bent, slope = abs(difference), abs(above + below), difference / (2.0 * size)
+        size, slope, change, bent, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
         length = scale[i]
         relative = size / length
-        result[i] = slope * unit
+        result[i] = slope * head.unit
         agreement += vector[i] * slope
         error = vector[i] * (2.8 * noise / size)
         doubt += error * error
         top = max(top, abs(slope) * length)
-        scale[i] = np.inf
+        lengths[i] = np.inf
         if bent > 8.0 * noise and 8.0 * noise < change:
-            scale[i] = relative * change / (2.0 * bent)
+            lengths[i] = relative * change / (2.0 * bent)
             seen += 1
         if change == 0.0 and bent == 0.0:
             still = max(still, noise / relative)
         else:
-            sure = sure and calm(change, bent, noise, variation, enough)
+            sure = sure and calm(change, bent, noise, head.variation, enough)
             coarse = max(coarse, noise / relative)
             # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
             bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
-    least = max(NEGLIGIBLE * top, 1e-6 * head.size)
-    if not sure or coarse > 4.99e-5 * least or still > 1.39 * STILL * max(variation, head.size, top):
-        return n + UNCALM
+    least, whole = max(NEGLIGIBLE * top, 1e-6 * head.size), max(head.variation, head.size, top)
+    sure = sure and coarse <= 4.99e-5 * least and still <= 1.39 * STILL * whole
+    gap = abs(agreement - head.slope) - head.doubt
+    sure = sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt) and 3.01 * head.third * head.step * head.step <= n * least
+    if not sure:  # at a second sight
+        bow = doubt = 0.0
+        for i in range(n):
+            size, slope, change, bent, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
+            needed, bar = settled(head, size, slope, change, bent, noise, scale[i], least, whole)
+            if not needed < np.inf:
+                return n + UNCALM
+            bow = max(bow, needed)
+            doubt += vector[i] * bar * (vector[i] * bar)
+        if gap > 0.0 and not gap * gap <= 0.99 * doubt:
+            return n + UNCALM
     if 2 * seen > n and n > 1:  # the length that most components show, their median, may be too short for some
         short, below, above = 0, 0.0, np.inf
         for i in range(n):
-            enough_of_it = scale[i] * scale[i] >= bow
+            enough_of_it = lengths[i] * lengths[i] >= bow
             short += not enough_of_it
             below, above = (
-                max(below, 0.0 if enough_of_it else scale[i]),
-                min(above, scale[i] if enough_of_it else np.inf),
+                max(below, 0.0 if enough_of_it else lengths[i]),
+                min(above, lengths[i] if enough_of_it else np.inf),
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         if not middle * middle >= bow:
             return n + UNCALM
-    gap = abs(agreement - head.slope) - head.doubt
-    if gap > 0.0 and not gap * gap <= 0.99 * doubt:
-        return n + UNCALM
-    return n + UNCALM if 3.01 * head.third * head.step * head.step > n * least else ended(work)
+    return ended(work)
 
 
 @kernel

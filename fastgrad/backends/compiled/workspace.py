@@ -50,7 +50,7 @@ _FLOATS = (
 )
 # where they are in `work`, and how long they are
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
-_FURTHER = ("vector", "scale", "progress", "meter", "tile")
+_FURTHER = ("vector", "scale", "lengths", "progress", "meter", "tile")
 
 HEADER = np.dtype(
     [
@@ -96,7 +96,8 @@ def lay_out(head: Any, count: int, nodes: int, absolute: int, relative: int, wid
     head.values_at = head.points_at + count * nodes
     head.vector_at = head.values_at + count * nodes
     head.scale_at = head.vector_at + (count if lined else 0)
-    head.progress_at = head.scale_at + (count if lined else 0)
+    head.lengths_at = head.scale_at + (count if lined else 0)
+    head.progress_at = head.lengths_at + (count if lined else 0)
     head.meter_at = head.progress_at + 1
     head.tile_at = (head.meter_at + 2 + 7) // 8 * 8
     head.width = width
