@@ -31,7 +31,6 @@ from .constants import (
     ENOUGH,
     EPS,
     FINER,
-    GAIN,
     JUMPS,
     KINK,
     NEGLIGIBLE,
@@ -39,6 +38,7 @@ from .constants import (
     NOT_FINITE,
     OUTSIDE,
     REACH,
+    ROUNDS,
     SMALLEST,
     STILL,
     TINY,
@@ -51,7 +51,7 @@ from .constants import (
 )
 from .differencing import warn_not_finite
 from .line import Course, CourseOfMany, Line, Vector, look_along, median
-from .looks import Look, by_parabola, by_stencil, by_two_points, of_two_points, truncation_of_one
+from .looks import Look, better_step, by_parabola, by_stencil, by_two_points, of_two_points, truncation_of_one
 from .scheme import NOT_ASKED_FOR, Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
@@ -59,7 +59,6 @@ from .steps import power_of_two
 __all__ = ["Memory", "Search"]
 
 FEW = 60  # components: numpy judges more of them faster (from 70 on, where f is plain; to one side much later)
-ROUNDS = 3  # second looks at one component
 MOVED = 0.5  # in scales of x: a remembered step is not used farther away
 AGREES = 4.0  # noise within this factor is the same
 FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
@@ -729,13 +728,10 @@ class Search:
             look = looks[-1]
             p = look.order
             look.hope = max(look.hope, look.expected(self.length * scale))
+            best = better_step(p, look.step, look.slope, look.noise, look.hope, look.fear, self.enough)
+            if not best:
+                break
             down = look.hope > TOO_LARGE * look.noise
-            if not down and look.noise <= self.enough * abs(look.slope):
-                break
-            truncation = max(look.hope if down else look.fear, TINY)
-            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
-            if not down and best <= GAIN * look.step:
-                break
             if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:
                 break  # f does not depend on it
             if p > 2 and down and look.hope > 1e-3 * abs(look.slope):  # far beyond f's length nothing decays as h**p

@@ -34,6 +34,7 @@ ENOUGH = 3e-10  # relative noise that needs no improvement
 USUAL = 0.3  # in units of (noise/variation)**(2/3): relative noise of a usual central difference
 FINER = 2.0**-6  # from step to step where f is not smooth
 KINK = 0.03  # |f+ + f- - 2 f0| / |f+ - f-| from which a kink is suspected
+ROUNDS = 3  # second looks at one component
 REACH = 1e-6, 1e4  # of one change of step
 NOISE = 0.71  # noise of a central difference, in sigma / h
 STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect is one that f does not depend on

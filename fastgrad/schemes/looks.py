@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from math import sqrt
 
-from .constants import KINK, NOISE, SMALLEST, TINY
+from .constants import GAIN, KINK, NOISE, SMALLEST, TINY, TOO_LARGE
 from .stencils import Stencil
 
-__all__ = ["Look", "by_parabola", "by_stencil", "by_two_points", "of_two_points", "truncation", "truncation_of_one"]
+__all__ = [
+    "Look",
+    "better_step",
+    "by_parabola",
+    "by_stencil",
+    "by_two_points",
+    "of_two_points",
+    "truncation",
+    "truncation_of_one",
+]
 
 
 class Look:
@@ -85,6 +94,18 @@ def truncation(step: float, first: float, second: float, sigma: float, variation
 def truncation_of_one(step: float, seen: float, product: float, variation: float, bend: float) -> float:
     """Estimate the truncation error of a difference of one point and x; `seen` is the size of its first Taylor term."""
     return max(product * seen * (seen / max(variation, seen)) / step, 0.5 * bend * step)
+
+
+def better_step(order: int, step: float, slope: float, noise: float, hope: float, fear: float, enough: float) -> float:
+    r"""Return the step with the least error, :math:`h (\sigma / p\,t)^{1/(p + 1)}`, where it is clearly better; else 0.
+
+    `noise` is that of the slope; up to `enough` of the slope it needs no improvement.
+    """
+    down = hope > TOO_LARGE * noise
+    if not down and noise <= enough * abs(slope):
+        return 0.0
+    best = step * (noise / (order * max(hope if down else fear, TINY))) ** (1.0 / (order + 1))
+    return best if down or best > GAIN * step else 0.0
 
 
 def by_two_points(step: float, above: float, below: float, sigma: float, variation: float) -> Look:
