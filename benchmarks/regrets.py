@@ -4,7 +4,8 @@ The functions: the table of problems in its three forms, tests/corpus.py, and fu
 planner's rule and constants were chosen (below). In each cell, auto and every way that can evaluate this form are timed
 side by side, in interleaved rounds. `ratio`: the time of ``numerical_gradient(f, x)`` over that of the fastest way,
 forced, with all that a one-shot call has to do; `prepared`: that of a prepared `Gradient`, over the fastest way with
-nothing left to prepare; `measured`: the same with effort="measure". All take the same steps.
+nothing left to prepare; `measured`: the same with effort="measure". All take the same steps. On a machine that is
+shared, ``--cpu`` takes the processor's time of this thread instead: not for jitted f, whose threads it does not see.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
+from time import perf_counter, thread_time
 from timeit import Timer
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ import numpy as np
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.core.options import Options
 from fastgrad.planning.choices import BATCHED, COMPILED, DENSE, REFERENCE, SPARSE, Way
-from fastgrad.planning.planner import FEW, Plan, Step
+from fastgrad.planning.planner import FEW_AT_GIVEN_STEPS, Plan, Step
 from fastgrad.planning.run import Done, call_of, run
 from fastgrad.schemes.table import scheme_for
 from fastgrad.tools.timing import rounds_of
@@ -290,7 +292,7 @@ def usable(case: Case) -> dict[str, tuple[Run, Run]]:
     return {name: calls for name, calls in found.items() if seconds[name] <= HOPELESS * quickest}
 
 
-def measure(case: Case) -> Cell | None:
+def measure(case: Case, clock: Callable[[], float]) -> Cell | None:
     ways = usable(case)
     if not ways:
         return None
@@ -306,7 +308,7 @@ def measure(case: Case) -> Cell | None:
         calls["measured"] = lambda: thorough(x)
     for name, (one_shot, prepared) in ways.items():
         calls |= {f"one-shot {name}": one_shot, f"prepared {name}": prepared}
-    times = rounds_of(calls, ROUNDS, LEAST, BUDGET)
+    times = rounds_of(calls, ROUNDS, LEAST, BUDGET, clock)
 
     def fastest(kind: str) -> str:
         return min((f"{kind} {name}" for name in ways), key=lambda name: median(times[name]))
@@ -340,7 +342,7 @@ def shares(ratios: list[float]) -> str:
 def summary(found: list[Cell]) -> Iterator[str]:
     for form in WAYS:
         for source in dict.fromkeys(cell.source for cell in found):
-            for told, least in (("", 0), (f", n >= {FEW}", FEW)):
+            for told, least in (("", 0), (f", n >= {FEW_AT_GIVEN_STEPS}", FEW_AT_GIVEN_STEPS)):
                 some = [c for c in found if (c.form, c.source) == (form, source) and c.n >= least]
                 if some:
                     yield f"{form}, {source}{told}: {len(some)} cells"
@@ -358,6 +360,7 @@ def main() -> None:
     parser.add_argument("--form", choices=WAYS, help="only this form of f")
     parser.add_argument("--source", choices=("table", "corpus", "held out"), help="only these functions")
     parser.add_argument("--json", type=Path, help="save all cells")
+    parser.add_argument("--cpu", action="store_true", help="the processor's time of this thread, not the clock's")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these functions")
     options = parser.parse_args()
     np.seterr(all="ignore")
@@ -366,7 +369,7 @@ def main() -> None:
     for case in cases([int(n) for n in options.sizes.split(",")], options.names):
         if options.form not in (None, case.form) or options.source not in (None, case.source):
             continue
-        cell = measure(case)
+        cell = measure(case, thread_time if options.cpu else perf_counter)
         if cell is None:
             continue
         found.append(cell)

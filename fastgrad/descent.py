@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .backends.table import load
+from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
+from .core.options import WATCHING, Options, Watching
 from .core.point import Point, as_point
 from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, function, number
+from .executors.progress import telling
 from .gradient import Gradient
 from .inspecting.cfunctions import CFunction
 from .inspecting.kinds import is_jitted
@@ -67,6 +70,7 @@ def gradient_descent(
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     full_output: bool = False,
+    **watching: Unpack[Watching],
 ) -> Any:
     r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
 
@@ -93,6 +97,11 @@ def gradient_descent(
         ``callback(x)`` is called after each step with a copy of x; a true result (or StopIteration) stops the descent.
     full_output : bool
         Return a `DescentResult` instead of the last point.
+    workers, journal, on_error, timeout, optional
+        As for `Gradient`: who evaluates f, and what is made of it. With a journal the same call, run again, goes on
+        where it was.
+    progress : bool or callable
+        As for `Gradient`, of the steps.
 
     Returns
     -------
@@ -112,7 +121,7 @@ def gradient_descent(
     Notes
     -----
     Steepest descent with a constant rate (Cauchy 1847). It converges for :math:`0 < lr < 2 / L`, L the largest
-    curvature.     f is evaluated once more in each step than the gradient needs, to see where it goes.
+    curvature. f is evaluated once more in each step than the gradient needs, to see where it goes.
 
     Examples
     --------
@@ -121,7 +130,7 @@ def gradient_descent(
     >>> bool(np.abs(x).max() < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0)
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0, watching)
 
 
 def gradient_ascent(
@@ -136,6 +145,7 @@ def gradient_ascent(
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     full_output: bool = False,
+    **watching: Unpack[Watching],
 ) -> Any:
     """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
 
@@ -146,7 +156,7 @@ def gradient_ascent(
     >>> bool(abs(x[0] - 1) < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0)
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0, watching)
 
 
 def _follow(
@@ -161,16 +171,21 @@ def _follow(
     callback: Callable[..., Any] | None,
     full_output: bool,
     sign: float,
+    watching: Watching,
 ) -> Any:
+    for name in watching:
+        if name not in WATCHING:
+            raise TypeError(f"`{name}` is no option of a descent; of those of `Gradient` {', '.join(WATCHING)} are")
     if isinstance(init_x, dict):
-        return _of_arrays(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, sign)
+        return _of_arrays(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, sign, watching)
     rate = _rate(lr)
     if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
         raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
     if tol is not None and not (isinstance(tol, (int, float)) and tol >= 0):
         raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(tol)}")
     point = as_point(init_x)
-    prepared = Gradient(f, "fixed" if h is None else h, backend=backend)
+    progress = Options(progress=watching.get("progress", False)).progress
+    prepared = Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
     if grad is not None:
         function(grad, "grad", "a function of x that returns the gradient there")
     if callback is not None:
@@ -180,6 +195,7 @@ def _follow(
         grad is None
         and callback is None
         and point.base.size > 0
+        and not (prepared._call.shared or progress)
         and (is_jitted(f) or isinstance(prepared._call.f, CFunction))
         and backend in ("auto", "numba")
     )
@@ -194,7 +210,8 @@ def _follow(
             if backend != "auto":
                 raise TypeError(f"`backend` {backend!r} does not take this f: {refusal}") from refusal
     if ended is None:
-        ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+        with telling(progress, "steps") as tell:
+            ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail, tell)
     x, reason = ended
     _warn_if_diverged(trail, rate, sign)
     if full_output:
@@ -214,10 +231,11 @@ def _of_arrays(
     callback: Callable[..., Any] | None,
     full_output: bool,
     sign: float,
+    watching: Watching,
 ) -> Any:
     """Follow the gradient with respect to all arrays of a dictionary: their entries, one after another, are one x."""
     structure = Structure(init_x, "init_x")
-    gradient = grad or Gradient(f, "fixed" if h is None else h, backend=backend)
+    gradient = grad or Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
     slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
     if grad is None and not next(slopes).any() and next(slopes).any():
         raise ValueError(IGNORES)
@@ -233,6 +251,7 @@ def _of_arrays(
         None if callback is None else lambda x: callback(structure.split(x)),
         full_output,
         sign,
+        {"progress": watching.get("progress", False)},
     )
     if not full_output:
         return structure.split(done, narrow=True)
@@ -282,11 +301,11 @@ def _loop(
     limit: float,
     callback: Callable[..., Any] | None,
     trail: _Trail,
+    tell: Callable[[int, int], object],
 ) -> tuple[Floats, str]:
-    f = prepared._call.f
     x = point.base.copy()
     while True:
-        trail.note(x, number(f(x.copy())))
+        trail.note(x, _value(prepared._call, x))
         if not isfinite(trail.values[trail.steps]):
             return x, "f is not finite"
         if abs(trail.values[trail.steps]) > hopeless(trail.values[0]):
@@ -310,9 +329,17 @@ def _loop(
             return x, "tol reached"
         x -= rate * slope
         trail.steps += 1
+        tell(trail.steps, step_num)
         if callback is not None and _stops(callback, x):
-            trail.note(x, number(f(x.copy())))
+            trail.note(x, _value(prepared._call, x))
             return x, "stopped by callback"
+
+
+def _value(call: Call, x: Floats) -> float:
+    if not call.watched:
+        return number(call.f(x.copy(), *call.args, **call.kwargs))
+    value: float = load("parallel")(call, as_point(x.copy())).value()
+    return value
 
 
 def _stops(callback: Callable[..., Any], x: Floats) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache
@@ -34,8 +33,6 @@ from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
-# Owner lanes are new: their compiled code keeps arrays of its own, and is to be proved by use before it is the rule.
-OWNERS = os.environ.get("FASTGRAD_OWNERS") == "1"
 # what a gradient inside compiled code can honour
 JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
 SIMPLE = frozenset({"method", "order", "backend", "noise"})  # options that mean the same at every x
@@ -94,9 +91,9 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
-    labels : bool
-        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
-        some); by default both are arrays.
+    labels : {None, True, False}
+        True: f gets a Series, a DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some). None: the same where f cannot do with an array, by its own IndexError or AttributeError; else arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -139,11 +136,12 @@ class Gradient:
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
     divisor. Safe to call from several threads; picklable where f is.
 
-    Owner lanes, an experiment: with the environment variable FASTGRAD_OWNERS=1, where f is compiled by numba and sums
-    local terms, a prepared gradient with the default options runs f once for each few *colours* of entries that never
-    meet in one term, and carries their differences unrounded, from 1000 entries of x on (40 with compile="eager"). That
-    costs some ten evaluations of f, however many entries x has. The first call compiles it, and decides for it or
-    against it, for good. `numerical_gradient` never does so: its last digits are those of plain differences.
+    Owner lanes: where f is compiled by numba and sums terms of a few entries each, or of sums, a prepared gradient with
+    the default options runs f once for each few *colours* of entries that never meet in one term, and carries their
+    differences unrounded, from 1000 entries of x on (40 with compile="eager"). That costs some ten evaluations of f,
+    however many entries x has, and is right to the last digits. The first call compiles it, and decides for it or
+    against it, for good, by counting f's terms. `numerical_gradient` never does so: its last digits are those of plain
+    differences.
 
     Examples
     --------
@@ -418,7 +416,7 @@ class Gradient:
         done = self._run(x, args, f0, True)
         return done.gradient, _info(done, self._options, self._name, self._stencil.order, perf_counter() - began)
 
-    def map(self, points: ArrayLike, workers: Any = 1) -> NDArray[Any]:
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
         """Return the gradient at each of many points: of shape (k, *x.shape), as `points` are.
 
         Parameters
@@ -426,7 +424,8 @@ class Gradient:
         points : array_like of shape (k, *x.shape)
             One point a row: of a grid, of a sample. f must use its argument.
         workers
-            As for `Gradient`: who differentiates side by side.
+            As for `Gradient`, by default its own: who differentiates side by side. Journal and progress are of whole
+            gradients then; with on_error="nan" one that fails is NaN, with a warning.
 
         Notes
         -----
@@ -501,7 +500,7 @@ def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:
     simple = ordinary and not (options.labels or options.remember or options.fastmath or call.kwargs)
     chosen = options.backend in ("auto", "numba") and call.batch_axis is None
     simple = simple and not call.watched and chosen and is_automatic(options)
-    return OWNERS and simple and stencil == central(2) and is_jitted(call.f)
+    return simple and stencil == central(2) and is_jitted(call.f)
 
 
 def _once(f: Any, h: Any, **options: Any) -> Gradient:

@@ -6,14 +6,14 @@ from typing import Any, Unpack
 
 from numpy.typing import ArrayLike, NDArray
 
-from .core.options import OptionsDict
-from .hessian import Hessian
+from .hessian import Hessian, HessianDict
 from .jacobian import Jacobian
+from .planning.operators import JacobianDict
 
 __all__ = ["hvp", "jvp", "vjp"]
 
 
-def jvp(f: Any, x: Any, v: Any, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> NDArray[Any]:
+def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
     Parameters
@@ -26,8 +26,8 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, *, argnum: int = 0, **options: Un
         The direction.
     h : float, optional
         The step of t in f(x + t v).
-    argnum, **options
-        As for `fastgrad.Jacobian`.
+    **options
+        As for `fastgrad.Jacobian`: argnum, out and others.
 
     Returns
     -------
@@ -44,15 +44,15 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, *, argnum: int = 0, **options: Un
     >>> np.round(jvp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 0.0]), 6)
     array([4., 0.])
     """
-    return Jacobian(f, h, argnum=argnum, **options).jvp(x, v)
+    return Jacobian(f, h, **options).jvp(x, v)
 
 
-def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> Any:
+def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
     r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
 
     Parameters
     ----------
-    f, x, argnum, **options
+    f, x, **options
         As for `jvp`.
     w : array_like of f(x)'s shape
         The weights.
@@ -73,11 +73,11 @@ def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, *, argnum: int = 0, **optio
     >>> np.round(vjp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 1.0]), 6)
     array([ 4., 11.])
     """
-    return Jacobian(f, h, argnum=argnum, **options).vjp(x, w)
+    return Jacobian(f, h, **options).vjp(x, w)
 
 
 def hvp(
-    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[OptionsDict]
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
 ) -> NDArray[Any]:
     r"""Return the Hessian of f at x times a vector: how its gradient changes along it.
 

@@ -173,6 +173,35 @@ def test_patterns_are_united_over_calls() -> None:
     assert jacobian.sparsity.nnz == 60
 
 
+def branching(x: Any) -> Any:
+    return x * 2.0 if x[0] > 0 else x[::-1] ** 3
+
+
+def rounding(x: Any) -> Any:
+    """Of entries that a lift lists, and cannot give."""
+    y = np.roll(x, 1) if x[0] > 0 else x[::-1]
+    return np.interp(x, [-3.0, 0.0, 3.0], [0.0, 1.0, 5.0]) + y**2
+
+
+def vanishing(x: Any) -> Any:
+    """Some entries are 0 at one x and not at another; it cannot be lifted."""
+    return np.array([float(v) for v in x]) ** 2 + x * np.array([max(float(v), 0.0) for v in np.roll(x, 3)])
+
+
+@pytest.mark.parametrize("f", [branching, rounding, vanishing])
+@pytest.mark.parametrize("options", [{"sparse": True}, {"sparsity": "detect"}])
+def test_no_bit_depends_on_the_calls_before(f: Any, options: dict[str, Any]) -> None:
+    prepared, rng = Jacobian(f, **options), np.random.default_rng(0)
+    for _ in range(6):
+        x = rng.normal(size=30)
+        (one, told), (other, known) = prepared.with_info(x), Jacobian(f, **options).with_info(x)
+        assert told.nfev == known.nfev
+        assert told.way == known.way
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+    assert prepared.sparsity.nnz > one.nnz
+
+
 def test_closures_that_read_the_callers_array() -> None:
     x = point(3)
     kept = x.copy()
@@ -390,6 +419,20 @@ def test_narrow_and_whole_numbers() -> None:
         (lambda x: x, [1.0], {"f0": "a"}, "`f0` must be f"),
         (lambda x: x, [1e16], {"h": 1e-4}, "`h` vanishes at coordinate 0"),
         (lambda x: x, [1.0], {"indices": [0], "sparse": True}, "`indices`"),
+        (lambda x: x, [1.0], {"sparsty": "detect"}, "`sparsty` is no option here, got 'detect'; valid are"),
+        (lambda x: x, None, {}, "`x` must hold real numbers"),
+        (lambda x: x, [[1.0], [1.0, 2.0]], {}, "`x` must be a rectangular array"),
+        (lambda x: x, {"a": [1.0]}, {}, "`x` is a dictionary"),
+        (lambda x: [x[0], None], [1.0], {}, "`f` must return an array"),
+        (lambda x: {"a": x}, [1.0], {}, "`f` must return an array"),
+        (lambda x: x, [1.0], {"sparsity": [[1, 0]]}, r"`sparsity` must have one row.*\(1, 1\)"),
+        (lambda x: x, [1.0], {"sparsity": [1]}, "`sparsity` must be a matrix"),
+        (lambda x: x, [1.0], {"sparsity": [["a"]]}, "`sparsity` must be None, 'detect'"),
+        (lambda x: x, [1.0], {"sparsity": [[1], [1, 2]]}, "`sparsity` must be a rectangular matrix"),
+        (lambda x: x, [1.0, 2.0], {"sparsity": (np.ones((2, 2)), [0, 0])}, "`sparsity` puts the columns 0 and 1"),
+        (lambda x: x, [1.0, 2.0], {"sparsity": (np.ones((2, 2)), [0])}, "`sparsity` must give one group"),
+        (lambda x: x, [1.0], {"bounds": (2.0, 3.0)}, "`x` must lie within `bounds`"),
+        (lambda x: x, [1.0], {"f0": None, "out": -1}, "`out` must be the shape"),
     ],
 )
 def test_wrong_input_is_named(f: Any, x: Any, options: dict[str, Any], message: str) -> None:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
+from math import isfinite
 from threading import RLock
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +23,7 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
+from .solving import Run
 
 __all__ = [
     "approx_derivative",
@@ -34,6 +38,7 @@ __all__ = [
 
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
+INF = float(np.inf)
 METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
@@ -92,6 +97,7 @@ def approx_derivative(
     x = np.atleast_1d(np.asarray(x0))
     if x.ndim > 1:
         raise ValueError("`x0` must have at most 1 dimension.")
+    dtype = x.dtype
     x = x.astype(np.float64)
     lower, upper = (np.asarray(b, dtype=np.float64) for b in bounds)
     if any(b.ndim and b.shape != x.shape for b in (lower, upper)):
@@ -100,6 +106,8 @@ def approx_derivative(
     if as_linear_operator and bounded:
         raise ValueError("Bounds not supported when `as_linear_operator` is True.")
     kwargs = dict(kwargs or {})
+    if _is_narrow(dtype):
+        fun = _keeping(fun, dtype)
     nfev = 0
     if f0 is None:
         f0, nfev = fun(x.copy(), *args, **kwargs), 1
@@ -119,8 +127,24 @@ def approx_derivative(
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
+    if step is None and method == "2-point" and (_is_narrow(dtype) or _is_narrow(np.asarray(f0).dtype)):
+        common["method"] = "3-point"  # whose steps look at how coarse f is
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
+    result = result.astype(dtype) if _is_narrow(dtype) else result
     return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize < 8
+
+
+def _keeping(fun: Callable[..., Any], dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return a function that gets x in the caller's precision, as SciPy gives it."""
+
+    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return fun(x.astype(dtype if x.dtype.kind == "f" else np.result_type(dtype, np.complex64)), *args, **kwargs)
+
+    return narrow
 
 
 def _differentiated(
@@ -194,13 +218,14 @@ def check_grad(
     epsilon: Any = None,
     direction: str = "all",
     rng: Any = None,
+    seed: Any = None,
 ) -> Any:
     """Return the 2-norm of the difference between a gradient and forward differences, as SciPy's ``check_grad``.
 
     Parameters
     ----------
     func, grad, x0, *args, direction, rng
-        As SciPy's.
+        As SciPy's; `seed` is its older name of `rng`.
     epsilon : float or array_like, optional
         The step; by default the steps choose themselves.
 
@@ -217,7 +242,7 @@ def check_grad(
     slope = np.asanyarray(grad(x, *args))
     if slope.ndim > 1:
         raise ValueError("'random' can only be used with scalar valued func")
-    v = np.random.default_rng(rng).standard_normal(size=x.shape)
+    v = np.random.default_rng(seed if rng is None else rng).standard_normal(size=x.shape)
     found = approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
     return np.sqrt(np.sum(np.abs(np.dot(slope, v) - found) ** 2))
 
@@ -323,7 +348,7 @@ def derivative(
     initial_step : float or array_like
         f is not evaluated farther from x, if it is given.
     preserve_shape : bool
-        True: f returns an array, of any shape, for a number x.
+        True: f gets all of x, and returns an array whose last axes are those of x.
     maxiter, order, step_factor, callback
         Steer SciPy's own iteration: only their defaults are accepted.
 
@@ -342,28 +367,34 @@ def derivative(
     )  # fmt: skip
     args = args if isinstance(args, tuple) else (args,)
     given = np.asarray(x)
-    places: NDArray[Any]
+    places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
-        if given.ndim or args:
-            raise ValueError("`preserve_shape` needs a number x and no `args` here: call once for each number")
-        places = given.astype(np.float64)
-        found, info = numerical_jacobian(f, places, full_output=True, **_within(places, initial_step, step_direction))
-        df, error, nfev = np.asarray(found), np.asarray(info.error), np.full(np.shape(found), info.nfev)
-        places = np.full(df.shape, places)
-    else:
-        places, steps, sides, *others = np.broadcast_arrays(
-            given.astype(np.float64), initial_step, step_direction, *args
-        )
-        df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
-        for i in np.ndindex(places.shape):
-            df[i], made = numerical_gradient(
-                _number(f), places[i], args=tuple(other[i] for other in others), full_output=True,
-                method="adaptive", **_within(places[i], steps[i], sides[i]),
-            )  # fmt: skip
-            error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
+        if args:
+            raise ValueError("`preserve_shape` and `args` are not taken together here: give f what it needs otherwise")
+        x, places = places, np.broadcast_to(places, np.shape(f(places.copy())))
+    places, steps, sides, *others = np.broadcast_arrays(places, initial_step, step_direction, *args)
+    df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
+    for i in np.ndindex(places.shape):
+        df[i], made = numerical_gradient(
+            _of_entry(f, np.asarray(x), i) if preserve_shape else _number(f), places[i],
+            args=tuple(other[i] for other in others), full_output=True,
+            method="adaptive", **_within(places[i], steps[i], sides[i]),
+        )  # fmt: skip
+        error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
     result = _result("df", df, error, tolerances, given.dtype, nit=1, nfev=nfev)
     result.x = places.astype(np.result_type(result.df))[()]
     return result
+
+
+def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+    """Return an entry of f(x) as a function of the entry of x that it belongs to."""
+
+    def entry(y: NDArray[Any]) -> Any:
+        moved = x.copy()
+        moved[i[len(i) - x.ndim :]] = y
+        return np.asarray(f(moved))[i]
+
+    return entry
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -477,17 +508,53 @@ _users = 0
 def _in_solver(original: Any) -> Any:
     def replaced(fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
         step = options.get("abs_step")
-        if isinstance(step, float) and step in (
-            1e-8,
-            EPSILON,
-        ):  # the solvers' own default, which they hand on as if given
+        if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
-        if type(fun).__name__ == "_ScalarFunctionWrapper" and not options.get("args"):
-            fun, options["args"] = fun.f, fun.args
-        return approx_derivative(fun, x0, *rest, **options)
+        if rest or not _is_of_run(fun, options):
+            return approx_derivative(fun, x0, *rest, **options)
+        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), float(options["f0"])
+        if not isfinite(f0 + sum(x.tolist())):
+            return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
+        run = _runs.get(fun)
+        if run is None:
+            run = _runs[fun] = _run(fun, x, options)
+        slope, nfev = run.gradient(x, f0)
+        if options.get("full_output"):
+            return slope, {"nfev": nfev}
+        if (counter := _held(fun).get("self")) is not None:
+            counter.nfev += nfev
+        return slope
 
     return replaced
+
+
+# one for each objective of a run, which SciPy wraps anew in each; what is known of it ends with it
+_runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+
+
+def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
+    """Whether SciPy differentiates the objective of a run, with steps of its own."""
+    if type(fun).__name__ != "_ScalarFunctionWrapper":
+        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
+        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
+            return False
+    given = options.get
+    free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
+    simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
+    return simple and isinstance(given("f0"), (float, int, np.integer))
+
+
+def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
+    bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+    bounded = any(np.isfinite(b).any() for b in bounds)
+    # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+    held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None, x.shape)
+
+
+def _held(fun: Any) -> dict[str, Any]:
+    """Return what the closure holds that wraps the objective in older versions of SciPy, and counts its calls."""
+    return {name: cell.cell_contents for name, cell in zip(fun.__code__.co_freevars, fun.__closure__, strict=True)}
 
 
 def _for_ode(original: Any) -> Any:

@@ -68,7 +68,8 @@ class Watch:
         for place, error in errors.items():
             text = " ".join(str(error).split())
             shown = text if len(text) <= LONG else f"{text[:LONG]}..."
-            self.failures.append(f"{points.describe(place)}: {type(error).__name__}: {shown}")
+            where = points.describe(place)
+            self.failures.append(f"{'' if where in text else f'{where}: '}{type(error).__name__}: {shown}")
         return values, {}
 
 
@@ -155,7 +156,13 @@ class Parallel(InFloats):
 
 
 class ParallelVectors(Vectors):
-    """An f of many values, evaluated by an executor."""
+    """An f of many values, evaluated by an executor.
+
+    Attributes
+    ----------
+    cost : int
+        What the evaluations cost, where f itself says so: evaluations of another function.
+    """
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
         executor = executor_for(call, point) if executor is None else executor
@@ -164,7 +171,11 @@ class ParallelVectors(Vectors):
         self._watch = Watch(call, executor)
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         f = self._call.f if copies else call.f  # the former shows each point in the caller's list
-        self._f, self._complex = OnePoint(f, call, values_of), OnePoint(f, call, complex_values)
+        self.cost = 0
+        costing = getattr(f, "with_cost", None)
+        self._costing = costing is not None
+        self._f = OnePoint(f, call, values_of) if costing is None else OnePoint(costing, call, cost_last)
+        self._complex = OnePoint(f, call, complex_values)
         self.own = point.own if copies and self._in_place else None
 
     def notes(self) -> list[str]:
@@ -182,7 +193,8 @@ class ParallelVectors(Vectors):
             self._f.own = self.own
             base = self._point.base
             at_x = Rows(base.reshape(1, -1), base.shape)
-            self._value = np.asarray(self._executor.evaluate(self._f, at_x)[0])  # without it, no shape is known
+            values = self._executor.evaluate(self._f, at_x)  # where that fails, no shape is known
+            self._value = self._without_cost(values, base.shape)[0] if self._costing else np.asarray(values[0])
         return self._value
 
     def at(self, points: Iterable[Floats]) -> Floats:
@@ -217,8 +229,20 @@ class ParallelVectors(Vectors):
         self.nfev += len(points)
         f.own = self.own if points.dtype.kind == "f" else None
         values = self._watch.evaluate(f, Rows(points, self._point.base.shape), OUTSIDE if exploring else ())
+        if self._costing and values.ndim > 1:
+            values = self._without_cost(values, self.shape)
         none = values.ndim == 1 and np.isnan(values).all()  # where all fail, nothing says how many values there are
         return np.full((len(points), *self.shape), nan_like(points)) if none else values
+
+    def _without_cost(self, values: Values, shape: tuple[int, ...]) -> Values:
+        self.cost += int(np.nansum(values[:, -1]))
+        return values[:, :-1].reshape(len(values), *shape)
+
+
+def cost_last(result: Any) -> NDArray[np.float64]:
+    """Return values and their cost as one row."""
+    values, cost = result
+    return np.append(values_of(values).reshape(-1), float(cost))
 
 
 def complex_values(result: object) -> NDArray[np.complex128]:

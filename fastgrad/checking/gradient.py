@@ -7,22 +7,23 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import describe
-from ..core.options import Options, tolerance
+from ..core.options import WATCHING, Options, tolerance
 from ..core.point import Point, as_point, exclusive
 from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
+from ..executors.executor import Function, Points
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
 from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
 
 __all__ = ["check_gradient"]
 
-OPTIONS = ("args", "kwargs", "backend", "batch_axis", "bounds", "compile", "dtype", "fastmath", "noise", "workers")
+OPTIONS = ("args", "kwargs", "backend", "batch_axis", "bounds", "compile", "dtype", "fastmath", "noise", *WATCHING)
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
@@ -67,7 +68,7 @@ def check_gradient(
         Of the signs of the directions.
     **options
         args, kwargs, and of the further options of `numerical_gradient` backend, batch_axis, bounds, compile, dtype,
-        fastmath, noise, workers.
+        fastmath, noise, workers, journal, progress, on_error, timeout.
 
     Returns
     -------
@@ -256,6 +257,21 @@ def _slope_along(
     return side, on_line(call, point, way, bounds, slope)
 
 
+class _Along:
+    """An executor of a function of a distance, by that of many distances: whoever evaluates f there shares them."""
+
+    way, reason, stops = "executor", "workers share the points", False
+
+    def __init__(self, of_distances: Callable[[Floats], Floats]) -> None:
+        self._of_distances = of_distances
+
+    def may_perturb(self, thing: object) -> bool:
+        return True
+
+    def evaluate(self, function: Function, points: Points, *_: object) -> Floats:
+        return self._of_distances(np.array([points[number] for number in range(len(points))]))
+
+
 def on_line(
     call: Call,
     point: Point,
@@ -267,14 +283,17 @@ def on_line(
 
     A closure sees these points in the caller's own array.
     """
-    reference = load("reference")(call, point)
-    x, own = point.base.reshape(-1), reference.own
+    plain = load("parallel" if call.shared else "reference")(call, point)
+    x, own = point.base.reshape(-1), plain.own
 
-    def of_distance(t: NDArray[Any]) -> float:
-        moved = x + float(t[0]) * way
+    def of_distances(t: Floats) -> Floats:
+        moved = x + t * way
         if bounds is not None:
             moved = np.clip(moved, *bounds)
-        return float(reference.line(moved[None, :])[0])
+        values: Floats = plain.line(moved)
+        return values
+
+    line = Call(lambda t: of_distances(t[None, :])[0], workers=_Along(of_distances) if call.shared else 1)
 
     limits = None
     if bounds is not None:
@@ -283,9 +302,9 @@ def on_line(
             back = np.where(way > 0, x - bounds[0], bounds[1] - x) / np.abs(way)
         limits = -float(np.nanmin(back, initial=np.inf)), float(np.nanmin(room, initial=np.inf))
     if own is None:
-        return look(Call(of_distance), limits)
+        return look(line, limits)
     with exclusive(own):
         try:
-            return look(Call(of_distance), limits)
+            return look(line, limits)
         finally:
             own[...] = point.base

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..backends.vectors import Vectors
 from ..core.call import Call
-from ..core.errors import AccuracyWarning, NonFiniteWarning, TrustWarning
-from ..core.options import Options
+from ..core.errors import quietly
+from ..core.options import WATCHING, Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
 from ..hessian import Hessian
@@ -26,7 +24,8 @@ from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_o
 
 __all__ = ["check_hessian", "check_jacobian"]
 
-OPTIONS = ("args", "kwargs", "backend", "bounds", "noise", "workers")
+OPTIONS = ("args", "kwargs", "backend", "bounds", "noise", *WATCHING)
+CURVATURES = OPTIONS[: -len(WATCHING)]  # along a direction there is little to share
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.
@@ -70,7 +69,7 @@ def check_jacobian(
     argnum, out
         As for `Jacobian`.
     **options
-        args, kwargs, backend, bounds, noise, workers: as for `Jacobian`.
+        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Jacobian`.
 
     Returns
     -------
@@ -108,7 +107,7 @@ def check_jacobian(
     given = jac(*args[:argnum], base, *args[argnum:], **kwargs) if callable(jac) else jac
     if hasattr(given, "tocoo") and directions is None:
         operator = Operator(f, Settings(chosen, argnum, True, None, out))
-    with _quietly():
+    with quietly():
         if directions is not None:
             return _along(operator, point, x, given, rtol, atol, directions, seed)
         made, run, point, _ = operator.at(x, args)
@@ -156,7 +155,8 @@ def check_hessian(
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, if there is one that is right: it is differenced, once.
     **options
-        args, kwargs, backend, bounds, noise: as for `Hessian`.
+        args, kwargs, backend, bounds, noise: as for `Hessian`; without `directions` workers, journal, progress,
+        on_error, timeout, too.
 
     Returns
     -------
@@ -176,12 +176,12 @@ def check_hessian(
     >>> bool(check_hessian(f, hess, [3.0, 4.0])), bool(check_hessian(f, lambda x: 1.01 * hess(x), [3.0, 4.0]))
     (True, False)
     """
-    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS[:-1])
+    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS if directions is None else CURVATURES)
     chosen = Options(**options)
     point = as_point(x)
     given = hess(point.base.copy(), *chosen.args, **(chosen.kwargs or {})) if callable(hess) else hess
     shape = (*point.base.shape, *point.base.shape)
-    with _quietly():
+    with quietly():
         if directions is not None:
             return _curvatures(f, chosen, point, given, rtol, atol, directions, seed)
         sparse = hasattr(given, "tocoo")
@@ -190,7 +190,12 @@ def check_hessian(
 
         def again(rows: Ints, columns: Ints) -> _Look:
             nonlocal nfev
-            finer = {**options, "method": "adaptive", "backend": "python"}
+            finer = {
+                **options,
+                "method": "adaptive",
+                "backend": "python",
+                "journal": None,
+            }  # that is of other gradients
             better, told = Hessian(f, grad=grad, **finer).with_info(x)
             nfev += told.nfev
             n = point.base.size
@@ -201,15 +206,6 @@ def check_hessian(
 
         seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
     return both.judged(seen, rtol, atol, shape, HessianCheck)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Say nothing but by the report."""
-    with warnings.catch_warnings():
-        for category in (AccuracyWarning, NonFiniteWarning, TrustWarning):
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------
@@ -338,7 +334,7 @@ def _along(
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
-    run = Vectors(operator.call(options.args), point)
+    run = operator.opened(operator.call(options.args), point)
     value = run.value()
     rows, columns, data = _entries("jac", given, (*run.shape, *point.base.shape), (value.size, flat.size))
     with np.errstate(all="ignore"):

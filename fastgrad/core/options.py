@@ -14,10 +14,11 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
+WATCHING = ("workers", "journal", "progress", "on_error", "timeout")
 
 
 class OptionsDict(TypedDict, total=False):
@@ -36,7 +37,7 @@ class OptionsDict(TypedDict, total=False):
     rtol: float
     atol: float
     dtype: str | None
-    labels: bool
+    labels: bool | None
     compile: str | None
     workers: Any
     journal: Any
@@ -46,6 +47,16 @@ class OptionsDict(TypedDict, total=False):
     fastmath: bool
     remember: bool
     effort: str | None
+
+
+class Watching(TypedDict, total=False):
+    """Those that say who evaluates f, and what is made of it on the way."""
+
+    workers: Any
+    journal: Any
+    progress: Any
+    on_error: str
+    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,7 @@ class Options:
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
-    labels: bool = False
+    labels: bool | None = None
     compile: str | None = None
     workers: Any = 1
     journal: Any = None
@@ -160,7 +171,7 @@ VALID: dict[str, tuple[Any, ...]] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),
-    "labels": (False, True),
+    "labels": (None, False, True),
     "compile": (None, "eager"),
     "on_error": ("raise", "nan"),
     "fastmath": (False, True),

@@ -31,7 +31,9 @@ class Info:
     step : ndarray
         The realised step of each component, of the gradient's shape.
     nfev : int
-        Evaluations of f, counted as they were made, probes and checks included.
+        Evaluations of f, counted as they were made, probes and checks included. A call of f that a lift makes counts as
+        many points as it stands for, also where it is cut short to be begun again with fewer at once. Error bars cost
+        a lift with unrounded differences as many points again: some 2n in all, beside n without `full_output`.
     seconds : float
         Wall-clock time of the whole call.
     error : ndarray or None

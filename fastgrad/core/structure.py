@@ -126,8 +126,13 @@ class Structure:
         Raises
         ------
         ValueError
-            If an option counts the entries of x.
+            If an option counts the entries of x, or is for one function of one array.
         """
+        if given.get("journal") is not None:
+            raise ValueError(
+                f"`journal` is for one function of one array, got {describe(given['journal'])} where x is a "
+                "dictionary; join its arrays to one"
+            )
         if given.get("indices") is not None:
             raise ValueError(
                 f"`indices` has no meaning where x is a dictionary, got {describe(given['indices'])}; leave out the "

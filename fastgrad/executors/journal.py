@@ -133,7 +133,10 @@ def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:
         If the file is none, is damaged, or is of another function: it is left as it is.
     """
     _look_at(path)
-    file = sqlite3.connect(path, timeout=PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        file = sqlite3.connect(path, timeout=PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise _unusable(path, error) from error
     try:
         if not path.stat().st_size:
             _begin(file, function)
@@ -160,6 +163,8 @@ def _look_at(path: Path) -> None:
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"`journal` {str(path)!r} is in no directory that exists") from None
         return
+    except OSError as error:
+        raise type(error)(f"`journal` {str(path)!r} cannot be used: {error.strerror}") from error
     if not head:
         return
     if not head.startswith(MAGIC):

@@ -8,6 +8,7 @@ import gc
 import mmap
 import os
 import pickle
+import resource
 import selectors
 import signal
 import socket
@@ -17,7 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from math import inf
-from time import monotonic, perf_counter, sleep
+from time import monotonic, perf_counter, sleep, thread_time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -95,29 +96,41 @@ class Processes:
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known = len(points), self._seconds
-        if not count:
+        long = count > 1 and (known is None or known * count > 4.0 * SHORT)
+        if count and (self.apart or long) and self._may_fork():
             return 0
-        danger = "" if count < 2 and not self.apart else unsafe()  # f itself may have started threads by now
+        watch, done, looking = _Stopwatch(), 0, not long
+        while not gathering.complete:
+            done = evaluate_here(function, points, done, gathering)
+            self._seconds = watch.seconds() / done
+            # the first evaluations are slower than the rest: the estimate improves as they go on
+            if looking and self._seconds * (count - done) > SHORT:
+                if self._may_fork():
+                    break
+                looking = False
+        return done
+
+    def _may_fork(self) -> bool:
+        """Look again whether it is safe: f itself may have started threads by now."""
+        danger = unsafe()
         self.reason = danger or self.reason
         if danger and self.timeout < inf:
             raise ValueError(f"`timeout` cannot be kept any more: {danger}")
-        if self.apart and not danger:
-            return 0
-        if not danger and count > 1 and (known is None or known * count > 4.0 * SHORT):
-            return 0
-        began = perf_counter()
-        done = 0
-        while not gathering.complete:
-            done = evaluate_here(function, points, done, gathering)
-            here = perf_counter() - began
-            self._seconds = here / done
-            # the first evaluations are slower than the rest: the estimate improves as they go on
-            if not danger and self._seconds * (count - done) > SHORT:
-                danger = unsafe()  # f may have started threads
-                if not danger:
-                    break
-                self.reason = danger
-        return done
+        return not danger
+
+
+class _Stopwatch:
+    """What f takes: of the processor where it never waits, whoever else uses that meanwhile; else by the clock."""
+
+    def __init__(self) -> None:
+        self._clock, self._used, self._waits = perf_counter(), thread_time(), self._waited()
+
+    def seconds(self) -> float:
+        clock, used = perf_counter() - self._clock, thread_time() - self._used
+        return used if self._waited() == self._waits else clock
+
+    def _waited(self) -> int:
+        return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw
 
 
 class _Worker:
@@ -207,6 +220,7 @@ class _Crew:
             if pid == 0:
                 mine = slice(place, place + 1)
                 at, since = self._at[mine], self._since[mine]
+                _stir(place)
                 serve = partial(_serve, theirs, self._function, self._points, at, since, self._gathering.tolerant)
                 _live(parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
@@ -325,8 +339,7 @@ class _Crew:
         if worker.stopped_at is None:
             gathering.fail(number, Failure(self._how_it_was_lost(worker, number)))
         elif worker.stopped_at == number:
-            at = "" if gathering.tolerant else f" at {self._which(number)}"
-            text = f"`f` took longer than `timeout` = {self._timeout:g} s{at}: it was stopped"
+            text = f"`f` took longer than `timeout` = {self._timeout:g} s at {self._which(number)}: it was stopped"
             gathering.fail(number, Failure(TimeoutError(text)))
         else:  # it was at the next point by then
             number = worker.next
@@ -345,13 +358,13 @@ class _Crew:
         code = os.waitstatus_to_exitcode(worker.status or 0)
         if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
-        ended = f"worker process {worker.pid} {_how_it_ended(code)}"
+        ended = f"worker process {worker.pid} {_how_it_ended(code)} while it evaluated `f` at {self._which(number)}"
         if self._gathering.tolerant and worker.next <= number < worker.stop:
             return WorkerError(ended)
         arrived = self._gathering.count - self._gathering.missing(0, self._gathering.count).size
         raise WorkerError(
-            f"{ended} while it evaluated `f` at {self._which(number)}; {arrived} points had arrived. Use fewer "
-            "`workers` if memory is short; with a `journal` what has arrived is kept"
+            f"{ended}; {arrived} points had arrived. Use fewer `workers` if memory is short; with a `journal` what has "
+            "arrived is kept"
         )
 
     def _which(self, number: int) -> str:
@@ -429,6 +442,14 @@ def _live(parent: int, mask: set[signal.Signals | int], serve: Callable[[], None
 @cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
+
+
+def _stir(place: int) -> None:
+    """Let the generators that all share draw other numbers here than in other workers: noise would seem small."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            generator: Any = sys.modules[name]
+            generator.seed(int(generator.random() * 2**31) + place)
 
 
 def _end_with(parent: int) -> None:

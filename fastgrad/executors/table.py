@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from math import inf
+from random import Random
+from types import GeneratorType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.call import Call, cores, working
 from ..core.point import Point
-from ..inspecting.captures import captures, holds
+from ..inspecting.captures import captures, holds, reached
 from ..inspecting.purity import keeps
 from . import forking
 from .executor import Executor, Serial
@@ -46,8 +49,10 @@ def executor_for(call: Call, point: Point | None = None) -> Executor:
     else:
         executor = next(kind for kind in KINDS if kind.recognises(call.workers)).make(call.workers, call)
     pieces = pieces_of(point)
-    if any(_reads(call.f, piece) and not executor.may_perturb(piece) for piece in pieces):
+    if reads(call.f, point) and not all(executor.may_perturb(piece) for piece in pieces):
         executor = Serial(f"f reads the caller's own x, of which its {executor.way} have no copy each")
+    if not isinstance(executor, Serial) and (drawn := _draws(call)):
+        executor = Serial(f"f holds a {drawn}, which each worker would draw the same numbers from")
     if call.timeout is not None and not executor.stops:
         raise ValueError(
             f"`timeout` cannot be kept by {executor.way}: {executor.reason}. An evaluation can be stopped only in a "
@@ -67,10 +72,23 @@ def pieces_of(point: Point | None) -> list[object]:
     return [point.own] if point.container is None else point.container.pieces
 
 
-def _reads(f: Any, piece: object) -> bool:
-    if isinstance(piece, np.ndarray):
-        return holds(f, piece)
-    return any(capture.value is piece for capture in captures(f))
+def reads(f: Any, point: Point | None) -> bool:
+    """Whether f holds the caller's x, or a part of it."""
+
+    def has(piece: object) -> bool:
+        if isinstance(piece, np.ndarray):
+            return holds(f, piece)
+        return any(capture.value is piece for capture in captures(f))
+
+    return any(map(has, pieces_of(point)))
+
+
+def _draws(call: Call) -> str:
+    """Name the random numbers that f may hold: copies of them are not independent, and noise would seem small."""
+    numpy = sys.modules.get("numpy.random")
+    kinds = (Random, GeneratorType) if numpy is None else (Random, GeneratorType, numpy.Generator, numpy.RandomState)
+    found = reached((call.f, call.args, call.kwargs), lambda thing: isinstance(thing, kinds))
+    return "" if found is None else type(found).__name__
 
 
 def _load(module: str) -> Any:
@@ -85,7 +103,7 @@ def _here(workers: int, call: Call) -> Executor:
     count = cores() if workers == -1 else workers
     if count == 1 and call.timeout is None:
         return Serial("there is one worker")
-    danger = forking.unsafe()
+    danger = forking.unsafe() or forking.uses_threads((call.f, call.args, call.kwargs))
     made: Executor
     if not danger:
         many = "one process" if count == 1 else f"{count} processes"
@@ -114,6 +132,7 @@ def _map(workers: Any, call: Call) -> Executor:
 
 
 KINDS = (
+    Kind(_has("evaluate"), lambda executor, call: executor),  # one of ours
     Kind(lambda workers: hasattr(workers, "__index__"), _here),
     Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
     Kind(_has("submit"), _futures),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import linecache
 import threading
-import traceback as tracebacks
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -53,11 +53,13 @@ class Outrun(Signal):
     ----------
     to : {"loop", "dense", "sparse"}
         Which.
+    by : float
+        By how much, in counted work.
     """
 
-    def __init__(self, reason: str, to: str) -> None:
+    def __init__(self, reason: str, to: str, by: float = 0.0) -> None:
         super().__init__(f"{reason}: the {'plain loop' if to == 'loop' else f'{to} lift'} is faster")
-        self.to = to
+        self.to, self.by = to, by
 
 
 class Diverged(Signal):
@@ -85,8 +87,15 @@ def where_in(f: Callable[..., Any], traceback: TracebackType | None) -> str:
         f = f.func
     function: Any = f if hasattr(f, "__code__") else type(f).__call__
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
-    inside = [frame for frame in tracebacks.extract_tb(traceback) if frame.filename == file]
-    if not inside:
+    inside = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == file:
+            inside = traceback
+        traceback = traceback.tb_next
+    if inside is None:
         return ""
-    place = f"{inside[-1].name}, line {inside[-1].lineno}"
-    return f"{place}: {inside[-1].line}" if inside[-1].line else place
+    frame, number = inside.tb_frame, inside.tb_lineno
+    linecache.checkcache(frame.f_code.co_filename)  # of one file: the traceback module looks at all, 100 us
+    line = linecache.getline(frame.f_code.co_filename, number, frame.f_globals).strip()
+    place = f"{frame.f_code.co_name}, line {number}"
+    return f"{place}: {line}" if line else place

@@ -9,26 +9,34 @@ from __future__ import annotations
 
 from functools import cache
 from math import ceil, inf
+from typing import Any
 
 import numpy as np
 
 from .signals import Outrun
 
-# Microseconds on one machine (AMD EPYC, one thread), rounded: only their ratios matter. Fixed costs are fitted to the
-# corpus of the tests at n = 12, and predict within 0.4x to 1.4x in 90 of 100 cases. Of the costs of cells, CELL and
-# the sparse lift's come from an earlier fit to 54 functions at n = 2 to 3000, the others from timing single functions.
+# Microseconds on one machine (Intel Xeon with AVX-512, one thread), rounded: only their ratios matter. Fitted to the table
+# of problems and the corpus of the tests at n = 10 to 300; those of single functions were timed by themselves.
 # What a call of f costs around its operations, an operation with a number, and one with a small array:
 PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
 DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile
-SPARSE_SETUP, SPARSE_SLOT = 125.0, 12.0  # the latter: for each slot of a result
+SPARSE_ARRAY = 11.0
+SPARSE_SLOT = 4.0  # for each slot of a result beyond the first
+SPARSE_FUNCTION = 22.0  # for a function of numpy, beyond its operations
 # for each cell of an array
-CELL = 0.0007  # of an operation such as `+`, plain or dense
-HEAVY = 0.004  # of `exp`, `sin`, ..., of which numpy computes several at a time (1 to 6 ns measured)
-SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `pow`, but for squares, `hypot`, ...
+CELL = 0.0006  # of an operation such as `+`, plain or dense
+HEAVY = (
+    0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns; elsewhere 1 to 6)
+)
+WAVE = 0.006  # of `sin` and `cos` (5 to 11 ns)
+SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `hypot`, `%`, ...
+NEGATIVE_POWER = 0.1  # of a power of what is negative at some points (13 to 150 ns; 3 ns where nothing is)
 FOREIGN = 0.04  # of another package's function
 FLOP = 0.00005  # of a multiplication within a product of matrices, one thread
-SPARSE_CELL = 0.0018  # of a difference
-SPARSE_LISTED = 0.05  # of a difference that is listed by itself: lists are sorted
+SPARSE_CELL = 0.002  # of a difference
+SPARSE_RULE = 0.001  # of a difference to which a rule is applied, beyond that: it makes several arrays
+SPARSE_FACTOR = 0.004  # of a difference that is a factor of a product of matrices: it is put in order first
+SPARSE_LISTED = 0.2  # of a difference that is listed by itself: lists are sorted
 WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, and how much dearer they are then
 # how operations are counted
 FUNCTION = 3  # operations that a function of numpy is made of, on the average
@@ -38,9 +46,11 @@ LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries 
 BIG = 16384  # cells from which an operation of the dense lift costs more than numpy's overhead
 # how much is risked
 MARGIN = 1.3  # the next way must be faster by so much
-ALLOWANCE = 100.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
+ALLOWANCE = 60.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
 DENSE_ALLOWANCE = 35.0  # the same of the dense lift, beside a loop over few points
-FEW_SLOTS = 10  # of the sparse lift, for which the dense lift gives way
+# What the dense lift may lose to the sparse one before it gives way: as much as that takes for f of some forty
+# operations. If it is lost by the last one, both together took twice the time of either.
+FORFEIT = 600.0
 
 _LIGHT = frozenset({
     np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.fabs, np.conjugate,
@@ -52,7 +62,7 @@ _LIGHT = frozenset({
 })  # fmt: skip
 
 
-_SLOW = frozenset({np.power, np.float_power, np.hypot, np.logaddexp, np.logaddexp2, np.remainder, np.floor_divide})
+_SLOW = frozenset({np.float_power, np.hypot, np.logaddexp, np.logaddexp2, np.remainder, np.floor_divide, np.fmod})
 
 
 @cache
@@ -60,9 +70,18 @@ def weight(ufunc: np.ufunc) -> float:
     """Return what a function costs for each cell, beyond an operation such as `+`."""
     if ufunc in _LIGHT or ufunc.signature is not None:
         return 0.0
+    if ufunc is np.sin or ufunc is np.cos:
+        return WAVE
     if ufunc in _SLOW:
         return SLOW
     return HEAVY if getattr(np, ufunc.__name__, None) is ufunc else FOREIGN
+
+
+def weight_at(ufunc: np.ufunc, first: Any) -> float:
+    """Return the same, for a first argument of these values."""
+    if ufunc is np.power and np.any(first < 0):
+        return NEGATIVE_POWER
+    return weight(ufunc)
 
 
 class DenseWork:
@@ -76,17 +95,20 @@ class DenseWork:
         Whether it is to give up where the plain loop or the sparse lift would be faster.
     entries : int
         Taken out of arrays, one at a time, since this was last set to 0.
+    hopeless : bool
+        Whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
     """
 
-    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "nfev", "racing")
+    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "hopeless", "nfev", "racing")
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = 0
+        self.hopeless = False
         self.racing = racing
         self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
         self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY
         self._entry = ENTRY * (MARGIN * PLAIN_NUMBER * points - DENSE_NUMBER)
-        self._spare = MARGIN * (SPARSE_SETUP + FEW_SLOTS * SPARSE_SLOT) if racing else inf
+        self._spare = FORFEIT if racing else inf
 
     def takes(self, entries: int) -> None:
         """Count entries taken out of an array: a loop over x gains nothing where there are few points."""
@@ -99,18 +121,18 @@ class DenseWork:
         """Count operations with arrays."""
         self._lead += operations * self._array
 
-    def multiplies(self, multiplications: int) -> None:
-        """Count a product of matrices."""
+    def multiplies(self, multiplications: int, other: float) -> None:
+        """Count a product of matrices, and what the other lift would pay for it."""
         self._lead += self._array
-        self._spare -= FLOP * multiplications
+        self._spare -= FLOP * multiplications - other
         if self._spare < 0.0:
-            raise Outrun("large products", to="sparse")
+            raise Outrun("large products", to="sparse", by=-self._spare)
 
     def pays(self, cost: float) -> None:
         """Count an operation on a large array, of which the sparse lift would need a few entries only."""
         self._spare -= cost
         if self._spare < 0.0:
-            raise Outrun("large arrays, of which each point changes a part", to="sparse")
+            raise Outrun("large arrays, of which each point changes a part", to="sparse", by=-self._spare)
 
 
 class SparseWork:
@@ -121,14 +143,24 @@ class SparseWork:
     nfev : int
         Points at which f was evaluated.
     lead : float
-        Over the dense lift; without end where there is no race.
+        Over the dense lift; without end where there is no race. To begin with, where that has given way before an
+        operation: what it has lost beyond its forfeit.
+    together : int or None
+        How many rows were worth one run; None before that is known.
     """
 
-    __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev")
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev", "together")
 
-    def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False) -> None:
-        self.nfev = 0
-        self.lead = ALLOWANCE if racing else inf
+    def __init__(
+        self,
+        points: int = 1,
+        tile_points: int = 1,
+        racing: bool = False,
+        lead: float = 0.0,
+        together: int | None = None,
+    ) -> None:
+        self.nfev, self.together = 0, together
+        self.lead = ALLOWANCE + lead if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
         self._rounds = ceil(points / (LOOP_TILES * tile_points))
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from ..backends.points import Points
 from ..core.call import Call
-from ..core.errors import CannotRun, NotTrusted
-from ..core.options import Options
+from ..core.errors import CannotRun, NonFiniteWarning, NotTrusted, warn
+from ..core.options import WATCHING, Options
 from ..core.validation import Floats, finite, real_array
-from ..executors.executor import Rows
+from ..executors.executor import Failures, Rows
 from ..executors.table import executor_for
 from ..inspecting.kinds import PLAIN, kind_of
 from ..inspecting.purity import nature
@@ -50,7 +50,7 @@ def mapped(one: One, f: Any, options: Options, points: object, workers: object) 
         The function, which gets the point first.
     points : array_like of shape (k, *x.shape)
     workers
-        As in `Options`.
+        As in `Options`; None: those of the options.
 
     Returns
     -------
@@ -61,9 +61,11 @@ def mapped(one: One, f: Any, options: Options, points: object, workers: object) 
         raise ValueError("`points` must be an array of points, one a row; got a single number")
     rows = np.array(given, dtype=np.float64, order="C", subok=False)
     finite("points", rows)
-    call = Call(one, workers=Options(workers=workers).workers)
-    if call.shared:
-        return executor_for(call).evaluate(one, Rows(rows.reshape(len(rows), -1), rows.shape[1:]))
+    watching = {name: getattr(options, name) for name in WATCHING}
+    if workers is not None:
+        watching["workers"] = Options(workers=workers).workers
+    if len(rows) and Call(one, **watching).shared:
+        return _shared(one, rows, watching)
     if _may_lift(f, options, rows):
         try:
             return _together(one, f, options, rows)
@@ -73,6 +75,28 @@ def mapped(one: One, f: Any, options: Options, points: object, workers: object) 
     if not found:
         return np.empty(rows.shape)
     return np.array(found)
+
+
+def _shared(one: Any, rows: Floats, watching: dict[str, Any]) -> NDArray[Any]:
+    """Let workers differentiate, each at points of its own, by an f that it evaluates alone."""
+    rebuild, (f, given) = one.__reduce__()
+    kept = {name: value for name, value in given.items() if name not in WATCHING or name == "timeout"}
+    one = rebuild(f, kept)
+    call = Call(one, **watching | {"timeout": None})
+    points = Rows(rows.reshape(len(rows), -1), rows.shape[1:])
+    failures: Failures | None = {} if call.on_error == "nan" else None
+    found = executor_for(call).evaluate(one, points, None, failures)
+    if failures:
+        first = min(failures)
+        error = failures[first].exception()
+        if len(failures) == len(rows):
+            raise error
+        warn(
+            f"the derivative at {len(failures)} of {len(rows)} points is nan: `f` failed, first at "
+            f"{points.describe(first)}: {type(error).__name__}: {error}",
+            NonFiniteWarning,
+        )
+    return found
 
 
 def _may_lift(f: Any, options: Options, rows: Floats) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
 from time import perf_counter
@@ -16,7 +17,8 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.labels import Labels, has_labels
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -56,6 +58,15 @@ WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", 
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a Jacobian: those of a gradient, and its own; checked once."""
@@ -65,6 +76,34 @@ class Settings:
     sparse: bool = False
     sparsity: Any = None
     out: Any = None
+
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
 
     def __post_init__(self) -> None:
         options = self.options
@@ -90,6 +129,11 @@ class Settings:
                     "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
                     f"{describe(self.sparsity)}; leave it out, or the method"
                 )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -233,15 +277,28 @@ class Made:
     reason: str
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
+
+
+class Lacking(ValueError):
+    """A pattern lacks an entry."""
+
+
+class _Rounded(CannotRun):
+    """A lift that tells where the entries are, and not their values."""
+
+    def __init__(self, reason: str, pattern: Pattern) -> None:
+        super().__init__(reason)
+        self.pattern = pattern
 
 
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result.
 
     Attributes
     ----------
     pattern : Pattern or None
-        Of the Jacobian, as far as it is known.
+        Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
     """
@@ -258,23 +315,53 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
+        return self.settings.call(self.placed, args)
+
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
         options = self.settings.options
-        return Call(
-            self.placed,
-            args,
-            self.kwargs,
-            workers=options.workers,
-            journal=options.journal,
-            progress=options.progress,
-            on_error=options.on_error,
-            timeout=options.timeout,
-        )
+        watched = not options.given().keys().isdisjoint(WATCHING)
+        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -286,7 +373,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -294,6 +381,7 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        made.failures = tuple(getattr(run, "failures", ()))
         values = made.matrix.dense if made.matrix.data is None else made.matrix.data
         if values is None or not values.any():
             _refuse_unseen(call, point)
@@ -308,8 +396,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
-            pattern = self._checked_pattern(run.value().size, n)
+            assert self.pattern is not None
+            pattern = as_pattern(self.pattern, (run.value().size, n))
             if self._groups is not None and self.colors is None:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
@@ -321,12 +411,18 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
+                        pattern = reason.pattern
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
-        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
-            return self._colored(run, point, bounds, refused)
+        if pattern is not None and not settings.adaptive:
+            try:
+                return self._colored(run, point, bounds, refused, pattern)
+            except Lacking:
+                if self._structure is not None:
+                    raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -340,50 +436,74 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
-        x = point.base.reshape(-1)
-        if self.settings.adaptive:
+        x, every = point.base.reshape(-1), index
+        if bounds is not None:
+            index = every[bounds[0][every] < bounds[1][every]]
+        if not index.size:
+            found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
+        elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
+        if index.size < every.size:  # what must not move has a derivative of 0
+            rows = np.isin(every, index)
+            found = found._replace(
+                jacobian=_among_zeros(found.jacobian, rows),
+                error=None if found.error is None else _among_zeros(found.error, rows),
+            )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
-            self.pattern = matrix.pattern
+            self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+    def _colored(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
+    ) -> Made:
         x = point.base.reshape(-1)
-        pattern = self._checked_pattern(run.value().size, x.size)
-        if self.colors is None:
-            self.colors = color_columns(pattern)
-        colors = self.colors
+        colors = self.colors if pattern is self.pattern and self._structure is not None else None
+        if colors is None:
+            colors = color_columns(pattern)
+        if self._structure is None:
+            self._unite(pattern)
+        else:
+            self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
-    def _checked_pattern(self, m: int, n: int) -> Pattern:
-        assert self.pattern is not None
-        return as_pattern(self.pattern, (m, n))
-
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -400,7 +520,7 @@ class Operator:
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise ValueError(
+        raise Lacking(
             f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
             "row account for; give the whole pattern, or 'detect'"
         )
@@ -457,8 +577,8 @@ class Operator:
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
-            if self.settings.sparsity is not None and not listed.lost.any():
-                self._unite(outputs, inputs, (run.value().size, x.size))
+            if not listed.lost.any():
+                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
         matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
@@ -466,15 +586,16 @@ class Operator:
         error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
-    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
-        if self._structure is None:
-            found = Pattern.of(outputs, inputs, shape)
-            if self.pattern is None or self.pattern.shape != shape:
-                self.pattern, self.colors = found, None
-                return
-            united = self.pattern.united(found)
-            if united is not self.pattern:
-                self.pattern, self.colors = united, None
+    def _unite(self, found: Pattern | None) -> None:
+        """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""
+        if self._structure is not None or found is None:
+            return
+        if self.pattern is None or self.pattern.shape != found.shape:
+            self.pattern, self.colors = found, None
+            return
+        united = self.pattern.united(found)
+        if united is not self.pattern:
+            self.pattern, self.colors = united, None
 
     def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
         """Put listed differences into a matrix; where they are is remembered, and checked."""
@@ -487,19 +608,14 @@ class Operator:
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
-            if self._structure is None:
-                if self.pattern is None or self.pattern.shape != shape:
-                    self.pattern = layout.pattern
-                else:
-                    self.pattern = self.pattern.united(layout.pattern)
-                    self.colors = None
+            self._unite(layout.pattern)
         return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -524,7 +640,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = self.opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -656,10 +772,10 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
-def _opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
+def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
+    whole = np.zeros((rows.size, part.shape[1]))
+    whole[rows] = part
+    return whole
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
@@ -719,7 +835,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)

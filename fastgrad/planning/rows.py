@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from math import log2
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.rows import Row, Shared
-from ..core.errors import NonFiniteWarning
+from ..core.errors import quietly
 from ..core.options import Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, everything
@@ -48,7 +47,7 @@ def climbed(run: Values, point: Point, columns: Ints, bounds: Bounds | None, opt
             for place, flag in enumerate(found.flags or ()):
                 if "digit" in flag:
                     doubtful[begin + place, row] = True
-                elif flag:
+                elif flag and np.isfinite(found.gradient[place]):
                     reasons.setdefault(begin + place, flag)
     return Found(jacobian, error, step, np.ones(point.base.size), noise, doubtful, reasons)
 
@@ -60,8 +59,7 @@ def of_rows(
     options = Options(method=ADAPTIVE, noise=options.noise, rtol=options.rtol, atol=options.atol)
     scheme, shared, size = scheme_for(options, point.base.shape), Shared(run, point.base.reshape(-1)), point.base.size
     found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NonFiniteWarning)  # the flags say so
+    with quietly():  # the flags say so
         for row, index in wanted.items():
             task = Task(point, index, np.array_equal(index, everything(size)), bounds, True)
             found.append((row, scheme.differentiate(Row(shared, row, point), task)))

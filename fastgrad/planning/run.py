@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
+from dataclasses import replace
 from operator import attrgetter
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
-from ..core.labels import Labels
+from ..core.labels import WANTS, Labels, has_labels
 from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
@@ -23,10 +24,11 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
+from ..schemes.table import is_automatic
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import FACTS, FEW, Facts, Plan, Step, is_shared, plan, read
+from .planner import FACTS, FEW, FEW_AT_GIVEN_STEPS, Facts, Plan, Step, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -91,12 +93,15 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
         backend = "python" if backend == "numba" else backend
     kind = PLAIN if type(call.f) is FunctionType else kind_of(call.f)
     n, batch = point.base.size, call.batch_axis is not None
-    if kind == PLAIN and (n >= FEW or backend == "numpy") and backend != "python" and not batch:
+    few = FEW
+    if options.h is not None or options.rel_step is not None:
+        few = FEW if is_automatic(options) else FEW_AT_GIVEN_STEPS
+    if kind == PLAIN and (n >= few or backend == "numpy") and backend != "python" and not batch:
         facts = read(call, point)
     else:  # its code, which takes long to read, decides nothing
         facts = FACTS[kind]
     shared = call.shared and is_shared(call, backend, kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared)
+    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared, few)
 
 
 def run(
@@ -166,8 +171,14 @@ def run(
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {step.way.backend!r} was given up for 'python': {doubt}", TrustWarning)
             told += (str(doubt),)
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError, *WANTS) as wrong:
             if step is planned.steps[-1] or call.batch_axis is None:
+                if options.labels is None and isinstance(wrong, WANTS) and has_labels(point.given):
+                    with suppress(*WANTS):
+                        return run(
+                            given, replace(options, labels=True), scheme, point, f0=f0, bars=bars, memory=memory,
+                            only=only, quiet=quiet,
+                        )  # fmt: skip
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0

@@ -134,7 +134,7 @@ class _Seven:
         self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
         self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
         # also where f looks smooth: its steps may happen to be whole multiples of the lattice
-        self.floor = np.maximum(self.floor, 0.29 * _quanta(values))
+        self.floor = np.maximum(self.floor, 0.29 * quanta_of(values))
 
     @property
     def smooth(self) -> Flags:
@@ -148,7 +148,7 @@ class _Seven:
         return found
 
 
-def _quanta(values: Floats) -> Floats:
+def quanta_of(values: Floats) -> Floats:
     """Return the spacing of the lattice on which the values of each output lie; 0 where it is as fine as float64.
 
     A binary lattice of 16 or more ulp means that f computes in lower precision inside, a decimal one that its values

@@ -81,9 +81,17 @@ class Pattern:
             np.concatenate([rows, columns, diagonal]), np.concatenate([columns, rows, diagonal]), self.shape
         )
 
+    def same(self, other: Pattern) -> bool:
+        """Whether another pattern has the same positions."""
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.indices, other.indices)
+            and np.array_equal(self.indptr, other.indptr)
+        )
+
     def united(self, other: Pattern) -> Pattern:
         """Return the positions that either of two patterns has."""
-        if np.array_equal(self.indices, other.indices) and np.array_equal(self.indptr, other.indptr):
+        if self.same(other):
             return self
         rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([self.indices, other.indices])
         return Pattern.of(rows, columns, self.shape)

@@ -34,6 +34,8 @@ class Timed:
         The times are multiplied by it: a part of the gradient stands for the whole.
     loops : int
         Calls in a round.
+    clock : callable
+        Of the seconds.
     samples : list of float
         Seconds of one call, one for each round.
     """
@@ -41,19 +43,20 @@ class Timed:
     call: Callable[[], Any]
     scale: float = 1.0
     loops: int = 1
+    clock: Callable[[], float] = perf_counter
     samples: list[float] = field(default_factory=list)
 
     def calibrate(self, slot: float) -> None:
         """Choose how many calls make a loop of about `slot` seconds."""
-        once = Timer(self.call).timeit(1)
+        once = Timer(self.call, timer=self.clock).timeit(1)
         while once < slot / 8:  # the first ones are slower than the rest
             self.loops *= 8
-            once = Timer(self.call).timeit(self.loops)
+            once = Timer(self.call, timer=self.clock).timeit(self.loops)
         self.loops = max(1, round(self.loops * slot / once))
 
     def time(self) -> None:
         """Take one sample."""
-        self.samples.append(self.scale * Timer(self.call).timeit(self.loops) / self.loops)
+        self.samples.append(self.scale * Timer(self.call, timer=self.clock).timeit(self.loops) / self.loops)
 
     def quartiles(self) -> tuple[float, float, float]:
         """Return the quartiles of the samples, the median in the middle."""
@@ -76,13 +79,17 @@ def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
 
 
 def rounds_of(
-    calls: Mapping[str, Callable[[], Any]], rounds: int = 30, least: float = 2e-3, budget: float = inf
+    calls: Mapping[str, Callable[[], Any]],
+    rounds: int = 30,
+    least: float = 2e-3,
+    budget: float = inf,
+    clock: Callable[[], float] = perf_counter,
 ) -> dict[str, list[float]]:
     """Return the seconds of one call of each, `rounds` times in turns; fewer once `budget` seconds have passed.
 
     A call is repeated within a round until it lasts about `least` seconds.
     """
-    runs = {name: Timed(call) for name, call in calls.items()}
+    runs = {name: Timed(call, clock=clock) for name, call in calls.items()}
     for run in runs.values():
         run.calibrate(least)
     began = perf_counter()

@@ -252,7 +252,10 @@ def test_the_report() -> None:
         (lambda: check_hessian(chain, np.eye(4), X), r"`hess` must give an array of shape \(5, 5\)"),
         (lambda: check_hessian(chain, [None], X), "`hess` must hold real numbers"),
         (lambda: check_hessian(tanh, np.eye(5), X), "one number"),
-        (lambda: check_hessian(chain, hess_chain, X, workers=2), "`workers` is no option of check_hessian"),
+        (
+            lambda: check_hessian(chain, hess_chain, X, directions=1, workers=2),
+            "`workers` is no option of check_hessian",
+        ),
     ],
 )
 def test_wrong_input_is_named(call: Any, message: str) -> None:

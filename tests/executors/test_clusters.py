@@ -83,6 +83,18 @@ if __name__ == "__main__":
     else:
         raise AssertionError("nothing was raised")
 
+    failures = {}
+    half = lambda x: f(x) if x[0] > 0.0 else 1 / 0
+    values = executor_for(Call(half, workers=client)).evaluate(half, POINTS, None, failures)
+    assert sorted(failures) == np.flatnonzero(POINTS.rows[:, 0] <= 0.0).tolist()
+    assert sorted(failures) == np.flatnonzero(np.isnan(values)).tolist()
+    try:
+        numerical_gradient(g, x, workers=client, timeout=1.0)
+    except ValueError as error:
+        assert "`timeout` cannot be kept by executor" in str(error)
+    else:
+        raise AssertionError("nothing was raised")
+
     def slow(x):
         time.sleep(0.03)
         return f(x)

@@ -288,6 +288,21 @@ def test_the_edge_rules_take_over(name: str, others: dict[str, Any]) -> None:
 
 
 @forked
+def test_points_that_nobody_asked_for_are_named_too() -> None:
+    """A Jacobian explores: f may raise there, but not end its process."""
+    here, edge = os.getpid(), X[3]
+
+    def f(x: NDArray[Any]) -> NDArray[Any]:
+        time.sleep(0.02)
+        if os.getpid() != here and x[3] > edge:
+            os._exit(3)
+        return np.sin(x)
+
+    with pytest.raises(RuntimeError, match="exit code 3 while it evaluated `f` at point .* of .*, x = "):
+        numerical_jacobian(f, X.copy(), workers=2)
+
+
+@forked
 def test_the_same_bits_whoever_fails() -> None:
     one = numerical_gradient(above(fail), X, on_error="nan")
     two = numerical_gradient(above(fail), X, on_error="nan", workers=2)

@@ -24,7 +24,7 @@ from fastgrad import numerical_gradient
 from fastgrad.backends.in_place import LiftedInPlace
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
-from fastgrad.core.point import as_point
+from fastgrad.core.point import as_point, lock_of
 from fastgrad.inspecting.purity import Nature
 from fastgrad.lifting import in_place
 from fastgrad.lifting.in_place import InPlace, alone
@@ -244,8 +244,9 @@ def test_interrupted_at_any_line(name: str) -> None:
     taken: list[bool] = []
 
     def take() -> None:
-        taken.append(alone.lock.acquire(timeout=5))
-        alone.lock.release()
+        lock = lock_of(alone)
+        taken.append(lock.acquire(timeout=5))
+        lock.release()
 
     thread = threading.Thread(target=take)
     thread.start()

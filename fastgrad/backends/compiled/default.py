@@ -335,12 +335,11 @@ def look_again(args, work, x, result, seen, whole):
             if head.fast != 0 or ticks() - began > TICKS:
                 return UNCALM
             above, below = flat[i] + best, flat[i] - best
-            refresh(work, flat)
-            y[i] = above
-            up = call_at(head.address, shaped, args)
-            refresh(work, flat)
-            y[i] = below
-            down = call_at(head.address, shaped, args)
+            up = down = 0.0
+            for k in range(2):  # one call of f in the code: each is compiled into it
+                refresh(work, flat)
+                y[i] = below if k else above
+                up, down = down, call_at(head.address, shaped, args)
             step, slope, first, second, noise = difference(head, above, below, up, down)
             head.more += 2
         slope, bar, step = choose(looks, count, min(length * size, size))

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SLOW, SPARSE_SLOT, DenseWork, weight
+from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SPARSE_ARRAY, SPARSE_CELL, DenseWork, weight, weight_at
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -48,6 +48,7 @@ class Memory(threading.local):
     largest = 0  # bytes of an array for one point
     careful = False  # few points at a time, to find that out
     boxed = False  # numpy made an array of objects from bundles
+    filled: frozenset[int] = frozenset()  # entries of such arrays for one point as each entry of x changes in all
     work = DenseWork()  # of this sweep
 
 
@@ -55,29 +56,56 @@ memory = Memory()
 
 
 class TooLarge(Signal):
-    """f makes arrays so much larger than x that fewer points at a time are faster."""
+    """f makes arrays so much larger than x that fewer points at a time are faster.
+
+    Attributes
+    ----------
+    filled : bool
+        Whether each entry of x changes all of such an array, which is no advantage of the sparse lift then.
+    """
+
+    def __init__(self, filled: bool = False) -> None:
+        super().__init__()
+        self.filled = filled
 
 
-def expect_heavy(inputs: tuple[Any, ...], each: float) -> None:
+def expect_heavy(ufunc: np.ufunc, inputs: tuple[Any, ...], least: int = BIG) -> None:
     """Count beforehand what an operation costs beyond that of `+`, if it is large: it is what costs most."""
     size = max((v.data.size for v in inputs if type(v) is Bundle), default=0)
-    if size > BIG:
-        memory.work.pays(each * size)
+    if size > least and memory.work.racing:
+        first = inputs[0].data if type(inputs[0]) is Bundle else inputs[0]
+        memory.work.pays(weight_at(ufunc, first) * size)
 
 
 def note_large(array: Array) -> None:
     """Count an operation on a large array, and remember the largest."""
-    memory.work.pays(CELL * array.size - SPARSE_SLOT)  # a slot is what the sparse lift pays at least
+    work, size = memory.work, array.size
+    if work.racing:  # the sparse lift pays for an operation at least, and for what changes
+        paid = SPARSE_ARRAY + (SPARSE_CELL * size if size // len(array) in memory.filled else 0.0)
+        work.pays(CELL * size - paid)
     if array.nbytes > LARGE:
         memory.largest = max(memory.largest, array.nbytes // len(array))
         if array.nbytes > TOO_LARGE and not memory.careful:
             raise TooLarge
 
 
+def note_filled(array: Array) -> None:
+    """Remember that in arrays of this size the sparse lift will not be sparse."""
+    if array.nbytes > COUNTED and memory.work.racing:
+        memory.filled |= {array.size // len(array)}
+
+
 def expect_large(data: Array) -> None:
     """A new axis announces an array of all pairs, as in ``x[:, None] - x[None, :]``."""
     if data.nbytes * data.size // len(data) > TOO_LARGE and not memory.careful:
         raise TooLarge
+
+
+def expect_entries(points: int, entries: int, filled: bool = False) -> None:
+    """Stop before an array of so many entries for each point is made."""
+    if 8 * points * entries > TOO_LARGE and not memory.careful:
+        memory.largest = max(memory.largest, 8 * entries)
+        raise TooLarge(filled)
 
 
 # numpy function -> the same for bundles; filled by the module of functions.
@@ -202,9 +230,8 @@ class Bundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         memory.work.operates()
-        each = weight(ufunc)
-        if each:
-            expect_heavy(inputs, each)
+        if weight(ufunc):
+            expect_heavy(ufunc, inputs)
         if method != "__call__" or ufunc.signature is not None or kwargs:
             return _uncommon(ufunc, method, inputs, kwargs)
         try:
@@ -217,6 +244,8 @@ class Bundle:
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
         if result.nbytes > COUNTED:
+            if any(type(v) is Bundle and v.data.ndim == 1 for v in inputs):
+                note_filled(result)  # a number made of x, such as its mean, meets an array
             note_large(result)
         return Bundle(result)
 
@@ -325,6 +354,7 @@ class Bundle:
                 raise CannotLift("a 0-d view")
             return Bundle(part.copy() if part.ndim == 1 else part)
         if len(keys) == 1 and keys[0].dtype.kind in "iu":
+            expect_entries(len(data), keys[0].size * data[0, 0].size)
             return Bundle(data.take(keys[0], axis=1))
         return Bundle(data.reshape(len(data), -1).take(self._positions(keys), axis=1))
 
@@ -381,8 +411,8 @@ class Bundle:
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
-        if self.data.size > BIG and not (type(other) in SCALARS and other == 2):  # a square is a product
-            memory.work.pays(SLOW * self.data.size)
+        if not (type(other) in SCALARS and other == 2):  # a square is a product
+            expect_heavy(np.power, (self,), BIG // 8)
         return self._array_power(other)
 
     __iadd__ = _in_place(operator.iadd, __add__)
@@ -549,14 +579,25 @@ def matmul(a: Any, b: Any) -> Any:
     dims, other = dimensions(a), dimensions(b)
     if dims == 0 or other == 0:
         raise ValueError("matmul: Input operand does not have enough dimensions")
-    work = memory.work
+    work, points = memory.work, len(a.data if type(a) is Bundle else b.data)
     if work.racing:  # each entry of the left operand is multiplied with each column of the right one, at each point
-        left = a.data.size if type(a) is Bundle else a.size * len(b.data)
-        work.multiplies(left if other == 1 else left * b.shape[-1])
+        left = a.data.size if type(a) is Bundle else a.size * points
+        columns = 1 if other == 1 else b.shape[-1]
+        entries = left // points // max(1, a.shape[-1]) * columns
+        filled = dims == 1 or other == 1  # of a constant matrix and x: each entry of x changes all
+        expect_entries(points, entries, filled)
+        work.multiplies(left * columns, SPARSE_CELL * points * entries if filled else 0.0)
     if type(b) is not Bundle and other <= 2:
-        return Bundle(a.data @ b)
+        product = a.data @ b
+        if dims == 1:
+            note_filled(product)
+        return Bundle(product)
     if type(a) is not Bundle and dims <= 2:
-        return Bundle(b.data @ a.T if other == 1 else np.matmul(a, b.data))
+        if other > 1:
+            return Bundle(np.matmul(a, b.data))
+        product = b.data @ a.T
+        note_filled(product)
+        return Bundle(product)
     if dims == other == 1:
         return Bundle(_row_dot(a.data, b.data))
     left = a if dims > 1 else a[None, :]
@@ -653,7 +694,7 @@ def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
             raise CannotLift(f"np.{name} into an array that does not hold many points")
         if not args[0].data.flags.writeable:
             raise WritesArgument
-    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_SLOT)
+    memory.work.pays(COMPOUND * PLAIN_ARRAY * len(bundles[0].data) - SPARSE_ARRAY)
     results: list[Any] = []
     errors: dict[int, Exception] = {}
     for row in range(len(bundles[0].data)):

@@ -89,7 +89,7 @@ def sweep(
     n, most = flat.size, max(1, min(m, max(TILE_POINTS, tile_bytes // max(1, x.nbytes)) // k))
     tile = _filled(most * k, flat, points.dtype)
     results = []
-    memory.largest, memory.careful, memory.work, work.entries = 0, False, work, 0
+    memory.largest, memory.careful, memory.filled, memory.work, work.entries = 0, False, frozenset(), work, 0
     _busy.now = True
     try:
         start, step = 0, most
@@ -102,8 +102,8 @@ def sweep(
             try:
                 results.append(run.evaluate(tile[: rows.size]))
                 start, step = start + step, most
-            except TooLarge:
-                if work.racing:
+            except TooLarge as large:
+                if work.racing and not large.filled:
                     raise Outrun("arrays much larger than x", to="sparse") from None
                 memory.careful, step = True, max(1, FEW_POINTS // k)
             if start < m:
@@ -117,6 +117,7 @@ def sweep(
                     tile = _filled(most * k, flat, points.dtype)
                 work.entries = 0
     finally:
+        work.hopeless = memory.largest > MOST_BYTES
         _busy.now, memory.work = False, DenseWork()  # a bundle that outlives the sweep races no more
     values = _joined(results)
     return values.reshape(m, k, *values.shape[1:])

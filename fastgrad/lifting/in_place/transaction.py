@@ -65,7 +65,8 @@ class InPlace:
 
     1. Nothing is lifted that the walk cannot see through.
     2. All that f can reach and change is noted first, and put back whatever happens.
-    3. All other arrays that f can reach are shown as read-only views: f that writes into one stops there.
+    3. All other arrays that f can reach are shown as read-only views: f that writes into one stops there, and is begun
+       again with copies that are bundles, too.
     4. Meanwhile x itself holds NaN: a way to x that the walk missed shows in f's value at x.
     5. A bundle that survives the run was kept where the walk did not look: the references to its run are counted.
 
@@ -101,7 +102,8 @@ class InPlace:
         self._back = True  # whether everything is as it was
         self.found = 0  # in how many places f can find x
         self.filling = False  # whether f sees numpy through the substitutes
-        self._settled = False  # whether it did not work the other way
+        self._ways: list[tuple[bool, bool]] = []  # left to try: with substitutes, and with arrays to be written into
+        self._stopped = False  # whether f did not come to its end
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
@@ -140,11 +142,14 @@ class InPlace:
             effect = self._walk.effect()
             if effect:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
-            if not self._settled:  # an array that f makes is likely to get differences: an attempt without would fail
-                self.filling = not self._walk.names.isdisjoint(MAKERS)
+            if not self._ways:
+                # an array that f makes is likely to get differences: an attempt without substitutes would fail
+                filling = not self._walk.names.isdisjoint(MAKERS)
+                self._ways = [(filling, False), (not filling, False), (True, True)]
             self._seen = None
         if self._seen is None:
-            self._seen = Seen(self._x, self._walk, self._roots, self.filling)
+            self.filling, writing = self._ways[0]
+            self._seen = Seen(self._x, self._walk, self._roots, self.filling, writing)
             self.found = self._seen.found
 
     def __call__(self, argument: SparseBundle | Array) -> Any:
@@ -152,18 +157,19 @@ class InPlace:
         with self.exclusively():
             if not isinstance(argument, SparseBundle):
                 return self._plain(argument)
-            signals = raised()
-            try:
-                return self._lifted(argument)
-            except (TooWide, Outrun):
-                raise
-            except (CannotLift, Exception):
-                if self._settled:
+            while True:
+                signals = raised()
+                try:
+                    return self._lifted(argument)
+                except (TooWide, Outrun):
                     raise
-            # numpy did not ask the bundle: once more, with names that mean the substitutes (or without them)
-            forgive(signals)
-            self.filling, self._settled, self._seen = not self.filling, True, None
-            return self._lifted(argument)
+                except (CannotLift, Exception):
+                    if not self._stopped or len(self._ways) == 1:
+                        raise
+                # numpy did not ask the bundle, or f writes into an array that is kept: once more, the next way
+                forgive(signals)
+                del self._ways[0]
+                self._seen = None
 
     def _plain(self, point: Array) -> Any:
         self.forget()
@@ -216,7 +222,7 @@ class InPlace:
         (f, args, kwargs), writes = self._seen.of(bundle)
         stand_in(bundle, self._x)
         chance = Chance(self._walk.generators)
-        self._back = False
+        self._back, self._stopped = False, True
         try:
             try:
                 try:
@@ -226,6 +232,7 @@ class InPlace:
                         place.put(key, new)
                     self._x[...] = np.nan
                     value = f(bundle.copy(), *args, **kwargs)
+                    self._stopped = False
                 finally:
                     self._put_back(places, chance)
             finally:  # an interruption may have come before that began
@@ -234,6 +241,7 @@ class InPlace:
         finally:
             if not self._back:
                 self._put_back(places, chance)
+        self._seen.done()
         if chance.drawn:
             raise CannotLift("f draws random numbers")
         if bundle.slots is not slots:

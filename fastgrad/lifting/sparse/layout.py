@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
-from math import gcd
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -312,6 +312,29 @@ def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | N
             lengths.extend(dim.length for dim in reversed(inner_dims))
         i, j = i2, j2
     return Box(box.row, tuple(start), tuple(dims)), d.reshape(lengths)
+
+
+@lru_cache(maxsize=4096)
+def refined(old: Shape, new: Shape) -> Shape | None:
+    """The coarsest shape that is made of both by splitting axes; None if there is none."""
+    ends = {*c_strides(old), *c_strides(new), max(1, prod(old))}
+    steps = sorted(ends, reverse=True)
+    if 0 in steps or any(outer % inner for outer, inner in pairwise(steps)):
+        return None
+    return tuple(outer // inner for outer, inner in pairwise(steps))
+
+
+@lru_cache(maxsize=4096)
+def groups(shape: Shape, split: Shape) -> tuple[range, ...]:
+    """The axes that each axis of a shape is split into."""
+    found, at = [], 0
+    for length in shape:
+        begin, size = at, 1
+        while size < length:
+            size *= split[at]
+            at += 1
+        found.append(range(begin, at))
+    return tuple(found)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -18,14 +18,17 @@ from ..work import (
     FUNCTION,
     HEAVY,
     MARGIN,
-    SLOW,
+    SPARSE_ARRAY,
     SPARSE_CELL,
+    SPARSE_FACTOR,
+    SPARSE_FUNCTION,
     SPARSE_LISTED,
+    SPARSE_RULE,
     SPARSE_SLOT,
     WIDE,
     WIDER,
     SparseWork,
-    weight,
+    weight_at,
 )
 from .layout import (
     DISJOINT,
@@ -53,6 +56,7 @@ Slots = tuple[Slot, ...]
 DENSE = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 MOST_SLOTS = 40  # more of them are listed entry by entry
+_FULL = "differences of many entries"
 
 
 class TooWide(Signal):
@@ -121,11 +125,19 @@ class Run:
         if size > self.cells and size > 8 * self.rows and self.rows > 1:
             raise TooWide(size / self.rows)
 
+    def fills(self, entries: int, size: int) -> None:
+        """Count beforehand, on trial, an operation whose result is an array of this size that differs in so many."""
+        cost = SPARSE_CELL * self.columns * entries
+        if cost > self.lead and cost > self.lead + self._array + self._cell * size:
+            raise Outrun(_FULL, to="dense")
+
     def made(self, base: Any, slots: int, cells: int) -> None:
         """Count an operation by its result: an array at x, and its differences."""
         if cells > WIDE:
             cells = int(WIDER * cells)
-        lead = self.lead - SPARSE_CELL * cells - (SPARSE_SLOT * slots if slots > 1 else SPARSE_SLOT)
+        lead = self.lead - SPARSE_CELL * cells - SPARSE_ARRAY
+        if slots > 1:
+            lead -= SPARSE_SLOT * (slots - 1)
         if not base.ndim:
             lead += self._number
         elif base.base is None:
@@ -134,26 +146,32 @@ class Run:
             lead += self._array
         self.lead = lead
         if lead < 0.0:
-            raise Outrun("differences of many entries", to="dense")
+            raise Outrun(_FULL, to="dense")
 
     def function(self) -> None:
         """Count a function of numpy: it is made of several operations."""
-        self.lead += (FUNCTION - 1) * self._array
+        self.lead += (FUNCTION - 1) * self._array - SPARSE_FUNCTION
 
-    def heavy(self, ufunc: np.ufunc, size: int, slots: Slots) -> None:
-        """Count what a function costs beyond `+`, for an array of this size, and here for its differences only."""
-        each = weight(ufunc)
-        if each:
-            own = HEAVY if each == SLOW else each  # rules of differences are made of faster functions
-            self.lead += MARGIN * each * self.points * size - own * sum(d.size for _, d in slots)
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
+        """Count beforehand what a function costs beyond `+`: all of an array of this size, here its differences."""
+        each = weight_at(ufunc, first)
+        # rules of differences are made of faster functions; the result itself is counted when it is made
+        own = SPARSE_RULE + min(each, 2 * HEAVY)
+        self.lead += MARGIN * each * self.points * size
+        self._spends(own * sum(d.size for _, d in slots), self._cell * size)
 
     def product(self, multiplications: int) -> None:
         """Count a product of matrices, by the multiplications that one point takes."""
         self.lead += MARGIN * FLOP * self.points * multiplications
 
-    def multiplies(self, multiplications: int) -> None:
-        """Count the multiplications of a product of differences."""
-        self.lead -= FLOP * multiplications
+    def multiplies(self, multiplications: int, cells: int) -> None:
+        """Count beforehand the multiplications of a product of so many differences."""
+        self._spends(FLOP * multiplications + SPARSE_FACTOR * cells)
+
+    def _spends(self, cost: float, coming: float = 0.0) -> None:
+        self.lead -= cost
+        if self.lead + coming < 0.0:
+            raise Outrun(_FULL, to="dense")
 
     def listed(self, entries: int) -> None:
         """Count differences that are listed one by one."""
@@ -164,16 +182,16 @@ class Run:
         if d is not None and self.tied is not None and np.any(equal):
             self.tied |= rows_of(((layout, (d != 0) & equal),), self)
 
-    def note_ties_among(self, below: Any, d: Array) -> None:
+    def note_ties_among(self, below: Any, layout: Layout, d: Array) -> None:
         """Note the rows that move several extremes along the last axis apart; each entry is `below` the extreme."""
         if self.tied is None or not below.shape[-1]:
             return
         best = below == 0
         several = best & (best.sum(axis=-1, keepdims=True) > 1)
         if several.any():
-            first = np.argmax(best, axis=-1)[None, None, ..., None]
-            apart = (d != np.take_along_axis(d, first, axis=-1)) & several
-            self.tied |= apart.any(axis=(0, *range(2, apart.ndim)))
+            first = np.argmax(best, axis=-1)[..., None]
+            first = first.reshape((1,) * (d.ndim - first.ndim) + first.shape)
+            self.tied |= rows_of(((layout, (d != np.take_along_axis(d, first, axis=-1)) & several),), self)
 
 
 def at(array: Any, layout: Layout) -> Any:
@@ -725,10 +743,11 @@ def contracted(
                 left.append((Dim(dim.length, dim.row, NO_AXIS, 0), label))
         left.sort(key=lambda pair: -pair[0].row)  # so that what joins into one axis lies side by side
         dims, result = [dim for dim, _ in left], [column, *(label for _, label in left)]
-        start = []
+        start, new = [], 1
         for axis, label in enumerate(out_labels):
             old = labels.index(label) if label in labels else None
             if old is None:
+                new *= lengths[label]
                 start.append(0)
                 dims.append(Dim(lengths[label], 0, axis, 1))
             else:
@@ -741,7 +760,7 @@ def contracted(
         for dim in dims:
             size *= dim.length
         run.allow(size)
-        run.multiplies(size * (d.size // d.shape[0] if not any(dim.row for dim in layout.dims) else 1))
+        run.multiplies(d.size * new, d.size)
         value = _einsum(d, d_labels, operands, result)
         box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))
         out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
