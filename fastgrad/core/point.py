@@ -99,9 +99,13 @@ def lock_of(holder: object) -> Any:
         holder = holder.base
     key = id(holder)
     lock = _RLock()
-    # first the entry, then the mark: who finds neither has read before anything is perturbed
-    _latest = known = _locks.setdefault(key, ref(lock, partial(_locks.pop, key)))
-    return known()
+    while True:
+        # First the entry, then the mark: who finds neither has read before anything is perturbed. A reference that is
+        # not taken is gone before its lock, or it would take another's entry away.
+        _latest = known = _locks.setdefault(key, ref(lock, partial(_locks.pop, key)))
+        shared = known()
+        if shared is not None:  # another thread may have let it go just now
+            return shared
 
 
 def quiet() -> object:
