@@ -30,7 +30,7 @@ def _one_by_one(n: int, nodes: tuple[float, ...]) -> Floats:
     """
     multiples = np.full((n, len(nodes), n), -0.0)
     multiples[range(n), :, range(n)] = nodes
-    return multiples.reshape(-1, n)
+    return multiples.reshape(n * len(nodes), n)
 
 
 class Reference(InFloats):
