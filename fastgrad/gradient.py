@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from math import prod
 from time import perf_counter
+from types import FunctionType
 from typing import Any, Literal, TypeGuard, Unpack, overload
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
-from .core.options import DEFAULT, Options, OptionsDict, of_one_step
+from .core.options import DEFAULT, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.result import Info
 from .core.structure import Structure
@@ -34,6 +35,7 @@ __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
 # what a gradient inside compiled code can honour
 JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
+SIMPLE = frozenset({"method", "order", "backend", "noise"})  # options that mean the same at every x
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
 
 # a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
@@ -516,6 +518,13 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
     return _once(f, h, **options)
 
 
+@lru_cache(maxsize=64, typed=True)
+def _simple(h: float | None, **options: Any) -> tuple[Options, Scheme]:
+    """Return checked options, and the scheme for them at an x of any shape."""
+    chosen = Options(h, **options) if options or h is not None else DEFAULT
+    return chosen, scheme_for(chosen, ())
+
+
 def _may_share(options: OptionsDict) -> bool:
     alone = options.keys().isdisjoint(("kwargs", "journal", "progress", "on_error", "timeout"))
     return alone and isinstance(options.get("workers", 1), int)
@@ -628,7 +637,7 @@ def numerical_gradient(
     if isinstance(x, dict):
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
-    if hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
+    if type(f) is not FunctionType and hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components
@@ -638,12 +647,16 @@ def numerical_gradient(
             options["args"] = args
         else:
             return shared(x, *args) if type(args) is tuple else shared(x, args)
-    if options:
-        chosen = Options(h, **options)
-    elif type(h) is float:
-        chosen = of_one_step(h)
-    else:
-        chosen = DEFAULT if h is None else Options(h)
+    if (not options or options.keys() <= SIMPLE) and (h is None or type(h) is float) and not full_output:
+        try:
+            chosen, scheme = _simple(h, **options) if options else _simple(h)
+        except TypeError:  # a method without a hash, perhaps: the general way says so
+            pass
+        else:
+            plain = type(f) is FunctionType and not scheme.stencil.imaginary
+            call = Call(f) if plain else call_of(f, chosen, scheme.stencil.imaginary)
+            return run(call, chosen, scheme, as_point(x), f0=f0).gradient
+    chosen = Options(h, **options)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)

@@ -363,13 +363,20 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("n", "h", "most_frames", "most_bytecodes"),
-    [(2, None, 35, 4000), (5, None, 40, 5700), (2, 1e-4, 20, 1400), (5, 1e-4, 20, 2000)],
+    ("n", "options", "most_frames", "most_bytecodes"),
+    [
+        (2, {}, 35, 3500),
+        (5, {}, 40, 5000),
+        (2, {"h": 1e-4}, 20, 1150),
+        (5, {"h": 1e-4}, 20, 1600),
+        (2, {"method": "forward"}, 38, 3600),
+        (5, {"method": "forward"}, 45, 4900),
+    ],
 )
 def test_how_much_a_one_shot_call_of_a_plain_f_takes(
-    n: int, h: float | None, most_frames: int, most_bytecodes: int
+    n: int, options: dict[str, Any], most_frames: int, most_bytecodes: int
 ) -> None:
     x = np.arange(3.0, 3.0 + n)
-    frames, bytecodes = work_of(lambda: numerical_gradient(lambda x: x[0] ** 2 / 20.0 + x[1] ** 2, x, h))
+    frames, bytecodes = work_of(lambda: numerical_gradient(lambda x: x[0] ** 2 / 20.0 + x[1] ** 2, x, **options))
     assert 0 < frames <= most_frames
     assert 0 < bytecodes <= most_bytecodes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import NonFiniteWarning, warn
-from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.evaluation import BOTH_WAYS, InFloats, Values
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Failures, Function, Rows, nan_like
@@ -130,11 +130,11 @@ class Parallel(InFloats):
     def line(self, points: Values) -> Values:
         return self._evaluate(Rows(points, self._point.base.shape), points.dtype)
 
-    def along(self, vector: list[float]) -> list[float]:
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
         """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
         base = self._point.base
         self._f.own = self.own
-        points = Rows(base.reshape(-1) + COLUMN * np.array(vector), base.shape)
+        points = Rows(base.reshape(-1) + multiples * np.array(vector), base.shape)
         found, errors = self._watch.attempt(self._f, points)
         values: list[float] = []
         for place, value in enumerate(found.tolist()):

@@ -5,21 +5,32 @@ It shares no code with the other backends: it is the oracle of their tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from math import isfinite
-from operator import add, sub
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.evaluation import COLUMN, InFloats, Values
+from ..core.evaluation import BOTH_WAYS, TWO_SIDES, InFloats, Values
 from ..core.point import Point
-from ..core.validation import FLOAT64, Ints, complex_number, number
+from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 
 SMALL = 32  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
 COARSEST = 2.0**-10  # of a step: how much of it may be rounded in an array of float32
+
+
+@lru_cache(maxsize=16)
+def _one_by_one(n: int, nodes: tuple[float, ...]) -> Floats:
+    """Return what steps are multiplied with to move one coordinate after the other, to each node.
+
+    What does not move moves by -0.0: added to any number, that changes no bit of it.
+    """
+    multiples = np.full((n, len(nodes), n), -0.0)
+    multiples[range(n), :, range(n)] = nodes
+    return multiples.reshape(n * len(nodes), n)
 
 
 class Reference(InFloats):
@@ -32,25 +43,26 @@ class Reference(InFloats):
 
     origin = 0.0
     way = "reference"
+    nfev = 0
+    _value: float | None = None
 
     def __init__(self, call: Call, point: Point) -> None:
         if call.batch_axis is not None:
             call = call.of_one_point()
-        self.nfev = 0
         self._point, self._base = point, point.base
-        self._value: float | None = None
-        self.own = point.own if point.perturbable else None
-        f, args, kwargs = call.f, call.args, call.kwargs
-        self._f: Callable[[NDArray[Any]], Any] = f
+        own = point.own if point.perturbable else None
+        f, args, kwargs, container = call.f, call.args, call.kwargs, point.container
+        shown = False
         if args or kwargs:
-            self._f = lambda x: f(x, *args, **kwargs)
-            if call.shares_memory(self.own):  # what perturbs one would perturb the other
-                self.own = None
-        container = point.container
-        shown = container is not None and container.perturbable and not container.among((args, kwargs))
-        if shown:
-            self._f = point.following(self._f)
-        self.sees_own = shown or self.own is not None or not point.held
+            given = f
+            f = lambda x: given(x, *args, **kwargs)  # noqa: E731
+            if call.shares_memory(own):  # what perturbs one would perturb the other
+                own = None
+        if container is not None and container.perturbable and not container.among((args, kwargs)):
+            f, shown = point.following(f), True
+        self._f: Callable[[NDArray[Any]], Any] = f
+        self.own = own
+        self.sees_own = own is not None or shown or not point.held
 
     def notes(self) -> list[str]:
         return []
@@ -69,57 +81,67 @@ class Reference(InFloats):
     def known_value(self, value: float) -> None:
         self._value = value
 
-    def _at(self, x: NDArray[Any]) -> float:
-        """f at a point of its own, which closures read in the caller's array."""
-        if self.own is not None:
-            self.own[...] = x
-        self.nfev += 1
-        value = self._f(x)
-        return float(value) if isinstance(value, float) else number(value)
+    def _at_each(self, points: Iterable[NDArray[Any]], hasty: bool = False) -> list[float]:
+        """f at points that are its own to keep, and that closures read in the caller's array.
 
-    def line(self, points: Values) -> Values:
-        shape = self._base.shape
-        if points.dtype.kind == "c":
-            self.nfev += len(points)
-            return np.array([complex_number(self._f(row.reshape(shape).copy())) for row in points])
-        return np.array([self._at(row.reshape(shape).copy()) for row in points])
-
-    def along(self, vector: list[float]) -> list[float]:
-        base, own, f, values = self._base, self.own, self._f, []
-        if base.ndim == 1:
-            points = COLUMN * np.array(vector) + base
-        else:
-            points = (COLUMN * np.array(vector) + base.reshape(-1)).reshape(-1, *base.shape)
-        evaluated = 0
+        `hasty`: only up to the first value that is not finite.
+        """
+        f, own, values = self._f, self.own, []
+        if own is None:
+            own = self._base.copy()  # seen by nobody
         try:
-            for evaluated, x in enumerate(points, 1):  # noqa: B007 - which are never used again: they are f's to keep
-                if own is not None:
-                    own[...] = x
+            for x in points:
+                own[...] = x
                 value = f(x)
                 value = float(value) if isinstance(value, float) else number(value)
                 values.append(value)
-                if not isfinite(value):
+                if hasty and not isfinite(value):
                     break
+        except BaseException:
+            self.nfev += 1
+            raise
         finally:
-            self.nfev += evaluated
+            self.nfev += len(values)
         return values
 
-    def around(self, steps: list[float]) -> list[float]:
-        base = self._base
-        entries = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-        return self._replaced(enumerate(zip(map(add, entries, steps), map(sub, entries, steps), strict=True)))
+    def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
+        shape = self._base.shape
+        return [row.reshape(shape) for row in rows]
+
+    def line(self, points: Values) -> Values:
+        rows = self._shaped(points.copy())
+        if points.dtype.kind == "c":
+            self.nfev += len(points)
+            return np.array([complex_number(self._f(row)) for row in rows])
+        return np.array(self._at_each(rows))
+
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
+        base, moves = self._base, multiples * np.array(vector)
+        if base.ndim == 1:
+            return self._at_each(moves + base, True)
+        return self._at_each(self._shaped(moves + base.reshape(-1)), True)
+
+    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
+        base, moves = self._base, _one_by_one(len(steps), nodes) * np.array(steps)
+        if base.ndim == 1:
+            return self._at_each(moves + base)
+        return self._at_each(self._shaped(moves + base.reshape(-1)))
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
-        return self._replaced([(i, (up, down))])
+        return self._at_each(self._replaced([(i, (up, down))]))
 
     def sweep(self, index: Ints, points: Values) -> Values:
         if points.dtype.kind == "c":
             self.sees_own = True  # a closure shows: its value is real
             return self._complex(index, points)
-        if self.own is not None and self.own.dtype is not FLOAT64:
-            points = self._as_held(index, points, self.own.dtype)
-        values = self._replaced(zip(index.tolist(), points.tolist(), strict=True))
-        return np.array(values).reshape(points.shape)
+        own = self.own
+        if own is not None and own.dtype is not FLOAT64:
+            points = self._as_held(index, points, own.dtype)
+            own = self.own
+        rows, values = list(zip(index.tolist(), points.tolist(), strict=True)), None
+        if own is not None and self._base.size > SMALL:
+            values = self._one_entry(rows, own)
+        return np.array(self._at_each(self._replaced(rows)) if values is None else values).reshape(points.shape)
 
     def _as_held(self, index: Ints, points: Values, dtype: np.dtype[Any]) -> Values:
         """Round points to what a float32 array can hold, as those on the line are: f is to see the same in both places.
@@ -134,31 +156,17 @@ class Reference(InFloats):
         self.own, self.sees_own = None, False
         return points
 
-    def _replaced(self, rows: Iterable[tuple[int, Iterable[float]]]) -> list[float]:
-        """f at x with one entry replaced, by each of some values."""
-        base, own, f = self._base, self.own, self._f
-        if own is not None and base.size > SMALL:
-            rows = list(rows)
-            values = self._one_entry(rows, own)
-            if values is not None:
-                return values
-        copy, flat, values, began = base.copy, base.ndim == 1, [], 0
-        try:
-            for i, entries in rows:
-                for entry in entries:
-                    x = copy()
-                    if flat:
-                        x[i] = entry
-                    else:
-                        x.flat[i] = entry
-                    if own is not None:
-                        own[...] = x
-                    began += 1
-                    value = f(x)
-                    values.append(float(value) if isinstance(value, float) else number(value))
-        finally:
-            self.nfev += began
-        return values
+    def _replaced(self, rows: list[tuple[int, Iterable[float]]]) -> Iterator[NDArray[Any]]:
+        """Yield x with one entry replaced, by each of some values."""
+        copy, flat = self._base.copy, self._base.ndim == 1
+        for i, entries in rows:
+            for entry in entries:
+                x = copy()
+                if flat:
+                    x[i] = entry
+                else:
+                    x.flat[i] = entry
+                yield x
 
     def _one_entry(self, rows: list[tuple[int, Iterable[float]]], own: NDArray[Any]) -> list[float] | None:
         """Do the same, writing one entry of the caller's array; None where f writes into that, too."""

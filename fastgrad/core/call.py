@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,23 @@ working: ContextVar[bool] = ContextVar("working", default=False)
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+NO_KWARGS: Mapping[str, Any] = {}
+
+
+class Manner(TypedDict, total=False):
+    """How f may be called, besides its arguments: see `Call`."""
+
+    batch_axis: int | None
+    eager: bool
+    workers: Any
+    fastmath: bool
+    imaginary: bool
+    journal: str | None
+    progress: Any
+    on_error: str
+    timeout: float | None
 
 
 class Call:
@@ -52,58 +69,42 @@ class Call:
         The same, or whether workers are to share the evaluations.
     """
 
-    __slots__ = (
-        "args",
-        "batch_axis",
-        "eager",
-        "f",
-        "fastmath",
-        "imaginary",
-        "journal",
-        "kwargs",
-        "on_error",
-        "progress",
-        "shared",
-        "timeout",
-        "watched",
-        "workers",
-    )
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = NO_KWARGS
+    batch_axis: int | None = None
+    eager: bool = False
+    workers: Any = 1
+    fastmath: bool = False
+    imaginary: bool = False
+    journal: str | None = None
+    progress: Any = False
+    on_error: str = "raise"
+    timeout: float | None = None
+    watched: bool = False
+    shared: bool = False
 
     def __init__(
         self,
         f: Callable[..., Any],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-        batch_axis: int | None = None,
-        eager: bool = False,
-        workers: Any = 1,
-        fastmath: bool = False,
-        imaginary: bool = False,
-        journal: str | None = None,
-        progress: Any = False,
-        on_error: str = "raise",
-        timeout: float | None = None,
+        **manner: Unpack[Manner],
     ) -> None:
         self.f = f
-        self.args = args
-        self.kwargs = {} if kwargs is None else kwargs
-        self.batch_axis = batch_axis
-        self.eager = eager
-        self.workers = workers
-        self.fastmath = fastmath
-        self.imaginary = imaginary
-        self.journal = journal
-        self.progress = progress
-        self.on_error = on_error
-        self.timeout = timeout
-        self.watched = (
-            not isinstance(workers, int)
-            or journal is not None
-            or progress is not False
-            or on_error != "raise"
-            or timeout is not None
-        )
-        self.shared = self.watched or workers != 1
+        if args:
+            self.args = args
+        if kwargs:
+            self.kwargs = kwargs
+        if manner:  # what is usual is the class's
+            vars(self).update(manner)
+            self.watched = (
+                not isinstance(self.workers, int)
+                or self.journal is not None
+                or self.progress is not False
+                or self.on_error != "raise"
+                or self.timeout is not None
+            )
+            self.shared = self.watched or self.workers != 1
 
     @property
     def threads(self) -> int:
@@ -114,9 +115,8 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        return Call(
-            **{name: getattr(self, name) for name in self.__slots__ if name not in ("shared", "watched")} | changes
-        )
+        given = {name: value for name, value in vars(self).items() if name not in ("shared", "watched")}
+        return Call(**given | changes)
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

@@ -12,7 +12,9 @@ from .point import Point
 from .validation import Floats, Ints, everything
 
 Values = NDArray[Any]  # float64, or complex128 for the complex step
-COLUMN = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])
+BOTH_WAYS = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])  # multiples of a vector
+ONE_WAY = np.array([[1.0], [2.0], [3.0], [4.0], [5.0], [6.0]])
+TWO_SIDES = 1.0, -1.0  # nodes of a central difference
 
 
 class Unrounded(NamedTuple):
@@ -100,12 +102,12 @@ class Evaluation(Protocol):
         """Evaluate f plainly at whole points, shape (k, n), of the points' dtype; returns shape (k,), less `origin`."""
         ...
 
-    def along(self, vector: list[float]) -> list[float]:
-        """Evaluate f plainly at x + k vector, k = -3, -2, -1, 1, 2, 3, up to the first that is not finite."""
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
+        """Evaluate f plainly at x + k vector, for each of the multiples, up to the first value that is not finite."""
         ...
 
-    def around(self, steps: list[float]) -> list[float]:
-        """Evaluate f at x_i + h_i and x_i - h_i, of each coordinate in turn: what `sweep` does, in plain floats."""
+    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
+        """Evaluate f at x_i + node h_i, of each coordinate in turn: what `sweep` does, in plain floats."""
         ...
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
@@ -145,17 +147,17 @@ class InFloats:
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         return None
 
-    def along(self, vector: list[float]) -> list[float]:
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
         values: list[float] = []
-        for row in self._point.base.reshape(-1) + COLUMN * np.array(vector):
+        for row in self._point.base.reshape(-1) + multiples * np.array(vector):
             values += self.line(row[None, :]).tolist()
             if not isfinite(values[-1]):
                 break
         return values
 
-    def around(self, steps: list[float]) -> list[float]:
-        x, h = self._point.base.reshape(-1), np.array(steps)
-        values: list[float] = self.sweep(everything(x.size), np.stack([x + h, x - h], axis=1)).reshape(-1).tolist()
+    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
+        x, h = self._point.base.reshape(-1, 1), np.array(steps)[:, None]
+        values: list[float] = self.sweep(everything(x.size), x + h * np.array(nodes)).reshape(-1).tolist()
         return values
 
     def pair(self, i: int, up: float, down: float) -> list[float]:

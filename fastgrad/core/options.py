@@ -6,7 +6,6 @@ import operator
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from math import inf
 from typing import Any, TypedDict
 
@@ -15,7 +14,7 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "of_one_step", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
@@ -190,12 +189,6 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "progress": _progress,
     "timeout": _timeout,
 }
-
-
-@lru_cache(maxsize=16)
-def of_one_step(h: float) -> Options:
-    """Return the options where nothing but a step is given."""
-    return Options(h)
 
 
 _DEFAULT_OF: dict[str, Any] = {}

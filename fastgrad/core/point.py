@@ -21,14 +21,14 @@ from .validation import FLOAT64, Floats, finite, real_array
 FEW = 20
 
 # The reference perturbs the caller's array in place. Meanwhile other threads must not copy it, nor perturb it: one
-# re-entrant lock for each block of memory in use, and a count of changes that tells a copy made without it that it may
-# have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it alive: an
-# interrupt, wherever it comes, leaves none behind.
+# re-entrant lock for each block of memory in use, and a mark of who used one last, which tells a copy made without it
+# that it may have been disturbed (numpy releases the GIL while it copies a large array). Who uses a lock keeps it
+# alive, so that an interrupt, wherever it comes, leaves none behind; it dies together with its entry, in C.
 _RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
-_guard = _RLock()  # what interrupts its owner may ask for it again
 _locks: dict[int, ref[Any]] = {}
+_guard = _RLock()  # of those that wait
 _waiting: dict[int, tuple[Any, list[Any]]] = {}  # threads that hold locks and wait for another: that one, and those
-_changes = 0
+_latest: object = object()
 
 
 def _forget_locks() -> None:
@@ -58,8 +58,7 @@ def exclusive(holder: object) -> AbstractContextManager[Any]:
 
 def _held() -> list[Any]:
     """The locks of this thread."""
-    with _guard:
-        every = [known() for known in _locks.values()]
+    every = [known() for known in list(_locks.values())]
     return [lock for lock in every if lock is not None and lock._is_owned()]
 
 
@@ -95,31 +94,32 @@ def _in_turn(lock: Any, held: list[Any]) -> Iterator[None]:
 
 def lock_of(holder: object) -> Any:
     """Return the lock itself, for who never waits for it with another one in hand."""
-    global _changes
+    global _latest
     while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
         holder = holder.base
     key = id(holder)
-    with _guard:
-        _changes += 1
-        known = _locks.get(key)
-        lock = None if known is None else known()
-        if lock is None:
-            lock = _RLock()
-            _locks[key] = ref(lock, partial(_locks.pop, key))  # in C, where no interrupt comes
-        return lock
+    lock = _RLock()
+    while True:
+        # First the entry, then the mark: who finds neither has read before anything is perturbed. A reference that is
+        # not taken is gone before its lock, or it would take another's entry away.
+        _latest = known = _locks.setdefault(key, ref(lock, partial(_locks.pop, key)))
+        shared = known()
+        if shared is not None:  # another thread may have let it go just now
+            return shared
 
 
-def quiet() -> int:
-    """Return -1 while an array is being perturbed in place, else a number that changes with each time one is."""
-    return -1 if _locks else _changes
+def quiet() -> object:
+    """Return None while an array is being perturbed in place, else a mark that is another after each time one is."""
+    mark = _latest
+    return None if _locks else mark
 
 
 def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array as C-contiguous, not as another thread has perturbed it."""
+    mark = _latest
     if not _locks:
-        before = _changes
         copied = array.copy()
-        if before == _changes:
+        if mark is _latest:
             return copied
     with exclusive(array):
         return array.copy()
@@ -154,15 +154,11 @@ class Point:
         container: Container | None = None,
         given: object = None,
     ) -> None:
-        self.given = given
-        self.base = base
-        self.own = own
-        self.container = container
-        self.dtype = dtype
+        self.base, self.own, self.dtype, self.container, self.given = base, own, dtype, container, given
         self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
-            self.perturbable = flags.writeable and (flags.forc or not _overlaps_itself(own))
+            self.perturbable = flags.carray or (flags.writeable and (flags.forc or not _overlaps_itself(own)))
 
     @property
     def held(self) -> bool:
@@ -251,9 +247,9 @@ def as_point(x: object) -> Point:
         x = _meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
-        before = -1 if _locks else _changes
-        base = x.copy()
-        if before != _changes:  # another thread may have perturbed it meanwhile
+        mark = _latest
+        base = undisturbed(x) if _locks else x.copy()
+        if mark is not _latest:  # another thread may have perturbed it meanwhile
             base = undisturbed(x)
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
@@ -263,14 +259,14 @@ def as_point(x: object) -> Point:
                 f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
                 f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
             )
-        changes = quiet()
+        before = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):
             own = given
         elif isinstance(x, (float, int, np.generic)):
             own = None
         else:
-            if changes < 0 or changes != quiet():  # another thread may have perturbed it meanwhile
+            if before is None or before is not quiet():  # another thread may have perturbed it meanwhile
                 with exclusive(x):
                     given = real_array("x", x)
             own = None if isinstance(x, (list, tuple)) else memory_of(x, given)
@@ -278,7 +274,6 @@ def as_point(x: object) -> Point:
         base = np.array(undisturbed(given), dtype=np.float64, order="C", subok=False)
         dtype = given.dtype if given.dtype.kind == "f" and given.dtype.itemsize < 8 else FLOAT64
     # of few entries a sum in Python is the fastest test: it is finite if all of them are, unless it overflows
-    few = base.ndim == 1 and base.size <= FEW
-    if not (few and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
+    if not (base.ndim == 1 and base.size <= FEW and isfinite(sum(base.tolist()))) and not np.isfinite(base).all():
         finite("x", base)
     return Point(base, own, dtype, container, x)

@@ -109,20 +109,19 @@ def plan(
     """
     if shared:
         return _SHARED
+    if backend == AUTO:
+        if batch:
+            return _DECLARED
+        if facts.kind != PLAIN:
+            return _C_FUNCTION if facts.kind == C_FUNCTION else _JITTED
+        if n < few:
+            return _FEW
+        if ndim == 0:
+            return _PLAIN
     why = facts.nature.keeps or ("f reads the caller's array itself" if facts.reads_x else "")
     in_place = bool(why) and not (batch or imaginary or ndim == 0) and facts.kind == PLAIN
     if backend != AUTO:
         return _IN_PLACE_ONLY if in_place and backend == "numpy" else _EXPLICIT[backend, batch, imaginary]
-    if batch:
-        return _DECLARED
-    if facts.kind == C_FUNCTION:
-        return _C_FUNCTION
-    if facts.kind == JITTED:
-        return _JITTED
-    if n < few:
-        return _FEW
-    if ndim == 0:
-        return _PLAIN
     if why:
         steps = _IN_PLACE if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
         return Plan(steps, False, (f"not lifted as a function of its argument alone: {why}",))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.labels import WANTS, Labels, has_labels
-from ..core.options import AUTO, Options
+from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
 from ..inspecting.cfunctions import c_function, is_c_function
@@ -28,7 +28,7 @@ from ..schemes.table import is_automatic
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import FACTS, FEW, FEW_AT_GIVEN_STEPS, Facts, Plan, is_shared, plan, read
+from .planner import FACTS, FEW, FEW_AT_GIVEN_STEPS, Facts, Plan, Step, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -39,9 +39,18 @@ class Done(NamedTuple):
     gradient: NDArray[Any]
     estimate: Estimate
     evaluation: Evaluation
-    way: Way
-    reason: str
+    step: Step
+    told: tuple[str, ...]
     nfev: int
+
+    @property
+    def way(self) -> Way:
+        return self.step.way
+
+    @property
+    def reason(self) -> str:
+        """Why this way, and not others."""
+        return "; ".join((self.step.reason, *self.told))
 
 
 def call_of(f: Any, options: Options, imaginary: bool) -> Call:
@@ -50,22 +59,30 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         if is_c_function(f):
             f = c_function(f)
         function(f)
-    kwargs: Mapping[str, Any] = options.kwargs or {}
-    eager = options.compile == "eager"
+    manner = _MANNER(options)
+    if manner == _USUAL and not imaginary:
+        return Call(f)
+    args, kwargs, axis, compiling, workers, fastmath, journal, progress, on_error, timeout = manner
     return Call(
         f,
-        options.args,
+        args,
         kwargs,
-        options.batch_axis,
-        eager,
-        options.workers,
-        options.fastmath,
-        imaginary,
-        options.journal,
-        options.progress,
-        options.on_error,
-        options.timeout,
+        batch_axis=axis,
+        eager=compiling == "eager",
+        workers=workers,
+        fastmath=fastmath,
+        imaginary=imaginary,
+        journal=journal,
+        progress=progress,
+        on_error=on_error,
+        timeout=timeout,
     )
+
+
+_MANNER = attrgetter(
+    "args", "kwargs", "batch_axis", "compile", "workers", "fastmath", "journal", "progress", "on_error", "timeout"
+)
+_USUAL = _MANNER(DEFAULT)
 
 
 def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
@@ -74,15 +91,17 @@ def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, P
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
-    base, batch = point.base, call.batch_axis is not None
-    facts = FACTS[PLAIN if type(call.f) is FunctionType else kind_of(call.f)]
-    looks = (options.h is None and options.rel_step is None) or is_automatic(options)
-    few = FEW if looks else FEW_AT_GIVEN_STEPS
-    may_lift = backend == "numpy" or (backend == AUTO and base.size >= few)
-    if may_lift and facts.kind == PLAIN and not batch:  # else its code, which takes long to read, decides nothing
+    kind = PLAIN if type(call.f) is FunctionType else kind_of(call.f)
+    n, batch = point.base.size, call.batch_axis is not None
+    few = FEW
+    if options.h is not None or options.rel_step is not None:
+        few = FEW if is_automatic(options) else FEW_AT_GIVEN_STEPS
+    if kind == PLAIN and (n >= few or backend == "numpy") and backend != "python" and not batch:
         facts = read(call, point)
-    shared = call.shared and is_shared(call, backend, facts.kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, base.size, base.ndim, shared, few)
+    else:  # its code, which takes long to read, decides nothing
+        facts = FACTS[kind]
+    shared = call.shared and is_shared(call, backend, kind)
+    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared, few)
 
 
 def run(
@@ -104,27 +123,30 @@ def run(
     point = x if type(x) is Point else as_point(x)
     base = point.base
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
-    chosen = None if options.indices is None else index_array(options.indices, base.shape)
-    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
-    given, labels = call, Labels(point.given) if options.labels else None
-    if labels is not None:
+    chosen, places, labels, given = None, None, None, call
+    if options.indices is not None:
+        chosen = index_array(options.indices, base.shape)
+    if chosen is None:
+        index = everything(base.size)
+    else:
+        index, places = _once(chosen)
+    if options.labels:
+        labels = Labels(point.given)
         call = call.but(f=labels.giving(call.f))
     call, facts, planned = plan_for(call, options, point)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
         _refuse_frozen(given, point)
-    known = None if f0 is None else known_value(f0)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, [*planned.refused]
+    nfev, told = 0, planned.refused
     for step in planned.steps:
-        way = step.way
         evaluation: Evaluation | None = None
         try:
-            if facts.reads_x and way.backend == "numpy" and point.own is None:
+            if facts.reads_x and step.way.backend == "numpy" and point.own is None:
                 raise CannotRun("f reads the caller's own list, which only backend='python' perturbs")
-            evaluation = way.open(call, point, facts.nature, planned.explicit)
-            if known is not None:
-                evaluation.known_value(known)
+            evaluation = step.way.open(call, point, facts.nature, planned.explicit)
+            if f0 is not None:
+                evaluation.known_value(known_value(f0))
             own = evaluation.own
             if own is None:
                 estimate = scheme.differentiate(evaluation, task)
@@ -141,14 +163,14 @@ def run(
             break
         except CannotRun as refusal:
             if step is planned.steps[-1]:
-                raise TypeError(f"`backend` {way.backend!r} does not take this f: {refusal}") from refusal
+                raise TypeError(f"`backend` {step.way.backend!r} does not take this f: {refusal}") from refusal
             if not planned.discreet:
-                told.append(str(refusal))
+                told += (str(refusal),)
         except NotTrusted as doubt:
             if step is planned.steps[-1]:
                 raise ValueError(str(doubt)) from doubt
-            warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
-            told.append(str(doubt))
+            warn(f"backend {step.way.backend!r} was given up for 'python': {doubt}", TrustWarning)
+            told += (str(doubt),)
         except (TypeError, ValueError, *WANTS) as wrong:
             if step is planned.steps[-1] or call.batch_axis is None:
                 if options.labels is None and isinstance(wrong, WANTS) and has_labels(point.given):
@@ -172,7 +194,7 @@ def run(
         gradient = gradient.astype(point.dtype)
     if labels is not None and chosen is None:
         gradient = labels.on(gradient)
-    return Done(gradient, estimate, evaluation, way, "; ".join([step.reason, *told]), nfev + evaluation.nfev)
+    return Done(gradient, estimate, evaluation, step, told, nfev + evaluation.nfev)
 
 
 def _once(chosen: Ints) -> tuple[Ints, Ints | None]:

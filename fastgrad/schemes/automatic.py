@@ -9,18 +9,18 @@ clock decides, and pseudo-random signs come from x's own bytes: the same call gi
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
-from itertools import pairwise, repeat
-from math import frexp, hypot, inf, isfinite, nan, sqrt, ulp
-from operator import add, itemgetter, mul
+from itertools import pairwise
+from math import copysign, frexp, hypot, inf, isfinite, nan, sqrt, ulp
+from operator import mul
 from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.evaluation import Evaluation
+from ..core.evaluation import BOTH_WAYS, ONE_WAY, Evaluation
 from ..core.validation import FLOAT64, Floats
 from .constants import (
     BAR_NOISE,
@@ -31,7 +31,6 @@ from .constants import (
     ENOUGH,
     EPS,
     FINER,
-    GAIN,
     JUMPS,
     KINK,
     NEGLIGIBLE,
@@ -39,6 +38,7 @@ from .constants import (
     NOT_FINITE,
     OUTSIDE,
     REACH,
+    ROUNDS,
     SMALLEST,
     STILL,
     TINY,
@@ -51,15 +51,14 @@ from .constants import (
 )
 from .differencing import warn_not_finite
 from .line import Course, CourseOfMany, Line, Vector, look_along, median
-from .looks import Look, by_parabola, by_stencil, by_two_points, of_two_points
-from .scheme import Estimate, Task
+from .looks import Look, better_step, by_parabola, by_stencil, by_two_points, of_two_points, truncation_of_one
+from .scheme import NOT_ASKED_FOR, Estimate, Task
 from .stencils import Stencil, backward, central, forward
 from .steps import power_of_two
 
 __all__ = ["Memory", "Search"]
 
-FEW = 10  # components: numpy judges more of them faster than plain floats
-ROUNDS = 3  # second looks at one component
+FEW = 60  # components: numpy judges more of them faster (from 70 on, where f is plain; to one side much later)
 MOVED = 0.5  # in scales of x: a remembered step is not used farther away
 AGREES = 4.0  # noise within this factor is the same
 FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
@@ -69,6 +68,7 @@ IN_JUMPS = "f moves in jumps"
 
 CENTRAL = central(2)
 Looking = Generator[float, "Look | None", None]
+First = tuple[float, float, float, float, float]  # step, slope, first, bend, sigma
 
 
 class Memory(NamedTuple):
@@ -111,97 +111,68 @@ class Search:
         Why a component is not certain.
     """
 
-    __slots__ = (
-        "_careful",
-        "enough",
-        "f0",
-        "few",
-        "first",
-        "flows",
-        "least",
-        "length",
-        "line",
-        "looks",
-        "m",
-        "noise",
-        "origin",
-        "plain",
-        "ratio",
-        "reason",
-        "rho",
-        "room",
-        "run",
-        "scale",
-        "scaling",
-        "side",
-        "size",
-        "slopes",
-        "stencil",
-        "step",
-        "task",
-        "unit",
-        "usual",
-        "walls",
-        "x",
-    )
+    room: tuple[list[float], list[float]] | None = None
+    least: list[float] | None = None
+    length = inf
+    side = 0
 
     def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
         self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
-        self.plain = stencil is CENTRAL or stencil == CENTRAL
         self.looks: dict[int, list[Look]] = {}
         self.walls: dict[int, int] = {}
         self.slopes: dict[int, tuple[float, float]] = {}
-        self.room: tuple[list[float], list[float]] | None = None
-        self.least: list[float] | None = None
-        self.length = inf
-        self.side = 0
 
     @np.errstate(all="ignore")  # as a context it takes three calls
     def estimate(self) -> Estimate:
         """Find the gradient."""
-        run, task = self.run, self.task
+        run, task, stencil = self.run, self.task, self.stencil
         value, m = run.value(), task.index.size
         if not (isfinite(value) and m):
             return self._nothing(value)
-        self.unit = unit = 2.0 ** min(max(frexp(value)[1], -1000), 1000) if value else 1.0
-        self.scaling = 1.0 / unit
-        self.f0, self.m, self.origin = value / unit, m, run.origin / unit
+        exponent = frexp(value)[1]
+        self.unit = unit = 2.0 ** (exponent if -1000 < exponent < 1000 else copysign(1000, exponent))
+        self.scaling, self.f0, self.origin = 1.0 / unit, value / unit, run.origin / unit
+        f0 = self.f0
+        self.m = m
         self.reason = [""] * m
+        self.plain = few = plain = stencil is CENTRAL or stencil == CENTRAL
+        if not plain:
+            low, high = stencil.reach
+            self.side = 1 if low == 0.0 else -1 if high == 0.0 else 0
+            few = stencil.nodes.size == 1
         point = task.point
         base = point.base
-        self.few = few = m <= FEW and self.plain and task.everything and task.bounds is None and point.dtype is FLOAT64
+        self.few = few = few and m <= FEW and task.everything and task.bounds is None and point.dtype is FLOAT64
         course: Course | CourseOfMany
         if few:
             self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-            course = Course(self.x, crc32(base.data))
+            course = Course(self.x, crc32(base.tobytes()), self.side)
             self.scale = course.scale
         else:
             course = self._course_of_many()
         if self.noise is None and self.room is None:
-            line = look_along(self, course, self.f0, unit)
+            line = look_along(self, course, f0, unit)
         else:
             line = self._line(course)
         self.line = line
         if not few:
             self.scale = course.scale.tolist()  # type: ignore[union-attr]
-        sigma, p = line.sigma, self.stencil.order
-        self.rho = 0.3 * EPS if self.noise is not None else sigma / max(abs(self.f0), line.spread, TINY)
+        sigma = line.sigma
+        self.rho = 0.3 * EPS if self.noise is not None else sigma / max(abs(f0), line.spread, TINY)
         self.ratio = ratio = min(max(sigma / line.variation, 1e-17), 1e-2)
-        if self.plain:
+        if plain:
             step = ratio ** (1.0 / 3.0)
-            self.usual = USUAL * ratio ** (2.0 / 3.0)
-        else:  # the best if f changes by its variation on its scale (Gill, Murray and Saunders 1981, section 8.6)
-            gain = self.stencil.amplification_rms / (p * float(self.stencil.error_constant))
-            step = (gain * ratio) ** (1.0 / (p + 1))
-            self.usual = USUAL * ratio ** (p / (p + 1.0))
+            usual = USUAL * ratio ** (2.0 / 3.0)
+        else:  # the best if f changes by its variation on its scale
+            p = stencil.order
+            step = (stencil.best * ratio) ** (1.0 / (p + 1))
+            usual = USUAL * ratio ** (p / (p + 1.0))
         if line.third > 0.0:  # n separate terms show sqrt(n) f''', coupled ones up to n**1.5 f'''
             shorter = max((3.0 * sigma * sqrt(m) / line.third) ** (1.0 / 3.0), 1e-13)
             usual_step = ratio ** (1.0 / 3.0)
             if shorter * m ** (1.0 / 3.0) < 0.5 * usual_step:
-                step *= shorter * m ** (1.0 / 6.0) / usual_step
-                if self.plain:
-                    step = shorter * m ** (1.0 / 6.0)
-        self.step, self.enough = step, max(ENOUGH, self.usual)
+                step = shorter * m ** (1.0 / 6.0) if plain else step * (shorter * m ** (1.0 / 6.0) / usual_step)
+        self.step, self.enough = step, max(ENOUGH, usual)
         remembered = None if task.memory is None else self._remembered()
         if few:
             return self._few(remembered)
@@ -224,8 +195,6 @@ class Search:
             spacing = np.maximum(spacing, np.spacing(np.abs(x).astype(point.dtype)).astype(np.float64))
         self.x = x.tolist()
         self.least = np.maximum(4.0 * spacing, SMALLEST).tolist()
-        low, high = self.stencil.reach
-        self.side = 1 if low == 0.0 else -1 if high == 0.0 else 0
         room = None
         if task.bounds is not None:
             lower, upper = task.bounds
@@ -250,21 +219,22 @@ class Search:
         whole[self.task.index] = vector
         return whole
 
-    def along(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
+    def along(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or 1 to 6, up to the first that is not finite."""
+        if aside and self.room is not None:
+            return self._at_multiples(vector, range(1, 7))
         if not self.few:
             vector = self._whole(vector).tolist()
         try:
-            values = self.run.along(vector)  # type: ignore[arg-type]
+            values = self.run.along(vector, ONE_WAY if aside else BOTH_WAYS)  # type: ignore[arg-type]
         except OUTSIDE:  # an exploring point
             return []
-        scaling, origin = repeat(self.scaling), self.origin
-        scaled = list(map(mul, values, scaling))
-        return list(map(add, scaled, repeat(origin))) if origin else scaled
-
-    def aside(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = 1 to 6."""
-        return self._at_multiples(vector, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0))
+        if len(values) < 6:
+            return []
+        t, u, v, w, y, z = values
+        scaling, origin = self.scaling, self.origin
+        scaled = [t * scaling, u * scaling, v * scaling, w * scaling, y * scaling, z * scaling]
+        return [value + origin for value in scaled] if origin else scaled
 
     def beside(self, vector: Vector, aside: bool) -> list[float]:
         """Return f at x + vector and x - vector, or x + 2 vector and x + vector."""
@@ -286,21 +256,38 @@ class Search:
 
     def _few(self, remembered: list[float] | None) -> Estimate:
         """Sweep, and judge in plain floats."""
-        line, x, scale, step, origin = self.line, self.x, self.scale, self.step, self.origin
+        line = self.line
+        h = remembered
+        if h is None:
+            h = nearest_powers(self.step, self.scale)
+            if min(h) < TINY:  # else they are far more than some units in the last place of x
+                h = [max(size, 4.0 * ulp(entry)) for entry, size in zip(self.x, h, strict=True)]
+        gradient, doubtful, top = self._two_sides(h) if self.plain else self._one_side(h)
+        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
+        if unclear and self._all_in_doubt(max(NEGLIGIBLE * top, 1e-6 * line.size)):
+            doubtful = list(range(self.m))
+        if doubtful:
+            self._look_again(doubtful, h)
+        if not self.task.bars:
+            short = self._short_report(gradient, doubtful, top)
+            if short is not None:
+                return short
+        if not self.plain:
+            self._take_up(range(self.m))
+        return self._report(np.array(self.first).T)
+
+    def _two_sides(self, h: list[float]) -> tuple[list[float], list[int], float]:
+        """Return central differences, which of them are in doubt, and the largest effect of one on its scale."""
+        line, x, scale, origin = self.line, self.x, self.scale, self.origin
         here = self.f0 - origin
         sigma, rho, variation = line.sigma, self.rho, line.variation
-        if remembered is None:
-            h = []
-            for entry, size in zip(x, nearest_powers(step, scale), strict=True):
-                least = 4.0 * ulp(entry)
-                h.append(size if size > least else least)
-        else:
-            h = remembered
-        values = list(map(mul, self.run.around(h), repeat(self.scaling)))
-        enough = self.enough / 1.42
-        first, gradient, lengths, doubtful = [], [], [], []
+        values, scaling, enough = self.run.around(h), self.scaling, self.enough / 1.42
+        first: list[First] = []
+        gradient: list[float] = []
+        lengths, doubtful = [], []
         top = bow = coarse = still = 0.0
-        for i, (entry, size, length, up, down) in enumerate(zip(x, h, scale, values[::2], values[1::2], strict=True)):
+        for entry, size, length, up, down in zip(x, h, scale, values[::2], values[1::2], strict=True):
+            up, down = up * scaling, down * scaling
             above, below = up - here, down - here
             size = 0.5 * ((entry + size) - (entry - size))
             up, down = abs(up + origin), abs(down + origin)
@@ -314,16 +301,17 @@ class Search:
             effect, relative = abs(slope) * length, size / length
             if top < effect < inf:
                 top = effect
-            first.append((size, slope, change, bend, noise))
+            grain = noise / relative
             gradient.append(slope)
+            first.append((size, slope, change, bend, noise))
             if change == 0.0 == bent:  # f does not depend on it
-                still = max(still, noise / relative)
+                still = max(still, grain)
                 continue
             if not calm(change, bent, noise, variation, enough):
-                doubtful.append(i)
-            grain, arch = noise / relative, change * relative * relative / noise
+                doubtful.append(len(gradient) - 1)
             if grain > coarse:
                 coarse = grain
+            arch = change * relative * relative / noise
             if arch > bow:
                 bow = arch
         self.first = first
@@ -333,22 +321,47 @@ class Search:
         length = self.length
         self.size = max(variation, line.size, top)
         least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        unclear = line.rough or line.flat or line.vector is None or line.third > 0.0
-        if unclear and self._all_in_doubt(least):
-            doubtful = list(range(self.m))
-        elif bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
+        if bow > 42.0 * length * length or coarse > 5e-5 * least or still > 1.4 * STILL * self.size:
             doubtful = [
                 i
                 for i, (size, _, change, _, noise) in enumerate(first)
                 if i in doubtful or not certain(change, noise, size / scale[i], length, least)
             ]
-        if doubtful:
-            self._look_again(doubtful, h)
-        if not self.task.bars:
-            short = self._short_report(gradient, doubtful, top)
-            if short is not None:
-                return short
-        return self._report(np.array(first).T)
+        return gradient, doubtful, top
+
+    def _one_side(self, h: list[float]) -> tuple[list[float], list[int], float]:
+        """Do the same for differences of one point and x."""
+        line, x, scale, stencil, f0 = self.line, self.x, self.scale, self.stencil, self.f0
+        here, scaling = f0 - self.origin, self.scaling
+        sigma, rho, variation, enough = line.sigma, self.rho, line.variation, self.enough
+        (node,) = nodes = tuple(stencil.nodes.tolist())
+        ((inverse,),), (gain,), product = stencil.taylor
+        amplification, bend = stencil.amplification_rms, line.bend / self.m
+        self.first, gradient, errors, doubtful = [], [], [], []
+        top = 0.0
+        for entry, size, length, value in zip(x, h, scale, self.run.around(h, nodes), strict=True):
+            rise, span = value * scaling - here, (entry + size * node) - entry
+            noise = rho * abs(f0 + rise)
+            if noise < sigma:
+                noise = sigma
+            slope, size = rise / span + 0.0, abs(span / node)
+            seen = max(gain * noise, abs(inverse * rise))
+            errors.append(truncation_of_one(size, seen, product, variation, bend / length / length))
+            gradient.append(slope)
+            self.first.append((size, slope, abs(rise), 0.0, noise))
+            effect = abs(slope) * length
+            if top < effect < inf:
+                top = effect
+        self.size = max(variation, line.size, top)
+        least = max(NEGLIGIBLE * top, 1e-6 * line.size)
+        for i, ((size, slope, _, _, noise), length, error) in enumerate(zip(self.first, scale, errors, strict=True)):
+            noise, steep, relative = amplification * noise / size, abs(slope), size / length
+            fear = max(error, 0.5 * self.size * relative / length)
+            bar = BAR_NOISE * noise + BAR_TRUNCATION * max(fear, 0.5 * steep * relative)
+            well = error <= TOO_LARGE * noise and (noise <= enough * steep or noise <= 35.0 * fear)
+            if not (well and (bar <= CERTAIN * steep < inf or bar * length <= CERTAIN * least)):
+                doubtful.append(i)
+        return gradient, doubtful, top
 
     def _many(self, remembered: list[float] | None) -> Estimate:
         """Sweep, and judge in arrays: the central difference of all at once, anything else look by look."""
@@ -410,9 +423,8 @@ class Search:
         found = [(looks[0], self.scale[i]) for i, looks in self.looks.items() if looks]
         top = max([abs(look.slope) * length for look, length in found], default=0.0)
         self.size = max(self.line.variation, self.line.size, top)
-        if self.stencil.nodes.size == 1:  # the line may see little of the curvature: f is unmoved by a common shift
-            for look, length in found:
-                look.fear = max(look.fear, 0.5 * self.size * (look.step / length) / length)
+        for look, length in found:
+            self._fear_curvature(look, length)
         if self.plain:
             lengths = [
                 look.step * look.first / (2.0 * look.second) / length
@@ -556,9 +568,11 @@ class Search:
         else:
             quotients = [value / span for value, span in zip(values, spans, strict=True)]
         slope = sum(map(mul, quotients, self.stencil.quotients.tolist()))
-        h = abs(spans[0] / nodes[0])
-        bend = line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
-        return by_stencil(self.stencil, float(h), slope, values, sigma, line.variation, bend)
+        return self._by_stencil(i, float(abs(spans[0] / nodes[0])), slope, values, sigma)
+
+    def _by_stencil(self, i: int, h: float, slope: float, values: list[float], sigma: float) -> Look:
+        bend = self.line.bend / self.m / self.scale[i] / self.scale[i]  # no square: it may overflow
+        return by_stencil(self.stencil, h, slope, values, sigma, self.line.variation, bend)
 
     def _parabola(self, i: int, points: tuple[float, ...], values: list[float], edge: bool) -> Look:
         x, f0 = self.x[i], self.f0
@@ -570,14 +584,7 @@ class Search:
 
     def _look_again(self, doubtful: list[int], h: list[float]) -> None:
         """Look again at components in doubt, all of them side by side: each asks for steps, one after the other."""
-        for i in doubtful:
-            if i not in self.looks:
-                step, slope, change, bend, sigma = self.first[i]
-                self.looks[i] = []
-                if isfinite(change + bend):
-                    self.looks[i].append(of_two_points(step, slope, change, bend, sigma, self.line.variation))
-                else:
-                    self.walls[i] = 1
+        self._take_up(doubtful)
         if not doubtful:
             return
         rough = self._who_is_rough(h)
@@ -595,6 +602,26 @@ class Search:
             for (i, looking, _), look in zip(before, found, strict=True):
                 with suppress(StopIteration):
                     asking.append((i, looking, looking.send(look)))
+
+    def _take_up(self, rows: Iterable[int]) -> None:
+        """Make looks of the first differences of some components."""
+        for i in rows:
+            if i in self.looks:
+                continue
+            self.looks[i] = []
+            step, slope, change, bend, sigma = self.first[i]
+            if not isfinite(change + bend):
+                self.walls[i] = 1
+            elif self.plain:
+                self.looks[i].append(of_two_points(step, slope, change, bend, sigma, self.line.variation))
+            else:
+                self.looks[i].append(self._by_stencil(i, step, slope, [change], sigma))
+                self._fear_curvature(self.looks[i][0], self.scale[i])
+
+    def _fear_curvature(self, look: Look, length: float) -> None:
+        """Let the first difference of one point know that the line may see little: f is unmoved by a common shift."""
+        if self.stencil.nodes.size == 1:
+            look.fear = max(look.fear, 0.5 * self.size * (look.step / length) / length)
 
     def _may_move(self, i: int) -> bool:
         return self.room is None or bool(self._place(i, self._least(i)))
@@ -701,13 +728,10 @@ class Search:
             look = looks[-1]
             p = look.order
             look.hope = max(look.hope, look.expected(self.length * scale))
+            best = better_step(p, look.step, look.slope, look.noise, look.hope, look.fear, self.enough)
+            if not best:
+                break
             down = look.hope > TOO_LARGE * look.noise
-            if not down and look.noise <= self.enough * abs(look.slope):
-                break
-            truncation = max(look.hope if down else look.fear, TINY)
-            best = look.step * (look.noise / (p * truncation)) ** (1.0 / (p + 1))
-            if not down and best <= GAIN * look.step:
-                break
             if look.without_effect and not self.line.flat and look.noise <= STILL * self.size / scale:
                 break  # f does not depend on it
             if p > 2 and down and look.hope > 1e-3 * abs(look.slope):  # far beyond f's length nothing decays as h**p
@@ -788,8 +812,8 @@ class Search:
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
         if line.flat or line.rough or line.vector is None:
             return None
-        steps = list(map(itemgetter(0), first))
         bars: dict[int, float] = {}
+        steps: dict[int, float] = {}
         if doubtful:
             if not all(looks[i] for i in doubtful):
                 return None
@@ -801,25 +825,29 @@ class Search:
                 return None
         gap = abs(sum(map(mul, line.vector, gradient)) - line.slope) - line.doubt
         if gap > 0.0 and not any(reason):
+            least = 0.98 * BAR_NOISE * self.stencil.amplification_rms
             known = [
-                v * bars.get(i, 2.8 * seen[4] / seen[0])
+                v * bars.get(i, least * seen[4] / seen[0])
                 for i, (v, seen) in enumerate(zip(line.vector, first, strict=True))
             ]
             if gap > hypot(*known):
                 return None
         unit, slopes, flags = self.unit, None, None
         if bars:
-            least, third = max(NEGLIGIBLE * top, 1e-6 * line.size), line.third / self.m**COUPLED
+            least = max(NEGLIGIBLE * top, 1e-6 * line.size)
+            third = line.third / self.m**COUPLED if self.plain else 0.0
             for i, bar in bars.items():
                 length, h = scale[i], steps[i] / scale[i]
                 bar = max(bar, min(third * h * h / (3.0 * length), 1000.0 * bar), EPS * self.size / length)
                 dead = all(look.without_effect for look in looks[i])
-                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length)):
-                    self._no_digit(i, bar)
+                if not (reason[i] or dead or bar <= CERTAIN * max(abs(gradient[i]), least / length) < inf):
+                    return None  # it knows more of the third derivative
             flags, slopes = reason if any(reason) else None, self._two_slopes()
-        step = np.array(steps)
-        memory = None if self.task.memory is None else self._memory(step)
-        found = np.array(list(map(mul, gradient, repeat(unit))))
+        step, memory = NOT_ASKED_FOR, None
+        if self.task.memory is not None:
+            step = np.array([steps.get(i, seen[0]) for i, seen in enumerate(first)])
+            memory = self._memory(step)
+        found = np.array([slope * unit for slope in gradient])
         return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:

@@ -34,6 +34,7 @@ ENOUGH = 3e-10  # relative noise that needs no improvement
 USUAL = 0.3  # in units of (noise/variation)**(2/3): relative noise of a usual central difference
 FINER = 2.0**-6  # from step to step where f is not smooth
 KINK = 0.03  # |f+ + f- - 2 f0| / |f+ - f-| from which a kink is suspected
+ROUNDS = 3  # second looks at one component
 REACH = 1e-6, 1e4  # of one change of step
 NOISE = 0.71  # noise of a central difference, in sigma / h
 STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect is one that f does not depend on
@@ -58,11 +59,8 @@ def nearest_powers(factor: float, sizes: list[float]) -> list[float]:
     """Return `nearest_power` of a factor times each of some sizes."""
     powers = []
     for size in sizes:
-        power = factor * size
-        if 0.0 < power < inf:
-            mantissa, exponent = frexp(power)
-            power = ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent)
-        powers.append(power)
+        mantissa, exponent = frexp(factor * size)
+        powers.append(ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent) if mantissa else 0.0)
     return powers
 
 
@@ -82,6 +80,8 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
     enough : float
         Relative noise of f's difference, ``sigma / |f+ - f-|``, that needs no improvement.
     """
+    if second <= KINK * first and noise <= enough * first and second * second <= 63.0 * noise * first < inf:
+        return True  # nearly always
     if not first < inf or (second > 8.0 * noise and second > KINK * first):
         return False
     bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from math import isfinite
-from operator import sub
 
 import numpy as np
 
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .differencing import difference
-from .scheme import Estimate, Task
+from .scheme import NOT_ASKED_FOR, Estimate, Task
 from .stencils import Stencil
 from .steps import Step
 
-EMPTY = np.empty(0)  # steps that nobody asked for
 FEW = 40  # components: as many are faster in plain floats than in arrays
 
 
@@ -46,16 +44,15 @@ class Fixed:
     def _beside(self, run: Evaluation, task: Task) -> Estimate | None:
         """Do the same in plain floats, from points to one side; None where a step is lost or f is not finite."""
         x, side = task.point.base.reshape(-1).tolist(), float(self.stencil.nodes[0])
-        points = [e + side * h for e, h in zip(x, self.rule.scalars(x), strict=True)]
-        spans = list(map(sub, points, x))
+        steps = self.rule.scalars(x)
+        spans = [(e + side * h) - e for e, h in zip(x, steps, strict=True)]
         if not all(spans):
             return None
         here = run.value() - run.origin
-        values = run.sweep(task.index, np.array(points)[:, None])[:, 0].tolist()
-        slopes = [(value - here) / span for value, span in zip(values, spans, strict=True)]
+        slopes = [(value - here) / span for value, span in zip(run.around(steps, (side,)), spans, strict=True)]
         if not isfinite(sum(slopes)):
             return None
-        return Estimate(np.array(slopes), np.abs(spans) if task.bars else EMPTY)
+        return Estimate(np.array(slopes), np.abs(spans) if task.bars else NOT_ASKED_FOR)
 
     def _between(self, run: Evaluation, task: Task) -> Estimate | None:
         """Do the same in plain floats, from pairs; None where a step is lost or f is not finite."""
@@ -72,4 +69,4 @@ class Fixed:
             slopes.append((above - below) / span)
         if not isfinite(sum(slopes)):
             return None
-        return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else EMPTY)
+        return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else NOT_ASKED_FOR)

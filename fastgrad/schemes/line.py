@@ -40,19 +40,17 @@ Vector = list[float] | Floats
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
+HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
+MOVES = [[third * sign for sign in SIGNS] for third in THIRDS]
 TOP_BITS = 59  # those above choose one of SIGNS; THIRDS alternate, since f may know but the difference of two entries
 
 
 class Explorer(Protocol):
     """f along a line. Values are whole, not relative to an origin; where f raises they are nan."""
 
-    def along(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or fewer: up to the first that is not finite."""
-        ...
-
-    def aside(self, vector: Vector) -> list[float]:
-        """Return f at x + k vector, k = 1 to 6."""
+    def along(self, vector: Vector, aside: bool) -> list[float]:
+        """Return f at x + k vector, k = -3, -2, -1, 1, 2, 3, or 1 to 6, up to the first that is not finite."""
         ...
 
     def beside(self, vector: Vector, aside: bool) -> list[float]:
@@ -64,27 +62,33 @@ class Explorer(Protocol):
 
 
 class Course:
-    """Scales and directions of a line through x, for few components that may move both ways; in plain floats."""
+    """Scales and directions of a line through x, to both sides or to one, for few components; in plain floats."""
 
-    __slots__ = ("_signs", "scale", "shorter", "x")
-    aside = False
+    scale: list[float]
+    _signs: list[float]
 
-    def __init__(self, x: list[float], seed: int) -> None:
-        sizes = list(map(abs, x))
-        largest = max(sizes)
-        least = min(1.0, largest) if largest > 0.0 else 1.0
-        self.x, self.shorter = x, False  # whether some x is much smaller than its scale
-        self.scale: list[float] = []
-        self._signs: list[float] = []
+    def __init__(self, x: list[float], seed: int, side: int = 0) -> None:
+        largest = 0.0
+        for entry in x:
+            size = abs(entry)
+            if size > largest:
+                largest = size
+        least = largest if 0.0 < largest < 1.0 else 1.0
+        self.x, self.aside, self.shorter = x, side != 0, False  # whether some x is much smaller than its scale
+        self.scale, self._signs = [], []
         odd = seed & 1
-        for size in sizes:
+        for entry in x:
+            size = abs(entry)
             if size < least:
-                self.shorter |= least > 16.0 * size > 0.0
+                if least > 16.0 * size > 0.0:
+                    self.shorter = True
                 size = least
             self.scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(THIRDS[odd] * SIGNS[seed >> TOP_BITS])
+            self._signs.append(MOVES[odd][seed >> TOP_BITS])
             odd = 1 - odd
+        if side:
+            self._signs = [copysign(sign, side) for sign in self._signs]
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -95,10 +99,10 @@ class Course:
             if x:
                 grain = 4.0 * ulp(x)
                 grains = step / grain
-                if -8.0 <= grains <= 8.0:
-                    step = copysign(8.0, grains) * grain
-                elif -CERTAINLY_WHOLE < grains < CERTAINLY_WHOLE:
+                if 8.0 < abs(grains) < CERTAINLY_WHOLE:
                     step = round(grains) * grain
+                elif -8.0 <= grains <= 8.0:
+                    step = copysign(8.0, grains) * grain
             steps.append(step)
         return steps
 
@@ -129,7 +133,7 @@ class Course:
 
 
 class CourseOfMany:
-    """The same in arrays, to the same bits; and within bounds, or to one side.
+    """The same in arrays, to the same bits; and within bounds.
 
     Parameters
     ----------
@@ -236,20 +240,9 @@ def factors(seed: int, n: int) -> Floats:
 class Seven:
     """Seven values on a line, their differences, and the noise that the third to sixth of them suggest."""
 
-    __slots__ = (
-        "even",
-        "fifth",
-        "flat",
-        "floor",
-        "levels",
-        "side",
-        "smooth",
-        "spacing",
-        "spread",
-        "thirds",
-        "values",
-        "vector",
-    )
+    smooth = False
+    side = 0  # of the one defect
+    even = False  # or odd
 
     def __init__(self, spacing: float, vector: Vector, values: list[float], f0: float, unit: float) -> None:
         self.spacing, self.vector, self.values = spacing, vector, values
@@ -269,11 +262,10 @@ class Seven:
         low, high = min(values), max(values)
         top = high if high > -low else -low
         self.spread = max(high - f0, f0 - low)
-        self.floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
-        if not fmod(t, 16.0 * ulp(top)) or float(f"{t * unit:.11e}") == t * unit:  # nearly every f ends here
+        self.floor = max(HALF_EPS * abs(f0), QUARTER_EPS * top, TINY)
+        if not fmod(u, 16.0 * ulp(top)) or float(f"{u * unit:.11e}") == u * unit:  # nearly every f ends here
             self.floor = max(self.floor, 0.29 * quantum(values, top, unit))
-        self.flat, self.smooth = a.count(0.0) >= 4, False
-        self.side, self.even = 0, False
+        self.flat = a.count(0.0) >= 4
 
     @property
     def level(self) -> float:
@@ -336,34 +328,17 @@ class Line:
         how wrong that may be.
     """
 
-    __slots__ = (
-        "bend",
-        "doubt",
-        "flat",
-        "floor",
-        "odd",
-        "rough",
-        "rough_spacing",
-        "sigma",
-        "size",
-        "slope",
-        "spacing",
-        "spread",
-        "third",
-        "variation",
-        "vector",
-    )
-
-    def __init__(self, floor: float) -> None:
-        self.sigma = self.rough = self.third = self.size = self.variation = self.spread = self.slope = self.doubt = 0.0
-        self.floor, self.rough_spacing, self.odd, self.flat, self.bend = floor, SPACING, False, False, 0.0
-        self.vector: Vector | None = None
-        self.spacing = SPACING
+    sigma = rough = bend = third = size = variation = spread = slope = doubt = 0.0
+    rough_spacing = spacing = SPACING
+    odd = flat = False
+    vector: Vector | None = None
+    floor = TINY
 
     @classmethod
     def declared(cls, noise: float, f0: float) -> Line:
         """Return what is taken to hold of an f whose noise is given: no point is evaluated."""
-        line = cls(max(0.5 * EPS * abs(f0), TINY))
+        line = cls()
+        line.floor = max(HALF_EPS * abs(f0), TINY)
         line.sigma = max(noise, line.floor)
         line.size = line.variation = max(abs(f0), 10.0 * line.sigma)
         return line
@@ -371,14 +346,13 @@ class Line:
 
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
-    n, out, aside = len(course.x), Line(max(0.5 * EPS * abs(f0), TINY)), course.aside
-    shrinks, near = course.shorter, False
-    spacing, widened, evaluate = SPACING, False, explorer.aside if aside else explorer.along
+    n, out, aside, shrinks = len(course.x), Line(), course.aside, course.shorter
+    spacing, near, widened = SPACING, False, False
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
     for _ in range(LOOKS):
         vector = course.vector(spacing)
-        w = evaluate(vector)
+        w = explorer.along(vector, aside)
         if len(w) < 6 or not isfinite(sum(w)):  # beyond the domain: relative scales, entries 0 stay, then a finer line
             if course.nowhere():
                 if not aside:
@@ -448,7 +422,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     if bad and bad[0].level > QUIET * (out.sigma or out.floor):
         out.rough, out.rough_spacing, out.odd = bad[0].level, bad[0].spacing, bad[0].even
     if not seen:
-        out.sigma = out.floor
+        out.sigma = out.floor = max(HALF_EPS * abs(f0), TINY)
         out.variation = out.size = max(abs(f0), 10.0 * out.sigma)
         return out
     out.flat, resolved = seen[0].flat, seen
@@ -464,20 +438,17 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
-    # to one side the slope amplifies noise 13 times, and the last difference 10 times
-    amplified = 10.0 if aside else 1.0
-    out.spacing = last.spacing
-    out.vector, out.doubt = last.vector, (4.0 * sigma + 0.1 * last.fifth) * amplified
+    d, unsure = last.spacing, 4.0 * sigma + 0.1 * last.fifth
     t, u, v, f, p, y, z = last.values  # the derivative at x, to sixth order
-    if aside:
+    if aside:  # the slope amplifies noise 13 times, and the last difference 10 times
+        unsure *= 10.0
         out.slope = (-147.0 * t + 360.0 * u - 450.0 * v + 400.0 * f - 225.0 * p + 72.0 * y - 10.0 * z) / 60.0
     else:
         out.slope = (45.0 * (p - v) - 9.0 * (y - u) + (z - t)) / 60.0
     if out.rough and not last.smooth:
-        out.doubt += max(map(abs, last.thirds)) * amplified
-    w, d = last.values, last.spacing
-    down, _, _, here, _, _, up = w
-    slope, bend = abs(up - down) / (6.0 * d), abs((up - here) + (down - here)) / (9.0 * d * d)
+        unsure += max(map(abs, last.thirds)) * (10.0 if aside else 1.0)
+    out.spacing, out.vector, out.doubt = d, last.vector, unsure
+    slope, bend = abs(z - t) / (6.0 * d), abs((z - f) + (t - f)) / (9.0 * d * d)
     if slope * 6.0 * d < 10.0 * sigma:  # it drowns in the noise
         slope, bend, d = _look_wider(out, slope, bend, d, explorer, course, f0, near)
     if out.rough and not last.smooth:  # there curvature says nothing of f's size, and the slopes to both sides do

@@ -2,15 +2,21 @@ r"""One difference of f along one component, and what its own values say of its 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from math import sqrt
 
-import numpy as np
-
-from .constants import KINK, NOISE, SMALLEST, TINY
+from .constants import GAIN, KINK, NOISE, SMALLEST, TINY, TOO_LARGE
 from .stencils import Stencil
 
-__all__ = ["Look", "by_parabola", "by_stencil", "by_two_points", "of_two_points", "truncation"]
+__all__ = [
+    "Look",
+    "better_step",
+    "by_parabola",
+    "by_stencil",
+    "by_two_points",
+    "of_two_points",
+    "truncation",
+    "truncation_of_one",
+]
 
 
 class Look:
@@ -85,6 +91,23 @@ def truncation(step: float, first: float, second: float, sigma: float, variation
     return hope, min(bent / (6.0 * shorter) * max(1.0, by_slope / shorter), 100.0 * hope)
 
 
+def truncation_of_one(step: float, seen: float, product: float, variation: float, bend: float) -> float:
+    """Estimate the truncation error of a difference of one point and x; `seen` is the size of its first Taylor term."""
+    return max(product * seen * (seen / max(variation, seen)) / step, 0.5 * bend * step)
+
+
+def better_step(order: int, step: float, slope: float, noise: float, hope: float, fear: float, enough: float) -> float:
+    r"""Return the step with the least error, :math:`h (\sigma / p\,t)^{1/(p + 1)}`, where it is clearly better; else 0.
+
+    `noise` is that of the slope; up to `enough` of the slope it needs no improvement.
+    """
+    down = hope > TOO_LARGE * noise
+    if not down and noise <= enough * abs(slope):
+        return 0.0
+    best = step * (noise / (order * max(hope if down else fear, TINY))) ** (1.0 / (order + 1))
+    return best if down or best > GAIN * step else 0.0
+
+
 def by_two_points(step: float, above: float, below: float, sigma: float, variation: float) -> Look:
     """Return the central difference of two values, relative to f(x)."""
     difference = above - below
@@ -122,18 +145,6 @@ def by_parabola(near: float, far: float, one: float, two: float, sigma: float, v
     return look
 
 
-@lru_cache(maxsize=32)
-def _taylor(stencil: Stencil) -> tuple[list[list[float]], list[float], float]:
-    """Return what makes Taylor terms of values at the nodes, the noise of each, and the product of the nodes.
-
-    The product is what the first neglected term is multiplied by in the derivative.
-    """
-    nodes = stencil.nodes
-    inverse = np.linalg.inv(nodes[:, None] ** np.arange(1, nodes.size + 1))
-    gains = np.sqrt((inverse**2).sum(axis=1) + inverse.sum(axis=1) ** 2)
-    return inverse.tolist(), gains.tolist(), float(abs(np.prod(nodes)))
-
-
 def by_stencil(
     stencil: Stencil, step: float, slope: float, rises: list[float], sigma: float, variation: float, bend: float
 ) -> Look:
@@ -143,7 +154,7 @@ def by_stencil(
     neglected is extrapolated by the rate at which these decay. One point tells nothing of the curvature: f is taken to
     change by its size on its length, or to bend by `bend`, its second derivative elsewhere.
     """
-    inverse, gains, product = _taylor(stencil)
+    inverse, gains, product = stencil.taylor
     terms = [sum(weight * rise for weight, rise in zip(row, rises, strict=True)) for row in inverse]
     noise = stencil.amplification_rms * sigma / step
     look = Look(step, slope, 2.0 * abs(terms[0]), 2.0 * terms[1] if len(terms) > 1 else 0.0, sigma, noise)
@@ -153,10 +164,10 @@ def by_stencil(
     if len(terms) > 1:  # as noisy as the second difference is
         look.sigma = sigma * max(1.0, gains[1] / sqrt(1.5))
     seen = [max(abs(term), gain * sigma) for term, gain in zip(terms, gains, strict=True)]
-    total = max(variation, seen[0])
     if len(terms) == 1:
-        look.hope = look.fear = max(product * seen[0] * (seen[0] / total) / step, 0.5 * bend * step)
+        look.hope = look.fear = truncation_of_one(step, seen[0], product, variation, bend)
         return look
+    total = max(variation, seen[0])
     look.hope, look.fear = (
         product * _neglected(terms, seen, gains, sigma, total, trust) / step for trust in (8.0, 3.0)
     )

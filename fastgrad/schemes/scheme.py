@@ -14,6 +14,7 @@ from ..core.validation import Floats, Ints
 from .stencils import Stencil
 
 Bounds = tuple[Floats, Floats]
+NOT_ASKED_FOR = np.empty(0)  # steps, without bars
 
 
 @dataclass(slots=True)  # not frozen: that costs 0.6 µs
@@ -51,7 +52,7 @@ class Estimate(NamedTuple):
     Attributes
     ----------
     gradient, step : ndarray
-        The derivatives, and the realised steps.
+        The derivatives, and the realised steps; `NOT_ASKED_FOR` without bars.
     error : ndarray or None
         Error bars.
     reached : ndarray of bool or None
@@ -79,7 +80,7 @@ class Estimate(NamedTuple):
         """Return the same of some of the components, each as often as it is named."""
         return self._replace(
             gradient=self.gradient[places],
-            step=self.step[places],
+            step=self.step[places] if self.step.size else self.step,
             error=None if self.error is None else self.error[places],
             reached=None if self.reached is None else self.reached[places],
             flags=None if self.flags is None else [self.flags[i] for i in places],

@@ -28,10 +28,10 @@ class Automatic:
 
     def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:
         self.stencil, self.noise, self.name = stencil, noise, name
+        self._usual = stencil is CENTRAL and noise is None
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        may_be = self.stencil is CENTRAL and self.noise is None and task.point.dtype is FLOAT64
-        if may_be and run.carries(task.index.size):
+        if self._usual and run.carries(task.index.size) and task.point.dtype is FLOAT64:
             exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, task.bars)
             if exactly is not None:
                 return exactly

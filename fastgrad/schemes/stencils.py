@@ -138,6 +138,25 @@ class Stencil:
         return np.array([float(w) for w in terms])
 
     @cached_property
+    def taylor(self) -> tuple[list[list[float]], list[float], float]:
+        """What makes Taylor terms of values at the nodes, the noise of each, and the product of the nodes.
+
+        The product is what the first neglected term is multiplied by in the derivative.
+        """
+        nodes = self.nodes
+        inverse = np.linalg.inv(nodes[:, None] ** np.arange(1, nodes.size + 1))
+        gains = np.sqrt((inverse**2).sum(axis=1) + inverse.sum(axis=1) ** 2)
+        return inverse.tolist(), gains.tolist(), float(abs(np.prod(nodes)))
+
+    @cached_property
+    def best(self) -> float:
+        r"""Return :math:`K / (p C)`: the best step is the (p + 1)-th root of this and f's relative noise.
+
+        Where f and its derivatives are of one size (Gill, Murray and Saunders 1981, Practical Optimization, 8.6).
+        """
+        return self.amplification_rms / (self.order * float(self.error_constant))
+
+    @cached_property
     def reach(self) -> tuple[float, float]:
         """Smallest and largest real offset: how far the formula reaches below and above x."""
         if self.imaginary:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from ..core.errors import describe
-from ..core.options import DEFAULT, Options
+from ..core.options import Options
 from ..core.validation import one_of
 from .fixed import Fixed
 from .scheme import Scheme
@@ -78,19 +78,6 @@ def rule_for(options: Options, stencil: Stencil, shape: tuple[int, ...]) -> Step
     return step_rule(None if is_automatic(options) else options.h, options.rel_step, stencil, shape)
 
 
-@cache
-def _default() -> Scheme:
-    stencil, name = stencil_and_name(DEFAULT)
-    return _automatic(stencil, None, name)
-
-
-@lru_cache(maxsize=64, typed=True)
-def _of_one_step(h: float, method: str, order: int | None) -> Scheme:
-    options = Options(h, method=method, order=order)
-    stencil, name = stencil_and_name(options)
-    return Fixed(stencil, step_rule(h, None, stencil, ()), name)
-
-
 def scheme_for(options: Options, shape: tuple[int, ...]) -> Scheme:
     """Return how to differentiate at an x of this shape.
 
@@ -99,15 +86,6 @@ def scheme_for(options: Options, shape: tuple[int, ...]) -> Scheme:
     TypeError, ValueError
         If a method, order or step is not valid.
     """
-    if options is DEFAULT:
-        return _default()
-    if (
-        type(options.h) is float
-        and options.rel_step is None
-        and type(options.method) is str
-        and options.method != ADAPTIVE
-    ):
-        return _of_one_step(options.h, options.method, options.order)
     stencil, name = stencil_and_name(options)
     noise = options.noise
     if name == ADAPTIVE:

@@ -71,7 +71,7 @@ def test_the_bits_of_the_general_rule_or_nothing(name: str) -> None:
             expected, evaluations = generally(problem.jitted, x, args)
             np.testing.assert_array_equal(out.reshape(-1), expected.gradient)
             assert not expected.flags
-            assert nfev == evaluations == 2 * x.size + 7
+            assert nfev == evaluations >= 2 * x.size + 7
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 11, 30])
@@ -86,16 +86,46 @@ def test_smooth_functions_are_calm(n: int) -> None:
     rng = np.random.default_rng(n)
     fused = Compiled.quick(Call(f), CENTRAL, None)
     assert fused is not None
-    calm, once = 0, 0
+    settled = 0
     for _ in range(40):
         x, out = rng.uniform(0.2, 1.2, n), np.empty(n)
-        expected, nfev = generally(f, x)
-        once += nfev == 2 * n + 7  # no component needed a second look
-        if fused(x, (), out):
-            calm += 1
-            assert nfev == 2 * n + 7
+        expected, evaluations = generally(f, x)
+        nfev = fused(x, (), out)
+        if nfev:
+            settled += 1
+            assert nfev == evaluations
             np.testing.assert_array_equal(out, expected.gradient)
-    assert calm > 0.2 * once > 0
+    assert settled >= 38
+
+
+def test_better_steps_are_taken_within_the_kernel() -> None:
+    rng = np.random.default_rng(3)
+    fused = Compiled.quick(Call(rosenbrock), CENTRAL, None)
+    assert fused is not None
+    again = 0
+    for _ in range(40):
+        x, out = rng.standard_normal(30), np.empty(30)
+        if nfev := fused(x, (), out):
+            expected, evaluations = generally(rosenbrock, x)
+            np.testing.assert_array_equal(out, expected.gradient)
+            assert nfev == evaluations
+            assert not expected.flags
+            again += nfev > 2 * 30 + 7
+    assert again > 20
+
+
+@njit
+def nth(values, k):
+    return default.nth(values, k)
+
+
+def test_the_kth_smallest() -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 10, 101):
+        values = rng.integers(0, 20, n).astype(float)
+        values[rng.random(n) < 0.3] = np.inf
+        for k in range(n):
+            assert nth(values.copy(), k) == np.sort(values)[k]
 
 
 TROUBLES = {

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import array
 import collections
+import sys
+import threading
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +17,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastgrad import numerical_gradient
-from fastgrad.core.point import as_point
+from fastgrad.core import point
+from fastgrad.core.point import as_point, exclusive, quiet
 
 pandas = pytest.importorskip("pandas")
 xarray = pytest.importorskip("xarray")
@@ -250,3 +255,53 @@ def test_what_a_point_knows() -> None:
     assert own.flags.writeable
     assert not np.asarray(series).flags.writeable or np.shares_memory(own, np.asarray(series))
     assert_array_equal(own, series)
+
+
+def test_a_lock_is_shared_by_all_threads_that_want_it_and_then_forgotten() -> None:
+    x, inside, most = np.ones(2), 0, 0
+    wrong: list[BaseException] = []
+
+    def hammer() -> None:
+        nonlocal inside, most
+        try:
+            for _ in range(200):
+                with exclusive(x[:1]):
+                    inside += 1
+                    most = max(most, inside)
+                    time.sleep(0.0)  # others run
+                    inside -= 1
+        except BaseException as error:  # noqa: BLE001
+            wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=hammer) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
+    assert most == 1
+    assert quiet() is not None
+
+
+def test_a_lock_that_its_owner_lets_go_this_very_moment_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(dict[int, Any]):
+        """Holds the lock of another thread, which ends before it can be taken."""
+
+        late = True
+
+        def setdefault(self, key: int, default: Any = None) -> Any:
+            if self.late:
+                self.late = False
+                return weakref.ref(threading.RLock())
+            return super().setdefault(key, default)
+
+    locks = Late()
+    monkeypatch.setattr(point, "_locks", locks)
+    with exclusive(np.ones(2)):
+        assert len(locks) == 1
+    assert not locks

@@ -222,25 +222,27 @@ def test_declared_noise_is_silent():
 def _forms(monkeypatch, make, **options):
     """Return what the rule finds in plain floats and in arrays."""
     found = []
-    for few in (10, 0):
+    for few in (60, 0):
         monkeypatch.setattr(rule, "FEW", few)
         run = make()
         found.append((run.run(**options), run.nfev))
     return found
 
 
+@pytest.mark.parametrize("stencil", [central(2), forward(1), backward(1)], ids=["central", "forward", "backward"])
 @pytest.mark.parametrize("bars", [False, True])
-def test_floats_and_arrays_give_the_same_bits(monkeypatch, bars):
+def test_floats_and_arrays_give_the_same_bits(monkeypatch, bars, stencil):
     compared = 0
     for problem in sample(range(4)):
-        if problem.x.size > 10:
+        if problem.x.size > 60:
             continue
-        (one, cost), (other, cost_too) = _forms(monkeypatch, lambda p=problem: Counted(p, p.x), bars=bars)
+        found = _forms(monkeypatch, lambda p=problem: Counted(p, p.x), bars=bars, stencil=stencil)
+        (one, cost), (other, cost_too) = found
         np.testing.assert_array_equal(one.gradient, other.gradient)
-        np.testing.assert_array_equal(one.step, other.step)
         assert (one.flags or []) == (other.flags or [])
         assert cost == cost_too
         if bars:
+            np.testing.assert_array_equal(one.step, other.step)
             assert one.error == pytest.approx(other.error, rel=1e-12)
         compared += 1
     assert compared > 40
@@ -250,7 +252,6 @@ def test_without_bars_the_gradient_is_the_same():
     for problem in sample(range(3)):
         with_bars, without = (Counted(problem, problem.x).run(bars=bars) for bars in (True, False))
         np.testing.assert_array_equal(with_bars.gradient, without.gradient)
-        np.testing.assert_array_equal(with_bars.step, without.step)
         assert (with_bars.flags or []) == (without.flags or [])
 
 

@@ -1,7 +1,8 @@
-"""The default step rule where all is calm: `schemes.automatic` in one call of one kernel, to the same bits.
+"""The default step rule where f is smooth: `schemes.automatic` in one call of one kernel, to the same bits.
 
-One line of seven points, one sweep, and the judgement that no component needs a second look. Wherever that is not
-certain, the general rule decides; so tests here may be stricter than there, never laxer.
+One line of seven points, one sweep, and the judgement that no component needs a second look; where that is not clear,
+the rule's own arithmetic, with better steps. Kinks, walls, noise, and components without a certain digit are for the
+general rule; so tests here may be stricter than there, never laxer.
 """
 
 import math
@@ -9,28 +10,38 @@ import math
 import numpy as np
 
 from ...core.validation import Ints
-from ...schemes import constants, line
+from ...schemes import constants, line, looks
 from ...schemes.constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    COUPLED,
     ENOUGH,
     EPS,
     FIFTH,
     FOURTH,
+    KINK,
     NEGLIGIBLE,
+    NOISE,
     QUIET,
+    REACH,
+    ROUNDS,
     SIXTH,
     SMALLEST,
     SPACING,
     STILL,
     THIRD,
     TINY,
+    TOO_LARGE,
     USUAL,
 )
 from .cache import inner, kernel
-from .kernels import UNCALM, ended, power_of_two, refresh, rows, table
-from .native import call_at, header, part
+from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
+from .native import call_at, header, part, ticks
 
-calm = inner(constants.calm)
+calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), inner(looks.better_step)
 
+SHORTEST, LONGEST = REACH
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
@@ -211,58 +222,193 @@ def look_along(args, work, x):
 
 
 @inner
-def settle(work, result):
+def difference(head, above, below, up, down):
+    """Return step, slope, and size of the first and second difference and of the noise, from two points and values."""
+    scaling, f0 = 1.0 / head.unit, head.here
+    up, down = up * scaling, down * scaling
+    noise = max(head.sigma, head.rho * max(abs(up), abs(down)))
+    rise, fall, size = up - f0, down - f0, 0.5 * (above - below)
+    first = rise - fall
+    return size, first / (2.0 * size), abs(first), abs(rise + fall), noise
+
+
+@inner
+def nth(values, k):
+    """Return the k-th smallest, from 0 (Hoare 1961, Comm. ACM 4, 321); moves them about."""
+    low, high = 0, values.size - 1
+    while low < high:
+        pivot, i, j = values[(low + high) // 2], low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@inner
+def choose(looks, count, shortest):
+    """Do as `Search._choose`: return derivative, bar and step. `looks`: rows of step, slope, noise and fear."""
+    for k in range(1, count):
+        j = k
+        while j > 0 and looks[j, 0] < looks[j - 1, 0]:
+            for column in range(4):
+                looks[j, column], looks[j - 1, column] = looks[j - 1, column], looks[j, column]
+            j -= 1
+    best, least, bar = 0, np.inf, np.inf
+    for k in range(count):
+        noise, relative = looks[k, 2], looks[k, 0] / shortest
+        expected = abs(looks[k, 1]) * (relative * relative) / 6.0
+        error = max(looks[k, 3], expected)
+        if k > 0:
+            finer = looks[k - 1, 2]
+            gap = abs(looks[k, 1] - looks[k - 1, 1]) - 2.0 * finer
+            error = max(gap, min(looks[k, 3], 3.0 * finer), min(expected, finer))
+        if not least <= noise + error:
+            best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
+    return looks[best, 1], bar, looks[best, 0]
+
+
+@inner
+def look_again(args, work, x, result, seen, whole):
+    """Do as `Search` where there are no kinks: take better steps, choose, and say whether a digit of each is certain.
+
+    `seen` components show their lengths. Returns 0 or UNCALM.
+    """
+    head, n = header(work), result.size
+    points, values = table(work)
+    flat, y, shaped = part(x, 0, (n,)), part(work, head.y_at, (n,)), part(work, head.y_at, x.shape)
+    vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
+    lengths, looks = part(work, head.lengths_at, (n,)), part(work, head.looks_at, (1 + ROUNDS, 4))
+    length, bars = np.inf, lengths
+    if 2 * seen > n and n > 1:
+        length = nth(lengths, seen // 2)
+        if seen % 2 == 0:
+            length = (nth(lengths, seen // 2 - 1) + length) / 2.0
+    top = agreement = doubt = 0.0
+    began = ticks()
+    for i in range(n):
+        step, slope, first, second, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
+        size, relative = scale[i], step / scale[i]
+        kinked = second > 8.0 * noise and second > KINK * first
+        if kinked and second / relative > max(1e-3, 30.0 * relative) * whole:
+            return UNCALM
+        moved, count = False, 0
+        while True:
+            if not abs(slope) < np.inf or not first < np.inf:
+                return UNCALM
+            moved = moved or first > 0.0 or second > 0.0
+            error = NOISE * noise / step
+            hope, fear = truncation(step, first, second, noise, head.variation)
+            looks[count, 0], looks[count, 1], looks[count, 2], looks[count, 3] = step, slope, error, fear
+            count += 1
+            relative = step / (length * size)
+            hope = max(hope, abs(slope) * (relative * relative) / 6.0)
+            best = better_step(2, step, slope, error, hope, fear, head.enough)
+            if count > ROUNDS or best == 0.0:
+                break
+            if first == 0.0 and second == 0.0:
+                if error <= STILL * whole / size:
+                    break
+                return UNCALM
+            best = max(power_of_two(min(max(best, step * SHORTEST), step * LONGEST)), 4.0 * spacing_of(flat[i]))
+            larger, near = np.inf, False
+            for k in range(count):
+                if looks[k, 0] > step:
+                    larger = min(larger, looks[k, 0])
+            if larger < np.inf and hope <= TOO_LARGE * error:
+                best = min(best, power_of_two(math.sqrt(step * larger)))
+            for k in range(count):
+                near = near or 0.3 < best / looks[k, 0] < 3.3
+            if near:
+                break
+            if head.fast != 0 or ticks() - began > TICKS:
+                return UNCALM
+            above, below = flat[i] + best, flat[i] - best
+            up = down = 0.0
+            for k in range(2):  # one call of f in the code: each is compiled into it
+                refresh(work, flat)
+                y[i] = below if k else above
+                up, down = down, call_at(head.address, shaped, args)
+            step, slope, first, second, noise = difference(head, above, below, up, down)
+            head.more += 2
+        slope, bar, step = choose(looks, count, min(length * size, size))
+        result[i] = slope * head.unit
+        agreement += vector[i] * slope
+        doubt += vector[i] * bar * (vector[i] * bar)
+        top = max(top, abs(slope) * size)
+        relative = step / size
+        third = head.third / n**COUPLED * relative * relative / (3.0 * size)
+        bars[i] = max(bar, min(third, 1000.0 * bar), EPS * whole / size) if moved else 0.0
+    gap, least = abs(agreement - head.slope) - head.doubt, max(NEGLIGIBLE * top, 1e-6 * head.size)
+    if gap > 0.0 and not gap * gap <= doubt:
+        return UNCALM
+    for i in range(n):
+        if not bars[i] <= CERTAIN * max(abs(result[i] / head.unit), least / scale[i]):
+            return UNCALM
+    return 0
+
+
+@inner
+def settle(args, work, x, result):
     """Difference and judge the values; returns the code of `by_rule`."""
     head, n = header(work), result.size
     points, values = table(work)
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
-    f0, unit, sigma, rho, variation = head.here, head.unit, head.sigma, head.rho, head.variation
-    scaling, enough = 1.0 / unit, head.enough / 1.42
+    lengths = part(work, head.lengths_at, (n,))
+    enough = head.enough / 1.42
     top = bow = coarse = still = agreement = doubt = 0.0
     seen, sure = 0, True
     for i in range(n):
-        up, down = values[i, 0] * scaling, values[i, 1] * scaling
-        above, below, size = up - f0, down - f0, 0.5 * (points[i, 0] - points[i, 1])
-        noise = max(sigma, rho * max(abs(up), abs(down)))
-        difference = above - below
-        change, bent, slope = abs(difference), abs(above + below), difference / (2.0 * size)
+        size, slope, change, bent, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
         length = scale[i]
         relative = size / length
-        result[i] = slope * unit
+        result[i] = slope * head.unit
         agreement += vector[i] * slope
         error = vector[i] * (2.8 * noise / size)
         doubt += error * error
         top = max(top, abs(slope) * length)
-        scale[i] = np.inf
+        lengths[i] = np.inf
         if bent > 8.0 * noise and 8.0 * noise < change:
-            scale[i] = relative * change / (2.0 * bent)
+            lengths[i] = relative * change / (2.0 * bent)
             seen += 1
         if change == 0.0 and bent == 0.0:
             still = max(still, noise / relative)
         else:
-            sure = sure and calm(change, bent, noise, variation, enough)
+            sure = sure and calm(change, bent, noise, head.variation, enough)
             coarse = max(coarse, noise / relative)
             # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
             bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
-    least = max(NEGLIGIBLE * top, 1e-6 * head.size)
-    if not sure or coarse > 4.99e-5 * least or still > 1.39 * STILL * max(variation, head.size, top):
-        return n + UNCALM
-    if 2 * seen > n and n > 1:  # the length that most components show, their median, may be too short for some
+    least, whole = max(NEGLIGIBLE * top, 1e-6 * head.size), max(head.variation, head.size, top)
+    sure = sure and coarse <= 4.99e-5 * least and still <= 1.39 * STILL * whole
+    gap = abs(agreement - head.slope) - head.doubt
+    sure = sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt) and 3.01 * head.third * head.step * head.step <= n * least
+    if sure and 2 * seen > n and n > 1:  # the length that most show, their median, may be too short for some
         short, below, above = 0, 0.0, np.inf
         for i in range(n):
-            enough_of_it = scale[i] * scale[i] >= bow
+            enough_of_it = lengths[i] * lengths[i] >= bow
             short += not enough_of_it
             below, above = (
-                max(below, 0.0 if enough_of_it else scale[i]),
-                min(above, scale[i] if enough_of_it else np.inf),
+                max(below, 0.0 if enough_of_it else lengths[i]),
+                min(above, lengths[i] if enough_of_it else np.inf),
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
-        if not middle * middle >= bow:
-            return n + UNCALM
-    gap = abs(agreement - head.slope) - head.doubt
-    if gap > 0.0 and not gap * gap <= 0.99 * doubt:
-        return n + UNCALM
-    return n + UNCALM if 3.01 * head.third * head.step * head.step > n * least else ended(work)
+        sure = middle * middle >= bow
+    if sure:
+        return ended(work)
+    head.more = 0
+    code = look_again(args, work, x, result, seen, whole)
+    return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
 
 
 @kernel
@@ -274,4 +420,4 @@ def by_rule(args, work, x, out):
         if code != 0:
             return n + code
     done = rows(args, work, x)
-    return settle(work, part(out, 0, (n,))) if done == n else done
+    return settle(args, work, x, part(out, 0, (n,))) if done == n else done

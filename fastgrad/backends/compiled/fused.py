@@ -69,10 +69,13 @@ class FusedGradient:
             if self._rule is None:  # perhaps at a point that only explores
                 return 0
             raise
+        more = 0
         if done != self._size:
             done = self._resume(done, run, args, work, x, out)
+            if done == self._size + kernels.LOOKED_AGAIN:
+                done, more = self._size, int(record(work).more)
         spare.append(work)
-        return self._nfev if done == self._size and quiet() == before >= 0 else 0
+        return self._nfev + more if done == self._size and quiet() is before is not None else 0
 
     def _resume(self, done: int, run: _Run, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
@@ -82,9 +85,9 @@ class FusedGradient:
             if max(head.spent, 0.5 * remaining) > head.budget or work[head.meter_at]:
                 self.reconsider(run.target, work)
             done = run.kernel(args, work, x, out)
-        if done == n + kernels.RECONSIDER:
+        if done == n + kernels.RECONSIDER or (done == n + kernels.LOOKED_AGAIN and head.spent > head.budget):
             self.reconsider(run.target, work)
-            return n
+            return n if done == n + kernels.RECONSIDER else done
         return done
 
     def reconsider(self, target: Target, work: Floats) -> None:

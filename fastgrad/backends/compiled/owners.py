@@ -322,13 +322,13 @@ class Owners:
             owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:
                 return otherwise(x, args, out) if otherwise else 0
-            if before < 0:
+            if before is None:
                 return 0
             try:
                 _, losses = owner.gradient(x, packed, out)
             except Refused:
                 return otherwise(x, args, out) if otherwise else 0
-            return owner.passes if quiet() == before and not losses.size else 0
+            return owner.passes if quiet() is before and not losses.size else 0
 
         return gradient
 

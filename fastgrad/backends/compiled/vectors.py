@@ -285,7 +285,7 @@ class FusedJacobian:
             let_go(work, here, out)
             return None
         self._spare.append((work, here))
-        if code != jacobians.DONE or not quiet() == before >= 0:
+        if code != jacobians.DONE or not quiet() is before is not None:
             return None
         if self.pattern is not None:
             return self.pattern.array(out)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.validation import Floats
+from ...schemes.constants import ROUNDS
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 
@@ -26,6 +27,7 @@ _INTEGERS = (
     "lanes",  # the address of f's bundle loop; 0: one point at a time
     "width",  # of a bundle
     "fast",  # whether f rounds differently in lanes: then it always runs in them
+    "more",  # evaluations beside those of the line and of one sweep
     "timed",  # how often few points were timed: see `kernels.rows`
 )
 _FLOATS = (
@@ -50,7 +52,7 @@ _FLOATS = (
 )
 # where they are in `work`, and how long they are
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
-_FURTHER = ("vector", "scale", "progress", "meter", "tile")
+_FURTHER = ("vector", "scale", "lengths", "looks", "progress", "meter", "tile")
 
 HEADER = np.dtype(
     [
@@ -96,7 +98,9 @@ def lay_out(head: Any, count: int, nodes: int, absolute: int, relative: int, wid
     head.values_at = head.points_at + count * nodes
     head.vector_at = head.values_at + count * nodes
     head.scale_at = head.vector_at + (count if lined else 0)
-    head.progress_at = head.scale_at + (count if lined else 0)
+    head.lengths_at = head.scale_at + (count if lined else 0)
+    head.looks_at = head.lengths_at + (count if lined else 0)
+    head.progress_at = head.looks_at + (4 * (1 + ROUNDS) if lined else 0)
     head.meter_at = head.progress_at + 1
     head.tile_at = (head.meter_at + 2 + 7) // 8 * 8
     head.width = width
