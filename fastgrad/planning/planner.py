@@ -21,7 +21,7 @@ __all__ = ["FACTS", "FEW", "FEW_AT_GIVEN_STEPS", "Facts", "Plan", "Step", "plan"
 
 # Below, a lift gains nothing. Measured on the functions of the tests' corpus that take any size, of 1 to 40 µs: beside
 # the loop, the dense lift takes 0.98, 0.91, 0.84, 0.79, 0.74 of the time at 6, 7, 8, 9, 10 entries with given steps,
-# and 1.15, 1.09, 1.04, 1.02, 0.98 with steps that are chosen at f's values (geometric means, attempts in vain included).
+# and 1.15, 1.09, 1.04, 1.02, 0.98 with steps chosen at f's values (geometric means, attempts in vain included).
 FEW = 10
 FEW_AT_GIVEN_STEPS = 8
 # From here on the sparse lift is the faster one for most f; at 199 entries its attempts in vain still cost more than it
