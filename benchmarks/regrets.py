@@ -27,7 +27,7 @@ import numpy as np
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.core.options import Options
 from fastgrad.planning.choices import BATCHED, COMPILED, DENSE, REFERENCE, SPARSE, Way
-from fastgrad.planning.planner import FEW_AT_GIVEN_STEPS, Plan, Step
+from fastgrad.planning.planner import Plan, Step
 from fastgrad.planning.run import Done, call_of, run
 from fastgrad.schemes.table import scheme_for
 from fastgrad.tools.timing import rounds_of
@@ -42,7 +42,8 @@ LONGEST = 0.3  # seconds of one gradient: cells in which the fastest takes longe
 SLOWEST = 5e-3  # seconds of one evaluation, likewise
 HOPELESS = 3.0  # a way that takes so many times the fastest is not timed again
 PATIENCE = 10.0 * LONGEST  # for the first call of a way
-ROUNDS, LEAST, BUDGET = 9, 5e-4, 1.5
+ROUNDS, SHORTEST, BUDGET = 9, 5e-4, 1.5
+LEAST = 6  # entries from which on the goals hold
 
 Run = Callable[[], Any]
 
@@ -308,7 +309,7 @@ def measure(case: Case, clock: Callable[[], float]) -> Cell | None:
         calls["measured"] = lambda: thorough(x)
     for name, (one_shot, prepared) in ways.items():
         calls |= {f"one-shot {name}": one_shot, f"prepared {name}": prepared}
-    times = rounds_of(calls, ROUNDS, LEAST, BUDGET, clock)
+    times = rounds_of(calls, ROUNDS, SHORTEST, BUDGET, clock)
 
     def fastest(kind: str) -> str:
         return min((f"{kind} {name}" for name in ways), key=lambda name: median(times[name]))
@@ -342,7 +343,7 @@ def shares(ratios: list[float]) -> str:
 def summary(found: list[Cell]) -> Iterator[str]:
     for form in WAYS:
         for source in dict.fromkeys(cell.source for cell in found):
-            for told, least in (("", 0), (f", n >= {FEW_AT_GIVEN_STEPS}", FEW_AT_GIVEN_STEPS)):
+            for told, least in (("", 0), (f", n >= {LEAST}", LEAST)):
                 some = [c for c in found if (c.form, c.source) == (form, source) and c.n >= least]
                 if some:
                     yield f"{form}, {source}{told}: {len(some)} cells"

@@ -15,8 +15,8 @@ import numpy as np
 
 from .signals import Outrun
 
-# Microseconds on one machine (Intel Xeon with AVX-512, one thread), rounded: only their ratios matter. Fitted to the table
-# of problems and the corpus of the tests at n = 10 to 300; those of single functions were timed by themselves.
+# Microseconds on one machine (Intel Xeon with AVX-512, one thread), rounded: only their ratios matter. Fitted to the
+# table of problems and the corpus of the tests at n = 10 to 300; those of single functions were timed by themselves.
 # What a call of f costs around its operations, an operation with a number, and one with a small array:
 PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
 DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile
@@ -25,9 +25,7 @@ SPARSE_SLOT = 4.0  # for each slot of a result beyond the first
 SPARSE_FUNCTION = 22.0  # for a function of numpy, beyond its operations
 # for each cell of an array
 CELL = 0.0006  # of an operation such as `+`, plain or dense
-HEAVY = (
-    0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns; elsewhere 1 to 6)
-)
+HEAVY = 0.0015  # of `exp`, `log`, `tanh`, ..., of which numpy computes several at a time (0.6 to 2.5 ns)
 WAVE = 0.006  # of `sin` and `cos` (5 to 11 ns)
 SLOW = 0.02  # of those that it computes one by one (11 to 50 ns): `hypot`, `%`, ...
 NEGATIVE_POWER = 0.1  # of a power of what is negative at some points (13 to 150 ns; 3 ns where nothing is)

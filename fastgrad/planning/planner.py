@@ -19,13 +19,13 @@ from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, 
 
 __all__ = ["FACTS", "FEW", "FEW_AT_GIVEN_STEPS", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
 
-# Below, a lift gains nothing. Measured on the functions of the tests' corpus that take any size, of 1 to 40 µs: beside the
-# loop, the dense lift takes 0.98, 0.91, 0.84, 0.79, 0.74 of the time at 6, 7, 8, 9, 10 entries where the steps are given,
-# and 1.15, 1.09, 1.04, 1.02, 0.98 where they are chosen at f's values (geometric means, attempts in vain included).
+# Below, a lift gains nothing. Measured on the functions of the tests' corpus that take any size, of 1 to 40 µs: beside
+# the loop, the dense lift takes 0.98, 0.91, 0.84, 0.79, 0.74 of the time at 6, 7, 8, 9, 10 entries with given steps,
+# and 1.15, 1.09, 1.04, 1.02, 0.98 with steps chosen at f's values (geometric means, attempts in vain included).
 FEW = 10
-FEW_AT_GIVEN_STEPS = 6
-# From here on the sparse lift is the faster one for most f: at 199 entries, an attempt of it in vain costs more f's than
-# it serves. What n alone gets wrong the race of the lifts puts right.
+FEW_AT_GIVEN_STEPS = 8
+# From here on the sparse lift is the faster one for most f; at 199 entries its attempts in vain still cost more than it
+# gains. What n alone gets wrong the race of the lifts puts right.
 MANY = 200
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
