@@ -7,11 +7,16 @@ their data, for tests, asv and ``python -m benchmarks.networks``, which measures
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from statistics import median
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from fastgrad import numerical_gradient
 
 # ------------------------------------------------------------------------------------------------------- functions
 
@@ -540,3 +545,85 @@ def book_gradient(f, x, h=1e-4, where=None):
         grad[i] = (above - below) / (2 * h)
         x[i] = before
     return grad
+
+
+# ---------------------------------------------------------------------------------------------------- the whole table
+
+ROUNDS, SOME = 5, 150  # interleaved; the book's loop is timed on so many entries and scaled to all
+
+
+class Row(NamedTuple):
+    """One array of one network, measured beside the book's loop.
+
+    Attributes
+    ----------
+    n : int
+        Entries of the array.
+    book, default, fixed : float
+        Seconds of a whole gradient: the book's loop, ours, and ours with h given.
+    way : str
+        Which ran by default.
+    nfev : int
+        Evaluations by default, with error bars, which need some n more where differences are unrounded.
+    differs : float
+        From the book's loop, over the largest component.
+    """
+
+    n: int
+    book: float
+    default: float
+    fixed: float
+    way: str
+    nfev: int
+    differs: float
+
+
+def measured(made: Made, name: str, rounds: int = ROUNDS, some: int = SOME) -> Row:
+    """Measure one array of a network."""
+    net, x, t = made
+    W = net.params[name]
+
+    def loss(_):
+        return net.loss(x, t)
+
+    chosen = np.random.default_rng(5).permutation(W.size)[:some]
+    where = list(zip(*(axis.tolist() for axis in np.unravel_index(chosen, W.shape)), strict=True))
+    seconds: dict[str, list[float]] = {"book": [], "default": [], "fixed": []}
+    for _ in range(rounds):
+        for who, gradient in (
+            ("book", lambda: book_gradient(loss, W, where=where)),
+            ("default", lambda: numerical_gradient(loss, W)),
+            ("fixed", lambda: numerical_gradient(loss, W, 1e-4)),
+        ):
+            began = perf_counter()
+            found = gradient()
+            seconds[who].append(perf_counter() - began)
+            if who == "book":
+                expected = found.reshape(-1)[chosen]
+    slopes, info = numerical_gradient(loss, W, full_output=True)
+    differs = np.abs(slopes.reshape(-1)[chosen] - expected).max() / (np.abs(expected).max() or 1.0)
+    book, default, fixed = (median(seconds[who]) for who in ("book", "default", "fixed"))
+    return Row(W.size, book * W.size / len(where), default, fixed, info.way, info.nfev, float(differs))
+
+
+def main(arguments=None) -> None:
+    """Print the table, of the networks whose names hold the words given."""
+    words = sys.argv[1:] if arguments is None else arguments
+    print(
+        f"{'network':26s} {'array':6s} {'n':>6s} {'book, s':>8s} {'default':>8s} {'given h':>8s}  nfev/n  differs  way"
+    )
+    for title, (make, names) in NETWORKS.items():
+        if not all(word in title for word in words):
+            continue
+        made = make()
+        for name in names:
+            row = measured(made, name)
+            print(
+                f"{title:26s} {name:6s} {row.n:6d} {row.book:8.3f} {row.book / row.default:7.2f}x "
+                f"{row.book / row.fixed:7.2f}x {row.nfev / row.n:7.2f} {row.differs:8.0e}  {row.way}",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from .core.result import Info
 from .gradient import Gradient, explain, numerical_gradient, value_and_gradient
 
 if _typing.TYPE_CHECKING:
-    from .checking import GradientCheck, check_gradient
+    from .checking import GradientCheck, JacobianCheck, check_gradient, check_hessian, check_jacobian
     from .derivative import numerical_diff
     from .descent import DescentResult, gradient_ascent, gradient_descent
     from .hessian import Hessian, hessian_sparsity, numerical_hessian
@@ -28,10 +28,13 @@ __all__ = [
     "Hessian",
     "Info",
     "Jacobian",
+    "JacobianCheck",
     "JacobianInfo",
     "NonFiniteWarning",
     "TrustWarning",
     "check_gradient",
+    "check_hessian",
+    "check_jacobian",
     "color_columns",
     "color_symmetric",
     "explain",
@@ -53,7 +56,7 @@ __all__ = [
 _LATER = {
     name: module
     for module, names in {
-        ".checking": ("GradientCheck", "check_gradient"),
+        ".checking": ("GradientCheck", "JacobianCheck", "check_gradient", "check_hessian", "check_jacobian"),
         ".derivative": ("numerical_diff",),
         ".descent": ("DescentResult", "gradient_ascent", "gradient_descent"),
         ".hessian": ("Hessian", "hessian_sparsity", "numerical_hessian"),

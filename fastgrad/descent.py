@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .backends.table import load
+from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
+from .core.options import WATCHING, Options, Watching
 from .core.point import Point, as_point
+from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, function, number
+from .executors.progress import telling
 from .gradient import Gradient
 from .inspecting.cfunctions import CFunction
 from .inspecting.kinds import is_jitted
@@ -21,6 +25,10 @@ from .schemes.table import rule_for
 from .schemes.trust import reads_own_array
 
 HOPELESS = 1e100
+IGNORES = (
+    "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that it uses its "
+    "argument"
+)
 
 __all__ = ["DescentResult", "gradient_ascent", "gradient_descent"]
 
@@ -31,9 +39,9 @@ class DescentResult:
 
     Attributes
     ----------
-    x : ndarray
+    x : ndarray or dict of ndarray
         The last point.
-    path : ndarray, shape (steps + 1, *x.shape)
+    path : ndarray, shape (steps + 1, *x.shape), or list of dict
         All points, the first and the last included.
     values : ndarray, shape (steps + 1,)
         f at these points.
@@ -43,8 +51,8 @@ class DescentResult:
         Why it stopped.
     """
 
-    x: Floats
-    path: Floats
+    x: Any
+    path: Any
     values: Floats
     steps: int
     reason: str
@@ -52,7 +60,7 @@ class DescentResult:
 
 def gradient_descent(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -62,6 +70,7 @@ def gradient_descent(
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     full_output: bool = False,
+    **watching: Unpack[Watching],
 ) -> Any:
     r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
 
@@ -69,8 +78,8 @@ def gradient_descent(
     ----------
     f : callable
         ``f(x)`` returns one number. If it is compiled by numba, so is the whole descent.
-    init_x : array_like
-        Where to start; not changed.
+    init_x : array_like or dict of array_like
+        Where to start; not changed. Of a dictionary, f gets one, and the result has its structure.
     lr : float
         The learning rate.
     step_num : int
@@ -88,6 +97,11 @@ def gradient_descent(
         ``callback(x)`` is called after each step with a copy of x; a true result (or StopIteration) stops the descent.
     full_output : bool
         Return a `DescentResult` instead of the last point.
+    workers, journal, on_error, timeout, optional
+        As for `Gradient`: who evaluates f, and what is made of it. With a journal the same call, run again, goes on
+        where it was.
+    progress : bool or callable
+        As for `Gradient`, of the steps.
 
     Returns
     -------
@@ -107,7 +121,7 @@ def gradient_descent(
     Notes
     -----
     Steepest descent with a constant rate (Cauchy 1847). It converges for :math:`0 < lr < 2 / L`, L the largest
-    curvature.     f is evaluated once more in each step than the gradient needs, to see where it goes.
+    curvature. f is evaluated once more in each step than the gradient needs, to see where it goes.
 
     Examples
     --------
@@ -116,12 +130,12 @@ def gradient_descent(
     >>> bool(np.abs(x).max() < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0)
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0, watching)
 
 
 def gradient_ascent(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
     *,
@@ -131,6 +145,7 @@ def gradient_ascent(
     tol: float | None = None,
     callback: Callable[..., Any] | None = None,
     full_output: bool = False,
+    **watching: Unpack[Watching],
 ) -> Any:
     """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
 
@@ -141,12 +156,12 @@ def gradient_ascent(
     >>> bool(abs(x[0] - 1) < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0)
+    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0, watching)
 
 
 def _follow(
     f: Any,
-    init_x: ArrayLike,
+    init_x: ArrayLike | dict[Any, Any],
     lr: float,
     step_num: int,
     h: Any,
@@ -156,14 +171,21 @@ def _follow(
     callback: Callable[..., Any] | None,
     full_output: bool,
     sign: float,
+    watching: Watching,
 ) -> Any:
+    for name in watching:
+        if name not in WATCHING:
+            raise TypeError(f"`{name}` is no option of a descent; of those of `Gradient` {', '.join(WATCHING)} are")
+    if isinstance(init_x, dict):
+        return _of_arrays(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, sign, watching)
     rate = _rate(lr)
     if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
         raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
     if tol is not None and not (isinstance(tol, (int, float)) and tol >= 0):
         raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(tol)}")
     point = as_point(init_x)
-    prepared = Gradient(f, "fixed" if h is None else h, backend=backend)
+    progress = Options(progress=watching.get("progress", False)).progress
+    prepared = Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
     if grad is not None:
         function(grad, "grad", "a function of x that returns the gradient there")
     if callback is not None:
@@ -173,6 +195,7 @@ def _follow(
         grad is None
         and callback is None
         and point.base.size > 0
+        and not (prepared._call.shared or progress)
         and (is_jitted(f) or isinstance(prepared._call.f, CFunction))
         and backend in ("auto", "numba")
     )
@@ -187,12 +210,52 @@ def _follow(
             if backend != "auto":
                 raise TypeError(f"`backend` {backend!r} does not take this f: {refusal}") from refusal
     if ended is None:
-        ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail)
+        with telling(progress, "steps") as tell:
+            ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail, tell)
     x, reason = ended
     _warn_if_diverged(trail, rate, sign)
     if full_output:
         return trail.result(x, reason)
     return x if point.dtype is FLOAT64 else x.astype(point.dtype)
+
+
+def _of_arrays(
+    f: Any,
+    init_x: dict[Any, Any],
+    lr: float,
+    step_num: int,
+    h: Any,
+    grad: Callable[..., Any] | None,
+    backend: str,
+    tol: float | None,
+    callback: Callable[..., Any] | None,
+    full_output: bool,
+    sign: float,
+    watching: Watching,
+) -> Any:
+    """Follow the gradient with respect to all arrays of a dictionary: their entries, one after another, are one x."""
+    structure = Structure(init_x, "init_x")
+    gradient = grad or Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
+    slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
+    if grad is None and not next(slopes).any() and next(slopes).any():
+        raise ValueError(IGNORES)
+    done = _follow(
+        lambda x: f(structure.split(x)),
+        structure.joined([leaf.array for leaf in structure.leaves]),
+        lr,
+        step_num,
+        None,
+        lambda x: structure.joined(structure.alike("grad", gradient(structure.split(x)))),
+        "python",
+        tol,
+        None if callback is None else lambda x: callback(structure.split(x)),
+        full_output,
+        sign,
+        {"progress": watching.get("progress", False)},
+    )
+    if not full_output:
+        return structure.split(done, narrow=True)
+    return replace(done, x=structure.split(done.x, narrow=True), path=[structure.split(x) for x in done.path])
 
 
 def _rate(lr: object) -> float:
@@ -238,11 +301,11 @@ def _loop(
     limit: float,
     callback: Callable[..., Any] | None,
     trail: _Trail,
+    tell: Callable[[int, int], object],
 ) -> tuple[Floats, str]:
-    f = prepared._call.f
     x = point.base.copy()
     while True:
-        trail.note(x, number(f(x.copy())))
+        trail.note(x, _value(prepared._call, x))
         if not isfinite(trail.values[trail.steps]):
             return x, "f is not finite"
         if abs(trail.values[trail.steps]) > hopeless(trail.values[0]):
@@ -259,19 +322,24 @@ def _loop(
         if slope.shape != x.shape:
             raise ValueError(f"`grad` must return an array of x's shape {x.shape}, got shape {slope.shape}")
         if trail.steps == 0 and not slope.any() and point.held and reads_own_array(prepared._call, point):
-            raise ValueError(
-                "`f` ignores its argument and reads `init_x` itself, which a descent does not change; write f so that "
-                "it uses its argument"
-            )
+            raise ValueError(IGNORES)
         if not np.isfinite(slope).all():
             return x, "the gradient is not finite"
         if slope.size and np.abs(slope).max() <= limit:
             return x, "tol reached"
         x -= rate * slope
         trail.steps += 1
+        tell(trail.steps, step_num)
         if callback is not None and _stops(callback, x):
-            trail.note(x, number(f(x.copy())))
+            trail.note(x, _value(prepared._call, x))
             return x, "stopped by callback"
+
+
+def _value(call: Call, x: Floats) -> float:
+    if not call.watched:
+        return number(call.f(x.copy(), *call.args, **call.kwargs))
+    value: float = load("parallel")(call, as_point(x.copy())).value()
+    return value
 
 
 def _stops(callback: Callable[..., Any], x: Floats) -> bool:

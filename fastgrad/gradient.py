@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property, lru_cache
+from importlib import import_module
 from math import prod
 from time import perf_counter
 from typing import Any, Literal, TypeGuard, Unpack, overload
@@ -20,6 +20,7 @@ from .core.errors import CannotRun, describe
 from .core.options import DEFAULT, Options, OptionsDict, of_one_step
 from .core.point import Point, as_point
 from .core.result import Info
+from .core.structure import Structure
 from .core.validation import FLOAT64, Floats
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
@@ -31,8 +32,6 @@ from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
-# Owner lanes are new: their compiled code keeps arrays of its own, and is to be proved by use before it is the rule.
-OWNERS = os.environ.get("FASTGRAD_OWNERS") == "1"
 # what a gradient inside compiled code can honour
 JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
 MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
@@ -90,9 +89,9 @@ class Gradient:
     dtype : {None, "keep"}
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
-    labels : bool
-        f gets a Series, a one-row DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
-        some); by default both are arrays.
+    labels : {None, True, False}
+        True: f gets a Series, a DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
+        some). None: the same where f cannot do with an array, by its own IndexError or AttributeError; else arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -105,6 +104,12 @@ class Gradient:
         what is missing, to the same bits.
     progress : bool or callable
         True: a bar on a terminal. A callable is told: ``progress(done, total)``.
+    on_error : {"raise", "nan"}
+        "nan": an evaluation of a plain f that raises, takes longer than `timeout`, or ends its process counts as NaN;
+        the difference is then one-sided, or with a smaller step. `Info.failures` names the points.
+    timeout : float, optional
+        Seconds that one evaluation may take, in processes of this machine (`workers` a number): it is stopped then, and
+        a TimeoutError, or counts as NaN.
     fastmath : bool
         Allow functions compiled by numba to take exp, log, sin, cos, tanh, pow and their kin from the system's vector
         mathematics library (glibc's libmvec), several points at a time: 3 to 6 times as fast, each within 4 units in
@@ -129,11 +134,12 @@ class Gradient:
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
     divisor. Safe to call from several threads; picklable where f is.
 
-    Owner lanes, an experiment: with the environment variable FASTGRAD_OWNERS=1, where f is compiled by numba and sums
-    local terms, a prepared gradient with the default options runs f once for each few *colours* of entries that never
-    meet in one term, and carries their differences unrounded, from 1000 entries of x on (40 with compile="eager"). That
-    costs some ten evaluations of f, however many entries x has. The first call compiles it, and decides for it or
-    against it, for good. `numerical_gradient` never does so: its last digits are those of plain differences.
+    Owner lanes: where f is compiled by numba and sums terms of a few entries each, or of sums, a prepared gradient with
+    the default options runs f once for each few *colours* of entries that never meet in one term, and carries their
+    differences unrounded, from 1000 entries of x on (40 with compile="eager"). That costs some ten evaluations of f,
+    however many entries x has, and is right to the last digits. The first call compiles it, and decides for it or
+    against it, for good, by counting f's terms. `numerical_gradient` never does so: its last digits are those of plain
+    differences.
 
     Examples
     --------
@@ -176,13 +182,20 @@ class Gradient:
         options = "".join(f", {k}={describe(v)}" for k, v in self._options.given().items())
         return f"Gradient({getattr(self.f, '__name__', describe(self.f))}{options})"
 
-    def __call__(self, x: ArrayLike, *args: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    @overload
+    def __call__(self, x: ArrayLike, *args: Any, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+
+    @overload
+    def __call__(self, x: dict[Any, Any], *args: Any) -> dict[Any, Any]: ...
+
+    def __call__(self, x: Any, *args: Any, out: NDArray[Any] | None = None) -> Any:
         """Return the gradient at x.
 
         Parameters
         ----------
-        x : array_like
-            The point, of any shape; promoted to float64.
+        x : array_like or dict of array_like
+            The point, of any shape; promoted to float64. Of a dictionary (nested, if need be), f gets one, too, and the
+            result has its structure.
         *args
             What f gets after x in this call, instead of the prepared `args`.
         out : ndarray, optional
@@ -210,6 +223,9 @@ class Gradient:
                 result = _by(fused, x, args or self._call.args, out)
                 if result is not None:
                     return result
+        if isinstance(x, dict) and out is None:
+            structure, found = self._each(x, args, lambda gradient, leaf: gradient(leaf))
+            return structure.filled(found)
         gradient = self._run(x, args, None, False).gradient
         if out is None:
             return gradient
@@ -219,6 +235,14 @@ class Gradient:
             )
         out[...] = gradient
         return out
+
+    def _each(
+        self, x: dict[Any, Any], args: tuple[Any, ...], one: Callable[[Gradient, Any], Any]
+    ) -> tuple[Structure, list[Any]]:
+        """Return what is wanted of the gradient with respect to each array of a dictionary, the others constant."""
+        structure, given = Structure(x), self._options.given() | ({"args": args} if args else {})
+        each = ((Gradient(g, **structure.options(given, leaf)), leaf.value) for leaf, g in structure.functions(self.f))
+        return structure, [one(gradient, leaf) for gradient, leaf in each]
 
     def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Done:
         point = as_point(x)
@@ -272,7 +296,13 @@ class Gradient:
         owners = self._owners_of(shape)
         return None if owners is None else with_owners(owners)
 
-    def value_and_gradient(self, x: ArrayLike, *args: Any) -> tuple[float, NDArray[Any]]:
+    @overload
+    def value_and_gradient(self, x: ArrayLike, *args: Any) -> tuple[float, NDArray[Any]]: ...
+
+    @overload
+    def value_and_gradient(self, x: dict[Any, Any], *args: Any) -> tuple[float, dict[Any, Any]]: ...
+
+    def value_and_gradient(self, x: Any, *args: Any) -> Any:
         """Return f(x) and the gradient there, for one evaluation more at most.
 
         Examples
@@ -281,6 +311,9 @@ class Gradient:
         >>> value
         25.0
         """
+        if isinstance(x, dict):
+            structure, found = self._each(x, args, lambda gradient, leaf: gradient.value_and_gradient(leaf))
+            return found[0][0], structure.filled([gradient for _, gradient in found])
         done = self._run(x, args, None, False)
         return done.evaluation.value(), done.gradient
 
@@ -356,7 +389,13 @@ class Gradient:
         except CannotRun as error:
             raise TypeError(f"`f` cannot be called from compiled code: {error}; {how}") from error
 
-    def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]:
+    @overload
+    def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]: ...
+
+    @overload
+    def with_info(self, x: dict[Any, Any], *args: Any, f0: Any = None) -> tuple[dict[Any, Any], dict[Any, Any]]: ...
+
+    def with_info(self, x: Any, *args: Any, f0: Any = None) -> Any:
         """Return the gradient and how it was made.
 
         Parameters
@@ -368,12 +407,46 @@ class Gradient:
         f0 : float, optional
             f(x), if it is known: saves its evaluation where one is needed.
         """
+        if isinstance(x, dict):
+            structure, found = self._each(x, args, lambda gradient, leaf: gradient.with_info(leaf, f0=f0))
+            return structure.filled([made for made, _ in found]), structure.filled([info for _, info in found])
         began = perf_counter()
         done = self._run(x, args, f0, True)
         return done.gradient, _info(done, self._options, self._name, self._stencil.order, perf_counter() - began)
 
-    def explain(self, x: ArrayLike) -> str:
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
+        """Return the gradient at each of many points: of shape (k, *x.shape), as `points` are.
+
+        Parameters
+        ----------
+        points : array_like of shape (k, *x.shape)
+            One point a row: of a grid, of a sample. f must use its argument.
+        workers
+            As for `Gradient`, by default its own: who differentiates side by side. Journal and progress are of whole
+            gradients then; with on_error="nan" one that fails is NaN, with a warning.
+
+        Notes
+        -----
+        A numpy f of less than 100 entries is lifted over all points, as many evaluations as for one of them; the last
+        digits may then differ from those of a call for one point, within the error bars.
+
+        Examples
+        --------
+        >>> x0, x1 = np.meshgrid(np.arange(-2.0, 3.0), np.arange(-2.0, 3.0))
+        >>> field = Gradient(lambda x: x[0] ** 2 + x[1] ** 2).map(np.stack([x0.ravel(), x1.ravel()], axis=1))
+        >>> np.round(field[:2], 6)
+        array([[-4., -4.],
+               [-2., -4.]])
+        """
+        mapped = import_module(".planning.mapping", __package__).mapped
+        rows: NDArray[Any] = mapped(self, self._call.f, self._options, points, workers)
+        return rows
+
+    def explain(self, x: Any) -> str:
         """Say what would be done at x, and why, in words: the plan that runs, tried on one component."""
+        if isinstance(x, dict):
+            structure, found = self._each(x, (), lambda gradient, leaf: gradient.explain(leaf))
+            return "\n".join(f"{leaf.name}: {told}" for leaf, told in zip(structure.leaves, found, strict=True))
         point = as_point(x)
         shape = point.base.shape
         only: Plan | None
@@ -405,8 +478,7 @@ def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None
     """Return the compiled loop that does all of a gradient, if there is one."""
     ordinary = options.bounds is None and options.indices is None and options.dtype is None
     simple = ordinary and not (options.labels or options.remember)
-    simple &= options.journal is None and options.progress is False and isinstance(options.workers, int)
-    if not simple or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
+    if not simple or call.watched or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
         return None
     if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
         return None
@@ -424,10 +496,9 @@ def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:
     """Whether owner lanes are a way: for all of a default gradient of a jitted f."""
     ordinary = options.bounds is None and options.indices is None and options.dtype is None and options.noise is None
     simple = ordinary and not (options.labels or options.remember or options.fastmath or call.kwargs)
-    alone = options.journal is None and options.progress is False and isinstance(options.workers, int)
     chosen = options.backend in ("auto", "numba") and call.batch_axis is None
-    simple = simple and alone and chosen and is_automatic(options)
-    return OWNERS and simple and stencil == central(2) and is_jitted(call.f)
+    simple = simple and not call.watched and chosen and is_automatic(options)
+    return simple and stencil == central(2) and is_jitted(call.f)
 
 
 def _once(f: Any, h: Any, **options: Any) -> Gradient:
@@ -446,7 +517,8 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
 
 
 def _may_share(options: OptionsDict) -> bool:
-    return options.keys().isdisjoint(("kwargs", "journal", "progress")) and isinstance(options.get("workers", 1), int)
+    alone = options.keys().isdisjoint(("kwargs", "journal", "progress", "on_error", "timeout"))
+    return alone and isinstance(options.get("workers", 1), int)
 
 
 def _info(done: Done, options: Options, name: str, order: int, seconds: float) -> Info:
@@ -470,6 +542,7 @@ def _info(done: Done, options: Options, name: str, order: int, seconds: float) -
         flags=None if estimate.flags is None else np.array(estimate.flags, dtype=object).reshape(shape),
         slopes=shaped(estimate.slopes),
         fastmath=what_fastmath_did(done.evaluation) if options.fastmath else None,
+        failures=tuple(getattr(done.evaluation, "failures", ())),
     )
 
 
@@ -495,18 +568,25 @@ def numerical_gradient(
 ) -> tuple[NDArray[Any], Info]: ...
 
 
+@overload
 def numerical_gradient(
-    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[OptionsDict]
-) -> NDArray[Any] | tuple[NDArray[Any], Info]:
+    f: Any, x: dict[Any, Any], h: Any = None, *, full_output: Literal[False] = False, **options: Unpack[OptionsDict]
+) -> dict[Any, Any]: ...
+
+
+def numerical_gradient(
+    f: Any, x: Any, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[OptionsDict]
+) -> Any:
     r"""Return the gradient of f at x by finite differences.
 
     Parameters
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns one number.
-    x : array_like
+    x : array_like or dict of array_like
         The point, of any shape. Not changed, whatever happens; f may read it instead of its argument, as the textbook's
-        ``lambda W: net.loss(x, t)`` does.
+        ``lambda W: net.loss(x, t)`` does. Of a dictionary (nested, if need be), such as a net's parameters, f gets one,
+        too, and the results have its structure: one gradient for each array.
     h : float or array_like of x's shape or "fixed", optional
         Absolute step; with ``h=1e-4`` the points are the textbook's.
     f0 : float, optional
@@ -515,7 +595,7 @@ def numerical_gradient(
         Return ``(gradient, info)``.
     **options
         args, kwargs, backend, method, order, rel_step, bounds, indices, batch_axis, noise, rtol, atol, dtype, labels,
-        compile, workers, journal, progress, fastmath: as for `Gradient`.
+        compile, workers, journal, progress, on_error, timeout, fastmath: as for `Gradient`.
 
     Returns
     -------
@@ -545,6 +625,9 @@ def numerical_gradient(
     >>> np.round(numerical_gradient(lambda x: x[0] ** 2 + x[1] ** 2, np.array([3.0, 4.0])), 6)
     array([6., 8.])
     """
+    if isinstance(x, dict):
+        prepared = _once(f, h, **options)
+        return prepared.with_info(x, f0=f0) if full_output else prepared(x)
     if hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -9,11 +10,14 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.vectors import Vectors
 from .core.call import Call
-from .core.errors import CannotRun, NotTrusted, describe
-from .core.options import Options, OptionsDict
+from .core.errors import CannotRun, NotTrusted, describe, quietly
+from .core.labels import Labels
+from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like
 from .planning.hessians import (
@@ -28,12 +32,29 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import JacobianInfo, Made, Matrix, Operator, Settings, put_back
+from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .schemes.seconds import seconds
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
 __all__ = ["Hessian", "hessian_sparsity", "numerical_hessian"]
 
-LIFT, GRADIENTS = "complex lift", "gradients"
+
+class HessianDict(OptionsDict, total=False):
+    """The types of a Hessian's options, for signatures: those of a gradient, and its own."""
+
+    sparse: bool
+    sparsity: Any
+
+
+LIFT, GRADIENTS, SECONDS = "complex lift", "gradients", "second differences"
+LACKING = 1e3  # where f contradicts the bars of a pattern's entries so many times, one is not there
+LACKS = (
+    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
+    "give the whole pattern, or 'detect'"
+)
+FEW_COORDINATES = 30  # of more, gradients may be lifted in place or run compiled: then 4 n for a row are too many
+# of the options of a Hessian, those that its gradients have, too
+OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
 
 
 class Hessian:
@@ -53,7 +74,9 @@ class Hessian:
         Where the Hessian can differ from zero; the result is a ``csr_array``. "detect": found by watching f. A wrong
         pattern is noticed, by one random direction.
     **options
-        As for `fastgrad.Gradient`: `args`, `kwargs`, `backend`, `bounds`, `noise` and others.
+        As for `fastgrad.Jacobian`: `args`, `kwargs`, `backend`, `method`, `bounds`, `noise` and others. With
+        method="adaptive" gradients and their differences climb ladders of steps: some 200 n evaluations of f an
+        entry's row, and errors as of gradients.
 
     Notes
     -----
@@ -61,8 +84,11 @@ class Hessian:
     gradient carried unrounded, and :math:`H v` is the imaginary part of that gradient, times :math:`10^{100}` (the
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
-    gradients are differenced. A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin,
-    Tarafdar, Manne and Pothen 2007, SIAM J. Sci. Comput. 29, 1042).
+    values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
+    evaluations), or its gradients once: from 31 entries of x on, and where f is not smooth, `h` or `bounds` are given.
+
+    A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
+    2007, SIAM J. Sci. Comput. 29, 1042).
 
     Examples
     --------
@@ -73,39 +99,34 @@ class Hessian:
            [6., 0.]])
     """
 
-    def __init__(
-        self,
-        f: Any,
-        h: Any = None,
-        *,
-        grad: Any = None,
-        sparse: bool = False,
-        sparsity: Any = None,
-        **options: Unpack[OptionsDict],
-    ) -> None:
+    def __init__(self, f: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> None:
         function(f)
         self.f, self._grad = f, grad
-        self._settings = Settings(Options(h, **options), 0, sparse, sparsity)
+        self._settings = Settings.of(h, options, HessianDict)
+        sparsity = self._settings.sparsity
+        if self._settings.stencil.imaginary and grad is None:
+            raise ValueError(
+                "`method` 'complex' needs `grad`, a gradient that takes complex x: numerical ones do not; leave it out"
+            )
         if self._settings.options.indices is not None:
             raise ValueError("`indices` has no meaning for a Hessian; take rows of the result, or `hvp`")
         if grad is not None:
             function(grad, "grad", "a function of an array that returns the gradient")
-        self._pattern: Pattern | None = None
-        self._colors: Ints | None = None
+        self._given: Pattern | None = None
         if sparsity is not None and not isinstance(sparsity, str):
-            self._pattern = as_pattern(split(sparsity)[0])
-            if not self._pattern.symmetric:
+            self._given = as_pattern(split(sparsity)[0])
+            if not self._given.symmetric:
                 raise ValueError("`sparsity` of a Hessian must be symmetric, with (j, i) wherever it has (i, j)")
-            self._pattern = self._pattern.symmetrized()
+            self._given = self._given.symmetrized()
+        self._pattern = self._given
+        self._coloring: tuple[Pattern, Ints] | None = None
         self._gradient: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = self._settings
-        own = {"grad": self._grad, "sparse": settings.sparse, "sparsity": settings.sparsity}
-        return _rebuild, (self.f, {**settings.options.given(), **own})
+        return _rebuild, (self.f, {**self._settings.given(), "grad": self._grad})
 
     def __repr__(self) -> str:
-        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}, {self._settings})"
+        return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
     def __call__(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
@@ -115,7 +136,7 @@ class Hessian:
         """Return the Hessian, and how it was made."""
         began = perf_counter()
         point = as_point(x)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             made, nfev = self._made(x, call, point)
         shape = (*point.base.shape, *point.base.shape)
@@ -131,6 +152,7 @@ class Hessian:
             None if made.error is None else made.error.shaped(shape),
             None,
             made.colors,
+            made.failures,
         )
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
@@ -143,14 +165,14 @@ class Hessian:
         """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
-        call = self._call(args)
+        call = self._call(args, point)
         with put_back(point):
             if not self._refused(call, point):
                 bounds = self._bounds(point)
                 checked = Checked(call, point, bounds)
                 try:
                     checked.value()
-                    product = lifted(self.f, call, point, bounds).product(vector)
+                    product = lifted(call.f, call, point, bounds).product(vector)
                     checked.compare(vector, product)
                     return self._like_x(product, point)
                 except (CannotRun, NotTrusted):
@@ -170,127 +192,175 @@ class Hessian:
 
     @property
     def sparsity(self) -> Any:
-        """The pattern, as a boolean ``csr_array``: given, or found and united so far; None if neither."""
+        """The pattern, as a boolean ``csr_array``: as it was given, or what all calls found; None if neither."""
         return None if self._pattern is None else self._pattern.array()
 
     @property
     def colors(self) -> NDArray[np.intp] | None:
         """The colour of each column of that pattern; None if there is none."""
-        if self._colors is None and self._pattern is not None:
-            self._colors = color_symmetric(self._pattern)
-        return self._colors
+        return None if self._pattern is None else self._colored(self._pattern)
 
     # ---- how it is made
 
-    def _call(self, args: tuple[Any, ...]) -> Call:
-        options = self._settings.options
-        return Call(self.f, args or options.args, options.kwargs or {})
+    def _call(self, args: tuple[Any, ...], point: Point) -> Call:
+        return self._settings.call(Labels.seen(self.f, point.given), args or self._settings.options.args)
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
         return None if bounds is None else bounds_arrays(bounds, point.base)
 
     def _refused(self, call: Call, point: Point) -> str:
-        return "`grad` was given" if self._grad is not None else unliftable(self.f, call, point, self._settings)
+        if self._grad is not None:
+            return "`grad` was given"
+        if call.shared:
+            return "workers share the gradients, or they are watched"
+        return unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
         shaped: NDArray[Any] = flat.reshape(point.base.shape)
         return shaped if point.dtype is FLOAT64 else shaped.astype(point.dtype)
 
     def _made(self, x: Any, call: Call, point: Point) -> tuple[Made, int]:
-        reason = self._refused(call, point)
-        if not reason and point.base.size:
+        n = point.base.size
+        reason, pattern = self._refused(call, point), None
+        if self._given is not None:
+            pattern = as_pattern(self._given, (n, n))
+        if not reason and n:
             bounds = self._bounds(point)
             checked = Checked(call, point, bounds)
             try:
                 checked.value()  # f's own errors come from a plain call
                 with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
-                    return self._lifted(call, point, checked, lifted(self.f, call, point, bounds)), checked.nfev
+                    products = lifted(call.f, call, point, bounds)
+                    if self._settings.is_sparse and self._given is None:
+                        pattern = pattern_of(products, n)
+                        self._unite(pattern)
+                    return self._lifted(checked, products, pattern), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
-        return self._by_gradients(x, call, point, reason)
+        if self._may_difference(point):
+            with suppress(CannotRun):  # where f is not smooth, gradients find out more
+                return self._by_seconds(call, point, reason, pattern)
+        try:
+            return self._by_gradients(x, call, point, reason, pattern)
+        except Lacking:
+            if self._given is not None:
+                raise
+            return self._by_gradients(x, call, point, reason, None)
 
-    def _lifted(self, call: Call, point: Point, checked: Checked, products: Any) -> Made:
-        n, direction = point.base.size, checked.direction()
+    def _colored(self, pattern: Pattern) -> Ints:
+        """Return the colours of a pattern; of the last one they are known."""
+        if self._coloring is None or not self._coloring[0].same(pattern):
+            self._coloring = pattern, color_symmetric(pattern)
+        return self._coloring[1]
+
+    def _unite(self, found: Pattern) -> None:
+        """Add a pattern that was found to those that `sparsity` shows; no Hessian is made by that."""
+        known = self._pattern
+        self._pattern = found if known is None or known.shape != found.shape else known.united(found)
+
+    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None) -> Made:
+        direction = checked.direction()
+        n = direction.size
         step = np.full(n, np.nan)
-        if not self._settings.is_sparse:
+        if pattern is None:
             full, runs = by_few(products, n, direction) or (dense(products, n), n)
             checked.nfev += runs
             matrix = symmetric(Matrix(full))
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
             return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
-        given = self._settings.sparsity is not None and not isinstance(self._settings.sparsity, str)
-        if not given:
-            found = pattern_of(products, n)
-            if self._pattern is None or self._pattern.shape != found.shape:
-                self._pattern, self._colors = found, None
-            elif self._pattern.united(found) is not self._pattern:
-                self._pattern, self._colors = self._pattern.united(found), None
-        assert self._pattern is not None
-        pattern = as_pattern(self._pattern, (n, n))
-        if self._colors is None:
-            self._colors = color_symmetric(pattern)
-        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, self._colors)))
-        count = int(self._colors.max()) + 1
+        colors = self._colored(pattern)
+        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
+        count = int(colors.max()) + 1
         checked.nfev += count + 1
         try:
             verify(products, matrix, direction)
         except CannotRun as lacking:
-            if given:
-                raise ValueError(
-                    "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries "
-                    "account for; give the whole pattern, or 'detect'"
-                ) from lacking
-            raise
+            if self._given is None:
+                raise
+            raise Lacking(LACKS) from lacking
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
 
-    def _of_gradients(self, x: Any, call: Call) -> Operator:
+    def _may_difference(self, point: Point) -> bool:
+        """Whether second differences of f's values are a way: where the steps are free, and x is short."""
+        settings, own = self._settings, point.own
+        options = settings.options
+        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        alone = not Call(self.f, workers=options.workers, journal=options.journal, progress=options.progress).shared
+        doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
+        return simple and alone and doubles and 0 < point.base.size <= FEW_COORDINATES
+
+    def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
+        n, run = point.base.size, Vectors(call, point)
+        if run.value().size != 1:
+            raise CannotRun("f does not return one number")
+        rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
+        if not found.entries.any():
+            raise CannotRun("f does not change")  # or reads what was not moved
+        if pattern is not None and found.contradicted > LACKING:
+            if self._given is not None:
+                raise Lacking(LACKS)
+            return self._by_seconds(call, point, reason, None)
+        if pattern is None:
+            matrix, error = Matrix(found.entries.reshape(n, n)), Matrix(found.error.reshape(n, n))
+            if self._settings.is_sparse:
+                some = found.entries != 0.0
+                kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
+                where = kept.rows * n + kept.indices
+                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+        else:
+            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+        return Made(matrix, error, found.step, SECONDS, reason), run.nfev
+
+    def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
         settings = self._settings
-        options = {k: v for k, v in settings.options.given().items() if k not in ("h", "backend", "noise")}
-        sparsity = None if self._pattern is None else self._pattern
+        left = ("h", "backend", "noise") if self._grad is not None else ("h", "backend", "noise", "timeout")
+        options = {k: v for k, v in settings.options.given().items() if k not in left}
         inner = Settings(
             Options(settings.options.h, **{**options, "args": call.args, "backend": "python"}),
             0,
-            settings.sparse,
-            sparsity,
+            settings.is_sparse,
+            None if settings.adaptive else pattern,
         )
         return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
-        if self._gradient is None:
-            given = self._settings.options
-            taken = {
-                k: v for k, v in given.given().items() if k in ("kwargs", "backend", "bounds", "noise", "batch_axis")
-            }
-            self._gradient = Gradient(self.f, **taken)
-        gradient, point = self._gradient, as_point(x)
-        own, container = point.own, point.container
-        if container is not None and container.perturbable:
-            held: Any = container.given
-        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
-            held = own
-        else:
-            return lambda y, *args, **_: gradient(y, *args)
-        return lambda y, *args, **_: gradient(held if np.array_equal(held, y) else y, *args)
+        point = as_point(x)
+        f = Labels.seen(self.f, point.given)
+        if self._gradient is None or self._gradient.f is not f:
+            given = self._settings.options.given()
+            names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
+            taken = {name: given[name] for name in names if name in given}
+            if not given.keys().isdisjoint(WATCHING):
+                # in a worker it runs serially; at x itself, here, by workers of this machine
+                taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
+                taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
+            self._gradient = Gradient(f, **taken)
+        shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
+        # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
+        return _Differenced(self._gradient, point, not shared or reads(f, point))
 
-    def _by_gradients(self, x: Any, call: Call, point: Point, reason: str) -> tuple[Made, int]:
-        operator = self._of_gradients(x, call)
+    def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
+        operator = self._of_gradients(x, call, pattern)
         made, run, _, _ = operator.at(x, call.args)
+        nfev = max(run.nfev, getattr(run, "cost", 0), getattr(operator.f, "nfev", 0))
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
-            matrix, error = (_refilled(part, pattern) for part in (matrix, error))
+            matrix, error = _refilled(matrix, pattern), None if error is None else _refilled(error, pattern)
         if error is not None and self._grad is None:
-            error = self._with_bars_of_gradient(x, call, error, made.step)
+            error, more = self._with_bars_of_gradient(x, call, error, made.step)
+            nfev += more
         return (
             Made(
                 symmetric(matrix),
@@ -300,33 +370,59 @@ class Hessian:
                 reason,
                 None,
                 made.colors,
+                made.failures,
             ),
-            run.nfev,
+            nfev,
         )
 
-    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> Matrix:
+    def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
-        bars = self._gradient.with_info(x, *call.args)[1].error
-        if bars is None:
-            return error
-        flat = np.ravel(bars)
+        with quietly():
+            info = self._gradient.with_info(x, *call.args)[1]
+        if info.error is None:
+            return error, info.nfev
+        flat = np.ravel(info.error)
         with np.errstate(all="ignore"):  # a bar may well be infinite
             if error.dense is not None:
-                return Matrix(error.dense + flat[:, None] / step[None, :])
+                return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev
             assert error.pattern is not None
             assert error.data is not None
             widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
-        return Matrix(pattern=error.pattern, data=widened)
+        return Matrix(pattern=error.pattern, data=widened), info.nfev
 
 
-def _refilled(matrix: Matrix | None, pattern: Pattern) -> Any:
+class _Differenced:
+    """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
+
+    def __init__(self, gradient: Gradient, point: Point, hold: bool) -> None:
+        self._gradient, self.nfev = gradient, 0
+        own, container = point.own, point.container
+        self._held: Any = None
+        if not hold:
+            return
+        if container is not None and container.perturbable:
+            self._held = container.given
+        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+            self._held = own
+
+    def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+        return self.with_cost(y, *args)[0]
+
+    def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
+        """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
+        held = self._held
+        with quietly():  # whoever differences it tells
+            done = self._gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+        self.nfev += done.nfev
+        return done.gradient, done.nfev
+
+
+def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
     """Return a sparse matrix with zeros where a larger pattern has entries."""
-    if matrix is None or matrix.pattern is None or matrix.data is None:
-        return None
-    n = pattern.shape[1]
-    place = np.searchsorted(pattern.rows * n + pattern.indices, matrix.pattern.rows * n + matrix.pattern.indices)
+    assert matrix.pattern is not None
+    assert matrix.data is not None
     data = np.zeros(pattern.size)
-    data[place] = matrix.data
+    data[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.data
     return Matrix(pattern=pattern, data=data)
 
 
@@ -341,37 +437,19 @@ def numerical_hessian(
     h: Any = None,
     *,
     grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
     full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    **options: Unpack[HessianDict],
 ) -> Any: ...
 
 
 @overload
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: Literal[True], **options: Unpack[HessianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    sparse: bool = False,
-    sparsity: Any = None,
-    full_output: bool = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
 ) -> Any:
     """Return the Hessian of f at x.
 
@@ -381,8 +459,9 @@ def numerical_hessian(
         ``f(x, *args, **kwargs)`` returns one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens.
-    h, grad, sparse, sparsity, **options
-        As for `Hessian`.
+    h, grad, **options
+        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, noise, rtol, atol,
+        workers.
     full_output : bool
         Return ``(hessian, info)``.
 
@@ -414,8 +493,7 @@ def numerical_hessian(
     array([[2., 1.],
            [1., 0.]])
     """
-    hessian = Hessian(f, h, grad=grad, sparse=sparse, sparsity=sparsity, **options)
-    result = hessian.with_info(x)
+    result = Hessian(f, h, grad=grad, **options).with_info(x)
     return result if full_output else result[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -11,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from .backends.vectors import Vectors
 from .core.errors import describe
-from .core.options import Options, OptionsDict
 from .core.point import Point, as_point
+from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
-from .planning.operators import DETECT, JacobianInfo, Made, Operator, Settings
+from .planning.mapping import mapped
+from .planning.operators import DETECT, JacobianDict, JacobianInfo, Made, Operator, Settings
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
@@ -37,8 +39,10 @@ class Jacobian:
         "python": one plain evaluation for each point. "numpy": f is lifted, that is, called once with an array-like
         that tells every nonzero entry at full precision. "auto" lifts from 20 entries of x on, where it can prove that
         safe.
-    method : {"central", "forward", "backward", "complex"} or Stencil
-        The kind of difference. "complex" needs an f that is analytic and accepts complex x.
+    method : {"central", "forward", "backward", "complex", "adaptive"} or Stencil
+        The kind of difference. "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a ladder
+        of steps for each entry until its error bar meets the tolerance, on points that all values of f share: some 20
+        evaluations a column, and no colours.
     order : int
         Order of accuracy: even for central, 1 and up for one-sided.
     rel_step : float or array_like, optional
@@ -49,6 +53,8 @@ class Jacobian:
         Only these columns; the result's last axis has one entry for each.
     noise : float, optional
         Standard deviation of the noise of f's values, where it is known.
+    rtol, atol : float
+        Tolerance of method="adaptive".
     argnum : int
         The place of x among f's arguments: 1 for ``f(t, y)`` of an ODE, with ``args=(t,)``.
     sparse : bool
@@ -66,8 +72,8 @@ class Jacobian:
     differences instead of values, so that nothing cancels (Reps and Rall 2003, Higher-Order and Symbolic Computation
     16, 93). Columns of one colour: Curtis, Powell and Reid 1974, IMA J. Appl. Math. 13, 117.
 
-    Calls share nothing that could change a result, except the pattern, which is that of f's path at x, united over
-    calls.
+    Calls share nothing that could change a result. A pattern that was not given is that of f's path at x, found anew in
+    each call; `sparsity` and `colors` show what all of them found.
 
     Examples
     --------
@@ -85,27 +91,15 @@ class Jacobian:
            [-2.,  0.]])
     """
 
-    def __init__(
-        self,
-        f: Any,
-        h: Any = None,
-        *,
-        argnum: int = 0,
-        sparse: bool = False,
-        sparsity: Any = None,
-        out: Any = None,
-        **options: Unpack[OptionsDict],
-    ) -> None:
-        self._operator = Operator(f, Settings(Options(h, **options), argnum, sparse, sparsity, out))
+    def __init__(self, f: Any, h: Any = None, **options: Unpack[JacobianDict]) -> None:
+        self._operator = Operator(f, Settings.of(h, options))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        settings = self._operator.settings
-        own = {name: getattr(settings, name) for name in ("argnum", "sparse", "sparsity", "out")}
-        return _rebuild, (self._operator.f, {**settings.options.given(), **own})
+        return _rebuild, (self._operator.f, self._operator.settings.given())
 
     def __repr__(self) -> str:
         f = self._operator.f
-        return f"Jacobian({getattr(f, '__name__', describe(f))}, {self._operator.settings})"
+        return f"Jacobian({getattr(f, '__name__', describe(f))}{self._operator.settings})"
 
     def _arguments(self, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         """Split what f is called with into x and the rest."""
@@ -128,6 +122,11 @@ class Jacobian:
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
         x, args = self._arguments(arguments)
+        fused = self._operator.fused
+        if fused is not None:
+            jacobian = fused(x, args)
+            if jacobian is not None:
+                return jacobian
         made, run, point, _ = self._operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 
@@ -160,8 +159,32 @@ class Jacobian:
             None if made.error is None else made.error.shaped(shape),
             None if made.noise is None else made.noise.reshape(run.shape),
             made.colors,
+            made.failures,
         )
         return self._shaped(made, run, point), info
+
+    def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
+        """Return the Jacobian at each of many points: of shape (k, *f(x).shape, *x.shape).
+
+        Parameters
+        ----------
+        points, workers
+            As for `Gradient.map`; f's other arguments are those of `args`.
+
+        Examples
+        --------
+        >>> jacobian = Jacobian(lambda x: [x[0] * x[1], x[1]])
+        >>> np.round(jacobian.map([[1.0, 2.0], [3.0, 4.0]]), 6)
+        array([[[2., 1.],
+                [0., 1.]],
+        <BLANKLINE>
+               [[4., 3.],
+                [0., 1.]]])
+        """
+        settings = self._operator.settings
+        if settings.is_sparse:
+            raise ValueError("`map` stacks dense Jacobians: leave out `sparse` and `sparsity`, or call it one by one")
+        return mapped(self, self._operator.placed, settings.options, points, workers)
 
     def explain(self, *arguments: Any) -> str:
         """Say how the Jacobian at x is made, and why, in words; it is made for that."""
@@ -177,18 +200,40 @@ class Jacobian:
 
     # ---- products
 
-    def jvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape."""
+    def _each(self, structure: Structure, args: tuple[Any, ...]) -> Iterator[tuple[Jacobian, Any]]:
+        """Return the Jacobian with respect to each array of a dictionary, the others constant, and that array."""
+        operator, settings = self._operator, self._operator.settings
+        given = {**settings.options.given(), "args": args or operator.args}
+        for leaf, g in structure.functions(operator.placed):
+            yield Jacobian(g, **structure.options(given, leaf)), leaf.value
+
+    def jvp(self, x: Any, v: Any, *args: Any) -> NDArray[Any]:
+        """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape.
+
+        Where x is a dictionary of arrays, v is such a one.
+        """
+        if isinstance(x, dict):
+            structure = Structure(x)
+            vectors = structure.alike("v", v)
+            parts = self._each(structure, args)
+            products = [part.jvp(leaf, vector) for (part, leaf), vector in zip(parts, vectors, strict=True)]
+            return np.asarray(np.sum(products, axis=0))
         vector = like("v", v, np.shape(x), "x")
         found, run, _ = self._operator.along(x, vector.reshape(-1), args or self._operator.args)
         product: NDArray[Any] = found.jacobian.reshape(run.shape)
         return product
 
-    def vjp(self, x: ArrayLike, w: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape."""
+    def vjp(self, x: Any, w: ArrayLike, *args: Any) -> Any:
+        """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape.
+
+        Where x is a dictionary of arrays, so is the result.
+        """
+        if isinstance(x, dict):
+            structure = Structure(x)
+            return structure.filled([part.vjp(leaf, w) for part, leaf in self._each(structure, args)])
         operator = self._operator
         call = operator.call(args or operator.args)
-        run = Vectors(call, as_point(x))
+        run = operator.opened(call.but(journal=None), as_point(x))  # which is of the sum's values
         weights = like("w", w, run.shape, "f(x)")
         given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
         product: NDArray[Any] = numerical_gradient(weighted(call.f, weights), x, **given)
@@ -198,7 +243,7 @@ class Jacobian:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
         x = np.array(x, dtype=np.float64)
-        run = Vectors(self._operator.call(args or self._operator.args), as_point(x))
+        run = self._operator.opened(self._operator.call(args or self._operator.args), as_point(x))
         return linalg.LinearOperator(
             (run.value().size, x.size),
             matvec=lambda v: self.jvp(x, np.reshape(v, x.shape), *args).ravel(),
@@ -254,43 +299,19 @@ def numerical_jacobian(
     h: Any = None,
     *,
     f0: Any = None,
-    argnum: int = 0,
-    sparse: bool = False,
-    sparsity: Any = None,
-    out: Any = None,
     full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    **options: Unpack[JacobianDict],
 ) -> Any: ...
 
 
 @overload
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    f0: Any = None,
-    argnum: int = 0,
-    sparse: bool = False,
-    sparsity: Any = None,
-    out: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Literal[True], **options: Unpack[JacobianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    f0: Any = None,
-    argnum: int = 0,
-    sparse: bool = False,
-    sparsity: Any = None,
-    out: Any = None,
-    full_output: bool = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[JacobianDict]
 ) -> Any:
     """Return the Jacobian of f at x by finite differences.
 
@@ -300,8 +321,9 @@ def numerical_jacobian(
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
     x : array_like
         The point, of any shape. Not changed, whatever happens; f may read it instead of its argument.
-    h, argnum, sparse, sparsity, out, **options
-        As for `Jacobian`.
+    h, **options
+        As for `Jacobian`: argnum, sparse, sparsity, out, args, kwargs, backend, method, order, rel_step, bounds,
+        indices, noise, rtol, atol, workers, journal, progress.
     f0 : array_like, optional
         f(x), if it is known: saves its evaluation.
     full_output : bool
@@ -339,14 +361,14 @@ def numerical_jacobian(
     >>> jacobian.nnz, float(jacobian[2, 1])
     (60, -1.0)
     """
-    jacobian = Jacobian(f, h, argnum=argnum, sparse=sparse, sparsity=sparsity, out=out, **options)
+    jacobian = Jacobian(f, h, **options)
     if full_output or f0 is not None:
         result = jacobian.with_info(x, f0=f0)
         return result if full_output else result[0]
     return jacobian(x)
 
 
-def jacobian_sparsity(f: Any, x: ArrayLike, *, argnum: int = 0, **options: Unpack[OptionsDict]) -> Any:
+def jacobian_sparsity(f: Any, x: ArrayLike, **options: Unpack[JacobianDict]) -> Any:
     """Return where the Jacobian of f can differ from zero, as a boolean ``csr_array`` of shape (f(x).size, x.size).
 
     Parameters
@@ -367,4 +389,5 @@ def jacobian_sparsity(f: Any, x: ArrayLike, *, argnum: int = 0, **options: Unpac
     >>> jacobian_sparsity(lambda x: x[1:] * x[:-1], np.zeros(4)).nnz
     6
     """
-    return Operator(f, Settings(Options(**options), argnum, True, DETECT)).detect(x).array()
+    given: dict[str, Any] = {**options, "sparsity": DETECT}
+    return Operator(f, Settings.of(None, given)).detect(x).array()

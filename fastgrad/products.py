@@ -6,30 +6,28 @@ from typing import Any, Unpack
 
 from numpy.typing import ArrayLike, NDArray
 
-from .core.options import OptionsDict
-from .hessian import Hessian
+from .hessian import Hessian, HessianDict
 from .jacobian import Jacobian
+from .planning.operators import JacobianDict
 
 __all__ = ["hvp", "jvp", "vjp"]
 
 
-def jvp(
-    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
-) -> NDArray[Any]:
+def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
     Parameters
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
-    x : array_like
-        The point, of any shape.
-    v : array_like of x's shape
+    x : array_like or dict of array_like
+        The point, of any shape; of a dictionary (nested, if need be), f gets one, too.
+    v : array_like of x's shape, or a dictionary of such
         The direction.
     h : float, optional
         The step of t in f(x + t v).
-    argnum, **options
-        As for `fastgrad.Jacobian`.
+    **options
+        As for `fastgrad.Jacobian`: argnum, out and others.
 
     Returns
     -------
@@ -46,17 +44,15 @@ def jvp(
     >>> np.round(jvp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 0.0]), 6)
     array([4., 0.])
     """
-    return Jacobian(f, h, argnum=argnum, **options).jvp(x, v)
+    return Jacobian(f, h, **options).jvp(x, v)
 
 
-def vjp(
-    f: Any, x: ArrayLike, w: ArrayLike, h: Any = None, *, argnum: int = 0, **options: Unpack[OptionsDict]
-) -> NDArray[Any]:
+def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
     r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
 
     Parameters
     ----------
-    f, x, argnum, **options
+    f, x, **options
         As for `jvp`.
     w : array_like of f(x)'s shape
         The weights.
@@ -65,7 +61,7 @@ def vjp(
 
     Returns
     -------
-    ndarray of x's shape
+    ndarray of x's shape, or a dictionary of such
 
     Notes
     -----
@@ -77,11 +73,11 @@ def vjp(
     >>> np.round(vjp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 1.0]), 6)
     array([ 4., 11.])
     """
-    return Jacobian(f, h, argnum=argnum, **options).vjp(x, w)
+    return Jacobian(f, h, **options).vjp(x, w)
 
 
 def hvp(
-    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[OptionsDict]
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
 ) -> NDArray[Any]:
     r"""Return the Hessian of f at x times a vector: how its gradient changes along it.
 

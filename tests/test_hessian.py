@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pickle
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 from scipy.optimize import minimize
 
-from fastgrad import Hessian, hessian_sparsity, hvp, numerical_hessian
+from fastgrad import AccuracyWarning, Hessian, NonFiniteWarning, hessian_sparsity, hvp, numerical_hessian
 from fastgrad.sparsity import as_pattern
 
 A = np.random.default_rng(7).normal(size=(6, 6))
@@ -202,12 +204,13 @@ def test_given_gradient(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(product, exact @ v, rtol=0, atol=1e-9 * abs(exact).max())
 
 
-def test_by_plain_gradients() -> None:
-    x = point(4)
+@pytest.mark.parametrize(("n", "way", "digits"), [(4, "second differences", 10), (35, "gradients", 6)])
+def test_without_a_lift(n: int, way: str, digits: int) -> None:
+    x = point(n)
     exact = hess_rosenbrock(x).toarray()
     hessian, info = numerical_hessian(rosenbrock, x, backend="python", full_output=True)
-    assert info.way == "gradients"
-    assert np.abs(hessian - exact).max() <= 1e-6 * np.abs(exact).max()
+    assert info.way == way
+    assert np.abs(hessian - exact).max() <= 10.0**-digits * np.abs(exact).max()
     assert (np.abs(hessian - exact) <= info.error).all()
 
 
@@ -235,8 +238,13 @@ def test_a_kink_is_not_lifted_over() -> None:
 def test_noise_is_not_lifted_over() -> None:
     x = point(3)
     hessian, info = numerical_hessian(lambda x: float(np.sum(x**3)), x, full_output=True)
-    assert info.way == "gradients"
-    np.testing.assert_allclose(hessian, np.diag(6 * x), atol=1e-4)
+    assert info.way == "second differences"
+    np.testing.assert_allclose(hessian, np.diag(6 * x), atol=1e-9)
+    rng = np.random.default_rng(0)
+    hessian, info = numerical_hessian(lambda x: np.sum(x**3) + 1e-6 * rng.normal(), x, full_output=True)
+    assert info.way == "second differences"
+    assert (np.abs(hessian - np.diag(6 * x)) <= info.error).all()
+    assert np.abs(hessian - np.diag(6 * x)).max() < 0.05
 
 
 def cubes(x: Any, a: float) -> Any:
@@ -258,6 +266,58 @@ def test_prepared() -> None:
     assert sparse.colors.tolist() == [0, 0, 0]
 
 
+def coupled(x: Any) -> Any:
+    return np.sum(x[1:] ** 2 * x[:-1]) if x[0] > 0 else np.sum(x**2 * x[::-1])
+
+
+def kinked(x: Any) -> Any:
+    return np.sum(np.abs(x) * np.roll(x, 1) ** 2)
+
+
+@pytest.mark.parametrize("f", [coupled, kinked])
+@pytest.mark.parametrize("options", [{"sparse": True}, {"sparsity": "detect"}])
+def test_no_bit_depends_on_the_calls_before(f: Any, options: dict[str, Any]) -> None:
+    prepared, rng = Hessian(f, **options), np.random.default_rng(0)
+    for k in range(5):
+        x = rng.normal(size=12)
+        x[3] *= k != 3  # there f is not lifted, and the pattern of others must not be missed
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            (one, told), (other, known) = prepared.with_info(x), Hessian(f, **options).with_info(x)
+        assert told.nfev == known.nfev
+        assert told.way == known.way
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+
+
+@pytest.mark.parametrize("options", [{}, {"sparse": True}, {"method": "adaptive"}])
+@pytest.mark.parametrize("f", [lambda x: np.nan, lambda x: np.sum(np.log(x))])
+def test_where_f_is_not_finite_it_is_said_once(f: Any, options: dict[str, Any]) -> None:
+    with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+        warnings.simplefilter("always")
+        hessian = numerical_hessian(f, -np.ones(3), **options)
+    assert np.isnan(hessian.toarray().diagonal() if "sparse" in options else hessian).all()
+    assert [(w.category, w.filename) for w in told] == [(NonFiniteWarning, __file__)]
+
+
+def test_adaptive_steps() -> None:
+    """Ladders on ladders, where f cannot be lifted: the digits of a gradient."""
+    count = 0
+
+    def f(x: Any) -> Any:
+        nonlocal count
+        count += 1
+        return math.exp(x[0]) * x[1] ** 2 + math.sin(x[2]) * x[1]
+
+    x = [0.5, 1.5, -2.0]
+    e, s, c = math.exp(0.5), math.sin(-2.0), math.cos(-2.0)
+    exact = np.array([[2.25 * e, 3 * e, 0.0], [3 * e, 2 * e, c], [0.0, c, -1.5 * s]])
+    hessian, info = numerical_hessian(f, x, method="adaptive", full_output=True)
+    assert info.nfev == count
+    assert (np.abs(hessian - exact) <= info.error).all()
+    assert np.abs(hessian - exact).max() < 1e-10
+
+
 def test_in_scipys_hands() -> None:
     x0 = np.full(6, -1.0)
     hessian = Hessian(rosenbrock)
@@ -275,6 +335,15 @@ def test_in_scipys_hands() -> None:
         (lambda: hvp(rosenbrock, point(3), [np.nan] * 3), "`v` must be finite"),
         (lambda: numerical_hessian(lambda x: x, point(3)), "one number"),
         (lambda: numerical_hessian(rosenbrock, [np.nan, 1.0]), "`x` must be finite"),
+        (lambda: numerical_hessian(rosenbrock, None), "`x` must hold real numbers"),
+        (lambda: numerical_hessian(lambda x: None, point(3)), "`f` must return one number, got None"),
+        (lambda: numerical_hessian(lambda x: "1", point(3)), "`f` must return one number"),
+        (lambda: numerical_hessian(lambda x: [[1.0], [1.0, 2.0]], point(3)), "`f` must return one number"),
+        (lambda: numerical_hessian(rosenbrock, point(3), out=3), "`out` is no option here"),
+        (lambda: numerical_hessian(rosenbrock, point(3), method="complex"), "`method` 'complex' needs `grad`"),
+        (lambda: numerical_hessian(rosenbrock, point(3), method="adaptive", h=1.0), "leave out `h`"),
+        (lambda: numerical_hessian(rosenbrock, point(3), sparsity=np.eye(3)[::-1] + [[1, 0, 0]] * 3), "symmetric"),
+        (lambda: hvp(rosenbrock, point(3), None), "`v` must hold real numbers"),
         (lambda: numerical_hessian(rosenbrock, point(3), grad=3), "`grad` must be"),
         (lambda: numerical_hessian(rosenbrock, point(3), grad=lambda x: x[:2]), "`grad` must return"),
         (lambda: numerical_hessian(rosenbrock, point(3), indices=[0]), "`indices` has no meaning"),

@@ -173,6 +173,35 @@ def test_patterns_are_united_over_calls() -> None:
     assert jacobian.sparsity.nnz == 60
 
 
+def branching(x: Any) -> Any:
+    return x * 2.0 if x[0] > 0 else x[::-1] ** 3
+
+
+def rounding(x: Any) -> Any:
+    """Of entries that a lift lists, and cannot give."""
+    y = np.roll(x, 1) if x[0] > 0 else x[::-1]
+    return np.interp(x, [-3.0, 0.0, 3.0], [0.0, 1.0, 5.0]) + y**2
+
+
+def vanishing(x: Any) -> Any:
+    """Some entries are 0 at one x and not at another; it cannot be lifted."""
+    return np.array([float(v) for v in x]) ** 2 + x * np.array([max(float(v), 0.0) for v in np.roll(x, 3)])
+
+
+@pytest.mark.parametrize("f", [branching, rounding, vanishing])
+@pytest.mark.parametrize("options", [{"sparse": True}, {"sparsity": "detect"}])
+def test_no_bit_depends_on_the_calls_before(f: Any, options: dict[str, Any]) -> None:
+    prepared, rng = Jacobian(f, **options), np.random.default_rng(0)
+    for _ in range(6):
+        x = rng.normal(size=30)
+        (one, told), (other, known) = prepared.with_info(x), Jacobian(f, **options).with_info(x)
+        assert told.nfev == known.nfev
+        assert told.way == known.way
+        for part in ("indptr", "indices", "data"):
+            np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+    assert prepared.sparsity.nnz > one.nnz
+
+
 def test_closures_that_read_the_callers_array() -> None:
     x = point(3)
     kept = x.copy()
@@ -297,6 +326,47 @@ def test_methods(method: str) -> None:
     np.testing.assert_allclose(numerical_jacobian(f, x, method=method), exact(x), atol=2e-7)
 
 
+def test_adaptive_steps() -> None:
+    """Each entry climbs a ladder of its own, on points that all values of f share."""
+    count = 0
+
+    def f(x: Any) -> Any:
+        nonlocal count
+        count += 1
+        return np.array([math.exp(x[0]) * x[1], 1e6 * math.sin(x[1]), x[2] ** 3, 1.0])
+
+    x = [0.5, 1.5, -2.0]
+    exact = np.zeros((4, 3))
+    exact[0, :2], exact[1, 1], exact[2, 2] = [1.5 * math.exp(0.5), math.exp(0.5)], 1e6 * math.cos(1.5), 12.0
+    jacobian, info = numerical_jacobian(f, x, method="adaptive", full_output=True)
+    assert info.nfev == count < 100
+    assert info.method == "adaptive"
+    assert (np.abs(jacobian - exact) <= 1e-12 * np.maximum(np.abs(exact), 1.0)).all()
+    assert holds(jacobian, info, exact)
+    some = numerical_jacobian(f, x, method="adaptive", indices=[1])
+    np.testing.assert_allclose(some[:, 0], exact[:, 1], rtol=1e-12, atol=1e-12)
+    listed = numerical_jacobian(f, x, method="adaptive", sparse=True)
+    np.testing.assert_allclose(listed.toarray(), exact, rtol=1e-12, atol=1e-12)
+    v = np.array([1e3, -2e3, 500.0])
+    np.testing.assert_allclose(jvp(f, x, v, method="adaptive"), exact @ v, rtol=1e-11)
+    w = np.array([1.0, 1e-6, 1.0, 1.0])
+    np.testing.assert_allclose(vjp(f, x, w, method="adaptive"), w @ exact, rtol=1e-11)
+    x = point(60)
+    assert numerical_jacobian(brusselator, x, method="adaptive", full_output=True)[1].way == "sparse lift"
+
+
+def test_adaptive_steps_within_bounds_and_at_a_kink() -> None:
+    def f(x: Any) -> Any:
+        assert (np.asarray(x) >= 0).all()
+        return [math.sqrt(x[0]), x[1] ** 2]
+
+    jacobian = numerical_jacobian(f, [1e-3, 0.0], method="adaptive", bounds=(0, np.inf))
+    np.testing.assert_allclose(jacobian, [[0.5 / math.sqrt(1e-3), 0.0], [0.0, 0.0]], rtol=1e-9, atol=1e-6)
+    assert abs(jvp(f, [1e-3, 0.0], [1.0, 1.0], method="adaptive", bounds=(0, np.inf))[0] * math.sqrt(1e-3) - 0.5) < 1e-6
+    with pytest.warns(AccuracyWarning, match="coordinate 0"):
+        numerical_jacobian(lambda x: [abs(float(x[0])), float(x[1])], [0.0, 1.0], method="adaptive")
+
+
 def test_evaluations_are_counted() -> None:
     calls = 0
 
@@ -344,10 +414,25 @@ def test_narrow_and_whole_numbers() -> None:
         (lambda x: x, [1.0], {"sparse": 3}, "`sparse` must be one of"),
         (lambda x: x, [1.0], {"argnum": -1}, "`argnum` must be"),
         (lambda x: x, [1.0], {"batch_axis": 0}, "`batch_axis` has no meaning"),
-        (lambda x: x, [1.0], {"method": "adaptive"}, "`method` must be"),
+        (lambda x: x, [1.0], {"method": "adaptive", "h": 1e-3}, "leave out `h`"),
+        (lambda x: x, [1.0], {"method": "adaptive", "sparsity": [[1]]}, "`sparsity` has no use with"),
         (lambda x: x, [1.0], {"f0": "a"}, "`f0` must be f"),
         (lambda x: x, [1e16], {"h": 1e-4}, "`h` vanishes at coordinate 0"),
         (lambda x: x, [1.0], {"indices": [0], "sparse": True}, "`indices`"),
+        (lambda x: x, [1.0], {"sparsty": "detect"}, "`sparsty` is no option here, got 'detect'; valid are"),
+        (lambda x: x, None, {}, "`x` must hold real numbers"),
+        (lambda x: x, [[1.0], [1.0, 2.0]], {}, "`x` must be a rectangular array"),
+        (lambda x: x, {"a": [1.0]}, {}, "`x` is a dictionary"),
+        (lambda x: [x[0], None], [1.0], {}, "`f` must return an array"),
+        (lambda x: {"a": x}, [1.0], {}, "`f` must return an array"),
+        (lambda x: x, [1.0], {"sparsity": [[1, 0]]}, r"`sparsity` must have one row.*\(1, 1\)"),
+        (lambda x: x, [1.0], {"sparsity": [1]}, "`sparsity` must be a matrix"),
+        (lambda x: x, [1.0], {"sparsity": [["a"]]}, "`sparsity` must be None, 'detect'"),
+        (lambda x: x, [1.0], {"sparsity": [[1], [1, 2]]}, "`sparsity` must be a rectangular matrix"),
+        (lambda x: x, [1.0, 2.0], {"sparsity": (np.ones((2, 2)), [0, 0])}, "`sparsity` puts the columns 0 and 1"),
+        (lambda x: x, [1.0, 2.0], {"sparsity": (np.ones((2, 2)), [0])}, "`sparsity` must give one group"),
+        (lambda x: x, [1.0], {"bounds": (2.0, 3.0)}, "`x` must lie within `bounds`"),
+        (lambda x: x, [1.0], {"f0": None, "out": -1}, "`out` must be the shape"),
     ],
 )
 def test_wrong_input_is_named(f: Any, x: Any, options: dict[str, Any], message: str) -> None:

@@ -15,6 +15,9 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.cells import CASES, SOURCES, WAYS, exists, first_seconds, import_seconds, measure
+from benchmarks.networks import NETWORKS, measured
+from benchmarks.operators import CASES as OPERATORS
+from benchmarks.operators import measure as measure_operator
 from benchmarks.problems import PROBLEMS
 
 try:
@@ -145,6 +148,32 @@ class Cold:
     track_import.params = []  # type: ignore[attr-defined]
 
 
+class Operators:
+    """Jacobians, Hessians and their like: `benchmarks.operators`."""
+
+    params: Any = [list(OPERATORS)]
+    param_names = ["case"]
+
+    def setup(self, case: str) -> None:
+        self.found = measure_operator(case)
+
+    setup.timeout = 300  # type: ignore[attr-defined]
+
+    def track_time(self, case: str) -> float:
+        return self.found["seconds"]
+
+    def track_lost_digits(self, case: str) -> float:
+        """Of 16, in the worst entry against the largest."""
+        return self.found["lost_digits"]
+
+    def track_nfev(self, case: str) -> float:
+        return self.found["nfev"]
+
+    track_time.unit = "seconds"  # type: ignore[attr-defined]
+    track_lost_digits.unit = "digits"  # type: ignore[attr-defined]
+    track_nfev.unit = "evaluations"  # type: ignore[attr-defined]
+
+
 class Descent:
     """A hundred steps downhill."""
 
@@ -167,3 +196,42 @@ class Descent:
         return self.seconds
 
     track_descent.unit = "seconds"  # type: ignore[attr-defined]
+
+
+class Networks:
+    """A textbook's networks: gradients of closures over arrays that layers hold, beside the textbook's loop."""
+
+    cells = {
+        f"{network}, {array}": (network, array)
+        for network, arrays in (
+            ("relu 100-50-50-10 decay", ("W2", "W3")),
+            ("conv 12x12, 8 filters", ("W1", "W2")),
+            ("rnn, 5 steps", ("Wh",)),
+            ("lstm, 5 steps", ("Wh", "b")),
+        )
+        for array in arrays
+    }
+    params: Any = [list(cells)]
+    param_names = ["array"]
+
+    def setup_cache(self) -> dict[str, dict[str, float | int | str]]:
+        return {
+            name: measured(NETWORKS[network][0](), array, rounds=3, some=40)._asdict()
+            for name, (network, array) in self.cells.items()
+        }
+
+    setup_cache.timeout = 300  # type: ignore[attr-defined]
+
+    def track_gain(self, figures: dict[str, dict[str, float]], name: str) -> float:
+        """Of the default gradient over the loop."""
+        return figures[name]["book"] / figures[name]["default"]
+
+    def track_gain_given_h(self, figures: dict[str, dict[str, float]], name: str) -> float:
+        return figures[name]["book"] / figures[name]["fixed"]
+
+    def track_nfev(self, figures: dict[str, dict[str, float]], name: str) -> float:
+        """Of the default gradient with its error bars, for each entry."""
+        return figures[name]["nfev"] / figures[name]["n"]
+
+    track_gain.unit = track_gain_given_h.unit = "times"  # type: ignore[attr-defined]
+    track_nfev.unit = "evaluations"  # type: ignore[attr-defined]

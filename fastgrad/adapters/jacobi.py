@@ -35,14 +35,15 @@ def jacobi(
     fn, x, *args, diagonal, mask
         As jacobi's.
     method : {None, 0, 1, -1}
-        Central, forward, backward; None is central.
+        Central, forward, backward; None is central. Central differences turn one-sided where fn is NaN on one side.
     rtol, maxiter, maxgrad, step, diagnostic
-        Steer jacobi's own iteration: only their defaults are accepted.
+        Steer jacobi's own iteration, and tell of it: only their defaults are accepted.
 
     Returns
     -------
     jacobian, error : ndarray
-        Of shape ``fn(x).shape + x.shape``; of fn(x)'s shape with `diagonal`.
+        Of shape ``fn(x).shape + x.shape``; of fn(x)'s shape with `diagonal`. NaN, with an infinite error, in the rows
+        and columns of values and entries that are NaN themselves.
 
     Examples
     --------
@@ -59,31 +60,62 @@ def jacobi(
     if method not in METHODS:
         raise ValueError(f"`method` must be -1, 0, 1 or None, got {method!r}")
     point = np.array(x, dtype=np.float64)  # fn may read the caller's, which does not move
-    chosen = None if mask is None else np.asarray(mask)
-    if chosen is not None and (chosen.dtype != bool or chosen.shape != point.shape):
-        raise ValueError(f"`mask` must be a boolean array of x's shape {point.shape}, got {mask!r}")
+    chosen = np.full(point.shape, True) if mask is None else np.asarray(mask)
+    if chosen.dtype != bool:
+        raise ValueError(f"`mask` must be a boolean array, got {mask!r}")
+    if chosen.shape != point.shape:
+        raise ValueError(f"`mask` must be of x's shape {point.shape}, got {chosen.shape}")
+    if not point.size:
+        empty = np.zeros(point.shape if diagonal else 2 * point.shape)
+        return empty, empty.copy()
     if diagonal:
         slope, error = jacobi(lambda moved: fn(point + moved, *args), 0.0, method=method)
-        if chosen is not None:
-            slope[~chosen] = error[~chosen] = 0.0
+        slope[~chosen] = error[~chosen] = 0.0
         return slope, error
-    if chosen is None or not chosen.ndim:
-        return _with_bars(fn, point, args, method, None)
-    found, bars = _with_bars(fn, point, args, method, chosen)
-    shape = (*found.shape[:-1], *point.shape)
-    slope, error = np.zeros(shape), np.zeros(shape)
-    slope[..., chosen], error[..., chosen] = found, bars
+    value = _values(fn(point.copy(), *args))
+    slope, error = (np.zeros((*value.shape, *point.shape)) for _ in range(2))
+    lost = np.isnan(value)[..., *[None] * point.ndim] | np.isnan(point)
+    todo = chosen & ~np.isnan(point)
+    if todo.any():
+        slope[..., todo], error[..., todo] = _with_bars(fn, point, args, value, todo, METHODS[method])
+    slope[lost & chosen] = np.nan
+    error[np.isnan(slope)] = np.inf
     return slope, error
 
 
-def _with_bars(fn: Any, x: NDArray[Any], args: Any, method: int | None, indices: Any) -> tuple[Any, Any]:
-    options: dict[str, Any] = {"args": args, "method": METHODS[method], "indices": indices}
-    if not method:
-        found, info = numerical_jacobian(fn, x, full_output=True, **options)
-        return np.asarray(found), np.asarray(info.error)
-    # one-sided differences have no bars of their own: what two orders differ by
-    lower, higher = (np.asarray(numerical_jacobian(fn, x, order=order, **options)) for order in (3, 4))
-    return higher, np.abs(higher - lower)
+def _values(value: Any) -> NDArray[np.float64]:
+    try:
+        return np.array(value, dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(
+            f"function return value cannot be converted into a numpy array of floats, got {value!r}"
+        ) from error
+
+
+def _with_bars(
+    fn: Any, x: NDArray[Any], args: Any, value: NDArray[Any], chosen: NDArray[np.bool_], method: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the columns of some entries of x, and their bars; NaN for values that are NaN at x."""
+    known = ~np.isnan(value)
+    whole = bool(known.all() and chosen.all())
+
+    def moved(entries: NDArray[Any]) -> Any:
+        if whole:
+            return fn(entries, *args)
+        full = x.copy()
+        full[chosen] = entries
+        return _values(fn(full, *args))[known]
+
+    entries = x if whole else x[chosen]
+    if method == "central":
+        made, info = numerical_jacobian(moved, entries, full_output=True)
+        apart = info.error
+    else:  # one-sided differences have no bars of their own: what two orders differ by
+        lower, made = (np.asarray(numerical_jacobian(moved, entries, method=method, order=order)) for order in (3, 4))
+        apart = np.abs(made - lower)
+    found, bars = (np.full((*value.shape, entries.size), np.nan) for _ in range(2))
+    found[known], bars[known] = (np.reshape(a, (-1, entries.size)) for a in (made, apart))
+    return found, bars
 
 
 def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -106,7 +138,7 @@ def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, 
         raise ValueError("number of extra positional arguments must be even")
     places = [np.asarray(a) for a in (x, *args[::2])]
     covariances = [np.asarray(a) for a in (cov, *args[1::2])]
-    value = np.asarray(fn(*places))
+    value = _values(fn(*places))
     if len(places) == 1:
         return value, _through(fn, value, places[0], covariances[0], kwargs)
     masks = kwargs.pop("mask", None)
@@ -128,7 +160,7 @@ def _through(fn: Any, value: NDArray[Any], x: NDArray[Any], cov: NDArray[Any], k
     """Return J C J^T; a diagonal J or C is one of one dimension."""
     if x.ndim > 1 or value.ndim > 1 or cov.ndim > 2:
         raise ValueError("x and fn(x) must have dimension 0 or 1, and cov 0, 1 or 2")
-    if cov.ndim and cov.shape != x.shape * cov.ndim:
+    if cov.ndim and cov.shape != ((x.size,) * cov.ndim):
         raise ValueError(f"x and cov have incompatible shapes {x.shape} and {cov.shape}")
     slope = jacobi(fn, x, **kwargs)[0]
     if not kwargs.get("diagonal", False):

@@ -8,13 +8,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..derivative import numerical_diff
 from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
+from ..schemes.constants import EPS
+from ..schemes.stencils import METHODS, Stencil
+from .accurate import accurate_hessian
 
 __all__ = ["Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff"]
 
-METHODS = ("central", "complex", "forward", "backward")
+# its names, and the differences of a first derivative that they mean here
+MEANT = {
+    "central": "central",
+    "central2": "central",
+    "complex": "complex",
+    "multicomplex": "complex",
+    "forward": "forward",
+    "backward": "backward",
+}
+RUNGS = 24  # of a ladder of steps, each half of the one before
+LEAST_ORDER = 6  # of higher derivatives on a ladder: the truncation error is to fall fast
 
 
 class EstimateResult(NamedTuple):
@@ -29,8 +43,6 @@ class EstimateResult(NamedTuple):
 class _Made:
     """What the classes have in common: their options, and the shape of what they return."""
 
-    _highest = 1
-
     def __init__(
         self,
         fun: Callable[..., Any] | None = None,
@@ -43,21 +55,68 @@ class _Made:
         self.full_output = bool(options.pop("full_output", False))
         if options:
             raise ValueError(f"{sorted(options)} steer numdifftools' own extrapolation and mean nothing here")
-        if method not in METHODS:
-            raise ValueError(f"`method` must be one of {METHODS}, got {method!r}")
-        if n not in range(self._highest + 1):
-            raise ValueError(f"`n` must be 0 to {self._highest}: higher derivatives are not made here; got {n!r}")
-        if step is not None and not np.isscalar(step) and not isinstance(step, np.ndarray):
+        if method not in MEANT:
+            raise ValueError(f"`method` must be one of {tuple(MEANT)}, got {method!r}")
+        if step is not None and not np.isscalar(step) and not isinstance(step, (np.ndarray, list, tuple)):
             raise ValueError(f"`step` must be a number or an array: the step itself, not a generator; got {step!r}")
         self.fun, self.step, self.method, self.order, self.n = fun, step, method, order, n
 
-    def _options(self, args: tuple[Any, ...], kwds: dict[str, Any]) -> dict[str, Any]:
-        return {"args": args, "kwargs": kwds, "method": self.method, "order": self.order}
+    def _first(self) -> dict[str, Any]:
+        """Return the options of a first derivative: the complex step's error is below any order's."""
+        method = MEANT[self.method]
+        return {"method": method, "order": 2 if method == "complex" else self.order}
 
     def _returned(self, estimate: Any, error: Any, step: Any) -> Any:
         if not self.full_output:
             return estimate
         return EstimateResult(estimate, np.full(np.shape(estimate), np.nan) if error is None else error, step, 0)
+
+    def _real(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> _Real:
+        assert self.fun is not None
+        return _Real(self.fun, np.atleast_1d(np.asarray(x)), args, kwds, MEANT[self.method] == "complex")
+
+
+class _Real:
+    """A function that may be complex, of an x that may be complex, as one of real numbers: real parts first."""
+
+    def __init__(self, fun: Any, x: NDArray[Any], args: tuple[Any, ...], kwds: dict[str, Any], stepped: bool) -> None:
+        if stepped and np.iscomplexobj(x):
+            raise ValueError("a complex step needs real numbers: a complex variable was given as `x`")
+        self._fun, self._args, self._kwds = fun, args, kwds
+        self._offset = 1j * x.imag if np.iscomplexobj(x) else 0.0
+        self.x = np.array(x.real, dtype=np.float64)  # fun may read the caller's, which does not move
+        value = np.asarray(self._at(self.x.copy()))
+        self.complex = np.iscomplexobj(value)
+        if stepped and self.complex and value.imag.any():
+            raise ValueError("a complex step needs real values: the function given is complex valued")
+        self.complex = self.complex and not stepped
+        self.f0 = self._parts(value) if self.complex else value.real
+        self._keeps_real = stepped
+
+    def _at(self, x: NDArray[Any]) -> Any:
+        return self._fun(x if isinstance(self._offset, float) else x + self._offset, *self._args, **self._kwds)
+
+    def _parts(self, value: Any) -> NDArray[Any]:
+        return np.stack([np.real(value), np.imag(value)])
+
+    @property
+    def plain(self) -> bool:
+        """Whether the function is as it was given."""
+        return not self.complex and isinstance(self._offset, float)
+
+    def __call__(self, x: NDArray[Any]) -> Any:
+        value = self._at(x)
+        if self.complex:
+            return self._parts(value)
+        return np.real(value) if self._keeps_real and not np.iscomplexobj(x) else value
+
+    def joined(self, derivative: NDArray[Any]) -> NDArray[Any]:
+        """Return the derivative of the function as it was given."""
+        return derivative[0] + 1j * derivative[1] if self.complex else derivative
+
+    def of_one(self, place: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+        """Return one of the numbers that the function returns, as a function."""
+        return lambda x: np.asarray(self(x))[place]
 
 
 class Derivative(_Made):
@@ -69,12 +128,12 @@ class Derivative(_Made):
         ``fun(x, *args, **kwds)``, elementwise.
     step : float or array, optional
         The step, used as it is. By default the steps choose themselves.
-    method : {"central", "complex", "forward", "backward"}
-        The kind of difference.
+    method : {"central", "complex", "multicomplex", "forward", "backward"}
+        The kind of difference. A complex step makes first derivatives only: higher ones are then central.
     order : int
-        Its order of accuracy.
-    n : {0, 1, 2}
-        Which derivative; higher ones are refused.
+        Its order of accuracy, at least.
+    n : int
+        Which derivative. From the second on, the ladder of steps is climbed down to where estimates agree best.
     **options
         `full_output`; others are refused.
 
@@ -82,41 +141,72 @@ class Derivative(_Made):
     --------
     >>> round(float(Derivative(np.exp)(0.0)), 8)
     1.0
+    >>> round(float(Derivative(np.sin, n=5)(0.0)), 6)
+    1.0
     """
-
-    _highest = 2
 
     def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
         """Return the derivative, of x's shape."""
         assert self.fun is not None
-        places = np.asarray(x, dtype=np.float64)
+        places = np.array(x, dtype=np.float64)
+        fun = self.fun
         if self.n == 0:
-            value = np.asarray(self.fun(places, *args, **kwds))
+            value = np.asarray(fun(places, *args, **kwds))
             return self._returned(value, np.zeros(value.shape), np.zeros(places.shape))
+        steps = None if self.step is None else np.broadcast_to(np.asarray(self.step, np.float64), places.shape)
+        if self.n > 1:
+            return self._returned(*_higher(lambda y: fun(y, *args, **kwds), places, steps, self))
+        if places.ndim and not self.full_output:
+            return numerical_diff(lambda y, *args: fun(y, *args, **kwds), places, steps, args=args, **self._first())
         found, error, step = (np.empty(places.shape) for _ in range(3))
-        steps = None if self.step is None else np.broadcast_to(self.step, places.shape)
-        verb: Any = numerical_gradient if self.n == 1 else numerical_hessian
-        options = self._options(args, kwds)
-        if self.n == 2:
-            _only_central(self)
-            options = {"args": args, "kwargs": kwds}
-        fun = _number(self.fun)
         for i in np.ndindex(places.shape):
-            found[i], info = verb(fun, places[i], None if steps is None else steps[i], full_output=True, **options)
+            found[i], info = numerical_gradient(
+                _alone(fun, places, i), places[i], None if steps is None else steps[i], args=args, kwargs=kwds,
+                full_output=True, **self._first(),
+            )  # fmt: skip
             error[i] = np.nan if info.error is None else info.error
             step[i] = info.step
         return self._returned(found[()], error[()], step[()])
 
 
-def _number(fun: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda y, *args, **kwds: np.reshape(fun(y, *args, **kwds), ())
+def _alone(fun: Callable[..., Any], places: NDArray[Any], i: tuple[int, ...]) -> Callable[..., Any]:
+    """Return one entry of an elementwise function: of a number, or where it wants the whole array, of that."""
+
+    def of_entry(y: NDArray[Any], *args: Any, **kwds: Any) -> Any:
+        value = fun(y, *args, **kwds)
+        if np.size(value) == 1:
+            return np.reshape(value, ())
+        whole = places.astype(np.result_type(places, y))
+        whole[i] = y
+        return np.asarray(fun(whole, *args, **kwds))[i]
+
+    return of_entry
 
 
-def _only_central(made: _Made) -> None:
-    if made.method != "central" or made.order != 2:
-        raise ValueError(
-            f"a second derivative is made with method='central' and order=2; got {made.method!r} and {made.order!r}"
-        )
+def _higher(f: Callable[[Any], Any], x: NDArray[Any], step: Any, made: _Made) -> tuple[Any, Any, Any]:
+    """Return a higher derivative of an elementwise function, how far the steps beside disagree, and the steps."""
+    method = MEANT[made.method]
+    of_order = METHODS["central" if method == "complex" else method]
+    if step is not None:
+        return _quotient(f, x, step, of_order(made.order, made.n))[0], None, step
+    stencil = of_order(max(made.order, LEAST_ORDER), made.n)
+    largest = np.maximum(np.abs(x), 1.0) / max(map(abs, stencil.reach))
+    steps = [np.ldexp(largest, -k) for k in range(RUNGS)]
+    with np.errstate(all="ignore"):
+        rungs, rounding = (np.array(a) for a in zip(*(_quotient(f, x, h, stencil) for h in steps), strict=True))
+        apart = np.abs(np.diff(rungs, axis=0))
+    doubt = np.maximum(apart[1:], apart[:-1]) + rounding[1:-1]  # of a rung, by those above and below
+    doubt[~np.isfinite(doubt)] = np.inf
+    best = np.argmin(doubt, axis=0)[None]
+    found, error, used = (np.take_along_axis(a, best, 0)[0] for a in (rungs[1:-1], doubt, np.array(steps[1:-1])))
+    return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()]
+
+
+def _quotient(f: Callable[[Any], Any], x: NDArray[Any], h: NDArray[Any], stencil: Stencil) -> tuple[Any, Any]:
+    """Return the derivative, and what the rounding of the values makes of it."""
+    values = [float(w) * np.asarray(f(x + float(o) * h)) for o, w in zip(stencil.offsets, stencil.weights, strict=True)]
+    total, sizes = (np.reshape(sum(v), x.shape) / h**stencil.deriv for v in (values, map(np.abs, values)))
+    return total, EPS * sizes
 
 
 class Jacobian(_Made):
@@ -134,19 +224,26 @@ class Jacobian(_Made):
            [0., 8.]])
     """
 
-    def _made(self, x: NDArray[Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
-        assert self.fun is not None
-        found, info = numerical_jacobian(self.fun, x, self.step, full_output=True, **self._options(args, kwds))
-        # the axis of x is the second
-        error = info.error if np.ndim(found) < 3 or info.error is None else np.moveaxis(info.error, -1, 1)
-        return found if np.ndim(found) < 3 else np.moveaxis(found, -1, 1), error, info.step
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+        if self.n != 1:
+            raise ValueError(f"`n` must be 1 for a gradient or a Jacobian; got {self.n!r}")
+        real = self._real(x, args, kwds)
+        options: dict[str, Any] = {"f0": real.f0, "full_output": True, **self._first()}
+        if real.plain and options["method"] != "complex":
+            found, info = numerical_jacobian(self.fun, real.x, self.step, args=args, kwargs=kwds, **options)
+        else:
+            found, info = numerical_jacobian(real, real.x, self.step, **options)
+        return (*(None if a is None else self._arranged(a, real) for a in (found, info.error)), info.step)
+
+    def _arranged(self, found: NDArray[Any], real: _Real) -> NDArray[Any]:
+        """Return the derivatives with the axis of x second; the points, where x has several, each by itself."""
+        found = real.joined(found)
+        found = found.sum(axis=tuple(range(1 - real.x.ndim, 0)))
+        return found if found.ndim < 3 else np.moveaxis(found, -1, 1)
 
     def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
-        """Return the Jacobian, of shape (m, n)."""
-        place = np.atleast_1d(np.array(x, dtype=np.float64))  # fun may read the caller's, which does not move
-        if place.ndim > 1:
-            raise ValueError(f"`x` must be one point, of shape (n,): call once for each; got shape {place.shape}")
-        found, error, step = self._made(place, args, kwds)
+        """Return the Jacobian, of shape (m, n); where x holds k points, of shape (n, k), of shape (m, n, k)."""
+        found, error, step = self._made(x, args, kwds)
         return self._returned(np.atleast_2d(found), None if error is None else np.atleast_2d(error), step)
 
 
@@ -166,7 +263,7 @@ class Gradient(Jacobian):
 
     def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
         """Return the gradient, squeezed."""
-        found, error, step = self._made(np.atleast_1d(np.array(x, dtype=np.float64)).ravel(), args, kwds)
+        found, error, step = self._made(np.atleast_1d(np.asarray(x)).ravel(), args, kwds)
         return self._returned(np.squeeze(found), None if error is None else np.squeeze(error), step)
 
 
@@ -176,7 +273,8 @@ class Hessian(_Made):
     Parameters
     ----------
     f, step, method, order, **options
-        As for `Derivative`; method is "central" and order 2.
+        As for `Derivative`. Central: f is lifted, or its gradients are differenced. Complex: its gradients are made by
+        complex steps. Forward and backward: f is never evaluated below, or above, x. A higher order than 2 is refused.
 
     Examples
     --------
@@ -194,17 +292,34 @@ class Hessian(_Made):
         **options: Any,
     ) -> None:
         super().__init__(f, step, method, 2 if order is None else order, **options)
-        _only_central(self)
+        self._check()
+
+    def _check(self) -> None:
+        if self.order != 2:
+            raise ValueError(f"`order` must be 2 for a Hessian, got {self.order!r}")
 
     def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
-        """Return the Hessian, of shape (n, n)."""
-        assert self.fun is not None
-        place = np.atleast_1d(np.array(x, dtype=np.float64))
-        found, info = numerical_hessian(self.fun, place, self.step, args=args, kwargs=kwds, full_output=True)
-        return self._returned(*self._part(found, info.error), info.step)
+        """Return the Hessian, of shape (n, n); of a function of m values of shape (m, n, n)."""
+        real = self._real(x, args, kwds)
+        if real.plain and real.f0.size == 1:
+            assert self.fun is not None
+            return self._returned(*self._one(self.fun, real.x, args, kwds))
+        made = [self._one(real.of_one(place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
+        shape = (*real.f0.shape, real.x.size, real.x.size)
+        found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)).squeeze() for k in (0, 1))
+        return self._returned(found, error, made[0][2])
 
-    def _part(self, found: Any, error: Any) -> tuple[Any, Any]:
-        return found, error
+    def _one(self, f: Callable[..., Any], x: NDArray[Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+        called: dict[str, Any] = {"args": args, "kwargs": kwds}
+        method = MEANT[self.method]
+        if method == "complex":
+            called["grad"] = lambda y, *args, **kwds: numerical_gradient(f, y, args=args, kwargs=kwds, method="complex")
+        elif method != "central":
+            called["bounds"] = (x, np.inf) if method == "forward" else (-np.inf, x)
+        if self.step is None and method != "complex":
+            return (*accurate_hessian(f, x, **called)[:2], np.full(x.shape, np.nan))
+        found, info = numerical_hessian(f, x, self.step, full_output=True, **called)
+        return found, info.error, info.step
 
 
 class Hessdiag(Hessian):
@@ -213,11 +328,7 @@ class Hessdiag(Hessian):
     Parameters
     ----------
     f, step, method, order, **options
-        As for `Hessian`.
-
-    Notes
-    -----
-    The whole Hessian is made for it.
+        As for `Derivative`.
 
     Examples
     --------
@@ -225,8 +336,31 @@ class Hessdiag(Hessian):
     array([8., 0.])
     """
 
-    def _part(self, found: Any, error: Any) -> tuple[Any, Any]:
-        return np.diag(found), None if error is None else np.diag(error)
+    def _check(self) -> None:
+        """Take any order."""
+
+    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+        """Return the second derivative for each entry of x, of shape (n,)."""
+        real = self._real(x, args, kwds)
+        second = Derivative(None, None, self.method, self.order, 2, full_output=True)
+        steps = np.broadcast_to(np.full(1, np.nan) if self.step is None else self.step, real.x.shape)
+        made = []
+        for i in np.ndindex(real.x.shape):
+            second.fun, second.step = _along(real, i), None if self.step is None else steps[i]
+            made.append(second(real.x[i]))
+        found, error, step = (np.array([m[k] for m in made]) for k in range(3))
+        return self._returned(found, error, step)
+
+
+def _along(real: _Real, i: tuple[int, ...]) -> Callable[[Any], Any]:
+    """Return the function of one entry of x, which is a number or an array of numbers."""
+
+    def of_entry(y: Any) -> Any:
+        moved = real.x.copy()
+        moved[i] = y
+        return np.reshape(real(moved), np.shape(y))
+
+    return of_entry
 
 
 def directionaldiff(f: Callable[[Any], Any], x0: ArrayLike, vec: ArrayLike, **options: Any) -> Any:

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from importlib import import_module
+from math import isfinite
 from threading import RLock
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +20,10 @@ from scipy.sparse import csr_array, find, issparse
 from scipy.sparse.linalg import LinearOperator
 
 from ..gradient import numerical_gradient
-from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..products import jvp
+from .accurate import accurate_hessian
+from .solving import Run
 
 __all__ = [
     "approx_derivative",
@@ -32,9 +36,10 @@ __all__ = [
     "jacobian",
 ]
 
-EPSILON = float(np.sqrt(np.finfo(np.float64).eps))
+EPS = float(np.finfo(np.float64).eps)
+EPSILON = EPS**0.5
+INF = float(np.inf)
 METHODS = ("2-point", "3-point", "cs")
-SIDES = {1: "forward", -1: "backward"}
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
@@ -45,7 +50,7 @@ def _steps(method: str, x: NDArray[Any], rel_step: Any, abs_step: Any) -> NDArra
     sign = np.where(x >= 0, 1.0, -1.0)
     step = np.asarray(rel_step * sign * np.abs(x) if abs_step is None else abs_step, dtype=np.float64)
     step = np.broadcast_to(step, x.shape)
-    usual = np.finfo(np.float64).eps ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
+    usual = EPS ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
     return np.where(x + step - x == 0, usual, step)
 
 
@@ -92,6 +97,7 @@ def approx_derivative(
     x = np.atleast_1d(np.asarray(x0))
     if x.ndim > 1:
         raise ValueError("`x0` must have at most 1 dimension.")
+    dtype = x.dtype
     x = x.astype(np.float64)
     lower, upper = (np.asarray(b, dtype=np.float64) for b in bounds)
     if any(b.ndim and b.shape != x.shape for b in (lower, upper)):
@@ -100,6 +106,8 @@ def approx_derivative(
     if as_linear_operator and bounded:
         raise ValueError("Bounds not supported when `as_linear_operator` is True.")
     kwargs = dict(kwargs or {})
+    if _is_narrow(dtype):
+        fun = _keeping(fun, dtype)
     nfev = 0
     if f0 is None:
         f0, nfev = fun(x.copy(), *args, **kwargs), 1
@@ -119,8 +127,24 @@ def approx_derivative(
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
+    if step is None and method == "2-point" and (_is_narrow(dtype) or _is_narrow(np.asarray(f0).dtype)):
+        common["method"] = "3-point"  # whose steps look at how coarse f is
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
+    result = result.astype(dtype) if _is_narrow(dtype) else result
     return (result, {"nfev": nfev + made}) if full_output else result
+
+
+def _is_narrow(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f" and dtype.itemsize < 8
+
+
+def _keeping(fun: Callable[..., Any], dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return a function that gets x in the caller's precision, as SciPy gives it."""
+
+    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        return fun(x.astype(dtype if x.dtype.kind == "f" else np.result_type(dtype, np.complex64)), *args, **kwargs)
+
+    return narrow
 
 
 def _differentiated(
@@ -194,13 +218,14 @@ def check_grad(
     epsilon: Any = None,
     direction: str = "all",
     rng: Any = None,
+    seed: Any = None,
 ) -> Any:
     """Return the 2-norm of the difference between a gradient and forward differences, as SciPy's ``check_grad``.
 
     Parameters
     ----------
     func, grad, x0, *args, direction, rng
-        As SciPy's.
+        As SciPy's; `seed` is its older name of `rng`.
     epsilon : float or array_like, optional
         The step; by default the steps choose themselves.
 
@@ -217,7 +242,7 @@ def check_grad(
     slope = np.asanyarray(grad(x, *args))
     if slope.ndim > 1:
         raise ValueError("'random' can only be used with scalar valued func")
-    v = np.random.default_rng(rng).standard_normal(size=x.shape)
+    v = np.random.default_rng(seed if rng is None else rng).standard_normal(size=x.shape)
     found = approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
     return np.sqrt(np.sum(np.abs(np.dot(slope, v) - found) ** 2))
 
@@ -255,6 +280,10 @@ def check_derivative(
 # ---- scipy.differentiate
 
 
+STEP = 0.5  # SciPy's first step
+TOLERANCES = {"atol": 0.0, "rtol": 0.0}
+
+
 def _senseless(**options: Any) -> None:
     """Refuse what steers SciPy's own iteration."""
     for name, (value, usual) in options.items():
@@ -264,15 +293,44 @@ def _senseless(**options: Any) -> None:
             )
 
 
+def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str, Any]:
+    """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
+    steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
+    if (~(steps > 0)).any():
+        raise ValueError(f"`initial_step` must be positive, got {initial_step!r}")
+    if (steps == STEP).all() and not np.any(sides):
+        return {}
+    reach = np.where(steps == STEP, np.inf, steps)  # which nobody gave
+    lower, upper = (np.broadcast_to(x + side, x.shape) for side in (-reach, reach))
+    return {"bounds": (np.where(sides > 0, x, lower), np.where(sides < 0, x, upper))}
+
+
+def _result(
+    name: str, df: NDArray[Any], error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any
+) -> OptimizeResult:
+    """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
+    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
+    if given.keys() != TOLERANCES.keys() or not all(np.ndim(v) == 0 and v >= 0 for v in given.values()):
+        raise ValueError(f"`tolerances` must have 'atol' and 'rtol', non-negative scalars; got {tolerances!r}")
+    error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
+    with np.errstate(invalid="ignore"):
+        kept = (error <= given["atol"] + given["rtol"] * np.abs(df)) | (not tolerances)
+    status = np.where(np.isfinite(df), np.where(kept, 0, -1), -3).astype(np.int32)
+    dtype = dtype if dtype.kind == "f" else np.dtype(np.float64)
+    df, error = df.astype(dtype), error.astype(dtype)
+    counts = {name: np.full(df.shape, count, dtype=np.int32)[()] for name, count in counts.items()}
+    return OptimizeResult(success=(status == 0)[()], status=status[()], **{name: df[()]}, error=error[()], **counts)
+
+
 def derivative(
     f: Callable[..., Any],
     x: ArrayLike,
     *,
-    args: tuple[Any, ...] = (),
+    args: Any = (),
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
     step_direction: Any = 0,
     preserve_shape: bool = False,
@@ -284,7 +342,14 @@ def derivative(
     ----------
     f, x, args, step_direction
         As SciPy's.
-    tolerances, maxiter, order, initial_step, step_factor, preserve_shape, callback
+    tolerances : dict, optional
+        What counts as success: an error of at most ``atol + rtol * abs(df)``. Status -1 says that it is not. By default
+        what is finite is a success.
+    initial_step : float or array_like
+        f is not evaluated farther from x, if it is given.
+    preserve_shape : bool
+        True: f gets all of x, and returns an array whose last axes are those of x.
+    maxiter, order, step_factor, callback
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -298,23 +363,38 @@ def derivative(
     1.0
     """
     _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0), preserve_shape=(preserve_shape, False), callback=(callback, None),
+        maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0), callback=(callback, None)
     )  # fmt: skip
-    places, sides, *others = np.broadcast_arrays(np.asarray(x, dtype=np.float64), step_direction, *args)
-    df, error = np.empty(places.shape), np.empty(places.shape)
-    nfev = np.zeros(places.shape, dtype=np.int64)
+    args = args if isinstance(args, tuple) else (args,)
+    given = np.asarray(x)
+    places: NDArray[Any] = given.astype(np.float64)
+    if preserve_shape:
+        if args:
+            raise ValueError("`preserve_shape` and `args` are not taken together here: give f what it needs otherwise")
+        x, places = places, np.broadcast_to(places, np.shape(f(places.copy())))
+    places, steps, sides, *others = np.broadcast_arrays(places, initial_step, step_direction, *args)
+    df, error, nfev = np.empty(places.shape), np.empty(places.shape), np.zeros(places.shape, np.int64)
     for i in np.ndindex(places.shape):
-        side = np.sign(sides[i])
-        options: dict[str, Any] = {"method": "adaptive"} if side == 0 else {"method": SIDES[side], "order": 4}
-        rest = tuple(other[i] for other in others)
-        made: Any = numerical_gradient(_number(f), places[i], args=rest, full_output=True, **options)
-        df[i], error[i], nfev[i] = made[0], np.nan if made[1].error is None else made[1].error, made[1].nfev
-    good = np.isfinite(df)
-    return OptimizeResult(
-        success=good[()], status=np.where(good, 0, -3)[()], df=df[()], error=error[()],
-        nit=np.ones(places.shape, dtype=np.int64)[()], nfev=nfev[()], x=places[()],
-    )  # fmt: skip
+        df[i], made = numerical_gradient(
+            _of_entry(f, np.asarray(x), i) if preserve_shape else _number(f), places[i],
+            args=tuple(other[i] for other in others), full_output=True,
+            method="adaptive", **_within(places[i], steps[i], sides[i]),
+        )  # fmt: skip
+        error[i], nfev[i] = np.nan if made.error is None else made.error, made.nfev
+    result = _result("df", df, error, tolerances, given.dtype, nit=1, nfev=nfev)
+    result.x = places.astype(np.result_type(result.df))[()]
+    return result
+
+
+def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+    """Return an entry of f(x) as a function of the entry of x that it belongs to."""
+
+    def entry(y: NDArray[Any]) -> Any:
+        moved = x.copy()
+        moved[i[len(i) - x.ndim :]] = y
+        return np.asarray(f(moved))[i]
+
+    return entry
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -328,7 +408,7 @@ def jacobian(
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
     step_direction: Any = 0,
 ) -> OptimizeResult:
@@ -337,8 +417,10 @@ def jacobian(
     Parameters
     ----------
     f, x
-        As SciPy's; x of shape (m,).
-    tolerances, maxiter, order, initial_step, step_factor, step_direction
+        As SciPy's: x of shape (m,), or (m, ...) for several points.
+    tolerances, initial_step, step_direction
+        As for `derivative`; the last two of x's shape, or one that broadcasts to (m,).
+    maxiter, order, step_factor
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -352,16 +434,15 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0), step_direction=(step_direction, 0),
-    )  # fmt: skip
-    df, info = numerical_jacobian(f, _vector(x), full_output=True)
-    good = np.isfinite(df)
-    return OptimizeResult(
-        success=good, status=np.where(good, 0, -3), df=df, error=info.error,
-        nit=np.ones(df.shape, dtype=np.int64), nfev=np.full(df.shape, info.nfev),
-    )  # fmt: skip
+    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
+    given, points = _points(x)
+    steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
+    found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
+    # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
+    apart = tuple(range(1 - points.ndim, 0))
+    df, error = (np.sum(a, axis=apart) for a in (found, info.error))
+    df, error = (np.moveaxis(a, -1, a.ndim - points.ndim) for a in (df, error))
+    return _result("df", df, error, tolerances, given.dtype, nit=1, nfev=info.nfev)
 
 
 def hessian(
@@ -371,16 +452,16 @@ def hessian(
     tolerances: Any = None,
     maxiter: int = 10,
     order: int = 8,
-    initial_step: Any = 0.5,
+    initial_step: Any = STEP,
     step_factor: float = 2.0,
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 
     Parameters
     ----------
-    f, x
-        As SciPy's; x of shape (m,).
-    tolerances, maxiter, order, initial_step, step_factor
+    f, x, tolerances, initial_step
+        As for `jacobian`.
+    maxiter, order, step_factor
         Steer SciPy's own iteration: only their defaults are accepted.
 
     Returns
@@ -394,22 +475,26 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    _senseless(
-        tolerances=(tolerances, None), maxiter=(maxiter, 10), order=(order, 8), initial_step=(initial_step, 0.5),
-        step_factor=(step_factor, 2.0),
-    )  # fmt: skip
-    ddf, info = numerical_hessian(f, _vector(x), full_output=True)
-    good = np.isfinite(ddf)
-    return OptimizeResult(
-        success=good, status=np.where(good, 0, -3), ddf=ddf, error=info.error, nfev=np.full(ddf.shape, info.nfev)
-    )
+    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
+    given, points = _points(x)
+    steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
+    several = points.ndim > 1
+
+    def total(x: NDArray[Any]) -> Any:
+        return np.sum(f(x))
+
+    found, error, nfev = accurate_hessian(total if several else f, points, **_within(points, steps, 0))
+    m, others = len(points), points.shape[1:]
+    pair = (m, points.size // m, m, points.size // m)
+    ddf, error = (np.einsum("ikjk->ijk", a.reshape(pair)).reshape(m, m, *others) for a in (found, error))
+    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=nfev)
 
 
-def _vector(x: ArrayLike) -> NDArray[Any]:
-    vector = np.asarray(x, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(f"`x` must be one point, of shape (m,): call once for each; got shape {vector.shape}")
-    return vector
+def _points(x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+    given = np.asarray(x)
+    if not given.ndim or not len(given):
+        raise ValueError(f"Argument `x` must be at least 1-D, and not empty; got shape {given.shape}")
+    return given, given.astype(np.float64)
 
 
 # ---- what SciPy's solvers difference by themselves
@@ -423,17 +508,53 @@ _users = 0
 def _in_solver(original: Any) -> Any:
     def replaced(fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
         step = options.get("abs_step")
-        if isinstance(step, float) and step in (
-            1e-8,
-            EPSILON,
-        ):  # the solvers' own default, which they hand on as if given
+        if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        # the user's own f: SciPy's wrapper counts calls, which no lift may pass
-        if type(fun).__name__ == "_ScalarFunctionWrapper" and not options.get("args"):
-            fun, options["args"] = fun.f, fun.args
-        return approx_derivative(fun, x0, *rest, **options)
+        if rest or not _is_of_run(fun, options):
+            return approx_derivative(fun, x0, *rest, **options)
+        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), float(options["f0"])
+        if not isfinite(f0 + sum(x.tolist())):
+            return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
+        run = _runs.get(fun)
+        if run is None:
+            run = _runs[fun] = _run(fun, x, options)
+        slope, nfev = run.gradient(x, f0)
+        if options.get("full_output"):
+            return slope, {"nfev": nfev}
+        if (counter := _held(fun).get("self")) is not None:
+            counter.nfev += nfev
+        return slope
 
     return replaced
+
+
+# one for each objective of a run, which SciPy wraps anew in each; what is known of it ends with it
+_runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
+
+
+def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
+    """Whether SciPy differentiates the objective of a run, with steps of its own."""
+    if type(fun).__name__ != "_ScalarFunctionWrapper":
+        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
+        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
+            return False
+    given = options.get
+    free = given("rel_step") is None and given("abs_step") is None and given("workers") in (None, map)
+    simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
+    return simple and isinstance(given("f0"), (float, int, np.integer))
+
+
+def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
+    bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+    bounded = any(np.isfinite(b).any() for b in bounds)
+    # the user's own f: SciPy's wrapper counts calls, which no lift may pass
+    held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None, x.shape)
+
+
+def _held(fun: Any) -> dict[str, Any]:
+    """Return what the closure holds that wraps the objective in older versions of SciPy, and counts its calls."""
+    return {name: cell.cell_contents for name, cell in zip(fun.__code__.co_freevars, fun.__closure__, strict=True)}
 
 
 def _for_ode(original: Any) -> Any:

@@ -37,6 +37,12 @@ def _hessian(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, formula
     return hessian
 
 
+def _differenced(f: Any, x: NDArray[Any], step: Any, **options: Any) -> NDArray[Any]:
+    """Return the derivatives of f, first the axis of x; points side by side in x, of which f couples none, as one."""
+    found = np.asarray(numerical_jacobian(f, x, step, **options))
+    return np.moveaxis(found.sum(axis=tuple(range(1 - x.ndim, 0))), -1, 0)
+
+
 def _step(x: NDArray[Any], epsilon: Any) -> Any:
     if epsilon is None or np.ndim(epsilon) == 0 or np.shape(epsilon) == x.shape:
         return epsilon
@@ -75,12 +81,15 @@ def approx_fprime(
     """
     x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
     step = _step(x, epsilon)
+    called: dict[str, Any] = {"args": args, "kwargs": kwargs}
     if centered:
-        options: dict[str, Any] = {"method": "central", "h": None if step is None else np.asarray(step) / 2}
-    else:
-        options = {"method": "forward", "order": 1, "h": step}
-    found = np.asarray(numerical_jacobian(f, x, args=args, kwargs=kwargs, **options))
-    grad = np.moveaxis(found, -1, 0)
+        grad = _differenced(f, x, None if step is None else np.abs(step) / 2, **called)
+    elif step is None or np.all(np.asarray(step) > 0):
+        grad = _differenced(f, x, step, method="forward", order=1, **called)
+    else:  # a negative step is one to the other side
+        sides = [_differenced(f, x, np.abs(step), method=m, order=1, **called) for m in ("forward", "backward")]
+        below = np.broadcast_to(np.asarray(step) < 0, x.shape).reshape(-1, *[1] * (sides[0].ndim - 1))
+        grad = np.where(below, sides[1], sides[0])
     if grad.ndim == 1:
         grad = grad[:, None]
     return grad.T if x.size == 1 else grad.squeeze().T
@@ -109,8 +118,38 @@ def approx_fprime_cs(
     array([4., 3.])
     """
     x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
-    found = numerical_jacobian(f, x, _step(x, epsilon), method="complex", args=args, kwargs=kwargs)
-    return np.moveaxis(np.asarray(found), -1, 0).T
+    return _differenced(f, x, _step(x, epsilon), method="complex", args=args, kwargs=kwargs).T
+
+
+def approx_hess3(
+    x: ArrayLike,
+    f: Callable[..., Any],
+    epsilon: Any = None,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> NDArray[np.float64]:
+    """Return the Hessian of f by central differences, as statsmodels' ``approx_hess3`` does.
+
+    Parameters
+    ----------
+    x, f, args, kwargs
+        As statsmodels'.
+    epsilon : float or array_like, optional
+        The step of each entry. By default the steps choose themselves.
+
+    Returns
+    -------
+    ndarray
+        Of shape (n, n).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> np.round(approx_hess3(np.array([3.0, 4.0]), lambda x: x[0] ** 2 * x[1]), 4)
+    array([[8., 6.],
+           [6., 0.]])
+    """
+    return _hessian(x, f, epsilon, args, kwargs, CENTRAL)
 
 
 def approx_hess(
@@ -120,14 +159,17 @@ def approx_hess(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
 ) -> NDArray[np.float64]:
-    """Return the Hessian of f, as statsmodels' ``approx_hess`` does.
+    """Return the Hessian of f: an alias for approx_hess3, as statsmodels has one.
 
     Parameters
     ----------
-    x, f, args, kwargs
-        As statsmodels'.
-    epsilon : float or array_like, optional
-        The step of each entry. By default the steps choose themselves.
+    x, f, epsilon, args, kwargs
+        As for `approx_hess3`.
+
+    Returns
+    -------
+    ndarray
+        Of shape (n, n).
 
     Examples
     --------
@@ -136,10 +178,7 @@ def approx_hess(
     array([[8., 6.],
            [6., 0.]])
     """
-    return _hessian(x, f, epsilon, args, kwargs, CENTRAL)
-
-
-approx_hess3 = approx_hess
+    return approx_hess3(x, f, epsilon, args, kwargs)
 
 
 def approx_hess2(

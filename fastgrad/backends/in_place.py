@@ -43,6 +43,8 @@ class LiftedInPlace(Lifted):
         f and its arguments.
     point : Point
         Where.
+    nature : Nature
+        What f can read and keep.
     explicit : bool
         Whether the caller asked for this way, so that nobody else says what f raises beside x.
 
@@ -52,15 +54,16 @@ class LiftedInPlace(Lifted):
         If f cannot be lifted so; the message says why.
     """
 
-    def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
-        reason = _unsuited(call, point)
+    def __init__(self, call: Call, point: Point, nature: Nature, explicit: bool = False) -> None:
+        reason = _unsuited(call, point, nature)
         if reason:
             raise CannotRun(reason)
         module = _in_place()
         own = point.base.copy() if point.own is None else point.own
         try:
             self._inside = module.InPlace(call.f, own, call.args, call.kwargs)
-            self._inside.look()
+            with self._inside.exclusively():  # what f can reach is not to be looked at while another bundle is there
+                self._inside.look()
         except CannotLift as signal:
             raise CannotRun(f"f cannot be lifted in place: {signal}") from signal
         pure = call.but(f=self._inside, args=(), kwargs={})
@@ -119,13 +122,15 @@ class LiftedInPlace(Lifted):
         return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}{instead}")
 
 
-def _unsuited(call: Call, point: Point) -> str:
+def _unsuited(call: Call, point: Point, nature: Nature) -> str:
     """Say why a call cannot be lifted in place, before anything is evaluated; empty if it may be."""
     own = point.own
     if call.imaginary:
         return "complex points do not fit into the caller's array"
     if point.base.ndim == 0 or not point.base.size:
         return "x is a single number, or empty"
+    if not nature.keeps and (own is None or not nature.may_read(own)):
+        return "f is a function of its argument alone, for which there are the other lifts"
     if str(getattr(call.f, "__module__", "")).startswith("fastgrad."):
         return "f gets x in another form, as an option says"
     if own is None:

@@ -100,6 +100,7 @@ class Lifted(InFloats):
         self._lifts, self._racing = lifts, racing
         self._attempts = _attempts(lifts, racing)
         self._refusals: dict[str, _Refusal] = {}
+        self._together: int | None = None  # how many rows at once the sparse lift takes without beginning again
         self._origin: float | None = None
         self._value: float | None = None
         self._rounded = self._checked = False
@@ -207,7 +208,11 @@ class Lifted(InFloats):
     def _work(self, lift: str, points: int, racing: bool, lead: float = 0.0) -> DenseWork | SparseWork:
         if lift == DENSE:
             return DenseWork(points, racing)
-        return SparseWork(points, _lift(DENSE).tile_points(self._point.base.size) if racing else 1, racing, lead)
+        return self._sparse_work(points, racing, lead)
+
+    def _sparse_work(self, points: int, racing: bool, lead: float = 0.0) -> SparseWork:
+        tile_points = _lift(DENSE).tile_points(self._point.base.size) if racing else 1
+        return SparseWork(points, tile_points, racing, lead, self._together)
 
     def _scalars(self, values: Values, points: Values) -> Values:
         if values.size != points.size or (values.dtype.kind == "c" and points.dtype.kind != "c"):
@@ -246,13 +251,7 @@ class Lifted(InFloats):
         if found is None:
             return None
         values, tied = found
-        smooth = np.flatnonzero(~tied)
-        if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
-            self._rounded = True
-            return None
-        self._attempts = _settled(SPARSE, self._lifts)
-        self.way = _WAY[SPARSE]
-        if bars:
+        if bars:  # before anything is evaluated plainly: what f can reach is then known still
             near = x.copy()
             moved = near.reshape(-1)[index]
             to = np.where((self._draw + np.arange(index.size) * 5) % 13 < 6, -inf, inf)
@@ -261,11 +260,17 @@ class Lifted(InFloats):
             if again is None:
                 return None
             beside = again[0]
+        smooth = np.flatnonzero(~tied)
+        if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
+            self._rounded = True
+            return None
+        self._attempts = _settled(SPARSE, self._lifts)
+        self.way = _WAY[SPARSE]
         return Unrounded(values, tied, beside)
 
     def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_]] | None:
         """The differences from f at x or beside it, and where they tell of one side only."""
-        call, work = self._call, self._work(SPARSE, steps.size, self._attempts[0].racing)
+        call, work = self._call, self._sparse_work(steps.size, self._attempts[0].racing)
         try:
             found = _lift(SPARSE).differences(
                 call.f, x, index, steps[:, None], args=call.args, kwargs=call.kwargs, work=work
@@ -276,6 +281,7 @@ class Lifted(InFloats):
             return None
         finally:
             self.nfev += work.nfev
+            self._together = work.together
         if found is None:
             self._rounded = True
             return None

@@ -11,14 +11,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.call import Call
+from ..core.errors import NonFiniteWarning, warn
 from ..core.evaluation import COLUMN, InFloats, Values
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
-from ..executors.executor import Entries, Executor, Rows
+from ..executors.executor import Entries, Executor, Failures, Function, Rows, nan_like
 from ..executors.table import executor_for, pieces_of
+from ..schemes.constants import OUTSIDE
 from .vectors import REAL, Vectors, values_of
 
 POINT_BYTES = 1 << 26  # of whole points that are made at a time
+LONG = 200  # characters of what f says of its failure
+
+Exceptions = tuple[type[BaseException], ...]
+
+
+class Watch:
+    """An executor, and what is to become of evaluations that fail.
+
+    Attributes
+    ----------
+    failures : list of str
+        The points at which f failed, and how, where that is put up with.
+    """
+
+    def __init__(self, call: Call, executor: Executor) -> None:
+        self.failures: list[str] = []
+        self._executor = executor
+        self._tolerant = call.on_error == "nan"
+
+    @property
+    def way(self) -> str:
+        return self._executor.way
+
+    def note(self) -> str:
+        """Say who evaluates f."""
+        return f"{self._executor.way}: {self._executor.reason}"
+
+    def evaluate(self, function: Function, points: Rows | Entries, allowed: Exceptions = ()) -> Values:
+        """Evaluate at all points: NaN where f fails, if that is put up with or `allowed`."""
+        if not (self._tolerant or allowed):
+            return self._executor.evaluate(function, points)
+        values, failures = self.attempt(function, points)
+        for _, error in sorted(failures.items()):
+            if not isinstance(error, allowed):
+                raise error
+        return values
+
+    def attempt(self, function: Function, points: Rows | Entries) -> tuple[Values, dict[int, BaseException]]:
+        """Evaluate at all points; returns also what f raises, by the points' numbers, where that is not put up with."""
+        failures: Failures = {}
+        values = self._executor.evaluate(function, points, None, failures)
+        errors = {place: failures[place].exception() for place in sorted(failures)}
+        if not self._tolerant:
+            return values, errors
+        for place, error in errors.items():
+            text = " ".join(str(error).split())
+            shown = text if len(text) <= LONG else f"{text[:LONG]}..."
+            where = points.describe(place)
+            self.failures.append(f"{'' if where in text else f'{where}: '}{type(error).__name__}: {shown}")
+        return values, {}
 
 
 class Parallel(InFloats):
@@ -33,8 +85,9 @@ class Parallel(InFloats):
         self.nfev = 0
         call = call.of_one_point()
         self._point = point
-        self._executor = executor = executor_for(call, point) if executor is None else executor
-        self.way = executor.way
+        executor = executor_for(call, point) if executor is None else executor
+        self._watch = Watch(call, executor)
+        self.way = self._watch.way
         self._value: float | None = None
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         self.own = point.own if copies and point.perturbable and not call.shares_memory(point.own) else None
@@ -47,12 +100,19 @@ class Parallel(InFloats):
         self._complex = OnePoint(f, call, complex_number)
 
     def notes(self) -> list[str]:
-        return [f"{self._executor.way}: {self._executor.reason}"]
+        return [self._watch.note()]
 
     def value(self) -> float:
         if self._value is None:
             self._value = float(self.line(self._point.base.reshape(1, -1))[0])
+            if self.failures:
+                warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
         return self._value
+
+    @property
+    def failures(self) -> list[str]:
+        """The points at which f failed, and how."""
+        return self._watch.failures
 
     def known_value(self, value: float) -> None:
         self._value = value
@@ -72,73 +132,117 @@ class Parallel(InFloats):
 
     def along(self, vector: list[float]) -> list[float]:
         """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
-        before = self.nfev
-        try:
-            values: list[float] = self.line(self._point.base.reshape(-1) + COLUMN * np.array(vector)).tolist()
-        except Exception:  # noqa: BLE001 - perhaps of a point that a plain loop does not reach
-            self.nfev = before
-            return super().along(vector)
-        for place, value in enumerate(values):
+        base = self._point.base
+        self._f.own = self.own
+        points = Rows(base.reshape(-1) + COLUMN * np.array(vector), base.shape)
+        found, errors = self._watch.attempt(self._f, points)
+        values: list[float] = []
+        for place, value in enumerate(found.tolist()):
+            self.nfev += 1
+            if place in errors:
+                raise errors[place]
+            values.append(value)
             if not isfinite(value):
-                self.nfev = before + place + 1
-                return values[: place + 1]
+                break
         return values
 
     def _evaluate(self, points: Rows | Entries, dtype: np.dtype[Any]) -> Values:
         self.nfev += len(points)
-        if dtype.kind == "c":
-            return self._executor.evaluate(self._complex, points)
-        self._f.own = self.own
-        return self._executor.evaluate(self._f, points)
+        if dtype.kind != "c":
+            self._f.own = self.own
+            return self._watch.evaluate(self._f, points)
+        values = self._watch.evaluate(self._complex, points)
+        return values if values.dtype.kind == "c" else np.full(len(points), complex(np.nan, np.nan))  # all failed
 
 
 class ParallelVectors(Vectors):
-    """An f of many values, evaluated by an executor."""
+    """An f of many values, evaluated by an executor.
+
+    Attributes
+    ----------
+    cost : int
+        What the evaluations cost, where f itself says so: evaluations of another function.
+    """
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
         executor = executor_for(call, point) if executor is None else executor
         super().__init__(call, point)
         self._executor = executor
+        self._watch = Watch(call, executor)
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         f = self._call.f if copies else call.f  # the former shows each point in the caller's list
-        self._f, self._complex = OnePoint(f, call, values_of), OnePoint(f, call, complex_values)
+        self.cost = 0
+        costing = getattr(f, "with_cost", None)
+        self._costing = costing is not None
+        self._f = OnePoint(f, call, values_of) if costing is None else OnePoint(costing, call, cost_last)
+        self._complex = OnePoint(f, call, complex_values)
         self.own = point.own if copies and self._in_place else None
 
     def notes(self) -> list[str]:
         """Say who evaluates f."""
-        return [f"{self._executor.way}: {self._executor.reason}"]
+        return [self._watch.note()]
+
+    @property
+    def failures(self) -> list[str]:
+        """The points at which f failed, and how."""
+        return self._watch.failures
 
     def _at_x(self) -> Floats:
         if self._value is None:
-            self._value = np.asarray(self._evaluate(self._f, self._point.base.reshape(1, -1))[0])
+            self.nfev += 1
+            self._f.own = self.own
+            base = self._point.base
+            at_x = Rows(base.reshape(1, -1), base.shape)
+            values = self._executor.evaluate(self._f, at_x)  # where that fails, no shape is known
+            self._value = self._without_cost(values, base.shape)[0] if self._costing else np.asarray(values[0])
         return self._value
 
     def at(self, points: Iterable[Floats]) -> Floats:
+        return self._by_workers(points, False)
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        return self._by_workers(points, True)
+
+    def _by_workers(self, points: Iterable[Floats], exploring: bool) -> Floats:
         self._at_x()
         own = self._point.own
         if self.own is None or own is None:
-            return self._rows(self._all(self._f, points))
+            return self._rows(self._all(self._f, points, exploring))
         with exclusive(own):
             try:
-                return self._rows(self._all(self._f, points))
+                return self._rows(self._all(self._f, points, exploring))
             finally:
                 own[...] = self._point.base
 
     def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
         return self._rows([row.imag for row in self._all(self._complex, points)])
 
-    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]], exploring: bool = False) -> list[NDArray[Any]]:
         """Evaluate f at all points, so many at a time that they take little memory."""
         rest, rows = iter(points), []
         many = max(1, POINT_BYTES // max(1, self._point.base.nbytes))
         while some := list(islice(rest, many)):
-            rows += [np.asarray(row) for row in self._evaluate(f, np.array(some))]
+            rows += [np.asarray(row) for row in self._evaluate(f, np.array(some), exploring)]
         return rows
 
-    def _evaluate(self, f: OnePoint, points: Values) -> Values:
+    def _evaluate(self, f: OnePoint, points: Values, exploring: bool) -> Values:
         self.nfev += len(points)
         f.own = self.own if points.dtype.kind == "f" else None
-        return self._executor.evaluate(f, Rows(points, self._point.base.shape))
+        values = self._watch.evaluate(f, Rows(points, self._point.base.shape), OUTSIDE if exploring else ())
+        if self._costing and values.ndim > 1:
+            values = self._without_cost(values, self.shape)
+        none = values.ndim == 1 and np.isnan(values).all()  # where all fail, nothing says how many values there are
+        return np.full((len(points), *self.shape), nan_like(points)) if none else values
+
+    def _without_cost(self, values: Values, shape: tuple[int, ...]) -> Values:
+        self.cost += int(np.nansum(values[:, -1]))
+        return values[:, :-1].reshape(len(values), *shape)
+
+
+def cost_last(result: Any) -> NDArray[np.float64]:
+    """Return values and their cost as one row."""
+    values, cost = result
+    return np.append(values_of(values).reshape(-1), float(cost))
 
 
 def complex_values(result: object) -> NDArray[np.complex128]:

@@ -18,7 +18,8 @@ from ..core.evaluation import COLUMN, InFloats, Values
 from ..core.point import Point
 from ..core.validation import FLOAT64, Ints, complex_number, number
 
-SMALL = 256  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
+SMALL = 32  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
+COARSEST = 2.0**-10  # of a step: how much of it may be rounded in an array of float32
 
 
 class Reference(InFloats):
@@ -115,10 +116,23 @@ class Reference(InFloats):
         if points.dtype.kind == "c":
             self.sees_own = True  # a closure shows: its value is real
             return self._complex(index, points)
-        if self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
-            self.own, self.sees_own = None, False  # it cannot hold these points
+        if self.own is not None and self.own.dtype is not FLOAT64:
+            points = self._as_held(index, points, self.own.dtype)
         values = self._replaced(zip(index.tolist(), points.tolist(), strict=True))
         return np.array(values).reshape(points.shape)
+
+    def _as_held(self, index: Ints, points: Values, dtype: np.dtype[Any]) -> Values:
+        """Round points to what a float32 array can hold, as those on the line are: f is to see the same in both places.
+
+        The line's points tell how much noise that makes. An array that cannot hold the steps is left alone.
+        """
+        with np.errstate(over="ignore"):
+            held: Values = points.astype(dtype).astype(np.float64)
+        away = np.abs(points - self._base.reshape(-1)[index][:, None])
+        if (np.abs(held - points) <= COARSEST * away).all():
+            return held
+        self.own, self.sees_own = None, False
+        return points
 
     def _replaced(self, rows: Iterable[tuple[int, Iterable[float]]]) -> list[float]:
         """f at x with one entry replaced, by each of some values."""
@@ -148,21 +162,27 @@ class Reference(InFloats):
 
     def _one_entry(self, rows: list[tuple[int, Iterable[float]]], own: NDArray[Any]) -> list[float] | None:
         """Do the same, writing one entry of the caller's array; None where f writes into that, too."""
-        base, f, values = self._base, self._f, []
+        base, f, values, began = self._base, self._f, [], 0
         entries, places = base.reshape(-1), own.reshape(-1) if own.flags.c_contiguous else own.flat
+        same = type(own) is np.ndarray and own.dtype is FLOAT64  # a copy of it is f's argument
+        copy = own.copy if same else base.copy
         own[...] = base
-        for i, row in rows:
-            kept = entries[i]
-            if places[i] != kept:
-                return None
-            for entry in row:
-                places[i] = entry
-                x = base.copy()
-                x.reshape(-1)[i] = entry
-                self.nfev += 1
-                value = f(x)
-                values.append(float(value) if isinstance(value, float) else number(value))
-            places[i] = kept
+        try:
+            for i, row in rows:
+                kept = entries[i]
+                if places[i] != kept:
+                    return None
+                for entry in row:
+                    places[i] = entry
+                    x = copy()
+                    if not same:
+                        x.flat[i] = entry
+                    began += 1
+                    value = f(x)
+                    values.append(float(value) if isinstance(value, float) else number(value))
+                places[i] = kept
+        finally:
+            self.nfev += began
         return values if (own == base).all() else None
 
     def _complex(self, index: Ints, points: Values) -> Values:

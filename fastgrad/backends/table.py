@@ -18,6 +18,9 @@ _PLACES = {
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),
     "compiled": ("compiled.evaluation", "Compiled"),
+    "compiled vectors": ("compiled.vectors", "CompiledVectors"),
+    "many values": ("compiled.vectors", "Compiled"),
+    "fused jacobian": ("compiled.vectors", "FusedJacobian"),
     "owners": ("compiled.owners", "Owners"),
     "owner lanes": ("compiled.owners", "OwnerLanes"),
 }

@@ -93,9 +93,7 @@ class Vectors:
 
     def _at_x(self) -> Floats:
         if self._value is None:
-            call = self._call
-            self.nfev += 1
-            self._value = values_of(call.f(self._point.base.copy(), *call.args, **call.kwargs))
+            self._value = values_of(self._called(self._point.base))
         return self._value
 
     def at(self, points: Iterable[Floats]) -> Floats:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+# A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
+working: ContextVar[bool] = ContextVar("working", default=False)
 
 
 def cores() -> int:
@@ -34,12 +38,18 @@ class Call:
         The file where evaluations are kept.
     progress : bool or callable
         Whether to show how far it is, or whom to tell.
+    on_error : {"raise", "nan"}
+        What becomes of an evaluation that raises, or takes too long.
+    timeout : float or None
+        Seconds that an evaluation may take.
     fastmath : bool
         Whether exp, log, ... may be a little less exact, where a backend has faster ones.
     imaginary : bool
         Whether f is to be evaluated at complex points.
+    watched : bool
+        Whether something is asked for that an executor of plain evaluations alone can do.
     shared : bool
-        Whether workers share the evaluations, or a journal keeps or a progress bar counts them.
+        The same, or whether workers are to share the evaluations.
     """
 
     __slots__ = (
@@ -51,8 +61,11 @@ class Call:
         "imaginary",
         "journal",
         "kwargs",
+        "on_error",
         "progress",
         "shared",
+        "timeout",
+        "watched",
         "workers",
     )
 
@@ -68,6 +81,8 @@ class Call:
         imaginary: bool = False,
         journal: str | None = None,
         progress: Any = False,
+        on_error: str = "raise",
+        timeout: float | None = None,
     ) -> None:
         self.f = f
         self.args = args
@@ -79,19 +94,29 @@ class Call:
         self.imaginary = imaginary
         self.journal = journal
         self.progress = progress
-        alone = workers == 1 if isinstance(workers, int) else False
-        self.shared = not alone or journal is not None or progress is not False
+        self.on_error = on_error
+        self.timeout = timeout
+        self.watched = (
+            not isinstance(workers, int)
+            or journal is not None
+            or progress is not False
+            or on_error != "raise"
+            or timeout is not None
+        )
+        self.shared = self.watched or workers != 1
 
     @property
     def threads(self) -> int:
         """How many threads may run a compiled f, where `workers` is a number."""
-        if not isinstance(self.workers, int):
+        if not isinstance(self.workers, int) or self.workers == 1 or working.get():
             return 1
         return cores() if self.workers == -1 else self.workers
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        return Call(**{name: getattr(self, name) for name in self.__slots__ if name != "shared"} | changes)
+        return Call(
+            **{name: getattr(self, name) for name in self.__slots__ if name not in ("shared", "watched")} | changes
+        )
 
     def of_one_point(self) -> Call:
         """Return the same for an f of one point: a function of many gets a batch of one."""

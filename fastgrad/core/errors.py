@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 __all__ = ["AccuracyWarning", "DivergenceWarning", "NonFiniteWarning", "TrustWarning", "WorkerError"]
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 class AccuracyWarning(RuntimeWarning):
@@ -38,10 +43,23 @@ class NotTrusted(Exception):
 
 def warn(message: str, category: type[Warning]) -> None:
     """Warn at the line of the user's code that called fastgrad."""
+    if _silent.get():
+        return
     level, frame = 2, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "fastgrad":
+    # numpy's are its decorators of ours
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("fastgrad", "numpy"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep fastgrad's own warnings back: who asks for derivatives on the way to others tells what counts."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
 
 
 def describe(value: object, limit: int = 80) -> str:

@@ -9,6 +9,14 @@ from numpy.typing import NDArray
 
 from .errors import describe
 
+# what an array says of an index by a label, and of `loc` or `sel`
+WANTS = (IndexError, AttributeError)
+
+
+def has_labels(x: object) -> bool:
+    """Whether x is a pandas Series or DataFrame, or an xarray DataArray."""
+    return hasattr(x, "iloc") or hasattr(x, "dims")
+
 
 class Labels:
     """The labels of x.
@@ -46,3 +54,22 @@ class Labels:
             return f(self._labelled(x), *args, **kwargs)
 
         return of_labelled
+
+    @staticmethod
+    def seen(f: Callable[..., Any], x: object) -> Callable[..., Any]:
+        """Return f as it is, or where x has labels, f that gets them wherever it cannot do with a plain array."""
+        return Labels(x)._where_wanted(f) if has_labels(x) else f
+
+    def _where_wanted(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        labelled = self.giving(f)
+
+        def of_either(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+            try:
+                return f(x, *args, **kwargs)
+            except WANTS as without:
+                try:
+                    return labelled(x, *args, **kwargs)
+                except WANTS:
+                    raise without from None
+
+        return of_either

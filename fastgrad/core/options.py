@@ -15,10 +15,11 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "Options", "OptionsDict", "of_one_step", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "of_one_step", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
+WATCHING = ("workers", "journal", "progress", "on_error", "timeout")
 
 
 class OptionsDict(TypedDict, total=False):
@@ -37,14 +38,26 @@ class OptionsDict(TypedDict, total=False):
     rtol: float
     atol: float
     dtype: str | None
-    labels: bool
+    labels: bool | None
     compile: str | None
     workers: Any
     journal: Any
     progress: Any
+    on_error: str
+    timeout: float | None
     fastmath: bool
     remember: bool
     effort: str | None
+
+
+class Watching(TypedDict, total=False):
+    """Those that say who evaluates f, and what is made of it on the way."""
+
+    workers: Any
+    journal: Any
+    progress: Any
+    on_error: str
+    timeout: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +78,13 @@ class Options:
     rtol: float = 1e-13
     atol: float = 0.0
     dtype: str | None = None
-    labels: bool = False
+    labels: bool | None = None
     compile: str | None = None
     workers: Any = 1
     journal: Any = None
     progress: Any = False
+    on_error: str = "raise"
+    timeout: float | None = None
     fastmath: bool = False
     remember: bool = False
     effort: str | None = None
@@ -136,6 +151,13 @@ def _journal(name: str, value: Any) -> str:
         raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
 
 
+def _timeout(name: str, value: Any) -> float:
+    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    if not valid or not 0 < value < inf:
+        raise ValueError(f"`timeout` must be the seconds of one evaluation, above 0, or None; got {describe(value)}")
+    return float(value)
+
+
 def _kwargs(name: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"`kwargs` must be a dictionary of f's keyword arguments, got {describe(value)}")
@@ -150,8 +172,9 @@ VALID: dict[str, tuple[Any, ...]] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),
-    "labels": (False, True),
+    "labels": (None, False, True),
     "compile": (None, "eager"),
+    "on_error": ("raise", "nan"),
     "fastmath": (False, True),
     "remember": (False, True),
     "effort": (None, "measure"),
@@ -165,6 +188,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "workers": _workers,
     "journal": _journal,
     "progress": _progress,
+    "timeout": _timeout,
 }
 
 

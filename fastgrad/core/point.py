@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .container import Container, memory_of
+from .errors import describe
 from .validation import FLOAT64, Floats, finite, real_array
 
 FEW = 20
@@ -25,23 +27,74 @@ FEW = 20
 _RLock = type(threading.RLock())  # the class itself: what threading calls it by is a function
 _guard = _RLock()  # what interrupts its owner may ask for it again
 _locks: dict[int, ref[Any]] = {}
+_waiting: dict[int, tuple[Any, list[Any]]] = {}  # threads that hold locks and wait for another: that one, and those
 _changes = 0
 
 
 def _forget_locks() -> None:
-    global _guard, _locks
-    _guard, _locks = _RLock(), {}
+    global _guard, _locks, _waiting
+    _guard, _locks, _waiting = _RLock(), {}, {}
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_locks)  # the threads that held them do not exist there
 
 
-def exclusive(holder: object) -> Any:
-    """Return the lock that keeps other threads from reading or perturbing an array's memory, or another container of x.
+def exclusive(holder: object) -> AbstractContextManager[Any]:
+    """Keep other threads from reading or perturbing an array's memory, or another container of x, in a `with`.
 
-    To be used by `with`: no interrupt comes between acquiring it and the block, for it is written in C.
+    A thread that holds nothing else gets the lock itself: no interrupt comes between acquiring it and the block, for it
+    is written in C. One that does is differentiating within another gradient's f, and is let in by turns.
+
+    Raises
+    ------
+    RuntimeError
+        If it could wait for ever.
     """
+    lock = lock_of(holder)
+    held = _held() if len(_locks) > 1 else []
+    return _in_turn(lock, held) if held and lock not in held else lock
+
+
+def _held() -> list[Any]:
+    """The locks of this thread."""
+    with _guard:
+        every = [known() for known in _locks.values()]
+    return [lock for lock in every if lock is not None and lock._is_owned()]
+
+
+@contextmanager
+def _in_turn(lock: Any, held: list[Any]) -> Iterator[None]:
+    """Wait for a lock with others in hand, unless it is held by a thread that waits for one of these.
+
+    Who waits here says so, and releases nothing meanwhile. Threads that wait for each other all wait here: each of them
+    holds a lock. The last one to come finds the circle.
+    """
+    me = threading.get_ident()
+    try:
+        with _guard:
+            wanted = lock
+            while True:
+                behind = next((there for there, mine in _waiting.values() if wanted in mine), None)
+                if behind is None:
+                    break
+                if behind in held:
+                    raise RuntimeError(
+                        "this gradient within another one's f would wait for ever: it needs `x` of a gradient that "
+                        "runs in another thread, whose f in turn needs an `x` of this thread. Ask for both in one "
+                        "thread, in the same order in all threads, or give each thread arrays of its own"
+                    )
+                wanted = behind
+            _waiting[me] = lock, held
+        with lock:
+            _waiting.pop(me, None)
+            yield
+    finally:
+        _waiting.pop(me, None)
+
+
+def lock_of(holder: object) -> Any:
+    """Return the lock itself, for who never waits for it with another one in hand."""
     global _changes
     while isinstance(holder, np.ndarray) and holder.base is not None:  # the block of memory that an array views
         holder = holder.base
@@ -205,6 +258,11 @@ def as_point(x: object) -> Point:
         own: NDArray[Any] | None = x
         dtype: np.dtype[Any] = FLOAT64
     else:
+        if isinstance(x, dict):
+            raise TypeError(
+                f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
+                f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
+            )
         changes = quiet()
         given = real_array("x", x)
         if isinstance(x, np.ndarray):

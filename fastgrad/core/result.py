@@ -31,7 +31,9 @@ class Info:
     step : ndarray
         The realised step of each component, of the gradient's shape.
     nfev : int
-        Evaluations of f, counted as they were made, probes and checks included.
+        Evaluations of f, counted as they were made, probes and checks included. A call of f that a lift makes counts as
+        many points as it stands for, also where it is cut short to be begun again with fewer at once. Error bars cost
+        a lift with unrounded differences as many points again: some 2n in all, beside n without `full_output`.
     seconds : float
         Wall-clock time of the whole call.
     error : ndarray or None
@@ -49,6 +51,8 @@ class Info:
     fastmath : str or None
         What `fastmath` did: which functions are faster and how exact they still are, or why it had no effect; None
         where it was not asked for.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
     """
 
     backend: str
@@ -65,6 +69,7 @@ class Info:
     flags: NDArray[np.object_] | None = None
     slopes: Floats | None = None
     fastmath: str | None = None
+    failures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         known = self.step[np.isfinite(self.step)]
@@ -87,6 +92,8 @@ class Info:
             lines += f"\nnoise    {self.noise:.3g}"
         if self.fastmath is not None:
             lines += f"\nfastmath {self.fastmath}"
+        if self.failures:
+            lines += f"\nfailed   {len(self.failures)} evaluations, the first at {self.failures[0]}"
         if self.reached is not None and not self.reached.all():
             lines += f"\nmissed   {np.count_nonzero(~self.reached)} components do not meet the tolerance"
         return lines

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from math import inf
+from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.call import working
 from ..core.errors import describe
 from ..core.validation import Ints, coordinate
 from .failures import Failure
 
 Values = NDArray[Any]  # float64 or complex128: (k,), or (k, *shape) of a function that returns arrays
 Function = Callable[[NDArray[Any]], Any]  # of one point; returns a number, or an array of numbers
-Receive = Callable[[int, Values], None]  # the number of the first point, and the values from there on
+Receive = Callable[[Ints, "Values | None"], None]  # the numbers of points, and the values there; None: f failed there
+Failures = dict[int, Failure]  # by the number of the point
 
-# A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
-working: ContextVar[bool] = ContextVar("working", default=False)
+FLUSH_SECONDS = 0.01  # how long values may wait to be received together
 
 
 class Points(Protocol):
@@ -126,16 +128,21 @@ class Executor(Protocol):
         "serial", "processes", "threads", "executor" or "map".
     reason : str
         Why this one, in words.
+    stops : bool
+        Whether an evaluation that takes too long can be stopped.
     """
 
     way: str
     reason: str
+    stops: bool
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
         ...
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         """Evaluate a function at all points.
 
         Parameters
@@ -146,35 +153,55 @@ class Executor(Protocol):
             Where.
         receive : callable, optional
             Is called here with values as they arrive, in any order.
+        failures : dict, optional
+            Where to put, by the number of its point, each exception that the function raises. Its value is NaN then.
 
         Returns
         -------
         ndarray, shape (k, *shape of a value)
-            In the order of the points.
+            In the order of the points. Of shape (k,) where all of them failed.
 
         Raises
         ------
         Exception
-            What the function raises at the first of the points at which it does, as a plain loop would.
+            What the function raises at the first of the points at which it does, as a plain loop would; with `failures`
+            only what is no `Exception`, such as Ctrl-C.
         WorkerError
             Where a worker was lost.
         """
         ...
 
 
-def evaluate_some(function: Function, points: Points) -> tuple[Values, Failure | None]:
-    """Evaluate up to the first exception, in a worker."""
-    values: list[Any] = []
-    failure = None
+def evaluate_some(function: Function, points: Points, tolerant: bool = False) -> tuple[Values, Failures]:
+    """Evaluate in a worker: all points that can be, or up to the first that fails."""
     token = working.set(True)
     try:
-        for number in range(len(points)):
-            append_like(values, function(points[number]))
-    except BaseException as error:  # noqa: BLE001 - whoever asked raises it
-        failure = Failure(error)
+        return attempt(function, points, 0, tolerant)[:2]
     finally:
         working.reset(token)
-    return np.array(values), failure
+
+
+def attempt(
+    function: Function, points: Points, start: int, tolerant: bool, seconds: float = inf
+) -> tuple[Values, Failures, int]:
+    """Evaluate from a point on, for so many seconds; return values, failures by their places, and where others begin.
+
+    A failure that is not put up with is the last.
+    """
+    values: list[Any] = []
+    failures: Failures = {}
+    number, until = start, perf_counter() + seconds
+    while number < len(points):
+        number += 1
+        try:
+            append_like(values, function(points[number - 1]))
+        except BaseException as error:  # noqa: BLE001 - whoever asked raises it
+            failures[number - 1 - start] = Failure(error)
+            if not (tolerant and isinstance(error, Exception)):
+                break
+        if perf_counter() > until:
+            break
+    return np.array(values), failures, number
 
 
 def append_like(values: list[Any], value: Any) -> None:
@@ -195,18 +222,21 @@ def ragged(one: tuple[int, ...], other: tuple[int, ...]) -> ValueError:
 
 @dataclass
 class Gathering:
-    """Values that arrive in any order, and the first exception in the order of the points.
+    """Values that arrive in any order, and what f raised.
 
     Attributes
     ----------
     count : int
         Points that were asked for.
+    failures : dict or None
+        Where failures are put; None: the first one, in the order of the points, is raised.
     end : int
-        The first of the points that failed: what comes after it is not needed.
+        The first of the points whose failure is to be raised: what comes after it is not needed.
     """
 
     count: int
     receive: Receive | None = None
+    failures: Failures | None = None
     end: int = field(init=False)
     _values: Values | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)
@@ -216,19 +246,37 @@ class Gathering:
         self.end = self.count
         self._here = np.zeros(self.count, bool)
 
-    def put(self, first: int, values: Values, failure: Failure | None = None) -> None:
-        """Take the values from a point on, and the exception at the point after them."""
+    @property
+    def tolerant(self) -> bool:
+        return self.failures is not None
+
+    def put(self, first: int, values: Values, failures: Mapping[int, Failure] | None = None) -> None:
+        """Take what came of the points from one on: values, and by their places among these points the failures."""
+        failed = sorted(failures or ())
+        numbers = np.arange(first, first + len(values) + len(failed))
+        if failed:
+            numbers = np.delete(numbers, failed)
         if len(values):
             if self._values is None:
                 self._values = np.empty((self.count, *values.shape[1:]), values.dtype)
             if values.shape[1:] != self._values.shape[1:]:
                 raise ragged(self._values.shape[1:], values.shape[1:])
-            self._values[first : first + len(values)] = values
-            self._here[first : first + len(values)] = True
+            self._values[numbers] = values
+            self._here[numbers] = True
             if self.receive is not None:
-                self.receive(first, values)
-        if failure is not None and first + len(values) < self.end:
-            self.end, self._failure = first + len(values), failure
+                self.receive(numbers, values)
+        for place in failed:
+            self.fail(first + place, (failures or {})[place])
+
+    def fail(self, number: int, failure: Failure) -> None:
+        """Take what f raised at a point."""
+        if self.failures is not None and isinstance(failure.exception(), Exception):
+            self.failures[number] = failure
+            self._here[number] = True
+            if self.receive is not None:
+                self.receive(np.array([number]), None)
+        elif number < self.end:
+            self.end, self._failure = number, failure
 
     @property
     def complete(self) -> bool:
@@ -244,13 +292,23 @@ class Gathering:
         if self._failure is not None:
             raise self._failure.exception()
         assert self.complete
-        return np.empty(0) if self._values is None else self._values
+        if self._values is None:
+            return np.full(self.count, np.nan)
+        if self.failures:
+            self._values[list(self.failures)] = nan_like(self._values)
+        return self._values
+
+
+def nan_like(values: Values) -> complex:
+    """Return NaN, in both parts of what is complex: the complex step reads one of them."""
+    return complex(np.nan, np.nan) if values.dtype.kind == "c" else np.nan
 
 
 class Serial:
     """One point after the other, here."""
 
     way = "serial"
+    stops = False
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -258,13 +316,21 @@ class Serial:
     def may_perturb(self, thing: object) -> bool:
         return True
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
-        values: list[Any] = []
-        for number in range(len(points)):
-            append_like(values, function(points[number]))
-            if receive is not None:
-                receive(number, np.array(values[-1:]))
-        return np.array(values)
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
+        gathering = Gathering(len(points), receive, failures)
+        start = 0
+        while not gathering.complete:
+            start = evaluate_here(function, points, start, gathering)
+        return gathering.result()
+
+
+def evaluate_here(function: Function, points: Points, start: int, gathering: Gathering) -> int:
+    """Evaluate from a point on in this process, until there is something to be told; return where the rest begins."""
+    values, failures, number = attempt(function, points, start, gathering.tolerant, FLUSH_SECONDS)
+    gathering.put(start, values, failures)
+    return number
 
 
 def chunks_of(start: int, count: int, workers: int) -> int:

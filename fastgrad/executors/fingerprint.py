@@ -91,6 +91,7 @@ class _Study:
             return
         inner = getattr(f, "py_func", f)
         if not isinstance(inner, types.FunctionType):
+            del self._seen[id(f)]  # it is still to be looked at
             self.parts[name] = _digest(self._describe(f, name, 0))
             return
         self.parts[f"the code of {name}"] = _digest(_code(inner.__code__))

@@ -11,6 +11,8 @@ from pathlib import Path
 from time import sleep
 from types import FrameType
 
+from ..inspecting.captures import reached
+
 # Where a thread that holds no lock of f's waits: a pool's, a notebook's, a progress bar's.
 WAITS = {
     "concurrent.futures.thread": ("_worker",),
@@ -29,6 +31,29 @@ WAITS = {
 }
 # A library's threads spin for up to 0.1 s before they wait, and only then does the system say where.
 LOOKS, PAUSE = 60, 0.005
+
+
+# What does its work by threads of this process, by the modules of the classes: a forked child has none of them.
+THREADED = {
+    "_queue",
+    "concurrent.futures.process",
+    "concurrent.futures.thread",
+    "distributed.client",
+    "loky.process_executor",
+    "loky.reusable_executor",
+    "multiprocessing.pool",
+    "queue",
+    "threading",
+}
+HARMLESS = ("Condition", "Event", "Semaphore", "_RLock", "local")
+
+
+def uses_threads(f: object) -> str:
+    """Say what f holds that a forked child would wait for in vain; empty if nothing is seen."""
+    found = reached(f, lambda thing: type(thing).__module__ in THREADED and type(thing).__name__ not in HARMLESS)
+    if found is None:
+        return ""
+    return f"f holds a {type(found).__name__}, which works by threads that a forked child has not"
 
 
 def unsafe() -> str:

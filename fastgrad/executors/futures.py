@@ -7,8 +7,8 @@ from typing import Any
 
 from ..core.call import cores
 from ..core.errors import WorkerError, describe
-from .executor import Function, Gathering, Points, Receive, Values, chunks_of
-from .shipping import Reply, Task
+from .executor import Failures, Function, Gathering, Points, Receive, Values, chunks_of
+from .shipping import Part, Reply, Task
 
 # Seconds that a part lasts: a task costs some 0.3 ms in a pool and 6 ms in a cluster; with a worker its part is lost.
 SHORT, LONG = 0.02, 0.5
@@ -16,13 +16,14 @@ WAITING = 2  # parts for each worker: one that it is busy with, and one that it 
 TRIES = 2  # of a part whose worker was lost
 LARGE = 1 << 16  # bytes of f beyond which a cluster is asked to keep it
 
-Part = tuple[int, int]
+Span = tuple[int, int]
 
 
 class Futures:
     """Any executor that the caller has: a pool of processes or threads, loky's, dask's, mpi4py's."""
 
     way = "executor"
+    stops = False
 
     def __init__(self, executor: Any, reason: str) -> None:
         self._executor = executor
@@ -35,8 +36,10 @@ class Futures:
     def may_perturb(self, thing: object) -> bool:
         return False
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
-        gathering = Gathering(len(points), receive)
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
+        gathering = Gathering(len(points), receive, failures)
         if len(points):
             self._ship(function)
             self._run(points, gathering)
@@ -50,8 +53,8 @@ class Futures:
 
     def _run(self, points: Points, gathering: Gathering) -> None:
         workers = workers_of(self._executor)
-        waiting: dict[cf.Future[Reply], Part] = {}
-        tries: dict[Part, int] = {}
+        waiting: dict[cf.Future[Reply], Span] = {}
+        tries: dict[Span, int] = {}
         start = 0
         try:
             while not gathering.complete:
@@ -71,9 +74,8 @@ class Futures:
                             raise _lost(error, points, part, gathering) from error
                         waiting[self._submit(points, part, gathering)] = part
                     else:
-                        if len(reply.values):
-                            self._seconds = reply.seconds / len(reply.values)
-                        gathering.put(reply.first, reply.values, reply.failure)
+                        reply.into(gathering)
+                        self._seconds = reply.seconds / (len(reply.values) + len(reply.failures))
         finally:
             for future in waiting:
                 future.cancel()
@@ -85,21 +87,21 @@ class Futures:
         share = -(-(count - start) // workers)
         return min(share, most, max(fewest, chunks_of(start, count, workers)))
 
-    def _submit(self, points: Points, part: Part, gathering: Gathering) -> cf.Future[Reply]:
+    def _submit(self, points: Points, part: Span, gathering: Gathering) -> cf.Future[Reply]:
         try:
             submitted: cf.Future[Reply] = self._executor.submit(
-                _call, self._shipped, (part[0], points.take(slice(*part)))
+                _call, self._shipped, (part[0], points.take(slice(*part)), gathering.tolerant)
             )
         except (cf.BrokenExecutor, RuntimeError) as error:  # the latter: it was shut down
             raise _lost(error, points, part, gathering) from error
         return submitted
 
 
-def _call(task: Task, part: tuple[int, Points]) -> Reply:
+def _call(task: Task, part: Part) -> Reply:
     return task(part)
 
 
-def _lost(error: BaseException, points: Points, part: Part, gathering: Gathering) -> BaseException:
+def _lost(error: BaseException, points: Points, part: Span, gathering: Gathering) -> BaseException:
     if isinstance(error, TypeError) and not isinstance(error, cf.BrokenExecutor):
         return error  # f does not pickle
     start, stop = part
@@ -141,11 +143,13 @@ class Threads(Futures):
         super().__init__(None, reason)
         self.workers = workers
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         pool = cf.ThreadPoolExecutor(min(self.workers, max(1, len(points))), "fastgrad")
         self._executor = pool
         try:
-            values = super().evaluate(function, points, receive)
+            values = super().evaluate(function, points, receive, failures)
         except KeyboardInterrupt:
             # an evaluation that has begun cannot be stopped: it is not waited for, and no other begins
             pool.shutdown(wait=False, cancel_futures=True)

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.call import Call
-from .executor import Executor, Function, Points, Receive, Values
+from ..core.validation import Ints
+from .executor import Executor, Failures, Function, Points, Receive, Values, nan_like
 from .fingerprint import differences, fingerprint
 
 MAGIC = b"SQLite format 3\0"
@@ -32,7 +33,8 @@ _TABLES = (
 class Journaled:
     """An executor whose evaluations are kept in a file, which this process alone writes.
 
-    A point that a gradient evaluates twice, to see whether f repeats itself, is kept twice.
+    A point that a gradient evaluates twice, to see whether f repeats itself, is kept twice. An evaluation that failed
+    is not kept: the same call, run again, tries it again.
 
     Attributes
     ----------
@@ -47,12 +49,14 @@ class Journaled:
         weakref.finalize(self, self._file.close)
         self._turns: Counter[bytes] = Counter()
         self.found = 0
-        self.way, self.reason = executor.way, executor.reason
+        self.way, self.reason, self.stops = executor.way, executor.reason, executor.stops
 
     def may_perturb(self, thing: object) -> bool:
         return self._executor.may_perturb(thing)
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         keys = self._numbered(points.keys())
         known = self._known(keys)
         values: Values | None = None
@@ -63,21 +67,25 @@ class Journaled:
             for number, key in enumerate(keys):
                 if key in known:
                     values[number] = known[key]
-                    if receive is not None:
-                        receive(number, values[number : number + 1])
+            if receive is not None:
+                here = np.array([number for number, key in enumerate(keys) if key in known], np.intp)
+                receive(here, values[here])
         if not missing.size:
             return np.empty(0) if values is None else values
 
-        def received(first: int, arrived: Values) -> None:
-            self._write([keys[number] for number in missing[first : first + len(arrived)]], arrived)
+        def received(numbers: Ints, arrived: Values | None) -> None:
+            if arrived is not None:
+                self._write([keys[number] for number in missing[numbers]], arrived)
             if receive is not None:
-                for place, number in enumerate(missing[first : first + len(arrived)]):
-                    receive(int(number), arrived[place : place + 1])
+                receive(missing[numbers], arrived)
 
-        fresh = self._executor.evaluate(function, points.take(missing), received)
+        failed: Failures | None = None if failures is None else {}
+        fresh = self._executor.evaluate(function, points.take(missing), received, failed)
+        if failures is not None and failed:
+            failures |= {int(missing[number]): failure for number, failure in failed.items()}
         if values is None:
             return fresh
-        values[missing] = fresh
+        values[missing] = nan_like(values) if failed and len(failed) == len(missing) else fresh
         return values
 
     def _numbered(self, points: list[bytes]) -> list[tuple[bytes, int]]:
@@ -125,7 +133,10 @@ def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:
         If the file is none, is damaged, or is of another function: it is left as it is.
     """
     _look_at(path)
-    file = sqlite3.connect(path, timeout=PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
+    try:
+        file = sqlite3.connect(path, timeout=PATIENCE, isolation_level="IMMEDIATE", check_same_thread=False)
+    except sqlite3.OperationalError as error:
+        raise _unusable(path, error) from error
     try:
         if not path.stat().st_size:
             _begin(file, function)
@@ -152,6 +163,8 @@ def _look_at(path: Path) -> None:
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"`journal` {str(path)!r} is in no directory that exists") from None
         return
+    except OSError as error:
+        raise type(error)(f"`journal` {str(path)!r} cannot be used: {error.strerror}") from error
     if not head:
         return
     if not head.startswith(MAGIC):

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.call import cores
 from ..core.errors import WorkerError, describe
-from .executor import Function, Gathering, Points, Receive, Values
+from .executor import Failures, Function, Gathering, Points, Receive, Values
 from .futures import workers_of
 from .shipping import Reply, Task
 
@@ -19,6 +19,7 @@ class Mapping:
     """Any map: of a pool, of MPI, of a scheduler; parts of the points are its items."""
 
     way = "map"
+    stops = False
 
     def __init__(self, apply: Map, reason: str) -> None:
         self._apply = apply
@@ -29,23 +30,26 @@ class Mapping:
     def may_perturb(self, thing: object) -> bool:
         return False
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         count = len(points)
-        gathering = Gathering(count, receive)
+        gathering = Gathering(count, receive, failures)
         if not count:
             return gathering.result()
         if self._task is None or function is not self._function:
             self._function, self._task = function, Task(function)
         owner = getattr(self._apply, "__self__", None)
         length = max(1, count // (PARTS * (cores() if owner is None else workers_of(owner))))
-        parts = [(start, points.take(slice(start, start + length))) for start in range(0, count, length)]
+        tolerant = gathering.tolerant
+        parts = [(start, points.take(slice(start, start + length)), tolerant) for start in range(0, count, length)]
         for reply in self._apply(self._task, parts):
             if not isinstance(reply, Reply):
                 raise TypeError(
                     f"`workers` must be like `map`: workers(function, iterable) returns function(item) of each item, "
                     f"got {describe(reply)}"
                 )
-            gathering.put(reply.first, reply.values, reply.failure)
+            reply.into(gathering)
             if gathering.complete:
                 break
         if not gathering.complete:

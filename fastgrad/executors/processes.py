@@ -8,29 +8,41 @@ import gc
 import mmap
 import os
 import pickle
+import resource
 import selectors
 import signal
 import socket
 import struct
 import sys
 import warnings
-from collections.abc import Iterator
-from functools import cache
-from time import monotonic, perf_counter, sleep
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from math import inf
+from time import monotonic, perf_counter, sleep, thread_time
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import Function, Gathering, Points, Receive, Values, append_like, chunks_of, working
+from .executor import (
+    FLUSH_SECONDS,
+    Failures,
+    Function,
+    Gathering,
+    Points,
+    Receive,
+    Values,
+    append_like,
+    chunks_of,
+    evaluate_here,
+)
 from .failures import Failure
 from .forking import unsafe
 
-# A forked worker and all that goes with it cost 3 to 15 ms: sweeps that are known to be shorter run here.
-SHORT = 0.02
-TRIAL = 0.005  # seconds in which to see whether a sweep is one
-FLUSH_SECONDS = 0.01  # how long values may wait in a worker to be sent together
+# Forking workers costs 3 to 15 ms a sweep, and several times that on a busy machine: shorter sweeps run here.
+SHORT = 0.05
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
@@ -51,10 +63,13 @@ class Processes:
     """
 
     way = "processes"
+    stops = True
 
-    def __init__(self, workers: int, reason: str) -> None:
+    def __init__(self, workers: int, reason: str, timeout: float = inf, apart: bool = False) -> None:
         self.workers = workers
         self.reason = reason
+        self.timeout = timeout  # of one evaluation, in seconds
+        self.apart = apart or timeout < inf  # no evaluation in this process, which it might end
         self._seconds: float | None = None  # of one evaluation, as far as is known
 
     def may_perturb(self, thing: object) -> bool:
@@ -66,35 +81,56 @@ class Processes:
             owner = owner.obj
         return not isinstance(owner, mmap.mmap)
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
-        gathering = Gathering(len(points), receive)
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
+        gathering = Gathering(len(points), receive, failures)
         begun = self._begin(function, points, gathering)
         if begun < gathering.count:
-            with _Crew(function, points, min(self.workers, gathering.count - begun)) as crew:
-                crew.run(gathering, begun)
+            workers = min(self.workers, gathering.count - begun)
+            with _Crew(function, points, workers, gathering, self.timeout) as crew:
+                crew.run(begun)
             self._seconds = crew.busy / (gathering.count - begun)
         return gathering.result()
 
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known = len(points), self._seconds
-        danger = "" if count < 2 else unsafe()  # f itself may have started threads since the last sweep
-        self.reason = danger or self.reason
-        if not danger and count > 1 and (known is None or known > TRIAL or known * count > 10.0 * SHORT):
+        long = count > 1 and (known is None or known * count > 4.0 * SHORT)
+        if count and (self.apart or long) and self._may_fork():
             return 0
-        values: list[Any] = []
-        began = perf_counter()
-        try:
-            while len(values) < count:
-                append_like(values, function(points[len(values)]))
-                here = perf_counter() - began
-                self._seconds = here / len(values)
-                # the first evaluations are slower than the rest: the estimate improves as they go on
-                if here > TRIAL and not danger and self._seconds * (count - len(values)) > SHORT:
+        watch, done, looking = _Stopwatch(), 0, not long
+        while not gathering.complete:
+            done = evaluate_here(function, points, done, gathering)
+            self._seconds = watch.seconds() / done
+            # the first evaluations are slower than the rest: the estimate improves as they go on
+            if looking and self._seconds * (count - done) > SHORT:
+                if self._may_fork():
                     break
-        finally:
-            gathering.put(0, np.array(values))
-        return len(values)
+                looking = False
+        return done
+
+    def _may_fork(self) -> bool:
+        """Look again whether it is safe: f itself may have started threads by now."""
+        danger = unsafe()
+        self.reason = danger or self.reason
+        if danger and self.timeout < inf:
+            raise ValueError(f"`timeout` cannot be kept any more: {danger}")
+        return not danger
+
+
+class _Stopwatch:
+    """What f takes: of the processor where it never waits, whoever else uses that meanwhile; else by the clock."""
+
+    def __init__(self) -> None:
+        self._clock, self._used, self._waits = perf_counter(), thread_time(), self._waited()
+
+    def seconds(self) -> float:
+        clock, used = perf_counter() - self._clock, thread_time() - self._used
+        return used if self._waited() == self._waits else clock
+
+    def _waited(self) -> int:
+        return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF)).ru_nvcsw
 
 
 class _Worker:
@@ -108,6 +144,7 @@ class _Worker:
         self.began = 0.0
         self.received = bytearray()
         self.status: int | None = None
+        self.stopped_at: int | None = None  # the point at which it was late
 
     def ended(self) -> bool:
         """Whether the process is no more; if so, what f has left running in it ends, too."""
@@ -141,14 +178,21 @@ class _Worker:
 class _Crew:
     """The workers of one sweep: none of them outlives it."""
 
-    def __init__(self, function: Function, points: Points, workers: int) -> None:
+    def __init__(self, function: Function, points: Points, workers: int, gathering: Gathering, timeout: float) -> None:
         self._function = function
         self._points = points
         self._count = workers
+        self._gathering = gathering
+        self._timeout = timeout
+        self._start = 0  # of the points that no worker was given yet
         self._workers: list[_Worker] = []
+        self._returned: list[tuple[int, int]] = []  # points that a worker was given and did not evaluate
         self._selector = selectors.DefaultSelector()
-        # which point each is at, in memory that all share: a worker that dies cannot say it any more
-        self._at = np.frombuffer(mmap.mmap(-1, 8 * workers), np.int64)
+        # which point each is at, and since when, in memory that all share: a worker that dies cannot say it any more
+        shared = mmap.mmap(-1, 16 * workers)
+        self._at = np.frombuffer(shared, np.int64, workers)
+        self._since = np.frombuffer(shared, np.float64, workers, 8 * workers)
+        self._at[:], self._since[:] = -1, inf
         self.busy = 0.0  # seconds that workers were busy, all together
 
     def __enter__(self) -> _Crew:
@@ -174,7 +218,11 @@ class _Crew:
                 warnings.simplefilter("ignore", DeprecationWarning)
                 pid = os.fork()
             if pid == 0:
-                _live(theirs, parent, before, self._function, self._points, self._at[place : place + 1])
+                mine = slice(place, place + 1)
+                at, since = self._at[mine], self._since[mine]
+                _stir(place)
+                serve = partial(_serve, theirs, self._function, self._points, at, since, self._gathering.tolerant)
+                _live(parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
                 os.setpgid(pid, pid)
             worker = _Worker(pid, place, ours)
@@ -187,41 +235,51 @@ class _Crew:
     def __exit__(self, kind: object, *error: object) -> None:
         self._stop(politely=True)
 
-    def run(self, gathering: Gathering, start: int) -> None:
+    def run(self, start: int) -> None:
         """Hand out the points from one on, until all that are needed have arrived."""
-        looked = monotonic()
+        self._start, looked = start, monotonic()
         for worker in self._workers:
-            start = self._give(worker, start, gathering)
-        while not gathering.complete:
-            for key, _ in self._selector.select(LOOK):
+            self._give(worker)
+        while not self._gathering.complete:
+            for key, _ in self._selector.select(self._wait()):
                 worker = key.data
-                if not self._receive(worker, gathering):
-                    self._lost(worker, gathering)
-                if worker.next == worker.stop:
-                    start = self._give(worker, start, gathering)
+                if not self._receive(worker):
+                    self._lost(worker)
+                elif worker.next == worker.stop:
+                    self._give(worker)
+            if self._timeout < inf:
+                self._stop_who_is_late()
             if monotonic() - looked > LOOK:
                 looked = monotonic()
-                for worker in self._workers:
+                for worker in self._workers.copy():
                     # something that f has started may hold the channel of a worker that is no more
-                    if worker.ended() and not self._drained(worker, gathering):
-                        self._lost(worker, gathering)
+                    if worker.ended() and not self._drained(worker):
+                        self._lost(worker)
 
-    def _give(self, worker: _Worker, start: int, gathering: Gathering) -> int:
-        """Give a worker its next points; return where the rest begins."""
+    def _give(self, worker: _Worker) -> None:
+        """Give a worker its next points, if there are any."""
         now = perf_counter()
-        if worker.stop > worker.start:
-            self.busy += now - worker.began
+        self.busy += now - worker.began if worker.stop > worker.start else 0.0
         worker.began = now
-        stop = min(start + chunks_of(start, gathering.count, self._count), gathering.end)
-        worker.start = worker.next = worker.stop = start
-        if start < stop:
-            worker.stop = stop
+        worker.start, worker.stop = self._next_part()
+        worker.next = worker.start
+        if worker.start < worker.stop:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end will be noticed
-                worker.channel.sendall(_TASK.pack(start, stop))
-            return stop
-        return start
+                worker.channel.sendall(_TASK.pack(worker.start, worker.stop))
 
-    def _receive(self, worker: _Worker, gathering: Gathering) -> bool:
+    def _next_part(self) -> tuple[int, int]:
+        end = self._gathering.end
+        while self._returned:
+            start, stop = self._returned.pop()
+            if start < min(stop, end):
+                middle = min(start + -(-(stop - start) // self._count), end)
+                self._returned.append((middle, stop))
+                return start, middle
+        start = min(self._start, end)
+        self._start = min(start + chunks_of(start, self._gathering.count, self._count), end)
+        return start, self._start
+
+    def _receive(self, worker: _Worker) -> bool:
         """Take what a worker has sent; whether it is still there."""
         try:
             data = worker.channel.recv(1 << 18)
@@ -231,43 +289,88 @@ class _Crew:
         for kind, first, count, ndim, body in worker.replies():
             if kind == _FAILED:
                 failure: Failure = pickle.loads(body)
-                gathering.put(first, np.empty(0), failure)
-                worker.next = worker.stop
+                worker.next = first + 1 if self._gathering.tolerant else worker.stop
+                self._gathering.fail(first, failure)
             else:
                 shape = np.frombuffer(body, np.int64, ndim)
                 values = np.frombuffer(body, _DTYPES[kind], offset=shape.nbytes)
                 worker.next = first + count
-                gathering.put(first, values.reshape(count, *shape))
+                self._gathering.put(first, values.reshape(count, *shape))
         return bool(data)
 
-    def _drained(self, worker: _Worker, gathering: Gathering) -> bool:
+    def _drained(self, worker: _Worker) -> bool:
         """Whether all points of a worker that has ended are here, once the rest of what it sent is read."""
         worker.channel.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            while self._receive(worker, gathering):
+            while self._receive(worker):
                 pass
         return worker.next == worker.stop
 
-    def _lost(self, worker: _Worker, gathering: Gathering) -> None:
+    # ---- workers that are late, and those that are no more
+
+    def _wait(self) -> float:
+        """Return for how many seconds nothing needs to be done, unless something arrives."""
+        if self._timeout == inf:
+            return LOOK
+        now = perf_counter() - self._timeout
+        return max(1e-3, min([LOOK, *(float(self._since[worker.place]) - now for worker in self._workers)]))
+
+    def _stop_who_is_late(self) -> None:
+        """Kill workers, and programs that f has started in them: interrupted, f might return something of no worth."""
+        for worker in self._workers:
+            number, since = int(self._at[worker.place]), float(self._since[worker.place])
+            if perf_counter() - since > self._timeout and worker.next <= number < worker.stop:
+                worker.stopped_at = number
+                worker.signal(signal.SIGKILL)
+
+    def _lost(self, worker: _Worker) -> None:
+        """Say what became of a worker that is no more; where that is put up with, another takes its place."""
         self._selector.unregister(worker.channel)
         deadline = monotonic() + PATIENCE
         while not worker.ended():
             if monotonic() > deadline:  # it has closed its channel, but lives
                 worker.signal(signal.SIGKILL)
             sleep(1e-3)
+        self._workers.remove(worker)
+        worker.channel.close()
+        gathering, number = self._gathering, int(self._at[worker.place])
         if worker.next == worker.stop or worker.next >= gathering.end:
-            worker.next = worker.stop = gathering.count + 1  # it gets no more, and what it had is not needed
-            worker.stop += 1
+            return  # what it had is not needed
+        if worker.stopped_at is None:
+            gathering.fail(number, Failure(self._how_it_was_lost(worker, number)))
+        elif worker.stopped_at == number:
+            text = f"`f` took longer than `timeout` = {self._timeout:g} s at {self._which(number)}: it was stopped"
+            gathering.fail(number, Failure(TimeoutError(text)))
+        else:  # it was at the next point by then
+            number = worker.next
+            self._returned.append((number, number + 1))
+        self._returned += [(number + 1, worker.stop), (worker.next, number)]
+        if gathering.complete:
             return
+        self._at[worker.place], self._since[worker.place] = -1, inf
+        self._fork(worker.place)
+        for other in self._workers:
+            if other.next == other.stop:
+                self._give(other)
+
+    def _how_it_was_lost(self, worker: _Worker, number: int) -> WorkerError:
+        """Return what a point is said to have done to its worker, where that is put up with; else raise."""
         code = os.waitstatus_to_exitcode(worker.status or 0)
         if code in (-signal.SIGINT, INTERRUPTED):
             raise KeyboardInterrupt
-        number, arrived = int(self._at[worker.place]), gathering.count - gathering.missing(0, gathering.count).size
+        ended = f"worker process {worker.pid} {_how_it_ended(code)} while it evaluated `f` at {self._which(number)}"
+        if self._gathering.tolerant and worker.next <= number < worker.stop:
+            return WorkerError(ended)
+        arrived = self._gathering.count - self._gathering.missing(0, self._gathering.count).size
         raise WorkerError(
-            f"worker process {worker.pid} {_how_it_ended(code)} while it evaluated `f` at point {number} of "
-            f"{gathering.count}, {self._points.describe(number)}; {arrived} points had arrived. Use fewer `workers` if "
-            "memory is short; with a `journal` what has arrived is kept"
+            f"{ended}; {arrived} points had arrived. Use fewer `workers` if memory is short; with a `journal` what has "
+            "arrived is kept"
         )
+
+    def _which(self, number: int) -> str:
+        if number < 0:
+            return "no point yet"
+        return f"point {number} of {self._gathering.count}, {self._points.describe(number)}"
 
     def _stop(self, politely: bool) -> None:
         """End all workers: by a message those that wait for one, by Ctrl-C those that are busy, and then by force."""
@@ -314,14 +417,7 @@ def _how_it_ended(code: int) -> str:
 # --- in the child ---------------------------------------------------------------------------------------------------
 
 
-def _live(
-    channel: socket.socket,
-    parent: int,
-    mask: set[signal.Signals | int],
-    function: Function,
-    points: Points,
-    at: NDArray[np.int64],
-) -> NoReturn:
+def _live(parent: int, mask: set[signal.Signals | int], serve: Callable[[], None]) -> NoReturn:
     code = 0
     try:
         gc.freeze()  # what the parent has is not to be finalised here
@@ -331,7 +427,7 @@ def _live(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _end_with(parent)
         working.set(True)
-        _serve(channel, function, points, at)
+        serve()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BaseException:  # noqa: BLE001 - the parent sees the channel closed
@@ -348,6 +444,14 @@ def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)
 
 
+def _stir(place: int) -> None:
+    """Let the generators that all share draw other numbers here than in other workers: noise would seem small."""
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            generator: Any = sys.modules[name]
+            generator.seed(int(generator.random() * 2**31) + place)
+
+
 def _end_with(parent: int) -> None:
     """Have the system kill this process when its parent is no more, whatever ended it (Linux)."""
     set_parent_death_signal = 1
@@ -357,7 +461,14 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def _serve(channel: socket.socket, function: Function, points: Points, at: NDArray[np.int64]) -> None:
+def _serve(
+    channel: socket.socket,
+    function: Function,
+    points: Points,
+    at: NDArray[np.int64],
+    since: NDArray[np.float64],
+    tolerant: bool,
+) -> None:
     while True:
         task = channel.recv(_TASK.size, socket.MSG_WAITALL)
         if len(task) < _TASK.size:
@@ -367,23 +478,34 @@ def _serve(channel: socket.socket, function: Function, points: Points, at: NDArr
             return
         values: list[Any] = []
         number, size, flushed = start, 0, perf_counter()
-        try:
-            while number < stop:
-                at[0] = number
-                append_like(values, function(points[number]))
-                number += 1
+        now = flushed
+        while number < stop:
+            # in this order: who reads a new number must not read the time of the old one
+            since[0] = now
+            at[0] = number
+            number += 1
+            try:
+                append_like(values, function(points[number - 1]))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - the parent raises it
+                since[0] = inf
+                _send(channel, number - 1, values)
+                values, size = [], 0
+                body = pickle.dumps(Failure(error))
+                channel.sendall(_REPLY.pack(_FAILED, number - 1, 0, 0, len(body)) + body)
+                if not (tolerant and isinstance(error, Exception)):
+                    break
+            else:
                 size += getattr(values[-1], "nbytes", 8)
+            now = perf_counter()
+            if now - flushed > FLUSH_SECONDS or size > FLUSH_BYTES:
+                since[0] = inf
+                _send(channel, number, values)
+                values, size, flushed = [], 0, now
                 now = perf_counter()
-                if now - flushed > FLUSH_SECONDS or size > FLUSH_BYTES:
-                    _send(channel, number, values)
-                    values, size, flushed = [], 0, now
-            _send(channel, number, values)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - the parent raises it
-            _send(channel, number, values)
-            body = pickle.dumps(Failure(error))
-            channel.sendall(_REPLY.pack(_FAILED, number, 0, 0, len(body)) + body)
+        since[0] = inf
+        _send(channel, number, values)
 
 
 def _send(channel: socket.socket, end: int, values: list[Any]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
-from .executor import Executor, Function, Points, Receive, Values
+from ..core.validation import Ints
+from .executor import Executor, Failures, Function, Points, Receive, Values
 
 Tell = Callable[[int, int], object]
 
@@ -25,22 +26,24 @@ class Shown:
         self._tell = tell
         self._showing = showing
         self._done = self._total = 0
-        self.way, self.reason = executor.way, executor.reason
+        self.way, self.reason, self.stops = executor.way, executor.reason, executor.stops
 
     def may_perturb(self, thing: object) -> bool:
         return self._executor.may_perturb(thing)
 
-    def evaluate(self, function: Function, points: Points, receive: Receive | None = None) -> Values:
+    def evaluate(
+        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
+    ) -> Values:
         self._total += len(points)
 
-        def received(first: int, values: Values) -> None:
+        def received(numbers: Ints, values: Values | None) -> None:
             if receive is not None:
-                receive(first, values)
-            self._done += len(values)
+                receive(numbers, values)
+            self._done += len(numbers)
             self._tell(self._done, self._total)
 
         with self._showing():
-            return self._executor.evaluate(function, points, received)
+            return self._executor.evaluate(function, points, received, failures)
 
 
 def shown(executor: Executor, progress: bool | Tell) -> Executor:
@@ -49,14 +52,21 @@ def shown(executor: Executor, progress: bool | Tell) -> Executor:
         return Shown(executor, progress)
     if not sys.stderr.isatty():
         return executor
-    bar = _Bar()
+    bar = _Bar("evaluations of f")
     return Shown(executor, bar.tell, lambda: bar)
 
 
-class _Bar(AbstractContextManager["_Bar"]):
-    """Points done, their rate and the time that is left; gone when a sweep is over."""
+def telling(progress: bool | Tell, what: str) -> AbstractContextManager[Tell]:
+    """Return what a caller's own loop tells how far it is, for the time of a `with`."""
+    if callable(progress):
+        return nullcontext(progress)
+    return _Bar(what) if progress and sys.stderr.isatty() else nullcontext(lambda done, total: None)
 
-    def __init__(self) -> None:
+
+class _Bar(AbstractContextManager[Tell]):
+    """What is done, its rate and the time that is left; gone when that is over."""
+
+    def __init__(self, what: str) -> None:
         try:
             rich, console = import_module("rich.progress"), import_module("rich.console")
         except ImportError as error:
@@ -73,11 +83,11 @@ class _Bar(AbstractContextManager["_Bar"]):
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._task = self._bar.add_task("evaluations of f", total=None, rate="")
+        self._task = self._bar.add_task(what, total=None, rate="")
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Tell:
         self._bar.start()
-        return self
+        return self.tell
 
     def __exit__(self, *error: object) -> None:
         self._bar.stop()

@@ -12,13 +12,16 @@ from time import perf_counter
 import numpy as np
 
 from ..core.errors import describe
-from .executor import Function, Points, Values, evaluate_some
+from .executor import Failures, Function, Gathering, Points, Values, evaluate_some
 from .failures import Failure
 
 # In a worker: the functions that came last. A gradient's function has a key of its own, so that what a worker holds
 # is always what the gradient was given.
 _MOST = 4
 _unpacked: OrderedDict[bytes, Function] = OrderedDict()
+
+
+Part = tuple[int, Points, bool]  # the number of the first point, the points, and whether failures are put up with
 
 
 @dataclass(frozen=True)
@@ -30,17 +33,25 @@ class Reply:
     first : int
         The number of the first.
     values : ndarray
-        Those before the first exception.
-    failure : Failure or None
-        That exception.
+        Those that f returned.
+    failures : dict
+        What it raised, by the places among these points.
     seconds : float
         What it took.
+    broken : Failure or None
+        Why f could not be unpacked.
     """
 
     first: int
     values: Values
-    failure: Failure | None
+    failures: Failures
     seconds: float
+    broken: Failure | None = None
+
+    def into(self, gathering: Gathering) -> None:
+        if self.broken is not None:
+            raise self.broken.exception()
+        gathering.put(self.first, self.values, self.failures)
 
 
 @dataclass(frozen=True)
@@ -66,17 +77,16 @@ class Task:
         self._function = function
         self._packed = function if isinstance(function, Packed) else None
 
-    def __call__(self, part: tuple[int, Points]) -> Reply:
-        first, points = part
-        began = perf_counter()
+    def __call__(self, part: Part) -> Reply:
+        first, points, tolerant = part
         try:
             function = self._function
             function = function.unpacked() if isinstance(function, Packed) else function
-            began = perf_counter()
-            values, failure = evaluate_some(function, points)
-        except BaseException as error:  # noqa: BLE001 - f could not be unpacked here: whoever asked raises it
-            values, failure = np.empty(0), Failure(error)
-        return Reply(first, values, failure, perf_counter() - began)
+        except BaseException as error:  # noqa: BLE001 - whoever asked raises it
+            return Reply(first, np.empty(0), {}, 0.0, Failure(error))
+        began = perf_counter()
+        values, failures = evaluate_some(function, points, tolerant)
+        return Reply(first, values, failures, perf_counter() - began)
 
     def packed(self) -> Packed:
         if self._packed is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -142,25 +142,35 @@ def _global_names(code: types.CodeType) -> set[tuple[str, ...]]:
     return names
 
 
-def holds(f: Any, thing: object, depth: int = 3) -> bool:
+def holds(f: Any, thing: object) -> bool:
     """Whether f can be seen to hold a thing, or an array's memory: in cells, globals, defaults or attributes."""
-    if f is thing:
-        return True
-    if depth == 0:
-        return False
-    if isinstance(f, np.ndarray) or hasattr(type(f), "__array__"):
-        return isinstance(thing, np.ndarray) and bool(np.may_share_memory(np.asarray(f), thing))
+
+    def is_it(value: Any) -> bool:
+        if value is thing:
+            return True
+        if not (isinstance(value, np.ndarray) or hasattr(type(value), "__array__")):
+            return False
+        return isinstance(thing, np.ndarray) and bool(np.may_share_memory(np.asarray(value), thing))
+
+    return reached(f, is_it) is not None
+
+
+def reached(f: Any, wanted: Callable[[Any], bool], depth: int = 3) -> Any:
+    """Return something of a kind that f can be seen to hold; None if there is none."""
+    if wanted(f):
+        return f
+    if not depth or isinstance(f, (np.ndarray, type, types.ModuleType)) or hasattr(type(f), "__array__"):
+        return None
+    inside: Iterable[Any]
     if isinstance(f, types.FunctionType) or hasattr(f, "py_func"):
         defaults = (*(getattr(f, "__defaults__", None) or ()), *(getattr(f, "__kwdefaults__", None) or {}).values())
-        return any(holds(value, thing, depth - 1) for value in (*defaults, *(c.value for c in captures(f))))
-    if isinstance(f, functools.partial):
-        return any(holds(item, thing, depth) for item in (f.func, *f.args, *f.keywords.values()))
-    if isinstance(f, types.MethodType):
-        return holds(f.__func__, thing, depth - 1) or holds(f.__self__, thing, depth - 1)
-    if isinstance(f, dict):
-        return any(holds(item, thing, depth - 1) for item in f.values())
-    if isinstance(f, (list, tuple, set)):
-        return any(holds(item, thing, depth - 1) for item in f)
-    if isinstance(f, (type, types.ModuleType)):
-        return False
-    return any(holds(item, thing, depth - 1) for item in getattr(f, "__dict__", {}).values())
+        inside = (*defaults, *(c.value for c in captures(f)))
+    elif isinstance(f, functools.partial):
+        inside, depth = (f.func, *f.args, *f.keywords.values()), depth + 1
+    elif isinstance(f, types.MethodType):
+        inside = (f.__func__, f.__self__)
+    elif isinstance(f, (list, tuple, set)):
+        inside = f
+    else:
+        inside = (f if isinstance(f, dict) else getattr(f, "__dict__", {})).values()
+    return next((it for item in inside if (it := reached(item, wanted, depth - 1)) is not None), None)

@@ -143,12 +143,21 @@ class SparseWork:
     lead : float
         Over the dense lift; without end where there is no race. To begin with, where that has given way before an
         operation: what it has lost beyond its forfeit.
+    together : int or None
+        How many rows were worth one run; None before that is known.
     """
 
-    __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev")
+    __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev", "together")
 
-    def __init__(self, points: int = 1, tile_points: int = 1, racing: bool = False, lead: float = 0.0) -> None:
-        self.nfev = 0
+    def __init__(
+        self,
+        points: int = 1,
+        tile_points: int = 1,
+        racing: bool = False,
+        lead: float = 0.0,
+        together: int | None = None,
+    ) -> None:
+        self.nfev, self.together = 0, together
         self.lead = ALLOWANCE + lead if racing else inf
         self._points, self._tiles = points, ceil(points / tile_points)
         self._rounds = ceil(points / (LOOP_TILES * tile_points))

@@ -89,7 +89,7 @@ IN_PLACE = Way(
     "numpy",
     "f runs once, and finds x and all differences from it wherever it finds the caller's array",
     "in place",
-    lambda kind, call, point, nature, explicit: kind(call, point, explicit),
+    lambda kind, call, point, nature, explicit: kind(call, point, nature, explicit),
 )
 
 

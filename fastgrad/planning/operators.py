@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod, sqrt
 from time import perf_counter
@@ -16,7 +17,8 @@ from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
-from ..core.options import DEFAULT, Options
+from ..core.labels import Labels, has_labels
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -39,10 +41,11 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
-from ..schemes.table import is_automatic, stencil_and_name
+from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
 from ..schemes.trust import reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
+from .rows import OnLine, climbed
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -55,6 +58,15 @@ WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", 
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
 @dataclass(frozen=True)
 class Settings:
     """The options of a Jacobian: those of a gradient, and its own; checked once."""
@@ -65,6 +77,34 @@ class Settings:
     sparsity: Any = None
     out: Any = None
 
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
+
     def __post_init__(self) -> None:
         options = self.options
         for name, hint in WITHOUT.items():
@@ -73,11 +113,6 @@ class Settings:
                 raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
         if options.backend not in BACKENDS:
             one_of("backend", options.backend, BACKENDS)
-        if isinstance(options.method, str) and options.method == "adaptive":
-            raise ValueError(
-                "`method` must be 'central', 'forward', 'backward', 'complex' or a Stencil for functions of many "
-                "values; got 'adaptive': leave it out for error bars"
-            )
         one_of("sparse", self.sparse, (False, True))
         if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
             raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
@@ -87,6 +122,18 @@ class Settings:
             one_of("sparsity", self.sparsity, (None, DETECT))
         if options.indices is not None and self.is_sparse:
             raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        if self.adaptive:
+            scheme_for(options, ())  # which says what it does not go with
+            if self.sparsity is not None and not isinstance(self.sparsity, str):
+                raise ValueError(
+                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
+                    f"{describe(self.sparsity)}; leave it out, or the method"
+                )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
 
     @cached_property
     def stencil(self) -> Stencil:
@@ -96,9 +143,14 @@ class Settings:
     def name(self) -> str:
         return stencil_and_name(self.options)[1]
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether each entry climbs a ladder of steps."""
+        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
+
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and self.stencil == central(2)
+        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -140,6 +192,8 @@ class JacobianInfo:
         Standard deviation of the noise of each of f's values, of f(x)'s shape.
     colors : int or None
         How many colours the columns have.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
     """
 
     way: str
@@ -152,6 +206,7 @@ class JacobianInfo:
     error: Any = None
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
@@ -165,6 +220,8 @@ class JacobianInfo:
             bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
             if np.size(bars):
                 lines.append(f"error    {np.max(bars):.3g} at most")
+        if self.failures:
+            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
         return "\n".join(lines)
 
 
@@ -179,9 +236,19 @@ class Matrix:
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
+        product: Floats = self.array @ vector
+        return product
+
+    @cached_property
+    def array(self) -> Any:
+        """The same as a SciPy array, where it is sparse."""
         assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.sums(self.data * vector[self.pattern.indices])
+        return self.pattern.array(self.data)
+
+    def sizes_dot(self, rows: Ints, vector: Floats) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector."""
+        product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
+        return product
 
     def by_rows(self, share: float) -> Matrix:
         """Return a share of the largest entry of each row, in the same layout."""
@@ -196,10 +263,7 @@ class Matrix:
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
+        return self.array if self.dense is None else self.dense.reshape(shape)
 
 
 @dataclass
@@ -213,15 +277,28 @@ class Made:
     reason: str
     noise: Floats | None = None
     colors: int | None = None
+    failures: tuple[str, ...] = ()
+
+
+class Lacking(ValueError):
+    """A pattern lacks an entry."""
+
+
+class _Rounded(CannotRun):
+    """A lift that tells where the entries are, and not their values."""
+
+    def __init__(self, reason: str, pattern: Pattern) -> None:
+        super().__init__(reason)
+        self.pattern = pattern
 
 
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result, except that patterns are united.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result.
 
     Attributes
     ----------
     pattern : Pattern or None
-        Of the Jacobian, as far as it is known.
+        Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
     """
@@ -238,21 +315,53 @@ class Operator:
         self.groups: Any = None
         self._layout: _Layout | None = None
         self._listed: Any = None
+        self._compiled = self._many_values()
+        self.fused: Any = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
             self.pattern = as_pattern(self._structure)
 
     def call(self, args: tuple[Any, ...]) -> Call:
+        return self.settings.call(self.placed, args)
+
+    def _many_values(self) -> Any:
+        """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
         options = self.settings.options
-        return Call(
-            self.placed,
-            args,
-            self.kwargs,
-            workers=options.workers,
-            journal=options.journal,
-            progress=options.progress,
-        )
+        watched = not options.given().keys().isdisjoint(WATCHING)
+        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
+            return None
+        try:
+            return load("many values")(self.f, self.settings.argnum, self.settings.out)
+        except CannotRun:
+            return None
+
+    def opened(self, call: Call, point: Point) -> Vectors:
+        """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
+        if has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))
+        if call.shared:
+            shared: Vectors = load("parallel vectors")(call, point)
+            return shared
+        if self._compiled is not None:
+            with suppress(CannotRun):
+                compiled: Vectors = load("compiled vectors")(call, point, self._compiled)
+                return compiled
+        return Vectors(call, point)
+
+    def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
+        """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
+        settings, options = self.settings, self.settings.options
+        if self._compiled is None:
+            return
+        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64 and settings.sparse is False
+        known = self.fused is not None and self.fused.shape == point.base.shape
+        if not simple or known or not point.base.ndim:
+            return
+        rule = None if settings.automatic else settings.rule(point.base.shape)
+        colors, eager = None if pattern is None else self.colors, options.compile == "eager"
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -264,7 +373,7 @@ class Operator:
         point = as_point(x)
         call = self.call(args)
         self._refuse_frozen(point)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
         bounds = (
@@ -272,6 +381,7 @@ class Operator:
         )
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
+        made.failures = tuple(getattr(run, "failures", ()))
         values = made.matrix.dense if made.matrix.data is None else made.matrix.data
         if values is None or not values.any():
             _refuse_unseen(call, point)
@@ -286,8 +396,10 @@ class Operator:
         settings, n = self.settings, point.base.size
         if not n or not run.value().size:
             return self._empty(run, point)
+        pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
-            pattern = self._checked_pattern(run.value().size, n)
+            assert self.pattern is not None
+            pattern = as_pattern(self.pattern, (run.value().size, n))
             if self._groups is not None and self.colors is None:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
@@ -299,12 +411,18 @@ class Operator:
                     return self._lifted(run, call, point, bounds, bars)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
+                    if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
+                        pattern = reason.pattern
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
-        if self._structure is not None or (settings.sparsity is not None and self.pattern is not None):
-            return self._colored(run, point, bounds, refused)
+        if pattern is not None and not settings.adaptive:
+            try:
+                return self._colored(run, point, bounds, refused, pattern)
+            except Lacking:
+                if self._structure is not None:
+                    raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused)
+        return self._by_columns(run, point, columns, bounds, refused, bars)
 
     def _empty(self, run: Vectors, point: Point) -> Made:
         index = index_array(self.settings.options.indices, point.base.shape)
@@ -318,47 +436,74 @@ class Operator:
     # ---- by columns, one at a time or by colours
 
     def _by_columns(
-        self, run: Vectors, point: Point, index: Ints, bounds: tuple[Floats, Floats] | None, reason: str
+        self,
+        run: Vectors,
+        point: Point,
+        index: Ints,
+        bounds: tuple[Floats, Floats] | None,
+        reason: str,
+        bars: bool = True,
     ) -> Made:
-        x = point.base.reshape(-1)
-        found = self._found(run, point, bounds, lambda units: Columns(x, index, units))
+        x, every = point.base.reshape(-1), index
+        if bounds is not None:
+            index = every[bounds[0][every] < bounds[1][every]]
+        if not index.size:
+            found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
+        elif self.settings.adaptive:
+            found = climbed(run, point, index, bounds, self.settings.options)
+        else:
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         warn_of(found, run, point, lambda g: index[g])
+        if index.size < every.size:  # what must not move has a derivative of 0
+            rows = np.isin(every, index)
+            found = found._replace(
+                jacobian=_among_zeros(found.jacobian, rows),
+                error=None if found.error is None else _among_zeros(found.error, rows),
+            )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
             matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
-            self.pattern = matrix.pattern
+            self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
             step[index] = found.step * found.units[index]
+        self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str) -> Made:
+    def _colored(
+        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
+    ) -> Made:
         x = point.base.reshape(-1)
-        pattern = self._checked_pattern(run.value().size, x.size)
-        if self.colors is None:
-            self.colors = color_columns(pattern)
-        colors = self.colors
+        colors = self.colors if pattern is self.pattern and self._structure is not None else None
+        if colors is None:
+            colors = color_columns(pattern)
+        if self._structure is None:
+            self._unite(pattern)
+        else:
+            self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
         return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
 
-    def _checked_pattern(self, m: int, n: int) -> Pattern:
-        assert self.pattern is not None
-        return as_pattern(self.pattern, (m, n))
-
     def _found(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, seeds_of: Callable[[Floats], Seeds]
+        self,
+        run: Vectors,
+        point: Point,
+        bounds: tuple[Floats, Floats] | None,
+        seeds_of: Callable[[Floats], Seeds],
+        bars: bool = True,
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -375,7 +520,7 @@ class Operator:
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise ValueError(
+        raise Lacking(
             f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
             "row account for; give the whole pattern, or 'detect'"
         )
@@ -432,50 +577,45 @@ class Operator:
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
-            if self.settings.sparsity is not None and not listed.lost.any():
-                self._unite(outputs, inputs, (run.value().size, x.size))
+            if not listed.lost.any():
+                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
-        values = listed.values[0] / signed[inputs]
-        matrix = self._arranged(outputs, inputs, values, (run.value().size, x.size))
+        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
-    def _unite(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> None:
-        if self._structure is None:
-            found = Pattern.of(outputs, inputs, shape)
-            if self.pattern is None or self.pattern.shape != shape:
-                self.pattern, self.colors = found, None
-                return
-            united = self.pattern.united(found)
-            if united is not self.pattern:
-                self.pattern, self.colors = united, None
+    def _unite(self, found: Pattern | None) -> None:
+        """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""
+        if self._structure is not None or found is None:
+            return
+        if self.pattern is None or self.pattern.shape != found.shape:
+            self.pattern, self.colors = found, None
+            return
+        united = self.pattern.united(found)
+        if united is not self.pattern:
+            self.pattern, self.colors = united, None
 
-    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, shape: tuple[int, int]) -> Matrix:
-        """Put listed entries into a matrix; where they are is remembered, and checked."""
+    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
+        """Put listed differences into a matrix; where they are is remembered, and checked."""
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
                 summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
-                dense = summed.astype(np.float64).reshape(shape)
+                dense = summed.astype(np.float64).reshape(shape) / steps
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
-            if self._structure is None:
-                if self.pattern is None or self.pattern.shape != shape:
-                    self.pattern = layout.pattern
-                else:
-                    self.pattern = self.pattern.united(layout.pattern)
-                    self.colors = None
-        return Matrix(pattern=layout.pattern, data=layout.data(values))
+            self._unite(layout.pattern)
+        return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
-        run = _opened(call, point)
+        run = self.opened(call, point)
         given = self.settings.options.bounds
         bounds = None if given is None else bounds_arrays(given, point.base)
         with put_back(point):
@@ -500,7 +640,7 @@ class Operator:
         """Differentiate along one direction."""
         settings = self.settings
         point = as_point(x)
-        run = _opened(self.call(args), point)
+        run = self.opened(self.call(args), point)
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
@@ -508,6 +648,8 @@ class Operator:
         with put_back(point):
             if not flat.size or not run.value().size:
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
+            elif settings.adaptive:
+                found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
                 found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
             else:
@@ -547,12 +689,15 @@ class _Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        first = np.flatnonzero(np.diff(key, prepend=-1))
-        row, column = np.divmod(key[first], max(shape[1], 1))
+        differs = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=differs[1:])
+        first = None if differs.all() else np.flatnonzero(differs)
+        positions = order if first is None else order[first]
+        row, column = outputs[positions], inputs[positions]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
         np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
         pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, None if first.size == key.size else first)
+        return cls(outputs, inputs, pattern, order, first)
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -601,30 +746,25 @@ def disagrees(
         vector = np.where(room > np.abs(vector), vector, 0.0)
     if not vector.any() or not m:
         return None
+    points = np.stack([x + vector, x - vector])
     with np.errstate(all="ignore"):
-        above, below = run.explore([x + vector, x - vector])
-        vector = 0.5 * ((x + vector) - (x - vector))
-        expected = 2.0 * matrix.dot(vector)
-        sizes, entries = (
-            Matrix(
-                None if matrix.dense is None else np.abs(matrix.dense),
-                matrix.pattern,
-                None if matrix.data is None else np.abs(matrix.data),
-            ),
-            x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m),
-        )
-        # f's values, and the terms that cancel in them, are rounded; of many random terms the root is left
-        doubt = sizes.dot(2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
-        doubt += 100.0 * EPS * (np.abs(above) + np.abs(below))
+        above, below = run.explore(points)
+        vector = 0.5 * (points[0] - points[1])
+        gap = np.abs((above - below) - 2.0 * matrix.dot(vector))
+        doubt = 100.0 * EPS * (np.abs(above) + np.abs(below))
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
+        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
+        if not rows.size:
+            return None
+        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
+        more = matrix.sizes_dot(rows, 2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            doubt += 2.0 * Matrix(pattern=matrix.pattern, data=bars).dot(np.abs(vector))
-        wrong = ~(np.abs((above - below) - expected) <= doubt)
-    finite = np.isfinite(run.value())
-    wrong &= finite
-    return int(np.argmax(wrong)) if wrong.any() else None
+            more += 2.0 * Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, np.abs(vector))
+        wrong = ~(gap[rows] <= doubt[rows] + more)
+    return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:
@@ -632,10 +772,10 @@ def named(flat: int, shape: tuple[int, ...]) -> str:
     return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
-def _opened(call: Call, point: Point) -> Vectors:
-    """Open the plain evaluation of f, by workers where there are some."""
-    run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
-    return run
+def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
+    whole = np.zeros((rows.size, part.shape[1]))
+    whole[rows] = part
+    return whole
 
 
 def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
@@ -695,7 +835,11 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
 
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
-            f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            try:
+                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+            except BaseException:
+                array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
+                raise
             return array
 
         return _placed(filled, argnum, None)

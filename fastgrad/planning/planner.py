@@ -143,7 +143,7 @@ _LIFTED = {
 }
 _IN_PLACE = (Step(IN_PLACE, "f finds the caller's array by itself, or keeps what it computes"), _REFERENCE)
 _IN_PLACE_ONLY = _only(IN_PLACE)
-_SHARED = Plan((Step(PARALLEL, "`workers`, `journal` or `progress` is given"), _REFERENCE))
+_SHARED = Plan((Step(PARALLEL, "`workers`, `journal`, `progress`, `on_error` or `timeout` is given"), _REFERENCE))
 _JITTED = Plan((
     Step(COMPILED, "f is compiled by numba"), Step(REFERENCE, "numba cannot compile f for these arguments")
 ))  # fmt: skip
@@ -206,12 +206,11 @@ def read(call: Call, point: Point) -> Facts:
 
 def is_shared(call: Call, backend: str, kind: str) -> bool:
     """Whether an executor evaluates f plainly: what is compiled has threads of its own for a number of workers."""
-    wanted = call.shared and not (isinstance(call.workers, int) and call.journal is None and call.progress is False)
     if backend not in (AUTO, "python") or call.batch_axis is not None or kind == C_FUNCTION:
-        if wanted:
+        if call.watched:
             raise ValueError(
-                "`journal`, `progress` and `workers` that are not a number are for an f of one point that Python "
-                "calls: leave `backend` and `batch_axis` out"
+                "`journal`, `progress`, `on_error`, `timeout` and `workers` that are not a number are for an f of one "
+                "point that Python calls: leave `backend` and `batch_axis` out"
             )
         return False
-    return wanted or (call.workers != 1 and (kind == PLAIN or backend == "python"))
+    return call.watched or (call.workers != 1 and (kind == PLAIN or backend == "python"))

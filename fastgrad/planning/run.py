@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation
-from ..core.labels import Labels
+from ..core.labels import WANTS, Labels, has_labels
 from ..core.options import AUTO, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
@@ -62,6 +63,8 @@ def call_of(f: Any, options: Options, imaginary: bool) -> Call:
         imaginary,
         options.journal,
         options.progress,
+        options.on_error,
+        options.timeout,
     )
 
 
@@ -146,8 +149,14 @@ def run(
                 raise ValueError(str(doubt)) from doubt
             warn(f"backend {way.backend!r} was given up for 'python': {doubt}", TrustWarning)
             told.append(str(doubt))
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError, *WANTS) as wrong:
             if step is planned.steps[-1] or call.batch_axis is None:
+                if options.labels is None and isinstance(wrong, WANTS) and has_labels(point.given):
+                    with suppress(*WANTS):
+                        return run(
+                            given, replace(options, labels=True), scheme, point, f0=f0, bars=bars, memory=memory,
+                            only=only, quiet=quiet,
+                        )  # fmt: skip
                 raise
             # what a wrongly declared `batch_axis` makes of f; if f itself is wrong, the reference will say so
         nfev += evaluation.nfev if evaluation is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from operator import sub
 
 import numpy as np
 
@@ -22,24 +23,42 @@ class Fixed:
 
     def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
         self.stencil, self.rule, self.name = stencil, rule, name
-        self._short = stencil.symmetric and stencil.nodes.size == 2
+        self._short = None  # a stencil with a single quotient: how that is made in plain floats
+        if stencil.symmetric and stencil.nodes.size == 2:
+            self._short = self._between
+        elif stencil.nodes.size == 1 and stencil.deriv == 1 and not stencil.imaginary:
+            self._short = self._beside
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
         point = task.point
         if (
-            self._short
+            self._short is not None
             and task.everything
             and task.bounds is None
             and point.base.size <= FEW
             and point.dtype is FLOAT64
         ):
-            found = self._in_floats(run, task)
+            found = self._short(run, task)
             if found is not None:
                 return found
         return Estimate(*difference(run, point, task.index, task.everything, self.stencil, self.rule, task.bounds))
 
-    def _in_floats(self, run: Evaluation, task: Task) -> Estimate | None:
-        """Do the same in plain floats; None where a step is lost or f is not finite."""
+    def _beside(self, run: Evaluation, task: Task) -> Estimate | None:
+        """Do the same in plain floats, from points to one side; None where a step is lost or f is not finite."""
+        x, side = task.point.base.reshape(-1).tolist(), float(self.stencil.nodes[0])
+        points = [e + side * h for e, h in zip(x, self.rule.scalars(x), strict=True)]
+        spans = list(map(sub, points, x))
+        if not all(spans):
+            return None
+        here = run.value() - run.origin
+        values = run.sweep(task.index, np.array(points)[:, None])[:, 0].tolist()
+        slopes = [(value - here) / span for value, span in zip(values, spans, strict=True)]
+        if not isfinite(sum(slopes)):
+            return None
+        return Estimate(np.array(slopes), np.abs(spans) if task.bars else EMPTY)
+
+    def _between(self, run: Evaluation, task: Task) -> Estimate | None:
+        """Do the same in plain floats, from pairs; None where a step is lost or f is not finite."""
         x = task.point.base.reshape(-1).tolist()
         steps = self.rule.scalars(x)
         spans = []

@@ -77,15 +77,28 @@ class Outputs:
     jumps: Flags
 
 
+def _pseudo_random(count: int) -> Floats:
+    """Return pseudo-random numbers of size 4/3 to 5/3 (SplitMix64, by Steele, Lea and Flood 2014, OOPSLA)."""
+    mixed = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ mixed >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    sizes = THIRDS[0] + (THIRDS[1] - THIRDS[0]) * 2.0**-53 * (mixed >> np.uint64(11)).astype(np.float64)
+    return np.where(mixed & np.uint64(1), sizes, -sizes)
+
+
+PERIOD = 4093  # a prime: no grid repeats with it
+SIGNS = np.tile(_pseudo_random(PERIOD), 2)
+
+
 def signs(x: Floats, count: int) -> Floats:
     """Return pseudo-random numbers of size 4/3 to 5/3 that follow from x's own bytes.
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
-    rng = np.random.default_rng(zlib.crc32(x.tobytes()))
-    numbers = rng.random(count)
-    sizes: Floats = THIRDS[0] + (THIRDS[1] - THIRDS[0]) * numbers
-    return np.where(numbers * 1024.0 % 1.0 < 0.5, sizes, -sizes)
+    begin = zlib.crc32(x) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
+    some = SIGNS[begin : begin + PERIOD]
+    return some[:count] if count <= PERIOD else np.resize(some, count)
 
 
 def middle_of_three(a: Floats, b: Floats, c: Floats) -> Floats:
@@ -121,7 +134,7 @@ class _Seven:
         self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
         self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
         # also where f looks smooth: its steps may happen to be whole multiples of the lattice
-        self.floor = np.maximum(self.floor, 0.29 * _quanta(values))
+        self.floor = np.maximum(self.floor, 0.29 * quanta_of(values))
 
     @property
     def smooth(self) -> Flags:
@@ -135,7 +148,7 @@ class _Seven:
         return found
 
 
-def _quanta(values: Floats) -> Floats:
+def quanta_of(values: Floats) -> Floats:
     """Return the spacing of the lattice on which the values of each output lie; 0 where it is as fine as float64.
 
     A binary lattice of 16 or more ulp means that f computes in lower precision inside, a decimal one that its values

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
 from ..sparsity.patterns import Pattern
+from .steps import power_of_two
 
 Rows = NDArray[np.intp]
+LARGEST = 2.0**1023  # power of two
 
 
 def units_of(x: Floats, relative: bool = False) -> Floats:
@@ -28,8 +30,7 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     scale = np.maximum(size, min(1.0, largest) if largest > 0 else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(np.abs(x), 1e-290), scale)
-    units: Floats = np.exp2(np.minimum(np.round(np.log2(scale)), 1023.0))  # the largest power of two
-    return units
+    return power_of_two(np.minimum(scale, LARGEST))
 
 
 class Seeds(Protocol):

@@ -169,45 +169,48 @@ def _order(order: int, multiple: int, method: str) -> int:
 
 
 @lru_cache(maxsize=64)
-def _central(order: int) -> Stencil:
-    offsets = tuple(Fraction(sign * k) for k in range(1, order // 2 + 1) for sign in (1, -1))
-    return Stencil(offsets, _weights(offsets, 1))
+def _central(order: int, deriv: int) -> Stencil:
+    reach = order // 2 + (deriv - 1) // 2
+    offsets = tuple(Fraction(sign * k) for k in range(1, reach + 1) for sign in (1, -1))
+    if deriv % 2 == 0:
+        offsets = (Fraction(0), *offsets)
+    return Stencil(offsets, _weights(offsets, deriv), deriv)
 
 
 @lru_cache(maxsize=64)
-def _forward(order: int) -> Stencil:
-    offsets = tuple(Fraction(k) for k in range(order + 1))
-    return Stencil(offsets, _weights(offsets, 1))
+def _forward(order: int, deriv: int) -> Stencil:
+    offsets = tuple(Fraction(k) for k in range(order + deriv))
+    return Stencil(offsets, _weights(offsets, deriv), deriv)
 
 
 @lru_cache(maxsize=64)
-def _backward(order: int) -> Stencil:
-    return _forward(order).mirrored()
+def _backward(order: int, deriv: int) -> Stencil:
+    return _forward(order, deriv).mirrored()
 
 
-def central(order: int = 2) -> Stencil:
-    """Return the central difference of an even order of accuracy.
+def central(order: int = 2, deriv: int = 1) -> Stencil:
+    """Return the central difference of an even order of accuracy, for a derivative of order `deriv`.
 
     Examples
     --------
     >>> central(4).weights
     (Fraction(2, 3), Fraction(-2, 3), Fraction(-1, 12), Fraction(1, 12))
     """
-    return _central(_order(order, 2, "central"))
+    return _central(_order(order, 2, "central"), deriv)
 
 
-def forward(order: int = 1) -> Stencil:
-    """Return the forward difference of an order of accuracy: x, x + h, ..., x + order h.
+def forward(order: int = 1, deriv: int = 1) -> Stencil:
+    """Return the forward difference of an order of accuracy: x, x + h, ..., x + (order + deriv - 1) h.
 
     Examples
     --------
     >>> forward(1).weights
     (Fraction(-1, 1), Fraction(1, 1))
     """
-    return _forward(_order(order, 1, "forward"))
+    return _forward(_order(order, 1, "forward"), deriv)
 
 
-def backward(order: int = 1) -> Stencil:
+def backward(order: int = 1, deriv: int = 1) -> Stencil:
     """Return the backward difference: the forward one with h < 0.
 
     Examples
@@ -215,7 +218,7 @@ def backward(order: int = 1) -> Stencil:
     >>> backward(1).offsets
     (Fraction(0, 1), Fraction(-1, 1))
     """
-    return _backward(_order(order, 1, "backward"))
+    return _backward(_order(order, 1, "backward"), deriv)
 
 
 _COMPLEX = Stencil((Fraction(1),), (Fraction(1),), 1, imaginary=True)
@@ -264,7 +267,7 @@ def richardson(stencil: Stencil, ratio: int = 2) -> Stencil:
     return Stencil(tuple(weights), tuple(weights.values()), stencil.deriv, stencil.imaginary)
 
 
-METHODS: dict[str, Callable[[int], Stencil]] = {
+METHODS: dict[str, Callable[..., Stencil]] = {
     "central": central,
     "forward": forward,
     "backward": backward,

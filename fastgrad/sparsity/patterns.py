@@ -81,25 +81,25 @@ class Pattern:
             np.concatenate([rows, columns, diagonal]), np.concatenate([columns, rows, diagonal]), self.shape
         )
 
+    def same(self, other: Pattern) -> bool:
+        """Whether another pattern has the same positions."""
+        return (
+            self.shape == other.shape
+            and np.array_equal(self.indices, other.indices)
+            and np.array_equal(self.indptr, other.indptr)
+        )
+
     def united(self, other: Pattern) -> Pattern:
         """Return the positions that either of two patterns has."""
-        if np.array_equal(self.indices, other.indices) and np.array_equal(self.indptr, other.indptr):
+        if self.same(other):
             return self
         rows, columns = np.concatenate([self.rows, other.rows]), np.concatenate([self.indices, other.indices])
         return Pattern.of(rows, columns, self.shape)
 
-    def sums(self, data: Floats) -> Floats:
-        """Sum data over each row."""
-        if not data.size:
-            return np.zeros(self.shape[0])
-        if self._full_rows:
-            return np.add.reduceat(data, self.indptr[:-1])
-        return np.bincount(self.rows, data, self.shape[0]).astype(np.float64)
-
-    @cached_property
-    def _full_rows(self) -> bool:
-        """Whether each row has a position."""
-        return bool((self.indptr[1:] > self.indptr[:-1]).all())
+    def find(self, rows: Indices, columns: Indices) -> Indices:
+        """Return where positions that the pattern has are in it."""
+        n = max(self.shape[1], 1)
+        return np.searchsorted(self.rows * n + self.indices, rows * n + columns)
 
     def array(self, data: Floats | None = None) -> Any:
         """Return a SciPy ``csr_array`` with these values; of ones, for a pattern itself."""

@@ -18,8 +18,10 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from .. import __version__
+from . import network
 from .compare import Comparison, compare
 from .display import LEGEND, Display
+from .jacobians import JACOBIAN_PEERS, compare_jacobians, is_vector
 from .machine import machine, versions
 from .naming import UsageError, arguments, function, names, point
 from .peers import PEERS, Peer
@@ -129,7 +131,8 @@ def _measuring(commands: Any, name: str, told: str) -> Any:
     parser.add_argument(
         "target",
         nargs="*",
-        help="module:function, ./file.py:function, or a name in the table of problems; without it, the real workloads",
+        help="module:function, ./file.py:function, or a name in the table of problems, digits (a network); without it, "
+        "the real workloads",
     )
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--x0", metavar="X", help='the point: "1, 2, 3", "[[1, 2], [3, 4]]" or module:x0')
@@ -225,23 +228,41 @@ def _workloads(
                 )
     if not options.target and options.n is not None:
         raise UsageError("--n goes with a function or a problem: fastgrad compare rosenbrock --n 1000")
+    makers: list[Maker] = [maker for target in own for maker in _own_function(options, target)]
+    missing: Missing = []
+    if network.NAME in named:
+        named = [name for name in named if name != network.NAME]
+        missing += [(network.NAME, network.unavailable())] if network.unavailable() else []
+        makers += [] if missing else _network(options.n)
     chosen = [cell for name in named for cell in _problem(name, options.n)]
     if not options.target:
         chosen = list(usual())
-    makers: list[Maker] = [maker for target in own for maker in _own_function(options, target)]
     makers += [
         (f"{problem.name}, n = {n}", partial(Workload.of_problem, problem, n))
         for problem, n in chosen
         if not problem.unavailable
     ]
-    return makers, [(problem.name, problem.unavailable) for problem, _ in chosen if problem.unavailable]
+    missing += [(problem.name, problem.unavailable) for problem, _ in chosen if problem.unavailable]
+    return makers, missing
+
+
+def _network(sizes: tuple[int, ...] | None) -> list[Maker]:
+    """The arrays of the network on digits, by their sizes."""
+    for size in sizes or ():
+        if size not in network.ARRAYS:
+            told = ", ".join(f"{n} ({name})" for n, name in network.ARRAYS.items())
+            raise UsageError(f"--n of {network.NAME} must be one of {told}; got {size}")
+    wanted = sizes or (max(network.ARRAYS),)
+    return [(f"{network.NAME}, n = {size}", partial(network.workload, size)) for size in wanted]
 
 
 def _problem(name: str, sizes: tuple[int, ...] | None) -> list[tuple[Any, int]]:
     table = problems().PROBLEMS
     if name not in table:
         near = difflib.get_close_matches(name, table) or sorted(table)
-        raise UsageError(f"{name!r} is neither module:function nor in the table of problems: {', '.join(near)}")
+        raise UsageError(
+            f"{name!r} is neither module:function nor in the table of problems: {', '.join([*near, network.NAME])}"
+        )
     problem = table[name]
     wanted = (problem.size_near(100),) if sizes is None else sizes
     for size in wanted:
@@ -324,7 +345,8 @@ def _compare(options: argparse.Namespace) -> int:
     results: list[Comparison] = []
     for number, (name, make) in enumerate(makers):
         with display.progress(f"{name} ({number + 1} of {len(makers)})") as progress:
-            result = _guarded(name, lambda: compare(make(), budget=budget, peers=_peers(options), progress=progress))  # noqa: B023
+            measure = partial(_compared, make, budget, _peers(options), progress)
+            result = _guarded(name, measure)
         display.comparison(result)
         results.append(result)
     for name, reason in unavailable:
@@ -337,6 +359,17 @@ def _compare(options: argparse.Namespace) -> int:
         if options.html is not None:
             _write("--html", options.html, _lazy("page").render(data, _title("fastgrad compare", options.target)))
     return 0
+
+
+def _compared(
+    make: Callable[[], Workload], budget: float, peers: tuple[Peer, ...], progress: Callable[[float], None] | None
+) -> Comparison:
+    """Compare gradients; Jacobians, if the function returns many values."""
+    workload = make()
+    if not is_vector(workload):
+        return compare(workload, budget=budget, peers=peers, progress=progress)
+    others = JACOBIAN_PEERS if peers else ()
+    return compare_jacobians(workload, budget=budget, peers=others, progress=progress)
 
 
 def _title(command: str, targets: Sequence[str]) -> str:

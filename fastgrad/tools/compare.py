@@ -86,7 +86,7 @@ class Candidate:
         words = [names.f, *([f"args={names.args}"] if names.args else [])]
         words += [f"{name}={value!r}" for name, value in written.items()]
         call = ", ".join(words).replace("'", '"')
-        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient(x)"
+        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient({names.x})"
 
 
 EAGER = (("compile", "eager"),)
@@ -305,7 +305,7 @@ def compare(
     applicable = [c for c in candidates if c.form in workload.forms]
     if not applicable:
         raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
-    present = [peer for peer in peers if peer.present]
+    present = [peer for peer in (*workload.rivals, *peers) if peer.present]
     report = progress or (lambda share: None)
     form = workload.forms[applicable[0].form]
     allowance = LONGEST * budget
@@ -338,7 +338,7 @@ def compare(
         interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
 
     scores = tuple(score(run, runs[0], target.gradient) for run in runs)
-    winners = _winners(scores)
+    winners = winners_of(scores)
     recommendation, code = _recommend(winners, scores, workload, target.bar)
     return Comparison(
         workload=workload.name,
@@ -485,7 +485,7 @@ def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
 
 
 def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
-    f = form.fresh()
+    f = workload.of_argument or form.fresh()
     axis = form.batch_axis
 
     def alone(x: Any, *args: Any) -> Any:
@@ -536,7 +536,7 @@ def score(run: Run, reference: Run, exact: Floats) -> Score:
     )
 
 
-def _winners(scores: tuple[Score, ...]) -> list[Score]:
+def winners_of(scores: tuple[Score, ...]) -> list[Score]:
     """Return the fastest, and all that the noise does not tell from it; in the order of the table."""
     own = [s for s in scores if not s.peer]
     finite = [s.error for s in own if isfinite(s.error)]
@@ -565,7 +565,7 @@ def _recommend(
     if peers:
         best = min(peers, key=lambda s: s.seconds)
         reason = f"{best}, {best.faster:.3g}x faster than the reference and as accurate; of fastgrad's own, {reason}"
-        peer = next(p for p in PEERS if str(p) == str(best))
+        peer = next(p for p in (*workload.rivals, *PEERS) if str(p) == str(best))
         code = f"{workload.names.imports}{peer.code.format(f=workload.names.function())}"
     return reason, code
 

@@ -19,10 +19,10 @@ Progress = Callable[[float], None]
 
 COLUMNS = ("backend/f", "time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
 LEGEND = """\
-time      of one gradient, prepared and warm: the median of interleaved rounds
+time      of one gradient, or Jacobian, prepared and warm: the median of interleaved rounds
 spread    half the distance between the quartiles of the time, as a share of it
 faster    than the first row, the reference: the median of the ratios within each round
-error     max |g - g*| / max |g*|; g* is the exact gradient, unless another is named; "<=": within its error bar
+error     max |g - g*| / max |g*|; g* is the exact gradient, unless another is named; so of Jacobians
 memory    peak above what was there before, as Python and numpy allocate it
 1st call  with everything that had to be compiled for it
 payback   gradients after which compiling is paid for, against the reference

@@ -54,7 +54,7 @@ class Peer(NamedTuple):
         """Whether it can take part: installed, and, if f has to be written for it, used by the user's modules."""
         if not self.differences:
             return self.package in sys.modules
-        return importlib.util.find_spec(self.package) is not None
+        return importlib.util.find_spec(self.module.partition(".")[0]) is not None
 
 
 def _jax_grad(jax: ModuleType, f: Function) -> Gradient:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from ..inspecting.kinds import is_jitted
+from .peers import Peer
 
 __all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
 
@@ -66,13 +67,14 @@ class Names(NamedTuple):
     ----------
     imports : str
         Statements that make the names known, each ended by "; ".
-    f, args
+    f, args, x
         Expressions; `args` is empty where f gets nothing after x.
     """
 
     imports: str = ""
     f: str = "f"
     args: str = ""
+    x: str = "x"
 
     def function(self) -> str:
         """Return an expression for f of x alone."""
@@ -103,7 +105,11 @@ class Workload:
     problem : str
         What is the same at every size; the name, if it is not given.
     names : Names
-        How the user's code calls f and args.
+        How the user's code calls f, args and x.
+    of_argument : callable, optional
+        What other packages are given for f, where that reads the very array x instead of its argument.
+    rivals : tuple of Peer
+        Whom this workload is measured beside, whatever other packages are.
     """
 
     name: str
@@ -114,6 +120,8 @@ class Workload:
     source: str = ""
     problem: str = ""
     names: Names = NAMES
+    of_argument: Callable[..., Any] | None = None
+    rivals: tuple[Peer, ...] = ()
 
     @staticmethod
     def of_problem(problem: Any, n: int) -> Workload:

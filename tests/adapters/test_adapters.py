@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
 from importlib import import_module
+from inspect import signature
 
 import numpy as np
 import pytest
 from scipy import integrate, optimize
 from scipy.optimize import _differentiable_functions, _numdiff
 
+from fastgrad import numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
+from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
 M = np.arange(12.0).reshape(4, 3) / 7
@@ -47,6 +51,7 @@ def same(mine: object, theirs: object, tolerance: float) -> None:
     ids=str,
 )
 def test_approx_derivative(n, f, method, options):
+    options = {k: v for k, v in options.items() if k in signature(_numdiff.approx_derivative).parameters}
     theirs = _numdiff.approx_derivative(f, X[:n], method, **options)
     same(scipy.approx_derivative(f, X[:n], method, **options), theirs, TOLERANCE[method])
     made, info = scipy.approx_derivative(f, X[:n], method, full_output=True, **options)
@@ -59,6 +64,14 @@ def test_at_a_corner_of_the_bounds():
     options = {"bounds": (X, X + 1)}
     theirs = _numdiff.approx_derivative(FUNCTIONS["vector"], X, **options)
     same(scipy.approx_derivative(FUNCTIONS["vector"], X, **options), theirs, 1e-6)
+
+
+def test_what_is_fixed_has_no_slope():
+    x, f, room = X + 3, FUNCTIONS["vector"], np.array([1.0, 0.0, 1.0])
+    pairs = list(zip(x - room, x + room, strict=True))
+    for made in (scipy.approx_derivative(f, x, bounds=(x - room, x + room)), numerical_jacobian(f, x, bounds=pairs)):
+        same(made, _numdiff.approx_derivative(f, x) * room, 1e-7)
+    assert not numerical_jacobian(f, x, bounds=(x, x)).any()
 
 
 def test_steps_are_used_as_they_are():
@@ -104,6 +117,7 @@ def test_checks():
     f, slope = FUNCTIONS["number"], lambda x: scipy.approx_derivative(FUNCTIONS["number"], x, "cs")
     assert scipy.check_grad(f, slope, X) < 1e-5
     assert scipy.check_grad(f, slope, X, direction="random", rng=1) < 1e-5
+    assert scipy.check_grad(f, slope, X, direction="random", seed=np.random.default_rng(1)) < 1e-5
     assert scipy.check_derivative(f, slope, X) < 1e-8
     assert scipy.check_derivative(f, lambda x: slope(x) + 1, X) > 0.01
     same(scipy.approx_fprime(X, f, 1e-6), optimize.approx_fprime(X, f, 1e-6), 1e-8)
@@ -121,17 +135,61 @@ def test_differentiate():
         assert set(mine) == {name for name in theirs if not name.startswith("_")}
         same(mine[value], theirs[value], 1e-5)
         assert np.all(mine["success"])
+        for field in ("success", "status", "nit", "error"):
+            assert field not in theirs or np.asarray(mine[field]).dtype == np.asarray(theirs[field]).dtype
         with pytest.raises(ValueError, match="`maxiter`"):
             getattr(scipy, name)(f, x, maxiter=3)
+
+
+def test_differentiate_of_points_side_by_side():
+    peer = pytest.importorskip("scipy.differentiate")
+    points = np.array([[0.5, 1.5, 2.5], [1.0, 2.0, 3.0]])
+    for shape in ((2,), (2, 3), (2, 1, 3)):
+        x = points[:, 0] if shape == (2,) else points.reshape(shape)
+        for f in (lambda x: np.stack([x[0] * x[1], np.sin(x[0]), x[1] ** 2]), lambda x: x[0] * x[1] ** 2):
+            same(scipy.jacobian(f, x).df, peer.jacobian(f, x).df, 1e-7)
+        same(scipy.hessian(f, x).ddf, peer.hessian(f, x).ddf, 1e-5)
+
+
+def test_differentiate_keeps_sides_reach_and_tolerances():
+    inside = np.array([0.25, 0.5])
+
+    def f(x):
+        assert np.all((x >= 0.25) & (x <= 1.0)), x
+        return np.exp(x)
+
+    for found in (
+        scipy.jacobian(f, inside, initial_step=0.5 - 1e-9, step_direction=[1, 1]).df,
+        np.diag(scipy.derivative(f, inside, initial_step=0.5 - 1e-9, step_direction=1).df),
+    ):
+        same(found, np.diag(np.exp(inside)), 1e-6)
+    met = scipy.derivative(np.exp, inside, tolerances={"atol": 1e-6})
+    missed = scipy.derivative(np.exp, inside, tolerances={"rtol": 1e-30})
+    assert met.success.all()
+    assert (missed.status == -1).all()
+    for wrong in ({"atol": -1}, {"tol": 1}):
+        with pytest.raises(ValueError, match="tolerances"):
+            scipy.derivative(np.exp, inside, tolerances=wrong)
+    with pytest.raises(ValueError, match="initial_step"):
+        scipy.derivative(np.exp, inside, initial_step=0)
+    lines = scipy.derivative(lambda x: np.stack([x, np.sin(3 * x)]), 0.5, preserve_shape=True)
+    same(lines.df, np.array([1, 3 * np.cos(1.5)]), 1e-8)
+    powers = np.array([1, 2, 3])
+    powers_of = lambda x: x ** powers.reshape(-1, *[1] * (x.ndim - 1))  # noqa: E731
+    for f in (powers_of, lambda x: np.sin(powers_of(x))):  # each entry is a function of its own
+        peer = pytest.importorskip("scipy.differentiate").derivative(f, X, preserve_shape=True)
+        same(scipy.derivative(f, X, preserve_shape=True).df, peer.df, 1e-7)
+    assert scipy.derivative(np.exp, np.float32(0.5)).df.dtype == np.float32
 
 
 def test_installed_serves_every_solver_and_is_put_back():
     before = {(m, n): getattr(import_module(m), n, None) for m, n, _ in scipy.PLACES if _exists(m)}
     elsewhere = []
 
-    def count(f, x, **options):
-        made = _differentiable_functions.approx_derivative(f, x, full_output=True, **options)
-        elsewhere.append(made[1]["nfev"])
+    def count():
+        points = []
+        _differentiable_functions.approx_derivative(lambda x: points.append(x) or np.sum(x), X)
+        elsewhere.append(len(points))
 
     with pytest.raises(ZeroDivisionError), scipy.installed(), scipy.installed():
         for method in ("BFGS", "L-BFGS-B", "trust-constr", "SLSQP"):
@@ -147,12 +205,13 @@ def test_installed_serves_every_solver_and_is_put_back():
         for method in ("BDF", "Radau"):
             ode = integrate.solve_ivp(lambda t, y: [-1000 * y[0] + y[1], -y[1]], (0, 1), [1.0, 1.0], method=method)
             assert abs(ode.y[1, -1] - np.exp(-1)) < 2e-3
-        count(np.sum, X)
-        other = threading.Thread(target=count, args=(np.sum, X))
+        count()
+        other = threading.Thread(target=count)
         other.start()
         other.join()
         1 / 0  # noqa: B018
-    assert elsewhere[1] == _numdiff.approx_derivative(np.sum, X, full_output=True)[1]["nfev"]
+    count()
+    assert elsewhere[0] != elsewhere[1] == elsewhere[2]
     assert {key: getattr(import_module(key[0]), key[1], None) for key in before} == before
 
 
@@ -184,6 +243,16 @@ def test_statsmodels(n, f):
             same(getattr(statsmodels, name)(x, f, **given)[1], getattr(peer, name)(x, f, **given)[1], 1e-9)
 
 
+def test_statsmodels_to_the_other_side():
+    """A negative step is one downwards."""
+    peer = pytest.importorskip("statsmodels.tools.numdiff")
+    for epsilon in (-0.25, np.array([0.25, -0.5, 0.125])):
+        for f in FUNCTIONS.values():
+            same(statsmodels.approx_fprime(X, f, epsilon), peer.approx_fprime(X, f, epsilon), 1e-12)
+    assert statsmodels.approx_hess is not statsmodels.approx_hess3  # each has a docstring of its own
+    same(statsmodels.approx_fprime_cs(X[None], lambda x: x**2), peer.approx_fprime_cs(X[None], lambda x: x**2), 1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_numdifftools(n, f):
@@ -201,11 +270,71 @@ def test_numdifftools(n, f):
 
 
 def test_refusals_of_numdifftools():
-    for options, word in (({"n": 3}, "`n`"), ({"method": "multicomplex"}, "`method`"), ({"num_steps": 3}, "num_steps")):
+    for options, word in (({"method": "hybrid"}, "`method`"), ({"num_steps": 3}, "num_steps")):
         with pytest.raises(ValueError, match=word):
             numdifftools.Derivative(np.exp, **options)
-    with pytest.raises(ValueError, match="second derivative"):
-        numdifftools.Hessian(np.sum, method="complex")
+    with pytest.raises(ValueError, match="`order`"):
+        numdifftools.Hessian(np.sum, order=4)
+    with pytest.raises(ValueError, match="`n`"):
+        numdifftools.Gradient(np.sum, n=2)(X)
+    for f, x, word in ((lambda x: 1j * np.sum(x), X, "complex valued"), (np.sum, X + 1j, "complex variable")):
+        with pytest.raises(ValueError, match=word):
+            numdifftools.Jacobian(f, method="complex")(x)
+
+
+@pytest.mark.parametrize("method", ["central", "central2", "complex", "multicomplex", "forward", "backward"])
+def test_numdifftools_by_every_method(method):
+    """A one-sided difference looks to its side only, and every method finds the same."""
+    seen = []
+
+    def f(x, c=1.0):
+        seen.append(np.max(np.real(x)))
+        return np.exp(x[0]) * x[1] * c
+
+    x, exact = np.array([0.3, 2.0]), np.exp(0.3) * np.array([[2.0, 1.0], [1.0, 0.0]])
+    same(numdifftools.Gradient(f, method=method)(x, c=2.0), 2 * exact[0], 1e-6)
+    same(numdifftools.Hessian(f, method=method)(x, 2.0), 2 * exact, 1e-5)
+    same(numdifftools.Hessdiag(f, method=method, order=4)(x), np.diag(exact), 1e-7)
+    sides = {"forward": min, "backward": max}
+    if method in sides:
+        assert sides[method](seen) == 2.0
+
+
+@pytest.mark.parametrize("n", range(1, 7))
+def test_higher_derivatives_of_numdifftools(n):
+    exact = np.imag(1j**n * np.exp(1j * X))
+    for order in (2, 4):
+        full = numdifftools.Derivative(np.sin, n=n, order=order, full_output=True)(X)
+        error = np.abs(full.estimate - exact)
+        assert np.all(error <= 10 * full.error_estimate + 1e-12)
+        assert np.max(error) < 1e-6
+    same(numdifftools.Derivative(np.log, n=2)(1e-3), np.array(-1e6), 1e-6)  # to the left there is nothing soon
+    if n > 1:  # the points are those of the formula
+        step = numdifftools.Derivative(lambda x: x ** (n + 2), n=n, step=0.5)(0.0)
+        assert step != 0.0
+        assert step == pytest.approx(central(2, n).error_constant * 0.5**2 * math.factorial(n + 2))
+
+
+def test_numdifftools_of_points_side_by_side():
+    """Of an x of several points, an elementwise function of what it couples not, and of complex values."""
+    peer = pytest.importorskip("numdifftools")
+    points = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+    def f(x):
+        return np.array([x[0] * x[1], x[0] ** 2, x[1] ** 3])
+
+    same(numdifftools.Jacobian(f)(points), peer.Jacobian(f)(points), 1e-7)
+    turned = numdifftools.Jacobian(lambda x: (1 + 2j) * x**2)(X)
+    assert turned.dtype == complex
+    np.testing.assert_allclose(turned, np.diag((2 + 4j) * X), atol=1e-7)
+    np.testing.assert_allclose(numdifftools.Hessian(lambda x: np.sum(x**3))(X + 1j), np.diag(6 * (X + 1j)), atol=1e-5)
+    both = numdifftools.Hessian(lambda x: np.array([x[0] * x[1], x[1] ** 2]))(X[:2])
+    same(both, np.array([[[0, 1], [1, 0]], [[0, 0], [0, 2.0]]]), 1e-5)
+    held = np.array([True, False, True])
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        partly = numdifftools.Derivative(lambda x: np.where(held, np.exp(x), np.nan), full_output=True)(X)
+    same(partly.estimate[held], np.exp(X)[held], 1e-7)
+    assert np.isnan(partly.estimate[1])
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -231,6 +360,27 @@ def test_propagate_of_pairs_and_diagonals():
     for name in ("rtol", "maxiter", "maxgrad", "step", "diagnostic"):
         with pytest.raises(ValueError, match=name):
             jacobi.jacobi(np.exp, X, **{name: {} if name == "diagnostic" else 0.1})
+
+
+def test_jacobi_of_what_is_not_known():
+    """NaN in x or in fn(x) is lost data: its rows and columns are, and nothing else."""
+    peer = pytest.importorskip("jacobi")
+    x, nan = np.array([2.0, np.nan, 3.0]), np.nan
+    cov = np.array([[3.0, nan, 1.0], [nan, nan, nan], [1.0, nan, 5.0]])
+    for f in (lambda x: x**2, lambda x: np.where([True, True, False], x * 3, nan)):
+        mine = jacobi.jacobi(f, x)
+        same(mine[0], peer.jacobi(f, x)[0], 1e-7)
+        np.testing.assert_array_equal(np.isinf(mine[1]), np.isnan(mine[0]))
+        for diagonal in (False, True):
+            mine, theirs = (m.propagate(f, x, cov, diagonal=diagonal)[1] for m in (jacobi, peer))
+            same(mine, theirs, 1e-6)
+    assert jacobi.jacobi(np.exp, [])[0].shape == (0, 0)
+    assert not jacobi.jacobi(np.exp, [1.0, 2.0], mask=[False, False])[0].any()
+    same(jacobi.jacobi(lambda x: x if x >= 0 else nan, 0.0, method=1)[0], np.array(1.0), 1e-9)
+    same(jacobi.propagate(np.exp, 2.0, [0.3])[1], peer.propagate(np.exp, 2.0, [0.3])[1], 1e-6)
+    for fn in (lambda x: [1, [1, 2]], lambda x: "s"):
+        with pytest.raises(ValueError, match="cannot be converted"):
+            jacobi.propagate(fn, (1, 2), (0.1, 0.1))
 
 
 def test_nothing_loads_them():

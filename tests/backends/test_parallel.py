@@ -287,9 +287,9 @@ def test_many_points_at_a_time_take_little_memory(monkeypatch: pytest.MonkeyPatc
     sizes: list[int] = []
 
     class Watched(Serial):
-        def evaluate(self, function: Any, points: Any, receive: Any = None) -> Any:
+        def evaluate(self, function: Any, points: Any, receive: Any = None, failures: Any = None) -> Any:
             sizes.append(len(points))
-            return super().evaluate(function, points, receive)
+            return super().evaluate(function, points, receive, failures)
 
     run = ParallelVectors(Call(table), as_point(X), Watched(""))
     run.at(X.reshape(-1) for _ in range(8))

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from fastgrad import Gradient, numerical_gradient, value_and_gradient
+from fastgrad import (
+    Gradient,
+    hvp,
+    jvp,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+    value_and_gradient,
+)
 
 pandas = pytest.importorskip("pandas")
 xarray = pytest.importorskip("xarray")
@@ -54,6 +62,37 @@ def test_a_data_array() -> None:
     found: Any = numerical_gradient(f, x, labels=True)
     assert type(found) is xarray.DataArray
     assert_allclose(found.sel(p="rate"), 12.0, rtol=1e-8)
+
+
+def test_where_f_cannot_do_without() -> None:
+    """By its own index f asks for labels; with `labels=False` it does not get them, and otherwise nobody does."""
+    table, data = SERIES.to_frame().T, xarray.DataArray(SERIES.to_numpy(), coords={"p": NAMES}, dims="p")
+    asking: list[tuple[Any, Any]] = [
+        (by_name, SERIES),
+        (lambda p: by_name(dict(zip(NAMES, (p.rate, p["size"], p.loc["shift"]), strict=True))), SERIES),
+        (lambda p: by_name(p.iloc[0]), table),
+        (lambda p: by_name({name: p.sel(p=name) for name in NAMES}), data),
+        (by_name, SERIES.astype(np.float32)),
+    ]
+    for f, x in asking:
+        found = numerical_gradient(f, x)
+        assert type(found) is type(x)
+        assert_allclose(np.ravel(np.asarray(found)), SLOPES, rtol=1e-6)
+        with pytest.raises((IndexError, AttributeError)):
+            numerical_gradient(f, x, labels=False)
+    with pytest.raises(KeyError, match="missing"):
+        numerical_gradient(lambda p: p["missing"], SERIES)
+    with pytest.raises(IndexError, match="list index"):
+        numerical_gradient(lambda p: NAMES[5], SERIES)
+
+
+def test_of_jacobians_and_hessians() -> None:
+    jacobian = numerical_jacobian(lambda p: [p["rate"] * p["size"], p["shift"] ** 2], SERIES)
+    assert_allclose(jacobian, [[3.0, 2.0, 0.0], [0.0, 0.0, 1.0]], atol=1e-8)
+    exact = np.array([[6.0, 4.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, np.exp(0.5)]])
+    assert_allclose(numerical_hessian(by_name, SERIES), exact, atol=1e-4)
+    assert_allclose(hvp(by_name, SERIES, [1.0, 0.0, 0.0]), exact[0], atol=1e-4)
+    assert_allclose(jvp(by_name, SERIES, [0.0, 0.0, 1.0]), np.exp(0.5), atol=1e-8)
 
 
 def test_more_entries_than_a_lift_needs() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-DASK = """
+DASK = r"""
 import os, sys, threading, time, logging
 import numpy as np
 from dask.distributed import Client, LocalCluster
@@ -49,20 +49,29 @@ if __name__ == "__main__":
     assert len(seen) == 2 and os.getpid() not in seen
 
     class Heavy:
-        packed = 0
         def __init__(self):
             self.data = np.ones(1_000_000)
         def __getstate__(self):
-            Heavy.packed += 1
+            noted("sent")
             return {"data": self.data}
+        def __setstate__(self, state):
+            noted("received")
+            self.data = state["data"]
         def __call__(self, x):
             return float(x.sum() + self.data[0])
+
+    def noted(what, file=os.path.abspath("notes")):
+        with open(file, "a") as notes:
+            notes.write(f"{what} {os.getpid()}\n")
 
     heavy = Heavy()
     executor = executor_for(Call(heavy, workers=client))
     for _ in range(3):
         executor.evaluate(heavy, POINTS)
-    assert heavy.packed == 1, f"f was packed {heavy.packed} times"
+    with open("notes") as notes:
+        lines = notes.read().split("\n")[:-1]
+    assert len(lines) == len(set(lines)) == 3, lines
+    assert lines[0] == f"sent {os.getpid()}", lines
 
     def failing(x):
         raise StopIteration(7)
@@ -71,6 +80,18 @@ if __name__ == "__main__":
         evaluated(failing, client)
     except StopIteration as error:
         assert error.value == 7 and "in failing" in str(error.__cause__)
+    else:
+        raise AssertionError("nothing was raised")
+
+    failures = {}
+    half = lambda x: f(x) if x[0] > 0.0 else 1 / 0
+    values = executor_for(Call(half, workers=client)).evaluate(half, POINTS, None, failures)
+    assert sorted(failures) == np.flatnonzero(POINTS.rows[:, 0] <= 0.0).tolist()
+    assert sorted(failures) == np.flatnonzero(np.isnan(values)).tolist()
+    try:
+        numerical_gradient(g, x, workers=client, timeout=1.0)
+    except ValueError as error:
+        assert "`timeout` cannot be kept by executor" in str(error)
     else:
         raise AssertionError("nothing was raised")
 
@@ -124,7 +145,13 @@ def ran(command: list[str], script: Path, code: str) -> str:
     """Run a script in a session of its own, of which nothing is left."""
     script.write_text(code)
     run = subprocess.Popen(
-        [*command, str(script)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        [*command, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        cwd=script.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     try:
         return run.communicate(timeout=240.0)[0]

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fastgrad.core.call import Call
+from fastgrad.core.validation import Ints
 from fastgrad.executors.executor import Executor, Function, Points, Rows, Serial, Values
 from fastgrad.executors.failures import RemoteTraceback
 from fastgrad.executors.futures import Threads
@@ -65,10 +66,11 @@ def loop(function: Function, points: Points) -> Values:
 def test_values_of_a_loop(executor: Executor, function: Function, points: Points) -> None:
     arrived: dict[int, bytes] = {}
 
-    def receive(first: int, values: Values) -> None:
-        for place, value in enumerate(values):
-            assert first + place not in arrived, "a value came twice"
-            arrived[first + place] = value.tobytes()
+    def receive(numbers: Ints, values: Values | None) -> None:
+        assert values is not None
+        for number, value in zip(numbers.tolist(), values, strict=True):
+            assert number not in arrived, "a value came twice"
+            arrived[number] = value.tobytes()
 
     values = executor.evaluate(function, points, receive)
     expected = loop(function, points)

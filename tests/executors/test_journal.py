@@ -242,6 +242,20 @@ def test_objects_are_known_by_their_attributes_and_methods(path: Path) -> None:
         run(path, Model([2.0]).loss)
 
 
+def test_callable_objects_are_known_by_what_they_hold(path: Path) -> None:
+    class Model:
+        def __init__(self, weight: float) -> None:
+            self.weight = weight
+
+        def __call__(self, x: NDArray[Any]) -> float:
+            return float(x[0] * self.weight)
+
+    run(path, Model(1.0))
+    run(path, Model(1.0))
+    with pytest.raises(ValueError, match="f is another"):
+        run(path, Model(2.0))
+
+
 def test_data_frames_are_known_by_their_contents(path: Path) -> None:
     pandas = pytest.importorskip("pandas")
 

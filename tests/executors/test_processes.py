@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures as cf
 import os
+import random
 import re
 import signal
 import socket
@@ -275,6 +277,52 @@ def test_neither_threads_nor_processes_where_f_keeps_things(monkeypatch: pytest.
     assert executor.way == "serial"
     assert "there is no fork here" in executor.reason
     assert "keep" in executor.reason
+
+
+@pytest.mark.parametrize("inside", ["closure", "object", "argument"])
+def test_a_function_that_needs_threads_of_this_process_is_not_forked(inside: str) -> None:
+    with cf.ThreadPoolExecutor(1) as pool:
+
+        class Model:
+            def __init__(self) -> None:
+                self.pool = pool
+
+            def __call__(self, x: NDArray[Any], *args: Any) -> float:
+                return float(sum(self.pool.map(float, x)))
+
+        f = {
+            "closure": lambda x: float(sum(pool.map(float, x))),
+            "object": Model(),
+            "argument": lambda x, own: float(sum(own.map(float, x))),
+        }[inside]
+        call = Call(f, (pool,) if inside == "argument" else (), workers=2)
+        assert (
+            "f holds a ThreadPoolExecutor, which works by threads that a forked child has not"
+            in forking.uses_threads((call.f, call.args))
+        )
+        executor = executor_for(call)
+        assert executor.way != "processes"
+        found = executor.evaluate(lambda x: f(x, *call.args), fs.ROWS)
+    assert np.allclose(found, fs.ROWS.rows.sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    "drawn", [np.random.default_rng(0), np.random.RandomState(0), random.Random(0)], ids=lambda it: type(it).__name__
+)
+def test_random_numbers_that_f_holds_are_drawn_in_one_process(drawn: Any) -> None:
+    """Or workers would draw the same, and the noise seem smaller than it is."""
+    executor = executor_for(Call(lambda x: float(x.sum()) + drawn.random(), workers=2))
+    assert executor.way == "serial"
+    assert f"f holds a {type(drawn).__name__}" in executor.reason
+
+
+def test_random_numbers_that_all_share_differ_between_workers() -> None:
+    def f(x: NDArray[Any]) -> list[float]:
+        time.sleep(0.005)
+        return [random.random(), np.random.random()]
+
+    drawn = Processes(4, "", apart=True).evaluate(lambda x: np.array(f(x)), fs.ROWS)
+    assert len(np.unique(drawn)) == drawn.size
 
 
 def test_threads_that_f_has_started_are_seen_before_the_next_fork(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fastgrad.core.call import Call
@@ -86,4 +85,5 @@ def test_points_count_once_whoever_knows_them(tmp_path: Any) -> None:
             Call(fs.loss, journal=tmp_path / "j", progress=lambda done, total, told=told: told.append(done))
         )
         executor.evaluate(fs.loss, fs.ROWS)
-        assert told == list(np.arange(1, 41))
+        assert told[-1] == 40
+        assert told == sorted(set(told))

@@ -648,7 +648,7 @@ def keeps_in_a_cycle():
     return f, n.W
 
 
-@refused
+@lifted
 def writes_buffer():
     n = Net()
 
@@ -659,7 +659,7 @@ def writes_buffer():
     return f, n.W
 
 
-@refused
+@lifted
 def copyto():
     n = Net()
 
@@ -670,7 +670,7 @@ def copyto():
     return f, n.W
 
 
-@refused
+@lifted
 def out_argument():
     n = Net()
 
@@ -681,7 +681,7 @@ def out_argument():
     return f, n.W
 
 
-@refused
+@lifted
 def writes_plain_buffer():
     n = Net()
 
@@ -689,6 +689,57 @@ def writes_plain_buffer():
         n.buffer += 0.0
         n.buffer[0] = 1.0
         return n.loss()
+
+    return f, n.W
+
+
+@lifted
+def statistics_in_place():
+    n = Net()
+    n.mean = np.zeros(30)
+
+    def f(_):
+        p = A @ n.W
+        n.mean *= 0.9
+        n.mean += 0.1 * p
+        return mse(p)
+
+    return f, n.W
+
+
+@lifted
+def out_of_a_fresh_array():
+    n = Net()
+
+    def f(_):
+        p = A @ n.W
+        np.maximum(p, 0.0, out=p)
+        np.exp(p, p)
+        return mse(p)
+
+    return f, n.W
+
+
+@refused
+def writes_buffer_and_reads_a_view_of_it():
+    n = Net()
+    n.half = n.buffer[:15]
+
+    def f(_):
+        n.buffer[...] = A @ n.W
+        return mse(n.buffer) + np.sum(n.half)
+
+    return f, n.W
+
+
+@refused
+def buffer_feeds_back():
+    n = Net()
+
+    def f(_):
+        n.buffer *= 0.9
+        n.buffer += 0.1 * (A @ n.W)
+        return mse(n.buffer)
 
     return f, n.W
 

@@ -24,7 +24,8 @@ from fastgrad import numerical_gradient
 from fastgrad.backends.in_place import LiftedInPlace
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
-from fastgrad.core.point import as_point
+from fastgrad.core.point import as_point, lock_of
+from fastgrad.inspecting.purity import Nature
 from fastgrad.lifting import in_place
 from fastgrad.lifting.in_place import InPlace, alone
 from fastgrad.lifting.signals import CannotLift, Signal
@@ -35,11 +36,12 @@ from tests.lifting import awkward
 from tests.lifting.memories import Snapshot
 
 H = 1e-4
+KEEPS = Nature("f stores an attribute", ())
 SKIPPED = set(threading.enumerate())
 
 
 def opened(f: Callable[..., Any], x: Any, *args: Any) -> LiftedInPlace:
-    return LiftedInPlace(Call(f, args), as_point(x))
+    return LiftedInPlace(Call(f, args), as_point(x), KEEPS)
 
 
 def by_steps(f: Callable[..., Any], x: Any) -> Any:
@@ -242,8 +244,9 @@ def test_interrupted_at_any_line(name: str) -> None:
     taken: list[bool] = []
 
     def take() -> None:
-        taken.append(alone.lock.acquire(timeout=5))
-        alone.lock.release()
+        lock = lock_of(alone)
+        taken.append(lock.acquire(timeout=5))
+        lock.release()
 
     thread = threading.Thread(target=take)
     thread.start()
@@ -376,7 +379,7 @@ def test_two_arrays_of_one_network_in_threads() -> None:
 def unrounded_of_what_is_there(f: Callable[..., Any], x: Any) -> Any:
     """As a user asks, with whatever was found in place of the array."""
     point = as_point(x)
-    run = LiftedInPlace(Call(f), point)
+    run = LiftedInPlace(Call(f), point, KEEPS)
     estimate = nearby(run, point.base.reshape(-1), np.arange(point.base.size), None, False)
     assert estimate is not None
     return estimate.gradient.reshape(point.base.shape)
@@ -451,7 +454,7 @@ def test_what_cannot_be() -> None:
     with pytest.raises(CannotRun, match="shares memory"):
         opened(never, n.W, n.W[2:])
     with pytest.raises(CannotRun, match="complex"):
-        LiftedInPlace(Call(never, imaginary=True), as_point(n.W))
+        LiftedInPlace(Call(never, imaginary=True), as_point(n.W), KEEPS)
 
 
 def test_arguments_hold_the_network() -> None:

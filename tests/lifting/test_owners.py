@@ -11,13 +11,6 @@ from numba import njit
 
 from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, numerical_gradient
-from fastgrad import gradient as gradient_module
-
-
-@pytest.fixture(autouse=True)
-def owner_lanes(monkeypatch):
-    """They are an experiment, which is asked for by the environment."""
-    monkeypatch.setattr(gradient_module, "OWNERS", True)
 
 
 class Names:
@@ -28,6 +21,19 @@ class Names:
 
     def zeros(self, shape):
         return np.zeros(shape, np.clongdouble)
+
+    def hypot(self, a, b):
+        return np.sqrt(a * a + b * b)
+
+    def arctan2(self, a, b):
+        return np.arctan(a / b)
+
+    def abs(self, a):
+        return a * np.sign(a.real)
+
+    @property
+    def linalg(self):
+        return python_types.SimpleNamespace(norm=lambda a: np.sqrt(np.sum(a * a)))
 
 
 def exact(f, x, *args):
@@ -139,18 +145,87 @@ def product(x):
 
 
 @njit
-def whole(x):
-    return np.sum(x**2)
+def listed(x):
+    s = 0.0
+    for v in [v * v for v in x]:
+        s += v
+    return s
+
+
+@njit
+def about_the_mean(x):
+    m = 0.0
+    for v in x:
+        m += v / len(x)
+    s = 0.0
+    for v in x:
+        s += abs(v - m) * (v - m) ** 2
+    return s
+
+
+@njit
+def slices(x):
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+@njit
+def reshaped(x):
+    u = x.reshape(-1, 4)
+    w = np.exp(-0.5 * u[1:] * u[:-1])
+    return w.mean() + u[1:].sum() ** 2 + np.dot(x, x)
+
+
+@njit
+def filled(x):
+    w = np.zeros_like(x)
+    w[1:] += 0.5 * x[:-1]
+    w -= x
+    for i, v in enumerate(x):
+        w[i] *= v
+    return np.sum(np.abs(w) ** 1.5) + np.linalg.norm(w)
+
+
+@njit
+def regression(x, a, y):
+    s = 0.0
+    for i in range(len(y)):
+        z = 0.0
+        for j in range(len(x)):
+            z += a[i, j] * x[j]
+        s += np.log1p(np.exp(-y[i] * z))
+    return s + 0.01 * np.dot(x, x)
+
+
+@njit
+def angles(x):
+    s = 0.0
+    for i in range(len(x) - 1):
+        s += np.arctan2(x[i], 3.0 + x[i + 1]) * np.hypot(x[i], 1.0 + x[i + 1] ** 2)
+        s += np.arcsin(0.4 * x[i]) * np.arcsinh(2.0 * x[i + 1]) + np.arctanh(0.4 * x[i]) - np.arccos(0.3 * x[i + 1])
+    return s
+
+
+@njit
+def jumps(x):
+    s = 0.0
+    for i in range(len(x)):
+        s += (x[i] - round(x[i])) ** 2 + np.sign(x[i]) * x[i] * int(10 + x[i - 1]) + np.floor(x[i]) * x[i]
+    return s
 
 
 def sample(seed, shape=200):
     return np.random.default_rng(seed).normal(size=shape).clip(-1.9, 1.9)
 
 
-ARGS = {springs: (0.7, np.linspace(0.0, 1.0, 12))}
+ARGS = {
+    springs: (0.7, np.linspace(0.0, 1.0, 12)),
+    regression: (np.cos(np.arange(6000.0)).reshape(30, 200) / 10, np.where(np.arange(30) % 3, 1.0, -1.0)),
+}
+LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
+MORE = (slices, reshaped, filled, regression, angles)
 
 
-@pytest.mark.parametrize("f", [valley, tridiagonal, springs, bending, tails, branches, wandering])
+@pytest.mark.parametrize("f", LOCAL + MORE)
 def test_right_to_the_last_digits(f):
     args, shape = ARGS.get(f, ()), (12, 17) if f is springs else 200
     gradient = Gradient(f, args=args, compile="eager")
@@ -186,7 +261,7 @@ def test_one_call_does_not_wait_for_it():
     assert way(Gradient(valley), sample(1, 1000)) == "owner lanes"
 
 
-@pytest.mark.parametrize("f", [product, whole])
+@pytest.mark.parametrize("f", [product, listed, about_the_mean])
 def test_what_is_refused_goes_to_lanes(f):
     x = sample(2)
     gradient = Gradient(f, compile="eager")
@@ -194,6 +269,62 @@ def test_what_is_refused_goes_to_lanes(f):
     _, info = gradient.with_info(x)
     assert info.way != "owner lanes"
     assert "not in owner lanes" in info.reason
+
+
+def test_jumps_are_where_they_are():
+    x = sample(7)
+    gradient = Gradient(jumps, compile="eager")
+    g, info = gradient.with_info(x)
+    assert info.way == "owner lanes", info.reason
+    assert np.allclose(g, 2 * (x - np.round(x)) + np.sign(x) * np.trunc(10 + np.roll(x, 1)) + np.floor(x), atol=1e-13)
+
+
+def test_an_index_beyond_the_array_reads_nothing():
+    @njit
+    def beyond(x):
+        w, s = np.zeros(3), 0.0
+        for i in range(len(x)):
+            w[i % 3] = x[i]
+            s += x[i] * x[i + 1 - 3 * len(x)] + w[i]
+        return s
+
+    assert "IndexError" in Gradient(beyond, compile="eager").explain(sample(1))
+
+
+def test_what_nobody_has_set_is_zero():
+    @njit
+    def unset(x):
+        s = 0.0
+        for i in range(len(x)):
+            if i > len(x):
+                t = x[i] * x[i]
+            s += x[i] + t
+            s += t * x[i]
+        return s
+
+    Gradient(unset, compile="eager")(sample(1))  # whatever f makes of it: nothing is read or written by chance
+
+
+def test_where_the_first_call_was_decides_nothing():
+    """Dense at one point, sparse at another: whether owner lanes are for f follows from neither."""
+
+    @njit
+    def either(x):
+        s = 0.0
+        for i in range(len(x)):
+            if x[0] > 0.0:
+                s += x[i] ** 3
+            else:
+                for j in range(len(x)):
+                    s += x[i] * x[j] ** 2
+        return s
+
+    points = [sample(6), sample(6)]
+    points[0][0], points[1][0] = 1.0, -1.0
+    there, back = Gradient(either, compile="eager"), Gradient(either, compile="eager")
+    forward, backward = [there(x) for x in points], [back(x) for x in points[::-1]]
+    assert np.array_equal(forward, backward[::-1])
+    assert np.array_equal([there(x) for x in points], forward)
 
 
 def test_few_coordinates_are_not_for_it():

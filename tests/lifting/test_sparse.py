@@ -575,6 +575,112 @@ def test_a_kink_inside_the_step_is_no_branch():
     assert_agrees(lambda x: max(x) * min(x), np.arange(20.0), 1e-3)
 
 
+# --- axes that only lie in boxes when they are split ---------------------------------------------------------------
+
+IMAGES = rng(4).normal(size=(3, 4, 4, 5))  # batch, height, width, inputs
+LABELS, MIXING, SMALLER = rng(5).normal(size=(3, 8)), rng(6).normal(size=(8, 4)), rng(7).normal(size=(24, 3))
+
+
+def pixels(W):
+    """(batch * height * width * filters): each row changes one filter's, along an axis merged with free ones."""
+    return (np.dot(IMAGES.reshape(-1, 5), W.reshape(2, 5).T)).reshape(3, 4, 4, 2)
+
+
+def windows(W):
+    """As a textbook's pooling: (windows and filters, entries of the window)."""
+    image = pixels(W).transpose(0, 3, 1, 2)
+    columns = np.zeros_like(image, shape=(3, 2, 2, 2, 2, 2))
+    for i in range(2):
+        for j in range(2):
+            columns[:, :, i, j] = image[:, :, i::2, j::2]
+    return columns.transpose(0, 4, 5, 1, 2, 3).reshape(-1, 4)
+
+
+def written(W):
+    out = pixels(W).reshape(12, 8).copy()
+    out[3:5, ::2] = 2.0
+    out[0] *= 3.0
+    out *= 0.5
+    out[out < -1.0] = 0.0
+    return out
+
+
+def view_written(W):
+    flat = pixels(W).reshape(12, 8).copy()
+    block = flat[2:4]
+    block *= 2.0
+    return np.sum(flat**2) + np.sum(block**3)
+
+
+SPLIT = {
+    "max": lambda W: np.sum(np.max(windows(W), axis=1) ** 2),
+    "min of both": lambda W: np.min(windows(W)) + np.min(windows(W), axis=0) @ np.arange(4.0),
+    "max, kept": lambda W: np.sum((windows(W) - windows(W).max(axis=1, keepdims=True)) ** 2),
+    "argmax": lambda W: np.sum(windows(W)[np.arange(24), windows(W).argmax(axis=1)] ** 2),
+    "argmin along windows": lambda W: np.sum(windows(W) ** 2) + windows(W).argmin(axis=0)[0],
+    "sums": lambda W: np.sum(np.sum(windows(W), axis=0) ** 2) + np.sum(windows(W).mean(axis=1) ** 2),
+    "elementwise": lambda W: np.sum(np.exp(np.tanh(windows(W)) * 2.0) / (1.0 + windows(W) ** 2)),
+    "constants": lambda W: np.sum(windows(W) * np.arange(4.0) * np.arange(24.0)[:, None] + np.ones((24, 4)) ** 2),
+    "stretched": lambda W: np.sum(windows(W)[:, None, :] * np.ones((3, 1)) * windows(W)[None, :3, :1].sum()),
+    "two splits": lambda W: np.sum(windows(W).reshape(12, 8) * pixels(W).reshape(12, 8)),
+    "two products": lambda W: np.sum(np.dot(windows(W).T, windows(W)) ** 2),
+    "product": lambda W: np.sum(np.dot(pixels(W).reshape(12, 8), MIXING) ** 2),
+    "product from the left": lambda W: np.sum((SMALLER.T @ windows(W)) ** 2),
+    "dense layer": lambda W: np.sum(np.maximum(pixels(W).transpose(0, 3, 1, 2).reshape(3, -1) @ np.ones((32, 2)), 0)),
+    "transposed": lambda W: np.sum(windows(W).T @ SMALLER) + np.sum(windows(W).T.reshape(2, -1)[0] ** 3),
+    "reshaped again": lambda W: np.sum(np.exp(windows(W)).reshape(3, 2, 2, 2, 4).sum(axis=(1, 2)) ** 2),
+    "masks": lambda W: np.sum(np.where(windows(W) > 0.1, windows(W), 0.2 * windows(W)) ** 2),
+    "written": lambda W: np.sum(written(W) ** 2),
+    "a view written": view_written,
+    "copied": lambda W: np.sum(windows(W).copy() ** 2) + np.sum(windows(W).ravel()[5:11] ** 2),
+    "batch norm": lambda W: np.sum((windows(W) - windows(W).mean(axis=0)) / np.sqrt(windows(W).var(axis=0) + 1e-3)),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_axes_merged_with_free_ones(name):
+    assert_agrees(SPLIT[name], rng(8).normal(size=(2, 5)))
+    assert_agrees(SPLIT[name], rng(9).normal(size=(2, 5)), index=[7, 2, 3])
+
+
+def test_a_pooled_convolution_lies_in_boxes():
+    W = rng(8).normal(size=(2, 5))
+    x, index, d = W, np.arange(W.size), np.full((1, W.size), 1e-3)
+    layouts = []
+
+    def f(W):
+        pooled = np.max(windows(W), axis=1)
+        layouts.extend(layout for layout, _ in pooled.reshape(3, 2, 2, 2).slots)
+        return np.sum(pooled**2)
+
+    lift(f, x, index, d)
+    assert layouts
+    assert all(isinstance(layout, Box) for layout in layouts)
+    assert sum(layout.size for layout in layouts) == W.size * 12  # each row: the windows of its own filter
+
+
+@pytest.mark.parametrize("gates", [2, 4])
+def test_boxes_side_by_side_are_one(gates):
+    """As in a gated network: each gate's weights change the same state, in rows of their own."""
+    size = 3
+    inputs, mix = rng(3).normal(size=(4, 2)), rng(4).normal(size=(size, size))
+    count = []
+
+    def f(W):
+        a = np.dot(inputs, W)
+        parts = [np.tanh(a[:, g * size : (g + 1) * size]) for g in range(gates)]
+        state = parts[0]
+        for part in parts[1:]:
+            state = state * part + part
+        out = np.tanh(state @ mix + state)
+        if hasattr(out, "slots"):
+            count.append(len(out.slots))
+        return np.sum(out**2)
+
+    assert_agrees(f, rng(5).normal(size=(2, gates * size)))
+    assert set(count) == {1}
+
+
 def test_infinite_where_not_chosen():
     x = np.array([0.5, 2.0, 3.0])
     assert_agrees(lambda x: np.sum(np.where(np.eye(3) > 0, 0, np.log(np.abs(x[:, None] - x) + np.eye(3)))), x, 1e-3)

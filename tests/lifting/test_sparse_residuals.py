@@ -80,6 +80,7 @@ STYLES = {
     "curve": lambda x: x[0] * np.exp(-x[1] * T) + x[2] - DATA,
     "cross": lambda x: np.cross(x[:39].reshape(13, 3) ** 2, x[1:40].reshape(13, 3)).ravel(),
     "bundle adjustment": bundle_adjustment,
+    "vectorize": lambda x: np.vectorize(lambda a, b: a * math.sin(a) + b)(x.reshape(8, 5), 2.0).ravel(),
     "full": lambda x: np.full(3, x[0] ** 2) * x[1:4],
 }
 

@@ -135,6 +135,21 @@ def test_measuring_ends_with_one_way_and_can_be_passed_on():
     assert {again(x).tobytes() for _ in range(5)} == {gradient(x).tobytes()}
 
 
+def test_measuring_knows_the_lift_in_place():
+    scale, W = np.linspace(0.5, 1.5, 300), np.linspace(-1.0, 1.0, 300)
+    gradient = Gradient(lambda _: np.sum(np.sin(W) * scale), effort="measure")
+    for _ in range(9):
+        gradient(W)
+    (learned,) = gradient.learned
+    assert {"reference", "lift in place"} == {*learned["seconds"]}
+    assert learned["seconds"]["lift in place"] < learned["seconds"]["reference"]
+    assert gradient.with_info(W)[1].way == "lift in place"
+    pure = Gradient(lambda x: np.sum(np.sin(x) * scale), effort="measure")
+    for _ in range(12):
+        pure(W)
+    assert "lift in place" in pure.learned[0]["refused"]
+
+
 @pytest.mark.parametrize("wrong", [{}, [3], [{"shape": [2]}], [{"shape": [2], "seconds": {"magic": 1}, "refused": {}}]])
 def test_what_was_not_learned_is_refused(wrong):
     with pytest.raises(ValueError, match="`learned`"):
@@ -148,6 +163,7 @@ class Interrupt(Exception):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
 @pytest.mark.parametrize("n", [2, 12, 300])
 @pytest.mark.parametrize("h", [None, 1e-4])
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an interrupt while f's source is opened
 def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
     x = np.linspace(0.1, 1.0, n)
     before = x.tobytes()

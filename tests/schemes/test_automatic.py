@@ -308,6 +308,24 @@ def test_bars_of_few_variables_hold():
     assert np.mean(np.concatenate(held)) >= 0.97
 
 
+def test_bars_of_forward_differences_know_curvature_that_the_line_cannot_see():
+    """A softmax is unmoved by a common shift: along a line near it, f has neither slope nor curvature."""
+    broken = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        z, t = rng.normal(size=(10, 3)), rng.integers(0, 3, 10)
+
+        def softmax(b, z=z):
+            return np.exp(z + b) / np.exp(z + b).sum(axis=1, keepdims=True)
+
+        def loss(b, t=t, softmax=softmax):
+            return -np.mean(np.log(softmax(b)[np.arange(10), t]))
+
+        gradient, info = numerical_gradient(loss, np.zeros(3), method="forward", full_output=True)
+        broken += (np.abs(gradient - (softmax(0.0) - np.eye(3)[t]).mean(axis=0)) > info.error).tolist()
+    assert np.mean(broken) <= 0.03
+
+
 def test_bars_of_forward_differences_hold():
     held = []
     for problem in sample(range(3), [n for n, f in FAMILIES.items() if f.kind in "SB"]):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
+import numpy as np
 import pytest
 
 from benchmarks.accuracy_awkward import CASES, fastgrad, judge
+from fastgrad import AccuracyWarning, numerical_gradient
 
 # What no difference can see: rounding that is the same at all points around x, and a bias.
 BLIND = {"(1-cos)/sin at 1e-7", "fixed point to 1e-10"}
@@ -29,3 +33,30 @@ def test_the_judge_can_say_silent():
     assert judge(case, 1.01 * case.gradient(), 1e-6 * abs(case.gradient()), False) == "silent"
     assert judge(case, 2.0 * case.gradient(), None, True) == "flagged"
     assert judge(case, case.gradient(), None, False) == "right"
+
+
+@pytest.mark.parametrize("power", [1.1, 1.3, 1.5, 1.9])
+@pytest.mark.parametrize("n", [1, 20, 150, 250])
+def test_a_power_below_two_at_a_bound_is_never_nearly_zero_for_sure(power: float, n: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        gradient, info = numerical_gradient(
+            lambda x: np.sum(x**power), np.zeros(n), bounds=(0.0, np.inf), full_output=True
+        )
+    assert (np.abs(gradient) <= info.error).all()
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("0x1.fffe560b22ff4p-1", "0x1.fffcaa634cf69p-1"),
+        ("0x1.fff8bf7c01621p-1", "0x1.fff177a469701p-1"),
+        ("0x1.001484fac55edp+0", "0x1.0029209ec6c97p+0"),
+    ],
+)
+def test_round_off_where_x_enters_f_is_no_kink(point: tuple[str, str]) -> None:
+    """In the bottom of Rosenbrock's valley f's values are exact to 1e-26, and x**2 inside f is not."""
+    x = np.array([float.fromhex(entry) for entry in point])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AccuracyWarning)
+        numerical_gradient(lambda x: 0.0 + 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2, x)

@@ -229,7 +229,7 @@ WRONG = {
     "compare {m}:loss --n 0": "--n must be 1 or more",
     "compare {m}:loss --n 2 --grad {m}:number": "--grad: {m}:number is not a function",
     "compare {m}:loss --n 2 --args {m}:data --grad {m}:wrong_shape": "`gradient` must return x's shape",
-    "compare {m}:vector --n 2": "`f` must return one number",
+    "report {m}:vector --n 2": "`f` must return one number",
     "compare {m}:loss --n 2 --budget 0": "--budget must be a positive number",
     "compare {m}:loss --n 2 --budget nan": "--budget must be a positive number",
     "compare {m}:loss --n 2 --json no/such/file.json": "there is no directory",
@@ -252,6 +252,16 @@ def test_errors_are_one_line(capsys, user, words):
     assert err.count("\n") == 1
     assert err.startswith("fastgrad: error: ")
     assert WRONG[words].format(m=user) in err
+
+
+def test_a_function_of_many_values_compares_jacobians(capsys, user):
+    code, out, _ = run(capsys, "compare", f"{user}:vector", "--n", "30", "--budget", "0.05", "--json", "j.json")
+    assert code == 0
+    assert "a Jacobian of shape (30, 30)" in out
+    assert "scipy/3-point, pattern given" in out
+    assert "Jacobian(vector" in out
+    saved = json.loads(Path("j.json").read_text("utf-8"))
+    assert saved["comparisons"][0]["shape"] == [30]
 
 
 def test_an_exception_of_the_function_is_shown_with_a_hint(capsys, user):

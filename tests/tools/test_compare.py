@@ -13,6 +13,7 @@ from numba import njit
 
 from fastgrad.tools import compare as comparing
 from fastgrad.tools.compare import CANDIDATES, Score, compare
+from fastgrad.tools.jacobians import JACOBIAN_PEERS, WAYS, compare_jacobians, is_vector
 from fastgrad.tools.machine import machine, versions
 from fastgrad.tools.peers import PEERS, Peer
 from fastgrad.tools.timing import relative_error
@@ -234,18 +235,18 @@ def test_overlapping_times_have_no_winner():
         score("numpy/batched", 0.9, 1.0, 1.1),
         score("numba/jitted", 2, 3, 4),
     )
-    assert comparing._winners((a, b, c)) == [a, b]
+    assert comparing.winners_of((a, b, c)) == [a, b]
     line, code = comparing._recommend([a, b], (a, b, c), workload(), None)
     assert line.startswith("no clear winner between python/plain and numpy/batched")
     assert code == 'from fastgrad import Gradient; gradient = Gradient(f, backend="python"); g = gradient(x)'
     clear = score("numpy/batched", 0.1, 0.2, 0.3)
-    assert comparing._winners((a, clear, c)) == [clear]
+    assert comparing.winners_of((a, clear, c)) == [clear]
 
 
 def test_not_a_number_does_not_win():
     right, wrong = score("python/plain", 1, 2, 3), score("numba/jitted", 0.1, 0.2, 0.3, error=float("nan"))
-    assert comparing._winners((right, wrong)) == [right]
-    assert comparing._winners((wrong,)) == [wrong]
+    assert comparing.winners_of((right, wrong)) == [right]
+    assert comparing.winners_of((wrong,)) == [wrong]
 
 
 def test_the_recommendation_says_when_compiling_pays_back():
@@ -540,3 +541,43 @@ def test_jax_differentiates_a_function_written_for_it():
     assert name == "jax/grad"
     assert float(error) < 1e-14
     assert "jax.grad(f)" in " ".join(line)
+
+
+def shifted(x, a):
+    return a * x**2 - np.roll(x, 1)
+
+
+def shifted_jacobian(x, a):
+    return np.diag(2 * a * x) - np.roll(np.eye(x.size), -1, axis=1)
+
+
+def test_jacobians_are_scored_against_the_exact_one():
+    x = np.linspace(1.0, 2.0, 30)
+    exact = Workload.of_function("shifted", shifted, x, (2.0,), shifted_jacobian)
+    assert is_vector(exact)
+    assert not is_vector(workload())
+    result = compare_jacobians(exact, budget=QUICK)
+    assert [str(s) for s in result.scores[: len(WAYS)]] == [f"{way.backend}/{way.form}" for way in WAYS]
+    assert all(s.error < 1e-6 for s in result.scores)
+    assert {s.ran for s in result.scores if not s.peer} == {"columns", "sparse lift"}
+    assert result.scores[0].faster == 1.0
+    assert len([s for s in result.scores if s.peer]) + len([r for r in result.refusals if r.peer]) == len(
+        JACOBIAN_PEERS
+    )
+    assert result.exact == "the exact Jacobian"
+    assert result.code.startswith("from fastgrad import Jacobian; jacobian = Jacobian(f, args=args")
+    without = compare_jacobians(Workload.of_function("shifted", shifted, x, (2.0,)), budget=QUICK, peers=())
+    assert without.bar < 1e-12
+    wrong = Workload.of_function("shifted", shifted, x, (2.0,), lambda x, a: np.eye(3))
+    with pytest.raises(ValueError, match="the exact Jacobian must have shape"):
+        compare_jacobians(wrong, budget=QUICK)
+
+
+def test_what_cannot_be_lifted_is_told():
+    plain = Workload.of_function("plain", lambda x: [float(v) ** 2 for v in x], np.linspace(1.0, 2.0, 25))
+    result = compare_jacobians(plain, budget=QUICK, peers=())
+    assert [str(r.backend) for r in result.refusals] == ["numpy"]
+    assert {s.ran for s in result.scores} == {"columns"}
+    large = Workload.of_function("large", lambda x: x, np.ones(3000))
+    with pytest.raises(ValueError, match="9000000 entries"):
+        compare_jacobians(large)

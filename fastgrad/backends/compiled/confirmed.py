@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...lifting.owners.header import BUFFERS, CELLS, FLAGS, LOG, SERIAL, STALE, TAG, UNCONFIRMED, UNUSUAL
+from ...lifting.owners.header import BUFFERS, CELLS, FIRST, FLAGS, LOG, SERIAL, STALE, TAG, UNCONFIRMED, UNUSUAL
 from .cache import inner, kernel
 from .native import call_at
 
-FIRST, SECOND = 2.0**-17, 2.0**-25  # steps, relative to x, of the plain differences that confirm a gradient
+LARGER, SMALLER = 2.0**-17, 2.0**-25  # steps, relative to x, of the plain differences that confirm a gradient
 
 
 def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
@@ -33,7 +33,7 @@ def confirmed(at, args, x, value, g, lost, moved):
         y[i] = flat[i]
     if call_at(at, moved, args) != value:
         return False
-    for h in (FIRST, SECOND):
+    for h in (LARGER, SMALLER):
         slope, square = 0.0, 0.0
         for i in range(flat.size):
             mixed = (bits[i] + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -76,7 +76,7 @@ def gradient(at, run, args, x, codes, h, out, header, buffers, serials, lost, mo
         if header[SERIAL] != serials[k, 0, 0]:
             return STALE, value, 0
         for i in range(flat.size):
-            d = (buffers[k, i + 1, 0] - buffers[k, i + 1, 1]) / (2.0 * (h * max(abs(flat[i]), 1.0)))
+            d = (buffers[k, i + FIRST, 0] - buffers[k, i + FIRST, 1]) / (2.0 * (h * max(abs(flat[i]), 1.0)))
             g[i] = d if p == 0 else g[i] + d
     lost[0] = 0
     finite = abs(value) < inf

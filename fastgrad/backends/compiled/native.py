@@ -35,6 +35,58 @@ def call_at(typingctx, address, x, args):
 
 
 @intrinsic
+def call_into(typingctx, address, x, out, before, after, like):
+    """Call an f of many values at `address`, and copy what it returns to `out`; returns whether it has out's shape.
+
+    It is called with the entries of `before`, x, and the entries of `after`. `like` is of the type that it returns; if
+    that is no array, f fills `out`, which it gets behind x, as zeros. What it returned is let go at once: kernels that
+    count no references may call this.
+    """
+    fills = not isinstance(like, types.Array)
+    kinds = (*before.types, x, *((out,) if fills else ()), *after.types)
+    result = types.none if fills else like
+
+    def codegen(context, builder, signature, values):
+        at, x, out, before, after, _ = values
+        array = context.make_array(signature.args[2])(context, builder, out)
+        given = [*cgutils.unpack_tuple(builder, before), x, *((out,) if fills else ())]
+        given += cgutils.unpack_tuple(builder, after)
+        if fills:
+            cgutils.memset(builder, array.data, builder.mul(array.itemsize, array.nitems), 0)
+        function = context.call_conv.get_function_type(result, kinds)
+        status, value = context.call_conv.call_function(
+            builder, builder.inttoptr(at, function.as_pointer()), result, kinds, given
+        )
+        with builder.if_then(status.is_error, likely=False):
+            context.call_conv.return_status_propagate(builder, status)
+        if fills:
+            return cgutils.true_bit
+        found = context.make_array(like)(context, builder, value)
+        same = cgutils.true_bit
+        lengths = zip(
+            cgutils.unpack_tuple(builder, found.shape), cgutils.unpack_tuple(builder, array.shape), strict=True
+        )
+        for mine, wanted in lengths:
+            same = builder.and_(same, builder.icmp_signed("==", mine, wanted))
+        with builder.if_then(same):
+            if like.layout == "C" and like.dtype == types.float64:
+                cgutils.raw_memcpy(builder, array.data, found.data, array.nitems, array.itemsize)
+            else:
+                stride = cgutils.unpack_tuple(builder, found.strides)[-1] if like.ndim == 1 else found.itemsize
+                with cgutils.for_range(builder, array.nitems) as loop:
+                    source = cgutils.pointer_add(builder, found.data, builder.mul(loop.index, stride), found.data.type)
+                    number = context.unpack_value(builder, like.dtype, source)
+                    number = context.cast(builder, number, like.dtype, types.float64)
+                    builder.store(number, builder.gep(array.data, [loop.index]))
+        pointer = cgutils.voidptr_t
+        let_go = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [pointer]), "NRT_decref")
+        builder.call(let_go, [builder.bitcast(found.meminfo, pointer)])
+        return same
+
+    return types.boolean(address, x, out, before, after, like), codegen
+
+
+@intrinsic
 def call_c(typingctx, address, x):
     """Call the C function ``double f(double *, int64_t)`` at `address`."""
 

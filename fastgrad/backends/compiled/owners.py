@@ -6,10 +6,11 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...core.call import Call
 from ...core.errors import CannotRun
@@ -24,15 +25,19 @@ from ...lifting.owners.header import (
     CELLS,
     COLOURS,
     CONFLICT,
+    COSTLY,
+    ENTRIES,
+    FIRST,
     HEADER,
     LARGE,
+    LIMIT,
     LOG,
     LOGGED,
     LOST,
-    MOST_TAILS,
-    RING,
     SELF,
+    STALE,
 )
+from ...lifting.owners.header import SLOTS as SLOTS_FIELD
 from . import confirmed
 from .cache import compiling, entry_point, kernel
 from .evaluation import Compiled
@@ -43,7 +48,14 @@ from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 MANY, FEW = 1000, 40
 A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
 STEP, SMALLER = 2.0**-40, 2.0**-80  # relative to max(|x|, 1); the second where the series of the first are too short
-TERMS = 16  # for each coordinate, and 1000: more are not looked at
+TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
+SLOTS = 16  # buffers of totals; as many as f needs at once
+MOST_CELLS = 2**20  # in all of them: 16 MB
+FIRST_OWNER = 1
+# What a gradient costs, in ns (measured on sums of products; what costs more does so either way): lanes A_COORDINATE
+# for each coordinate and term of f, owner lanes A_TERM for each, and A_CELL for each coordinate in an operation on a
+# total.
+A_COORDINATE, A_TERM, A_CELL = 0.22, 7.0, 0.55
 EPS = float(np.finfo(np.float64).eps)
 
 decode, greedy = kernel(colours.decode), kernel(colours.greedy)
@@ -53,11 +65,9 @@ decode, greedy = kernel(colours.decode), kernel(colours.greedy)
 REASONS = (
     "owners of one colour met",
     "a difference is too large for the series",
-    "a total was used after it had grown",
+    "a total was used after it had grown, or too many totals are in use at once",
     "a divisor is zero",
     "too many operations on totals",
-    "too many coordinates change a branch",
-    "an operation on a total failed",
     "the result is not finite",
     "plain evaluations do not confirm it",
 )
@@ -71,6 +81,7 @@ class Work(NamedTuple):
     serials: Ints
     lost: Ints
     moved: Floats
+    entries: NDArray[np.void]
 
 
 class Refused(Exception):
@@ -80,6 +91,9 @@ class Refused(Exception):
 class Owner:
     """f in owner lanes, for x of one shape and one kind of extra arguments: compiled and coloured, or declined.
 
+    Whether f is for owner lanes is decided at a point that follows from the shape alone: the first x of one process is
+    not that of another, and both are to go the same way.
+
     Attributes
     ----------
     declined : str
@@ -88,15 +102,16 @@ class Owner:
         How many.
     """
 
-    def __init__(self, target: Target, x: Floats, args: tuple[Any, ...]) -> None:
+    def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
+        self._slots, self._limit = SLOTS, 0
         try:
-            self._run = _compiled(target, x.ndim)
-            kind = confirmed.signature(target.kinds, x.ndim)
+            self._run, self._entry = _compiled(target, len(shape))
+            kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
-            self._colour(x, target.pack(args))
+            self._decide(_somewhere(shape), target.pack(args))
         except CannotLift as error:
             self.declined = error.reason
         except Refused as error:
@@ -107,21 +122,48 @@ class Owner:
             return self._spare.pop()
         except IndexError:
             pass
-        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(n + 1, np.int64), np.empty((RING, n + 1, 2))
+        cells = FIRST + -(-n // COLOURS) * COLOURS  # whole registers of them
+        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((self._slots, cells, 2))
         header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
-        header[CELLS] = n + 1
-        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n))
+        header[CELLS], header[SLOTS_FIELD] = cells, self._slots
+        entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
+        header[ENTRIES] = entries.ctypes.data
+        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n), entries)
 
-    def _colour(self, x: Floats, args: tuple[Any, ...]) -> None:
-        """Find colours in which no two coordinates of a term meet, as f's terms at x are.
+    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+        """Colour f's terms as they are at x, and count what a gradient costs.
 
         Raises
         ------
         Refused
-            Where f has too many terms, or colours, for owner lanes to be faster.
+            Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
+        """
+        terms, n = self._colour(x, args), x.size
+        passes = self.passes
+        limit = int(terms * (A_COORDINATE * n / passes - A_TERM) / (A_CELL * n))
+        if n < A_PASS * passes or limit < 1:
+            raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
+        while True:
+            self._limit = limit
+            flags = self._once(x, args, STEP, np.empty_like(x), False)[0]
+            if not flags & STALE or self._slots * n > MOST_CELLS:
+                break
+            self._slots *= 4
+            self._spare.clear()
+        if flags & (CONFLICT | STALE | COSTLY):
+            raise Refused(_words(flags))
+
+    def _colour(self, x: Floats, args: tuple[Any, ...]) -> int:
+        """Find colours in which no two coordinates of a term meet, as f's terms at x are; returns how many there are.
+
+        Raises
+        ------
+        Refused
+            Where f has more terms than it pays to look at.
         """
         n, width = x.size, COLOURS
-        table, capacity, logs = colours.digit_table(n), TERMS * n + 1000, []
+        table, logs = colours.digit_table(n), []
+        capacity = max(TERMS * n + 1000, MOST_TERMS)
         work = self._work(n)
         header = work.header
         log = np.empty((capacity, width), np.int64)
@@ -146,14 +188,13 @@ class Owner:
         self._spare.append(work)
         sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
         members = np.empty(64 * n + 1000, np.int64)
-        starts, wide = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
-        if wide > MOST_TAILS:
-            raise Refused("too many terms depend on too many coordinates")
+        starts, whole = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
+        if not whole:
+            raise Refused("too many coordinates meet in a term: lanes are faster")
         colour = greedy(n, starts, members)
         codes = colours.codes_of(colour, width)
-        if n < A_PASS * len(codes):
-            raise Refused(f"{int(colour.max()) + 1} colours for {n} coordinates: lanes are faster")
         self._codes, self.passes, self.colours = codes, len(codes), int(colour.max()) + 1
+        return len(sets)
 
     def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> tuple[float, Ints]:
         """Write the gradient to `out`; returns f(x), and the coordinates that change a branch: they are not written.
@@ -170,7 +211,7 @@ class Owner:
         if flags & LARGE:
             flags, value, losses = self._once(x, args, SMALLER, out)
         if flags:
-            raise Refused(", ".join(why for bit, why in enumerate(REASONS) if flags >> bit & 1))
+            raise Refused(_words(flags))
         if losses.size > 8 + x.size // 8:
             raise Refused("too many coordinates change a branch")
         return value, losses
@@ -178,25 +219,44 @@ class Owner:
     def _call(
         self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int]:
-        header, buffers, serials, lost, moved = work
+        header, buffers, serials, lost, moved, _ = work
         moved = moved.reshape(x.shape)
-        done: tuple[int, float, int] = self._kernel(
-            self._address, self._run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm
-        )
+        header[LIMIT] = self._limit
+        try:
+            done: tuple[int, float, int] = self._kernel(
+                self._address, self._run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm
+            )
+        except BaseException:
+            owners.leave(header)
+            raise
         return done
 
-    def _once(self, x: Floats, args: tuple[Any, ...], h: float, out: Floats) -> tuple[int, float, Ints]:
+    def _once(
+        self, x: Floats, args: tuple[Any, ...], h: float, out: Floats, confirm: bool = True
+    ) -> tuple[int, float, Ints]:
         work = self._work(x.size)
         try:
-            flags, value, losses = self._call(x, args, self._codes, h, out, work, True)
+            flags, value, losses = self._call(x, args, self._codes, h, out, work, confirm)
         except Exception as error:  # f's own are raised by the way that takes over
             raise Refused(f"f raised {type(error).__name__}") from error
-        lost = np.flatnonzero(work.lost[1:]) if losses else _NOBODY
+        lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
         return flags, value, lost
 
 
-_NOBODY = np.zeros(0, np.intp)
+def _words(flags: int) -> str:
+    return ", ".join(why for bit, why in enumerate(REASONS) if flags >> bit & 1)
+
+
+def _somewhere(shape: tuple[int, ...]) -> Floats:
+    """Return a point without anything special about it."""
+    steps = (
+        np.arange(1, prod(shape) + 1) * 0.6180339887498949
+    )  # the golden ratio's: they never come close to each other
+    return np.asarray(0.2 + 0.7 * np.modf(steps)[0]).reshape(shape)
+
+
+_NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
 def _compiled(target: Target, ndim: int) -> Any:
@@ -207,15 +267,15 @@ def _compiled(target: Target, ndim: int) -> Any:
             found = target.owners
             if found is None:
                 try:
-                    jitted, compiled = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled, entry = owners.compile_owners(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                    found = address, jitted, compiled
+                    found = address, entry, jitted, compiled
                 except CannotLift as error:
                     found = error
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
-    return found[0]  # the rest keeps it alive
+    return found[:2]  # the rest keeps it alive
 
 
 class Owners:
@@ -248,7 +308,7 @@ class Owners:
             with compiling:
                 owner = self._kinds.get(key)
                 if owner is None:
-                    owner = self._kinds[key] = Owner(target, x, args)
+                    owner = self._kinds[key] = Owner(target, self._shape, args)
         packed = target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed

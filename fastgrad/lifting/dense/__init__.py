@@ -9,6 +9,6 @@ complex arithmetic, a few units in the last place each.
 
 from . import functions as functions
 from .bundle import Bundle, TooLarge
-from .sweep import sweep, tile_points
+from .sweep import at_points, sweep, tile_points
 
-__all__ = ["Bundle", "TooLarge", "sweep", "tile_points"]
+__all__ = ["Bundle", "TooLarge", "at_points", "sweep", "tile_points"]

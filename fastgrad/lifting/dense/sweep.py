@@ -259,3 +259,51 @@ def as_values(array: Array) -> Array:
     if array.dtype == np.float64:
         return array
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
+
+
+def at_points(
+    f: Callable[..., Any],
+    points: Array,
+    *,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Array:
+    """Evaluate f at whole points, many in one call of the unmodified f.
+
+    Parameters
+    ----------
+    points : ndarray, shape (k, *shape)
+        What f is to get, one after another.
+
+    Returns
+    -------
+    ndarray, shape (k, *shape of what f returns)
+
+    Raises
+    ------
+    CannotLift
+        As `sweep`.
+    """
+    if len(points) < 2 or points.ndim < 2:
+        raise CannotLift("there is only one point, or x is a scalar")
+    if getattr(_busy, "now", False):
+        raise CannotLift("f is being lifted for a gradient around this one")
+    work = DenseWork()
+    run = _Run(f, points.shape[1:], args, kwargs or {}, work)
+    rows = points.reshape(len(points), -1)
+    most, start, results = tile_points(rows.shape[1]), 0, []
+    memory.largest, memory.careful, memory.work = 0, False, work
+    _busy.now = True
+    try:
+        while start < len(rows):
+            try:
+                results.append(run.evaluate(rows[start : start + most].copy()))
+            except TooLarge:
+                if memory.careful and most == FEW_POINTS:
+                    raise CannotLift(f"f makes arrays of {memory.largest} bytes for a point") from None
+                memory.careful, most = True, FEW_POINTS
+                continue
+            start += most
+    finally:
+        _busy.now, memory.work = False, DenseWork()
+    return _joined(results)

@@ -37,6 +37,8 @@ class Seen:
         f and its arguments, which are given to it rather than found.
     filling : bool
         Whether f sees numpy through the substitutes.
+    writing : bool
+        Whether f may write into the other arrays: into copies that are bundles, made for each run.
 
     Attributes
     ----------
@@ -44,20 +46,23 @@ class Seen:
         In how many places x is, or a view of it.
     """
 
-    def __init__(self, x: Array, walk: Walk, roots: tuple[object, ...], filling: bool) -> None:
-        self._x, self._filling = x, filling
+    def __init__(self, x: Array, walk: Walk, roots: tuple[object, ...], filling: bool, writing: bool = False) -> None:
+        self._x, self._filling, self._writing = x, filling, writing
         self._low, self._high = byte_bounds(x)
         self._frozen: dict[int, tuple[Array, Array]] = {}  # arrays that are not x, and what is shown of them
         self._bundle: SparseBundle | None = None
         self._views: dict[int, object] = {}  # of the bundle
-        self._of_x = False
+        self._others: dict[int, tuple[Array, SparseBundle | None]] = {}  # that f may write into: and copies
+        self._of_x = self._of_run = False
+        self.found = 0
         self._fixed: list[Write] = []
         self._moving: list[tuple[Place, Hashable, object]] = []
         for place in walk.places:
             for key, value in zip(place.keys, place.values, strict=False):
-                self._of_x = False
+                self._of_x = self._of_run = False
                 shown = self._show(value)
-                if self._of_x:
+                self.found += self._of_x
+                if self._of_run:
                     self._moving.append((place, key, value))
                 elif shown is not value:
                     self._fixed.append((place, key, shown))
@@ -65,12 +70,13 @@ class Seen:
                     self._fixed.append((place, key, Float))
         self._of_x = False
         self._show(roots)
-        self.found = len(self._moving) + self._of_x
+        self.found += self._of_x
         self._roots = roots
 
     def of(self, bundle: SparseBundle) -> tuple[tuple[Any, ...], list[Write]]:
         """What f and its arguments are, and what to write where, for one bundle."""
         self._bundle, self._views = bundle, {}
+        self._others = {key: (array, None) for key, (array, _) in self._others.items()}
         try:
             roots = self._show(self._roots)
             writes = self._fixed + [(place, key, self._show(value)) for place, key, value in self._moving]
@@ -78,6 +84,22 @@ class Seen:
             self._bundle, self._views = None, {}
         assert isinstance(roots, tuple)
         return roots, writes
+
+    def done(self) -> None:
+        """Let the copies go.
+
+        Raises
+        ------
+        CannotLift
+            If f has written into one whose array shares memory with another one: f may have read that instead.
+        """
+        others, every = self._others, [array for array, _ in (*self._others.values(), *self._frozen.values())]
+        self._others = {key: (array, None) for key, (array, _) in others.items()}
+        for array, copy in others.values():
+            if copy is None or not (copy.slots or not np.array_equal(copy.base, array, equal_nan=True)):
+                continue
+            if any(np.may_share_memory(array, other) for other in every if other is not array):
+                raise CannotLift("f writes into an array that shares memory with another one that it can reach")
 
     def _show(self, value: Any) -> object:
         kind = type(value)
@@ -114,12 +136,14 @@ class Seen:
         if array is not self._x:
             low, high = byte_bounds(array)
             if low >= self._high or high <= self._low or not array.size:
+                if self._writing and type(array) is np.ndarray and array.dtype == np.float64 and array.ndim:
+                    return self._copy(array)
                 shown = array.view(Constant) if self._filling and type(array) is np.ndarray else array.view()
                 shown.flags.writeable = False
                 stand_in(shown, array)
                 self._frozen[id(array)] = array, shown
                 return shown
-        self._of_x = True
+        self._of_x = self._of_run = True
         if self._bundle is None:
             if array is not self._x:
                 self._positions(array)  # raises where it is no part of x
@@ -133,6 +157,18 @@ class Seen:
             stand_in(view, array)
             self._views[id(array)] = view
         return self._views[id(array)]
+
+    def _copy(self, array: Array) -> object:
+        """A copy that f may write into, differences too; it is let go after the run."""
+        self._of_run = True
+        copy = self._others.setdefault(id(array), (array, None))[1]
+        if self._bundle is None:
+            return array
+        if copy is None:
+            copy = SparseBundle(array.copy(), (), self._bundle.run)
+            stand_in(copy, array)
+            self._others[id(array)] = array, copy
+        return copy
 
     def _positions(self, array: Array) -> tuple[int, list[int]]:
         """Where an array begins in x, counted in entries, and how far apart its neighbours are."""

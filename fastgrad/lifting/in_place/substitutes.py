@@ -20,7 +20,7 @@ from ..sparse.bundle import SparseBundle
 from ..sparse.functions import has_bundles, stacked
 from ..sparse.slots import Run
 
-__all__ = ["NUMPY", "SUBSTITUTES", "Constant", "Float", "filling"]
+__all__ = ["MAKERS", "NUMPY", "SUBSTITUTES", "Constant", "Float", "filling"]
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(np.sum))
 
@@ -91,20 +91,10 @@ class Constant(np.ndarray[Any, Any]):
         return np.dot(self, b) if out is None else np.dot(self, b, out=out)
 
 
+FRESH = (np.zeros, np.empty, np.ones, np.full, np.zeros_like, np.empty_like, np.ones_like, np.full_like)
+MAKERS = frozenset({"zeros", "empty", "zeros_like", "empty_like"})  # of arrays that are made to be written into
 SUBSTITUTES: dict[Any, Callable[..., Any]] = {
-    **{
-        function: fresh(function)
-        for function in (
-            np.zeros,
-            np.empty,
-            np.ones,
-            np.full,
-            np.zeros_like,
-            np.empty_like,
-            np.ones_like,
-            np.full_like,
-        )
-    },
+    **{function: fresh(function) for function in FRESH},
     np.array: array,
     np.asarray: asarray,
     np.asanyarray: asarray,

@@ -16,13 +16,13 @@ from weakref import ref
 import numpy as np
 from numpy.typing import NDArray
 
-from ...core.point import exclusive, stand_in
+from ...core.point import exclusive, lock_of, stand_in
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
 from ..sparse.slots import Run, TooWide
 from .places import Place
 from .seen import Seen
-from .substitutes import filling
+from .substitutes import MAKERS, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -34,20 +34,23 @@ TRIES = 1000  # interruptions that putting back survives
 
 
 class Alone:
-    """One lock for all functions that find x by themselves: ``with alone.lock:``.
+    """What all functions share that find x by themselves: ``with exclusive(alone):``.
 
     A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
-    evaluations that belong together holds it around them: it may be taken again by the same thread. It is a lock of
-    Python's own, since one in Python could be interrupted between taking it and saying so.
+    evaluations that belong together holds its lock around them: it may be taken again by the same thread.
+
+    Attributes
+    ----------
+    open : bool
+        Whether a bundle is where x was.
     """
 
     def __init__(self) -> None:
         self.renew()
 
     def renew(self) -> None:
-        """Forget the threads that held it: after a fork they do not exist."""
-        self.lock = threading.RLock()
-        self.open = False  # whether a bundle is where x was
+        """Forget the threads that were within: after a fork they do not exist."""
+        self.open = False
 
 
 alone = Alone()
@@ -62,7 +65,8 @@ class InPlace:
 
     1. Nothing is lifted that the walk cannot see through.
     2. All that f can reach and change is noted first, and put back whatever happens.
-    3. All other arrays that f can reach are shown as read-only views: f that writes into one stops there.
+    3. All other arrays that f can reach are shown as read-only views: f that writes into one stops there, and is begun
+       again with copies that are bundles, too.
     4. Meanwhile x itself holds NaN: a way to x that the walk missed shows in f's value at x.
     5. A bundle that survives the run was kept where the walk did not look: the references to its run are counted.
 
@@ -89,13 +93,17 @@ class InPlace:
         if not (type(x) is np.ndarray and x.dtype == np.float64 and x.flags.c_contiguous and x.flags.writeable):
             raise CannotLift("x is no C-contiguous, writeable array of float64")
         self._roots = f, args, dict(kwargs)
-        self._x, self._base = x, x.copy()
+        self._x = x
+        with self.exclusively():
+            self._base = x.copy()
         self._walk: Walk | None = None
         self._seen: Seen | None = None
         self._value: Any = None  # f at x
         self._back = True  # whether everything is as it was
         self.found = 0  # in how many places f can find x
         self.filling = False  # whether f sees numpy through the substitutes
+        self._ways: list[tuple[bool, bool]] = []  # left to try: with substitutes, and with arrays to be written into
+        self._stopped = False  # whether f did not come to its end
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
@@ -109,8 +117,8 @@ class InPlace:
         """
         taken = False
         while not taken:
-            with alone.lock:
-                mine = exclusive(self._x)
+            with exclusive(alone):
+                mine = lock_of(self._x)
                 taken = mine.acquire(blocking=False)
                 if taken:
                     try:
@@ -134,32 +142,34 @@ class InPlace:
             effect = self._walk.effect()
             if effect:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
+            if not self._ways:
+                # an array that f makes is likely to get differences: an attempt without substitutes would fail
+                filling = not self._walk.names.isdisjoint(MAKERS)
+                self._ways = [(filling, False), (not filling, False), (True, True)]
             self._seen = None
         if self._seen is None:
-            self._seen = Seen(self._x, self._walk, self._roots, self.filling)
+            self.filling, writing = self._ways[0]
+            self._seen = Seen(self._x, self._walk, self._roots, self.filling, writing)
             self.found = self._seen.found
-
-    def fill(self) -> None:
-        """Let f see numpy through the substitutes from now on."""
-        self.filling, self._seen = True, None
 
     def __call__(self, argument: SparseBundle | Array) -> Any:
         """Evaluate f, at all points of a bundle or at the point that an array is."""
         with self.exclusively():
             if not isinstance(argument, SparseBundle):
                 return self._plain(argument)
-            signals = raised()
-            try:
-                return self._lifted(argument)
-            except (TooWide, Outrun):
-                raise
-            except (CannotLift, Exception):
-                if self.filling:
+            while True:
+                signals = raised()
+                try:
+                    return self._lifted(argument)
+                except (TooWide, Outrun):
                     raise
-            # numpy did not ask the bundle: once more, with names that mean the substitutes
-            forgive(signals)
-            self.fill()
-            return self._lifted(argument)
+                except (CannotLift, Exception):
+                    if not self._stopped or len(self._ways) == 1:
+                        raise
+                # numpy did not ask the bundle, or f writes into an array that is kept: once more, the next way
+                forgive(signals)
+                del self._ways[0]
+                self._seen = None
 
     def _plain(self, point: Array) -> Any:
         self.forget()
@@ -212,7 +222,7 @@ class InPlace:
         (f, args, kwargs), writes = self._seen.of(bundle)
         stand_in(bundle, self._x)
         chance = Chance(self._walk.generators)
-        self._back = False
+        self._back, self._stopped = False, True
         try:
             try:
                 try:
@@ -222,6 +232,7 @@ class InPlace:
                         place.put(key, new)
                     self._x[...] = np.nan
                     value = f(bundle.copy(), *args, **kwargs)
+                    self._stopped = False
                 finally:
                     self._put_back(places, chance)
             finally:  # an interruption may have come before that began
@@ -230,6 +241,7 @@ class InPlace:
         finally:
             if not self._back:
                 self._put_back(places, chance)
+        self._seen.done()
         if chance.drawn:
             raise CannotLift("f draws random numbers")
         if bundle.slots is not slots:

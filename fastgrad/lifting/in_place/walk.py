@@ -98,6 +98,8 @@ class Walk:
         What f may find or change.
     generators : list
         Sources of random numbers.
+    names : set of str
+        Of globals and attributes in the code.
 
     Raises
     ------
@@ -108,7 +110,7 @@ class Walk:
     def __init__(self, *roots: object) -> None:
         self.places: list[Place] = []
         self.generators: list[object] = []
-        self._names: set[str] = set()
+        self.names: set[str] = set()
         self._functions: list[types.FunctionType] = []
         self._methods: set[int] = set()  # the functions among them that f may reach by their names only
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
@@ -125,7 +127,7 @@ class Walk:
             while self._queue:
                 self._look(self._queue.pop())
             for space, known in tuple(self._modules.values()):
-                new = self._names - known
+                new = self.names - known
                 known |= new
                 self._queue.extend(space[name] for name in new if name in space)
 
@@ -211,7 +213,7 @@ class Walk:
         if of_library(thing):
             return
         self._functions.append(thing)
-        self._names.update(_names(thing.__code__))
+        self.names.update(_names(thing.__code__))
         self._space(thing.__globals__)
         self._queue.extend(thing.__closure__ or ())
         self._add(Identity(thing, ("__code__", "__defaults__", "__kwdefaults__", "__dict__"), _set_of_function))

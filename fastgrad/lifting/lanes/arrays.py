@@ -17,7 +17,7 @@ from numba.core.cgutils import is_nonelike
 from numba.extending import intrinsic, overload, overload_classmethod, overload_method, register_jitable
 from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
 
-from .types import I32, Bundle, Lane, Mask, count_divergence, flattened, is_wide, lane_type, narrow, widen
+from .types import I32, Bundle, Lane, Mask, Number, count_divergence, flattened, is_wide, lane_type, narrow, widen
 
 ARRAY_ATTRIBUTES = {
     "size",
@@ -100,7 +100,7 @@ def allocate(cls, allocsize, align):
 
 @intrinsic
 def empty_bundle(typingctx, shape, bundle):
-    """An uninitialised bundle of this shape (a tuple of integers)."""
+    """An uninitialised bundle of this shape (a tuple of integers); zeros of numbers that are more than floats."""
     result = bundle.instance_type
 
     def codegen(context, builder, sig, args):
@@ -108,7 +108,10 @@ def empty_bundle(typingctx, shape, bundle):
             context.cast(builder, size, t, types.intp)
             for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
         ]
-        return _empty_nd_impl(context, builder, result, sizes)._getvalue()
+        array = _empty_nd_impl(context, builder, result, sizes)
+        if not isinstance(result.dtype, (Lane, Mask)):
+            cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+        return array._getvalue()
 
     return result(shape, bundle), codegen
 
@@ -130,7 +133,7 @@ def filled(function, value):
     def overload_stub(a):
         if not isinstance(a, Bundle):
             return lambda a: function(a)
-        if not isinstance(a.dtype, Lane):
+        if not isinstance(a.dtype, Number):
             return None
         bundle = like(a)
 
@@ -156,9 +159,9 @@ def full_like(a, value):
 
 @overload(full_like)
 def overload_full_like(a, value):
-    if not (isinstance(a, Bundle) or isinstance(value, Lane)):
+    if not (isinstance(a, Bundle) or isinstance(value, Number)):
         return lambda a, value: np.full_like(a, value)
-    if not isinstance(a.dtype, (Lane, types.Float)):
+    if not isinstance(a.dtype, (Number, types.Float)):
         return None
     bundle = Bundle(lane_type([a, value]), a.ndim, "C")
 
@@ -248,7 +251,7 @@ def wide_full(lane):
     @overload(stub)
     def overload_stub(shape, value, dtype=None):
         asked = narrow(getattr(dtype, "dtype", value))
-        if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Lane)):
+        if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
             return lambda shape, value, dtype=None: np.full(shape, value, dtype)
         bundle = Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
 
@@ -313,7 +316,7 @@ def array_of(values, dtype, lane):
     if (
         lane is None
         or asked != types.float64
-        or not all(isinstance(t, (Lane, types.Float, types.Integer)) for t in numbers)
+        or not all(isinstance(t, (Number, types.Float, types.Integer)) for t in numbers)
         or not any(narrow(t) == types.float64 for t in numbers)
     ):
         return None if any(map(is_wide, numbers)) else lambda values, dtype=None: np.array(values, dtype)
@@ -383,6 +386,24 @@ ALLOCATORS: dict[Any, Any] = {
 # --- reductions in lanes: the loops of numba's arraymath
 
 
+def growing(name, operation):
+    """A sum and one more term."""
+
+    def stub(sum_so_far, value):
+        pass
+
+    @overload(stub)
+    def overload_stub(sum_so_far, value):
+        lane = lane_type([sum_so_far, value])
+        grow = operation if lane is None else getattr(type(lane), name)
+        return lambda sum_so_far, value: grow(sum_so_far, value)
+
+    return stub
+
+
+plus, minus = growing("add", operator.add), growing("subtract", operator.sub)
+
+
 def reduction(*functions, method, loop):
     @stands_for(*functions)
     def stub(a):
@@ -391,7 +412,7 @@ def reduction(*functions, method, loop):
     function = functions[0]
 
     def overload_stub(a):
-        if isinstance(a, Bundle) and isinstance(a.dtype, Lane):
+        if isinstance(a, Bundle) and isinstance(a.dtype, Number):
             return loop(a)
         if isinstance(a, Bundle):
             return each_lane(function, a)
@@ -407,14 +428,14 @@ def sum_loop(a):
         def total(a):
             c = 0.0
             for v in a.T.flat:
-                c += v
+                c = plus(c, v)
             return c
     else:
 
         def total(a):
             c = 0.0
             for v in a.flat:
-                c += v
+                c = plus(c, v)
             return c
 
     return total
@@ -436,7 +457,7 @@ def mean_loop(a):
             return np.nan
         c = 0.0
         for v in np.nditer(a):
-            c += v.item()
+            c = plus(c, v.item())
         return c / a.size
 
     return mean
@@ -472,7 +493,7 @@ def total(a, axis=None):
 def overload_total(a, axis=None):
     if not isinstance(a, Bundle):
         return None if is_wide(a) else lambda a, axis=None: np.sum(a, axis)
-    if not isinstance(a.dtype, Lane):
+    if not isinstance(a.dtype, Number):
         if isinstance(axis, types.Integer):
             return None
         each = register_jitable(each_lane(np.sum, a))
@@ -489,7 +510,7 @@ def overload_total(a, axis=None):
             for i in range(a.shape[0]):
                 for j in range(a.shape[1]):
                     k = i if along == 1 else j
-                    out[k] = out[k] + a[i, j]
+                    out[k] = plus(out[k], a[i, j])
             return out
 
         return total_along
@@ -525,7 +546,7 @@ reduction(np.max, np.amax, method="max", loop=extremum_loop(operator.gt))
 def inplace(operation, immutable):
     @overload(operation, target="cpu")  # the generic one, tried first, raises on a lane
     def overload_inplace(a, b):
-        if not (isinstance(a, Bundle) and isinstance(a.dtype, Lane) and a.mutable):
+        if not (isinstance(a, Bundle) and isinstance(a.dtype, Number) and a.mutable):
             return None
         if isinstance(b, types.Array):
             if b.ndim != a.ndim:
@@ -547,15 +568,15 @@ def inplace(operation, immutable):
         return update
 
 
-inplace(operator.iadd, operator.add)
-inplace(operator.isub, operator.sub)
+inplace(operator.iadd, plus)
+inplace(operator.isub, minus)
 inplace(operator.imul, operator.mul)
 inplace(operator.itruediv, np.true_divide)  # as numba's ufunc: no ZeroDivisionError
 
 
 @intrinsic
 def choose(typingctx, mask, a, b):
-    lane = lane_type([mask])
+    lane = lane_type([mask, a, b])
 
     def codegen(context, builder, sig, args):
         yes, no = (context.cast(builder, v, t, lane) for v, t in zip(args[1:], sig.args[1:], strict=True))
@@ -569,18 +590,17 @@ def with_lane(operation):
 
     @overload(operation)
     def overload_with_lane(a, b):
-        if isinstance(a, types.Array) and isinstance(b, Lane):
+        if isinstance(a, types.Array) and isinstance(b, Number):
             array, lane = a, b
-        elif isinstance(a, Lane) and isinstance(b, types.Array):
+        elif isinstance(a, Number) and isinstance(b, types.Array):
             array, lane = b, a
         else:
             return None
-        if not isinstance(array.dtype, (Lane, types.Float, types.Integer)):
+        if not isinstance(array.dtype, (Number, types.Float, types.Integer)):
             return None
-        bundle = Bundle(
-            lane if operation in ARITHMETIC else Mask(lane.width, lane.fast),
-            array.ndim,
-            array.layout if array.layout in "CF" else "C",
+        dtype = lane.wide if operation in ARITHMETIC else lane.mask
+        bundle = (Bundle if is_wide(dtype) else types.Array)(
+            dtype, array.ndim, array.layout if array.layout in "CF" else "C"
         )
         if array is a:
 
@@ -633,17 +653,17 @@ def overload_where(condition, a, b):
     if not any(map(is_wide, (condition, a, b))):
         return lambda condition, a, b: np.where(condition, a, b)
     if not (
-        isinstance(condition, Bundle)
-        and isinstance(condition.dtype, Mask)
+        isinstance(condition, types.Array)
+        and isinstance(condition.dtype, (Mask, types.Boolean))
         and all(
-            isinstance(v, (Lane, types.Float, types.Integer))
+            isinstance(v, (Number, types.Float, types.Integer))
             or (isinstance(v, types.Array) and v.ndim == condition.ndim and narrow(v.dtype) == types.float64)
             for v in (a, b)
         )
         and any(narrow(getattr(v, "dtype", v)) == types.float64 for v in (a, b))
     ):
         return None
-    bundle = like(condition)
+    bundle = like(condition, lane_type([condition, a, b]))
 
     def choose_all(condition, a, b):
         if not (same_shape(condition, a) and same_shape(condition, b)):
@@ -709,7 +729,7 @@ def flipped(a):
 @instead(np.diag)
 def diagonal(a):
     bundle = Bundle(a.dtype, 3 - a.ndim, "C")
-    if not isinstance(a.dtype, Lane) or a.ndim > 2:
+    if not isinstance(a.dtype, Number) or a.ndim > 2:
         return None
     if a.ndim == 2:
 
@@ -765,8 +785,8 @@ def overload_clip_method(a, a_min=None, a_max=None):
 
 def clip_loop(a, a_min, a_max):
     bounds = [bound for bound in (a_min, a_max) if not is_nonelike(bound)]
-    if not (isinstance(a, Bundle) and isinstance(a.dtype, Lane) and bounds) or not all(
-        isinstance(b, (Lane, types.Float, types.Integer))
+    if not (isinstance(a, Bundle) and isinstance(a.dtype, Number) and bounds) or not all(
+        isinstance(b, (Number, types.Float, types.Integer))
         or (isinstance(b, types.Array) and b.ndim == a.ndim and narrow(b.dtype) == types.float64)
         for b in bounds
     ):
@@ -874,7 +894,7 @@ def overload_append(a, values):
         return lambda a, values: np.append(a, values)
     if floats(a) and floats(values):
         return lambda a, values: concatenate((a, values))
-    if floats(a) and isinstance(values, (Lane, types.Float, types.Integer)):
+    if floats(a) and isinstance(values, (Number, types.Float, types.Integer)):
         bundle = Bundle(lane_type([a, values]), 1, "C")
 
         def appended(a, values):
@@ -1011,6 +1031,8 @@ def overload_put(out, k, result):
 def each_lane(function, a):
     """`function(a)`, lane by lane."""
     lane = lane_type([a])
+    if not isinstance(lane, Lane):
+        return lane.forms[function](a) if function in lane.forms else None
     width = lane.width
 
     def each(a):
@@ -1051,6 +1073,8 @@ def binary(function, *keys, method=None):
 
     def each_of(a, b):
         lane = lane_type([a, b])
+        if not isinstance(lane, Lane):
+            return lane.forms[function](a, b) if function in lane.forms else None
         width = lane.width
 
         def each(a, b):
@@ -1113,6 +1137,8 @@ def overload_interp(x, xp, fp):
     if not any(map(is_wide, (x, xp, fp))):
         return lambda x, xp, fp: np.interp(x, xp, fp)
     lane = lane_type([x, xp, fp])
+    if not isinstance(lane, Lane):
+        return None
     width = lane.width
 
     def each(x, xp, fp):

@@ -79,7 +79,7 @@ class CheckCoverage(AnalysisPass):
         for t in typemap.values():
             if isinstance(t, types.Array) and not isinstance(t, Bundle) and is_wide(t):
                 raise CannotLift(f"perturbed values in a {t}, {place(state.func_ir.loc)}")
-            if isinstance(t, CONTAINERS) and any(is_wide(getattr(t, part, None)) for part in CONTAINED):
+            if isinstance(t, state.pipeline.refused) and any(is_wide(getattr(t, part, None)) for part in CONTAINED):
                 raise CannotLift(f"perturbed values in a {t}, {place(state.func_ir.loc)}")
         for block in state.func_ir.blocks.values():
             for statement in block.body:
@@ -96,7 +96,7 @@ class CheckCoverage(AnalysisPass):
                     key = getattr(function, "typing_key", None)
                     if isinstance(function, (types.Dispatcher, types.RecursiveCall)):
                         continue  # compiled for lanes, and checked, in its turn
-                    if not any(key in known for known in (SCALAR_FUNCTIONS, TRUTHS, ARRAY_FUNCTIONS)):
+                    if not any(key in known for known in state.pipeline.covered):
                         name = getattr(key, "__name__", key or function)
                         raise CannotLift(f"{name} of perturbed values, {place(expr.loc)}")
         return False
@@ -111,9 +111,11 @@ def place(loc: ir.Loc) -> str:
 
 
 class LaneCompiler(CompilerBase):
-    """numba's pipeline with the two passes above. Subclasses say for which lanes."""
+    """numba's pipeline with the two passes above. Subclasses say what stands for a global of f."""
 
     substitute: Any
+    covered: tuple[Any, ...] = (SCALAR_FUNCTIONS, TRUTHS, ARRAY_FUNCTIONS)
+    refused: tuple[Any, ...] = CONTAINERS
 
     def define_pipelines(self):
         pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
@@ -129,10 +131,12 @@ KEPT_OPTIONS = ("boundscheck", "debug", "looplift", "noalias", "forceinline")
 class Twins:
     """Private copies of f and of the jitted functions that it calls, one family for each compilation."""
 
+    compiler: type[CompilerBase] = LaneCompiler
+
     def __init__(self, lane, wide_allocations):
         self.lane, self.of, self.allocates = lane, {}, False
         self.allocators = {function: make(lane) for function, make in ALLOCATORS.items()} if wide_allocations else {}
-        self.pipeline_class = type("LaneCompiler", (LaneCompiler,), {"substitute": staticmethod(self.substitute)})
+        self.pipeline_class = type("PrivateCompiler", (self.compiler,), {"substitute": staticmethod(self.substitute)})
 
     def substitute(self, found):
         """What stands for a global of f, or None: the global itself."""
@@ -157,19 +161,25 @@ class Twins:
                 raise CannotLift(f"{name} is compiled with {option}={options[option]}")
         if not options.get("nopython", True):
             raise CannotLift(f"{name} is not compiled in nopython mode")
-        kept = {key: options[key] for key in KEPT_OPTIONS if key in options}
-        # The error model is f's own: where it raises on a zero divisor, lanes call that a divergence.
-        kept.update(
-            nopython=True,
-            no_cpython_wrapper=True,
-            no_cfunc_wrapper=True,
-            error_model=options.get("error_model", "python"),
-        )
         twin = type(dispatcher)(
-            dispatcher.py_func, locals=dispatcher.locals, targetoptions=kept, pipeline_class=self.pipeline_class
+            dispatcher.py_func,
+            locals=dispatcher.locals,
+            targetoptions=self.options(options),
+            pipeline_class=self.pipeline_class,
         )
         self.of[dispatcher] = twin
         return twin
+
+    def options(self, options):
+        """What a twin is compiled with, where the function itself is compiled with these."""
+        return {
+            **{key: options[key] for key in KEPT_OPTIONS if key in options},
+            "nopython": True,
+            "no_cpython_wrapper": True,
+            "no_cfunc_wrapper": True,
+            # the error model is f's own: where it raises on a zero divisor, lanes call that a divergence
+            "error_model": options.get("error_model", "python"),
+        }
 
 
 def frozen(t, twins):

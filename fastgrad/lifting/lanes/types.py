@@ -6,6 +6,8 @@ have done, the divergence is counted, and whoever called f evaluates the bundle 
 """
 
 import ctypes
+import operator
+from typing import Any, ClassVar
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -24,7 +26,35 @@ llvm.add_symbol("fastgrad_thread_ident", ctypes.cast(ctypes.pythonapi.PyThread_g
 _IDENT = ir.IntType(8 * ctypes.sizeof(ctypes.c_ulong))
 
 
-class Lane(types.Type):
+class Number(types.Type):
+    """What stands for a float64 of f in a private copy of it: a lane, or a number that carries its differences.
+
+    Attributes
+    ----------
+    wide : Number
+        What any number of this kind fits into: the type of what arrays hold.
+    mask : Type
+        What comparing gives.
+    add, subtract : callable
+        What makes a sum grow.
+    fast : bool
+        Whether functions may be taken from the system's vector mathematics library.
+    forms : dict
+        numpy functions of arrays that have a form of their own for such numbers: ``forms[function](*types)`` is that
+        form, or None.
+    """
+
+    add: Any = operator.add
+    subtract: Any = operator.sub
+    fast = False
+    forms: ClassVar[dict[Any, Any]] = {}
+
+    @property
+    def wide(self):
+        return self
+
+
+class Lane(Number):
     """One float64 of each of `width` points. A float or an integer that meets a lane becomes one.
 
     `fast` lanes may take `exp`, `log`, ... from the system's vector mathematics library.
@@ -43,6 +73,10 @@ class Lane(types.Type):
 
     def cast_python_value(self, value):
         return float(value)
+
+    @property
+    def mask(self):
+        return Mask(self.width, self.fast)
 
     @property
     def vector(self):
@@ -151,8 +185,10 @@ def lane_type(ts):
     """The lane type that occurs among these types, or None."""
     for t in ts:
         for number in flattened(t):
-            if isinstance(number, (Lane, Mask)):
+            if isinstance(number, Mask):
                 return Lane(number.width, number.fast)
+            if isinstance(number, Number):
+                return number.wide
     return None
 
 
@@ -160,7 +196,7 @@ def narrow(t):
     """The type that this one has in the scalar evaluation."""
     if isinstance(t, Bundle):
         return types.Array(narrow(t.dtype), t.ndim, t.layout, readonly=not t.mutable)
-    return types.float64 if isinstance(t, Lane) else types.boolean if isinstance(t, Mask) else t
+    return types.float64 if isinstance(t, Number) else types.boolean if isinstance(t, Mask) else t
 
 
 def widen(t, lane):
@@ -168,7 +204,7 @@ def widen(t, lane):
     if t == types.float64:
         return lane
     if isinstance(t, types.Boolean):
-        return Mask(lane.width, lane.fast)
+        return lane.mask
     if isinstance(t, types.Integer):
         return types.unliteral(t)
     if isinstance(t, types.BaseTuple):
@@ -176,7 +212,7 @@ def widen(t, lane):
         return types.Tuple(items) if all(items) else None
     if isinstance(t, types.Array):
         dtype = widen(t.dtype, lane)
-        return dtype and Bundle(dtype, t.ndim, t.layout)
+        return dtype and (Bundle if is_wide(dtype) else types.Array)(dtype, t.ndim, t.layout)
     return None
 
 

@@ -32,10 +32,10 @@ MOST_MEMBERS = 24
 
 
 def decode(sets, n, radix, filters, members):
-    """Which coordinates can have made a term: a superset, those whose every digit is in its sets; and the wide terms.
+    """Which coordinates can have made a term: a superset, those whose every digit is in its sets; and if all are there.
 
     A term of very many coordinates is left out: if a total is its only nonlinear part, it is no conflict, and if not,
-    the run will say so.
+    the run will say so. One coordinate alone meets nobody.
     """
     terms, digits = sets.shape
     plain = digits - filters.size
@@ -43,21 +43,25 @@ def decode(sets, n, radix, filters, members):
     found = np.empty(4096, np.int64)
     values = np.empty((plain, radix), np.int64)
     counts = np.empty(plain, np.int64)
-    wide = 0
     for t in range(terms):
         combinations = 1
         for k in range(plain):
             counts[k] = 0
-            for v in range(radix):
-                if sets[t, k] >> (v if v < 31 else v + 1) & 1:
-                    values[k, counts[k]] = v
+            left = sets[t, k] & 0x7FFFFFFF7FFFFFFF  # the bits that make every code conflict are no digits
+            v = 0
+            while left != 0:
+                if left & 1:
+                    values[k, counts[k]] = v if v < 31 else v - 1
                     counts[k] += 1
+                left >>= 1
+                v += 1
             combinations *= counts[k]
             if combinations > 4096:
                 combinations = 0
                 break
+        if combinations == 1:
+            combinations = 0
         size = 0
-        wide += combinations == 0
         for c in range(combinations):
             i, left, weight = 0, c, 1
             for k in range(plain):
@@ -71,15 +75,14 @@ def decode(sets, n, radix, filters, members):
             if ok:
                 if size == MOST_MEMBERS:
                     size = 0
-                    wide += 1
                     break
                 found[size] = i
                 size += 1
         starts[t + 1] = starts[t] + size
         if starts[t + 1] > members.size:
-            return starts, terms
+            return starts, False
         members[starts[t] : starts[t + 1]] = found[:size]
-    return starts, wide
+    return starts, True
 
 
 def greedy(n, starts, members):

@@ -2,25 +2,28 @@
 
 import operator
 import warnings
+from itertools import product
 
+import numpy as np
 from numba import njit, types
-from numba.core import config, errors
+from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
-from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
+from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
-from numba.core.typed_passes import NopythonTypeInference
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 
+from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import IMPURE, SubstituteGlobals, Twins, cannot_lift, frozen, place
-from .arrays import ALLOCATORS, ALLOWED, allocator
+from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lift, frozen
+from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
-from .header import COLOURS, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
+from .header import BEFORE, COLOURS, ENTRIES, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
 from .operators import KNOWN, accumulate_add, accumulate_subtract
-from .point import as_point, begin, finish
-from .types import Owned, Point
+from .point import as_entries, as_point, begin, entry_size, finish
+from .types import Owned, Total
 
 ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
 ADDITIVE = {operator.add: accumulate_add, operator.sub: accumulate_subtract}
@@ -76,58 +79,39 @@ def mark(assignment, stub):
     )
 
 
-def is_owned(t):
-    return isinstance(t, (Owned, Point)) or isinstance(getattr(t, "dtype", None), Owned)
+class ZeroedLower(Lower):
+    """Variables are zero where f reads them before they are set: a number made of anything would write anywhere."""
+
+    def alloca_lltype(self, name, lltype, datamodel=None):
+        place = super().alloca_lltype(name, lltype, datamodel)
+        with self.builder.goto_entry_block():
+            self.builder.store(cgutils.get_null_value(lltype), place)
+        return place
 
 
-@register_pass(mutates_CFG=False, analysis_only=True)
-class CheckOwned(AnalysisPass):
-    """Only what is known to mean the same on owned numbers as on floats may meet one."""
+@register_pass(mutates_CFG=True, analysis_only=False)
+class ZeroedLowering(NativeLowering):
+    """numba's, with the variables above."""
 
-    _name = "fastgrad_check_owned"
+    _name = "fastgrad_zeroed_lowering"
 
-    def __init__(self):
-        AnalysisPass.__init__(self)
-
-    def run_pass(self, state):
-        typemap, calltypes = state.typemap, state.calltypes
-        where = place(state.func_ir.loc)
-        for t in typemap.values():
-            parts = [getattr(t, part, None) for part in ("dtype", "key_type", "value_type", "type")]
-            if any(map(is_owned, parts)) and not isinstance(t, (types.Array, types.IterableType, types.BaseTuple)):
-                raise CannotLift(f"perturbed values in a {t}, {where}")
-            if isinstance(t, types.List) and is_owned(t.dtype):
-                raise CannotLift(f"perturbed values in a {t}, {where}")
-        for block in state.func_ir.blocks.values():
-            for statement in block.body:
-                expr = getattr(statement, "value", None)
-                if not isinstance(expr, numba_ir.Expr) or expr.op != "call":
-                    continue
-                if not any(map(is_owned, calltypes[expr].args)):
-                    continue
-                function = typemap[expr.func.name]
-                if isinstance(function, (types.Dispatcher, types.RecursiveCall)):
-                    continue  # compiled for owner lanes, and checked, in its turn
-                key = getattr(function, "typing_key", None)
-                if isinstance(function, types.BoundFunction) or not (
-                    any(key is known for known in KNOWN) or key in ALLOWED or is_allocator(key)
-                ):
-                    raise CannotLift(f"{getattr(key, '__name__', key)} of perturbed values, {place(expr.loc)}")
-        return False
+    @property
+    def lowering_class(self):
+        return ZeroedLower
 
 
-def is_allocator(key):
-    return getattr(key, "__module__", None) == allocator.__module__
+class OwnerCompiler(LaneCompiler):
+    """The pipeline of lanes, with the passes above."""
 
-
-class OwnerCompiler(CompilerBase):
-    """numba's pipeline with the passes above. Subclasses say what stands for a global of f."""
+    covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex})
+    refused = (*CONTAINERS, types.List)
 
     def define_pipelines(self):
-        pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        (pipeline,) = super().define_pipelines()
         pipeline.add_pass_after(MarkAccumulators, LiteralUnroll)
-        pipeline.add_pass_after(SubstituteGlobals, LiteralUnroll)
-        pipeline.add_pass_after(CheckOwned, NopythonTypeInference)
+        pipeline.passes = [
+            (ZeroedLowering, why) if which is NativeLowering else (which, why) for which, why in pipeline.passes
+        ]
         pipeline.finalize()
         return [pipeline]
 
@@ -135,23 +119,10 @@ class OwnerCompiler(CompilerBase):
 class OwnerTwins(Twins):
     """Private copies of f and of the jitted functions that it calls."""
 
-    def __init__(self, colours, wide_allocations):
-        self.lane, self.of, self.allocates = Owned(colours), {}, False
-        self.lane.fast = False
-        self.allocators = (
-            {function: allocator(value, colours) for function, value in ALLOCATORS.items()} if wide_allocations else {}
-        )
-        self.pipeline_class = type("OwnerCompiler", (OwnerCompiler,), {"substitute": staticmethod(self.substitute)})
+    compiler = OwnerCompiler
 
-    def substitute(self, found):
-        known = super().substitute(found)
-        return known if found in self.of or found in self.allocators else None
-
-    def twin(self, dispatcher):
-        twin = super().twin(dispatcher)
-        if config.BOUNDSCHECK or dispatcher.targetoptions.get("boundscheck"):
-            raise CannotLift("indices are checked against bounds")
-        return twin
+    def options(self, options):
+        return {**super().options(options), "boundscheck": True}  # see `totals`: what no number is must not be read
 
 
 @intrinsic
@@ -179,6 +150,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         the differences of f are.
     compiled : CompileResult
         numba's, of it.
+    entry : int
+        How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
 
     Raises
     ------
@@ -189,27 +162,28 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         raise CannotLift("this system has no POSIX threads")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)
-        twins = OwnerTwins(colours, False)
-        try:
-            return _compile(dispatcher, ndim, arg_types, twins, colours)
-        except Exception as error:
-            if not twins.allocates:
-                raise cannot_lift(error, dispatcher) from error
-        try:
-            return _compile(dispatcher, ndim, arg_types, OwnerTwins(colours, True), colours)
-        except Exception as error:
-            raise cannot_lift(error, dispatcher) from error
+        # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
+        # one of totals only where f writes to what it has copied from it.
+        for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
+            twins = OwnerTwins(Total(colours), wide_allocations)
+            try:
+                return _compile(dispatcher, ndim, arg_types, twins, colours, entries)
+            except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
+                failure = error
+    raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(f, ndim, arg_types, twins, colours):
-    kind, twin = Owned(colours), twins.twin(f)
+def _compile(f, ndim, arg_types, twins, colours, entries):
+    kind, twin = entries or Owned(colours), twins.twin(f)
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
+    as_x = as_entries if entries else as_point
 
     def run(x, args, codes, which, h, header):
-        before = begin(header[SELF])
+        before = header[BEFORE] = begin(header[SELF])
         header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        header[TAG], header[SERIAL], value = finish(twin(as_point(x, codes, which, h, kind), *given), kind)
+        found = as_x(x, codes, which, h, header[ENTRIES], kind)
+        header[TAG], header[SERIAL], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 
@@ -229,4 +203,4 @@ def _compile(f, ndim, arg_types, twins, colours):
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    return jitted, compiled
+    return jitted, compiled, entry_size(entries) if entries else 0

@@ -6,7 +6,7 @@ import sys
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from .header import FLAGS, SMALL
+from .header import BEFORE, FLAGS, PLAIN, SMALL
 from .types import F64, I32, I64, Owned, Total
 
 _KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint
@@ -17,12 +17,12 @@ def _thread_key():
     try:
         system = ctypes.CDLL(None)
         key = _KEY()
-        return key.value if system.pthread_key_create(ctypes.byref(key), None) == 0 else None
+        return (key.value, system) if system.pthread_key_create(ctypes.byref(key), None) == 0 else (None, system)
     except (OSError, AttributeError, TypeError):
-        return None
+        return None, None
 
 
-THREAD_KEY = _thread_key()
+THREAD_KEY, _SYSTEM = _thread_key()
 _KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
 
 
@@ -116,14 +116,14 @@ class Number:
     def plain(cls, builder, base, colours):
         kind = Total(colours).ll
         return cls(
-            builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(-1), I64(0)
+            builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(PLAIN), I64(0)
         )
 
     def pack(self, t):
         value = ir.Constant(t.ll, ir.Undefined)
         parts = [self.base, self.d.value, self.code]
         if t.total:
-            parts += [I64(-1), I64(0)] if self.tag is None else [self.tag, self.serial]
+            parts += [I64(PLAIN), I64(0)] if self.tag is None else [self.tag, self.serial]
         for k, part in enumerate(parts):
             value = self.builder.insert_value(value, part, k)
         return value
@@ -149,14 +149,24 @@ def enter(builder, header):
     builder.call(function, [_KEY_TYPE(THREAD_KEY), header])
 
 
+def leave(header):
+    """Put back the header that this thread had before a run that has raised: it does so itself where it ends."""
+    _SYSTEM.pthread_setspecific(_KEY(THREAD_KEY), ctypes.c_void_p(int(header[BEFORE])))
+
+
 def flag(builder, condition, reason):
     with builder.if_then(condition, likely=False):
         flags = builder.inttoptr(builder.add(header_of(builder), I64(8 * FLAGS)), I64.as_pointer())
         builder.store(builder.or_(builder.load(flags), I64(reason)), flags)
 
 
-def conflicts(builder, code):
-    """i1: does a code hold two owners? A code is the owner, and its complement in the upper half: `or` joins them."""
+def clashes(builder, code):
+    """For each colour: does a code hold two owners? It is the owner, and its complement in the upper half."""
     both = builder.and_(code, builder.lshr(code, ir.Constant(code.type, [32] * code.type.count)))
     clean = builder.and_(both, ir.Constant(code.type, [0xFFFFFFFF] * code.type.count))
-    return builder.not_(none_set(builder, builder.icmp_signed("!=", clean, ir.Constant(code.type, None))))
+    return builder.icmp_signed("!=", clean, ir.Constant(code.type, None))
+
+
+def conflicts(builder, code):
+    """i1: of any colour."""
+    return builder.not_(none_set(builder, clashes(builder, code)))

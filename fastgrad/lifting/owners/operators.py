@@ -2,13 +2,16 @@
 
 import math
 import operator
+from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast
 
+from ..lanes.operators import ARRAY_OPERATORS
+from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
 from .emitting import (
     Number,
@@ -16,81 +19,20 @@ from .emitting import (
     as_number,
     conflicts,
     flag,
-    header_of,
     none_set,
     splat,
     vector_all_small,
     vector_choose,
     vector_sqrt,
 )
-from .header import CONFLICT, DIVISION, LARGE, LOG, NOTHING, PLAIN, STALE
+from .header import DIVISION, LARGE, STALE
 from .rules import make_rules
-from .types import F64, I32, I64, Owned, Total, is_number
+from .totals import is_total
+from .types import F64, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
-NUMBERED = {name: k for names in (UNARY, BINARY) for k, name in enumerate(names)}
 KNOWN = set()  # what may be called with owned numbers
-
-
-# ---- calls out of line
-
-
-def flatten(builder, number, colours, known=False):
-    """The number in memory, for a function out of line: {base, differences, codes, tag, serial}, 8 bytes each."""
-    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours))
-    start = builder.bitcast(words, I64.as_pointer())
-
-    def put(value, at):
-        builder.store(value, builder.bitcast(builder.gep(start, [I64(at)]), value.type.as_pointer()), align=8)
-
-    put(number.base, 0)
-    put(number.d.value, 1)
-    put(number.code, 1 + 2 * colours)
-    put(I64(NOTHING) if known else I64(PLAIN) if number.tag is None else number.tag, 1 + 3 * colours)
-    put(I64(0) if number.serial is None else number.serial, 2 + 3 * colours)
-    return start, builder.bitcast(start, F64.as_pointer())
-
-
-def call_back(builder, function, *args):
-    """Call numpy's form of an operation on totals."""
-    args = [header_of(builder), *(builder.ptrtoint(a, I64) if isinstance(a.type, ir.PointerType) else a for a in args)]
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    builder.call(builder.inttoptr(I64(totals.address_of(function)), kind.as_pointer()), args)
-
-
-def call_grow(builder, *args):
-    args = [builder.inttoptr(header_of(builder), I64.as_pointer()), *args]
-    kind = ir.FunctionType(ir.VoidType(), [a.type for a in args])
-    builder.call(builder.inttoptr(I64(totals.compiled_grow().address), kind.as_pointer()), args)
-
-
-def room(builder, colours):
-    """Memory for one number: no total, until somebody says so."""
-    words = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 3 * colours)), I64.as_pointer())
-    builder.store(I64(PLAIN), builder.gep(words, [I64(1 + 3 * colours)]))
-    builder.store(I64(0), builder.gep(words, [I64(2 + 3 * colours)]))
-    return words
-
-
-def note(builder, number, colours):
-    """Tell who met in a term, while the pattern is looked for."""
-    words = flatten(builder, number, colours)
-    call_grow(builder, I64(colours), I64(0), *words, *words, room(builder, colours))
-
-
-def unflatten(builder, pointer, base, colours, keep_code):
-    def get(at, kind):
-        return builder.load(builder.bitcast(builder.gep(pointer, [I64(at)]), kind.as_pointer()), align=8)
-
-    kind = Total(colours).ll
-    code = get(1 + 2 * colours, kind.elements[2]) if keep_code else ir.Constant(kind.elements[2], None)
-    return Number(
-        builder, base, ir.Constant(kind.elements[1], None), code, get(1 + 3 * colours, I64), get(2 + 3 * colours, I64)
-    )
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Operators
+NUMBERS = (Owned, types.Float, types.Integer)
 
 
 def colours_of(ts):
@@ -105,15 +47,27 @@ class Template(AbstractTemplate):
 
     def generic(self, args, kws):
         colours = colours_of(args)
-        if (
-            colours is None
-            or kws
-            or len(args) != self.arity
-            or not all(isinstance(a, (Owned, types.Float, types.Integer)) for a in args)
-        ):
+        if kws or len(args) != self.arity:
             return None
-        total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
-        return signature(self.result or (Total if total else Owned)(colours), *args)
+        if colours is not None and all(isinstance(a, NUMBERS) for a in args):
+            total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
+            return signature(self.result or (Total if total else Owned)(colours), *args)
+        return self.elementwise(args)
+
+    def elementwise(self, args):
+        """Arrays of them, and numbers that depend on nobody: numba fuses such expressions."""
+        fused = isinstance(self.key, np.ufunc) or self.key in ARRAY_OPERATORS
+        kinds = [getattr(a, "dtype", a) for a in args]
+        if not (fused and any(map(is_wide, args))) or any(isinstance(a, Owned) for a in args):
+            return None
+        if not all(isinstance(kind, NUMBERS) for kind in kinds):
+            return None
+        plain = self.context.resolve_function_type(self.key, tuple(map(narrow, args)), {})
+        dtype = self.result or (Total if any(isinstance(k, Total) for k in kinds) else Owned)(colours_of(kinds))
+        if plain is None or not isinstance(plain.return_type, types.Array):
+            return None
+        kind = Bundle if is_wide(dtype) else types.Array
+        return signature(kind(dtype, plain.return_type.ndim, plain.return_type.layout), *args)
 
     def get_impl_key(self, sig):
         return ("owner", self.key)
@@ -121,20 +75,12 @@ class Template(AbstractTemplate):
 
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
-    infer_global(function)(
-        type("OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result})
+    template = type(
+        "OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result}
     )
+    # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
+    infer_global(function, types.Function(template))
     lower_builtin(("owner", function), types.VarArg(types.Any))(lower)
-
-
-def is_total(builder, *numbers):
-    tags = [n.tag for n in numbers if n.tag is not None]
-    if not tags:
-        return None
-    some = builder.icmp_signed(">=", tags[0], I64(0))
-    for tag in tags[1:]:
-        some = builder.or_(some, builder.icmp_signed(">=", tag, I64(0)))
-    return some
 
 
 def either(builder, condition, t, slow, fast):
@@ -173,9 +119,12 @@ def difference(builder, name, a, b, y, z, known_a, known_b):
     if name == "multiply":
         return da * (base_b + db) + base_a * db
     out, small = BINARY[name](da, base_a, db, base_b, base_y, base_z)
-    if name == "power":
+    if name in ("power", "atan2"):
         flag(builder, builder.not_(vector_all_small(small)), LARGE)
     return out
+
+
+FUNCTIONS_OF_TWO = {"power": operator.pow, "hypot": math.hypot, "atan2": math.atan2}
 
 
 def scalar_call(context, builder, function, value):
@@ -188,9 +137,11 @@ def scalar_call(context, builder, function, value):
 def value_of(context, builder, name, a, b):
     if name == "divide":
         flag(builder, builder.fcmp_ordered("==", b.base, F64(0.0)), DIVISION)
-    if name == "power":
+    if name in FUNCTIONS_OF_TWO:
         scalar = signature(types.float64, types.float64, types.float64)
-        return context.get_function(operator.pow, scalar)(builder, (a.base, b.base))
+        function = context.typing_context.resolve_value_type(FUNCTIONS_OF_TWO[name])
+        function.get_call_type(context.typing_context, scalar.args, {})
+        return context.get_function(function, scalar)(builder, (a.base, b.base))
     if name in ("maximum", "minimum"):
         return builder.select(builder.fcmp_ordered(">" if name == "maximum" else "<", b.base, a.base), b.base, a.base)
     return {"add": builder.fadd, "subtract": builder.fsub, "multiply": builder.fmul, "divide": builder.fdiv}[name](
@@ -211,17 +162,23 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
         if number.tag is None and other.tag is not None and not (known_a or known_b):
             # the term of `total + term`: while the pattern is looked for, every code looks like a conflict
             with builder.if_then(conflicts(builder, number.code), likely=False):
-                note(builder, number, colours)
+                totals.log(builder, number, colours)
 
     def fast():
         code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
         return Number(builder, y, difference(builder, name, a, b, y, z, known_a, known_b).value, code)
 
     def slow():
-        first, second = flatten(builder, a, colours, known_a), flatten(builder, b, colours, known_b)
-        out = room(builder, colours)
-        call_back(builder, totals.total_binary, I64(NUMBERED[name]), I64(colours), first[0], second[0], y, z, out)
-        return unflatten(builder, out, y, colours, keep_code=False)
+        def rule(inside, numbers, constants):
+            first, second = (
+                Number.plain(inside, value, colours) if number is None else number
+                for number, value in zip(numbers, constants, strict=False)
+            )
+            return difference(inside, name, first, second, *constants[2:], known_a, known_b)
+
+        numbers = [None if known_a else a, None if known_b else b]
+        full = name + "_of_constant" * known_a + "_by_constant" * known_b
+        return totals.apply(builder, full, rule, numbers, [a.base, b.base, y, z], y, colours)
 
     return either(builder, is_total(builder, a, b), t, slow, fast)
 
@@ -252,29 +209,13 @@ def lower_accumulate(name):
             flag(builder, builder.icmp_signed("!=", builder.load(kept), s.serial), STALE)
             serial = builder.add(s.serial, I64(1))
             builder.store(serial, kept)
-            met = conflicts(builder, term.code)
-            flag(builder, met, CONFLICT)
-            # two owners joined are no owner's cell
-            codes = builder.select(met, ir.Constant(term.code.type, None), term.code)
-            cells = builder.inttoptr(s.tag, ir.VectorType(F64, 2).as_pointer())
-            for c in range(t.colours):
-                code = builder.extract_element(codes, I32(c))
-                with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
-                    owner = builder.and_(code, I64(0x7FFFFFFF))
-                    cell = builder.gep(cells, [owner])
-                    pair = ir.Constant(ir.VectorType(I32, 2), [2 * c, 2 * c + 1])
-                    pair = builder.shuffle_vector(term.d.value, ir.Constant(term.d.value.type, ir.Undefined), pair)
-                    old = builder.load(cell, align=8)
-                    builder.store((builder.fadd if sign > 0 else builder.fsub)(old, pair), cell, align=8)
+            totals.deposit(builder, s.tag, term, t.colours, sign)
             empty = Number.plain(builder, base, t.colours)
             empty.tag, empty.serial = s.tag, serial
             return empty
 
         def begin_total():
-            first, second = flatten(builder, s, t.colours), flatten(builder, term, t.colours)
-            out = room(builder, t.colours)
-            call_grow(builder, I64(t.colours), I64(sign), *first, *second, out)
-            return unflatten(builder, out, base, t.colours, keep_code=True)
+            return totals.grow(builder, s, term, base, sign, t.colours)
 
         def plain():
             d = term.d if sign > 0 else -term.d
@@ -289,7 +230,7 @@ def lower_accumulate(name):
             if s.tag is None:
                 return accumulate()
             result = cgutils.alloca_once(builder, t.ll)
-            with builder.if_else(builder.icmp_signed(">=", s.tag, I64(0)), likely=True) as (yes, no):
+            with builder.if_else(builder.icmp_signed(">", s.tag, I64(0)), likely=True) as (yes, no):
                 with yes:
                     builder.store(add_to_total().pack(t), result)
                 with no:
@@ -316,6 +257,7 @@ for name, operation, inplace in (
     ("divide", operator.truediv, operator.itruediv),
 ):
     register(operation, lower_binary(name), 2)
+    register({"divide": np.true_divide}.get(name) or getattr(np, name), lower_binary(name), 2)
     if name not in ("add", "subtract"):
         register(inplace, lower_binary(name), 2)
 
@@ -328,6 +270,7 @@ class Accumulate:
 
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
+Owned.add, Owned.subtract = accumulate_add, accumulate_subtract
 ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
 ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: (operator.isub, operator.sub)}
 
@@ -364,8 +307,21 @@ for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
     )
 
 
-register(max, lower_binary("maximum"), 2)
-register(min, lower_binary("minimum"), 2)
+OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
+    ("hypot", (math.hypot, np.hypot)),
+    ("atan2", (math.atan2, np.arctan2)),
+    ("maximum", (max, np.maximum, np.fmax)),
+    ("minimum", (min, np.minimum, np.fmin)),
+)
+for name, functions in OF_TWO:
+    for function in functions:
+        register(function, lower_binary(name), 2)
+
+
+@njit
+def bell(b):
+    """The derivative of erf."""
+    return 1.1283791670955126 * math.exp(-b * b)
 
 
 def lower_unary(name, base, auxiliary=None):
@@ -377,26 +333,28 @@ def lower_unary(name, base, auxiliary=None):
         def other():
             return F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
 
-        def fast():
-            kind = a.d.value.type
-            b, result, z = (Vector(builder, splat(builder, v, kind)) for v in (a.base, y, other()))
-            d, small = UNARY[name](a.d, b, result, z)
+        def moved(inside, d, base, result, z):
+            b, result, z = (Vector(inside, splat(inside, v, d.value.type)) for v in (base, result, z))
+            out, small = UNARY[name](d, b, result, z)
             if name not in ("root", "absolute", "negative"):
-                flag(builder, builder.not_(vector_all_small(small)), LARGE)
-            return Number(builder, y, d.value, a.code)
+                flag(inside, inside.not_(vector_all_small(small)), LARGE)
+            return out
+
+        def fast():
+            return Number(builder, y, moved(builder, a.d, a.base, y, other()).value, a.code)
 
         def slow():
-            words = flatten(builder, a, t.colours)
-            out = room(builder, t.colours)
-            call_back(builder, totals.total_unary, I64(NUMBERED[name]), I64(t.colours), words[0], y, other(), out)
-            return unflatten(builder, out, y, t.colours, keep_code=False)
+            def rule(inside, numbers, constants):
+                return moved(inside, numbers[0].d, numbers[0].base, *constants)
+
+            return totals.apply(builder, name, rule, [a], [y, other()], y, t.colours)
 
         return either(builder, is_total(builder, a), t, slow, fast)
 
     return lower
 
 
-for name, functions, auxiliary in (
+OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("exp", (math.exp, np.exp), None),
     ("exp_minus_1", (math.expm1, np.expm1), None),
     ("log", (math.log, np.log), None),
@@ -411,13 +369,26 @@ for name, functions, auxiliary in (
     ("sinh", (math.cosh, np.cosh), math.sinh),
     ("tanh", (math.tanh, np.tanh), None),
     ("atan", (math.atan, np.arctan), None),
+    ("asin", (math.asin, np.arcsin), None),
+    ("acos", (math.acos, np.arccos), None),
+    ("atanh", (math.atanh, np.arctanh), None),
+    ("asinh", (math.asinh, np.arcsinh), None),
+    ("erf", (math.erf,), bell),
+    ("erfc", (math.erfc,), bell),
     ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
-    ("negative", (operator.neg,), None),
-):
+    ("negative", (operator.neg, np.negative), None),
+)
+for name, functions, auxiliary in OF_ONE:
     for function in functions:
         register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
 register(operator.pos, lambda context, builder, sig, args: args[0], 1)
+register(np.square, lambda context, builder, sig, args: squared(context, builder, sig, args[0]), 1)
 register(float, lambda context, builder, sig, args: args[0], 1)
+
+
+def squared(context, builder, sig, value):
+    number = Number.read(builder, value)
+    return combine(context, builder, "multiply", sig.return_type, number, number)
 
 
 def lower_power(context, builder, sig, args):
@@ -453,39 +424,96 @@ register(operator.pow, lower_power, 2)
 register(operator.ipow, lower_power, 2)
 register(pow, lower_power, 2)
 register(math.pow, lower_power, 2)
+register(np.power, lower_power, 2)
 
 
-PREDICATES = totals.PREDICATES
+def compared(builder, predicate, a, b, colours):
+    """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
+    emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
+    answer = emit(predicate, a.base, b.base)
+    moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
+    attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
+    attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
+    some = is_total(builder, a, b)
+    if some is not None:
+        attention = builder.or_(attention, some)
+    with builder.if_then(attention, likely=False):
+        totals.compare(builder, predicate, a, b, colours)
+    return answer
 
 
 def lower_compare(predicate):
-    """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
-
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
         a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
-        emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
-        answer = emit(predicate, a.base, b.base)
-        moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
-        attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
-        attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
-        some = is_total(builder, *(n for n, t in zip((a, b), sig.args, strict=True) if isinstance(t, Owned)))
-        if some is not None:
-            attention = builder.or_(attention, some)
-        with builder.if_then(attention, likely=False):
-            words = [flatten(builder, n, colours, is_number(t))[0] for n, t in zip((a, b), sig.args, strict=True)]
-            log = builder.load(builder.inttoptr(builder.add(header_of(builder), I64(8 * LOG)), I64.as_pointer()))
-            with builder.if_then(builder.icmp_signed("==", log, I64(0))):
-                call_back(builder, totals.compare, I64(PREDICATES.index(predicate)), I64(colours), *words)
-        return answer
+        return compared(builder, predicate, a, b, colours)
 
     return lower
 
 
-for predicate, operation in zip(
-    PREDICATES, (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne), strict=True
+for predicate, operations in (
+    ("<", (operator.lt, np.less)),
+    ("<=", (operator.le, np.less_equal)),
+    (">", (operator.gt, np.greater)),
+    (">=", (operator.ge, np.greater_equal)),
+    ("==", (operator.eq, np.equal)),
+    ("!=", (operator.ne, np.not_equal)),
 ):
-    register(operation, lower_compare(predicate), 2, result=types.boolean)
+    for operation in operations:
+        register(operation, lower_compare(predicate), 2, result=types.boolean)
+
+
+def lower_test(ordered, predicate, bound):
+    """isnan and its kin, of the value at x."""
+
+    def lower(context, builder, sig, args):
+        size = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [builder.extract_value(args[0], 0)])
+        return (builder.fcmp_ordered if ordered else builder.fcmp_unordered)(predicate, size, F64(bound))
+
+    return lower
+
+
+TESTS: tuple[tuple[tuple[Any, ...], Any], ...] = (
+    ((math.isnan, np.isnan), lower_test(False, "uno", 0.0)),
+    ((math.isfinite, np.isfinite), lower_test(True, "<", math.inf)),
+    ((math.isinf, np.isinf), lower_test(True, "==", math.inf)),
+)
+for functions, lower in TESTS:
+    for function in functions:
+        register(function, lower, 1, result=types.boolean)
+
+
+def lower_jumps(function, result):
+    """Functions that are constant between jumps: whoever's differences come to one is lost."""
+
+    def lower(context, builder, sig, args):
+        colours, number = colours_of(sig.args), Number.read(builder, args[0])
+        kind = signature(result, types.float64)
+        called = context.typing_context.resolve_value_type(function)
+        called.get_call_type(context.typing_context, kind.args, {})
+        y = context.get_function(called, kind)(builder, (number.base,))
+        if function is np.sign:
+            jumps = [F64(0.0)]
+        else:
+            floor = builder.module.declare_intrinsic("llvm.floor", [F64])
+            shift = F64(0.5 if function in (round, np.rint) else 0.0)
+            first = builder.fsub(builder.call(floor, [builder.fadd(number.base, shift)]), shift)
+            jumps = [first, builder.fadd(first, F64(1.0))]
+        for jump in jumps:
+            for predicate in (">", ">="):
+                compared(builder, predicate, number, Number.plain(builder, jump, colours), colours)
+        return y
+
+    return lower
+
+
+JUMPS: tuple[tuple[types.Type, tuple[Any, ...]], ...] = (
+    (types.int64, (int, round, math.floor, math.ceil, math.trunc)),
+    (types.float64, (np.floor, np.ceil, np.trunc, np.rint, np.sign)),
+)
+for result, functions in JUMPS:
+    for function in functions:
+        register(function, lower_jumps(function, result), 1, result=result)
 
 
 @lower_cast(types.Float, Owned)

@@ -8,10 +8,13 @@ from numba.core import cgutils, types
 from numba.core.imputils import RefType, iternext_impl
 from numba.core.typing.templates import AbstractTemplate, infer, signature
 from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
+from numba.np.arrayobj import populate_array
 
+from ..lanes.types import Bundle
 from . import totals
 from .emitting import Number, Vector, as_number, enter, header_of, splat
-from .operators import call_back, either, flatten, is_total, note, room, unflatten
+from .operators import either
+from .totals import is_total
 from .types import F64, I32, I64, Owned, Point, PointIterator, Total
 
 
@@ -58,9 +61,11 @@ def load_entry(typingctx, point, index):
         values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
         at = I64(0)
         for value, kind, size in zip(values, items, shape, strict=True):
-            at = builder.add(
-                builder.mul(at, size), wrapped(builder, context.cast(builder, value, kind, types.intp), size)
-            )
+            place = wrapped(builder, context.cast(builder, value, kind, types.intp), size)
+            outside = builder.icmp_unsigned(">=", place, size)
+            with builder.if_then(outside, likely=False):  # a code that is none would let f write anywhere
+                context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
+            at = builder.add(builder.mul(at, size), place)
         return entry(context, builder, point, args[0], at)
 
     return Owned(point.colours)(point, index), codegen
@@ -139,20 +144,55 @@ def iterate(context, builder, sig, args, result):
 
 
 @intrinsic
-def as_point(typingctx, x, codes, which, h, kind):
+def as_point(typingctx, x, codes, which, h, entries, kind):
     """x with the codes of one pass."""
     point = Point(kind.instance_type.colours, x.ndim)
 
     def codegen(context, builder, sig, args):
-        out = cgutils.create_struct_proxy(point)(context, builder)
-        array = context.make_array(sig.args[0])(context, builder, args[0])
-        table = context.make_array(sig.args[1])(context, builder, args[1])
-        out.data, out.shape, out.h = array.data, array.shape, args[3]
-        first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
-        out.codes = builder.gep(table.data, [first])
+        return point_of(context, builder, sig, args, point)
+
+    return point(x, codes, types.int64, types.float64, types.int64, kind), codegen
+
+
+def point_of(context, builder, sig, args, point):
+    out = cgutils.create_struct_proxy(point)(context, builder)
+    array = context.make_array(sig.args[0])(context, builder, args[0])
+    table = context.make_array(sig.args[1])(context, builder, args[1])
+    out.data, out.shape, out.h = array.data, array.shape, args[3]
+    first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
+    out.codes = builder.gep(table.data, [first])
+    return out._getvalue()
+
+
+@intrinsic
+def as_entries(typingctx, x, codes, which, h, entries, kind):
+    """The same as an array that cannot be written to, in memory that is given."""
+    owned = kind.instance_type
+    point, array = Point(owned.colours, x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
+
+    def codegen(context, builder, sig, args):
+        here = point_of(context, builder, sig, args, point)
+        given = context.make_array(sig.args[0])(context, builder, args[0])
+        out = context.make_array(array)(context, builder)
+        data = builder.inttoptr(args[4], out.data.type)
+        with cgutils.for_range(builder, given.nitems) as loop:
+            number = entry(context, builder, point, here, loop.index)
+            number = Number.read(builder, number).pack(owned)
+            context.pack_value(builder, owned, number, builder.gep(data, [loop.index]), align=8)
+        size = I64(entry_size(owned))
+        shape = cgutils.unpack_tuple(builder, given.shape)
+        strides = [size]
+        for length in shape[:0:-1]:
+            strides.insert(0, builder.mul(strides[0], length))
+        populate_array(out, data, shape, strides, size, None)
         return out._getvalue()
 
-    return point(x, codes, types.int64, types.float64, kind), codegen
+    return array(x, codes, types.int64, types.float64, types.int64, kind), codegen
+
+
+def entry_size(kind):
+    """Bytes of a number in memory, where its vectors are wide integers, of 16 bytes at least."""
+    return 16 + 24 * kind.colours + 16 * kind.total
 
 
 @intrinsic
@@ -163,18 +203,17 @@ def finish(typingctx, result, kind):
     def codegen(context, builder, sig, args):
         number = as_number(context, builder, args[0], result, count)
         total = is_total(builder, *([number] if isinstance(result, Total) else []))
-        words = flatten(builder, number, count)
         if not isinstance(result, Total):
-            note(builder, number, count)
+            totals.log(builder, number, count)
         t = Total(count)
+        if number.tag is None:
+            number.tag = number.serial = I64(0)
 
         def as_it_is():
             return number
 
         def made():
-            out = room(builder, count)
-            call_back(builder, totals.settle, I64(0), I64(count), words[0], out)
-            return unflatten(builder, out, number.base, count, keep_code=False)
+            return totals.settle(builder, number, count)
 
         final = Number.read(builder, either(builder, total, t, as_it_is, made))
         return context.make_tuple(builder, sig.return_type, [final.tag, final.serial, final.base])

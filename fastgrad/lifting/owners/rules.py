@@ -82,6 +82,40 @@ def make_rules(sqrt, choose):
         t = q * q
         return q * (1.0 + t * (-1 / 3 + t * (1 / 5))), q
 
+    def arc(s):
+        t = s * s
+        return s * (1.0 + t * (1 / 6 + t * (3 / 40)))
+
+    def asin(d, b, y, z):
+        old, new = sqrt(1.0 - b * b), sqrt(1.0 - (b + d) * (b + d))
+        s = d * old + b * (d * (2.0 * b + d)) / (old + new)  # the sine of the difference
+        return arc(s), s
+
+    def acos(d, b, y, z):
+        found, s = asin(d, b, y, z)
+        return -found, s
+
+    def atanh(d, b, y, z):
+        q = d / (1.0 - b * (b + d))
+        t = q * q
+        return q * (1.0 + t * (1 / 3 + t * (1 / 5))), q
+
+    def asinh(d, b, y, z):
+        old, new = sqrt(1.0 + b * b), sqrt(1.0 + (b + d) * (b + d))
+        near = d * old - b * (d * (2.0 * b + d)) / (old + new)
+        far = d * (2.0 * b + d) / ((b + d) * old + b * new)  # as the terms of `near` cancel there
+        s = choose(b * b, 1.0, far, near)
+        t = s * s
+        return s * (1.0 + t * (-1 / 6 + t * (3 / 40))), s
+
+    def erf(d, b, y, z):
+        # z = 2 exp(-b**2) / sqrt(pi); three terms of its series, so d must be the smaller
+        return d * z * (1.0 - b * d + (2.0 * b * b - 1.0) * (d * d) * (1 / 3)), 256.0 * d * (1.0 + b * b)
+
+    def erfc(d, b, y, z):
+        found, small = erf(d, b, y, z)
+        return -found, small
+
     def absolute(d, b, y, z):
         return choose(b + d, 0.0, (b - y) + d, (-b - y) - d), d * 0.0
 
@@ -112,6 +146,15 @@ def make_rules(sqrt, choose):
         inner = b * grown + db * (z + grown)  # (b + db) log(a + da) - b log(a)
         return y * expm1(inner), choose(r * r, inner * inner, r, inner)
 
+    def hypot(da, a, db, b, y, z):
+        grown = da * (2.0 * a + da) + db * (2.0 * b + db)
+        return grown / (sqrt((a + da) * (a + da) + (b + db) * (b + db)) + y), da * 0.0
+
+    def atan2(da, a, db, b, y, z):
+        q = (b * da - a * db) / (a * (a + da) + b * (b + db))  # the tangent of the angle between both
+        t = q * q
+        return q * (1.0 + t * (-1 / 3 + t * (1 / 5))), q
+
     unary = (
         exp,
         exp_minus_1,
@@ -126,8 +169,14 @@ def make_rules(sqrt, choose):
         sinh,
         tanh,
         atan,
+        asin,
+        acos,
+        atanh,
+        asinh,
+        erf,
+        erfc,
         absolute,
         negative,
     )
-    binary = (add, subtract, multiply, divide, maximum, minimum, power)
+    binary = (add, subtract, multiply, divide, maximum, minimum, power, hypot, atan2)
     return {rule.__name__: rule for rule in unary}, {rule.__name__: rule for rule in binary}

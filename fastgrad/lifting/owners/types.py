@@ -10,10 +10,12 @@ from numba import types
 from numba.core.typeconv import Conversion
 from numba.extending import models, register_model
 
+from ..lanes.types import Number
+
 F64, I64, I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
 
-class Owned(types.Type):
+class Owned(Number):
     """A float that knows its owners: {value, 2 S differences (+ and - of each colour), S codes}.
 
     A code is ``i | ~i << 32`` for coordinate i, counted from 1, and 0 for nobody. `or` joins two codes, and
@@ -21,6 +23,7 @@ class Owned(types.Type):
     """
 
     total = False
+    mask = types.boolean
 
     def __init__(self, colours):
         self.colours = colours
@@ -35,6 +38,10 @@ class Owned(types.Type):
         if isinstance(other, Owned):
             return Conversion.promote if self.total and not other.total else None
         return Conversion.promote if isinstance(other, (types.Float, types.Integer)) else None
+
+    @property
+    def wide(self):
+        return Total(self.colours)
 
     @property
     def ll(self):

@@ -11,7 +11,22 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
-from .layout import Box, Entries, Item, Shape, Slot, broadcast, insert_axes, permute, place, reshape, take
+from .layout import (
+    Box,
+    Dim,
+    Entries,
+    Item,
+    Shape,
+    Slot,
+    broadcast,
+    groups,
+    insert_axes,
+    permute,
+    place,
+    refined,
+    reshape,
+    take,
+)
 from .rules import BINARY, UNARY, selection
 from .slots import (
     MOST_SLOTS,
@@ -56,7 +71,7 @@ class SparseBundle:
         What each row adds to it. For a boolean array a difference says that the truth changes.
     """
 
-    __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "views")
+    __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "split", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
         cells = 0
@@ -67,10 +82,26 @@ class SparseBundle:
         self.slots = slots
         self.run = run
         self.disjoint = disjoint or len(slots) < 2  # no (row, position) differs in two slots
+        self.split: SparseBundle | None = None  # the same entries, its axes split so that the differences lie in boxes
         self.known: tuple[Any, ...] = ()  # the last function of it, the slots it was for, and the result
         # in f's eyes slices share memory: a write into one is a write into all
         self.owner: tuple[SparseBundle, Any] | None = None  # whose memory this is, and the index of it (None: no index)
         self.views: list[tuple[ReferenceType[SparseBundle], Derive]] = []
+
+    @classmethod
+    def joining(cls, base: Any, split: SparseBundle) -> SparseBundle:
+        """The entries of an array whose axes are split, in the shape of `base`; listed only if somebody asks."""
+        out = cls(base, (), split.run)
+        out.split, out.disjoint = split, split.disjoint
+        del out.slots
+        return out
+
+    def __getattr__(self, name: str) -> Any:
+        split = self.split if name == "slots" else None
+        if split is None:
+            raise AttributeError(name)
+        self.slots = split._reshaped(self.shape)
+        return self.slots
 
     # what an array tells about itself
 
@@ -160,6 +191,11 @@ class SparseBundle:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
+            target = kwargs.pop("out", None)
+            if target is not None:
+                if len(target) != 1 or type(target[0]) is not SparseBundle or not target[0].ndim:
+                    raise refuse(f"np.{ufunc.__name__} with out= of another array")
+                return target[0]._in_place(self.__array_ufunc__(ufunc, method, *inputs, **kwargs))
             if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
                 raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
             if ufunc.signature is not None:
@@ -259,7 +295,7 @@ class SparseBundle:
         for reference, derive in self.views:
             view = reference()
             if view is not None:
-                view.slots = derive(self)
+                view.slots, view.split = derive(self), None
                 view.disjoint = len(view.slots) < 2
                 view._refresh()
 
@@ -305,7 +341,7 @@ class SparseBundle:
         out = choose(mask, value, self)
         if isinstance(self.base, np.ndarray):
             self.base[...] = out.base
-        self.slots, self.disjoint = out.slots, out.disjoint
+        self.slots, self.disjoint, self.split = out.slots, out.disjoint, None
         if self.owner is not None or self.views:
             self._written()
         return True
@@ -328,7 +364,7 @@ class SparseBundle:
                 d[overwritten[1]] = 0
             kept.append((layout, d))
         kept += [(place(layout, axes), d) for layout, d in slots if isinstance(layout, Box)]
-        self.slots = added((), tuple(kept), self.run)
+        self.slots, self.split = added((), tuple(kept), self.run), None
         self.disjoint = len(self.slots) < 2
 
     def _place_entries(self, key: Any, slots: Slots, shape: Shape) -> None:
@@ -347,7 +383,7 @@ class SparseBundle:
             assert isinstance(layout, Entries)
             assert d is not None
             kept.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
-        self.slots = tuple(kept)
+        self.slots, self.split = tuple(kept), None
         self.disjoint = True
 
     # rearrangements
@@ -359,10 +395,28 @@ class SparseBundle:
             return self.transpose().reshape(tuple(reversed(base.shape))).transpose()
         if order != "C":
             raise refuse(f"reshape in order {order!r}")
-        out = SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
+        source = self if self.split is None else self.split
+        out = source._split_for(base)
+        if out is None:
+            out = SparseBundle(base, source._reshaped(base.shape), self.run, self.disjoint)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
         return out
+
+    def _split_for(self, base: Any) -> SparseBundle | None:
+        """The same entries as a reshaped array, where only with more axes than that has they lie in boxes."""
+        if not self.size or not self.slots or any(isinstance(layout, Entries) for layout, _ in self.slots):
+            return None
+        if all(reshape(layout, d, self.shape, base.shape) is not None for layout, d in self.slots):  # type: ignore[arg-type]
+            return None
+        shape = refined(self.shape, base.shape)
+        if shape is None:
+            return None
+        moved = [reshape(layout, d, self.shape, shape) for layout, d in self.slots]  # type: ignore[arg-type]
+        slots = tuple(slot for slot in moved if slot is not None)
+        if len(slots) < len(moved):
+            return None
+        return SparseBundle.joining(base, SparseBundle(base.reshape(shape), slots, self.run, self.disjoint))
 
     def _reshaped(self, shape: Shape) -> Slots:
         slots: list[Slot] = []
@@ -380,7 +434,12 @@ class SparseBundle:
         order = tuple(a % self.ndim for a in axes) if axes else tuple(reversed(range(self.ndim)))
         if order == tuple(range(self.ndim)):
             return self
-        out = SparseBundle(self.base.transpose(order), self._transposed(order), self.run, self.disjoint)
+        base = self.base.transpose(order)
+        if self.split is not None:
+            axes_of = groups(self.shape, self.split.shape)
+            out = SparseBundle.joining(base, self.split.transpose([i for a in order for i in axes_of[a]]))
+        else:
+            out = SparseBundle(base, self._transposed(order), self.run, self.disjoint)
         self._share(out, None, lambda owner: owner._transposed(order))
         return out
 
@@ -396,19 +455,32 @@ class SparseBundle:
         return tuple(slots)
 
     def copy(self, order: str = "C") -> SparseBundle:
+        if self.split is not None:
+            return SparseBundle.joining(self.base.copy(), self.split)
         return SparseBundle(self.base.copy(), self.slots, self.run, self.disjoint)
 
     # reductions that everything else is made of
 
     def total(self, axis: Any = None, keepdims: bool = False) -> SparseBundle:
         """The sum over some axes."""
-        numbers = self.as_numbers()
-        base = np.sum(self.base, axis=axis)
         axes = normal_axes(axis, self.ndim)
+        base = np.sum(self.base, axis=axis)
+        if self.split is not None:
+            part = self.split.total(self.split_axes(axes))
+            shape = tuple(1 if a in axes else n for a, n in enumerate(self.shape)) if keepdims else base.shape
+            part = part.reshape(shape)
+            return SparseBundle(base.reshape(shape), part.slots, self.run) if part.split is None else part
+        numbers = self.as_numbers()
         out = SparseBundle(base, summed(numbers.slots, self.shape, axes, self.run), self.run)
         if keepdims:
             return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
         return out
+
+    def split_axes(self, axes: Shape) -> Shape:
+        """The axes that some axes are split into."""
+        assert self.split is not None
+        of = groups(self.shape, self.split.shape)
+        return tuple(i for a in axes for i in of[a])
 
     def extreme(self, compare: np.ufunc, axis: Any = None, keepdims: bool = False) -> SparseBundle:
         """The maximum (compare=np.maximum) or minimum over some axes.
@@ -417,6 +489,11 @@ class SparseBundle:
         position held the best.
         """
         axes = normal_axes(axis, self.ndim)
+        if self.split is not None:
+            shape = tuple(1 if a in axes else n for a, n in enumerate(self.shape) if keepdims or a not in axes)
+            return self.split.extreme(compare, self.split_axes(axes)).reshape(shape)
+        if not self.slots:
+            return SparseBundle(compare.reduce(self.base, axis=axes, keepdims=keepdims), (), self.run)
         kept = tuple(a for a in range(self.ndim) if a not in axes)
         best = compare.reduce(self.base, axis=axes)
         shape = best.shape
@@ -445,23 +522,27 @@ class SparseBundle:
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
         else:
-            below = moved.base - np.asarray(best)[..., None]
-            d = self._all(moved)
-            changed = ((spread_box(shape, self.run), _extreme_change(compare, below, d)),)
-            self.run.note_ties_among(below, d)
+            box, below, d = moved.along_last(moved.base - np.asarray(best)[..., None])
+            smaller = Box(box.row, box.start[:-1], box.dims[:-1])
+            change = _extreme_change(compare, below, d)
+            changed = ((smaller, change) if shape else as_rows(smaller, change),)
+            self.run.note_ties_among(below, box, d)
         out = SparseBundle(best, changed, self.run)
         if keepdims:
             return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
         return out
 
-    @staticmethod
-    def _all(moved: SparseBundle) -> Array:
-        """All differences, (columns, rows, *shape): those of a box of all rows and positions as they are."""
+    def along_last(self, below: Array) -> tuple[Box, Array, Array]:
+        """All that rows change along the last axis: a box in which that is free and whole, constants there, and the d.
+
+        Boxes in which each row changes the last axis from end to end stay as they are; all else is spread out.
+        """
+        moved = self.resolved()
         if len(moved.slots) == 1:
-            layout, d = moved.slots[0]
-            if layout == spread_box(moved.shape, moved.run):
-                return d
-        return spread(moved.slots, moved.shape, moved.run)
+            box, d = moved.slots[0]
+            if isinstance(box, Box) and box.dims and box.dims[-1] == Dim(self.shape[-1], 0, self.ndim - 1, 1):
+                return box, at(below, box), np.broadcast_to(d, (len(d), *(dim.length for dim in box.dims)))
+        return spread_box(self.shape, self.run), below, spread(moved.slots, self.shape, self.run)
 
     # operators: lean, since f is called for its elementwise arithmetic
 
@@ -567,10 +648,12 @@ class SparseBundle:
     def _in_place(self, out: Any) -> Self:
         if not self.ndim:  # a numpy scalar: the name is bound anew
             return out  # type: ignore[no-any-return]
+        if not isinstance(out, SparseBundle):
+            out = SparseBundle(out, (), self.run)
         if out.shape != self.shape or out.dtype != self.dtype:
             raise refuse("an in-place operation that changes shape or type")
         self.base[...] = out.base
-        self.slots, self.disjoint = out.slots, out.disjoint
+        self.slots, self.disjoint, self.split = out.slots, out.disjoint, None
         if self.owner is not None or self.views:
             self._written()
         return self
@@ -605,11 +688,12 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
         gap = np.abs(np.partition(below, which, axis=-1)[..., which])
         winner = (np.argmax if compare is np.maximum else np.argmin)(below, axis=-1)
         held = np.arange(gap.size) * count + winner.ravel()
-        out: Array = np.take(d.reshape(*d.shape[:2], -1), held, axis=-1).reshape(d.shape[:-1])
+        each = d.reshape(-1, *below.shape)
+        out: Array = np.take(each.reshape(len(each), -1), held, axis=-1).reshape(-1, *gap.shape)
         close = ~(gap > reach)  # also where reach is NaN
         if close.any():
-            out[:, :, close] = compare.reduce(below[close] + d[:, :, close], axis=-1)
-        return out
+            out[:, close] = compare.reduce(below[close] + each[:, close], axis=-1)
+        return out.reshape(d.shape[:-1])
     return compare.reduce(below + d, axis=-1)  # type: ignore[no-any-return]
 
 
@@ -675,6 +759,9 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
+    whole = next((v for v in inputs if isinstance(v, SparseBundle) and v.split is not None), None)
+    if whole is not None and np.broadcast_shapes(np.shape(p), np.shape(q)) == whole.shape:
+        return _joined_again(elementwise(ufunc, *(as_split(v, whole) for v in inputs)), whole.shape)
     a, b = (p.base if isinstance(p, SparseBundle) else p), (q.base if isinstance(q, SparseBundle) else q)
     if isinstance(a, LISTS) or isinstance(b, LISTS):
         return elementwise(ufunc, *(np.asarray(v) if isinstance(v, LISTS) else v for v in inputs))
@@ -683,6 +770,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
+    if not ((isinstance(p, SparseBundle) and p.slots) or (isinstance(q, SparseBundle) and q.slots)):
+        return SparseBundle(y, (), p.run if isinstance(p, SparseBundle) else q.run)
     if isinstance(p, SparseBundle):
         run, p = p.run, p.as_numbers()
     if isinstance(q, SparseBundle):
@@ -733,6 +822,26 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     return SparseBundle(y, tuple(slots_out), run, True)
 
 
+def as_split(value: Any, like: SparseBundle) -> Any:
+    """An operand with its axes split as those of a bundle of the same number of axes, or more."""
+    if value is like:
+        return like.split
+    shape = np.shape(value)
+    if not shape:
+        return value
+    assert like.split is not None
+    of = groups(like.shape, like.split.shape)[like.ndim - len(shape) :]
+    lengths = [like.split.shape[i] if n > 1 else 1 for n, axes in zip(shape, of, strict=True) for i in axes]
+    return np.reshape(value, lengths)
+
+
+def _joined_again(value: Any, shape: Shape) -> Any:
+    """A result of split operands as an array of the shape that is not split."""
+    if isinstance(value, SparseBundle):
+        return SparseBundle.joining(value.base.reshape(shape), value)
+    return value.reshape(shape)
+
+
 def _either(da: Array | None, db: Array | None) -> Array | None:
     """Where two operands differ by different amounts."""
     if da is None or db is None:
@@ -757,6 +866,8 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     b = p.base
     if ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
+    if p.split is not None:
+        return _joined_again(_unary(ufunc, p.split), p.shape)
     y = ufunc(b)
     if y.dtype == bool:
         if ufunc in (np.logical_not, np.invert) and b.dtype == bool:

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, normal_axes
-from .layout import Box, Entries, place, window
+from .layout import Box, Entries, groups, place, window
 from .slots import (
     MOST_SLOTS,
     Run,
     Slots,
     added,
+    as_rows,
     at,
     contracted,
     crossed,
@@ -122,25 +123,32 @@ def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
     """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
     base = which(a.base, axis=axis, keepdims=keepdims is True)
+    if a.split is None and not a.slots:
+        return base
     if axis is None or not isinstance(axis, int | np.integer):
         flat = a.reshape(-1)
         return _position(flat, compare, which, 0, False) if keepdims is not True else _refuse_position()
-    d = spread(a.as_numbers().slots, a.shape, a.run)
-    below = a.base - compare.reduce(a.base, axis=axis, keepdims=True)
-    d, below = np.moveaxis(d, 2 + axis % a.ndim, -1), np.moveaxis(below, axis % a.ndim, -1)
+    axis = int(axis) % a.ndim
+    if a.split is not None and len(a.split_axes((axis,))) == 1:
+        return _position(a.split, compare, which, a.split_axes((axis,))[0], False).reshape(base.shape)
+    moved = a.as_numbers().transpose([*(i for i in range(a.ndim) if i != axis), axis])
+    best = np.reshape(base, moved.shape[:-1])
+    box, below, d = moved.along_last(moved.base - compare.reduce(moved.base, axis=-1, keepdims=True))
+    a.run.note_ties_among(below, box, d)
     count = below.shape[-1]
-    best = np.reshape(base, below.shape[:-1])
     if count > 1:
-        second = np.partition(below, 1 if compare is np.minimum else count - 2, axis=-1)
-        gap = np.abs(second[..., 1 if compare is np.minimum else count - 2])
+        order = 1 if compare is np.minimum else count - 2
+        gap = np.abs(np.partition(below, order, axis=-1)[..., order])
         close = ~(gap > float(d.real.max(initial=0.0)) - float(d.real.min(initial=0.0)))
-        a.run.note_ties_among(below, d)
         if close.any():
-            change = np.zeros(d.shape[:-1], dtype=np.intp)
-            change[:, :, close] = which(below[close] + d[:, :, close], axis=-1) - best[close]
+            smaller = Box(box.row, box.start[:-1], box.dims[:-1])
+            each = d.reshape(-1, *below.shape)
+            change = np.zeros((len(each), *gap.shape), dtype=np.intp)
+            change[:, close] = which(below[close] + each[:, close], axis=-1) - at(best, smaller)[close]
             if change.any():
-                change = change.reshape(*d.shape[:2], *np.shape(base))
-                return SparseBundle(base, ((spread_box(np.shape(base), a.run), change),), a.run)
+                slots = ((smaller, change.reshape(d.shape[:-1])),)
+                out = SparseBundle(best, slots if best.ndim else (as_rows(*slots[0]),), a.run)
+                return out.reshape(base.shape)
     return base
 
 
@@ -250,7 +258,12 @@ def _separate(first: Slots, second: Slots) -> bool:
 def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out: Sequence[int]) -> Any:
     """The einsum of two operands, of which `base` is the value at x."""
     run = run_of((a, b))
+    for value, labels in ((a, la), (b, lb)):
+        if isinstance(value, SparseBundle) and value.split is not None:
+            return _split_product(base, value, labels, a, la, b, lb, out)
     first, second = slots_of(a), slots_of(b)
+    if not first and not second:
+        return SparseBundle(base, (), run)
     slots: Slots = ()
     if run.watching and first and second:
         _watched(run, first, a.shape, la, second, b.shape, lb, out, base)
@@ -267,6 +280,39 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
         d = np.einsum(da, [*both, *la], db, [*both, *lb], [*both, *out])
         slots = added(slots, ((spread_box(np.shape(base), run), d),), run)
     return SparseBundle(base, slots, run)
+
+
+def _split_product(
+    base: Any, like: SparseBundle, labels: Sequence[int], a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out: Any
+) -> Any:
+    """The same with the axes of both operands split as those of one of them."""
+    assert like.split is not None
+    parts = dict(zip(labels, groups(like.shape, like.split.shape), strict=True))
+    lengths = like.split.shape
+    begin = 1 + max((*la, *lb, *out), default=0)
+
+    def split(value: Any, of: Sequence[int]) -> tuple[Any, list[int]]:
+        shape, names = [], []
+        for label, n in zip(of, np.shape(base_of(value)), strict=True):
+            axes = parts.get(label)
+            shape += [n] if axes is None else [lengths[i] for i in axes]
+            names += [label] if axes is None else [begin + i for i in axes]
+        return like.split if value is like else np.reshape(value, shape), names
+
+    a, la = split(a, la)
+    b, lb = split(b, lb)
+    names = [name for label in out for name in ([label] if label not in parts else [begin + i for i in parts[label]])]
+    sizes = {name: n for v, of in ((a, la), (b, lb)) for name, n in zip(of, np.shape(base_of(v)), strict=True)}
+    number = {name: i for i, name in enumerate(dict.fromkeys((*la, *lb)))}
+    found = product(
+        np.reshape(base, [sizes[name] for name in names]),
+        a,
+        [number[name] for name in la],
+        b,
+        [number[name] for name in lb],
+        [number[name] for name in names],
+    )
+    return found.reshape(np.shape(base))
 
 
 def _watched(
@@ -339,8 +385,19 @@ def _sparse_matmul(a: Any, matrix: Any) -> SparseBundle:
     return SparseBundle(base, slots, a.run)
 
 
+@handles(np.copyto)
+def _copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
+    if not isinstance(dst, SparseBundle) or where is not True:
+        raise refuse("np.copyto into a plain array, or with where=")
+    dst[...] = src
+
+
 @handles(np.dot)
-def _dot(a: Any, b: Any) -> Any:
+def _dot(a: Any, b: Any, out: Any = None) -> Any:
+    if out is not None:
+        if not isinstance(out, SparseBundle):
+            raise refuse("np.dot with out= of a plain array")
+        return out._in_place(_dot(a, b))
     na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
     if not na or not nb:
         return a * b

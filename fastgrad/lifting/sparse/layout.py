@@ -17,8 +17,10 @@ Slices, transposes and reductions only edit this description, and two arrays mee
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
-from math import gcd
+from itertools import pairwise
+from math import gcd, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -312,6 +314,29 @@ def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | N
     return Box(box.row, tuple(start), tuple(dims)), d.reshape(lengths)
 
 
+@lru_cache(maxsize=4096)
+def refined(old: Shape, new: Shape) -> Shape | None:
+    """The coarsest shape that is made of both by splitting axes; None if there is none."""
+    ends = {*c_strides(old), *c_strides(new), max(1, prod(old))}
+    steps = sorted(ends, reverse=True)
+    if 0 in steps or any(outer % inner for outer, inner in pairwise(steps)):
+        return None
+    return tuple(outer // inner for outer, inner in pairwise(steps))
+
+
+@lru_cache(maxsize=4096)
+def groups(shape: Shape, split: Shape) -> tuple[range, ...]:
+    """The axes that each axis of a shape is split into."""
+    found, at = [], 0
+    for length in shape:
+        begin, size = at, 1
+        while size < length:
+            size *= split[at]
+            at += 1
+        found.append(range(begin, at))
+    return tuple(found)
+
+
 # ---------------------------------------------------------------------------------------------------------------
 # Two boxes in one array
 # ---------------------------------------------------------------------------------------------------------------
@@ -384,12 +409,8 @@ def relation(a: Box, b: Box) -> Hull | str:
         lengths.append(high - low)
         at_first.append(slice(-low, m.length - low))
         at_second.append(slice(shift - low, shift - low + n.length))
-    by_row = sorted((dim.row, length) for dim, length in zip(first.dims, lengths, strict=True) if dim.row)
-    reach = 0
-    for row, length in by_row:  # each (row, position) at most once, also in the hull
-        if row <= reach:
-            return DISJOINT if _apart(a, b) else OVERLAPPING
-        reach += row * (length - 1)
+    if not _once_each(dim._replace(length=n) for dim, n in zip(first.dims, lengths, strict=True)):  # in the hull, too
+        return DISJOINT if _apart(a, b) else OVERLAPPING
     size = 1
     for length in lengths:
         size *= length
@@ -417,6 +438,96 @@ def _apart(a: Box, b: Box) -> bool:
         spans.append((low, high))
     (low_a, high_a), (low_b, high_b) = spans
     return any(ha < lb or hb < la for la, ha, lb, hb in zip(low_a, high_a, low_b, high_b, strict=True))
+
+
+class Inside(NamedTuple):
+    """Where a box lies in a larger one, which differs at each of its rows wherever it differs at all.
+
+    Attributes
+    ----------
+    first : tuple of int
+        Of the first difference: how far along each axis of the larger box's differences.
+    moves : tuple of tuple of int
+        The same, of one step along each axis of the smaller one's.
+    """
+
+    first: tuple[int, ...]
+    moves: tuple[tuple[int, ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def inside(big: Box, small: Box) -> Inside | None:
+    """Where all of a box lies in another one whose rows and positions do not depend on each other; None if not."""
+    rows, *more = [i for i, dim in enumerate(big.dims) if dim.row] or [-1]
+    if more or (rows >= 0 and big.dims[rows].axis != NO_AXIS):
+        return None
+    free = {dim.axis: i for i, dim in enumerate(big.dims) if dim.axis != NO_AXIS}
+    first, last = [0] * len(big.dims), [0] * len(big.dims)
+    moves = [[0] * len(big.dims) for _ in small.dims]
+    # along the rows, and along each array axis: which axis of the differences that is, and how far apart they begin
+    ways = [(rows, small.row - big.row, [dim.row for dim in small.dims])]
+    for axis, (there, here) in enumerate(zip(big.start, small.start, strict=True)):
+        steps = [dim.step if dim.axis == axis else 0 for dim in small.dims]
+        ways.append((free.get(axis, -1), here - there, steps))
+    for at, offset, steps in ways:
+        if at < 0:
+            if offset or any(step and dim.length > 1 for step, dim in zip(steps, small.dims, strict=True)):
+                return None
+            continue
+        unit = big.dims[at].row or big.dims[at].step
+        if offset % unit or any(step % unit for step in steps):
+            return None
+        low = high = first[at] = offset // unit
+        for i, (step, dim) in enumerate(zip(steps, small.dims, strict=True)):
+            moves[i][at] = step // unit
+            reach = moves[i][at] * (dim.length - 1)
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        last[at] = high
+        if low < 0 or high >= big.dims[at].length:
+            return None
+    return Inside(tuple(first), tuple(map(tuple, moves)))
+
+
+Pile = tuple[Box, tuple[int, ...], int]  # the box of some boxes, which they are, and the new axis of the differences
+
+
+@lru_cache(maxsize=4096)
+def piled(boxes: tuple[Box, ...]) -> tuple[Pile, ...]:
+    """Boxes that are alike and at even distances, along an axis of the array or from row to row, as one box."""
+    axes = range(len(boxes[0].start))
+    for along in (*reversed(axes), NO_AXIS):
+        alike: dict[object, list[int]] = {}
+        for i, box in enumerate(boxes):
+            if along == NO_AXIS:
+                alike.setdefault((box.start, box.dims), []).append(i)
+            elif all(dim.axis != along for dim in box.dims):
+                alike.setdefault((box.row, box.dims, box.start[:along], box.start[along + 1 :]), []).append(i)
+        found = []
+        for same in alike.values():
+            where = [boxes[i].row if along == NO_AXIS else boxes[i].start[along] for i in same]
+            same = [i for _, i in sorted(zip(where, same, strict=True))]
+            where.sort()
+            step = where[1] - where[0] if len(where) > 1 else 0
+            if not step or any(b - a != step for a, b in pairwise(where)):
+                continue
+            box = boxes[same[0]]
+            dim = Dim(len(same), step, NO_AXIS, 0) if along == NO_AXIS else Dim(len(same), 0, along, step)
+            dims = sorted((*box.dims, dim), key=lambda dim: (dim.axis, -dim.row))
+            if _once_each(dims):
+                found.append((box._replace(dims=tuple(dims)), tuple(same), dims.index(dim)))
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _once_each(dims: Iterable[Dim]) -> bool:
+    """Whether no row is met twice: row steps that reach beyond all smaller ones together."""
+    reach = 0
+    for step, length in sorted((dim.row, dim.length) for dim in dims if dim.row):
+        if step <= reach:
+            return False
+        reach += step * (length - 1)
+    return True
 
 
 @lru_cache(maxsize=4096)

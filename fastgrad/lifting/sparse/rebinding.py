@@ -129,6 +129,22 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
     return found[0] if len(found) == 1 else found
 
 
+def _vectorize(pyfunc: Function, *options: Any, **named: Any) -> Function:
+    """np.vectorize: one call for each entry."""
+    plain = np.vectorize(pyfunc, *options, **named)
+
+    def each(*arrays: Any, **kwargs: Any) -> Any:
+        if not has_bundles(arrays):
+            return plain(*arrays, **kwargs)
+        shape = np.broadcast_shapes(*map(np.shape, arrays))
+        if options or named or kwargs or not shape or any(np.shape(a) not in (shape, ()) for a in arrays):
+            raise refuse("np.vectorize with options, or of arrays of several shapes")
+        entries = [[a] * math.prod(shape) if np.shape(a) == () else np.ravel(a) for a in arrays]
+        return np.reshape(stacked([pyfunc(*some) for some in zip(*entries, strict=True)]), shape)
+
+    return each
+
+
 class _Rows:
     """np.r_."""
 
@@ -170,6 +186,8 @@ class _Module(types.ModuleType):
 def _of_numpy(name: str, value: Any) -> Any:
     if name == "r_":
         return _Rows()
+    if name == "vectorize":
+        return _vectorize
     return SUBSTITUTES.get(value, value) if callable(value) and not isinstance(value, type) else value
 
 

@@ -37,12 +37,15 @@ from .layout import (
     Dim,
     Entries,
     Hull,
+    Inside,
     Layout,
     Shape,
     Slot,
     c_strides,
     flat_indices,
+    inside,
     intersection,
+    piled,
     relation,
     scalar_box,
     window,
@@ -179,16 +182,16 @@ class Run:
         if d is not None and self.tied is not None and np.any(equal):
             self.tied |= rows_of(((layout, (d != 0) & equal),), self)
 
-    def note_ties_among(self, below: Any, d: Array) -> None:
+    def note_ties_among(self, below: Any, layout: Layout, d: Array) -> None:
         """Note the rows that move several extremes along the last axis apart; each entry is `below` the extreme."""
         if self.tied is None or not below.shape[-1]:
             return
         best = below == 0
         several = best & (best.sum(axis=-1, keepdims=True) > 1)
         if several.any():
-            first = np.argmax(best, axis=-1)[None, None, ..., None]
-            apart = (d != np.take_along_axis(d, first, axis=-1)) & several
-            self.tied |= apart.any(axis=(0, *range(2, apart.ndim)))
+            first = np.argmax(best, axis=-1)[..., None]
+            first = first.reshape((1,) * (d.ndim - first.ndim) + first.shape)
+            self.tied |= rows_of(((layout, (d != np.take_along_axis(d, first, axis=-1)) & several),), self)
 
 
 def at(array: Any, layout: Layout) -> Any:
@@ -307,6 +310,70 @@ def added(first: Slots, second: Slots, run: Run) -> Slots:
     return tuple((layout, d) for layout, (d,) in found if d is not None)
 
 
+def heaped(slots: Slots) -> Slots:
+    """The same slots, fewer of them: boxes side by side are one box."""
+    while len(slots) > 1:
+        boxes = [slot for slot in slots if isinstance(slot[0], Box)]
+        heaps = piled(tuple(layout for layout, _ in boxes)) if len(boxes) > 1 else ()
+        if not heaps:
+            break
+        used = {id(boxes[i][0]) for _, which, _ in heaps for i in which}
+        piles = ((box, np.stack([boxes[i][1] for i in which], 1 + at)) for box, which, at in heaps)
+        slots = (*(slot for slot in slots if id(slot[0]) not in used), *piles)
+    return slots
+
+
+Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences of each operand there
+
+
+def _absorbed(found: Found, run: Run) -> None:
+    """Add what lies in a larger box to that: a box less to look after is worth its few differences more."""
+    found.sort(key=lambda item: -item[0].size)
+    fresh: set[tuple[int, int]] = set()
+    j = 1
+    while j < len(found):
+        small, moving = found[j]
+        for i in range(j):
+            big, ds = found[i]
+            where = inside(big, small) if isinstance(big, Box) and isinstance(small, Box) else None
+            if where is None:
+                continue
+            assert isinstance(big, Box)
+            for which, d in enumerate(moving):
+                if d is None:
+                    continue
+                if (i, which) not in fresh:
+                    ds[which] = _whole(ds[which], big, d, run)
+                    fresh.add((i, which))
+                _add_into(ds[which], small, d, where)
+            del found[j]
+            break
+        else:
+            j += 1
+
+
+def _whole(e: Array | None, box: Box, like: Array, run: Run) -> Array:
+    """A fresh array of a box's differences, which others may be added to."""
+    lengths = tuple(dim.length for dim in box.dims)
+    if e is None:
+        run.allow(box.size)
+        return np.zeros((like.shape[0], *lengths), dtype=like.dtype)
+    return np.array(np.broadcast_to(e, (e.shape[0], *lengths)), order="C")
+
+
+def _add_into(e: Array | None, box: Layout, d: Array, where: Inside) -> None:
+    assert e is not None
+    assert isinstance(box, Box)
+    strides = e.strides[1:]
+    offset = sum(n * step for n, step in zip(where.first, strides, strict=True))
+    steps = [sum(n * step for n, step in zip(move, strides, strict=True)) for move in where.moves]
+    view: Array = np.ndarray((len(e), *(dim.length for dim in box.dims)), e.dtype, e, offset, (e.strides[0], *steps))
+    if e.dtype == bool:
+        view ^= d
+    else:
+        view += d
+
+
 def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
     """Bring the differences of operands of one shape together.
 
@@ -320,13 +387,13 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
         return [(layout, [d])]
     if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
         return together(operands, shape, run)
-    found: list[tuple[Layout, list[Array | None]]] = []
+    found: Found = []
     for i, slots in enumerate(operands):
-        for layout, d in slots:
+        for layout, d in heaped(slots):
             _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
+    _absorbed(found, run)
     if len(found) > MOST_SLOTS:
         return together(operands, shape, run)
-    found.sort(key=lambda item: -item[0].size)
     for j in range(1, len(found)):
         for i in range(j):
             big, small = found[i][0], found[j][0]
@@ -344,22 +411,15 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
             for which, moving in enumerate(found[j][1]):
                 if moving is None:
                     continue
-                d = moving
-                e = found[i][1][which]
-                lengths = tuple(dim.length for dim in big.dims)
-                if e is None:
-                    run.allow(big.size)
-                    e = np.zeros((d.shape[0], *lengths), dtype=d.dtype)
+                e = _whole(found[i][1][which], big, moving, run)
+                if moving.dtype == bool:
+                    e[in_big] ^= moving[in_small]
                 else:
-                    e = np.array(np.broadcast_to(e, (e.shape[0], *lengths)))
-                if d.dtype == bool:
-                    e[in_big] ^= d[in_small]
-                else:
-                    e[in_big] += d[in_small]
+                    e[in_big] += moving[in_small]
                 found[i][1][which] = e
-                d = d.copy()
-                d[in_small] = 0
-                found[j][1][which] = d
+                left = moving.copy()
+                left[in_small] = 0
+                found[j][1][which] = left
     return found
 
 
@@ -661,9 +721,12 @@ def contracted(
     for length in (lengths | dict(zip(labels, shape, strict=True))).values():
         multiplications *= length
     run.product(multiplications)
+    found: Found = [(layout, [d]) for layout, d in heaped(slots)]
+    _absorbed(found, run)
     out: Slots = ()
-    for layout, d in slots:
+    for layout, (d,) in found:
         assert isinstance(layout, Box)
+        assert d is not None
         ties = {dim.axis: dim for dim in layout.dims if dim.axis != NO_AXIS}
         items = {
             label: window(layout)[axis] for axis, label in enumerate(labels)

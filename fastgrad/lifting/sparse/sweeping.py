@@ -19,7 +19,7 @@ from .slots import Run, Slots, TooWide, entries_of, spread
 Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
 NOTHING: Mapping[str, Any] = {}
-CELLS = 1 << 18  # differences of one column in an array that stay in the cache
+CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
 FEWEST_ROWS = 32  # with fewer, evaluating f at x once a run is no longer cheap
@@ -323,9 +323,9 @@ def _runs(
     work = SparseWork() if work is None else work
     rows = d.shape[1]
     inner = x.size // x.shape[0] if x.ndim else 1
-    together, begin = rows, 0
+    begin = 0
     while begin < rows:
-        now = min(together, rows - begin)
+        now = rows - begin if work.together is None else min(work.together, rows - begin)
         part = slice(begin, begin + now)
         cells = CELLS if now > FEWEST_ROWS else MOST_CELLS
         try:
@@ -333,8 +333,7 @@ def _runs(
             spread_out = lifted.differences()
         except TooWide as wide:  # what this run has spent is sunk
             together = min(now - 1, max(FEWEST_ROWS if now > FEWEST_ROWS else 1, int(CELLS / wide.per_row)))
-            if together > inner:
-                together -= together % inner
+            work.together = together - together % inner if together > inner else together
             continue
         work.lead = lifted.run.lead
         if not np.isfinite(lifted.base).all():

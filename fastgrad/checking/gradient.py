@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .backends.table import load
-from .core.call import Call
-from .core.errors import describe
-from .core.options import Options, tolerance
-from .core.point import Point, as_point, exclusive
-from .core.validation import Floats, bounds_arrays, real_array
-from .planning.run import call_of, run
-from .schemes.scheme import Estimate
-from .schemes.table import scheme_for
+from ..backends.table import load
+from ..core.call import Call
+from ..core.errors import describe
+from ..core.options import WATCHING, Options, tolerance
+from ..core.point import Point, as_point, exclusive
+from ..core.structure import Structure
+from ..core.validation import Floats, bounds_arrays, real_array
+from ..executors.executor import Function, Points
+from ..planning.run import call_of, run
+from ..schemes.table import scheme_for
+from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
 
-__all__ = ["GradientCheck", "check_gradient"]
+__all__ = ["check_gradient"]
 
-RIGHT, WRONG, UNKNOWN = "right", "wrong", "cannot tell"
-OPTIONS = ("args", "kwargs", "backend", "batch_axis", "bounds", "compile", "dtype", "fastmath", "noise", "workers")
-WORST = 5
+OPTIONS = ("args", "kwargs", "backend", "batch_axis", "bounds", "compile", "dtype", "fastmath", "noise", *WATCHING)
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
-# Bars hold in some 98 of 100 components, and what is beyond them is rarely so many times as large.
-DOUBT = 2.0
-# At a kink the slopes to both sides are as certain as this share of their gap.
-SLACK = 1e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
 CANCELLED = 1e-2
 # Where all of x is smaller, f may still be a function of scale 1.
@@ -38,69 +34,10 @@ TINY = 2.0**-10
 LEAST = 1e-6
 
 
-@dataclass(frozen=True)
-class GradientCheck:
-    """What `check_gradient` found. True if the gradient is right; prints as a report.
-
-    Attributes
-    ----------
-    verdict : {"right", "wrong", "cannot tell"}
-        "cannot tell": nothing contradicts the gradient, but f shows no certain digit of some of it.
-    given, expected, error : ndarray
-        The gradient that was checked, the numerical one and its error bars; along directions, the products with these.
-    wrong, unknown : ndarray of bool
-        Which of them are wrong, and which cannot be told.
-    reasons : ndarray of str
-        Why not.
-    directions : int or None
-        How many random directions were used; None: every component.
-    nfev : int
-        Evaluations of f.
-    """
-
-    verdict: str
-    given: Floats
-    expected: Floats
-    error: Floats
-    wrong: NDArray[np.bool_]
-    unknown: NDArray[np.bool_]
-    reasons: NDArray[np.str_]
-    directions: int | None
-    nfev: int
-
-    def __bool__(self) -> bool:
-        return self.verdict == RIGHT
-
-    def __str__(self) -> str:
-        what = "component" if self.directions is None else "direction"
-        lines = [
-            f"the gradient is {self.verdict}"
-            if self.verdict != UNKNOWN
-            else "cannot tell whether the gradient is right",
-            f"{np.count_nonzero(self.wrong)} of {self.wrong.size} {what}s wrong, "
-            f"{np.count_nonzero(self.unknown)} cannot be told; {self.nfev} evaluations of f",
-        ]
-        bad = self.wrong | self.unknown
-        with np.errstate(all="ignore"):
-            excess = np.where(bad, np.abs(self.given - self.expected) / np.maximum(self.error, 1e-300), -1.0)
-        excess[np.isnan(excess)] = np.inf
-        for flat in np.argsort(-excess, axis=None, kind="stable")[: min(WORST, np.count_nonzero(bad))]:
-            where = tuple(int(i) for i in np.unravel_index(flat, self.given.shape))
-            label = where[0] if len(where) == 1 else where
-            kind = WRONG if self.wrong[where] else f"{UNKNOWN}: {self.reasons[where]}"
-            lines.append(
-                f"  {what} {label}: given {self.given[where]:.10g}, numerical {self.expected[where]:.10g} "
-                f"± {self.error[where]:.2g} ({kind})"
-            )
-        return "\n".join(lines)
-
-    __repr__ = __str__
-
-
 def check_gradient(
     f: Any,
-    grad: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
+    grad: Callable[..., Any] | ArrayLike | dict[Any, Any],
+    x: Any,
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
@@ -116,9 +53,10 @@ def check_gradient(
         ``f(x, *args, **kwargs)`` returns one number.
     grad : callable or array_like
         ``grad(x, *args, **kwargs)`` returns an array of x's shape; or that array.
-    x : array_like
+    x : array_like or dict of array_like
         Where; a point without special properties shows the most. As in `numerical_gradient` f may read the caller's
-        array instead of its argument.
+        array instead of its argument. Of a dictionary, f and `grad` get one, and `grad` gives one; the report names
+        entries as ``W1[3, 2]``, and `directions` are so many for each array.
     rtol, atol : float
         A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bars; each is
         judged on its own scale, however large the others are.
@@ -130,7 +68,7 @@ def check_gradient(
         Of the signs of the directions.
     **options
         args, kwargs, and of the further options of `numerical_gradient` backend, batch_axis, bounds, compile, dtype,
-        fastmath, noise, workers.
+        fastmath, noise, workers, journal, progress, on_error, timeout.
 
     Returns
     -------
@@ -160,12 +98,9 @@ def check_gradient(
     1 of 2 components wrong, 0 cannot be told; ... evaluations of f
       component 1: given 12.1, numerical 12 ± ... (wrong)
     """
-    rtol, atol = tolerance("rtol", rtol), tolerance("atol", atol)
-    for name in options:
-        if name not in OPTIONS:
-            raise TypeError(f"`{name}` is no option of check_gradient; valid are {', '.join(OPTIONS)}")
-    if directions is not None and (isinstance(directions, bool) or not isinstance(directions, int) or directions < 1):
-        raise ValueError(f"`directions` must be a whole number, 1 or more, or None; got {describe(directions)}")
+    rtol, atol = asked("check_gradient", rtol, atol, directions, options, OPTIONS)
+    if isinstance(x, dict):
+        return _of_arrays(f, grad, x, {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}, options)
     chosen = Options(**options)
     call = call_of(f, chosen, False)
     point = as_point(x)
@@ -176,27 +111,48 @@ def check_gradient(
     if directions is None:
         seen = _look(call, chosen, x, analytic.reshape(-1), rtol, atol)
         allowed = np.maximum(rtol * np.abs(seen.expected), atol)
-        return _judged(analytic, seen, allowed, directions)
+        return judged(analytic, seen, allowed, directions, GradientCheck)
     return _along(call, chosen, point, analytic, rtol, atol, directions, seed)
 
 
-class _Seen(NamedTuple):
-    """What f shows of its derivatives: values, bars, how low and high they may be, and why no digit is certain."""
+def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: dict[str, Any], options: dict[str, Any]) -> GradientCheck:
+    """Check the gradient with respect to each array of a dictionary, the others constant."""
+    structure, chosen = Structure(x), Options(**options)
+    given = grad(structure.copied(), *chosen.args, **(chosen.kwargs or {})) if callable(grad) else grad
+    analytic = structure.alike("grad", given)
+    checks = [
+        check_gradient(g, part, leaf.value, **asked, **structure.options(options, leaf))
+        for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
+    ]
+    names = [leaf.name for leaf in structure.leaves]
+    along = asked["directions"]
+    return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")
 
-    expected: Floats
-    error: Floats
-    low: Floats
-    high: Floats
-    reasons: NDArray[np.str_]
-    nfev: int
+
+def asked(
+    verb: str, rtol: Any, atol: Any, directions: Any, options: dict[str, Any], valid: tuple[str, ...]
+) -> tuple[float, float]:
+    """Return the tolerances.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these, the directions or an option are not valid.
+    """
+    for name in options:
+        if name not in valid:
+            raise TypeError(f"`{name}` is no option of {verb}; valid are {', '.join(valid)}")
+    if directions is not None and (isinstance(directions, bool) or not isinstance(directions, int) or directions < 1):
+        raise ValueError(f"`directions` must be a whole number, 1 or more, or None; got {describe(directions)}")
+    return tolerance("rtol", rtol), tolerance("atol", atol)
 
 
-def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol: float) -> _Seen:
+def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol: float) -> Seen:
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
     done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True, quiet=True)
     estimate, nfev = done.estimate, done.nfev
     assert estimate.error is not None
-    expected, error, reasons = estimate.gradient.copy(), estimate.error.copy(), _reasons(estimate)
+    expected, error, reasons = estimate.gradient.copy(), estimate.error.copy(), reasons_of(estimate)
     slopes = np.full((expected.size, 2), np.nan) if estimate.slopes is None else estimate.slopes
     kinks = np.isfinite(slopes).all(axis=1)
     with np.errstate(invalid="ignore"):
@@ -212,41 +168,12 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
         better = done.estimate.error < error[place]
         place = place[better]
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
-        reasons[place] = _reasons(done.estimate)[better]
-    low, high = expected - DOUBT * error, expected + DOUBT * error
-    below, above = np.sort(slopes[kinks], axis=1).T
-    low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
-    reasons[kinks] = ""
+        reasons[place] = reasons_of(done.estimate)[better]
+    seen = seen_of(expected, error, reasons, slopes, nfev)
     if options.bounds is not None and (limits := bounds_arrays(options.bounds, as_point(x).base)) is not None:
         fixed = limits[0] == limits[1]  # there is nothing to compare with
-        low[fixed], high[fixed] = -np.inf, np.inf
-    return _Seen(expected, error, low, high, reasons, nfev)
-
-
-def _reasons(estimate: Estimate) -> NDArray[np.str_]:
-    """Return why no digit is certain, for each component; empty where one is."""
-    flags = [""] * estimate.gradient.size if estimate.flags is None else list(estimate.flags)
-    return np.where(np.isfinite(estimate.gradient) | (np.array(flags) != ""), flags, "f is not finite beside x")
-
-
-def _judged(given: Floats, seen: _Seen, allowed: Floats, directions: int | None) -> GradientCheck:
-    flat = given.reshape(-1)
-    outside = ~(np.isfinite(flat) & (flat >= seen.low - allowed) & (flat <= seen.high + allowed))
-    certain = seen.reasons == ""
-    wrong, unknown = outside & certain, ~certain
-    verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
-    shape = given.shape
-    return GradientCheck(
-        verdict,
-        given,
-        seen.expected.reshape(shape),
-        seen.error.reshape(shape),
-        wrong.reshape(shape),
-        unknown.reshape(shape),
-        seen.reasons.reshape(shape),
-        directions,
-        seen.nfev,
-    )
+        seen.low[fixed], seen.high[fixed] = -np.inf, np.inf
+    return seen
 
 
 # ---- along directions ----------------------------------------------------------------------------------------
@@ -261,41 +188,31 @@ def _along(
     sides, seen, allowed = [], [], []
     tiny = base.size > 0 and 0.0 < float(np.abs(base).max()) < TINY
     nfev = 0
-    for way in _ways(base, flat, bounds, directions, seed):
+    for way in ways(base, flat, bounds, directions, seed):
         side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
         if tiny and way.any() and look.error[0] > BLURRED * abs(side[0]):  # x may be far below the scale of f
             nfev += look.nfev
-            way = _short(way / np.abs(way).max())
+            way = short(way / np.abs(way).max())
             side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
         terms = np.where(way != 0.0, flat * way, 0.0)
         size = max(abs(float(look.expected[0])), CANCELLED * float(np.hypot.reduce(terms, initial=0.0)))
         sides.append(side)
         seen.append(look)
         allowed.append(max(rtol * size, atol * float(np.abs(way).sum())))
-    together = _Seen(
-        np.concatenate([look.expected for look in seen]),
-        np.concatenate([look.error for look in seen]),
-        np.concatenate([look.low for look in seen]),
-        np.concatenate([look.high for look in seen]),
-        np.concatenate([look.reasons for look in seen]),
-        nfev + sum(look.nfev for look in seen),
-    )
-    return _judged(np.concatenate(sides), together, np.array(allowed), directions)
+    return judged(np.concatenate(sides), joined(seen, nfev), np.array(allowed), directions, GradientCheck)
 
 
-def _ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, directions: int, seed: int) -> list[Floats]:
+def ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, directions: int, seed: int) -> list[Floats]:
     """Return directions: the components in the order of what they contribute, an equal share of them to each."""
     rng = np.random.default_rng(seed)
-    size = np.abs(x)
-    largest = float(size.max(initial=0.0))
-    scale = np.maximum(size, min(1.0, largest) if largest else 1.0)
+    scale = scales(x)
     signs = rng.choice([-1.0, 1.0], x.size)
     if bounds is not None:
         down, up = x - bounds[0], bounds[1] - x
         signs = np.where(np.where(signs > 0, up, down) > 0, signs, -signs)
         scale = np.where(np.where(signs > 0, up, down) > 0, scale, 0.0)
     effect = np.where(np.isfinite(given), np.abs(given), 0.0) * scale
-    ways = []
+    found = []
     for share in np.array_split(np.argsort(-effect, kind="stable"), directions):
         # what has a larger effect moves less, so that all of the share count alike; what has none moves as the middle
         top = effect[share].max(initial=0.0)
@@ -304,11 +221,18 @@ def _ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, direct
         counted[effect[share] == 0.0] = np.sqrt(least * top)
         way = np.zeros(x.size)
         way[share] = signs[share] * scale[share] * (least / counted if top > 0.0 else 1.0)
-        ways.append(_short(way * rng.uniform(0.5, 1.0, x.size)))
-    return ways
+        found.append(short(way * rng.uniform(0.5, 1.0, x.size)))
+    return found
 
 
-def _short(values: Floats) -> Floats:
+def scales(x: Floats) -> Floats:
+    """Return the scale of each entry: its size, or up to 1 where others are larger."""
+    size = np.abs(x)
+    largest = float(size.max(initial=0.0))
+    return np.maximum(size, min(1.0, largest) if largest else 1.0)
+
+
+def short(values: Floats) -> Floats:
     """Round to 8 binary digits: x + t * way is then exact where it can be."""
     mantissa, exponent = np.frexp(values)
     rounded: Floats = np.ldexp(np.round(mantissa * 256.0) / 256.0, exponent)
@@ -323,32 +247,64 @@ def _slope_along(
     bounds: tuple[Floats, Floats] | None,
     given: Floats,
     rtol: float,
-) -> tuple[Floats, _Seen]:
-    """Return what the given gradient says of f at x + t * way, at t = 0, and what f itself shows.
+) -> tuple[Floats, Seen]:
+    """Return what the given gradient says of f at x + t * way, at t = 0, and what f itself shows."""
+    side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
+
+    def slope(line: Call, limits: Any) -> Seen:
+        return _look(line, Options(noise=options.noise, bounds=limits), np.zeros(1), side, rtol, 0.0)
+
+    return side, on_line(call, point, way, bounds, slope)
+
+
+class _Along:
+    """An executor of a function of a distance, by that of many distances: whoever evaluates f there shares them."""
+
+    way, reason, stops = "executor", "workers share the points", False
+
+    def __init__(self, of_distances: Callable[[Floats], Floats]) -> None:
+        self._of_distances = of_distances
+
+    def may_perturb(self, thing: object) -> bool:
+        return True
+
+    def evaluate(self, function: Function, points: Points, *_: object) -> Floats:
+        return self._of_distances(np.array([points[number] for number in range(len(points))]))
+
+
+def on_line(
+    call: Call,
+    point: Point,
+    way: Floats,
+    bounds: tuple[Floats, Floats] | None,
+    look: Callable[[Call, tuple[float, float] | None], Seen],
+) -> Seen:
+    """Look at f at x + t * way, as a function of t and how far that may go.
 
     A closure sees these points in the caller's own array.
     """
-    side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
-    reference = load("reference")(call, point)
-    x, own = point.base.reshape(-1), reference.own
+    plain = load("parallel" if call.shared else "reference")(call, point)
+    x, own = point.base.reshape(-1), plain.own
 
-    def of_distance(t: NDArray[Any]) -> float:
-        moved = x + float(t[0]) * way
+    def of_distances(t: Floats) -> Floats:
+        moved = x + t * way
         if bounds is not None:
             moved = np.clip(moved, *bounds)
-        return float(reference.line(moved[None, :])[0])
+        values: Floats = plain.line(moved)
+        return values
+
+    line = Call(lambda t: of_distances(t[None, :])[0], workers=_Along(of_distances) if call.shared else 1)
 
     limits = None
     if bounds is not None:
         with np.errstate(all="ignore"):
             room = np.where(way > 0, bounds[1] - x, x - bounds[0]) / np.abs(way)
             back = np.where(way > 0, x - bounds[0], bounds[1] - x) / np.abs(way)
-        limits = -np.nanmin(back, initial=np.inf), np.nanmin(room, initial=np.inf)
-    line = Options(noise=options.noise, bounds=limits)
+        limits = -float(np.nanmin(back, initial=np.inf)), float(np.nanmin(room, initial=np.inf))
     if own is None:
-        return side, _look(Call(of_distance), line, np.zeros(1), side, rtol, 0.0)
+        return look(line, limits)
     with exclusive(own):
         try:
-            return side, _look(Call(of_distance), line, np.zeros(1), side, rtol, 0.0)
+            return look(line, limits)
         finally:
             own[...] = point.base

@@ -1,0 +1,42 @@
+"""A Hessian as accurate as peers make it that extrapolate, where f cannot be lifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..gradient import Gradient
+from ..hessian import LIFT, numerical_hessian
+
+ORDER = 4  # of the differences of gradients
+
+
+def accurate_hessian(
+    f: Callable[..., Any], x: NDArray[Any], *, bounds: Any = None, args: Any = (), kwargs: Any = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    """Return the Hessian, its error bars, and the evaluations.
+
+    Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order;
+    the bars are what the second order makes of them. Entries of which the plain Hessian is surer are taken from that.
+    """
+    options: dict[str, Any] = {"args": args, "kwargs": kwargs, **({} if bounds is None else {"bounds": bounds})}
+    found, info = numerical_hessian(f, x, full_output=True, **options)
+    if info.way == LIFT:
+        return found, np.asarray(info.error), info.nfev
+    adaptive = Gradient(f, method="adaptive", **options)
+    nfev = info.nfev
+
+    def gradient(y: NDArray[Any], *_: Any, **__: Any) -> NDArray[Any]:
+        nonlocal nfev
+        slope, made = adaptive.with_info(y)
+        nfev += made.nfev
+        return slope
+
+    around = {"grad": gradient, "bounds": bounds} if bounds is not None else {"grad": gradient}
+    second, higher = (np.asarray(numerical_hessian(f, x, order=order, **around)) for order in (2, ORDER))
+    apart, bars = np.abs(higher - second), np.asarray(info.error)
+    surer = apart < bars
+    return np.where(surer, higher, found), np.where(surer, apart, bars), nfev

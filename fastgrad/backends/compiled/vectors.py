@@ -1,0 +1,299 @@
+"""An f of many values that numba compiles: evaluated by a compiled loop, and Jacobians in one call of one kernel."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from ...core.call import Call
+from ...core.errors import CannotRun
+from ...core.point import Point, quiet
+from ...core.validation import FLOAT64, Floats, Ints
+from ...schemes.constants import OUTSIDE
+from ...schemes.steps import Step
+from ...sparsity import Pattern
+from ..vectors import Vectors
+from . import jacobians
+from .cache import compiling, entry_point
+from .functions import JIT, Jitted, _compile, _type, jitted, kind_of
+from .workspace import let_go
+
+# What a kernel saves, in seconds: for each evaluation, and for a Jacobian that it makes from the first point to the
+# last. When it is compiled follows from that, not what it gives.
+EVALUATION, JACOBIAN = 2e-6, 3e-4
+MANY = 1 << 20  # numbers of points, and of values, that are evaluated together
+
+
+class Entry(NamedTuple):
+    """f, compiled for one kind of x and of arguments, as kernels call it.
+
+    Attributes
+    ----------
+    address : int
+        Where it is.
+    kinds : tuple
+        The types of what kernels get: address, arguments before x, after x, and `like`.
+    place : int
+        How many arguments come before x.
+    like : ndarray or None
+        Of the type that f returns; None where it fills an array.
+    shape : tuple or None
+        Of what it fills.
+    """
+
+    address: int
+    kinds: tuple[Any, ...]
+    place: int
+    like: NDArray[Any] | None
+    shape: tuple[int, ...] | None
+
+    def given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the first arguments of a kernel."""
+        return self.address, args[: self.place], args[self.place :], self.like
+
+
+class Compiled:
+    """An f of many values behind compiled loops, for any x and arguments.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x, *args)``, jitted.
+    place : int
+        The place of x among f's arguments.
+    out : tuple of int, optional
+        The shape of what f fills instead of returning it.
+
+    Raises
+    ------
+    CannotRun
+        Where numba does not compile f.
+    """
+
+    def __init__(self, f: Any, place: int, out: tuple[int, ...] | None) -> None:
+        if not JIT:
+            raise CannotRun("NUMBA_DISABLE_JIT is set")
+        self._f, self._place, self._out = f, place, out
+        self._known = jitted(f, False)
+        parameters = inspect.signature(f.py_func).parameters.values()
+        if not getattr(f, "_can_compile", False) or any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
+            raise CannotRun("f takes any number of arguments, or is not to be compiled for others")
+        self._count = len(parameters)
+        self._entries: dict[Any, Entry] = {}
+
+    def known(self) -> Jitted:
+        """Return what is known of f, which may have been compiled anew.
+
+        Raises
+        ------
+        ValueError
+            If f answers from data that numba has frozen and that have changed.
+        """
+        if self._known.captured:
+            fresh = jitted(self._f, True)
+            if fresh is not self._known:
+                self._known = fresh
+                self._entries.clear()
+        return self._known
+
+    def entry(self, ndim: int, args: tuple[Any, ...]) -> Entry:
+        """Return f compiled for an x of so many dimensions, and arguments of these types."""
+        key = ndim, tuple(map(kind_of, args))
+        found = self._entries.get(key)
+        if found is None:
+            with compiling:
+                found = self._entries[key] = self._compiled(ndim, tuple(map(_type, args)))
+        return found
+
+    def _compiled(self, ndim: int, kinds: tuple[Any, ...]) -> Entry:
+        place, out = self._place, self._out
+        if 1 + (out is not None) + len(kinds) != self._count or len(kinds) < place:
+            raise CannotRun("f has defaults")  # or is called wrongly, which a plain call says best
+        x = types.Array(types.float64, ndim, "C")
+        filled = () if out is None else (types.Array(types.float64, len(out), "C"),)
+        compiled = _compile(self._f, (*kinds[:place], x, *filled, *kinds[place:]))
+        result, like = compiled.signature.return_type, None
+        if out is None:
+            real = isinstance(result, types.Array) and isinstance(
+                result.dtype, types.Integer | types.Float | types.Boolean
+            )
+            if not real or (result.ndim != 1 and result.layout != "C"):
+                raise CannotRun(f"f returns {result}")
+            like = np.empty((0,) * result.ndim, np.dtype(str(result.dtype)))
+        elif not isinstance(result, types.NoneType):
+            raise CannotRun(f"f fills an array, and returns {result}")
+        tuples = types.Tuple(kinds[:place]), types.Tuple(kinds[place:])
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        return Entry(address, (types.intp, *tuples, types.none if like is None else result), place, like, out)
+
+
+class CompiledVectors(Vectors):
+    """An f of many values around one point, evaluated by a compiled loop where that pays."""
+
+    def __init__(self, call: Call, point: Point, compiled: Compiled) -> None:
+        super().__init__(call, point)
+        if call.kwargs:
+            raise CannotRun("f has keyword arguments")
+        if point.own is not None and compiled.known().shares_memory(point.own):
+            raise CannotRun("f captured the very array x")
+        self._entry = compiled.entry(point.base.ndim, call.args)
+
+    def _called(self, point: Floats) -> Any:
+        x = point.reshape(self._point.base.shape).copy()
+        self.nfev += 1
+        try:
+            return self._call.f(x, *self._call.args)
+        except BaseException:
+            let_go(x)  # compiled code that raises keeps its arguments for ever
+            raise
+
+    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
+        shape, table = self.shape, np.array(points if isinstance(points, np.ndarray) else list(points))
+        entry, x = self._entry, self._point.base
+        if not len(table) or (entry.shape is not None and entry.shape != shape):
+            return super()._at(table, evaluate)
+        array = types.Array(types.float64, x.ndim, "C")
+        tables = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1 + len(shape), "C")
+        kinds = (*entry.kinds, array, *tables, types.Array(types.int64, 1, "C"))
+        loop = entry_point(jacobians.rows, kinds, EVALUATION * len(table))
+        if loop is None:
+            return super()._at(table, evaluate)
+        values, progress, y = np.empty((len(table), *shape)), np.zeros(1, np.int64), np.empty_like(x)
+        given, before = entry.given(self._call.args), self.nfev
+        try:
+            while progress[0] < len(table):
+                try:
+                    if not loop(*given, y, table, values, progress):
+                        self.nfev = before
+                        return super()._at(table, evaluate)  # which says what is wrong
+                except OUTSIDE:
+                    if evaluate == self._plainly:
+                        raise
+                    values[progress[0]] = np.nan
+                    progress[0] += 1
+        except BaseException:
+            let_go(y, values)
+            raise
+        finally:
+            self.nfev = before + int(progress[0])
+        return values.reshape(len(table), -1)
+
+
+class FusedJacobian:
+    """A prepared Jacobian in one call of one kernel, for x and f(x) of one shape; safe to call from several threads.
+
+    Parameters
+    ----------
+    compiled : Compiled
+        f.
+    shape : tuple of int
+        Of x.
+    value : tuple of int
+        Of f(x).
+    rule : Step or None
+        Of central differences; None: the default rule.
+    pattern, colors
+        Of a sparse Jacobian.
+    eager : bool
+        Whether to compile at once.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        shape: tuple[int, ...],
+        value: tuple[int, ...],
+        rule: Step | None,
+        pattern: Pattern | None = None,
+        colors: Ints | None = None,
+        eager: bool = False,
+    ) -> None:
+        self._f, self.shape, self._value, self._rule = compiled, shape, value, rule
+        n, m = int(np.prod(shape)), int(np.prod(value))
+        self._n, self.pattern, self._flat = n, pattern, len(shape) == len(value) == 1
+        self._entries = (n, m) if pattern is None else pattern.size
+        self._groups: tuple[Ints, ...] = ()
+        groups = 1
+        if pattern is not None:
+            assert colors is not None
+            starts = np.zeros(int(colors.max(initial=-1)) + 2, dtype=np.intp)
+            np.cumsum(np.bincount(colors), out=starts[1:])
+            self._groups = np.argsort(colors, kind="stable"), starts, colors, pattern.indptr, pattern.indices
+            groups = starts.size - 1
+        self._size = jacobians.workspace_size(n, m, groups)
+        points = 2 * (n if pattern is None else groups)
+        self._worth = inf if eager else JACOBIAN + EVALUATION * points
+        self._step = None if rule is None else rule.constant
+        self._spare: list[tuple[Floats, Floats]] = []  # append and pop are atomic
+        self._runs: dict[Any, Any] = {}
+
+    def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
+        """Return the Jacobian at x; None where something is unusual and the general way decides."""
+        if type(x) is not np.ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
+            return None
+        captured = self._f._known.captured
+        if captured and self._f.known().shares_memory(x):
+            return None
+        found = self._runs.get(tuple(map(kind_of, args)) if args else args)
+        if found is None or captured:
+            found = self._prepare(args)
+            if found is None:
+                return None
+        kernel, given = found
+        before = quiet()
+        try:
+            work, here = self._spare.pop()
+        except IndexError:
+            work, here = np.zeros(self._size), np.empty(self._value)
+            if self._step is not None:
+                work[self._n : 2 * self._n] = self._step
+        if self._rule is not None and self._step is None:
+            work[self._n : 2 * self._n] = self._rule.at(x.reshape(-1), None)
+        out = np.zeros(self._entries)
+        if args:
+            given = given[0], args[: self._f._place], args[self._f._place :], given[3]
+        try:
+            code = kernel(*given, x, here, work, out, *self._groups)
+        except Exception:  # noqa: BLE001  perhaps at a point that only explores
+            let_go(work, here, out)
+            return None
+        self._spare.append((work, here))
+        if code != jacobians.DONE or not quiet() == before >= 0:
+            return None
+        if self.pattern is not None:
+            return self.pattern.array(out)
+        return out.T if self._flat else out.T.reshape(self._value + self.shape)
+
+    def _prepare(self, args: tuple[Any, ...]) -> Any:
+        """Return the kernel, and what it gets first; None until it is worth compiling."""
+        try:
+            entry = self._f.entry(len(self.shape), args)
+        except CannotRun:
+            return None
+        if entry.shape is not None and entry.shape != self._value:
+            return None
+        x, here = (types.Array(types.float64, len(shape), "C") for shape in (self.shape, self._value))
+        vector, table, ints = (
+            types.Array(types.float64, 1, "C"),
+            types.Array(types.float64, 2, "C"),
+            types.Array(types.int64, 1, "C"),
+        )
+        sparse = self.pattern is not None
+        kinds = (*entry.kinds, x, here, vector, vector if sparse else table, *(ints for _ in self._groups))
+        which = {
+            (False, False): jacobians.dense_by_step,
+            (False, True): jacobians.dense_by_rule,
+            (True, False): jacobians.colored_by_step,
+            (True, True): jacobians.colored_by_rule,
+        }[sparse, self._rule is None]
+        kernel = entry_point(which, kinds, self._worth)
+        if kernel is None:
+            return None
+        found = self._runs[tuple(map(kind_of, args)) if args else args] = kernel, entry.given(args)
+        return found

@@ -1,0 +1,113 @@
+"""Second differences: as many digits as f's noise leaves, bars that hold, and gradients where f is not smooth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgrad import numerical_hessian
+
+Instance = tuple[Callable[[Any], float], Any, Any]  # f, x, and the exact Hessian there
+
+
+def waves(rng: Any, n: int) -> Instance:
+    w, c, x = rng.normal(size=(5, n)), rng.normal(size=5), rng.normal(size=n)
+    return lambda y: float(c @ np.sin(w @ y)), x, -(w.T * (c * np.sin(w @ x))) @ w
+
+
+def exponentials(rng: Any, n: int) -> Instance:
+    w, c, x = rng.normal(size=(4, n)), rng.uniform(0.5, 2.0, 4), rng.normal(size=n)
+    return lambda y: float(c @ np.exp(w @ y)), x, (w.T * (c * np.exp(w @ x))) @ w
+
+
+def quartic(rng: Any, n: int) -> Instance:
+    w, x = rng.normal(size=(6, n)), rng.normal(size=n)
+    return lambda y: float(np.sum((w @ y) ** 4)), x, (w.T * (12.0 * (w @ x) ** 2)) @ w
+
+
+def logarithm(rng: Any, n: int) -> Instance:
+    a, x = rng.uniform(0.5, 2.0, n), rng.normal(size=n)
+    total = 1.0 + a @ x**2
+    exact = np.diag(2 * a) / total - np.outer(2 * a * x, 2 * a * x) / total**2
+    return lambda y: math.log(1.0 + float(a @ y**2)), x, exact
+
+
+def scaled(rng: Any, n: int) -> Instance:
+    """Each coordinate in units of its own."""
+    s = 10.0 ** rng.uniform(-4.0, 4.0, n)
+    z = rng.uniform(0.3, 1.2, n)
+    p, t = np.prod(np.cos(z)), np.tan(z)
+    exact = p * np.outer(t, t)
+    exact[np.diag_indices(n)] = np.exp(z / 3.0) / 9.0 - p
+    return lambda y: float(np.sum(np.exp(s * y / 3.0)) + np.prod(np.cos(s * y))), z / s, exact * np.outer(s, s)
+
+
+@pytest.mark.parametrize("family", [waves, exponentials, quartic, logarithm, scaled])
+def test_bars_hold_and_digits_are_there(family: Callable[[Any, int], Instance]) -> None:
+    held, errors, total = 0, [], 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(1, 7))
+        f, x, exact = family(rng, n)
+        hessian, info = numerical_hessian(f, x, full_output=True)
+        assert info.way == "second differences"
+        np.testing.assert_array_equal(hessian, hessian.T)
+        held += np.count_nonzero(np.abs(hessian - exact) <= info.error + 1e-15 * np.abs(exact))
+        total += exact.size
+        s = np.sqrt(np.abs(np.diag(exact)))
+        errors.append(np.max(np.abs(hessian - exact) / np.outer(s, s)))
+    assert held >= 0.97 * total, held / total
+    assert np.median(errors) < 1e-8
+    assert max(errors) < 1e-5
+
+
+def test_evaluations_are_few_and_counted() -> None:
+    count = 0
+
+    def f(x: Any) -> float:
+        nonlocal count
+        count += 1
+        return math.exp(float(x @ x) / 10.0)
+
+    _, info = numerical_hessian(f, np.linspace(0.1, 1.0, 10), full_output=True)
+    assert info.nfev == count < 700
+
+
+def test_the_callers_array_is_seen_and_put_back() -> None:
+    x = np.array([[0.5, -1.0], [2.0, 0.1]])
+    kept = x.tobytes()
+    hessian, info = numerical_hessian(lambda _: math.exp(float(x.sum())), x, full_output=True)
+    assert info.way == "second differences"
+    np.testing.assert_allclose(hessian, math.exp(1.6), rtol=1e-8)
+    assert x.tobytes() == kept
+    listed = [0.5, -1.0]
+    np.testing.assert_allclose(
+        numerical_hessian(lambda _: listed[0] ** 2 * listed[1], listed), [[-2, 1], [1, 0]], atol=1e-8
+    )
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (lambda x: abs(float(x[0])) + float(x[1]) ** 2, [0.0, 1.0]),  # a kink
+        (lambda x: math.sqrt(x[0]) * x[1] if x[0] >= 0 else math.nan, [0.0, 1.0]),  # an edge
+        (lambda x: float(x[0]) * 0.0 + math.floor(1e6 * x[1]) * 1e-6, [0.5, 1.0]),  # jumps
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_where_f_is_not_smooth_gradients_have_the_say(f: Any, x: Any) -> None:
+    assert numerical_hessian(f, x, full_output=True)[1].way == "gradients"
+
+
+def test_edges_nearby() -> None:
+    """Steps shrink until f is finite."""
+    x = [1e-6, 1.0]
+    hessian, info = numerical_hessian(lambda x: math.log(float(x[0])) * float(x[1]), x, full_output=True)
+    assert info.way == "second differences"
+    exact = np.array([[-1e12, 1e6], [1e6, 0.0]])
+    assert (np.abs(hessian - exact) <= info.error).all()
+    np.testing.assert_allclose(hessian[0], exact[0], rtol=1e-5)
