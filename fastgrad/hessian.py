@@ -10,6 +10,7 @@ from typing import Any, Literal, Unpack, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .backends.table import load
 from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quietly, warn
@@ -301,9 +302,8 @@ class Hessian:
         settings, own = self._settings, point.own
         options = settings.options
         simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
-        alone = not Call(self.f, workers=options.workers, journal=options.journal, progress=options.progress).shared
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
-        if not (simple and alone and doubles and point.base.size):
+        if not (simple and doubles and point.base.size):
             return None
         if point.base.size <= FEW_COORDINATES:
             return 0
@@ -312,7 +312,8 @@ class Hessian:
         return info.nfev if info.backend == "python" else None
 
     def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
-        n, run = point.base.size, Vectors(call, point)
+        n = point.base.size
+        run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
@@ -334,7 +335,8 @@ class Hessian:
                 matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
         else:
             matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
-        return Made(matrix, error, found.step, SECONDS, reason), run.nfev
+        failures = tuple(getattr(run, "failures", ()))
+        return Made(matrix, error, found.step, SECONDS, reason, failures=failures), run.nfev
 
     def _of_gradients(self, x: Any, call: Call, pattern: Pattern | None = None) -> Operator:
         """The Jacobian of the gradient."""
