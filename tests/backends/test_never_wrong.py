@@ -474,7 +474,7 @@ def test_both_kinds_of_step_are_refused(x: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [
-    np.array([1j, 2.0]), np.array([1, "a"], object), np.array(["2020"], "M8[D]"), "abc", None, {"a": "b"}, NOTHING,
+    np.array([1j, 2.0]), np.array([1, "a"], object), np.array(["2020"], "M8[D]"), "abc", None, {}, NOTHING,
     np.array(["x"]), [[1.0], [1.0, 2.0]], np.array([1.0, np.nan]), np.array([np.inf, 1.0]), [1.0, None],
     np.ma.masked_array([1.0, 2.0], [True, False]),
 ], ids=str)  # fmt: skip
