@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,24 @@ from fastgrad.schemes.stencils import Stencil
 # derandomised: a failure in one run is a failure in every run
 settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fastgrad")
+
+
+@pytest.fixture
+def collector_at_rest() -> Iterator[None]:
+    """No collection that nobody asked for, and none that hypothesis watches: what is raised by its hook is lost.
+
+    An interrupt is, and pytest keeps what was lost, with all that its frames hold.
+    """
+    hooks = gc.callbacks[:]
+    gc.collect()
+    gc.callbacks.clear()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.callbacks[:] = hooks
+
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)
 

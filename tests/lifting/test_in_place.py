@@ -118,6 +118,7 @@ def test_everything_is_put_back_after_a_run(make: awkward.Case) -> None:
     assert pickle.dumps([np.random.get_state(), random.getstate()]) == generators
 
 
+@pytest.mark.usefixtures("collector_at_rest")
 def test_the_oracle_can_fail() -> None:
     n = awkward.Net()
     f = lambda _: n.loss()  # noqa: E731
@@ -225,6 +226,7 @@ class InterruptAt:
             sys.settrace(None)
 
 
+@pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # an interruption within a generator
 @pytest.mark.parametrize("name", ["relu", "batch norm"])
@@ -254,6 +256,7 @@ def test_interrupted_at_any_line(name: str) -> None:
     assert taken == [True]
 
 
+@pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes within a destructor
 def test_interrupted_at_any_moment() -> None:
@@ -285,6 +288,7 @@ def test_interrupted_at_any_moment() -> None:
     assert interrupted > 100
 
 
+@pytest.mark.usefixtures("collector_at_rest")
 def test_interrupted_over_and_over_while_putting_back(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x, t = SMALL["relu"]()
     loss = lambda _: net.loss(x, t)  # noqa: E731

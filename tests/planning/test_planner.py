@@ -163,6 +163,7 @@ class Interrupt(Exception):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
 @pytest.mark.parametrize("n", [2, 12, 300])
 @pytest.mark.parametrize("h", [None, 1e-4])
+@pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an interrupt while f's source is opened
 def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
     x = np.linspace(0.1, 1.0, n)
