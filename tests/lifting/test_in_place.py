@@ -130,7 +130,7 @@ def test_the_oracle_can_fail() -> None:
         lambda: setattr(n, "more", 1),
         lambda: setattr(awkward.Net, "more", 1),
     ):
-        snapshot = Snapshot(f)
+        snapshot = Snapshot(f.__closure__)
         assert snapshot.differences() == []
         change()
         assert snapshot.differences() != []
@@ -334,7 +334,7 @@ def test_f_raises_anywhere(kind: type[BaseException]) -> None:
     f(n.W)
     for at in range(1, 5):
         steps[1] = at
-        snapshot = Snapshot(f)
+        snapshot = Snapshot(n)
         expected = CannotLift if issubclass(kind, Exception) else kind
         with pytest.raises(expected):
             once(f, n.W)
@@ -356,7 +356,7 @@ def test_nested_gradients() -> None:
             slopes = book_gradient(inner, b)
         return np.sum(slopes**2)
 
-    snapshot = Snapshot(outer)
+    snapshot = Snapshot(net)
     with pytest.raises(CannotRun):
         by_steps(outer, W)
     assert snapshot.differences() == []
