@@ -42,7 +42,7 @@ from .failures import Failure
 from .forking import unsafe
 
 # Forking workers costs 3 to 15 ms a sweep, and several times that on a busy machine: shorter sweeps run here.
-SHORT = 0.05
+SHORT = 0.03
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 LOOK = 0.25  # seconds between two looks whether all are alive
