@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 from scipy.optimize import NonlinearConstraint, least_squares, minimize, root
 
+from benchmarks.operators import brusselator, brusselator_jacobian
 from fastgrad import (
     AccuracyWarning,
     Jacobian,
@@ -29,26 +30,6 @@ from fastgrad import (
 )
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
-
-
-def brusselator(y: Any) -> Any:
-    u, v = y[0::2], y[1::2]
-    c = 0.02 * (len(u) + 1) ** 2
-    up, vp = np.concatenate(([1.0], u, [1.0])), np.concatenate(([3.0], v, [3.0]))
-    du = 1.0 + u * u * v - 4.0 * u + c * (up[:-2] - 2 * u + up[2:])
-    dv = 3.0 * u - u * u * v + c * (vp[:-2] - 2 * v + vp[2:])
-    return np.stack((du, dv), axis=1).ravel()
-
-
-def jac_brusselator(y: Any) -> Any:
-    n = y.size // 2
-    u, v, c = y[0::2], y[1::2], 0.02 * (n + 1) ** 2
-    main = np.empty(2 * n)
-    main[0::2], main[1::2] = 2 * u * v - 4.0 - 2 * c, -u * u - 2 * c
-    above, below = np.zeros(2 * n - 1), np.zeros(2 * n - 1)
-    above[0::2], below[0::2] = u * u, 3.0 - 2 * u * v
-    far = np.full(2 * n - 2, c)
-    return sp.diags_array([far, below, main, above, far], offsets=[-2, -1, 0, 1, 2]).tocsr()
 
 
 def point(n: int, seed: int = 0) -> Any:
@@ -90,7 +71,7 @@ def test_against_exact_derivatives(name: str, options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("n", [2, 6, 20, 60])
 @pytest.mark.parametrize("backend", ["auto", "python", "numpy"])
 def test_of_a_stiff_equation(n: int, backend: str) -> None:
-    x, exact = point(n), jac_brusselator(point(n)).toarray()
+    x, exact = point(n), brusselator_jacobian(point(n)).toarray()
     jacobian, info = numerical_jacobian(brusselator, x, backend=backend, full_output=True)
     assert holds(jacobian, info, exact)
     lifted = info.way == "sparse lift"
@@ -100,7 +81,7 @@ def test_of_a_stiff_equation(n: int, backend: str) -> None:
 
 @pytest.mark.parametrize("n", [20, 200, 5000])
 def test_sparse(n: int) -> None:
-    x, exact = point(n), jac_brusselator(point(n))
+    x, exact = point(n), brusselator_jacobian(point(n))
     jacobian, info = numerical_jacobian(brusselator, x, sparse=True, full_output=True)
     assert isinstance(jacobian, sp.csr_array)
     assert jacobian.shape == (n, n)
@@ -115,7 +96,7 @@ def test_sparse(n: int) -> None:
 
 @pytest.mark.parametrize("structure", ["dense", "csr", "coo", "groups"])
 def test_forms_of_a_pattern(structure: str) -> None:
-    x, exact = point(12), jac_brusselator(point(12))
+    x, exact = point(12), brusselator_jacobian(point(12))
     given_as = {
         "dense": exact.toarray(),
         "csr": exact,
@@ -129,9 +110,9 @@ def test_forms_of_a_pattern(structure: str) -> None:
 @pytest.mark.parametrize("h", [None, 1e-5])
 def test_a_wrong_pattern_is_noticed(h: Any) -> None:
     x = point(12)
-    wrong = jac_brusselator(x).tolil()
+    wrong = brusselator_jacobian(x).tolil()
     wrong[5, 7] = 0
-    assert wrong.tocsr().nnz < jac_brusselator(x).nnz
+    assert wrong.tocsr().nnz < brusselator_jacobian(x).nnz
     with pytest.raises(ValueError, match="`sparsity` lacks an entry"):
         numerical_jacobian(brusselator, x, h, backend="python", sparsity=wrong)
     with pytest.raises(ValueError, match=r"`sparsity` must have .* shape \(12, 12\)"):
@@ -141,7 +122,7 @@ def test_a_wrong_pattern_is_noticed(h: Any) -> None:
 def test_detected() -> None:
     x = point(40)
     jacobian = Jacobian(brusselator, sparsity="detect")
-    exact = jac_brusselator(x)
+    exact = brusselator_jacobian(x)
     assert abs(jacobian(x) - exact).max() <= 1e-15 * abs(exact).max()
     assert (jacobian.sparsity != (exact != 0)).nnz == 0
     assert jacobian.colors.max() + 1 == 4
@@ -574,7 +555,7 @@ def test_stiff_solvers(method: str) -> None:
 def test_operator() -> None:
     x = point(30)
     operator = Jacobian(brusselator).operator(x)
-    exact, v = jac_brusselator(x), point(30, 5)
+    exact, v = brusselator_jacobian(x), point(30, 5)
     np.testing.assert_allclose(operator @ v, exact @ v, rtol=0, atol=1e-8 * abs(exact).max())
     np.testing.assert_allclose(operator.T @ v, exact.T @ v, rtol=0, atol=1e-8 * abs(exact).max())
 

@@ -116,7 +116,7 @@ def test_better_steps_are_taken_within_the_kernel() -> None:
 
 @njit
 def nth(values, k):
-    return default.nth(values, k)
+    return default.nth(values, values.size, k)
 
 
 def test_the_kth_smallest() -> None:

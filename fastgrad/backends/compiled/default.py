@@ -233,9 +233,9 @@ def difference(head, above, below, up, down):
 
 
 @inner
-def nth(values, k):
-    """Return the k-th smallest, from 0 (Hoare 1961, Comm. ACM 4, 321); moves them about."""
-    low, high = 0, values.size - 1
+def nth(values, count, k):
+    """Return the k-th smallest of the first numbers, from 0 (Hoare 1961, Comm. ACM 4, 321); moves them about."""
+    low, high = 0, count - 1
     while low < high:
         pivot, i, j = values[(low + high) // 2], low, high
         while i <= j:
@@ -292,9 +292,9 @@ def look_again(args, work, x, result, seen, whole):
     lengths, looks = part(work, head.lengths_at, (n,)), part(work, head.looks_at, (1 + ROUNDS, 4))
     length, bars = np.inf, lengths
     if 2 * seen > n and n > 1:
-        length = nth(lengths, seen // 2)
+        length = nth(lengths, lengths.size, seen // 2)
         if seen % 2 == 0:
-            length = (nth(lengths, seen // 2 - 1) + length) / 2.0
+            length = (nth(lengths, lengths.size, seen // 2 - 1) + length) / 2.0
     top = agreement = doubt = 0.0
     began = ticks()
     for i in range(n):

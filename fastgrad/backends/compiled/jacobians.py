@@ -11,7 +11,7 @@ import numpy as np
 from ...schemes import outputs
 from ...schemes.constants import EPS, NEGLIGIBLE, QUIET, SPACING, TINY
 from .cache import inner, kernel
-from .default import checksum, on_a_lattice, spacing_of
+from .default import checksum, nth, on_a_lattice, spacing_of
 from .kernels import TICKS, UNCALM, power_of_two
 from .native import call_into, part, ticks
 
@@ -400,30 +400,9 @@ def looked(work, again, k, count, x, units, f0, up, down, t):
 
 @inner
 def middle(values, count):
-    """Return the median of the first numbers of an array, and sort as much as that takes (Hoare's selection)."""
-    below = np.inf
-    for place in (count // 2, (count - 1) // 2):
-        low, high = 0, count - 1
-        while low < high:
-            pivot, i, j = values[(low + high) // 2], low, high
-            while i <= j:
-                while values[i] < pivot:
-                    i += 1
-                while values[j] > pivot:
-                    j -= 1
-                if i <= j:
-                    values[i], values[j] = values[j], values[i]
-                    i, j = i + 1, j - 1
-            if place <= j:
-                high = j
-            elif place >= i:
-                low = i
-            else:
-                break
-        below, last = values[place], below
-        if place == count // 2:
-            last = below
-    return 0.5 * (below + last)
+    """Return the median of the first numbers of an array; moves them about."""
+    above = nth(values, count, count // 2)
+    return 0.5 * (nth(values, count, (count - 1) // 2) + above)
 
 
 @inner
