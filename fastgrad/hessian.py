@@ -414,9 +414,10 @@ class Hessian:
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
-    scale = units[rows] * units[columns]
-    size = np.abs(found.entries) * scale
-    doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
+        scale = units[rows] * units[columns]
+        size = np.abs(found.entries) * scale
+        doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
     if doubtful.any():
         count = np.count_nonzero(doubtful)
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
