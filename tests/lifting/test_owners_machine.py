@@ -1,8 +1,8 @@
 """Random programs as data: one jitted f runs whatever its tables say, so that thousands are checked in a minute.
 
-Compiling a program for owner lanes takes 0.4 s however many share an f, as it is the operations that cost (measured with
-1 to 50 in one f); 5,000 of them would take half an hour on two cores. Here the operations are compiled once. What these
-programs cover: every rule, of numbers and of totals, in registers and arrays; inner sums, second totals, conditions,
+Compiling a program for owner lanes takes 0.4 s however many share an f, as it is the operations that cost (measured
+with 1 to 50 in one f); 5,000 of them would take half an hour on two cores. Here the operations are compiled once. What
+these programs cover: every rule, of numbers and of totals, in registers and arrays; inner sums, second totals, conditions,
 strides and widths; the colours, passes and confirmation of each. What compilation makes of differing sources is covered
 by the compiled programs of `test_owners`.
 """
@@ -78,7 +78,7 @@ class Program:
         """Some operations more, on what is known."""
         draw = self.draw
         for _ in range(count):
-            c = max(known + [FREE - 1]) + 1
+            c = max([*known, FREE - 1]) + 1
             text = draw.choice(OF_ONE if draw.random() < 0.5 else OF_TWO)
             name = "choose" if draw.random() < 0.08 else text
             rows.append((NUMBER[name], c, draw.choice(known), draw.choice(known)))
@@ -98,8 +98,8 @@ class Program:
             known.append(known[-1] + 1)
         if draw.random() < 0.4:  # an inner sum
             total = self.grown(rows, known, 1)
-            for _ in range(draw.randint(1, 3)):
-                rows.append((NUMBER[draw.choice(["add", "subtract"])], total, draw.choice(known[:-1]), 0))
+            count = draw.randint(1, 3)
+            rows += [(NUMBER[draw.choice(["add", "subtract"])], total, draw.choice(known[:-1]), 0) for _ in range(count)]
         term = self.grown(rows, known, draw.randint(1, 8))
         if keeps:
             rows.append((NUMBER["keep"], 0, term, 0))

@@ -140,7 +140,7 @@ def read_only(typingctx, args, kinds):
     return wanted(args, kinds), codegen
 
 
-def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
+def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     """Compile f for owner lanes.
 
     Returns
@@ -167,7 +167,7 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return _compile(dispatcher, ndim, arg_types, twins, colours, entries)
+                return (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure
@@ -196,6 +196,11 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         number,
         types.Array(whole, 1, "C"),
     )
+    return compiled_run(run, signature, entries)
+
+
+def compiled_run(run, signature, entries):
+    """Compile a pass through f, which must have no effect but its result."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
