@@ -20,7 +20,7 @@ from ..lanes.capability import CannotLift
 from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lift, frozen
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
+from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
 from .operators import KNOWN, accumulate_add, accumulate_subtract
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
@@ -146,8 +146,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     Returns
     -------
     jitted : Dispatcher
-        Of ``run(x, args, codes, pass, h, header)``: one pass through f. It returns f(x), and leaves in the header where
-        the differences of f are.
+        Of ``run(x, args, codes, rows, pass, header)``: one pass through f. It returns f(x), and leaves in the header
+        where the slopes of f are.
     compiled : CompileResult
         numba's, of it.
     entry : int
@@ -178,12 +178,13 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
     as_x = as_entries if entries else as_point
 
-    def run(x, args, codes, which, h, header):
+    def run(x, args, codes, rows, which, header):
         before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
+        header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        found = as_x(x, codes, which, h, header[ENTRIES], kind)
-        header[TAG], header[SERIAL], value = finish(twin(found, *given), kind)
+        mask = -1 if header[LOG] != 0 else 0
+        found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
+        header[RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 
@@ -192,8 +193,8 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         types.Array(number, ndim, "C"),
         types.Tuple(arg_types),
         types.Array(whole, 3, "C"),
+        types.Array(types.int32, 1, "C"),
         whole,
-        number,
         types.Array(whole, 1, "C"),
     )
     return compiled_run(run, signature, entries)
