@@ -113,7 +113,7 @@ class _Look:
     noise: Floats
     hope: Floats  # decides on the next step
     fear: Floats  # makes the bar
-    edge: bool = False  # whether f or the bounds end within the stencil that was wanted
+    edge: bool = False  # whether f ends within the stencil that was wanted
 
     def of(self, index: Any) -> _Look:
         """The same of some entries."""
@@ -131,15 +131,15 @@ class _Look:
         )
 
 
-def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats, most: Floats) -> _Look:
     """Judge central differences by their values, relative to f(x); long lists in parts that stay in the cache."""
     if above.ndim > 1 or above.size <= LONG:
-        return _judged_at_once(t, above, below, sigma, variation)
+        return _judged_at_once(t, above, below, sigma, variation, most)
     looks = []
     for begin in range(0, above.size, LONG):
         part = slice(begin, begin + LONG)
         each = t[part] if np.ndim(t) else t
-        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part]))
+        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part], most[part]))
     return _Look(
         t,
         np.concatenate([look.derivative for look in looks]),
@@ -152,7 +152,7 @@ def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floa
     )
 
 
-def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats, most: Floats) -> _Look:
     derivative, first, second = (above - below) / (2.0 * t), np.abs(above - below), np.abs(above + below)
     bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
     by_size, by_slope = t * np.sqrt(np.maximum(variation, rise) / bent), t * rise / (2.0 * bent)
@@ -160,19 +160,21 @@ def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variati
     slope = first / (2.0 * t)
     hope = np.maximum(slope * (t / longer) ** 2, bent / longer) / 6.0
     fear = np.where(second > 4.0 * sigma, np.maximum(slope * (t / shorter) ** 2, second / shorter) / 6.0, hope)
-    fear = np.minimum(fear, 100.0 * hope)
+    fear = np.minimum(fear, most * hope)
     return _Look(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear)
 
 
 def _judged_by(
-    stencil: Stencil, t: float, rises: Rises, span: Callable[[float, float], Any], sigma: Floats, size: Floats, bend: Any
+    stencil: Stencil, t: float, rises: Rises, span: Callable[[float, float], Any], sigma: Floats, of_line: Rises
 ) -> _Look:
     """Judge differences by any stencil, as `looks.by_stencil` does: `span` tells the distance of two nodes.
 
-    `size` is how much f varies on x's scale, `bend` its second derivative elsewhere.
+    Of the line are known how much f varies on x's scale, its second derivative, and how much fear may exceed hope.
     """
+    size, bend, most = of_line
     if stencil == CENTRAL:
-        return _judged(0.5 * span(t, -t), *rises, sigma, size)
+        above, below = rises
+        return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
     nodes, ends = (t * stencil.nodes).tolist(), zip(rises, repeat(0.0), strict=False)
     places = zip(nodes, repeat(0.0), strict=False)
     if stencil.symmetric:
@@ -189,7 +191,9 @@ def _judged_by(
         return _Look(t, derivative, first, second, sigma, noise, hope, fear)
     total = np.maximum(size, seen[0])
     hope, fear = (product * _neglected(terms, seen, gains, sigma, total, trust) / t for trust in (8.0, 3.0))
-    return _Look(t, derivative, first, 2.0 * np.abs(terms[1]), sigma * max(1.0, gains[1] / sqrt(1.5)), noise, hope, fear)
+    return _Look(
+        t, derivative, first, 2.0 * np.abs(terms[1]), sigma * max(1.0, gains[1] / sqrt(1.5)), noise, hope, fear
+    )
 
 
 def _neglected(terms: Any, seen: Any, gains: list[float], sigma: Floats, total: Floats, trust: float) -> Floats:
@@ -206,6 +210,23 @@ def _neglected(terms: Any, seen: Any, gains: list[float], sigma: Floats, total: 
     rate = np.minimum(np.where(resolved, tail, np.minimum(tail, head)), 2.0)
     found: Floats = np.maximum(seen[-2] * rate * rate, np.where(last, seen[-1] * rate, 0.0))
     return found
+
+
+def _left(small: _Look, large: _Look, larger: _Look | None = None) -> Floats:
+    """Return by how much slopes may still change with finer steps, as `automatic._left` does.
+
+    From two steps alone a power of 3/2 is taken for granted: each change is then an eighth of the one before.
+    """
+    change, ratio = _change(small, large), 0.125
+    if larger is not None:
+        before = _change(large, larger)
+        ratio = np.where(before > 0.0, np.minimum(change / np.maximum(before, TINY), 0.5), 0.125)
+    return change * ratio / (1.0 - ratio)
+
+
+def _change(small: _Look, large: _Look) -> Floats:
+    apart = np.abs(small.derivative - large.derivative)
+    return np.where(apart > 4.0 * (small.noise + large.noise), apart, 0.0)
 
 
 def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
@@ -336,7 +357,10 @@ class _Automatic:
             run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks, side
         )
         best, self._step = step_of(line, seeds.terms, stencil)
+        # near a singularity the third derivative may be any
+        self._of_line = [line.variation, line.bend, np.where(line.rough, np.inf, 100.0)]
         self._usual = np.maximum(ENOUGH, USUAL * best**stencil.order)
+        self._best = np.where(line.coarse, best, 0.0)
         self._rho = np.full(f0.shape, 0.3 * EPS)
         if noise is None:
             self._rho = line.sigma / np.maximum(np.maximum(np.abs(f0), line.spread), TINY)
@@ -410,37 +434,43 @@ class _Automatic:
         seeds, ones = self._seeds, np.ones(part.stop - part.start)
         rises = [seeds.picked(values[:, k], part) for k in range(values.shape[1])]
         sigma = seeds.picked(self._sigma_at(values.swapaxes(0, 1)), part)
-        size, bend = (seeds.of_outputs(numbers, part) for numbers in (self._line.variation, self._line.bend))
+        of_line = [seeds.of_outputs(numbers, part) for numbers in self._of_line]
         return _judged_by(
-            self._stencil, t, rises, lambda up, down: seeds.span(part, up * ones, down * ones), sigma, size, bend
+            self._stencil, t, rises, lambda up, down: seeds.span(part, up * ones, down * ones), sigma, of_line
         )
 
     def _reach(self, stencil: Stencil, g: int) -> float:
         """How large a step leaves a stencil's points within the bounds."""
         return np.inf if self._room is None else _reach(stencil, self._room[0][g], self._room[1][g])
 
+    def _rough(self, look: _Look, line_rough: Any, size: Floats) -> NDArray[np.bool_]:
+        """Which entries may not be smooth: their values show it, or the line did, to which any may have contributed."""
+        kinked = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
+        kinked &= look.second / look.t > np.maximum(1e-3, 30.0 * look.t) * size
+        found: NDArray[np.bool_] = kinked | (line_rough & (np.maximum(look.first, look.second) > 8.0 * look.sigma))
+        return found
+
     def _doubts(self, look: _Look, part: slice, size: Floats) -> tuple[Any, Any, Any]:
         """Which entries are not smooth, and which want a smaller or a larger step."""
         seeds, t = self._seeds, look.t
-        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
-        limit = np.where(seeds.of_outputs(self._line.rough, part), 0.0, np.maximum(1e-3, 30.0 * t) * size)
-        rough &= look.second / t > limit
+        rough = self._rough(look, seeds.of_outputs(self._line.rough, part), size)
         hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
         down = (hope > TOO_LARGE * look.noise) & (hope > ENOUGH * SMALL * np.maximum(size, np.abs(look.derivative)))
         usual = seeds.of_outputs(self._usual, part)
         up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
-        up &= self._better(look.noise, look.fear) > GAIN
+        up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
         # f does not depend on it
         up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= 1e-6 * np.maximum(size, look.noise)))
         return rough, down, up
 
     # ---- further looks, at one direction
 
-    def _better(self, noise: Floats, truncation: Floats) -> Floats:
-        """Return how many times as large a step is the best, if truncation falls as it should."""
+    def _better(self, look: _Look, truncation: Floats, best: Floats) -> Floats:
+        """Return a better step: where truncation falls as it should, and for what shows nothing that of its output."""
         order = self._stencil.order
-        ratio = noise / (order * np.maximum(truncation, TINY))
-        return np.cbrt(ratio) if order == 2 else ratio**self._power
+        ratio = look.noise / (order * np.maximum(truncation, TINY))
+        step = look.t * (np.cbrt(ratio) if order == 2 else ratio**self._power)
+        return np.where((look.first == 0) & (look.second == 0), np.maximum(step, best), step)
 
     def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
         """Which entries have hardly any digit."""
@@ -462,10 +492,7 @@ class _Automatic:
                 self._reasons[g] = "f is not finite beside x"
                 return np.full(size.shape, np.nan), np.full(size.shape, np.inf)
         look = looks[-1]
-        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
-        line_rough = seeds.alone(g, self._line.rough, mine)
-        limit = np.where(line_rough, 0.0, np.maximum(1e-3, 30.0 * look.t) * size)
-        rough &= look.second / look.t > limit
+        rough = self._rough(look, seeds.alone(g, self._line.rough, mine), size)
         if look.edge or rough.any():
             self._shrink(g, part, mine, looks, rough)
         else:
@@ -479,7 +506,8 @@ class _Automatic:
         """Look at one direction with another step; to one side where f or the bounds end on the other."""
         t = max(float(t), LEAST)
         stencil, *sides = _sides(self._stencil)
-        if self._reach(stencil, g) >= t:
+        roomy = self._reach(stencil, g) >= t
+        if roomy:
             look = self._look_alone(g, mine, t, stencil)
             if look is not None or not sided:
                 return look
@@ -488,23 +516,21 @@ class _Automatic:
             step = min(t / farthest, self._reach(side, g))
             look = self._look_alone(g, mine, step, side) if step > 0.0 else None
             if look is not None:
-                look.edge = True
-                look.fear = np.maximum(look.fear, look.second / (2.0 * step))
+                look.edge = roomy  # all of the curvature may be an error there; behind bounds f goes on, as a rule
+                look.fear = np.maximum(look.fear, (1.0 if roomy else 0.1) * look.second / (2.0 * step))
                 return look
         return None
 
     def _look_alone(self, g: int, mine: Any, t: float, stencil: Stencil) -> _Look | None:
         """Look at one direction by a stencil; None where f is not finite."""
-        seeds, line, f0 = self._seeds, self._line, self._f0
+        seeds, f0 = self._seeds, self._f0
         values = self._run.explore([seeds.point(g, t * node) for node in stencil.nodes.tolist()]) - f0
         if not np.isfinite(values[:, np.isfinite(f0)]).all():
             return None
         sigma = seeds.alone(g, self._sigma_at(values), mine)
         rises = [seeds.alone(g, v, mine) for v in values]
-        size, bend = (seeds.alone(g, v, mine) for v in (line.variation, line.bend))
-        return _judged_by(
-            stencil, t, rises, lambda up, down: seeds.span_alone(g, up, down, mine), sigma, size, bend
-        )
+        of_line = [seeds.alone(g, numbers, mine) for numbers in self._of_line]
+        return _judged_by(stencil, t, rises, lambda up, down: seeds.span_alone(g, up, down, mine), sigma, of_line)
 
     def _sigma_at(self, values: Floats) -> Floats:
         """Noise grows with f: the largest among some points."""
@@ -541,14 +567,14 @@ class _Automatic:
             behind = (look.second <= 8.0 * look.sigma) & (apart <= 1.5 * last.second / (2.0 * last.t) + slack)
             falls = apart <= 252.0 * look.noise
             look.fear = np.where(
-                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 2.0 * apart / 63.0), look.fear
+                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 3.0 * apart / 63.0), look.fear
             )
             if ((apart <= slack) | behind | falls)[rough].all():
                 return
 
     def _improve(self, g: int, part: slice, mine: Any, looks: list[_Look], size: Floats) -> None:
         """The step is too large or too small for some entries that count: up to three better ones."""
-        usual = self._seeds.alone(g, self._usual, mine)
+        usual, alone = (self._seeds.alone(g, numbers, mine) for numbers in (self._usual, self._best))
         open_still = np.ones(size.shape, dtype=bool)
         for _ in range(3):
             q = looks[-1]
@@ -556,7 +582,7 @@ class _Automatic:
             counts = np.maximum(np.abs(q.derivative), SMALL * size)
             down = open_still & (q.hope > TOO_LARGE * q.noise)
             down &= q.hope > ENOUGH * SMALL * np.maximum(size, np.abs(q.derivative))
-            best = q.t * self._better(q.noise, np.where(down, q.hope, q.fear))
+            best = self._better(q, np.where(down, q.hope, q.fear), alone)
             up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
             up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
             which = down if down.any() else up
@@ -581,9 +607,10 @@ class _Automatic:
         self, g: int, looks: list[_Look], rough: Any, values: Floats, bars: Floats, size: Floats
     ) -> Floats:
         """Say where f has a kink; the bar then covers both slopes."""
-        small, large = sorted(looks, key=lambda q: float(np.mean(q.t)))[:2] if len(looks) > 1 else (looks[0], looks[0])
-        if small is large:
+        if len(looks) == 1:
             return bars
+        small, large, *others = sorted(looks, key=lambda q: float(np.mean(q.t)))
+        bars = np.where(rough, np.maximum(bars, 2.0 * _left(small, large, *others[:1])), bars)
         kinked = (small.second > 8.0 * small.sigma) & (small.second > KINK * small.first)
         ratio = float(np.mean(small.t)) / float(np.mean(large.t))
         kink = rough & kinked & (small.second > large.second * ratio**1.5)

@@ -67,6 +67,8 @@ class Outputs:
         Whether it moves in jumps that are not small beside its changes.
     bend : ndarray
         Second derivative along one direction, per scale of x, if all are alike.
+    coarse : ndarray of bool
+        Whether it stands still on the line and changes farther away.
     """
 
     sigma: Floats
@@ -80,6 +82,7 @@ class Outputs:
     factors: Floats
     jumps: Flags
     bend: Floats
+    coarse: Flags
 
 
 def _pseudo_random(count: int) -> Floats:
@@ -257,6 +260,7 @@ def look_along(
         factors=np.zeros(count),
         jumps=np.zeros(m, dtype=bool),
         bend=np.zeros(m),
+        coarse=np.zeros(m, dtype=bool),
     )
     alive: Flags = np.isfinite(f0)
     spacing, widened = SPACING, False
@@ -295,14 +299,30 @@ def look_along(
     if not looks:
         out.variation = np.maximum(out.variation, 10.0 * out.sigma)
         return out
-    if unclear.any():
-        out.rough |= unclear
+    out.rough |= unclear
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
     _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
+    still = alive & looks[0].flat
+    if still.any() and not widened:
+        vector = line(WIDEST * z)
+        points = np.stack([x + vector, x + 2.0 * vector if aside else x - vector])
+        if bounds is not None:
+            np.clip(points, *bounds, out=points)
+        _watch_from_afar(out, still, np.vstack([f0, evaluate(list(points))]), terms)
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
+
+
+def _watch_from_afar(out: Outputs, still: Flags, values: Floats, terms: Any) -> None:
+    """Look for the lattice of outputs that do not change on the line, while others do: it may be coarser than that."""
+    out.coarse = moves = still & np.isfinite(values).all(axis=0) & (values != values[0]).any(axis=0)
+    if moves.any():
+        values = np.where(moves, values, 0.0)
+        np.maximum(out.sigma, 0.29 * quanta_of(values), out=out.sigma)
+        size = np.ptp(values, axis=0) / (2.0 * WIDEST) / np.sqrt(terms)
+        np.copyto(out.variation, np.maximum(size, 10.0 * out.sigma), where=moves)
 
 
 def _inside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats], aside: bool) -> tuple[Floats, bool]:
