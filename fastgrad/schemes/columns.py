@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import repeat
 from math import sqrt
 from typing import Any, NamedTuple, Protocol
 
@@ -175,11 +174,11 @@ def _judged_by(
     if stencil == CENTRAL:
         above, below = rises
         return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
-    nodes, ends = (t * stencil.nodes).tolist(), zip(rises, repeat(0.0), strict=False)
-    places = zip(nodes, repeat(0.0), strict=False)
+    nodes = (t * stencil.nodes).tolist()
     if stencil.symmetric:
-        ends, places = zip(rises[::2], rises[1::2], strict=True), zip(nodes[::2], nodes[1::2], strict=True)
-    slopes = [(a - b) / span(up, down) for (a, b), (up, down) in zip(ends, places, strict=True)]
+        slopes = [(rises[k] - rises[k + 1]) / span(nodes[k], nodes[k + 1]) for k in range(0, len(nodes), 2)]
+    else:
+        slopes = [rise / span(node, 0.0) for rise, node in zip(rises, nodes, strict=True)]
     derivative = sum(weight * slope for weight, slope in zip(stencil.quotients.tolist(), slopes, strict=True))
     inverse, gains, product = stencil.taylor
     terms = [sum(w * rise for w, rise in zip(row, rises, strict=True)) for row in inverse]
@@ -217,10 +216,11 @@ def _left(small: _Look, large: _Look, larger: _Look | None = None) -> Floats:
 
     From two steps alone a power of 3/2 is taken for granted: each change is then an eighth of the one before.
     """
-    change, ratio = _change(small, large), 0.125
+    change = _change(small, large)
+    ratio = np.full_like(change, 0.125)
     if larger is not None:
         before = _change(large, larger)
-        ratio = np.where(before > 0.0, np.minimum(change / np.maximum(before, TINY), 0.5), 0.125)
+        np.copyto(ratio, np.minimum(change / np.maximum(before, TINY), 0.5), where=before > 0.0)
     return change * ratio / (1.0 - ratio)
 
 
@@ -470,7 +470,8 @@ class _Automatic:
         order = self._stencil.order
         ratio = look.noise / (order * np.maximum(truncation, TINY))
         step = look.t * (np.cbrt(ratio) if order == 2 else ratio**self._power)
-        return np.where((look.first == 0) & (look.second == 0), np.maximum(step, best), step)
+        found: Floats = np.where((look.first == 0) & (look.second == 0), np.maximum(step, best), step)
+        return found
 
     def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
         """Which entries have hardly any digit."""
