@@ -135,18 +135,18 @@ class Vectors:
         own[...] = point.reshape(own.shape)
         return point if own.dtype is FLOAT64 else own.astype(np.float64).reshape(-1)
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        """Evaluate f at complex points; returns the imaginary parts."""
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        """Evaluate f at whole complex points; returns one row of complex values for each."""
         call, rows = self._call, []
         for point in points:
             self.nfev += 1
             result = values_of(call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs), "fiubc")
             if result.dtype.kind != "c":
                 raise TypeError(REAL)
-            rows.append(result.imag)
+            rows.append(result)
         return self._rows(rows)
 
-    def _rows(self, rows: list[NDArray[Any]]) -> Floats:
+    def _rows(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
         shape = self.shape
         for row in rows:
             if row.shape != shape:

@@ -34,7 +34,7 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Found, by_itself, by_stencil
+from ..schemes.columns import Found, Values, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import signs
@@ -42,7 +42,7 @@ from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
-from ..schemes.trust import reads_own_array
+from ..schemes.trust import check_analytic, reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .rows import OnLine, climbed
@@ -483,6 +483,7 @@ class Operator:
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
+        self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g])
         if index.size < every.size:  # what must not move has a derivative of 0
             rows = np.isin(every, index)
@@ -513,6 +514,7 @@ class Operator:
             self.colors = colors
         found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
         matrix = Matrix(pattern=pattern, data=found.jacobian)
+        self._check_analytic(run, point, everything(x.size), matrix.array)
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
         error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
@@ -537,6 +539,14 @@ class Operator:
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
         return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+
+    def _check_analytic(self, run: Values, point: Point, index: Ints, jacobian: Any) -> None:
+        if not self.settings.stencil.imaginary:
+            return
+        try:
+            check_analytic(run.at_complex, point, index, run.value(), jacobian)
+        except NotTrusted as doubt:
+            raise ValueError(str(doubt)) from None
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -694,6 +704,10 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+                origin = OnLine(run, flat, vector, bounds)
+                self._check_analytic(
+                    origin, origin.origin, everything(1), found.jacobian.reshape(-1, 1) / origin.length
+                )
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
         warn_along(found)

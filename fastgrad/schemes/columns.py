@@ -62,8 +62,8 @@ class Values(Protocol):
         """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
         ...
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        """Evaluate f at complex points; returns the imaginary parts."""
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        """Evaluate f at whole complex points; returns one row of complex values for each."""
         ...
 
 
@@ -259,7 +259,7 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
     """The entries of some directions, each by its stencil."""
     directions = range(part.start, part.stop)
     if chosen[0].imaginary:
-        values = run.imaginary(seeds.point(g, 1j) for g in directions)
+        values = run.at_complex(seeds.point(g, 1j) for g in directions).imag
         return seeds.in_x(seeds.picked(values, part), part)
     total: Any = 0.0
     stencil = chosen[0]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from . import bundle as operations
+from .assembling import filled
 from .bundle import SparseBundle, elementwise
-from .functions import filled
 from .rebinding import current, rebound
 from .slots import Run, Slots, entries_of, refuse
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
