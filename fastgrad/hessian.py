@@ -301,7 +301,7 @@ class Hessian:
         """
         settings, own = self._settings, point.own
         options = settings.options
-        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        simple = self._grad is None and settings.usual and not settings.adaptive and options.bounds is None
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
         if not (simple and doubles and point.base.size):
             return None

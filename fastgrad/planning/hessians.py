@@ -38,8 +38,8 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
-    if not settings.automatic:
-        return "the steps were given"
+    if not settings.usual:
+        return "the steps were given" if not settings.automatic else "the stencil was given"
     if settings.options.noise:
         return "f is noisy"
     if is_jitted(f):

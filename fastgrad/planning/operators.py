@@ -151,7 +151,13 @@ class Settings:
 
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
+        """Whether the steps follow from f's values."""
+        return is_automatic(self.options) and not self.stencil.imaginary
+
+    @cached_property
+    def usual(self) -> bool:
+        """Whether nothing was said of stencil and steps, but perhaps that they be adaptive."""
+        return self.automatic and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -528,7 +534,7 @@ class Operator:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -563,8 +569,8 @@ class Operator:
     def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
-        if not settings.automatic:
-            return "the steps were given"
+        if not settings.usual:
+            return "the steps were given" if not settings.automatic else "the stencil was given"
         if settings.options.indices is not None:
             return "some columns only"
         if settings.noise:
@@ -686,7 +692,9 @@ class Operator:
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
-                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+                found = by_itself(
+                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, True, settings.stencil
+                )
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
