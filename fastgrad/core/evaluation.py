@@ -29,11 +29,14 @@ class Unrounded(NamedTuple):
         Plain central differences are the way to go in such a row.
     beside : ndarray, shape (m,), or None
         The same from a point that differs from x by rounding: what f multiplies differences with is rounded, too.
+    lost : float
+        What the values may lack because something in f underflowed.
     """
 
     values: Floats
     tied: NDArray[np.bool_]
     beside: Floats | None = None
+    lost: float = 0.0
 
 
 class Evaluation(Protocol):
