@@ -50,6 +50,7 @@ class Memory(threading.local):
     boxed = False  # numpy made an array of objects from bundles
     filled: frozenset[int] = frozenset()  # entries of such arrays for one point as each entry of x changes in all
     work = DenseWork()  # of this sweep
+    run: object = None  # what bundles made meanwhile belong to, where somebody asks whether one survives
 
 
 memory = Memory()
@@ -178,11 +179,12 @@ class Bundle:
     it is no subclass, so that nothing in numpy can touch ``data`` without asking.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "run")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: Array) -> None:
         self.data = data
+        self.run = memory.run
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
