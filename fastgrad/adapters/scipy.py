@@ -569,7 +569,7 @@ def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
     bounded = any(np.isfinite(b).any() for b in bounds)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
     held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
-    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None, x.shape)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None)
 
 
 def _held(fun: Any) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf, sqrt
-from typing import Any, NamedTuple
+from math import sqrt
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ from ..core.evaluation import Evaluation
 from ..core.options import DEFAULT, Options
 from ..core.point import Point
 from ..core.validation import FLOAT64, Floats
+from ..jacobian import numerical_jacobian
 from ..planning.choices import REFERENCE, SPARSE
 from ..planning.planner import NOTHING_KEPT, Plan, Step
 from ..planning.run import call_of, plan_for, run
 from ..schemes.constants import EPS
 from ..schemes.table import scheme_for
 
-__all__ = ["Run"]
+__all__ = ["Run", "VectorRun"]
 
 BEGIN = {"2-point": False, "3-point": True}  # whether central differences are asked for
 NEAR, FAR = 2.0**-26, 2.0**-17  # of max(1, |x|): the steps of forward and of central differences
@@ -29,17 +30,27 @@ DOUBT = 0.1  # of the gradient: an error that leads a solver well
 KEPT = 0.7  # of the curvature at the point before: the last move may have been along a valley
 APART = 4.0  # times its own error the simpler difference may be wrong
 CHANGE = 4.0  # of the curvature, where nothing is known: this many times itself over a distance of max(1, |x|)
+CHECKED, SELDOM = 2, 8  # so many points of a lift are checked at first, then every eighth
 UNROUNDED = 4  # evaluations besides one for each entry, at most, of differences that are carried unrounded
 ONE_SIDE = (1.0,)
+ZERO = np.zeros(())
 CARRIED = Plan((Step(SPARSE, "it took f before"), Step(REFERENCE, "no lift takes f here")), explicit=True)
 
 
 class Second(NamedTuple):
-    """Second derivatives along each entry, where they were seen, and how fast they change, relative to themselves."""
+    """Second derivatives along each entry, where they were seen, and how much they change over a distance of 1."""
 
     values: Floats
     at: Floats
-    change: float
+    change: Floats
+
+
+class Moving(Protocol):
+    """A function beside one point."""
+
+    def moved(self, steps: Floats) -> tuple[Floats, Floats]:
+        """Return by how much each entry of x moves by its step, and what that alone makes of f, of shape (..., n)."""
+        ...
 
 
 class Run:
@@ -48,10 +59,10 @@ class Run:
     Far from a minimum forward differences are as good as any, at half the evaluations. How wrong they are shows in how
     much the gradient has changed since the point before, :math:`h |f''| / 2`, and in rounding, :math:`2 \epsilon |f| /
     h`. Where that is not small beside the gradient central differences take over (as Gill, Murray and Wright 1981,
-    Practical Optimization, section 8.6, do it). They tell f'' along each entry, too: from there on one side at their
-    longer step is enough again, less :math:`h f'' / 2`, for as long as f'' changes little on the way. Where these are
-    not good enough the steps choose themselves. Which way of the plan takes f is found out once; where differences are
-    carried unrounded nothing else is needed.
+    Practical Optimization, section 8.6, do it). They tell f'' along each entry, too: from there on one side is enough
+    again, less :math:`h f'' / 2`, for as long as f'' changes little on the way. Where these are not good enough the
+    steps choose themselves. Which way of the plan takes f is found out once; where differences are carried unrounded
+    nothing else is needed.
 
     Parameters
     ----------
@@ -63,111 +74,138 @@ class Run:
         What f gets after x.
     bounds : pair of arrays or None
         Where f may be evaluated.
-    shape : tuple of int
-        Of x.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any) -> None:
         self._options = Options(args=args, bounds=bounds)
-        self._call, self._scheme = call_of(f, self._options, False), scheme_for(self._options, shape)
+        self._call = call_of(f, self._options, False)
         self._bounds, self._central = bounds, BEGIN[method]
         self._plan: Plan | None = None
         self._by_itself = self._unrounded = False
+        self._points = 0
         self._x: Floats | None = None
         self._slope: Any = None
-        self._bent: Any = 0.0
-        self._most: Any = 0.0
+        self._bent: Floats = ZERO
+        self._most: Floats = ZERO
         self._second: Second | None = None
 
     def gradient(self, x: Floats, f0: float) -> tuple[NDArray[Any], int]:
         """Return the gradient at the next point of the run, where f is `f0`, and the evaluations; x is kept."""
-        there = _Beside(self._call, self._plan, x, f0)
+        there = _Beside(self._call, self._plan, x, f0, self._points >= CHECKED and self._points % SELDOM > 0)
         slope: Floats | None = None
-        if not (self._by_itself or self._unrounded):
-            with np.errstate(all="ignore"):
-                try:
-                    slope = self._simple(x, f0, there)
-                except NotTrusted:  # the rule looks again, and says what is wrong
-                    self._by_itself = True
+        if not self._unrounded:
+            try:
+                slope = self._derivative(x, f0, there)
+            except NotTrusted:  # the rule looks again, and says what is wrong
+                self._by_itself = True
             self._plan = there.plan
             if there.evaluation is not None and there.evaluation.carries(x.size):
                 self._unrounded, self._plan = True, CARRIED
         nfev = there.nfev
         if slope is None:
-            done = run(self._call, self._options, self._scheme, Point(x, None, FLOAT64), f0=f0, only=self._plan)
+            scheme = scheme_for(self._options, x.shape)
+            done = run(self._call, self._options, scheme, Point(x, None, FLOAT64), f0=f0, only=self._plan)
             slope, nfev = done.gradient, nfev + done.nfev
             self._unrounded = self._unrounded and done.nfev <= x.size + UNROUNDED
         self._x, self._slope = x, slope
         return slope, nfev
 
-    def _simple(self, x: Floats, f0: float, there: _Beside) -> Floats | None:
+    def _derivative(self, x: Floats, f0: Any, there: Moving) -> Floats | None:
         """Return simple differences; None where they are not good enough."""
-        size, known = np.maximum(np.abs(x), 1.0), self._second
-        near, far = self._inside(x, NEAR * size), self._inside(x, FAR * size)
-        if near is None or far is None:
+        self._points += 1
+        if self._by_itself:
             return None
-        simpler, own, up = None, 0.0, None
-        doubt, drift = inf, 0.0
+        with np.errstate(all="ignore"):
+            return self._simple(x, f0, there)
+
+    def _simple(self, x: Floats, f0: Any, there: Moving) -> Floats | None:
+        size, known, rounding = np.maximum(np.abs(x), 1.0), self._second, EPS * np.abs(f0)
+        shortest, longest = NEAR * size, FAR * size
+        near, far, bent, drift, straight = shortest, longest, ZERO, ZERO, np.True_
         if known is not None:
-            away = x - known.at
-            drift = 0.5 * far * (known.change * sqrt(away @ away)) * known.values
-            doubt = _squared(_rounding(f0, 0.0, far) + np.abs(drift))
-        if not self._central and _squared(_rounding(f0, 0.0, near) + 0.5 * np.abs(near) * self._most) <= doubt:
-            span, values = there.moved(near)
-            simpler = values / span
-            bend = self._bend(x, simpler)
-            own = 0.5 * np.abs(near) * self._most
-            if _within(_rounding(f0, values, near) + 0.5 * np.abs(near) * bend, simpler):
-                return simpler
-        elif not self._central and known is not None:
-            span, up = there.moved(far)
-            slope = up / span - 0.5 * span * known.values
-            if _within(_rounding(f0, up, far) + np.abs(drift), slope):
-                self._bend(x, slope)
-                return slope
-        return self._both_sides(x, f0, far, there, up, simpler, own)
+            drift = _length(x - known.at) * self._weighed(known.change, f0)
+            far = np.fmin(np.maximum(np.sqrt(4.0 * self._weighed(rounding, f0) / drift), shortest), longest)
+            straight = drift >= self._weighed(self._most, f0)
+            near, bent = np.where(straight, shortest, far), np.where(straight, 0.0, known.values)
+        sided, both = self._inside(x, near), self._inside(x, far)
+        if sided is None or both is None:
+            return None
+        if self._central:
+            return self._both_sides(x, f0, both, there, None)
+        span, values = there.moved(sided)
+        slope: Floats = values / span - 0.5 * span * bent
+        if not np.isfinite(slope.sum()):
+            return None
+        bend = self._weighed(self._bend(x, slope), f0)
+        truncation = 0.5 * np.abs(sided) * np.where(straight, bend, drift)
+        error = self._weighed(2.0 * rounding + EPS * np.abs(values), f0) / np.abs(sided) + truncation
+        if _within(error, self._steepness(slope, f0), bend):
+            return slope
+        up = values if np.array_equal(sided, both) else None
+        own = 0.5 * np.abs(sided) * self._weighed(self._most, f0)
+        return self._both_sides(x, f0, both, there, up, slope, own)
 
     def _both_sides(
-        self, x: Floats, f0: float, far: Floats, there: _Beside, up: Floats | None, simpler: Any, own: Any
+        self,
+        x: Floats,
+        f0: Any,
+        steps: Floats,
+        there: Moving,
+        up: Floats | None,
+        simpler: Floats | None = None,
+        own: Any = 0.0,
     ) -> Floats | None:
-        """Return central differences, of which the upper half may be there; from `simpler` ones these differ little."""
-        if self._bounds is not None and ((x - far < self._bounds[0]) | (x - far > self._bounds[1])).any():
+        """Return central differences, of which the upper half may be there; None where they are not good enough.
+
+        From `simpler` differences these are to differ by what those may be wrong, their `own` doubt, not by more.
+        """
+        if self._bounds is not None and ((x - steps < self._bounds[0]) | (x - steps > self._bounds[1])).any():
             return None
-        above = (x + far) - x
+        above = (x + steps) - x
         if up is None:
-            above, up = there.moved(far)
-        below, down = there.moved(-far)
+            above, up = there.moved(steps)
+        below, down = there.moved(-steps)
         between, known = above - below, self._second
-        slope, second = (up - down) / between, 2.0 * (up / above - down / below) / between
-        change = CHANGE / max(1.0, float(np.abs(x).max()))
-        if known is not None:
-            away = x - known.at
-            change = sqrt(_squared(second - known.values) / (_squared(known.values) * (away @ away)))
+        slope: Floats = (up - down) / between
+        second = 2.0 * (up / above - down / below) / between
+        if not np.isfinite(second.sum()):
+            return None
+        if known is None:
+            change = np.abs(second) * (CHANGE / max(1.0, float(np.abs(x).max())))
+        else:
+            change = np.abs(second - known.values) / _length(x - known.at)
+        steep = self._steepness(slope, f0)
         if simpler is None:
             self._bend(x, slope)
-        else:
-            # from forward differences these are to differ by what those may be wrong, not by more
-            apart = slope - simpler
-            self._by_itself = not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (slope @ slope)
-        if self._by_itself or not _within(_rounding(f0, np.maximum(np.abs(up), np.abs(down)), far), slope):
-            self._by_itself = True
+        elif known is None:
+            apart = steep - self._steepness(simpler, f0)
+            self._by_itself = not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (steep @ steep)
+        rounding = self._weighed(EPS * (2.0 * np.abs(f0) + np.maximum(np.abs(up), np.abs(down))), f0)
+        self._by_itself |= not _within(rounding / np.abs(steps), steep, self._weighed(np.abs(second), f0))
+        if self._by_itself:
             return None
-        self._second = Second(second, x, change if np.isfinite(change) else CHANGE)
+        self._second = Second(second, x, change)
+        return slope
+
+    def _weighed(self, sizes: Any, f0: Any) -> Any:
+        """Return, for each entry of x, what errors of so much in the derivatives weigh to the solver."""
+        return sizes
+
+    def _steepness(self, slope: Floats, f0: Any) -> Floats:
+        """Return the derivatives that the solver wants to vanish."""
         return slope
 
     def _inside(self, x: Floats, steps: Floats) -> Floats | None:
         """Return the steps, some to the other side where bounds ask for that; None where neither side has room."""
         if self._bounds is None:
             return steps
-        steps = np.where(x + steps > self._bounds[1], -steps, steps)
-        return None if (x + steps < self._bounds[0]).any() else steps
+        turned: Floats = np.where(x + steps > self._bounds[1], -steps, steps)
+        return None if (x + turned < self._bounds[0]).any() else turned
 
     def _bend(self, x: Floats, slope: Floats) -> Any:
         """Return the curvature for each entry of x."""
         if self._x is None:
-            return 0.0
+            return ZERO
         moved = np.abs(x - self._x)
         # an entry that did not move, at a bound, tells by how the others' moves have changed its slope
         moved[moved == 0.0] = moved.max()
@@ -176,27 +214,85 @@ class Run:
         return self._bent
 
 
-def _rounding(f0: float, beyond: Any, steps: Floats) -> Floats:
-    """Return what rounding makes of differences of f(x) and of what is beyond that."""
-    return EPS * (2.0 * abs(f0) + np.abs(beyond)) / np.abs(steps)
+class VectorRun(Run):
+    """The same for a function of m values: what errors weigh tells the gradient of half their sum of squares.
+
+    Parameters
+    ----------
+    f : callable
+        ``f(x)``, of shape (m,); f itself is called, once for each step.
+    method, bounds
+        As for `Run`.
+    at_once : bool
+        Whether f takes many points, as columns.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], method: str = "2-point", bounds: Any = None, at_once: bool = False
+    ) -> None:
+        super().__init__(f, method, (), bounds)
+        self._f, self._at_once = f, at_once
+
+    def jacobian(self, x: Floats, f0: Floats) -> tuple[NDArray[Any], int]:
+        """Return the Jacobian at the next point of the run, where f is `f0`, and the evaluations; x is kept."""
+        there = _Columns(self._f, x, f0, self._at_once)
+        slope = self._derivative(x, f0[:, None], there)
+        nfev = there.nfev
+        if slope is None:
+            bounds = {} if self._bounds is None else {"bounds": self._bounds}
+            one = (lambda y: self._f(y[:, None])[:, 0]) if self._at_once else self._f
+            slope, info = numerical_jacobian(one, x, f0=f0, full_output=True, **bounds)
+            nfev += info.nfev
+            self._by_itself = False
+        self._x, self._slope = x, slope
+        return slope, nfev
+
+    def _weighed(self, sizes: Floats, f0: Floats) -> Floats:
+        found: Floats = np.abs(f0[:, 0]) @ sizes if sizes.ndim else sizes
+        return found
+
+    def _steepness(self, slope: Floats, f0: Floats) -> Floats:
+        steep: Floats = f0[:, 0] @ slope
+        return steep
 
 
-def _within(error: Floats, slope: Floats) -> bool:
-    """Whether errors make so small a part of the gradient's length that they lead a solver well."""
-    return bool(error @ error <= DOUBT**2 * (slope @ slope))
+class _Columns:
+    """A function of many values beside one point."""
+
+    def __init__(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool) -> None:
+        self._f, self._x, self._f0, self._at_once, self.nfev = f, x, f0, at_once, 0
+
+    def moved(self, steps: Floats) -> tuple[Floats, Floats]:
+        x, f = self._x, self._f
+        self.nfev += x.size
+        points = x[:, None] + np.diag(steps)
+        if self._at_once:
+            values = f(points)
+        else:
+            values = np.array([f(point.copy()) for point in points.T], dtype=np.float64).T
+        return points.diagonal() - x, values - self._f0[:, None]
 
 
-def _squared(error: Any) -> float:
-    return float(error @ error)
+def _within(error: Floats, slope: Floats, bend: Floats) -> bool:
+    """Whether errors make so small a part of the gradient that they lead a solver well.
+
+    Entries of x may have units of their own: what an entry of the gradient is worth shows in the curvature along it.
+    """
+    worth = 1.0 / bend if bend.ndim and bend.all() else 1.0
+    return bool((error * worth) @ error <= DOUBT**2 * ((slope * worth) @ slope))
+
+
+def _length(x: Floats) -> float:
+    return sqrt(x @ x)
 
 
 class _Beside:
     """f beside one point, by the first way of the plan that takes it."""
 
-    def __init__(self, call: Call, plan: Plan | None, x: Floats, f0: float) -> None:
-        self._call, self._f0, self._refused = call, f0, 0
+    def __init__(self, call: Call, plan: Plan | None, x: Floats, f0: float, trusted: bool) -> None:
+        self._call, self._f0, self._refused, self._trusted = call, f0, 0, trusted
         self._point = Point(x, None, FLOAT64)
-        self._facts, self.plan = None, plan
+        self._nature, self.plan = NOTHING_KEPT, plan
         self.evaluation: Evaluation | None = None
 
     @property
@@ -222,16 +318,17 @@ class _Beside:
 
     def _opened(self) -> Evaluation:
         if self.plan is None:
-            self._call, self._facts, self.plan = plan_for(self._call, DEFAULT, self._point)
-        nature = NOTHING_KEPT if self._facts is None else self._facts.nature
+            self._call, facts, self.plan = plan_for(self._call, DEFAULT, self._point)
+            self._nature = facts.nature
         while True:
             try:
-                evaluation = self.plan.steps[0].way.open(self._call, self._point, nature, False)
+                evaluation = self.plan.steps[0].way.open(self._call, self._point, self._nature, False)
                 break
             except CannotRun:
                 if len(self.plan.steps) == 1:
                     raise
                 self.plan = Plan(self.plan.steps[1:])
         evaluation.known_value(self._f0)
+        evaluation.trusted = self._trusted
         self.evaluation = evaluation
         return evaluation
