@@ -23,7 +23,7 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
-from .solving import Run
+from .solving import Run, VectorRun
 
 __all__ = [
     "approx_derivative",
@@ -39,6 +39,7 @@ __all__ = [
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
 INF = float(np.inf)
+FEW = 24  # entries of x: from more on, a function of many values is lifted
 METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
@@ -530,15 +531,16 @@ def _in_solver(original: Any) -> Any:
         step = options.get("abs_step")
         if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        if rest or not _is_of_run(fun, options):
+        kind = None if rest else _kind_of_run(fun, x0, options)
+        if kind is None:
             return approx_derivative(fun, x0, *rest, **options)
-        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), float(options["f0"])
-        if not isfinite(f0 + sum(x.tolist())):
+        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), options["f0"]
+        if not isfinite(float(np.sum(f0)) + sum(x.tolist())):
             return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
         run = _runs.get(fun)
         if run is None:
-            run = _runs[fun] = _run(fun, x, options)
-        slope, nfev = run.gradient(x, f0)
+            run = _runs[fun] = _run(fun, x, options, kind)
+        slope, nfev = run.jacobian(fun, x, f0) if isinstance(run, VectorRun) else run.gradient(x, float(f0))
         if options.get("full_output"):
             return slope, {"nfev": nfev}
         if (counter := _held(fun).get("self")) is not None:
@@ -552,24 +554,38 @@ def _in_solver(original: Any) -> Any:
 _runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
 
 
-def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
-    """Whether SciPy differentiates the objective of a run, with steps of its own."""
-    if type(fun).__name__ != "_ScalarFunctionWrapper":
-        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
-        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
-            return False
+def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
+    """Return what keeps what is known of the objective of a run; None where SciPy differentiates something else.
+
+    Or where it is not SciPy that chooses the steps.
+    """
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None and _is_serial(given("workers"))
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
-    return simple and isinstance(given("f0"), (float, int, np.integer))
+    if not simple:
+        return None
+    name, f0 = type(fun).__name__, given("f0")
+    if name == "_VectorFunWrapper":
+        return VectorRun if given("sparsity") is None and _has_few_doubles(x, f0) else None
+    if name != "_ScalarFunctionWrapper":
+        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
+        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
+            return None
+    return Run if isinstance(f0, (float, int, np.integer)) else None
 
 
-def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
-    bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
-    bounded = any(np.isfinite(b).any() for b in bounds)
+def _has_few_doubles(x: Any, f0: Any) -> bool:
+    return x.size <= FEW and all(isinstance(a, np.ndarray) and a.ndim == 1 and a.dtype == np.float64 for a in (x, f0))
+
+
+def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) -> Run:
+    given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+    bounds = given if any(np.isfinite(b).any() for b in given) else None
+    if kind is not Run:
+        return VectorRun(options["method"], bounds)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
     held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
-    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds)
 
 
 def _held(fun: Any) -> dict[str, Any]:
@@ -581,10 +597,34 @@ def _for_ode(original: Any) -> Any:
     def replaced(fun: Any, t: float, y: Any, f: Any, threshold: Any, factor: Any, sparsity: Any = None) -> Any:
         if np.iscomplexobj(y):
             return original(fun, t, y, f, threshold, factor, sparsity)
+        if sparsity is None and _has_few_doubles(y, f):
+            run = _runs.setdefault(fun, VectorRun())
+            assert isinstance(run, VectorRun)
+            return run.jacobian(lambda y: fun(t, y), y.copy(), f, at_once=True)[0], factor
         found = numerical_jacobian(lambda y: fun(t, y[:, None])[:, 0], y, f0=f, method="2-point", sparsity=sparsity)
         return found.tocsc() if issparse(found) else found, factor
 
     return replaced
+
+
+class _Seen:
+    """A function of a run of MINPACK, which asks for Jacobians where it has evaluated it."""
+
+    def __init__(self, f: Any, args: Any) -> None:
+        self._f, self._args, self._run = f, args if isinstance(args, tuple) else (args,), VectorRun()
+        self._at, self._value = b"", None
+
+    def __call__(self, x: NDArray[Any]) -> Any:
+        value = self._value = self._f(x, *self._args)
+        self._at = x.tobytes()
+        return value
+
+    def jacobian(self, x: NDArray[Any]) -> Any:
+        known = self._value if self._at == x.tobytes() else self(x)
+        f0 = np.array(known, ndmin=1)
+        if _has_few_doubles(x, f0):
+            return self._run.jacobian(lambda y: np.atleast_1d(self._f(y, *self._args)), x.copy(), f0)[0]
+        return np.atleast_2d(approx_derivative(self._f, x, method="2-point", f0=f0, args=self._args))
 
 
 def _for_minpack(name: str) -> Callable[[Any], Any]:
@@ -593,12 +633,8 @@ def _for_minpack(name: str) -> Callable[[Any], Any]:
     def given(original: Any) -> Any:
         def replaced(func: Any, x0: Any, args: Any = (), *rest: Any, **options: Any) -> Any:
             if not rest and options.get(name) is None and options.get("eps") is None and not options.get("epsfcn"):
-                args = args if isinstance(args, tuple) else (args,)
-
-                def slope(x: Any, *args: Any) -> Any:
-                    return np.atleast_2d(approx_derivative(func, x, method="2-point", args=args))
-
-                options = {**options, name: slope, "col_deriv": 0}
+                func, args = _Seen(func, args), ()
+                options = {**options, name: func.jacobian, "col_deriv": 0}
             return original(func, x0, args, *rest, **options)
 
         return replaced
@@ -636,9 +672,9 @@ def installed() -> Iterator[None]:
     It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
     A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
-    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`); what it knows ends with it. At a
-    trial point where f is not finite SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or
-    sqrt(eps), which cannot be told from the solvers' own default.
+    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
+    variables; what it knows ends with it. At a trial point where f is not finite SciPy's own differences answer. A step
+    that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the solvers' own default.
 
     Examples
     --------

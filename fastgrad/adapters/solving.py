@@ -119,31 +119,39 @@ class Run:
             return self._simple(x, f0, there)
 
     def _simple(self, x: Floats, f0: Any, there: Moving) -> Floats | None:
-        size, known, rounding = np.maximum(np.abs(x), 1.0), self._second, EPS * np.abs(f0)
-        shortest, longest = NEAR * size, FAR * size
-        near, far, bent, drift, straight = shortest, longest, ZERO, ZERO, np.True_
-        if known is not None:
+        shortest, known, bent, drift = NEAR * np.maximum(np.abs(x), 1.0), self._second, None, ZERO
+        near, far = shortest, shortest * (FAR / NEAR)
+        noise, straight = EPS * self._weighed(np.abs(f0), f0), np.True_
+        if known is not None and not self._central:
             drift = _length(x - known.at) * self._weighed(known.change, f0)
-            far = np.fmin(np.maximum(np.sqrt(4.0 * self._weighed(rounding, f0) / drift), shortest), longest)
+            far = np.fmin(np.maximum(np.sqrt(4.0 * noise / drift), shortest), far)
             straight = drift >= self._weighed(self._most, f0)
-            near, bent = np.where(straight, shortest, far), np.where(straight, 0.0, known.values)
-        sided, both = self._inside(x, near), self._inside(x, far)
-        if sided is None or both is None:
-            return None
+            if not straight.all():
+                near, bent = np.where(straight, shortest, far), np.where(straight, 0.0, known.values)
+        if self._bounds is not None:
+            sided, both = _inside(x, near, self._bounds), _inside(x, far, self._bounds)
+            if sided is None or both is None:
+                return None
+            near, far = sided, both
         if self._central:
-            return self._both_sides(x, f0, both, there, None)
-        span, values = there.moved(sided)
-        slope: Floats = values / span - 0.5 * span * bent
+            return self._both_sides(x, f0, far, there)
+        span, values = there.moved(near)
+        slope: Floats = values / span
+        length, beyond = np.abs(near), noise
+        if bent is not None:
+            slope -= 0.5 * span * bent
+            beyond = EPS * self._weighed(np.abs(values), f0)
+        curvature = self._bend(x, slope)
+        bend = self._weighed(curvature, f0)
+        truncation = bend if bent is None else np.where(straight, bend, drift)
+        if _within((2.0 * noise + beyond) / length + 0.5 * length * truncation, self._steepness(slope, f0), bend):
+            self._keep(curvature)
+            return slope
         if not np.isfinite(slope.sum()):
             return None
-        bend = self._weighed(self._bend(x, slope), f0)
-        truncation = 0.5 * np.abs(sided) * np.where(straight, bend, drift)
-        error = self._weighed(2.0 * rounding + EPS * np.abs(values), f0) / np.abs(sided) + truncation
-        if _within(error, self._steepness(slope, f0), bend):
-            return slope
-        up = values if np.array_equal(sided, both) else None
-        own = 0.5 * np.abs(sided) * self._weighed(self._most, f0)
-        return self._both_sides(x, f0, both, there, up, slope, own)
+        self._keep(curvature)
+        up = values if np.array_equal(near, far) else None
+        return self._both_sides(x, f0, far, there, up, slope, 0.5 * length * self._weighed(self._most, f0))
 
     def _both_sides(
         self,
@@ -151,7 +159,7 @@ class Run:
         f0: Any,
         steps: Floats,
         there: Moving,
-        up: Floats | None,
+        up: Floats | None = None,
         simpler: Floats | None = None,
         own: Any = 0.0,
     ) -> Floats | None:
@@ -176,7 +184,7 @@ class Run:
             change = np.abs(second - known.values) / _length(x - known.at)
         steep = self._steepness(slope, f0)
         if simpler is None:
-            self._bend(x, slope)
+            self._keep(self._bend(x, slope))
         elif known is None:
             apart = steep - self._steepness(simpler, f0)
             self._by_itself = not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (steep @ steep)
@@ -195,23 +203,24 @@ class Run:
         """Return the derivatives that the solver wants to vanish."""
         return slope
 
-    def _inside(self, x: Floats, steps: Floats) -> Floats | None:
-        """Return the steps, some to the other side where bounds ask for that; None where neither side has room."""
-        if self._bounds is None:
-            return steps
-        turned: Floats = np.where(x + steps > self._bounds[1], -steps, steps)
-        return None if (x + turned < self._bounds[0]).any() else turned
-
-    def _bend(self, x: Floats, slope: Floats) -> Any:
+    def _bend(self, x: Floats, slope: Floats) -> Floats:
         """Return the curvature for each entry of x."""
         if self._x is None:
             return ZERO
         moved = np.abs(x - self._x)
-        # an entry that did not move, at a bound, tells by how the others' moves have changed its slope
-        moved[moved == 0.0] = moved.max()
-        self._bent = np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent)
-        self._most = np.maximum(self._most, self._bent)
-        return self._bent
+        if not moved.all():  # an entry that did not move, at a bound, tells by how the others' moves changed its slope
+            moved[moved == 0.0] = moved.max() or np.inf
+        bend: Floats = np.maximum(np.abs(slope - self._slope) / moved, KEPT * self._bent)
+        return bend
+
+    def _keep(self, bend: Floats) -> None:
+        self._bent, self._most = bend, np.maximum(self._most, bend)
+
+
+def _inside(x: Floats, steps: Floats, bounds: Any) -> Floats | None:
+    """Return the steps, some to the other side where bounds ask for that; None where neither side has room."""
+    turned: Floats = np.where(x + steps > bounds[1], -steps, steps)
+    return None if (x + turned < bounds[0]).any() else turned
 
 
 class VectorRun(Run):
@@ -219,28 +228,27 @@ class VectorRun(Run):
 
     Parameters
     ----------
-    f : callable
-        ``f(x)``, of shape (m,); f itself is called, once for each step.
     method, bounds
         As for `Run`.
-    at_once : bool
-        Whether f takes many points, as columns.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], method: str = "2-point", bounds: Any = None, at_once: bool = False
-    ) -> None:
-        super().__init__(f, method, (), bounds)
-        self._f, self._at_once = f, at_once
+    def __init__(self, method: str = "2-point", bounds: Any = None) -> None:
+        super().__init__(_unknown, method, (), bounds)
+        self._f0: Floats = ZERO
 
-    def jacobian(self, x: Floats, f0: Floats) -> tuple[NDArray[Any], int]:
-        """Return the Jacobian at the next point of the run, where f is `f0`, and the evaluations; x is kept."""
-        there = _Columns(self._f, x, f0, self._at_once)
-        slope = self._derivative(x, f0[:, None], there)
-        nfev = there.nfev
+    def jacobian(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool = False) -> tuple[NDArray[Any], int]:
+        """Return the Jacobian at the next point of the run, where f is `f0`, and the evaluations; x is kept.
+
+        `at_once`: f takes many points, as columns.
+        """
+        if self._x is not None and np.array_equal(x, self._x) and np.array_equal(f0, self._f0):
+            return self._slope, 0  # MINPACK's callers try a Jacobian first
+        self._f0 = f0
+        there = _Columns(f, x, f0, at_once)
+        slope, nfev = self._derivative(x, f0[:, None], there), there.nfev
         if slope is None:
             bounds = {} if self._bounds is None else {"bounds": self._bounds}
-            one = (lambda y: self._f(y[:, None])[:, 0]) if self._at_once else self._f
+            one = (lambda y: f(y[:, None])[:, 0]) if at_once else f
             slope, info = numerical_jacobian(one, x, f0=f0, full_output=True, **bounds)
             nfev += info.nfev
             self._by_itself = False
@@ -256,6 +264,10 @@ class VectorRun(Run):
         return steep
 
 
+def _unknown(x: Floats) -> Any:
+    raise NotImplementedError("each call says what f is")
+
+
 class _Columns:
     """A function of many values beside one point."""
 
@@ -265,12 +277,11 @@ class _Columns:
     def moved(self, steps: Floats) -> tuple[Floats, Floats]:
         x, f = self._x, self._f
         self.nfev += x.size
-        points = x[:, None] + np.diag(steps)
-        if self._at_once:
-            values = f(points)
-        else:
-            values = np.array([f(point.copy()) for point in points.T], dtype=np.float64).T
-        return points.diagonal() - x, values - self._f0[:, None]
+        moved = x + steps
+        points = np.repeat(x[None, :], x.size, 0)
+        points.reshape(-1)[:: x.size + 1] = moved
+        values = f(points.T) if self._at_once else np.array([f(point) for point in points], dtype=np.float64).T
+        return moved - x, values - self._f0[:, None]
 
 
 def _within(error: Floats, slope: Floats, bend: Floats) -> bool:
