@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +24,7 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
+from .iterating import iterated, iterated_hessian, iterated_jacobian
 from .solving import Run, VectorRun
 
 __all__ = [
@@ -303,22 +305,27 @@ def check_derivative(
 
 STEP = 0.5  # SciPy's first step
 TOLERANCES = {"atol": 0.0, "rtol": 0.0}
+STEERING: dict[str, Any] = {"maxiter": 10, "order": 8, "step_factor": 2.0, "callback": None}
+NO_SCALARS = "Tolerances and step parameters must be non-negative scalars"
 
 
-def _senseless(**options: Any) -> None:
-    """Refuse what steers SciPy's own iteration."""
-    for name, (value, usual) in options.items():
-        if value is not usual and value != usual:
-            raise ValueError(
-                f"`{name}` steers SciPy's own iteration and means nothing here: leave it out; got {value!r}"
-            )
+def _asked_for(options: dict[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
+    """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
+    steered = any(options[name] is not usual and options[name] != usual for name, usual in STEERING.items())
+    return steered or not (np.asarray(initial_step) > 0).all() or bool(np.isnan(step_direction).any())
+
+
+def _tolerances(tolerances: Any) -> dict[str, float]:
+    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
+    numbers = all(isinstance(v, (int, float, np.number)) and v >= 0 for v in given.values())
+    if given.keys() != TOLERANCES.keys() or not numbers:
+        raise ValueError(f"{NO_SCALARS}: `tolerances` must have 'atol' and 'rtol'; got {tolerances!r}")
+    return given
 
 
 def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str, Any]:
     """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
     steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
-    if (~(steps > 0)).any():
-        raise ValueError(f"`initial_step` must be positive, got {initial_step!r}")
     if (steps == STEP).all() and not np.any(sides):
         return {}
     reach = np.where(steps == STEP, np.inf, steps)  # which nobody gave
@@ -330,9 +337,7 @@ def _result(
     name: str, df: NDArray[Any], error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any
 ) -> OptimizeResult:
     """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
-    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
-    if given.keys() != TOLERANCES.keys() or not all(np.ndim(v) == 0 and v >= 0 for v in given.values()):
-        raise ValueError(f"`tolerances` must have 'atol' and 'rtol', non-negative scalars; got {tolerances!r}")
+    given = _tolerances(tolerances)
     error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
     with np.errstate(invalid="ignore"):
         kept = (error <= given["atol"] + given["rtol"] * np.abs(df)) | (not tolerances)
@@ -371,7 +376,7 @@ def derivative(
     preserve_shape : bool
         True: f gets all of x, and returns an array whose last axes are those of x.
     maxiter, order, step_factor, callback
-        Steer SciPy's own iteration: only their defaults are accepted.
+        Any of these asks for SciPy's own iteration (`fastgrad.adapters.iterating`), with its errors, counts and status.
 
     Returns
     -------
@@ -383,11 +388,21 @@ def derivative(
     >>> round(float(derivative(np.exp, 0.0).df), 8)
     1.0
     """
-    _senseless(
-        maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0), callback=(callback, None)
-    )  # fmt: skip
-    args = args if isinstance(args, tuple) else (args,)
-    given = np.asarray(x)
+    if not callable(f) or not (callback is None or callable(callback)):
+        name, wrong = ("callback", callback) if callable(f) else ("f", f)
+        raise ValueError(f"`{name}` must be callable, got {wrong!r}")
+    if preserve_shape not in (True, False):
+        raise ValueError(f"`preserve_shape` must be True or False, got {preserve_shape!r}")
+    args, given = args if isinstance(args, tuple) else (args,), np.asarray(x)
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"Abscissae and function output must be real numbers, got x of {given.dtype}")
+    _tolerances(tolerances)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": callback}
+    if _asked_for(steering, initial_step, step_direction):
+        return iterated(
+            f, x, args=args, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction,
+            preserve_shape=preserve_shape, **steering,
+        )  # fmt: skip
     places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
         if args:
@@ -419,7 +434,16 @@ def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Cal
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda y, *args: np.reshape(f(y, *args), ())
+    def number(y: NDArray[Any], *args: Any) -> Any:
+        value = f(y, *args)
+        if np.size(value) != 1:
+            raise ValueError(
+                "When `preserve_shape=False`, the shape of the array returned by `f` must be that of its arguments; "
+                f"got {np.shape(value)} for a number"
+            )
+        return np.reshape(value, ())
+
+    return number
 
 
 def jacobian(
@@ -442,7 +466,7 @@ def jacobian(
     tolerances, initial_step, step_direction
         As for `derivative`; the last two of x's shape, or one that broadcasts to (m,).
     maxiter, order, step_factor
-        Steer SciPy's own iteration: only their defaults are accepted.
+        As for `derivative`.
 
     Returns
     -------
@@ -455,8 +479,13 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
     given, points = _points(x)
+    _tolerances(tolerances)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    if _asked_for(steering, initial_step, step_direction):
+        return iterated_jacobian(
+            f, x, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction, **steering
+        )
     steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
     found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
     # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
@@ -483,7 +512,7 @@ def hessian(
     f, x, tolerances, initial_step
         As for `jacobian`.
     maxiter, order, step_factor
-        Steer SciPy's own iteration: only their defaults are accepted.
+        As for `derivative`.
 
     Returns
     -------
@@ -496,8 +525,13 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
     given, points = _points(x)
+    least = 100.0 * float(np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps)
+    if 0.0 < (rtol := _tolerances(tolerances)["rtol"]) < least:
+        warnings.warn(f"The specified `rtol={rtol}`, but error bars below {least} mean nothing", RuntimeWarning, 2)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    if _asked_for(steering, initial_step):
+        return iterated_hessian(f, x, tolerances, initial_step=initial_step, **steering)
     steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
     several = points.ndim > 1
 

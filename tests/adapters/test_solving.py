@@ -158,7 +158,7 @@ def test_solvers_of_many_values() -> None:
         exact = np.stack([np.exp(-p[1] * t), -p[0] * t * np.exp(-p[1] * t)], axis=1)
         return float(np.abs(found.jac - exact).max())
 
-    tight = {name: 1e-14 for name in ("ftol", "xtol", "gtol")}
+    tight = dict.fromkeys(("ftol", "xtol", "gtol"), 1e-14)
     theirs, equations = least_squares(residuals, [1.0, 1.0], **tight), lambda x: [x[0] + x[1] - 3.0, x[0] * x[1] - 2.0]
     alone = root(equations, [0.0, 5.0])
     with installed():
