@@ -54,12 +54,16 @@ class Evaluation(Protocol):
         The caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
     sees_own : bool
         Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    trusted : bool
+        Whether its owner has seen values for many points at once agree with plain ones, at other x, and looks itself at
+        what they give here: then none of a sweep is evaluated plainly, too.
     """
 
     nfev: int
     way: str
     own: NDArray[Any] | None
     sees_own: bool
+    trusted: bool
 
     @property
     def origin(self) -> float: ...
@@ -137,6 +141,7 @@ class InFloats:
     """
 
     _point: Point
+    trusted = False
 
     def sweep(self, index: Ints, points: Values) -> Values:
         raise NotImplementedError
