@@ -15,7 +15,19 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way, by_owners
+from .choices import (
+    BATCHED,
+    COMPILED,
+    DENSE,
+    DENSE_FIRST,
+    IN_PLACE,
+    JUDGED,
+    PARALLEL,
+    REFERENCE,
+    SPARSE_FIRST,
+    Way,
+    by_owners,
+)
 
 __all__ = ["FACTS", "FEW", "FEW_AT_GIVEN_STEPS", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
 
@@ -133,7 +145,7 @@ def _only(way: Way) -> Plan:
     return Plan((Step(way, "asked for"),), True)
 
 
-_REFERENCE = Step(REFERENCE, "f is a plain function, and the reference takes any, closures included")
+_REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
 _FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {

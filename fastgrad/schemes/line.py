@@ -19,7 +19,6 @@ from .constants import (
     FIFTH,
     FINER,
     FOURTH,
-    HALF_ROOT,
     LOOKS,
     QUIET,
     SAME,
@@ -40,6 +39,7 @@ Vector = list[float] | Floats
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
+SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise leave the range of floats
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
 MOVES = [[third * sign for sign in SIGNS] for third in THIRDS]
@@ -75,20 +75,21 @@ class Course:
                 largest = size
         least = largest if 0.0 < largest < 1.0 else 1.0
         self.x, self.aside, self.shorter = x, side != 0, False  # whether some x is much smaller than its scale
-        self.scale, self._signs = [], []
-        odd = seed & 1
+        self.scale = scale = []
+        self._signs = signs = []
+        these, others = MOVES[seed & 1], MOVES[~seed & 1]
         for entry in x:
             size = abs(entry)
             if size < least:
                 if least > 16.0 * size > 0.0:
                     self.shorter = True
                 size = least
-            self.scale.append(size)
+            scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(MOVES[odd][seed >> TOP_BITS])
-            odd = 1 - odd
+            signs.append(these[seed >> TOP_BITS])
+            these, others = others, these
         if side:
-            self._signs = [copysign(sign, side) for sign in self._signs]
+            self._signs = [copysign(sign, side) for sign in signs]
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -253,14 +254,14 @@ class Seven:
         d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
         e0, e1 = d1 - d0, d2 - d1
         self.fifth = max(abs(e0), abs(e1))
-        self.levels = (
-            THIRD * hypot(c0, c1, c2, c3),
-            FOURTH * hypot(d0, d1, d2),
-            FIFTH * hypot(e0, e1),
-            SIXTH * abs(e1 - e0),
-        )
         low, high = min(values), max(values)
         top = high if high > -low else -low
+        if SMALL < top < LARGE:
+            third = sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
+            fourth, fifth = sqrt(d0 * d0 + d1 * d1 + d2 * d2), sqrt(e0 * e0 + e1 * e1)
+        else:
+            third, fourth, fifth = hypot(c0, c1, c2, c3), hypot(d0, d1, d2), hypot(e0, e1)
+        self.levels = THIRD * third, FOURTH * fourth, FIFTH * fifth, SIXTH * abs(e1 - e0)
         self.spread = max(high - f0, f0 - low)
         self.floor = max(HALF_EPS * abs(f0), QUARTER_EPS * top, TINY)
         if not fmod(u, 16.0 * ulp(top)) or float(f"{u * unit:.11e}") == u * unit:  # nearly every f ends here
@@ -387,9 +388,10 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             widened = True
             continue
         levels = look.levels
-        if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
+        fifth, sixth = levels[2] / floor, levels[3] / floor
+        if fifth <= 3.0 and sixth <= 3.0:  # smooth down to round-off
             look.smooth = True
-            out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
+            out.sigma = floor * max(1.0, sqrt((fifth * fifth + sixth * sixth) / 2.0))
             break
         level = look.level
         if level <= QUIET * floor or widened:  # a little noise
