@@ -18,19 +18,14 @@ from ...schemes.constants import (
     COUPLED,
     ENOUGH,
     EPS,
-    FIFTH,
-    FOURTH,
     KINK,
     NEGLIGIBLE,
     NOISE,
-    QUIET,
     REACH,
     ROUNDS,
-    SIXTH,
     SMALLEST,
     SPACING,
     STILL,
-    THIRD,
     TINY,
     TOO_LARGE,
     USUAL,
@@ -40,6 +35,7 @@ from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, 
 from .native import call_at, header, part, ticks
 
 calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), inner(looks.better_step)
+look_once = inner(line.look_once)
 
 SHORTEST, LONGEST = REACH
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
@@ -179,53 +175,17 @@ def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
         unit = math.ldexp(1.0, min(max(math.frexp(value)[1], -1000), 1000))
     scaling, f0 = 1.0 / unit, value / unit
     w0, w1, w2, w4, w5, w6 = w0 * scaling, w1 * scaling, w2 * scaling, w4 * scaling, w5 * scaling, w6 * scaling
-    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f0 - w2, w4 - f0, w5 - w4, w6 - w5
-    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
-    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
-    e0, e1 = d1 - d0, d2 - d1
-    third_level = THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
-    fourth_level = FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
-    fifth_level, sixth_level = FIFTH * math.sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
-    low = min(w0, w1, w2, f0, w4, w5, w6)
-    high = max(w0, w1, w2, f0, w4, w5, w6)
+    low, high = min(w0, w1, w2, f0, w4, w5, w6), max(w0, w1, w2, f0, w4, w5, w6)
     spread, top = max(high - f0, f0 - low), max(high, -low)
-    floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
-    still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
-    # nan anywhere makes the last difference nan
-    if (
-        not (abs(e1 - e0) < np.inf and line.SMALL < top < line.LARGE)
-        or still >= 4
-        or (short != 0 and spread > 10.0 * abs(f0) > 0.0)
-    ):
+    floor, reach = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY), max(abs(f0), spread)
+    sigma, third, _, size, variation, slope, doubt = look_once(n, floor, reach, w0, w1, w2, f0, w4, w5, w6)
+    if sigma == 0.0 or (short != 0 and spread > 10.0 * abs(f0) > 0.0):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
     if binary or decimal:
         second_binary, second_decimal = on_a_lattice(w1, top, unit)
         if (binary and second_binary) or (decimal and second_decimal):
             return UNCALM
-    fifth, sixth = fifth_level / floor, sixth_level / floor
-    if fifth <= 3.0 and sixth <= 3.0:
-        sigma = floor * max(1.0, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
-    else:
-        lowest = min(third_level, fourth_level, fifth_level, sixth_level)
-        highest = max(third_level, fourth_level, fifth_level, sixth_level)
-        level = (third_level + fourth_level + fifth_level + sixth_level - lowest - highest) / 2.0
-        sigma = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
-        if not (level <= 0.999 * QUIET * floor and sigma > 0.0):
-            return UNCALM
-    third = 0.0
-    if third_level > 4.0 * max(sigma, fourth_level):
-        p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-        third = (max(min(p, q), min(r, s)) + min(max(p, q), max(r, s))) / 2.0 / SPACING**3
-    rise, bend = abs(w6 - w0) / (6.0 * SPACING), abs((w6 - f0) + (w0 - f0)) / (9.0 * SPACING * SPACING)
-    if not (abs(w6 - w0) >= 10.1 * sigma and third < np.inf):
-        return UNCALM
-    if bend * 9.0 * SPACING * SPACING <= 8.0 * sigma:
-        bend = 0.0
-    size = max(rise / math.sqrt(n), bend / n)
-    reach = max(abs(f0), spread)
-    variation = max(min(size, reach), 10.0 * sigma)
     ratio = min(max(sigma / variation, 1e-17), 1e-2)
     step = ratio ** (1.0 / 3.0)
     head.enough = max(ENOUGH, USUAL * step * step)
@@ -238,8 +198,7 @@ def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
         points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
     head.here, head.unit, head.sigma, head.rho, head.variation = f0, unit, sigma, sigma / max(reach, TINY), variation
     head.size, head.third, head.step = size, third, step
-    head.slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
-    head.doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
+    head.slope, head.doubt = slope, doubt
     return 0
 
 
