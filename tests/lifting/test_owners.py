@@ -222,7 +222,7 @@ ARGS = {
     regression: (np.cos(np.arange(6000.0)).reshape(30, 200) / 10, np.where(np.arange(30) % 3, 1.0, -1.0)),
 }
 LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
-MORE = (slices, reshaped, filled, regression, angles)
+MORE = (slices, reshaped, filled, regression, angles, about_the_mean)
 
 
 @pytest.mark.parametrize("f", LOCAL + MORE)
@@ -261,7 +261,7 @@ def test_one_call_does_not_wait_for_it():
     assert way(Gradient(valley), sample(1, 1000)) == "owner lanes"
 
 
-@pytest.mark.parametrize("f", [product, listed, about_the_mean])
+@pytest.mark.parametrize("f", [product, listed])
 def test_what_is_refused_goes_to_lanes(f):
     x = sample(2)
     gradient = Gradient(f, compile="eager")

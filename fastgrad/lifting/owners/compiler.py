@@ -20,7 +20,7 @@ from ..lanes.capability import CannotLift
 from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lift, frozen
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
+from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
 from .operators import KNOWN, accumulate_add, accumulate_subtract
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
@@ -140,14 +140,14 @@ def read_only(typingctx, args, kinds):
     return wanted(args, kinds), codegen
 
 
-def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
+def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     """Compile f for owner lanes.
 
     Returns
     -------
     jitted : Dispatcher
-        Of ``run(x, args, codes, pass, h, header)``: one pass through f. It returns f(x), and leaves in the header where
-        the differences of f are.
+        Of ``run(x, args, codes, rows, pass, header)``: one pass through f. It returns f(x), and leaves in the header
+        where the slopes of f are.
     compiled : CompileResult
         numba's, of it.
     entry : int
@@ -167,7 +167,7 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return _compile(dispatcher, ndim, arg_types, twins, colours, entries)
+                return (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure
@@ -178,12 +178,13 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
     as_x = as_entries if entries else as_point
 
-    def run(x, args, codes, which, h, header):
+    def run(x, args, codes, rows, which, header):
         before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
+        header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        found = as_x(x, codes, which, h, header[ENTRIES], kind)
-        header[TAG], header[SERIAL], value = finish(twin(found, *given), kind)
+        mask = -1 if header[LOG] != 0 else 0
+        found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
+        header[RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 
@@ -192,10 +193,15 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         types.Array(number, ndim, "C"),
         types.Tuple(arg_types),
         types.Array(whole, 3, "C"),
+        types.Array(types.int32, 1, "C"),
         whole,
-        number,
         types.Array(whole, 1, "C"),
     )
+    return compiled_run(run, signature, entries)
+
+
+def compiled_run(run, signature, entries):
+    """Compile a pass through f, which must have no effect but its result."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
