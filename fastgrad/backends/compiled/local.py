@@ -13,13 +13,13 @@ from ...core.point import quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import owners
 from ...lifting.owners import CannotLift
-from ...lifting.owners.header import CONFLICT, FLAGS, LARGE, LIMIT, LOG, UNCONFIRMED, UNUSUAL
+from ...lifting.owners.header import CONFLICT, COSTLY, DIFFERENT, FLAGS, LOG, LOSSES, STALE, UNCONFIRMED, UNUSUAL
 from ...sparsity import Pattern
 from . import jacobians
 from .cache import compiling, entry_point, kernel
 from .functions import kind_of
 from .native import call_at, call_into, part
-from .owners import A_PASS, SLOTS, SMALLER, STEP, Owner, Owners, Refused, Work, _somewhere, _words
+from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
 from .vectors import Compiled, Entry
 from .workspace import let_go
 
@@ -29,39 +29,41 @@ FULL, BRANCH = -1, -2  # in place of how many entries there are
 
 @kernel
 def listed(
-    address, before, after, like, run, args, x, codes, h, header, lost, here, values, owners, moved, indptr, indices,
+    address, before, after, like, run, args, x, codes, rows, header, lost, here, values, owners, slopes, indptr, indices,
     data, work, sigma, confirm,
 ):  # fmt: skip
     """Write the entries of the Jacobian, row by row, in the order of columns; returns why not (0), and how many."""
-    n, m, colours, flat = x.size, here.size, codes.shape[2], part(x, 0, (x.size,))
-    for i in range(lost.size):
-        lost[i] = 0
+    n, m, colours = x.size, here.size, codes.shape[2]
+    if header[LOSSES] != 0:
+        header[LOSSES] = 0
+        for i in range(lost.size):
+            lost[i] = 0
     if confirm and not call_into(address, x, here, before, after, like):
         return UNUSUAL, 0
     for p in range(codes.shape[0]):
-        mine, change = part(owners, p * m * colours, (m, colours)), part(moved, 2 * p * m * colours, (m, 2 * colours))
-        call_at(run, x, (args, codes, p, h, header, values, mine, change))
+        start, shape = p * m * colours, (m, colours)
+        call_at(
+            run, x, (args, codes, rows, p, header, values, part(owners, start, shape), part(slopes, start, shape))
+        )
         if header[LOG] != 0 or header[FLAGS] != 0:
             return header[FLAGS], 0
-    for i in range(n):
-        if lost[i + 1] != 0:
-            return 0, BRANCH
+    if header[LOSSES] != 0:
+        return 0, BRANCH
     size, found, plain = 0, part(values, 0, (m,)), part(here, 0, (m,))
     for r in range(m):
         if confirm and found[r] != plain[r]:
-            return UNCONFIRMED, 0
+            return DIFFERENT, 0
         start = size
         for p in range(codes.shape[0]):
             for c in range(colours):
-                code = owners[p, r, c]
+                code, slope = owners[p, r, c], slopes[p, r, c]
                 if code == 0:
                     continue
                 if size == indices.size:
                     return 0, FULL
-                j, e = (code & 0x7FFFFFFF) - 1, size
-                slope = (moved[p, r, 2 * c] - moved[p, r, 2 * c + 1]) / (2.0 * (h * max(abs(flat[j]), 1.0)))
                 if not abs(slope) < inf:
                     return UNUSUAL, 0
+                j, e = (code & 0x7FFFFFFF) - 1, size
                 while e > start and indices[e - 1] > j:
                     indices[e], data[e] = indices[e - 1], data[e - 1]
                     e -= 1
@@ -81,7 +83,7 @@ class Lists(NamedTuple):
     here: Floats
     values: Floats
     owners: Ints
-    moved: Floats
+    slopes: Floats
     indptr: Ints
     indices: Ints
     data: Floats
@@ -95,7 +97,7 @@ class Lists(NamedTuple):
             np.empty(value),
             np.empty(value),
             np.empty((passes, m, colours), np.int64),
-            np.empty((passes, m, 2 * colours)),
+            np.empty((passes, m, colours)),
             np.zeros(m + 1, np.int64),
             np.empty(room, np.int64),
             np.empty(room),
@@ -115,7 +117,7 @@ class VectorOwner(Owner):
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
-        self._slots, self._limit = SLOTS, 0
+        self._buffers = 1
         self._entry_point, self._value = entry, value
         self.pattern: Pattern | None = None
         before, after = (tuple(t.types) for t in entry.kinds[1:3])
@@ -126,33 +128,40 @@ class VectorOwner(Owner):
             self._alive = jitted, compiled
             number, whole, array = types.float64, types.int64, types.Array
             x, y = array(number, len(shape), "C"), array(number, len(value), "C")
-            ints, floats = array(whole, 1, "C"), array(number, 1, "C")
-            tables = array(whole, 3, "C"), array(number, 3, "C")
+            ints, floats, codes = array(whole, 1, "C"), array(number, 1, "C"), array(whole, 3, "C")
             kinds = (
-                *entry.kinds, whole, types.Tuple(before + after), x, tables[0], number, ints, ints, y, y, *tables,
-                ints, ints, floats, floats, floats, types.boolean,
+                *entry.kinds, whole, types.Tuple(before + after), x, codes, array(types.int32, 1, "C"), ints, ints, y, y,
+                codes, array(number, 3, "C"), ints, ints, floats, floats, floats, types.boolean,
             )  # fmt: skip
             self._kernel = entry_point(listed, kinds, inf)
-            self._colour(_somewhere(shape), args)
-            if prod(shape) < A_PASS * self.passes:
-                raise Refused(f"{self.colours} colours for {prod(shape)} coordinates: columns are no slower")
+            self._decide(_somewhere(shape), args)
         except CannotLift as error:
             self.declined = error.reason
         except Refused as error:
             self.declined = str(error)
 
+    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+        self._found, _ = self._colour(x, args)
+        self.colours, self.passes = self._found.codes.shape[1], len(self._found.codes)
+        if x.size < A_PASS * self.passes:
+            raise Refused(f"{self.colours} colours for {x.size} coordinates: columns are no slower")
+        lists = Lists.of(self._value, x.size, self._found.codes, 0)
+        flags, _ = self._listed(x, args, self._found, self._work(x.size), lists, False)
+        if flags & (CONFLICT | STALE | COSTLY):
+            raise Refused(_words(flags))
+
     def _call(
-        self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
-    ) -> tuple[int, float, int]:
-        return self._listed(x, args, codes, h, work, Lists.of(self._value, x.size, codes, 0), False)[0], 0.0, 0
+        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+    ) -> tuple[int, float, int, int]:
+        lists = Lists.of(self._value, x.size, found.codes, 0)
+        return self._listed(x, args, found, work, lists, confirm)[0], 0.0, 0, 1
 
     def _listed(
-        self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, work: Work, lists: Lists, confirm: bool
+        self, x: Floats, args: tuple[Any, ...], found: Colours, work: Work, lists: Lists, confirm: bool
     ) -> tuple[int, int]:
-        work.header[LIMIT] = self._limit
         try:
             done: tuple[int, int] = self._kernel(
-                *self._entry_point.given(args), self._run, args, x, codes, h, work.header, work.lost, *lists, confirm
+                *self._entry_point.given(args), self._run, args, x, *found, work.header, work.lost, *lists, confirm
             )
         except BaseException:
             owners.leave(work.header)
@@ -168,20 +177,18 @@ class VectorOwner(Owner):
         Refused
             Where x is not for owner lanes.
         """
-        n, m, h, work = x.size, prod(self._value), STEP, self._work(x.size)
+        n, m, found, work = x.size, prod(self._value), self._found, self._work(x.size)
         room = 4 * max(n, m) if self.pattern is None else self.pattern.size
-        for _ in range(4):
-            lists = Lists.of(self._value, n, self._codes, room)
+        for _ in range(3):
+            lists = Lists.of(self._value, n, found.codes, room)
             try:
-                flags, size = self._listed(x, args, self._codes, h, work, lists, True)
+                flags, size = self._listed(x, args, found, work, lists, True)
             except Exception as error:  # f's own are raised by the way that takes over
                 raise Refused(f"f raised {type(error).__name__}") from error
             if size == FULL:
-                room = m * self._codes.shape[0] * self._codes.shape[2]
+                room = m * found.codes.shape[0] * found.codes.shape[2]
             elif flags & CONFLICT:  # f goes another way here than where it was coloured
-                self._colour(x, args)
-            elif flags & LARGE and h == STEP:
-                h = SMALLER
+                found = self._colour(x, args)[0]
             else:
                 break
         if flags or size < 0:
@@ -189,7 +196,7 @@ class VectorOwner(Owner):
         self._spare.append(work)
         pattern, indices = self.pattern, lists.indices[:size]
         same = pattern is not None and np.array_equal(pattern.indices, indices)
-        if not (same and np.array_equal(pattern.indptr, lists.indptr)):
+        if pattern is None or not (same and np.array_equal(pattern.indptr, lists.indptr)):
             pattern = self.pattern = Pattern((m, n), lists.indptr, indices.copy())
         return pattern, lists.data if size == room else lists.data[:size].copy()
 
