@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf, sqrt
 from typing import Any
 
@@ -39,7 +40,20 @@ def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     return whole, whole, types.Tuple(args), x, codes, rows, x, ints, floats, buffers, ints, x, types.boolean
 
 
-@inner
+checking = partial(inner, fastmath={"reassoc"})  # the order of a sum decides nothing in a check, and half its time
+
+
+@checking
+def magnitude(flat, g):
+    """The sum of the squares of what the gradient's entries move f by, relative to x."""
+    square = 0.0
+    for i in range(flat.size):
+        part = g[i] * flat[i] if flat[i] != 0.0 else g[i]
+        square += part * part
+    return square
+
+
+@checking
 def moved_along(flat, g, y, lost, losses, h, side):
     """Go a step from x to one side, in a direction from x's bytes; returns how much that should change f.
 
@@ -94,7 +108,7 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
     Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
     With a log: the terms.
     """
-    value, losses, plain, square, n = 0.0, 0, 0.0, 0.0, x.size
+    value, losses, plain, n = 0.0, 0, 0.0, x.size
     if header[LOSSES] != 0:
         header[LOSSES] = 0
         lost[:] = 0
@@ -128,9 +142,7 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
         for i in range(n, n + header[FROZEN]):
             if lost[i + 1] != 0:
                 return TIED, value, losses, count
-    for i in range(n):
-        part = g[i] * flat[i] if flat[i] != 0.0 else g[i]
-        square += part * part
+    square = magnitude(flat, g)
     if not (abs(value) < inf and square < inf):
         return UNUSUAL, value, losses, count
     if confirm:

@@ -21,17 +21,19 @@ from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lif
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
-from .operators import KNOWN, accumulate_add, accumulate_subtract
+from .operators import KNOWN, ORDINARY
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
 
-ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
-ADDITIVE = {operator.add: accumulate_add, operator.sub: accumulate_subtract}
+ACCUMULATE = {inplace: stub for stub, (inplace, _) in ORDINARY.items()}
+GROWING = {plain: stub for stub, (_, plain) in ORDINARY.items()}
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class MarkAccumulators(FunctionPass):
-    """`s += term` and `s = s + a - b` -> functions of our own, before single assignment renames s.
+    """`s += term`, `s = s + a - b`, `s = s * a * b` -> functions of our own, before single assignment renames s.
+
+    Not an array's entry that is multiplied: those of sums are totals, but seldom those of products.
 
     numba types `+=` by `iadd`, but lowers it by `add`, typed anew.
     """
@@ -43,24 +45,27 @@ class MarkAccumulators(FunctionPass):
 
     def run_pass(self, state):
         for block in state.func_ir.blocks.values():
-            made = {}
+            made, entries = {}, set()
             for statement in block.body:
                 if not isinstance(statement, numba_ir.Assign):
                     continue
                 value, target = statement.value, statement.target.name
+                if isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem"):
+                    entries.add(target)
                 if isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and value.fn in ACCUMULATE:
-                    mark(statement, ACCUMULATE[value.fn])
+                    if not (value.fn is operator.imul and value.lhs.name in entries):
+                        mark(statement, ACCUMULATE[value.fn])
                     continue
-                if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in ADDITIVE:
+                if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in GROWING:
                     made[target] = statement
                 chain = []  # s = s + a - b is (s + a) - b
                 left = value.name if isinstance(value, numba_ir.Var) else target
                 while left in made and (not chain or left != target):
                     chain.append(made[left])
                     left = made[left].value.lhs.name
-                if chain and left == target:
+                if chain and left == target and len({step.value.fn is operator.mul for step in chain}) == 1:
                     for step in chain:
-                        mark(step, ADDITIVE[step.value.fn])
+                        mark(step, GROWING[step.value.fn])
                     made.clear()
         return True
 

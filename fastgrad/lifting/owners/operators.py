@@ -137,8 +137,10 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     """name(a, b) of two numbers as a value of type t."""
     colours = t.colours
     moved = a if known_b and name in ("add", "subtract") else b if known_a and name == "add" else None
-    if moved is not None:  # a constant more: the same slopes, in the same buffer
+    if moved is not None:  # a constant more: the same slopes, in the same buffer; but a product's are of its value
         y = value_of(context, builder, name, a, b)
+        if moved.tag is not None:
+            (moved,) = totals.usable(builder, [moved], colours, totals.is_product(builder, moved))
         return Number(builder, y, moved.d.value, moved.code, moved.tag, moved.serial).pack(t)
 
     for number, other in ((a, b), (b, a)):
@@ -168,30 +170,46 @@ def lower_binary(name):
 
 
 def lower_accumulate(name):
-    """s += term. (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)"""
-    sign = 1 if name == "add" else -1
+    """s += term, or s *= factor.
+
+    (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)
+    """
+    product, sign = name == "multiply", -1 if name == "subtract" else 1
 
     def lower(context, builder, sig, args):
         t = sig.return_type
         if is_number(sig.args[1]):
             return lower_binary(name)(context, builder, sig, args)
         s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
-        (term,) = totals.usable(builder, [term], t.colours, sums=True)
+        if term.tag is not None:
+            (term,) = totals.usable(builder, [term], t.colours, is_total(builder, term))
         s = s.as_wide_as(t)
-        base = (builder.fadd if sign > 0 else builder.fsub)(s.base, term.base)
+        base = value_of(context, builder, name, s, term)
+
+        def part(number):
+            """What the buffer of a total gets of it."""
+            return Number(builder, number.base, (number.d / number.base).value, number.code) if product else number
 
         def deposited():
             serial = builder.add(s.serial, I64(1))
             builder.store(serial, builder.inttoptr(s.tag, I64.as_pointer()))
-            totals.deposit(builder, s.tag, term, sign)
+            totals.deposit(builder, s.tag, part(term), t.colours, sign)
             return totals.empty(builder, base, s.tag, serial, t.colours)
 
         def grown():
-            return totals.grow(builder, s, term, base, sign, t.colours)
+            return totals.grow(builder, part(s), part(term), base, sign, t.colours, product)
+
+        def other():
+            """A total of the other kind, or one that was used."""
+            return (
+                Number.read(builder, combine(context, builder, name, t, s, term))
+                if product
+                else totals.grow(builder, s, term, base, sign, t.colours)
+            )
 
         def plain():
             wide = term.as_wide_as(t)
-            d = s.d + wide.d if sign > 0 else s.d - wide.d
+            d = slope(builder, name, s, wide, base, F64(0.0), False, False)
             return Number(builder, base, d.value, builder.or_(s.code, wide.code))
 
         def no_total():
@@ -199,8 +217,9 @@ def lower_accumulate(name):
             return Number.read(builder, either(builder, conflicts(builder, code), t, grown, plain))
 
         def total():
-            stale = builder.not_(totals.is_live(builder, s))
-            return Number.read(builder, either(builder, stale, t, grown, deposited))
+            kind = totals.is_product(builder, s)
+            fit = builder.and_(totals.is_live(builder, s), kind if product else builder.not_(kind))
+            return Number.read(builder, either(builder, builder.not_(fit), t, other, deposited))
 
         if s.tag is None:
             return no_total().pack(t)
@@ -229,9 +248,13 @@ class Accumulate:
 
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
+accumulate_multiply = Accumulate("accumulate_multiply")
 Owned.add, Owned.subtract = accumulate_add, accumulate_subtract
-ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
-ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: (operator.isub, operator.sub)}
+ORDINARY = {
+    accumulate_add: (operator.iadd, operator.add),
+    accumulate_subtract: (operator.isub, operator.sub),
+    accumulate_multiply: (operator.imul, operator.mul),
+}
 
 
 class AccumulateTemplate(Template):
@@ -258,7 +281,11 @@ def lower_accumulate_or_add(stub, name):
     return lower
 
 
-for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
+for stub, name in (
+    (accumulate_add, "add"),
+    (accumulate_subtract, "subtract"),
+    (accumulate_multiply, "multiply"),
+):
     KNOWN.add(stub)
     infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
     lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]

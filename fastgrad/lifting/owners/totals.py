@@ -5,7 +5,8 @@ is linear. Used in anything else, a total is from then on an owner of its own, a
 itself (places beside the colours' are for such owners): its buffer stands still, and when f is through, whatever the
 result's slope in that owner is, each of the buffer's is multiplied with it and added. So a total in every term (a mean,
 a normalisation) costs one such sum of O(n), however often it is used. What is not linear, and would join two owners
-of a colour or of a place, gets a buffer of its own first, if one of both may be a total.
+of a colour or of a place, gets a buffer of its own first, if one of both may be a total. What grows by `p *= factor` is
+a total, too: its buffer holds slopes relative to p, which are sums of the factors' (its serial numbers are below 0).
 
 Why no run writes where it should not: compiled code writes through three kinds of addresses.
 
@@ -152,19 +153,29 @@ def code_of(builder, owner):
     return builder.or_(owner, builder.shl(builder.xor(owner, I64(0x7FFFFFFF)), I64(32)))
 
 
-def deposit(builder, buffer, number, sign=1):
+def deposit(builder, buffer, number, colours, sign=1):
     """Add a number's slopes to the cells of their owners; two owners joined are no owner's cell."""
     met = conflicts(builder, number.code)
     flag(builder, met, CONFLICT)
     codes = builder.select(met, ir.Constant(number.code.type, None), number.code)
     # owners are counted from 1
     cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
-    for c in range(codes.type.count):
-        code = builder.extract_element(codes, I32(c))
-        with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
-            cell = builder.gep(cells, [builder.and_(code, I64(0x7FFFFFFF))])
-            add = builder.fadd if sign > 0 else builder.fsub
-            builder.store(add(builder.load(cell), builder.extract_element(number.d.value, I32(c))), cell)
+    add = builder.fadd if sign > 0 else builder.fsub
+
+    def deposit_each(places, likely):
+        for c in places:
+            code = builder.extract_element(codes, I32(c))
+            with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=likely):
+                cell = builder.gep(cells, [builder.and_(code, I64(0x7FFFFFFF))])
+                builder.store(add(builder.load(cell), builder.extract_element(number.d.value, I32(c))), cell)
+
+    deposit_each(range(colours), True)
+    if codes.type.count > colours:
+        half = ir.Constant(ir.VectorType(I32, TOTALS), list(range(colours, codes.type.count)))
+        totals = builder.shuffle_vector(codes, codes, half)
+        some = builder.icmp_signed("!=", totals, ir.Constant(totals.type, None))
+        with builder.if_then(builder.not_(none_set(builder, some)), likely=False):
+            deposit_each(range(colours, codes.type.count), False)
 
 
 def is_total(builder, *numbers):
@@ -176,8 +187,13 @@ def is_total(builder, *numbers):
     return some
 
 
+def is_product(builder, number):
+    """i1: does it grow by factors?"""
+    return builder.icmp_signed("<", number.serial, I64(0))
+
+
 def is_live(builder, number):
-    """i1: is a total's buffer as it was then? Where it is used in sums only, that is so."""
+    """i1: is a total's buffer as it was then? Where it only grows, that is so."""
     return builder.icmp_signed("==", builder.load(field(builder, number.tag, SERIAL)), number.serial)
 
 
@@ -210,7 +226,8 @@ def use(builder, words, colours):
                 "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(inside, lane, codes)
             )
             code = inside.select(own, splat(inside, code_of(inside, owner), codes), ir.Constant(codes, None))
-            d = inside.select(own, ir.Constant(slopes, [F64(1.0)] * codes.count), ir.Constant(slopes, None))
+            one = inside.select(is_product(inside, number), number.base, F64(1.0))
+            d = inside.select(own, splat(inside, one, slopes), ir.Constant(slopes, None))
             write(inside, words, Number(inside, number.base, d, code), colours)
 
     call(builder, "use", colours, body, words)
@@ -237,8 +254,11 @@ def tell(builder, header, term, colours):
         builder.store(code, builder.inttoptr(place, code.type.as_pointer()), align=8)
 
 
-def grow(builder, s, term, base, sign, colours):
-    """Make s a total, and add the term; while the pattern is looked for: tell who met in the term."""
+def grow(builder, s, term, base, sign, colours, product=False):
+    """Make s a total, and add the term; while the pattern is looked for: tell who met in the term.
+
+    Of a product, both have relative slopes.
+    """
 
     def body(inside, header, first, second):
         term = read(inside, second, colours)
@@ -251,13 +271,16 @@ def grow(builder, s, term, base, sign, colours):
             with no:
                 use(inside, first, colours)  # it was used, and is not to grow any more
                 buffer, serial = new_buffer(inside, header)
+                if product:
+                    serial = inside.or_(serial, I64(1 << 63))
+                    inside.store(serial, field(inside, buffer, SERIAL))
                 s = read(inside, first, colours)
-                deposit(inside, buffer, s)
-                deposit(inside, buffer, term, sign)
+                deposit(inside, buffer, s, colours)
+                deposit(inside, buffer, term, colours, sign)
                 write(inside, first, empty(inside, base, buffer, serial, colours), colours)
 
     words = flatten(builder, s, colours)
-    name = "grow" if sign > 0 else "shrink"
+    name = "multiply" if product else "grow" if sign > 0 else "shrink"
     call(builder, name, colours, body, words, flatten(builder, term, colours))
     grown = read(builder, words, colours)
     grown.base = base
@@ -271,18 +294,18 @@ def empty(builder, base, buffer, serial, colours):
     return number
 
 
-def usable(builder, numbers, colours, sums=False):
-    """The numbers, one or two, as they may be used in anything but sums.
+def usable(builder, numbers, colours, need=None):
+    """The numbers, one or two, as they may be used in anything but sums; always, or where they need it.
 
-    While the pattern is looked for, what many coordinates have a part in is taken for a total; what `sums` is not.
+    While the pattern is looked for, what many coordinates have a part in is taken for a total.
     """
     t = Total(colours)
-    need = is_total(builder, *numbers)
-    if need is None:
+    if all(number.tag is None for number in numbers):
         return numbers
-    joined = [n.as_wide_as(t).code for n in numbers]
-    if not sums:
-        need = builder.or_(need, conflicts(builder, builder.or_(joined[0], joined[-1])))
+    if need is None:
+        joined = [number.as_wide_as(t).code for number in numbers]
+        meet = conflicts(builder, builder.or_(joined[0], joined[-1]))
+        need = builder.or_(is_total(builder, *numbers), meet)
     movable = [n.tag is not None for n in numbers]
 
     def body(inside, header, *words):
@@ -326,7 +349,7 @@ def retire(builder, header, words, colours):
     number = read(builder, words, colours)
     with builder.if_then(builder.not_(none_set(builder, builder.icmp_signed("!=", number.code, no_code(number))))):
         buffer, serial = new_buffer(builder, header)
-        deposit(builder, buffer, number)
+        deposit(builder, buffer, number, colours)
         write(builder, words, empty(builder, number.base, buffer, serial, colours), colours)
         use(builder, words, colours)
 
@@ -382,14 +405,16 @@ def settle(builder, number, colours):
             number = read(inside, words, colours)
             place = field(inside, header, RESULT)
             inside.store(number.tag, place)
-            with inside.if_else(is_total(inside, number)) as (yes, no):
+            is_sum = inside.and_(is_total(inside, number), inside.not_(is_product(inside, number)))
+            with inside.if_else(is_sum) as (yes, no):
                 with yes:
                     then = inside.load(field(inside, number.tag, USED_AT))
                     fine = inside.or_(is_live(inside, number), inside.icmp_signed("==", then, number.serial))
                     flag(inside, inside.not_(fine), STALE)
                 with no:
+                    use(inside, words, colours)
                     buffer, _ = new_buffer(inside, header)
-                    deposit(inside, buffer, number)
+                    deposit(inside, buffer, read(inside, words, colours), colours)
                     inside.store(buffer, place)
 
     call(builder, "settle", colours, body, flatten(builder, number, colours))
