@@ -671,7 +671,7 @@ class Operator:
         matrix = Matrix(pattern=pattern, data=data)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
-        error = matrix.by_rows(BAR) if bars else None
+        error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
         return Made(matrix, error, np.full(x.size, np.nan), OWNERS, reason, colors=owner.colours)
 
     def _unite(self, found: Pattern | None) -> None:
