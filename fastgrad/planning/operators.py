@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import cached_property
-from math import prod, sqrt
+from functools import cached_property, lru_cache
+from math import inf, prod, sqrt
 from time import perf_counter
 from typing import Any
 
@@ -56,6 +56,7 @@ SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
 BACKENDS = ("auto", "python", "numpy")
 # options that a function of many values does not take, and what to do instead
 WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", "remember": "", "effort": ""}
+SIMPLE = {"method": (str,), "order": (int,), "backend": (str,)}  # options that every verb has, and what they are
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
@@ -80,13 +81,20 @@ class Settings:
 
     @classmethod
     def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
-        """Sort what a caller gave, of the options that a TypedDict lists.
+        """Sort what a caller gave, of the options that a TypedDict lists; what is usual is sorted once.
 
         Raises
         ------
         TypeError
             If there is another one.
         """
+        plain = all(type(value) in SIMPLE.get(name, ()) for name, value in given.items())
+        if plain and (h is None or type(h) in (float, str)):
+            return _usual(h, tuple(given.items()))
+        return cls._sorted(h, given, valid)
+
+    @classmethod
+    def _sorted(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         known = valid.__annotations__
         for name in given:
             if name not in known:
@@ -182,6 +190,11 @@ class Settings:
     @property
     def is_sparse(self) -> bool:
         return self.sparse or self.sparsity is not None
+
+
+@lru_cache(maxsize=64, typed=True)
+def _usual(h: float | str | None, given: tuple[tuple[str, Any], ...]) -> Settings:
+    return Settings._sorted(h, dict(given))
 
 
 @dataclass(frozen=True)
@@ -335,6 +348,13 @@ class Operator:
         self._compiled = self._many_values()
         self._fused: Any = None
         self._may_fuse = self._compiled is not None
+        options = settings.options
+        # nothing that the general road would ask: f plain, all columns, anywhere, one after the other
+        self._simple = not (settings.is_sparse or settings.adaptive or settings.stencil.imaginary or is_jitted(f))
+        self._simple &= options.bounds is None and options.indices is None and options.backend != "numpy"
+        self._simple &= options.given().keys().isdisjoint(WATCHING)
+        self._before_lift = LIFT_FROM if settings.usual and options.backend == "auto" and not settings.noise else inf
+        self._call: Call | None = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -368,7 +388,12 @@ class Operator:
         return Vectors(call, point)
 
     def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
-        """Return the Jacobian at x as the caller sees it, from one call of a kernel; None where there is none."""
+        """Return the Jacobian at x as the caller sees it by a short road; None where the general one is to be taken.
+
+        That is one call of a kernel, or where there is nothing to ask: f and x are plain, and x is short.
+        """
+        if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
+            return self._directly(x, args) if 0 < x.size < self._before_lift else None
         if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
@@ -376,6 +401,22 @@ class Operator:
             if point.base.size and run.value().size:
                 self._fuse(run, point, None)
         return None if self._fused is None else self._fused(x, args)
+
+    def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        point, call = as_point(x), self._call
+        if call is None or args is not self.args:
+            call = self.call(args)
+            if args is self.args:
+                self._call = call
+        run, flat, index = Vectors(call, point), point.base.reshape(-1), everything(x.size)
+        with put_back(point):
+            if not run.value().size:
+                return None
+            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False)
+        warn_of(found, run, point, index.__getitem__)
+        if not found.jacobian.any():
+            _refuse_unseen(call, point)
+        return found.jacobian.T.reshape(*run.shape, *x.shape)
 
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""

@@ -39,6 +39,7 @@ Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
 LONG = 1 << 14  # entries of a list
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
+OF_ONE_POINT = 1e-6  # the same for differences of order 1, of which nobody expects more
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
@@ -359,7 +360,8 @@ class _Automatic:
         best, self._step = step_of(line, seeds.terms, stencil)
         # near a singularity the third derivative may be any
         self._of_line = [line.variation, line.bend, np.where(line.rough, np.inf, 100.0)]
-        self._usual = np.maximum(ENOUGH, USUAL * best**stencil.order)
+        self._suffices = ENOUGH if stencil.order > 1 else OF_ONE_POINT
+        self._usual = np.maximum(self._suffices, USUAL * best**stencil.order)
         self._best = np.where(line.coarse, best, 0.0)
         self._rho = np.full(f0.shape, 0.3 * EPS)
         if noise is None:
@@ -455,7 +457,9 @@ class _Automatic:
         seeds, t = self._seeds, look.t
         rough = self._rough(look, seeds.of_outputs(self._line.rough, part), size)
         hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
-        down = (hope > TOO_LARGE * look.noise) & (hope > ENOUGH * SMALL * np.maximum(size, np.abs(look.derivative)))
+        down = (hope > TOO_LARGE * look.noise) & (
+            hope > self._suffices * SMALL * np.maximum(size, np.abs(look.derivative))
+        )
         usual = seeds.of_outputs(self._usual, part)
         up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
         up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
@@ -582,7 +586,7 @@ class _Automatic:
             q.hope = np.maximum(q.hope, np.abs(q.derivative) * (q.t / self._common) ** 2 / 6.0)
             counts = np.maximum(np.abs(q.derivative), SMALL * size)
             down = open_still & (q.hope > TOO_LARGE * q.noise)
-            down &= q.hope > ENOUGH * SMALL * np.maximum(size, np.abs(q.derivative))
+            down &= q.hope > self._suffices * SMALL * np.maximum(size, np.abs(q.derivative))
             best = self._better(q, np.where(down, q.hope, q.fear), alone)
             up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
             up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
