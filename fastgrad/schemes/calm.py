@@ -136,8 +136,8 @@ class Line:
         """Whether entries without any effect want no larger step."""
         sigma, variation = self.sigma, self.variation
         noise = 0.72 * sigma / self.step
-        sure = (noise <= 0.999e-6 * variation) | (noise <= 0.142 * self.enough * variation)
-        return bool(every(sure | (variation <= 6e5 * sigma)))
+        sure = (noise <= 0.999e-5 * variation) | (noise <= 0.142 * self.enough * variation)
+        return bool(every(sure | (variation <= 6e4 * sigma)))
 
 
 def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | None:

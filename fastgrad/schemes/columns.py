@@ -39,9 +39,10 @@ Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
 LONG = 1 << 14  # entries of a list
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
-OF_ONE_POINT = 1e-6  # the same for differences of order 1, of which nobody expects more
+OF_ONE_POINT = 1e-5  # the same for differences of order 1, of which nobody expects more
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
+WITHOUT_EFFECT = 1e-5  # of an output's size: f does not depend on what has no effect down to this noise
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
 LEAST = 2.0**-60  # no step is smaller
 CENTRAL = central(2)
@@ -464,7 +465,7 @@ class _Automatic:
         up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
         up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
         # f does not depend on it
-        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= 1e-6 * np.maximum(size, look.noise)))
+        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
         return rough, down, up
 
     # ---- further looks, at one direction
@@ -589,7 +590,7 @@ class _Automatic:
             down &= q.hope > self._suffices * SMALL * np.maximum(size, np.abs(q.derivative))
             best = self._better(q, np.where(down, q.hope, q.fear), alone)
             up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
-            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
+            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= WITHOUT_EFFECT * np.maximum(size, q.noise)))
             which = down if down.any() else up
             if not (down.any() or self._enough(up, q, size)):
                 return
