@@ -51,17 +51,16 @@ class Line:
         The step of most outputs, in units of x.
     enough : ndarray
         Noise over the size of an entry that needs no improvement.
-    third : ndarray or None
-        Twice what a third derivative adds to the bars; None where none is seen.
-    slope : ndarray
-        The derivative along the line.
+    third : ndarray
+        At least twice what a third derivative adds to the bars.
+    slope, doubt : ndarray
+        The derivative along the line, and how wrong that may be.
     still : ndarray of bool or None
         Outputs that do not change, while others do.
     """
 
     calm = False
     still: NDArray[np.bool_] | None = None
-    third: Floats | None = None
 
     def __init__(self, values: Floats, f0: Floats, terms: int | NDArray[np.intp]) -> None:
         m = f0.size
@@ -108,9 +107,11 @@ class Line:
         root = np.sqrt(terms)
         reach = np.minimum(np.maximum(rise / (6.0 * SPACING) / root, bend / terms), seen)
         self.variation = variation = np.maximum(reach, ten)
-        step = np.cbrt(np.minimum(sigma / variation, 1e-2))
-        shows = third > 4.0 * (1.0 - MARGIN) * np.maximum(sigma, fourth)
-        if shows.any():
+        ratio = np.minimum(sigma / variation, 1e-2)
+        step = np.cbrt(ratio)
+        bent = largest(np.abs(table[11:15]), 0) * (1.0 / CUBE)
+        if (bent * ratio > 23.9 * sigma * root * terms).any():  # a third derivative may show, and shorten steps
+            shows = third > 4.0 * (1.0 - MARGIN) * np.maximum(sigma, fourth)
             bent = np.where(shows, middle_of_four(*np.abs(table[11:15])) / CUBE, 0.0)
             # as in `outputs.step_of`
             shorter = np.maximum(np.cbrt(3.0 * sigma * root / np.where(shows, bent, 1.0)), 1e-13)
@@ -118,7 +119,7 @@ class Line:
             if (shows & (np.abs(wide - 0.5 * step) <= MARGIN * step)).any():
                 return
             step = np.where(shows & (wide < 0.5 * step), shorter * np.sqrt(np.cbrt(terms)), step)
-            self.third = bent / (3.0 * terms) * 2.0
+        self.third = bent * (2.0 / 3.0) / terms
         active = reach > ten
         if not every(np.abs(reach - ten) > MARGIN * ten):
             return
@@ -129,7 +130,7 @@ class Line:
         self.calm = abs(usual % 1.0 - 0.5) >= MARGIN
         self.rho = sigma / np.maximum(seen, TINY)
         self.enough = np.maximum(3e-9, 0.3 * step * step) * (0.999 / 1.42)
-        self.slope = SLOPE @ moved
+        self.slope, self.doubt = SLOPE @ moved, 4.0 * sigma + 0.1 * largest(np.abs(table[18:20]), 0)
 
     @property
     def certain(self) -> bool:
@@ -145,7 +146,7 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
     f0 = run.value()
     m, count, everything = f0.size, seeds.count, slice(0, seeds.count)
     vector = seeds.line(SPACING * signs(x, seeds.coordinates))
-    if not vector.any() or len(seeds.parts(max(1, MOST // max(m, x.size)))) > 1:
+    if count * max(m, x.size) > MOST and len(seeds.parts(max(1, MOST // max(m, x.size)))) > 1:
         return None
     found = run.explore(x + PLACES * vector)
     line = Line(np.concatenate([found[:3], f0[None], found[3:]]), f0, seeds.terms)
@@ -187,11 +188,9 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
             if 2 * usual > shown.size and (curved or 2 * np.count_nonzero(shown & short) >= usual):
                 return None
     slopes = difference / (2.0 * half)
-    must = 26500.0 * sigma / half
-    if line.third is not None:
-        must = np.maximum(must, seeds.of_outputs(line.third * (t * t), everything))
+    must = np.maximum(26500.0 * sigma / half, seeds.of_outputs(line.third * (t * t), everything))
     factors = seeds.factors(vector)
-    gap, doubt = np.abs(seeds.at_outputs(slopes, factors, _same) - line.slope), 4.0 * line.sigma
+    gap, doubt = np.abs(seeds.at_outputs(slopes, factors, _same) - line.slope), line.doubt
     if (gap > doubt).any():  # there bars are wider, by as much as the line's slope says something else
         known = 2.8 * sigma / half if alive is None else np.where(alive, 2.8 * sigma / half, 0.0)
         known = np.sqrt(seeds.at_outputs(known, factors, np.square)) + doubt

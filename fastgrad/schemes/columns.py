@@ -173,7 +173,7 @@ def _judged_by(
     Of the line are known how much f varies on x's scale, its second derivative, and how much fear may exceed hope.
     """
     size, bend, most = of_line
-    if stencil == CENTRAL:
+    if stencil is CENTRAL or stencil == CENTRAL:
         above, below = rises
         return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
     nodes = (t * stencil.nodes).tolist()
@@ -317,7 +317,7 @@ def by_itself(
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        if not bars and bounds is None and noise is None and stencil == CENTRAL:
+        if not bars and bounds is None and noise is None and (stencil is CENTRAL or stencil == CENTRAL):
             seeds, once = seeds_of(units), Remembering(run)
             calm = calmly(once, seeds, x)
             if calm is not None:
