@@ -691,3 +691,51 @@ def test_outputs_that_stand_still_are_seen_from_afar():
     exact = np.array([[0.6, -0.5], [0.0456 * np.cos(0.0276), np.sin(0.0276)]])
     assert (np.abs(jacobian - exact) <= info.error).all()
     np.testing.assert_allclose(jacobian, exact, atol=0.02)
+
+
+def tied_pairs(x: Any) -> Any:
+    return x[:-1] ** 3 + 2.0 * x[1:] ** 2
+
+
+def with_a_loop(x: Any) -> Any:
+    return [float(v) for v in tied_pairs(x)]  # which cannot be lifted
+
+
+FIXED = [
+    {}, {"sparse": True}, {"sparsity": "detect"}, {"h": "fixed"}, {"h": 1e-6}, {"method": "forward"},
+    {"method": "complex"}, {"order": 4}, {"noise": 1e-15}, {"backend": "python"}, {"backend": "python", "sparse": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("f", [tied_pairs, with_a_loop])
+@pytest.mark.parametrize("options", FIXED, ids=str)
+@pytest.mark.parametrize("n", [6, 30])
+def test_by_what_bounds_fix_the_derivative_is_zero(f: Any, options: dict[str, Any], n: int) -> None:
+    if f is with_a_loop and options.get("method") == "complex":
+        pytest.skip("float() drops the imaginary part")
+    x, v, w = point(n), point(n, 1), point(n - 1, 2)
+    lower, upper, fixed = np.full(n, -3.0), np.full(n, 3.0), [2, 4]
+    lower[fixed] = upper[fixed] = x[fixed]
+    i, exact = np.arange(n - 1), np.zeros((n - 1, n))
+    exact[i, i], exact[i, i + 1] = 3 * x[:-1] ** 2, 4 * x[1:]
+    pattern = exact != 0
+    exact[:, fixed] = 0.0
+    given = {name: value for name, value in options.items() if name not in ("sparse", "sparsity")}
+    seen: list[Any] = []
+
+    def watched(x: Any) -> Any:
+        if type(x) is np.ndarray:
+            seen.append(np.real(x[fixed]))
+        return f(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for every in (options, {**given, "sparsity": pattern}):
+            found, info = numerical_jacobian(watched, x, bounds=(lower, upper), full_output=True, **every)
+            dense, bars = (part.toarray() if sp.issparse(part) else part for part in (found, info.error))
+            np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-4 if "method" in every else 1e-7)
+            assert not dense[:, fixed].any()
+            assert bars is None or (np.abs(dense - exact) <= bars + 1e-14).all()
+        np.testing.assert_allclose(jvp(watched, x, v, bounds=(lower, upper), **given), exact @ v, rtol=1e-4)
+        np.testing.assert_allclose(vjp(watched, x, w, bounds=(lower, upper), **given), w @ exact, rtol=1e-4)
+    np.testing.assert_array_equal(seen, np.tile(x[fixed], (len(seen), 1)))

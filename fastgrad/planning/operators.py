@@ -29,6 +29,7 @@ from ..core.validation import (
     everything,
     function,
     index_array,
+    moving,
     one_of,
 )
 from ..inspecting.captures import holds
@@ -47,7 +48,6 @@ from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .rows import OnLine, climbed
 
-FIXED = "`bounds` fix an entry of x"
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 FARTHER = 2.0**-19  # the step of a plain difference that checks them
@@ -280,16 +280,16 @@ class Matrix:
         product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
         return product
 
-    def by_rows(self, share: float) -> Matrix:
-        """Return a share of the largest entry of each row, in the same layout."""
+    def by_rows(self, share: float, more: Floats) -> Matrix:
+        """Return a share of the largest entry of each row, and more of each column, in the same layout."""
         if self.dense is not None:
             largest = np.abs(self.dense).max(axis=1, initial=0.0)
-            return Matrix(np.broadcast_to(share * largest[:, None], self.dense.shape))
+            return Matrix(share * largest[:, None] + more)
         assert self.pattern is not None
         assert self.data is not None
         largest = np.zeros(self.pattern.shape[0])
         np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
-        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows])
+        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows] + more[self.pattern.indices])
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
@@ -331,7 +331,11 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    what : str
+        What its Jacobian is to the caller.
     """
+
+    what = "Jacobian"
 
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
@@ -515,8 +519,9 @@ class Operator:
         bars: bool = True,
     ) -> Made:
         x, every = point.base.reshape(-1), index
-        if bounds is not None:
-            index = every[bounds[0][every] < bounds[1][every]]
+        free = moving(bounds)
+        if free is not None:
+            index = every[free[every]]
         if not index.size:
             found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
         elif self.settings.adaptive:
@@ -525,7 +530,7 @@ class Operator:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
-        warn_of(found, run, point, lambda g: index[g])
+        warn_of(found, run, point, lambda g: index[g], self.what)
         if index.size < every.size:  # what must not move has a derivative of 0
             rows = np.isin(every, index)
             found = found._replace(
@@ -553,16 +558,30 @@ class Operator:
             self._unite(pattern)
         else:
             self.colors = colors
-        found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
-        matrix = Matrix(pattern=pattern, data=found.jacobian)
-        self._check_analytic(run, point, everything(x.size), matrix.array)
+        free, moves = moving(bounds), np.ones(pattern.size, dtype=bool)
+        left, mine = pattern, colors
+        if free is not None:
+            moves, mine = free[pattern.indices], np.where(free, colors, -1)
+            left = Pattern.of(pattern.rows[moves], pattern.indices[moves], pattern.shape)
+        found = self._found(run, point, bounds, lambda units: Colors(x, left, mine, units))
+
+        def widened(entries: Floats) -> Matrix:
+            data = np.zeros(pattern.size)
+            data[moves] = entries
+            return Matrix(pattern=pattern, data=data)
+
+        matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
+        found = found._replace(error=None if error is None else error.data)
+        if self.settings.stencil.imaginary:
+            moved = everything(x.size) if free is None else np.flatnonzero(free)
+            self._check_analytic(run, point, moved, matrix.array[:, moved])
         self._notice(run, point, bounds, matrix, found)
-        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
-        error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
-        return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
+        step = np.where(mine < 0, np.nan, found.step[mine] * found.units)
+        return Made(matrix, error, step, COLORS, reason, found.noise, count)
 
     def _found(
         self,
@@ -616,8 +635,6 @@ class Operator:
             return "some columns only"
         if settings.noise:
             return "f is noisy"
-        if bounds is not None and (bounds[0] == bounds[1]).any():
-            return FIXED
         if point.base.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         return self._unreadable(call, point)
@@ -662,10 +679,12 @@ class Operator:
             if not listed.lost.any():
                 raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
-        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
+        free = moving(bounds)
+        values = listed.values[0] if free is None else np.where(free[inputs], listed.values[0], 0.0)
+        matrix = self._arranged(outputs, inputs, values, signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        error = matrix.by_rows(BAR) if bars else None
+        error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
     def _unite(self, found: Pattern | None) -> None:
@@ -727,8 +746,10 @@ class Operator:
             run.known_value(f0)
         flat = point.base.reshape(-1)
         bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        free = moving(bounds)
+        vector = vector if free is None else np.where(free, vector, 0.0)
         with put_back(point):
-            if not flat.size or not run.value().size:
+            if not flat.size or not run.value().size or not vector.any():
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
@@ -866,10 +887,10 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
-        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+        warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
@@ -879,9 +900,7 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
-        warn(
-            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
-        )
+        warn(f"no digit is certain of {count} entries of the {what}: see `error` of full_output=True", AccuracyWarning)
 
 
 def warn_along(found: Found) -> None:

@@ -19,7 +19,17 @@ from ..core.evaluation import Evaluation, Values
 from ..core.labels import WANTS, Labels, has_labels
 from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import (
+    FLOAT64,
+    Floats,
+    Ints,
+    bounds_arrays,
+    everything,
+    function,
+    index_array,
+    known_value,
+    moving,
+)
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
@@ -159,7 +169,9 @@ def run(
             if not evaluation.sees_own:
                 _check_own_array(evaluation, call, point, estimate.gradient)
             if scheme.stencil.imaginary:
-                _check_analytic(evaluation, point, index, estimate.gradient)
+                free = moving(task.bounds)
+                moves = slice(None) if free is None else free[index]
+                _check_analytic(evaluation, point, index[moves], estimate.gradient[moves])
             break
         except CannotRun as refusal:
             if step is planned.steps[-1]:
