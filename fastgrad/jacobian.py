@@ -17,7 +17,8 @@ from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
 from .planning.mapping import mapped
-from .planning.operators import DETECT, JacobianDict, JacobianInfo, Made, Operator, Settings
+from .planning.operators import Made, Operator
+from .planning.settings import DETECT, JacobianDict, JacobianInfo, Settings
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
