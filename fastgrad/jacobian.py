@@ -42,9 +42,10 @@ class Jacobian:
         safe; and runs the loops around a jitted f in compiled code, to the same bits, once that pays (at once with
         ``compile="eager"``).
     method : {"central", "forward", "backward", "complex", "adaptive"} or Stencil
-        The kind of difference. "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a ladder
-        of steps for each entry until its error bar meets the tolerance, on points that all values of f share: some 20
-        evaluations a column, and no colours.
+        The kind of difference; all but "complex" choose their steps by f's noise, unless `h` is given ("fixed": usual
+        steps, without a look at f). "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a
+        ladder of steps for each entry until its error bar meets the tolerance, on points that all values of f share:
+        some 20 evaluations a column, and no colours.
     order : int
         Order of accuracy: even for central, 1 and up for one-sided.
     rel_step : float or array_like, optional

@@ -457,15 +457,18 @@ class _Automatic:
         """Which entries are not smooth, and which want a smaller or a larger step."""
         seeds, t = self._seeds, look.t
         rough = self._rough(look, seeds.of_outputs(self._line.rough, part), size)
-        hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
-        down = (hope > TOO_LARGE * look.noise) & (
-            hope > self._suffices * SMALL * np.maximum(size, np.abs(look.derivative))
-        )
-        usual = seeds.of_outputs(self._usual, part)
-        up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
-        up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
-        # f does not depend on it
-        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
+        hope, steep = look.hope, np.abs(look.derivative)
+        if self._common < np.inf:
+            hope = np.maximum(hope, steep * (t / self._common) ** 2 / 6.0)
+        down = hope > TOO_LARGE * look.noise
+        if down.any():
+            down &= hope > self._suffices * SMALL * np.maximum(size, steep)
+        up = look.noise > seeds.of_outputs(self._usual, part) * np.maximum(steep, SMALL * size)
+        if up.any():
+            up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
+            # f does not depend on it
+            still = (look.first == 0) & (look.second == 0)
+            up &= ~(still & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
         return rough, down, up
 
     # ---- further looks, at one direction
