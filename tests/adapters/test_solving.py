@@ -10,18 +10,18 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, minimize
 
-from benchmarks.solvers import BADLY_SCALED, PROBLEMS
+from benchmarks.speed import BADLY_SCALED, TO_SOLVE
 from fastgrad.adapters.scipy import installed
 from fastgrad.adapters.solving import Run
 
-QUICK = [name for name in PROBLEMS if not name.startswith(("chained", "rosenbrock 20"))]
+QUICK = [name for name in TO_SOLVE if not name.startswith(("chained", "rosenbrock 20"))]
 
 
 @pytest.mark.parametrize("solver", ["BFGS", "L-BFGS-B"])
 @pytest.mark.parametrize("name", QUICK)
 def test_the_same_minimum_for_hardly_more(name: str, solver: str) -> None:
     """Beyond SciPy's: a look at the first point, a lift's check at each, and central differences at the end."""
-    f, x = PROBLEMS[name]
+    f, x = TO_SOLVE[name]
     theirs = minimize(f, x, method=solver)
     with installed():
         ours = minimize(f, x, method=solver)
@@ -40,7 +40,7 @@ def test_where_scipy_stops_early(name: str) -> None:
 
 def test_a_run_knows_nothing_of_others() -> None:
     """The same run gives the same bits: after others, beside one in another thread, and within one."""
-    f, x = PROBLEMS["beale 2"]
+    f, x = TO_SOLVE["beale 2"]
     results: list[Any] = []
 
     def solve() -> None:
