@@ -346,7 +346,9 @@ class Hessian:
             settings.is_sparse,
             None if settings.adaptive else pattern,
         )
-        return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator = Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator.what = "Hessian"
+        return operator
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""

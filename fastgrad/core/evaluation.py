@@ -121,6 +121,13 @@ class Evaluation(Protocol):
         """Evaluate f at x with coordinate i replaced by each of two values."""
         ...
 
+    def settled(self) -> Floats | None:
+        """Return the gradient of the default rule, without bars, where nothing is in doubt and it is sooner had here.
+
+        Else None; values of f that are known by then are not evaluated again.
+        """
+        ...
+
     def value(self) -> float:
         """Evaluate f at x itself, not less `origin`; remembered."""
         ...
@@ -151,6 +158,9 @@ class InFloats:
 
     def carries(self, count: int) -> bool:
         return False
+
+    def settled(self) -> Floats | None:
+        return None
 
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         return None

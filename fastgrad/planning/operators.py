@@ -318,7 +318,11 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    what : str
+        What its Jacobian is to the caller.
     """
+
+    what = "Jacobian"
 
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
@@ -485,7 +489,7 @@ class Operator:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
-        warn_of(found, run, point, lambda g: index[g])
+        warn_of(found, run, point, lambda g: index[g], self.what)
         if index.size < every.size:  # what must not move has a derivative of 0
             rows = np.isin(every, index)
             found = found._replace(
@@ -531,7 +535,7 @@ class Operator:
             moved = everything(x.size) if free is None else np.flatnonzero(free)
             self._check_analytic(run, point, moved, matrix.array[:, moved])
         self._notice(run, point, bounds, matrix, found)
-        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)))
+        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
@@ -842,10 +846,10 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
-        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+        warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
@@ -855,9 +859,7 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
-        warn(
-            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
-        )
+        warn(f"no digit is certain of {count} entries of the {what}: see `error` of full_output=True", AccuracyWarning)
 
 
 def warn_along(found: Found) -> None:

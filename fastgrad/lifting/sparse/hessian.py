@@ -44,7 +44,7 @@ class ComplexRun(Run):
         if slots and base.dtype.kind == "f":
             raise refuse("a function that drops the imaginary part, at a complex point")
 
-    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, cells: int) -> None:
         if ufunc not in ANALYTIC:
             raise refuse(f"np.{ufunc.__name__} at a complex point")
 
