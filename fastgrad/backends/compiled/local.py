@@ -42,9 +42,7 @@ def listed(
         return UNUSUAL, 0
     for p in range(codes.shape[0]):
         start, shape = p * m * colours, (m, colours)
-        call_at(
-            run, x, (args, codes, rows, p, header, values, part(owners, start, shape), part(slopes, start, shape))
-        )
+        call_at(run, x, (args, codes, rows, p, header, values, part(owners, start, shape), part(slopes, start, shape)))
         if header[LOG] != 0 or header[FLAGS] != 0:
             return header[FLAGS], 0
     if header[LOSSES] != 0:
@@ -141,8 +139,7 @@ class VectorOwner(Owner):
             self.declined = str(error)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
-        self._found, _ = self._colour(x, args)
-        self.colours, self.passes = self._found.codes.shape[1], len(self._found.codes)
+        self._look(x, args)
         if x.size < A_PASS * self.passes:
             raise Refused(f"{self.colours} colours for {x.size} coordinates: columns are no slower")
         lists = Lists.of(self._value, x.size, self._found.codes, 0)
@@ -188,7 +185,7 @@ class VectorOwner(Owner):
             if size == FULL:
                 room = m * found.codes.shape[0] * found.codes.shape[2]
             elif flags & CONFLICT:  # f goes another way here than where it was coloured
-                found = self._colour(x, args)[0]
+                found = self._colour(self._terms(x, args), n)
             else:
                 break
         if flags or size < 0:
