@@ -29,7 +29,7 @@ from .native import call_at
 
 SMALLEST, LARGEST = 2.0**-26, 2.0**-17  # steps, relative to x, of the plain differences that confirm a gradient
 AGREES = 1e-3  # of what its entries move f by, taken together: so near a difference must come to the gradient
-AGAIN = 64.0  # a larger and a smaller step by this, where the first says no
+AGAIN = 64.0  # times the step, where the first says no: f may be noisier than its value tells. A smaller one tells less
 
 
 def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def confirmed(at, args, x, g, lost, losses, moved, plain, square):
     size, count = sqrt(square), 0
     step = 0.1 * AGREES * size
     step = min(max(rounding * 2.0 * abs(plain) / step, SMALLEST), LARGEST) if step > 0.0 else LARGEST
-    for h in (step, AGAIN * step, step / AGAIN):
+    for h in (step, AGAIN * step):
         slope = moved_along(flat, g, y, lost, losses, h, 1.0)
         above, count = call_at(at, moved, args), count + 1
         allowed = AGREES * h * size

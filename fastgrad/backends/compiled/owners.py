@@ -6,6 +6,7 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf, prod
 from typing import Any, NamedTuple
 from warnings import warn
@@ -47,6 +48,9 @@ from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 # Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
 # after very many calls only.
 MANY, FEW = 1000, 40
+# From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
+# call gives, and at how many evaluations, is not to depend on earlier ones.
+COLOURED_ANEW = 4000
 A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
@@ -146,31 +150,45 @@ class Owner:
         return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n), entries)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
-        """Colour f's terms as they are at x, and count what a gradient costs.
+        """Colour f's terms, and count what a gradient costs.
 
         Raises
         ------
         Refused
             Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
         """
-        found, terms = self._colour(x, args)
-        n, self.colours, self.passes = x.size, found.codes.shape[1], len(found.codes)
+        terms, n = self._look(x, args), x.size
         most = int(terms * (A_COORDINATE * n / self.passes - A_TERM) / (A_CELL * n))
         if n < A_PASS * self.passes or most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
-        self._buffers, self._found = 1 + min(most, MOST_CELLS // n), found
+        self._buffers = 1 + min(most, MOST_CELLS // n)
         self._spare.clear()
-        flags, _ = self._once(x, args, found, np.empty_like(x), False)
+        flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
 
-    def _colour(self, x: Floats, args: tuple[Any, ...]) -> tuple[Colours, int]:
-        """Find colours in which no two coordinates of a term meet, as f's terms at x are; and how many terms there are.
+    def _look(self, x: Floats, args: tuple[Any, ...]) -> int:
+        """Colour f's terms as they are at x and, if f has a value there, at its reflection; returns how many there are.
 
         Raises
         ------
         Refused
-            Where f has more terms than it pays to look at.
+            As `_terms` and `_colour`.
+        """
+        terms = both = self._terms(x, args)
+        with suppress(Refused):
+            both = np.concatenate([terms, self._terms(-x, args)])
+        self._found = self._colour(both, x.size)
+        self.passes, self.colours = self._found.codes.shape[:2]
+        return len(terms)
+
+    def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
+        """Return which digits of coordinates meet in each of f's terms, as they are at x.
+
+        Raises
+        ------
+        Refused
+            Where f has more terms than it pays to look at, or is not the same twice.
         """
         n, width = x.size, COLOURS
         table, logs = colours.digit_table(n), []
@@ -197,13 +215,22 @@ class Owner:
         if len({len(found) for found in logs}) != 1:
             raise Refused("f does not sum the same terms twice")
         self._spare.append(work)
-        sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
+        return np.concatenate(logs, axis=1)[:, : len(table)]
+
+    def _colour(self, terms: Ints, n: int) -> Colours:
+        """Find colours in which no two coordinates of a term meet.
+
+        Raises
+        ------
+        Refused
+            Where too many of them do.
+        """
         members = np.empty(64 * n + 1000, np.int64)
-        starts, whole = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
+        starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, np.array(colours.MODULI), members)
         if not whole:
             raise Refused("too many coordinates meet in a term: lanes are faster")
         colour = greedy(n, starts, members)
-        return Colours(colours.codes_of(colour, width), colour.astype(np.int32)), len(sets)
+        return Colours(colours.codes_of(colour, COLOURS), colour.astype(np.int32))
 
     def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
         """Write the gradient to `out`.
@@ -214,10 +241,10 @@ class Owner:
             Where x is not for owner lanes.
         """
         flags, found = self._once(x, args, self._found, out)
-        if flags & CONFLICT:  # f goes another way here than where it was coloured
-            before = found.nfev
-            flags, found = self._once(x, args, self._colour(x, args)[0], out)
-            found = found._replace(nfev=before + found.nfev)
+        if flags & CONFLICT and x.size >= COLOURED_ANEW:  # f goes another way here than where it was coloured
+            nfev, terms = found.nfev, self._terms(x, args)
+            flags, found = self._once(x, args, self._colour(terms, x.size), out)
+            found = found._replace(nfev=nfev + -(-terms.shape[1] // COLOURS) + found.nfev)
         if flags & DIFFERENT:
             warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
         if flags:

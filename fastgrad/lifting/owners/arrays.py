@@ -9,7 +9,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from ..lanes.arrays import empty_bundle
 from ..lanes.types import Bundle, is_wide, lane_type, narrow
-from .operators import accumulate_add, accumulate_multiply
+from .operators import accumulate_add
 from .types import Owned
 
 
@@ -128,16 +128,6 @@ def deviation(a):
     return deviation_of
 
 
-def product(a):
-    def product_of(a):
-        p = 1.0
-        for v in a.flat:
-            p = accumulate_multiply(p, v)
-        return with_value(p, np.prod(values(a)))
-
-    return product_of
-
-
 def steps(a):
     return (lambda a: a[1:] - a[:-1]) if vectors(a) else None
 
@@ -149,5 +139,4 @@ Owned.forms = {
     np.var: variance,
     np.std: deviation,
     np.diff: steps,
-    np.prod: product,
 }

@@ -186,26 +186,16 @@ def lower_accumulate(name):
         s = s.as_wide_as(t)
         base = value_of(context, builder, name, s, term)
 
-        def part(number):
-            """What the buffer of a total gets of it."""
-            return Number(builder, number.base, (number.d / number.base).value, number.code) if product else number
+        part = Number(builder, term.base, (term.d / term.base).value, term.code) if product else term
 
         def deposited():
             serial = builder.add(s.serial, I64(1))
             builder.store(serial, builder.inttoptr(s.tag, I64.as_pointer()))
-            totals.deposit(builder, s.tag, part(term), t.colours, sign)
+            totals.deposit(builder, s.tag, part, t.colours, sign)
             return totals.empty(builder, base, s.tag, serial, t.colours)
 
         def grown():
-            return totals.grow(builder, part(s), part(term), base, sign, t.colours, product)
-
-        def other():
-            """A total of the other kind, or one that was used."""
-            return (
-                Number.read(builder, combine(context, builder, name, t, s, term))
-                if product
-                else totals.grow(builder, s, term, base, sign, t.colours)
-            )
+            return totals.grow(builder, s, part, base, sign, t.colours, product)
 
         def plain():
             wide = term.as_wide_as(t)
@@ -219,7 +209,7 @@ def lower_accumulate(name):
         def total():
             kind = totals.is_product(builder, s)
             fit = builder.and_(totals.is_live(builder, s), kind if product else builder.not_(kind))
-            return Number.read(builder, either(builder, builder.not_(fit), t, other, deposited))
+            return Number.read(builder, either(builder, builder.not_(fit), t, grown, deposited))
 
         if s.tag is None:
             return no_total().pack(t)
@@ -249,7 +239,7 @@ class Accumulate:
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
 accumulate_multiply = Accumulate("accumulate_multiply")
-Owned.add, Owned.subtract = accumulate_add, accumulate_subtract
+Owned.add, Owned.subtract, Owned.multiply = accumulate_add, accumulate_subtract, accumulate_multiply
 ORDINARY = {
     accumulate_add: (operator.iadd, operator.add),
     accumulate_subtract: (operator.isub, operator.sub),

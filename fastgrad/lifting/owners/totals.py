@@ -5,7 +5,7 @@ is linear. Used in anything else, a total is from then on an owner of its own, a
 itself (places beside the colours' are for such owners): its buffer stands still, and when f is through, whatever the
 result's slope in that owner is, each of the buffer's is multiplied with it and added. So a total in every term (a mean,
 a normalisation) costs one such sum of O(n), however often it is used. What is not linear, and would join two owners
-of a colour or of a place, gets a buffer of its own first, if one of both may be a total. What grows by `p *= factor` is
+of a place, gets a buffer of its own first. What grows by `p *= factor` is
 a total, too: its buffer holds slopes relative to p, which are sums of the factors' (its serial numbers are below 0).
 
 Why no run writes where it should not: compiled code writes through three kinds of addresses.
@@ -171,11 +171,15 @@ def deposit(builder, buffer, number, colours, sign=1):
 
     deposit_each(range(colours), True)
     if codes.type.count > colours:
-        half = ir.Constant(ir.VectorType(I32, TOTALS), list(range(colours, codes.type.count)))
-        totals = builder.shuffle_vector(codes, codes, half)
-        some = builder.icmp_signed("!=", totals, ir.Constant(totals.type, None))
-        with builder.if_then(builder.not_(none_set(builder, some)), likely=False):
+        with builder.if_then(builder.not_(none_set(builder, totals_in(builder, codes, colours))), likely=False):
             deposit_each(range(colours, codes.type.count), False)
+
+
+def totals_in(builder, codes, colours):
+    """Which places of used totals are taken."""
+    places = ir.Constant(ir.VectorType(I32, TOTALS), list(range(colours, colours + TOTALS)))
+    codes = builder.shuffle_vector(codes, codes, places)
+    return builder.icmp_signed("!=", codes, ir.Constant(codes.type, None))
 
 
 def is_total(builder, *numbers):
@@ -257,7 +261,7 @@ def tell(builder, header, term, colours):
 def grow(builder, s, term, base, sign, colours, product=False):
     """Make s a total, and add the term; while the pattern is looked for: tell who met in the term.
 
-    Of a product, both have relative slopes.
+    Of a product, the term has its relative slopes.
     """
 
     def body(inside, header, first, second):
@@ -275,6 +279,8 @@ def grow(builder, s, term, base, sign, colours, product=False):
                     serial = inside.or_(serial, I64(1 << 63))
                     inside.store(serial, field(inside, buffer, SERIAL))
                 s = read(inside, first, colours)
+                if product:
+                    s.d = s.d / s.base
                 deposit(inside, buffer, s, colours)
                 deposit(inside, buffer, term, colours, sign)
                 write(inside, first, empty(inside, base, buffer, serial, colours), colours)
@@ -320,7 +326,10 @@ def usable(builder, numbers, colours, need=None):
                         use(inside, there, colours)
                 if len(words) == 2:
                     first, second = (read(inside, there, colours) for there in words)
-                    meet = conflicts(inside, inside.or_(first.code, second.code))
+                    both = inside.or_(first.code, second.code)
+                    # without totals in either, it is for other colours to keep them apart, if the result is used
+                    some = inside.not_(none_set(inside, totals_in(inside, both, colours)))
+                    meet = inside.and_(conflicts(inside, both), some)
                     with inside.if_then(meet):
                         for there, may in zip(words, movable, strict=True):
                             if may:
