@@ -5,8 +5,6 @@ c          the compiled backend against the same loops in C (gcc -O3 -march=nati
 lanes      several points in one SIMD register against one after another, the same table of points
 lifting    numpy code, unmodified: the lifts and "auto" against the textbook's loop, over tests/corpus.py
 jax        prepared gradients against ``jax.jit(jax.grad(f))`` on the CPU, float64, one thread (extra ``benchmark``)
-solvers    SciPy's with its own differences and within `fastgrad.adapters.scipy.installed`: evaluations of f, time, and
-           f at the minimum; then problems at whose scales SciPy's differences stop early
 """
 
 from __future__ import annotations
@@ -18,26 +16,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from math import exp, log
 from pathlib import Path
 from statistics import fmean, median
-from time import thread_time
 from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
-from scipy.optimize import minimize
 
 from fastgrad import Gradient, gradient_descent, numerical_gradient
-from fastgrad.adapters.scipy import installed
 from fastgrad.lifting.lanes import compile_lanes, evaluate_table_lanes, evaluate_table_scalar, lane_width
 from fastgrad.tools.timing import peak_memory, rounds_of
 
-from . import problems
 from .cells import first_seconds, import_seconds, in_a_process
 from .problems import PROBLEMS, Problem, cases
 
@@ -346,81 +338,6 @@ def against_jax(sizes: list[int]) -> None:
             )
 
 
-# solvers --------------------------------------------------------------------------------------------------------------
-
-SOLVERS = ("BFGS", "L-BFGS-B", "trust-constr")
-
-# f, and where to start (Moré, Garbow, Hillstrom 1981; Lukšan, Vlček 1999)
-TO_SOLVE: dict[str, tuple[Callable[..., Any], Any]] = {
-    "rosenbrock 2": (problems.rosenbrock, np.array([-1.2, 1.0])),
-    "beale 2": (problems.beale, np.array([1.0, 1.0])),
-    "helical_valley 3": (problems.helical_valley, np.array([-1.0, 0.1, 0.0])),
-    "wood 4": (problems.wood, np.array([-3.0, -1.0, -3.0, -1.0])),
-    "powell_singular 8": (problems.powell_singular, np.tile([3.0, -1.0, 0.0, 1.0], 2)),
-    "trigonometric 10": (problems.trigonometric, np.full(10, 0.1)),
-    "rosenbrock 20": (problems.rosenbrock, np.tile([-1.2, 1.0], 10)),
-    "variably_dimensioned 20": (problems.variably_dimensioned, 1.0 - np.arange(1.0, 21.0) / 20.0),
-    "broyden_tridiagonal 50": (problems.broyden_tridiagonal, np.full(50, -1.0)),
-    "chained_cragg_levy 100": (problems.chained_cragg_levy, np.r_[1.0, np.full(99, 2.0)]),
-}
-
-
-def rosenbrock_of_units(x: Any) -> Any:
-    """Rosenbrock's valley, its second variable in millionths."""
-    return problems.rosenbrock(np.stack([x[0], 1e6 * x[1]]))
-
-
-def stiff_bowl(x: Any) -> Any:
-    """A bowl with curvatures from 1 to 1e10."""
-    return np.sum(10.0 ** np.linspace(0, 10, len(x)) * (x - 1.0) ** 2) + np.sum((x - 1.0) ** 4)
-
-
-def high_valley(x: Any) -> Any:
-    """Rosenbrock's valley on a plateau of 1e6."""
-    return 1e6 + problems.rosenbrock(x)
-
-
-BADLY_SCALED: dict[str, tuple[Callable[..., Any], Any]] = {
-    "brown_badly_scaled 2": (problems.brown_badly_scaled, np.array([1.0, 1.0])),
-    "rosenbrock_of_units 2": (rosenbrock_of_units, np.array([-1.2, 1e-6])),
-    "stiff_bowl 4": (stiff_bowl, np.zeros(4)),
-    "high_valley 2": (high_valley, np.array([-1.2, 1.0])),
-}
-
-
-def solved(f: Callable[..., Any], x: Any, solver: str, repeats: int = 5) -> list[tuple[Any, float]]:
-    """Return SciPy's result and the least seconds, without and with fastgrad, taken in turns."""
-    found: list[tuple[Any, float]] = [(None, np.inf), (None, np.inf)]
-    for _ in range(repeats):
-        for i, context in enumerate((nullcontext, installed)):
-            with context(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                began = thread_time()
-                result = minimize(f, x, method=solver)
-                found[i] = result, min(found[i][1], thread_time() - began)
-    return found
-
-
-def solvers(names: list[str]) -> None:
-    print(f"{'problem':26}{'solver':14}{'nfev':>13}{'ratio':>7}{'ms':>16}{'ratio':>7}   f, without and with fastgrad")
-    for title, table in (("", TO_SOLVE), ("badly scaled", BADLY_SCALED)):
-        print(title)
-        ratios = []
-        for name, (f, x) in table.items():
-            if names and not any(word in name for word in names):
-                continue
-            for solver in SOLVERS:
-                (theirs, before), (ours, after) = solved(f, x, solver)
-                ratios.append((ours.nfev / theirs.nfev, after / before))
-                print(
-                    f"{name:26}{solver:14}{theirs.nfev:6}{ours.nfev:7}{ratios[-1][0]:7.2f}"
-                    f"{before * 1e3:8.1f}{after * 1e3:8.1f}{ratios[-1][1]:7.2f}   {theirs.fun:.3g} {ours.fun:.3g}"
-                )
-        if ratios:
-            means = np.exp(np.mean(np.log(ratios), axis=0))
-            print(f"geometric means: nfev {means[0]:.2f}, time {means[1]:.2f}")
-
-
 # Targets -------------------------------------------------------------------------------------------------------------
 
 
@@ -612,13 +529,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     sized = {"lifting": [10, 100, 1000, 10_000], "jax": [2, 10, 30, 100, 1000], "lanes": [lane_width()]}
-    for what in ("targets", "c", "lanes", "lifting", "jax", "solvers"):
+    for what in ("targets", "c", "lanes", "lifting", "jax"):
         command = commands.add_parser(what)
         if what in sized:
             told = f"{'points in a register' if what == 'lanes' else 'sizes'}, by default {sized[what]}"
             command.add_argument("numbers", nargs="*", type=int, default=sized[what], metavar="N", help=told)
-        if what == "solvers":
-            command.add_argument("names", nargs="*", metavar="NAME", help="only problems with this in their names")
         if what == "lifting":
             command.add_argument("-v", "--verbose", action="store_true", help="show each function")
     options = parser.parse_args()
@@ -628,7 +543,6 @@ def main() -> None:
         "lanes": lambda: lanes(options.numbers),
         "lifting": lambda: lifting(options.numbers, options.verbose),
         "jax": lambda: against_jax(options.numbers),
-        "solvers": lambda: solvers(options.names),
     }
     run[options.what]()
 

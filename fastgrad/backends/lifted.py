@@ -170,7 +170,7 @@ class Lifted(InFloats):
             raise CannotRun("too few points to try a lift")
         else:
             values, relative = self._lifted(index, points)
-        if not self._checked or m * k >= FEW:
+        if not self.trusted and (not self._checked or m * k >= FEW):
             row = self._draw % m
             column = row % k
             seen = values[row, column] + (self.value() if relative else 0.0)
@@ -255,7 +255,7 @@ class Lifted(InFloats):
         found = self._unrounded(x, index, steps)
         if found is None:
             return None
-        values, tied = found
+        values, tied, lost = found
         if bars:  # before anything is evaluated plainly: what f can reach is then known still
             near = x.copy()
             moved = near.reshape(-1)[index]
@@ -271,10 +271,10 @@ class Lifted(InFloats):
             return None
         self._attempts = _settled(SPARSE, self._lifts)
         self.way = _WAY[SPARSE]
-        return Unrounded(values, tied, beside)
+        return Unrounded(values, tied, beside, lost)
 
-    def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_]] | None:
-        """The differences from f at x or beside it, and where they tell of one side only."""
+    def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_], float] | None:
+        """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
         call, work = self._call, self._sparse_work(steps.size, self._attempts[0].racing)
         try:
             found = _lift(SPARSE).differences(
@@ -291,7 +291,7 @@ class Lifted(InFloats):
             self._rounded = True
             return None
         values = found.values[:, 0]
-        return values, found.tied | ~np.isfinite(values)
+        return values, found.tied | ~np.isfinite(values), found.lost
 
     def _agrees_farther_away(self, index: Ints, steps: Floats, values: Floats, away: Floats) -> bool:
         """Compare the slopes with plain evaluations on both sides of x, along one direction, another one at each x.

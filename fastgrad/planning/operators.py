@@ -29,12 +29,13 @@ from ..core.validation import (
     everything,
     function,
     index_array,
+    moving,
     one_of,
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Found, by_itself, by_stencil
+from ..schemes.columns import Found, Values, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import signs
@@ -42,12 +43,11 @@ from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
-from ..schemes.trust import reads_own_array
+from ..schemes.trust import check_analytic, reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .rows import OnLine, climbed
 
-FIXED = "`bounds` fix an entry of x"
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 FARTHER = 2.0**-19  # the step of a plain difference that checks them
@@ -151,7 +151,13 @@ class Settings:
 
     @cached_property
     def automatic(self) -> bool:
-        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
+        """Whether the steps follow from f's values."""
+        return is_automatic(self.options) and not self.stencil.imaginary
+
+    @cached_property
+    def usual(self) -> bool:
+        """Whether nothing was said of stencil and steps, but perhaps that they be adaptive."""
+        return self.automatic and (self.stencil == central(2) or self.adaptive)
 
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
@@ -261,16 +267,16 @@ class Matrix:
         product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
         return product
 
-    def by_rows(self, share: float) -> Matrix:
-        """Return a share of the largest entry of each row, in the same layout."""
+    def by_rows(self, share: float, more: Floats) -> Matrix:
+        """Return a share of the largest entry of each row, and more of each column, in the same layout."""
         if self.dense is not None:
             largest = np.abs(self.dense).max(axis=1, initial=0.0)
-            return Matrix(np.broadcast_to(share * largest[:, None], self.dense.shape))
+            return Matrix(share * largest[:, None] + more)
         assert self.pattern is not None
         assert self.data is not None
         largest = np.zeros(self.pattern.shape[0])
         np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
-        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows])
+        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows] + more[self.pattern.indices])
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
@@ -312,7 +318,11 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    what : str
+        What its Jacobian is to the caller.
     """
+
+    what = "Jacobian"
 
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
@@ -468,8 +478,9 @@ class Operator:
         bars: bool = True,
     ) -> Made:
         x, every = point.base.reshape(-1), index
-        if bounds is not None:
-            index = every[bounds[0][every] < bounds[1][every]]
+        free = moving(bounds)
+        if free is not None:
+            index = every[free[every]]
         if not index.size:
             found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
         elif self.settings.adaptive:
@@ -477,7 +488,8 @@ class Operator:
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
-        warn_of(found, run, point, lambda g: index[g])
+        self._check_analytic(run, point, index, found.jacobian.T)
+        warn_of(found, run, point, lambda g: index[g], self.what)
         if index.size < every.size:  # what must not move has a derivative of 0
             rows = np.isin(every, index)
             found = found._replace(
@@ -505,15 +517,30 @@ class Operator:
             self._unite(pattern)
         else:
             self.colors = colors
-        found = self._found(run, point, bounds, lambda units: Colors(x, pattern, colors, units))
-        matrix = Matrix(pattern=pattern, data=found.jacobian)
+        free, moves = moving(bounds), np.ones(pattern.size, dtype=bool)
+        left, mine = pattern, colors
+        if free is not None:
+            moves, mine = free[pattern.indices], np.where(free, colors, -1)
+            left = Pattern.of(pattern.rows[moves], pattern.indices[moves], pattern.shape)
+        found = self._found(run, point, bounds, lambda units: Colors(x, left, mine, units))
+
+        def widened(entries: Floats) -> Matrix:
+            data = np.zeros(pattern.size)
+            data[moves] = entries
+            return Matrix(pattern=pattern, data=data)
+
+        matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
+        found = found._replace(error=None if error is None else error.data)
+        if self.settings.stencil.imaginary:
+            moved = everything(x.size) if free is None else np.flatnonzero(free)
+            self._check_analytic(run, point, moved, matrix.array[:, moved])
         self._notice(run, point, bounds, matrix, found)
-        warn_of(found, run, point, lambda g: int(np.argmax(colors == g)))
-        error = None if found.error is None else Matrix(pattern=pattern, data=found.error)
+        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
-        return Made(matrix, error, found.step[colors] * found.units, COLORS, reason, found.noise, count)
+        step = np.where(mine < 0, np.nan, found.step[mine] * found.units)
+        return Made(matrix, error, step, COLORS, reason, found.noise, count)
 
     def _found(
         self,
@@ -526,11 +553,19 @@ class Operator:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
         return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+
+    def _check_analytic(self, run: Values, point: Point, index: Ints, jacobian: Any) -> None:
+        if not self.settings.stencil.imaginary:
+            return
+        try:
+            check_analytic(run.at_complex, point, index, run.value(), jacobian)
+        except NotTrusted as doubt:
+            raise ValueError(str(doubt)) from None
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -553,14 +588,12 @@ class Operator:
     def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
-        if not settings.automatic:
-            return "the steps were given"
+        if not settings.usual:
+            return "the steps were given" if not settings.automatic else "the stencil was given"
         if settings.options.indices is not None:
             return "some columns only"
         if settings.noise:
             return "f is noisy"
-        if bounds is not None and (bounds[0] == bounds[1]).any():
-            return FIXED
         if point.base.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         return self._unreadable(call, point)
@@ -605,10 +638,12 @@ class Operator:
             if not listed.lost.any():
                 raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
-        matrix = self._arranged(outputs, inputs, listed.values[0], signed, (run.value().size, x.size))
+        free = moving(bounds)
+        values = listed.values[0] if free is None else np.where(free[inputs], listed.values[0], 0.0)
+        matrix = self._arranged(outputs, inputs, values, signed, (run.value().size, x.size))
         if disagrees(run, x, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        error = matrix.by_rows(BAR) if bars else None
+        error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
     def _unite(self, found: Pattern | None) -> None:
@@ -670,13 +705,17 @@ class Operator:
             run.known_value(f0)
         flat = point.base.reshape(-1)
         bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        free = moving(bounds)
+        vector = vector if free is None else np.where(free, vector, 0.0)
         with put_back(point):
-            if not flat.size or not run.value().size:
+            if not flat.size or not run.value().size or not vector.any():
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.automatic:
-                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+                found = by_itself(
+                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, True, settings.stencil
+                )
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
@@ -686,6 +725,10 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+                origin = OnLine(run, flat, vector, bounds)
+                self._check_analytic(
+                    origin, origin.origin, everything(1), found.jacobian.reshape(-1, 1) / origin.length
+                )
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
         warn_along(found)
@@ -803,10 +846,10 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
-        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+        warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
@@ -816,9 +859,7 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
-        warn(
-            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
-        )
+        warn(f"no digit is certain of {count} entries of the {what}: see `error` of full_output=True", AccuracyWarning)
 
 
 def warn_along(found: Found) -> None:

@@ -22,6 +22,7 @@ from .choices import (
     DENSE_FIRST,
     IN_PLACE,
     IN_PLACE_DENSE_FIRST,
+    JUDGED,
     PARALLEL,
     REFERENCE,
     SPARSE_FIRST,
@@ -145,7 +146,7 @@ def _only(way: Way) -> Plan:
     return Plan((Step(way, "asked for"),), True)
 
 
-_REFERENCE = Step(REFERENCE, "f is a plain function, and the reference takes any, closures included")
+_REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
 _FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {

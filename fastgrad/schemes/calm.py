@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import EPS, NEGLIGIBLE, QUIET, SPACING, TINY
-from .outputs import FEW, MEANS, ROWS, middle_of_four, middle_of_three, quanta_of, signs
+from .outputs import FEW, MEANS, ROWS, WIDEST, middle_of_four, middle_of_three, quanta_of, signs
 from .seeds import Seeds
 
 MOST = 1 << 16  # entries: more are judged in parts
@@ -56,6 +56,7 @@ class Line:
     """
 
     calm = False
+    still: NDArray[np.bool_] | None = None  # outputs that do not change, while others do
 
     def __init__(self, values: Floats, f0: Floats, terms: int | NDArray[np.intp]) -> None:
         m, size = f0.size, np.abs(f0)
@@ -68,6 +69,7 @@ class Line:
         if not (1e-140 < largest < 1e140 and float(seen.max()) < 1e140) or ((spread < 1e-140) & (spread > 0)).any():
             return
         still = np.add.reduce(table[:6] == 0, axis=0, dtype=np.intp) >= 4
+        self.still = still if still.any() else None
         floor = np.maximum(EPS * np.maximum(0.5 * size, 0.25 * np.abs(values).max(axis=0)), TINY)
         if m <= FEW or not (np.bitwise_or.reduce(values.view(np.int64), axis=0) & 15).all():
             floor = np.maximum(floor, 0.29 * quanta_of(values))
@@ -134,6 +136,10 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
     line = Line(values, f0, seeds.terms)
     if not line.calm:
         return None
+    if line.still is not None:
+        afar = seeds.line(WIDEST * signs(x, seeds.coordinates))
+        if (run.explore([x + afar, x - afar]) != f0)[:, line.still].any():
+            return None
     t = line.step
     swept = run.explore(seeds.points(everything, np.array([t, -t]))).reshape(count, 2, m)
     if not isfinite(swept.sum()):

@@ -261,10 +261,14 @@ class Along:
 
 
 class Colors:
-    """All coordinates of one colour at a time; entries in the order of a pattern's, row by row."""
+    """All coordinates of one colour at a time; entries in the order of a pattern's, row by row.
+
+    Coordinates of the colour -1, which the pattern must not have, never move.
+    """
 
     def __init__(self, x: Floats, pattern: Pattern, colors: Ints, units: Floats) -> None:
         self._x, self._units, self._colors, self._outputs = x, units, colors, pattern.shape[0]
+        self._moves = colors >= 0
         self.count, self.coordinates = int(colors.max(initial=-1)) + 1, x.size
         self._rows, self._columns = pattern.rows, pattern.indices
         self.terms = np.maximum(np.diff(pattern.indptr), 1)
@@ -282,12 +286,13 @@ class Colors:
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         down, up = np.full(self.count, np.inf), np.full(self.count, np.inf)
-        np.minimum.at(down, self._colors, below / self._units)
-        np.minimum.at(up, self._colors, above / self._units)
+        moves = self._moves
+        np.minimum.at(down, self._colors[moves], (below / self._units)[moves])
+        np.minimum.at(up, self._colors[moves], (above / self._units)[moves])
         return down, up
 
     def line(self, factors: Floats) -> Floats:
-        return exact(self._units * factors, self._x)
+        return np.where(self._moves, exact(self._units * factors, self._x), 0.0)
 
     def factors(self, vector: Floats) -> Floats:
         return vector / self._units

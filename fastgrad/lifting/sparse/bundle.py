@@ -795,6 +795,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
             assert d is not None
             slots = ((layout, d),)
         return SparseBundle(y, slots, run, same)
+    if run.faint:
+        run.magnifies(ufunc, a, b)
     a, b = spread_constant(a, shape), spread_constant(b, shape)
     if ufunc is np.multiply and not second:
         return SparseBundle(y, tuple((w, d * constant_at(b, w)) for w, d in first), run, disjoint)
@@ -889,6 +891,8 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
     p.run.heavy(ufunc, b, y.size, sum(d.size for _, d in p.slots))
+    if p.run.faint:
+        p.run.magnifies(ufunc, b)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)

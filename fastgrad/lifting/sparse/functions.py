@@ -393,8 +393,11 @@ def _sparse_matmul(a: Any, matrix: Any) -> SparseBundle:
     if a.ndim != 1:
         raise refuse("products of scipy.sparse matrices with other than vectors")
     rows = matrix.tocsr()
-    begin, column, weight = rows.indptr, rows.indices, rows.data
-    base = rows.T @ a.base
+    return scattered(a, rows.indptr, rows.indices, rows.data, rows.T @ a.base)
+
+
+def scattered(a: SparseBundle, begin: Array, column: Array, weight: Array, base: Array) -> SparseBundle:
+    """Add each entry of a vector, times weights, to entries of another: the columns of its row of a matrix by rows."""
     slots: Slots = ()
     for row, position, d in entries_of(a.slots, a.shape, a.run):
         count = begin[position + 1] - begin[position]
@@ -786,17 +789,9 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: An
     return out if high is None else np.minimum(out, high)
 
 
-@handles(np.diff)
-def _diff(a: Any, n: int = 1, axis: int = -1) -> Any:
-    before = (slice(None),) * (axis % a.ndim)
-    for _ in range(n):
-        a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
-    return a
-
-
 @handles(np.ediff1d)
 def _ediff1d(a: Any) -> Any:
-    return _diff(np.ravel(a))
+    return np.diff(np.ravel(a))
 
 
 @handles(np.trapezoid)
@@ -838,11 +833,6 @@ def pointwise(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
     for layout, d in a.resolved().slots:
         slots.append((layout, function(at(a.base, layout) + d) - at(y, layout)))
     return SparseBundle(y, tuple(slots), a.run, True)
-
-
-@handles(np.interp)
-def _interp(x: Any, xp: Any, fp: Any, **kwargs: Any) -> Any:
-    return pointwise(lambda v: np.interp(v, xp, fp, **kwargs), x)
 
 
 @handles(np.sinc)
@@ -926,8 +916,3 @@ for _name, _handler in {
     "conjugate": _real,
 }.items():
     setattr(SparseBundle, _name, _handler)
-
-
-def filled() -> bool:
-    """Whether the tables of the bundle are filled, which importing this module does."""
-    return np.sum in FUNCTIONS and (np.matmul, "__call__") in METHODS
