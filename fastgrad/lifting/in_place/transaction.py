@@ -22,7 +22,7 @@ from ..sparse.bundle import SparseBundle
 from ..sparse.slots import TooWide
 from .places import Place
 from .seen import Seen
-from .substitutes import MAKERS, filling
+from .substitutes import UNASKED, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -145,7 +145,7 @@ class InPlace:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
             if not self._ways:
                 # an array that f makes is likely to get differences: an attempt without substitutes would fail
-                filling = not self._walk.names.isdisjoint(MAKERS)
+                filling = not self._walk.names.isdisjoint(UNASKED)
                 self._ways = [(filling, False), (not filling, False), (True, True)]
             self._seen = None
         if self._seen is None:
