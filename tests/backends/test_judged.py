@@ -38,6 +38,7 @@ def loads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(cache, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(judged, "WORTH_LOADING", 0)
+    monkeypatch.setattr(judged, "ASKED", 1)
 
 
 def compiled(call: Call, point: Point) -> Reference:
