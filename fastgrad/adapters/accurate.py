@@ -19,8 +19,8 @@ def accurate_hessian(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Return the Hessian, its error bars, and the evaluations.
 
-    Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order;
-    the bars are what the second order makes of them. Entries of which the plain Hessian is surer are taken from that.
+    Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order.
+    Entries of which the plain Hessian is surer are taken from that.
     """
     options: dict[str, Any] = {"args": args, "kwargs": kwargs, **({} if bounds is None else {"bounds": bounds})}
     found, info = numerical_hessian(f, x, full_output=True, **options)
@@ -36,7 +36,6 @@ def accurate_hessian(
         return slope
 
     around = {"grad": gradient, "bounds": bounds} if bounds is not None else {"grad": gradient}
-    second, higher = (np.asarray(numerical_hessian(f, x, order=order, **around)) for order in (2, ORDER))
-    apart, bars = np.abs(higher - second), np.asarray(info.error)
-    surer = apart < bars
-    return np.where(surer, higher, found), np.where(surer, apart, bars), nfev
+    higher, told = numerical_hessian(f, x, order=ORDER, full_output=True, **around)
+    surer = np.asarray(told.error) < np.asarray(info.error)
+    return np.where(surer, higher, found), np.where(surer, told.error, info.error), nfev
