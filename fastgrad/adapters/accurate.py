@@ -19,10 +19,11 @@ def accurate_hessian(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
     """Return the Hessian, its error bars, and the evaluations.
 
-    Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order.
-    Entries of which the plain Hessian is surer are taken from that.
+    Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order;
+    to one side the steps are looked for, too. Each entry is taken from where its bar is least.
     """
-    options: dict[str, Any] = {"args": args, "kwargs": kwargs, **({} if bounds is None else {"bounds": bounds})}
+    side: dict[str, Any] = {} if bounds is None else {"bounds": bounds}
+    options: dict[str, Any] = {"args": args, "kwargs": kwargs, **side}
     found, info = numerical_hessian(f, x, full_output=True, **options)
     if info.way == LIFT:
         return found, np.asarray(info.error), info.nfev
@@ -35,7 +36,10 @@ def accurate_hessian(
         nfev += made.nfev
         return slope
 
-    around = {"grad": gradient, "bounds": bounds} if bounds is not None else {"grad": gradient}
-    higher, told = numerical_hessian(f, x, order=ORDER, full_output=True, **around)
-    surer = np.asarray(told.error) < np.asarray(info.error)
-    return np.where(surer, higher, found), np.where(surer, told.error, info.error), nfev
+    several = [(found, info), numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True, **side)]
+    if bounds is not None:
+        several.append(numerical_hessian(f, x, method="adaptive", full_output=True, **options))
+        nfev += several[-1][1].nfev
+    values, bars = np.array([made for made, _ in several]), np.array([told.error for _, told in several])
+    surest = np.argmin(np.where(np.isfinite(bars), bars, np.inf), axis=0)[None]
+    return np.take_along_axis(values, surest, 0)[0], np.take_along_axis(bars, surest, 0)[0], nfev
