@@ -20,10 +20,9 @@ def accurate_hessian(
     """Return the Hessian, its error bars, and the evaluations.
 
     Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order;
-    to one side the steps are looked for, too. Each entry is taken from where its bar is least.
+    to one side the steps are looked for. Each entry is taken from where its bar is less.
     """
-    side: dict[str, Any] = {} if bounds is None else {"bounds": bounds}
-    options: dict[str, Any] = {"args": args, "kwargs": kwargs, **side}
+    options: dict[str, Any] = {"args": args, "kwargs": kwargs, **({} if bounds is None else {"bounds": bounds})}
     found, info = numerical_hessian(f, x, full_output=True, **options)
     if info.way == LIFT:
         return found, np.asarray(info.error), info.nfev
@@ -36,10 +35,10 @@ def accurate_hessian(
         nfev += made.nfev
         return slope
 
-    several = [(found, info), numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True, **side)]
-    if bounds is not None:
-        several.append(numerical_hessian(f, x, method="adaptive", full_output=True, **options))
-        nfev += several[-1][1].nfev
-    values, bars = np.array([made for made, _ in several]), np.array([told.error for _, told in several])
-    surest = np.argmin(np.where(np.isfinite(bars), bars, np.inf), axis=0)[None]
-    return np.take_along_axis(values, surest, 0)[0], np.take_along_axis(bars, surest, 0)[0], nfev
+    if bounds is None:
+        finer, told = numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True)
+    else:
+        finer, told = numerical_hessian(f, x, method="adaptive", full_output=True, **options)
+        nfev += told.nfev
+    surer = np.asarray(told.error) < np.asarray(info.error)
+    return np.where(surer, finer, found), np.where(surer, told.error, info.error), nfev
