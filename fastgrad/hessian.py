@@ -33,7 +33,9 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .planning.matrix import Matrix
+from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.settings import JacobianInfo, Settings
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -298,7 +300,7 @@ class Hessian:
         """
         settings, own = self._settings, point.own
         options = settings.options
-        simple = self._grad is None and settings.usual and not settings.adaptive and options.bounds is None
+        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
         if not (simple and doubles and point.base.size):
             return None

@@ -19,7 +19,9 @@ from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
-from .operators import UNROUNDED, Matrix, Settings
+from .matrix import Matrix
+from .operators import UNROUNDED
+from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 AGREE = 1e-3  # as near must it come
@@ -39,8 +41,8 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
-    if not settings.usual:
-        return "the steps were given" if not settings.automatic else "the stencil was given"
+    if not settings.automatic:
+        return "the steps were given" if not settings.measured else "the stencil was given"
     if settings.options.noise:
         return "f is noisy"
     if is_jitted(f):

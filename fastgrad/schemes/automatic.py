@@ -307,7 +307,8 @@ class Search:
             if change == 0.0 == bent:  # f does not depend on it
                 still = max(still, grain)
                 continue
-            if not calm(change, bent, noise, variation, enough):
+            usual = bent <= KINK * change and noise <= enough * change and bent * bent <= 63.0 * noise * change < inf
+            if not (usual or calm(change, bent, noise, variation, enough)):
                 doubtful.append(len(gradient) - 1)
             if grain > coarse:
                 coarse = grain

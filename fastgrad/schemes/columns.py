@@ -39,8 +39,10 @@ Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
 LONG = 1 << 14  # entries of a list
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
+OF_ONE_POINT = 1e-5  # the same for differences of order 1, of which nobody expects more
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
+WITHOUT_EFFECT = 1e-5  # of an output's size: f does not depend on what has no effect down to this noise
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
 LEAST = 2.0**-60  # no step is smaller
 CENTRAL = central(2)
@@ -171,7 +173,7 @@ def _judged_by(
     Of the line are known how much f varies on x's scale, its second derivative, and how much fear may exceed hope.
     """
     size, bend, most = of_line
-    if stencil == CENTRAL:
+    if stencil is CENTRAL or stencil == CENTRAL:
         above, below = rises
         return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
     nodes = (t * stencil.nodes).tolist()
@@ -315,7 +317,7 @@ def by_itself(
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        if not bars and bounds is None and noise is None and stencil == CENTRAL:
+        if not bars and bounds is None and noise is None and (stencil is CENTRAL or stencil == CENTRAL):
             seeds, once = seeds_of(units), Remembering(run)
             calm = calmly(once, seeds, x)
             if calm is not None:
@@ -359,7 +361,8 @@ class _Automatic:
         best, self._step = step_of(line, seeds.terms, stencil)
         # near a singularity the third derivative may be any
         self._of_line = [line.variation, line.bend, np.where(line.rough, np.inf, 100.0)]
-        self._usual = np.maximum(ENOUGH, USUAL * best**stencil.order)
+        self._suffices = ENOUGH if stencil.order > 1 else OF_ONE_POINT
+        self._usual = np.maximum(self._suffices, USUAL * best**stencil.order)
         self._best = np.where(line.coarse, best, 0.0)
         self._rho = np.full(f0.shape, 0.3 * EPS)
         if noise is None:
@@ -454,13 +457,18 @@ class _Automatic:
         """Which entries are not smooth, and which want a smaller or a larger step."""
         seeds, t = self._seeds, look.t
         rough = self._rough(look, seeds.of_outputs(self._line.rough, part), size)
-        hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
-        down = (hope > TOO_LARGE * look.noise) & (hope > ENOUGH * SMALL * np.maximum(size, np.abs(look.derivative)))
-        usual = seeds.of_outputs(self._usual, part)
-        up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
-        up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
-        # f does not depend on it
-        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= 1e-6 * np.maximum(size, look.noise)))
+        hope, steep = look.hope, np.abs(look.derivative)
+        if self._common < np.inf:
+            hope = np.maximum(hope, steep * (t / self._common) ** 2 / 6.0)
+        down = hope > TOO_LARGE * look.noise
+        if down.any():
+            down &= hope > self._suffices * SMALL * np.maximum(size, steep)
+        up = look.noise > seeds.of_outputs(self._usual, part) * np.maximum(steep, SMALL * size)
+        if up.any():
+            up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
+            # f does not depend on it
+            still = (look.first == 0) & (look.second == 0)
+            up &= ~(still & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
         return rough, down, up
 
     # ---- further looks, at one direction
@@ -582,10 +590,10 @@ class _Automatic:
             q.hope = np.maximum(q.hope, np.abs(q.derivative) * (q.t / self._common) ** 2 / 6.0)
             counts = np.maximum(np.abs(q.derivative), SMALL * size)
             down = open_still & (q.hope > TOO_LARGE * q.noise)
-            down &= q.hope > ENOUGH * SMALL * np.maximum(size, np.abs(q.derivative))
+            down &= q.hope > self._suffices * SMALL * np.maximum(size, np.abs(q.derivative))
             best = self._better(q, np.where(down, q.hope, q.fear), alone)
             up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
-            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
+            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= WITHOUT_EFFECT * np.maximum(size, q.noise)))
             which = down if down.any() else up
             if not (down.any() or self._enough(up, q, size)):
                 return

@@ -376,7 +376,8 @@ def look_once(
     fifth, sixth = FIFTH * sqrt(e0 * e0 + e1 * e1), SIXTH * last
     p, q = fifth / floor, sixth / floor
     if p <= 3.0 and q <= 3.0:  # smooth down to round-off
-        sigma = floor * max(1.0, sqrt((p * p + q * q) / 2.0))
+        over = (p * p + q * q) / 2.0
+        sigma = floor * sqrt(over) if over > 1.0 else floor
     else:  # a little noise
         level = max(min(third, fourth), min(fifth, sixth)) + min(max(third, fourth), max(fifth, sixth))
         if not level / 2.0 <= QUIET * floor:
@@ -392,8 +393,10 @@ def look_once(
         return NOT_ENOUGH
     if bend * 9.0 * SPACING * SPACING <= 8.0 * sigma:
         bend = 0.0
-    slope, doubt = (45.0 * (w - v) - 9.0 * (y - u) + (z - t)) / 60.0, 4.0 * sigma + 0.1 * max(e0, e1)
-    size = max(rise / sqrt(n), bend / n)
+    slope, doubt = (45.0 * (w - v) - 9.0 * (y - u) + (z - t)) / 60.0, 4.0 * sigma + 0.1 * (e0 if e0 > e1 else e1)
+    size, bent = rise / sqrt(n), bend / n
+    if size < bent:
+        size = bent
     return sigma, third, bend, size, max(min(size, reach), 10.0 * sigma), slope, doubt
 
 
@@ -422,7 +425,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             near = True
             continue
         w.insert(0 if aside else 3, f0)
-        if not (seen or aside):
+        if spacing == SPACING and not (seen or aside):
             floor, spread = extent(w, f0, unit)
             once = look_once(n, floor, max(abs(f0), spread), *w)
             if once[0] and not (shrinks and spread > 10.0 * abs(f0) > 0.0):

@@ -378,7 +378,8 @@ def _measure(
     sigma = out.sigma
     first, last = looks[0], looks[-1]
     shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
-    out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
+    if shows.any():
+        out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
     w, d = first.values, first.spacing
     slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
     if aside:
@@ -387,13 +388,16 @@ def _measure(
         v = last.values
         out.slope = (45.0 * (v[4] - v[2]) - 9.0 * (v[5] - v[1]) + (v[6] - v[0])) / 60.0
         out.doubt = 4.0 * sigma + 0.1 * np.abs(last.rows[4]).max(axis=0)
-        out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
+        if out.rough.any():
+            out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
     out.spread = np.maximum(out.spread, first.spread)
     wide = np.full(f0.size, d)
     alive: Flags = np.isfinite(f0)
     for spacing in (min(d * WIDER, WIDEST), WIDEST):
+        if aside or bounds is not None or spacing <= d:
+            break
         drowns = alive & (slope * 6.0 * wide < 10.0 * sigma) & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
-        if aside or bounds is not None or spacing <= d or 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
+        if 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
             break
         v = line(spacing * z)
         ends = evaluate([x + v, x - v]) - f0

@@ -173,7 +173,7 @@ def _agrees_along(
             return
     for output in open_.tolist():
         _agrees_in_noise(
-            [(step, float(each[output])) for step, each in seen if np.isfinite(each[output])], float(expected[output])
+            [(step, float(each[output])) for step, each in seen if not np.isnan(each[output])], float(expected[output])
         )
 
 

@@ -5,6 +5,7 @@ import random
 import sys
 import threading
 import types as python_types
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -22,6 +23,11 @@ class Names:
 
     def zeros(self, shape):
         return np.zeros(shape, np.clongdouble)
+
+    empty = zeros
+
+    def ones(self, shape):
+        return self.zeros(shape) + 1
 
     def hypot(self, a, b):
         return np.sqrt(a * a + b * b)
@@ -46,8 +52,9 @@ def exact(f, x, *args):
         "np": Names(),
         "math": Names(),
         "abs": lambda v: v if np.real(v) >= 0 else -v,
-        "max": lambda a, b: b if np.real(b) > np.real(a) else a,
-        "min": lambda a, b: b if np.real(b) < np.real(a) else a,
+        "int": lambda v: int(np.real(v)),
+        "max": lambda *all: reduce(lambda a, b: b if np.real(b) > np.real(a) else a, all),
+        "min": lambda *all: reduce(lambda a, b: b if np.real(b) < np.real(a) else a, all),
     }
     changed |= {name: v.py_func for name, v in f.py_func.__globals__.items() if hasattr(v, "py_func")}
     plain = python_types.FunctionType(f.py_func.__code__, {**f.py_func.__globals__, **changed}, None, None, None)

@@ -2,9 +2,9 @@
 
 Compiling a program for owner lanes takes 0.4 s however many share an f, as it is the operations that cost (measured
 with 1 to 50 in one f); 5,000 of them would take half an hour on two cores. Here the operations are compiled once. What
-these programs cover: every rule, of numbers and of totals, in registers and arrays; inner sums, second totals, conditions,
-strides and widths; the colours, passes and confirmation of each. What compilation makes of differing sources is covered
-by the compiled programs of `test_owners`.
+these programs cover: every rule, of numbers and of totals, in registers and arrays; inner sums, second totals,
+conditions, strides and widths; the colours, passes and confirmation of each. What compilation makes of differing
+sources is covered by the compiled programs of `test_owners`.
 """
 
 import random
@@ -99,7 +99,9 @@ class Program:
         if draw.random() < 0.4:  # an inner sum
             total = self.grown(rows, known, 1)
             count = draw.randint(1, 3)
-            rows += [(NUMBER[draw.choice(["add", "subtract"])], total, draw.choice(known[:-1]), 0) for _ in range(count)]
+            rows += [
+                (NUMBER[draw.choice(["add", "subtract"])], total, draw.choice(known[:-1]), 0) for _ in range(count)
+            ]
         term = self.grown(rows, known, draw.randint(1, 8))
         if keeps:
             rows.append((NUMBER["keep"], 0, term, 0))

@@ -1,4 +1,4 @@
-"""Sparse Jacobians in owner lanes, no pattern given: f runs once for a few colours, and each value lists its entries."""
+"""Sparse Jacobians in owner lanes, no pattern given: each value of f lists its entries."""
 
 from __future__ import annotations
 
@@ -6,87 +6,33 @@ from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 
 from ...core.errors import CannotRun
 from ...core.point import quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import owners
 from ...lifting.owners import CannotLift
-from ...lifting.owners.header import CONFLICT, COSTLY, DIFFERENT, FLAGS, LOG, LOSSES, STALE, UNCONFIRMED, UNUSUAL
+from ...lifting.owners.header import CONFLICT, COSTLY, STALE
 from ...sparsity import Pattern
-from . import jacobians
-from .cache import compiling, entry_point, kernel
+from . import listed
+from .cache import compiling, entry_point
 from .functions import kind_of
-from .native import call_at, call_into, part
 from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
 from .vectors import Compiled, Entry
 from .workspace import let_go
 
 
-FULL, BRANCH = -1, -2  # in place of how many entries there are
-
-
-@kernel
-def listed(
-    address, before, after, like, run, args, x, codes, rows, header, lost, here, values, owners, slopes, indptr, indices,
-    data, work, sigma, confirm,
-):  # fmt: skip
-    """Write the entries of the Jacobian, row by row, in the order of columns; returns why not (0), and how many."""
-    n, m, colours = x.size, here.size, codes.shape[2]
-    if header[LOSSES] != 0:
-        header[LOSSES] = 0
-        for i in range(lost.size):
-            lost[i] = 0
-    if confirm and not call_into(address, x, here, before, after, like):
-        return UNUSUAL, 0
-    for p in range(codes.shape[0]):
-        start, shape = p * m * colours, (m, colours)
-        call_at(run, x, (args, codes, rows, p, header, values, part(owners, start, shape), part(slopes, start, shape)))
-        if header[LOG] != 0 or header[FLAGS] != 0:
-            return header[FLAGS], 0
-    if header[LOSSES] != 0:
-        return 0, BRANCH
-    size, found, plain = 0, part(values, 0, (m,)), part(here, 0, (m,))
-    for r in range(m):
-        if confirm and found[r] != plain[r]:
-            return DIFFERENT, 0
-        start = size
-        for p in range(codes.shape[0]):
-            for c in range(colours):
-                code, slope = owners[p, r, c], slopes[p, r, c]
-                if code == 0:
-                    continue
-                if size == indices.size:
-                    return 0, FULL
-                if not abs(slope) < inf:
-                    return UNUSUAL, 0
-                j, e = (code & 0x7FFFFFFF) - 1, size
-                while e > start and indices[e - 1] > j:
-                    indices[e], data[e] = indices[e - 1], data[e - 1]
-                    e -= 1
-                indices[e], data[e] = j, slope
-                size += 1
-        indptr[r + 1] = size
-    if confirm and not jacobians.confirmed(
-        address, before, after, like, x, here, work, indptr, indices, part(data, 0, (size,)), sigma
-    ):
-        return UNCONFIRMED, size
-    return 0, size
-
-
 class Lists(NamedTuple):
-    """The memory of one run, and what it gives."""
+    """The memory of one run at a time, and what it gives."""
 
     here: Floats
     values: Floats
     owners: Ints
     slopes: Floats
     indptr: Ints
+    work: Floats
     indices: Ints
     data: Floats
-    work: Floats
-    sigma: Floats
 
     @classmethod
     def of(cls, value: tuple[int, ...], n: int, codes: Ints, room: int) -> Lists:
@@ -97,10 +43,9 @@ class Lists(NamedTuple):
             np.empty((passes, m, colours), np.int64),
             np.empty((passes, m, colours)),
             np.zeros(m + 1, np.int64),
+            np.empty(2 * n + 2 * m),
             np.empty(room, np.int64),
             np.empty(room),
-            np.empty(jacobians.workspace_size(n, m, 1)),
-            np.zeros(m),
         )
 
 
@@ -111,27 +56,24 @@ class VectorOwner(Owner):
     way.
     """
 
-    def __init__(self, f: Any, entry: Entry, shape: tuple[int, ...], value: tuple[int, ...], args: tuple[Any, ...]):
+    def __init__(
+        self,
+        compiled: Compiled,
+        entry: Entry,
+        shape: tuple[int, ...],
+        value: tuple[int, ...],
+        args: tuple[Any, ...],
+    ) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
+        self._ready: list[Lists] = []
         self._buffers = 1
         self._entry_point, self._value = entry, value
         self.pattern: Pattern | None = None
-        before, after = (tuple(t.types) for t in entry.kinds[1:3])
         try:
-            found = owners.compile_outputs(f, len(shape), before, after, entry.shape is not None, len(value))
-            jitted, compiled, self._entry = found
-            self._run = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-            self._alive = jitted, compiled
-            number, whole, array = types.float64, types.int64, types.Array
-            x, y = array(number, len(shape), "C"), array(number, len(value), "C")
-            ints, floats, codes = array(whole, 1, "C"), array(number, 1, "C"), array(whole, 3, "C")
-            kinds = (
-                *entry.kinds, whole, types.Tuple(before + after), x, codes, array(types.int32, 1, "C"), ints, ints, y, y,
-                codes, array(number, 3, "C"), ints, ints, floats, floats, floats, types.boolean,
-            )  # fmt: skip
-            self._kernel = entry_point(listed, kinds, inf)
+            self._run, self._entry = _compiled(compiled, entry, len(shape), len(value))
+            self._kernel = entry_point(listed.listed, listed.signature(entry.kinds, len(shape), len(value)), inf)
             self._decide(_somewhere(shape), args)
         except CannotLift as error:
             self.declined = error.reason
@@ -166,6 +108,16 @@ class VectorOwner(Owner):
             raise
         return done
 
+    def _lists(self, n: int, codes: Ints, room: int) -> Lists:
+        """Return memory of another run before this one, where it fits: that of large arrays takes long to get."""
+        try:
+            lists = self._ready.pop()
+        except IndexError:
+            lists = Lists.of(self._value, n, codes, room)
+        if lists.owners.shape[::2] != codes.shape[::2] or lists.indices.size != room:
+            lists = Lists.of(self._value, n, codes, room)
+        return lists._replace(data=np.empty(room))
+
     def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats]:
         """Return where the Jacobian can differ from zero, and its entries.
 
@@ -177,25 +129,45 @@ class VectorOwner(Owner):
         n, m, found, work = x.size, prod(self._value), self._found, self._work(x.size)
         room = 4 * max(n, m) if self.pattern is None else self.pattern.size
         for _ in range(3):
-            lists = Lists.of(self._value, n, found.codes, room)
+            lists = self._lists(n, found.codes, room)
             try:
                 flags, size = self._listed(x, args, found, work, lists, True)
             except Exception as error:  # f's own are raised by the way that takes over
                 raise Refused(f"f raised {type(error).__name__}") from error
-            if size == FULL:
+            if size == listed.FULL:
                 room = m * found.codes.shape[0] * found.codes.shape[2]
             elif flags & CONFLICT:  # f goes another way here than where it was coloured
                 found = self._colour(self._terms(x, args), n)
             else:
                 break
         if flags or size < 0:
-            raise Refused("f branches at x, or ends there" if size == BRANCH else _words(flags))
+            raise Refused("f branches at x, or ends there" if size == listed.BRANCH else _words(flags))
         self._spare.append(work)
+        self._ready.append(lists)
         pattern, indices = self.pattern, lists.indices[:size]
         same = pattern is not None and np.array_equal(pattern.indices, indices)
         if pattern is None or not (same and np.array_equal(pattern.indptr, lists.indptr)):
-            pattern = self.pattern = Pattern((m, n), lists.indptr, indices.copy())
+            pattern = self.pattern = Pattern((m, n), lists.indptr.copy(), indices.copy())
         return pattern, lists.data if size == room else lists.data[:size].copy()
+
+
+def _compiled(compiled: Compiled, entry: Entry, ndim: int, ndim_out: int) -> tuple[int, int]:
+    """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
+    key = VectorOwner, ndim, ndim_out, *entry.kinds
+    found = compiled.kernels.get(key)
+    if found is None:
+        before, after = (tuple(t.types) for t in entry.kinds[1:3])
+        f, filled = compiled.known().f, entry.shape is not None
+        try:
+            jitted, made, size = owners.compile_outputs(f, ndim, before, after, filled, ndim_out)
+            address = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
+            found = address, size, jitted, made
+        except CannotLift as error:
+            found = error
+        compiled.kernels[key] = found
+    if isinstance(found, CannotLift):
+        raise found
+    return found[0], found[1]  # the rest keeps it alive
 
 
 class OwnerJacobian:
@@ -236,7 +208,7 @@ class OwnerJacobian:
                 owner = self._kinds.get(key)
                 if owner is None:
                     entry = self._f.entry(len(self.shape), args)
-                    owner = VectorOwner(known.f, entry, self.shape, self._value, args)
+                    owner = VectorOwner(self._f, entry, self.shape, self._value, args)
                     self._kinds[key] = owner
         if owner.declined:
             raise CannotRun(f"not in owner lanes: {owner.declined}")

@@ -37,7 +37,7 @@ class Template(AbstractTemplate):
 
     def generic(self, args, kws):
         colours = colours_of(args)
-        if kws or len(args) != self.arity:
+        if kws or len(args) != (self.arity or len(args)):
             return None
         if colours is not None and all(isinstance(a, NUMBERS) for a in args):
             total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
@@ -286,18 +286,51 @@ for stub, name in (
 OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("hypot", (math.hypot, np.hypot)),
     ("atan2", (math.atan2, np.arctan2)),
-    ("maximum", (max, np.maximum, np.fmax)),
-    ("minimum", (min, np.minimum, np.fmin)),
+    ("maximum", (np.maximum, np.fmax)),
+    ("minimum", (np.minimum, np.fmin)),
 )
 for name, functions in OF_TWO:
     for function in functions:
         register(function, lower_binary(name), 2)
 
 
+def lower_several(name):
+    """One after another."""
+
+    def lower(context, builder, sig, args):
+        t = sig.return_type
+        value, kind = args[0], sig.args[0]
+        for other, its in zip(args[1:], sig.args[1:], strict=True):
+            a, b = (as_number(context, builder, *pair, t.colours) for pair in ((value, kind), (other, its)))
+            known = [is_number(kind), is_number(its)]
+            value, kind = combine(context, builder, name, t, a, b, *([False, False] if all(known) else known)), t
+        return value
+
+    return lower
+
+
+for function, name in ((max, "maximum"), (min, "minimum")):
+    register(function, lower_several(name), None)
+
+
 @njit
 def bell(b):
     """The derivative of erf."""
     return 1.1283791670955126 * math.exp(-b * b)
+
+
+@njit
+def digamma(b):
+    """The derivative of log(gamma(b)), b > 0: recurrence, and the asymptotic series (Abramowitz and Stegun 6.3.18)."""
+    if not b > 0.0:
+        return math.nan
+    shift = 0.0
+    while b < 12.0:
+        shift += 1.0 / b
+        b += 1.0
+    t = 1.0 / (b * b)
+    series = t * (1 / 12 - t * (1 / 120 - t * (1 / 252 - t * (1 / 240 - t * (1 / 132 - t * (691 / 32760))))))
+    return math.log(b) - 0.5 / b - series - shift
 
 
 def lower_unary(name, base, auxiliary=None):
@@ -336,7 +369,9 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("log_1_plus", (math.log1p, np.log1p), None),
     ("log_2", (math.log2, np.log2), None),
     ("log_10", (math.log10, np.log10), None),
+    ("exp_2", (np.exp2,), None),
     ("root", (math.sqrt, np.sqrt), None),
+    ("cubic_root", (np.cbrt,), None),
     ("sin", (math.sin, np.sin), math.cos),
     ("cos", (math.cos, np.cos), math.sin),
     ("tan", (math.tan, np.tan), None),
@@ -349,6 +384,8 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("atanh", (math.atanh, np.arctanh), None),
     ("asinh", (math.asinh, np.arcsinh), None),
     ("acosh", (math.acosh, np.arccosh), None),
+    ("gamma", (math.gamma,), digamma),
+    ("log_gamma", (math.lgamma,), digamma),
     ("erf", (math.erf,), bell),
     ("erfc", (math.erfc,), bell),
 )

@@ -64,8 +64,8 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
     Returns
     -------
     jitted, compiled, entry
-        As `compile_owners`, of ``run(x, args, codes, rows, pass, header, values, owners, slopes)``, which writes for each
-        value of f the codes of its owners in each colour, and its slopes.
+        As `compile_owners`, of ``run(x, args, codes, rows, pass, header, values, owners, slopes)``, which writes for
+        each value of f the codes of its owners in each colour, and its slopes.
     """
 
     def make(f, ndim, arg_types, twins, colours, entries):
@@ -95,10 +95,8 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
             found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
             out = called(found, given, values)
             if out.shape == values.shape:
-                at = 0
-                for place in np.ndindex(out.shape):
+                for at, place in enumerate(np.ndindex(out.shape)):
                     keep(out[place], at, values, owners, slopes, kind)
-                    at += 1
             else:
                 header[FLAGS] |= UNUSUAL
             begin(previous)

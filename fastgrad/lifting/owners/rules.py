@@ -21,7 +21,9 @@ def make_rules(sqrt: Callable[[Any], Any]) -> tuple[Rules, Rules]:
         "log_1_plus": lambda b, y, z: 1.0 / (b + 1.0),
         "log_2": lambda b, y, z: 1.0 / (b * math.log(2)),
         "log_10": lambda b, y, z: 1.0 / (b * math.log(10)),
+        "exp_2": lambda b, y, z: y * math.log(2),
         "root": lambda b, y, z: 0.5 / y,
+        "cubic_root": lambda b, y, z: 1.0 / (y * y * 3.0),
         "sin": lambda b, y, z: z,
         "cos": lambda b, y, z: -z,
         "tan": lambda b, y, z: 1.0 + y * y,
@@ -33,6 +35,8 @@ def make_rules(sqrt: Callable[[Any], Any]) -> tuple[Rules, Rules]:
         "atanh": lambda b, y, z: 1.0 / ((1.0 - b) * (1.0 + b)),
         "asinh": lambda b, y, z: 1.0 / sqrt(1.0 + b * b),
         "acosh": lambda b, y, z: 1.0 / sqrt((b - 1.0) * (b + 1.0)),
+        "gamma": lambda b, y, z: y * z,
+        "log_gamma": lambda b, y, z: z,
         "erf": lambda b, y, z: z,
         "erfc": lambda b, y, z: -z,
     }
