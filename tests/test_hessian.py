@@ -386,3 +386,17 @@ def test_by_what_bounds_fix_the_second_derivative_is_zero(f: Any, n: int, option
     if f is rosenbrock and not options.keys() & {"backend", "h"}:
         assert info.way == "complex lift"
         np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-12 * np.abs(exact).max())
+
+
+def test_complex_numbers_of_its_own() -> None:
+    """The real part of what is complex at real points, too, has no continuation: no lift takes it for one."""
+    x = np.array([-0.2, 0.6, 0.8])
+    for f, exact in (
+        (lambda y: (1j * np.inner(y, y)).real, np.zeros((3, 3))),
+        (lambda y: np.real(1j * (y * y)).sum(), np.zeros((3, 3))),
+        (lambda y: np.real(np.exp(1j * y)).sum(), -np.diag(np.cos(x))),
+        (lambda y: np.real(y * y).sum(), 2.0 * np.eye(3)),
+    ):
+        found, info = numerical_hessian(f, x, full_output=True)
+        assert np.all(np.abs(found - exact) <= 10.0 * info.error + 1e-15)
+        assert info.error.max() < 1e-6
