@@ -156,6 +156,15 @@ def product(x):
 
 
 @njit
+def coupled(x):
+    s = 0.0
+    for i in range(len(x)):
+        for j in range(i):
+            s += x[i] * np.sin(x[j])
+    return s
+
+
+@njit
 def listed(x):
     s = 0.0
     for v in [v * v for v in x]:
@@ -250,7 +259,7 @@ ARGS = {
     regression: (np.cos(np.arange(6000.0)).reshape(30, 200) / 10, np.where(np.arange(30) % 3, 1.0, -1.0)),
 }
 LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
-MORE = (slices, reshaped, filled, regression, angles, about_the_mean, whole)
+MORE = (slices, reshaped, filled, regression, angles, about_the_mean, product, whole)
 
 
 @pytest.mark.parametrize("f", LOCAL + MORE)
@@ -290,7 +299,7 @@ def test_one_call_does_not_wait_for_it():
     assert way(Gradient(valley), sample(1, 1000)) == "owner lanes"
 
 
-@pytest.mark.parametrize("f", [product, listed])
+@pytest.mark.parametrize("f", [coupled, listed])
 def test_what_is_refused_goes_to_lanes(f):
     x = sample(2)
     gradient = Gradient(f, compile="eager")
