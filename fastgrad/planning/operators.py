@@ -363,7 +363,10 @@ class Operator:
 
     def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
         """Return the Jacobian at x as the caller sees it, from one call of a kernel; None where there is none."""
-        if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
+        fused = self._fused
+        if fused is not None:
+            return fused.__call__(x, args)  # as a method, not as an object: 70 ns less
+        if self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
             run = self.opened(self.call(args), point)

@@ -106,6 +106,35 @@ def on_a_lattice(value, top, unit):
 
 
 @inner
+def seven(w0, w1, w2, w3, w4, w5, w6):
+    """Return what seven values on a line, x in their middle, say.
+
+    The noise that the third to sixth differences suggest, least and largest value, how many first differences vanish,
+    the third derivative in scales of x, the derivative along the line, and the largest fifth difference.
+    """
+    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, w3 - w2, w4 - w3, w5 - w4, w6 - w5
+    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+    e0, e1 = d1 - d0, d2 - d1
+    still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
+    p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
+    extremes = max(p, q, r, s) + min(p, q, r, s)
+    return (
+        THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3),
+        FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2),
+        FIFTH * math.sqrt(e0 * e0 + e1 * e1),
+        SIXTH * abs(e1 - e0),
+        min(w0, w1, w2, w3, w4, w5, w6),
+        max(w0, w1, w2, w3, w4, w5, w6),
+        still,
+        (p + q + r + s - extremes) / 2.0 / SPACING**3,
+        (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0,
+        max(abs(e0), abs(e1)),
+    )
+
+
+@inner
 def look_along(args, work, x):
     """Evaluate the line, and place the points of the sweep; 0, or UNCALM where one look does not tell enough."""
     head, n = header(work), x.size
@@ -161,21 +190,13 @@ def look_along(args, work, x):
             w5 = w
         else:
             w6 = w
-    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f0 - w2, w4 - f0, w5 - w4, w6 - w5
-    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
-    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
-    e0, e1 = d1 - d0, d2 - d1
-    third_level = THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
-    fourth_level = FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
-    fifth_level, sixth_level = FIFTH * math.sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
-    low = min(w0, w1, w2, f0, w4, w5, w6)
-    high = max(w0, w1, w2, f0, w4, w5, w6)
+    third_level, fourth_level, fifth_level, sixth_level, low, high, still, third, slope, fifth = seven(
+        w0, w1, w2, f0, w4, w5, w6
+    )
     spread, top = max(high - f0, f0 - low), max(high, -low)
     floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
-    still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
     # nan anywhere makes the last difference nan
-    if not abs(e1 - e0) < np.inf or still >= 4 or (short and spread > 10.0 * abs(f0) > 0.0):
+    if not sixth_level < np.inf or still >= 4 or (short and spread > 10.0 * abs(f0) > 0.0):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
     if binary or decimal:
@@ -191,11 +212,8 @@ def look_along(args, work, x):
         sigma = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
         if not (level <= 0.999 * QUIET * floor and sigma > 0.0):
             return UNCALM
-    third = 0.0
-    if third_level > 4.0 * max(sigma, fourth_level):
-        p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-        extremes = max(p, q, r, s) + min(p, q, r, s)
-        third = (p + q + r + s - extremes) / 2.0 / SPACING**3
+    if not third_level > 4.0 * max(sigma, fourth_level):
+        third = 0.0
     rise, bend = abs(w6 - w0) / (6.0 * SPACING), abs((w6 - f0) + (w0 - f0)) / (9.0 * SPACING * SPACING)
     if not (abs(w6 - w0) >= 10.1 * sigma and third < np.inf):
         return UNCALM
@@ -216,8 +234,7 @@ def look_along(args, work, x):
         points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
     head.here, head.unit, head.sigma, head.rho, head.variation = f0, unit, sigma, sigma / max(reach, TINY), variation
     head.size, head.third, head.step = size, third, step
-    head.slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
-    head.doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
+    head.slope, head.doubt = slope, 4.0 * sigma + 0.1 * fifth
     return 0
 
 
@@ -258,14 +275,17 @@ def nth(values, count, k):
 
 @inner
 def choose(looks, count, shortest):
-    """Do as `Search._choose`: return derivative, bar and step. `looks`: rows of step, slope, noise and fear."""
+    """Do as `Search._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
+
+    `looks`: rows of step, slope, noise and fear.
+    """
     for k in range(1, count):
         j = k
         while j > 0 and looks[j, 0] < looks[j - 1, 0]:
             for column in range(4):
                 looks[j, column], looks[j - 1, column] = looks[j - 1, column], looks[j, column]
             j -= 1
-    best, least, bar = 0, np.inf, np.inf
+    best, least, bar, sure = 0, np.inf, np.inf, True
     for k in range(count):
         noise, relative = looks[k, 2], looks[k, 0] / shortest
         expected = abs(looks[k, 1]) * (relative * relative) / 6.0
@@ -274,9 +294,10 @@ def choose(looks, count, shortest):
             finer = looks[k - 1, 2]
             gap = abs(looks[k, 1] - looks[k - 1, 1]) - 2.0 * finer
             error = max(gap, min(looks[k, 3], 3.0 * finer), min(expected, finer))
+            sure &= abs(noise + error - least) > 1e-9 * least or looks[k, 1] == looks[best, 1]
         if not least <= noise + error:
             best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
-    return looks[best, 1], bar, looks[best, 0]
+    return looks[best, 1], bar, looks[best, 0], sure
 
 
 @inner
@@ -342,7 +363,7 @@ def look_again(args, work, x, result, seen, whole):
                 up, down = down, call_at(head.address, shaped, args)
             step, slope, first, second, noise = difference(head, above, below, up, down)
             head.more += 2
-        slope, bar, step = choose(looks, count, min(length * size, size))
+        slope, bar, step, _ = choose(looks, count, min(length * size, size))
         result[i] = slope * head.unit
         agreement += vector[i] * slope
         doubt += vector[i] * bar * (vector[i] * bar)
