@@ -18,6 +18,7 @@ from .default import checksum, choose, nth, on_a_lattice, seven, spacing_of
 from .kernels import TICKS, power_of_two
 from .native import call_into, part, ticks
 
+DONE, LATER, UNSURE = range(3)  # LATER: call again, to go on; Ctrl-C answers in between
 MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
 SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
 MARGIN = 1e-9  # numpy sums in another order
@@ -32,6 +33,7 @@ LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
 LOOKS = 4
 WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
 FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
+STATE = 4  # to go on with: the next direction, the step, the usual length, and whether that is known
 OF_OUTPUTS, OF_ENTRIES = LATEST + 7, PLACE + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
@@ -44,7 +46,7 @@ def most(n: int, m: int) -> int:
 
 def workspace_size(n: int, m: int, directions: int, entries: int) -> int:
     """Return how many numbers a kernel works in; `entries`: the most that directions have that are judged together."""
-    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries
+    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries + STATE
 
 
 @inner
@@ -422,22 +424,14 @@ def look(f, x, here, work, terms, counts):
 
 @inner
 def prepared(o, t):
-    """Finish what needs the step.
-
-    Returns whether entries without any effect are certain, as `BIN` says of each output, and whether some output is
-    neither smooth nor noisy.
-    """
-    certain, rough = True, False
+    """Finish what needs the step; `BIN` then says whether an output's entries without any effect are certain."""
     for i in range(o.shape[1]):
         sigma, size = o[SIGMA, i], o[VARIATION, i]
         noise = 0.72 * sigma / t
         sure = (noise <= 0.999e-6 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e5 * sigma)
         o[BIN, i] = 1.0 if sure else 0.0
-        certain &= sure
-        rough |= o[LEVEL, i] < 0.0
         o[LEAST, i] = 2.0 * o[LEAST, i] * t * t
         o[AGREED, i] = o[KNOWN, i] = o[NEEDED, i] = o[LARGEST, i] = o[STRAIN, i] = 0.0
-    return certain, rough
 
 
 # ---- the first look at a direction
@@ -600,23 +594,25 @@ def next_step(o, a, k, count, common):
         if near(hope, 30.0 * noise) or near(hope, least):
             return -1.0
         down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
-        counts = max(derivative, 0.1 * size)
-        bent = hope if down else a[4 * k + FEAR, e]
-        larger, root = np.cbrt(noise / (2.0 * max(bent, TINY))), o[SHORTER, i]
-        if root == 0.0:
-            root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
-        suffices, still = max(3e-9, 0.3 * root * root) * counts, a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
-        up = a[OPEN, e] != 0.0 and not down and larger > 6.0 and noise > suffices
-        if up and (near(larger, 6.0) or near(noise, suffices) or near(noise, 1e-6 * counts)):
-            return -1.0
-        if up and still:
-            if near(noise, 1e-6 * size):
+        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
+        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
+        if up:
+            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
+            if root == 0.0:
+                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
+            suffices = max(3e-9, 0.3 * root * root) * counts
+            up = noise > suffices
+            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
                 return -1.0
-            up = noise > 1e-6 * size
+            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
+                if near(noise, 1e-6 * size):
+                    return -1.0
+                up = noise > 1e-6 * size
+            lacking += up and noise > 1e-6 * counts
         downs, ups = downs + down, ups + up
-        lacking += up and noise > 1e-6 * counts
         a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
-        a[BEST, e] = half * larger
+        if down or up:
+            a[BEST, e] = half * np.cbrt(ratio)
     if downs == 0 and lacking == 0 and 4 * ups <= moved:
         return 0.0
     wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
@@ -755,36 +751,43 @@ def confirmed(f, x, here, work, pattern, data):
 
 @kernel
 def by_rule(address, before, after, like, x, here, work, out, pattern):
-    """Write the entries, direction by direction, by the default rule; returns whether it may and did."""
+    """Write the entries, direction by direction, by the default rule; returns one of `DONE`, `LATER`, `UNSURE`."""
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
     flat, f0, y, units, vector, o = views(work, x, here)
     count, out = directions(pattern, n), part(out, 0, (out.size,))
     a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
     end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
-    lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count,))
-    for i in range(n):
-        y[i] = flat[i]
-    if not scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
-        return False
-    terms = o[AGREED]
+    lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
+    state = part(work, work.size - STATE, (STATE,))
+    start, t, common, known = int(state[0]), state[1], state[2], state[3] != 0.0
+    if start == 0:
+        for i in range(n):
+            y[i] = flat[i]
+        if not scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
+            return UNSURE
+        terms = o[AGREED]
+        for i in range(m):
+            terms[i] = n if pattern is None else max(1, pattern[6][i + 1] - pattern[6][i])
+        t, common, known = look(f, x, here, work, terms, scratch), np.inf, True
+        if t == 0.0:
+            return UNSURE
+        prepared(o, t)
+        refreshed(y, flat)
+    state[0], certain, rough = 0.0, True, False
     for i in range(m):
-        terms[i] = n if pattern is None else max(1, pattern[6][i + 1] - pattern[6][i])
-    t = look(f, x, here, work, terms, scratch)
-    if t == 0.0:
-        return False
-    certain, rough = prepared(o, t)
-    refreshed(y, flat)
+        certain &= o[BIN, i] != 0.0
+        rough |= o[LEVEL, i] < 0.0
     together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
-    common, is_known, begin, entries, shown, far, opened = np.inf, True, 0, 0, np.int64(0), 0, 0
-    for g in range(count):
+    begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
+    for g in range(start, count):
         if not evaluated(f, x, here, work, pattern, g, t, UP):
-            return False
+            return UNSURE
         listed, wants, each[STEEP, g], some, long = judged(
             o, a, f0, flat, units, pattern, g, t, certain, part(lengths, shown, (m,))
         )
         if listed < 0:
-            return False
+            return UNSURE
         if not wants:
             entered(o, a, listed, f0, units, vector, pattern, g, out)
         each[FLAGGED, g] = wants
@@ -793,10 +796,10 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
         if g + 1 - begin == together or g + 1 == count:
             if count > 1 and 2 * shown > entries and not rough:
                 # most entries show their lengths: none is taken to be much shorter
-                is_known = opened > 0 or 2 * far <= shown
-                common = middle(lengths, shown) if is_known else 24300.0 * t  # at least
-            if opened > 0 and not is_known:
-                return False
+                known = opened > 0 or 2 * far <= shown
+                common = middle(lengths, shown) if known else 24300.0 * t  # at least
+            if opened > 0 and not known:
+                return UNSURE
             for d in range(begin, g + 1):
                 short = each[STEEP, d] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
                 before = each[FLAGGED, d] == 0.0
@@ -807,31 +810,37 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                     done = looks_again(f, x, here, work, pattern, d, t, common, before, every, scratch, out)
                     every = True
                 if done == 0 or ticks() - began > MOST:
-                    return False
+                    return UNSURE
             begin, entries, shown, far, opened = g + 1, 0, 0, 0, 0
+            if ticks() - began > TICKS and begin < count:
+                state[0], state[1], state[2], state[3] = begin, t, common, known
+                return LATER
         if ticks() - began > MOST:
-            return False
+            return UNSURE
     if not refreshed(y, flat) or not agrees(o):
-        return False
-    return True if pattern is None else confirmed(f, x, here, work, pattern, out)
+        return UNSURE
+    return DONE if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
 
 @kernel
 def by_step(address, before, after, like, x, here, work, out, pattern):
-    """Write the entries by central differences with the steps in `work`; returns whether it may and did."""
+    """Write the entries by central differences with the steps in `work`; returns one of `DONE`, `LATER`, `UNSURE`."""
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
     flat, _, y, units, spans, o = views(work, x, here)
     out = part(out, 0, (out.size,))
+    state = part(work, work.size - STATE, (STATE,))
+    start, state[0] = int(state[0]), 0.0
     for j in range(n):
         unit = units[j]
         above, below = flat[j] + unit, flat[j] - unit
         if above == flat[j] or below == flat[j] or not (abs(above) < np.inf and abs(below) < np.inf):
-            return False
+            return UNSURE
         spans[j] = (above - below) / unit
-        y[j] = flat[j]
-    for g in range(directions(pattern, n)):
+        if start == 0:
+            y[j] = flat[j]
+    for g in range(start, directions(pattern, n)):
         if not evaluated(f, x, here, work, pattern, g, 1.0, UP):
-            return False
+            return UNSURE
         first, behind = extent(pattern, g, m)
         finite = True
         for begin in range(first, behind, BLOCK):
@@ -846,12 +855,15 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
                 slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
                 finite &= abs(slope) < np.inf
                 out[place] = slope
-        if not finite or ticks() - began > MOST:
-            return False
+        if not finite:
+            return UNSURE
+        if ticks() - began > TICKS and g + 1 < directions(pattern, n):
+            state[0] = g + 1
+            return LATER
     if not refreshed(y, flat):
-        return False
+        return UNSURE
     if pattern is None:
-        return True
+        return DONE
     for i in range(m):
         o[SIGMA, i] = 0.0
-    return confirmed(f, x, here, work, pattern, out)
+    return DONE if confirmed(f, x, here, work, pattern, out) else UNSURE

@@ -296,11 +296,13 @@ class FusedJacobian:
             given = given[0], args[: self._f._place], args[self._f._place :], given[3]
         try:
             done = kernel(*given, x, here, work, out, self._listed)
+            while done == jacobians.LATER:
+                done = kernel(*given, x, here, work, out, self._listed)
         except Exception:  # noqa: BLE001  perhaps at a point that only explores
             let_go(work, here, out)
             return None
         self._spare.append((work, here))
-        if not done or not quiet() is before is not None:
+        if done != jacobians.DONE or not quiet() is before is not None:
             return None
         if self.pattern is not None:
             return self.pattern.array(out)
