@@ -432,7 +432,7 @@ def settle(args, work, x, result):
     return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
 
 
-@kernel
+@kernel(seconds=2.5)
 def by_rule(args, work, x, out):
     """Write one gradient by the default rule; returns how many coordinates are done, or a code: see `kernels`."""
     n = x.size

@@ -749,7 +749,7 @@ def confirmed(f, x, here, work, pattern, data):
     return True
 
 
-@kernel
+@kernel(seconds=10.0)
 def by_rule(address, before, after, like, x, here, work, out, pattern):
     """Write the entries, direction by direction, by the default rule; returns one of `DONE`, `LATER`, `UNSURE`."""
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
