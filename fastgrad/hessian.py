@@ -33,7 +33,9 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import FIXED, JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .planning.matrix import Matrix
+from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.settings import JacobianInfo, Settings
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -218,9 +220,6 @@ class Hessian:
             return "`grad` was given"
         if call.shared:
             return "workers share the gradients, or they are watched"
-        bounds = self._bounds(point)
-        if bounds is not None and (bounds[0] == bounds[1]).any():
-            return FIXED
         return unliftable(call.f, call, point, self._settings)
 
     def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
@@ -349,7 +348,9 @@ class Hessian:
             settings.is_sparse,
             None if settings.adaptive else pattern,
         )
-        return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator = Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator.what = "Hessian"
+        return operator
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
@@ -403,6 +404,7 @@ class Hessian:
         if info.error is None:
             return error, info.nfev
         flat = np.ravel(info.error)
+        step = np.where(np.isnan(step), np.inf, step)  # of what does not move
         with np.errstate(all="ignore"):  # a bar may well be infinite
             if error.dense is not None:
                 return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev

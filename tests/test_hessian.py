@@ -359,3 +359,30 @@ def test_in_scipys_hands() -> None:
 def test_wrong_input_is_named(call: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize("f", [rosenbrock, lambda x: float(rosenbrock(x))])
+@pytest.mark.parametrize("n", [5, 30])
+@pytest.mark.parametrize(
+    "options", [{}, {"sparse": True}, {"backend": "python"}, {"h": 1e-4}, {"sparsity": True}], ids=str
+)
+def test_by_what_bounds_fix_the_second_derivative_is_zero(f: Any, n: int, options: dict[str, Any]) -> None:
+    x, v = point(n), point(n, 1)
+    lower, upper, fixed = np.full(n, -3.0), np.full(n, 3.0), [1, 3]
+    lower[fixed] = upper[fixed] = x[fixed]
+    exact = hess_rosenbrock(x).toarray()
+    if "sparsity" in options:
+        options = {"sparsity": exact != 0}
+    exact[fixed], exact[:, fixed] = 0.0, 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, info = numerical_hessian(f, x, bounds=(lower, upper), full_output=True, **options)
+        product = hvp(f, x, v, bounds=(lower, upper), **options)
+    dense, bars = (part.toarray() if sp.issparse(part) else part for part in (found, info.error))
+    np.testing.assert_allclose(dense, exact, rtol=0, atol=0.1)
+    np.testing.assert_allclose(product, exact @ v, rtol=0, atol=0.1)
+    assert not product[fixed].any()
+    assert bars is None or (np.abs(dense - exact) <= bars + 1e-12).all()
+    if f is rosenbrock and not options.keys() & {"backend", "h"}:
+        assert info.way == "complex lift"
+        np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-12 * np.abs(exact).max())

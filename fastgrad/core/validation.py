@@ -207,6 +207,12 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
     return low, high
 
 
+def moving(bounds: tuple[Floats, Floats] | None) -> NDArray[np.bool_] | None:
+    """Return which entries of x bounds leave free; None if they fix none. By what is fixed the derivative is 0."""
+    free = None if bounds is None else bounds[0] < bounds[1]
+    return None if free is None or free.all() else free
+
+
 _BOUNDS = "(lower, upper), two numbers or arrays of x's shape, or a list of a pair (low, high) for each entry of x"
 
 

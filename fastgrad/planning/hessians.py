@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, number
+from ..core.validation import FLOAT64, Floats, Ints, moving, number
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
@@ -18,7 +19,9 @@ from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
-from .operators import UNROUNDED, Matrix, Settings
+from .matrix import Matrix
+from .operators import UNROUNDED
+from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 AGREE = 1e-3  # as near must it come
@@ -39,7 +42,7 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     if settings.options.backend == "python":
         return "asked for"
     if not settings.automatic:
-        return "the steps were given"
+        return "the steps were given" if not settings.measured else "the stencil was given"
     if settings.options.noise:
         return "f is noisy"
     if is_jitted(f):
@@ -61,7 +64,19 @@ def lifted(f: Any, call: Call, point: Point, bounds: tuple[Floats, Floats] | Non
     steps = units_of(x) * UNROUNDED
     if bounds is not None:
         steps = np.where(x >= bounds[1], -steps, steps)
-    return load("curvature")(f, call, point.base, steps)
+    products, free = load("curvature")(f, call, point.base, steps), moving(bounds)
+    return products if free is None else _Free(products, free)
+
+
+class _Free:
+    """Products by a Hessian whose rows and columns are 0 where x does not move."""
+
+    def __init__(self, products: Any, free: NDArray[np.bool_]) -> None:
+        self.pattern, self._products, self._free = products.pattern, products, free
+
+    def product(self, vector: Floats) -> Floats:
+        found: Floats = self._products.product(vector * self._free) * self._free
+        return found
 
 
 class Checked:
@@ -111,7 +126,8 @@ class Checked:
         reach = float(np.abs(vector / units).max(initial=0.0))
         if not reach:
             return True
-        moved = vector * (BESIDE / reach)
+        free = moving(self._bounds)
+        moved = vector * (BESIDE / reach) * (1.0 if free is None else free)
         if self._bounds is not None:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():

@@ -15,11 +15,21 @@ from numpy.typing import NDArray
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
-from ..core.evaluation import Evaluation
+from ..core.evaluation import Evaluation, Values
 from ..core.labels import WANTS, Labels, has_labels
 from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, bounds_arrays, everything, function, index_array, known_value
+from ..core.validation import (
+    FLOAT64,
+    Floats,
+    Ints,
+    bounds_arrays,
+    everything,
+    function,
+    index_array,
+    known_value,
+    moving,
+)
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
@@ -159,7 +169,9 @@ def run(
             if not evaluation.sees_own:
                 _check_own_array(evaluation, call, point, estimate.gradient)
             if scheme.stencil.imaginary:
-                check_analytic(evaluation, point, index, estimate.gradient)
+                free = moving(task.bounds)
+                moves = slice(None) if free is None else free[index]
+                _check_analytic(evaluation, point, index[moves], estimate.gradient[moves])
             break
         except CannotRun as refusal:
             if step is planned.steps[-1]:
@@ -241,6 +253,14 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
         "if it is a writable float array whose entries do not overlap"
     )
+
+
+def _check_analytic(evaluation: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
+    def at(points: Values) -> Values:
+        values: Values = evaluation.line(points) + evaluation.origin
+        return values[:, None]
+
+    check_analytic(at, point, index, np.array([evaluation.value()]), gradient[None])
 
 
 def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:

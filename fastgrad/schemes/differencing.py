@@ -36,8 +36,6 @@ def difference(
         x = x[index]
         h = rule.at(x, index)
     refuse_lost_steps(point, x, index, h, stencil)
-    if stencil.imaginary:
-        bounds = None
     if bounds is None:
         estimate = _apply(run, point, index, x, h, stencil, None)
     else:
@@ -127,6 +125,9 @@ def _fit(
     The wanted stencil where it fits; else one of the same order to one side; else, where neither side
     has room for the step, whichever of the three allows the largest step.
     """
+    movable = bounds[0] < bounds[1]
+    if stencil.imaginary:  # which leaves x where it is
+        return [(stencil, np.flatnonzero(movable), h[movable])]
     below, above = x - bounds[0], bounds[1] - x
     candidates = _sides(stencil)
     room = np.empty((len(candidates), x.size))
@@ -135,7 +136,6 @@ def _fit(
         with np.errstate(over="ignore"):
             row[:] = np.minimum(below / -low if low else np.inf, above / high if high else np.inf)
     fits = room >= h
-    movable = bounds[0] < bounds[1]
     choice = np.where(fits.any(axis=0), np.argmax(fits, axis=0), np.argmax(room, axis=0))
     largest = room[choice, np.arange(x.size)]
     steps = np.minimum(h, largest)

@@ -47,7 +47,7 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     error = None
     if found.beside is not None:
         with np.errstate(all="ignore"):
-            error = 8.0 * np.abs(gradient - found.beside / h) + 64.0 * EPS * np.abs(gradient)
+            error = 8.0 * np.abs(gradient - found.beside / h) + 64.0 * EPS * np.abs(gradient) + found.lost / h
     slopes_there: Floats | None = None
     flags: list[str] | None = None
     tied = np.flatnonzero(found.tied)

@@ -8,6 +8,7 @@ import sys
 import threading
 from importlib import import_module
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,8 +143,51 @@ def test_differentiate():
         assert np.all(mine["success"])
         for field in ("success", "status", "nit", "error"):
             assert field not in theirs or np.asarray(mine[field]).dtype == np.asarray(theirs[field]).dtype
-        with pytest.raises(ValueError, match="`maxiter`"):
-            getattr(scipy, name)(f, x, maxiter=3)
+
+
+STEERED: tuple[dict[str, Any], ...] = (
+    {"order": 4}, {"order": 1}, {"maxiter": 1}, {"maxiter": 3}, {"step_factor": 3.0}, {"step_factor": 0.5, "order": 2},
+    {"order": 2, "tolerances": {"rtol": 1e-13}}, {"order": 6, "initial_step": 0.1}, {"initial_step": 0},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("steered", STEERED, ids=str)
+def test_the_iteration_that_is_asked_for(steered: dict[str, Any]) -> None:
+    """Its estimates to rounding, and its counts, of numbers, arrays, several outputs, and points side by side."""
+    peer = pytest.importorskip("scipy.differentiate")
+    pair = lambda x: np.stack([x[0] * np.cos(x[1]), x[0] ** 2 * np.sin(x[1]), x[0] * x[1]])  # noqa: E731
+    points = np.array([[0.5, 0.6, 0.7], [0.25, 0.3, 0.1]])
+    for name, f, x, more in (
+        ("derivative", np.exp, 0.5, {}),
+        ("derivative", lambda x, p: x**p, points, {"args": (np.array([1.0, 2.0, 3.0]),)}),
+        ("derivative", np.sin, points, {"step_direction": [[1], [-1]]}),
+        ("derivative", lambda x: np.stack([x, np.sin(3 * x)]), 0.5, {"preserve_shape": True}),
+        ("jacobian", pair, points[:, 0], {"step_direction": [-1, 0]}),
+        ("jacobian", pair, points, {}),
+        ("hessian", optimize.rosen, points, {}),
+    ):
+        mine, theirs = getattr(scipy, name)(f, x, **more, **steered), getattr(peer, name)(f, x, **more, **steered)
+        counted = name != "hessian" and "tolerances" not in steered  # else rounding decides when it ends
+        for field in (name for name in theirs if not name.startswith("_")):
+            assert mine[field].dtype == theirs[field].dtype
+            if mine[field].dtype.kind == "f":
+                np.testing.assert_allclose(mine[field], theirs[field], 1e-7, 1e-7)
+            elif counted:
+                np.testing.assert_array_equal(mine[field], theirs[field])
+
+
+def test_a_callback_sees_each_iteration_and_may_end_it() -> None:
+    seen: list[Any] = []
+
+    def callback(result: Any) -> None:
+        seen.append(result)
+        if len(seen) == 3:
+            raise StopIteration
+
+    found = scipy.derivative(np.exp, X, callback=callback, tolerances={"rtol": 1e-15})
+    assert [int(r.nit[0]) for r in seen] == [0, 1, 2]
+    assert (found.status == -4).all()
+    np.testing.assert_array_equal(found.df, seen[-1].df)
 
 
 def test_differentiate_of_points_side_by_side():
@@ -175,8 +219,9 @@ def test_differentiate_keeps_sides_reach_and_tolerances():
     for wrong in ({"atol": -1}, {"tol": 1}):
         with pytest.raises(ValueError, match="tolerances"):
             scipy.derivative(np.exp, inside, tolerances=wrong)
-    with pytest.raises(ValueError, match="initial_step"):
-        scipy.derivative(np.exp, inside, initial_step=0)
+    for wrong in ({"maxiter": 0}, {"order": 1.5}, {"step_factor": -1}, {"callback": 1}, {"preserve_shape": 2}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            scipy.derivative(np.exp, inside, **wrong)
     lines = scipy.derivative(lambda x: np.stack([x, np.sin(3 * x)]), 0.5, preserve_shape=True)
     same(lines.df, np.array([1, 3 * np.cos(1.5)]), 1e-8)
     powers = np.array([1, 2, 3])
@@ -364,9 +409,31 @@ def test_propagate_of_pairs_and_diagonals():
         given = (lambda a, b: a * b, X, cov, X, cov)  # the same array twice: one of them moves
         same(jacobi.propagate(*given)[1], peer.propagate(*given)[1], 1e-6)
     same(jacobi.jacobi(np.exp, X, diagonal=True)[0], peer.jacobi(np.exp, X, diagonal=True)[0], 1e-7)
-    for name in ("rtol", "maxiter", "maxgrad", "step", "diagnostic"):
+    for name, value in (("step", (0.1, 0.5)), ("diagnostic", {}), ("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
         with pytest.raises(ValueError, match=name):
-            jacobi.jacobi(np.exp, X, **{name: {} if name == "diagnostic" else 0.1})
+            jacobi.jacobi(np.exp, X, **{name: value})
+
+
+@pytest.mark.parametrize("given", [{}, {"maxgrad": 1}, {"maxgrad": 5}, {"maxiter": 1}, {"rtol": 0.1}], ids=str)
+def test_bars_of_jacobi(given: dict[str, Any]) -> None:
+    """They hold; without a tolerance they are as small as a closer look makes them."""
+    for f, exact in ((np.exp, np.diag(np.exp(X))), (lambda x: np.outer(x, x)[0], None)):
+        exact = np.array([[2 * X[0], 0, 0], [X[1], X[0], 0], [X[2], 0, X[0]]]) if exact is None else exact
+        slope, error = jacobi.jacobi(f, X, **given)
+        assert np.all(np.abs(slope - exact) <= 4.0 * error + 1e-15)
+        assert given or error.max() < 1e-10
+
+
+def test_where_one_side_is_nan() -> None:
+    """Automatic: the other side; central: no derivative."""
+    above, below = (lambda x: x if x >= 0 else np.nan), (lambda x: x if x <= 0 else np.nan)
+    for f, side in ((above, 1), (below, -1)):
+        for method in (None, side):
+            slope, error = jacobi.jacobi(f, 0.0, method=method)
+            assert abs(slope - 1.0) <= error < 1e-9
+        slope, error = jacobi.jacobi(f, 0.0, method=0)
+        assert np.isnan(slope)
+        assert error == np.inf
 
 
 def test_jacobi_of_what_is_not_known():

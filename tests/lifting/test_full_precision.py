@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks.problems import PROBLEMS, Problem
-from fastgrad import AccuracyWarning, Gradient, numerical_gradient
+from fastgrad import AccuracyWarning, Gradient, numerical_gradient, numerical_jacobian
 
 LARGE = [(p, min(p.sizes, key=lambda n: abs(n - 1000))) for p in PROBLEMS.values() if max(p.sizes) >= 200]
 X = np.random.default_rng(2).normal(size=300)
@@ -275,3 +275,80 @@ def test_bars_know_what_cancels_before_the_differences_are_multiplied(seed: int)
         assert info.step.max() < 2.0**-70
         assert (np.abs(gradient - exact) <= 10.0 * info.error).all()
         assert (info.error <= 1e-6 * np.abs(exact)).all()
+
+
+N, U = 250, np.random.default_rng(5).uniform(0.5, 2.0, 250)
+GRID = np.linspace(0.0, 60.0, 50)
+
+
+def softmax(x: Any) -> Any:
+    return np.exp(x - x.max()) / np.exp(x - x.max()).sum()
+
+
+# f, x, its gradient, and whether all digits are to be had: what underflows is magnified, or nothing beside f
+UNDERFLOWS: dict[str, tuple[Any, Any, Any, bool]] = {
+    **{
+        f"{name} {size}": (f, size * U, lambda x, size=size: x / size / np.linalg.norm(x / size), size > 1e-143)
+        for size in (1e-140, 1e-145, 1e-150, 1e-155, 1e-160, 1e-170, 1e-200)
+        for name, f in {
+            "norm": np.linalg.norm,
+            "root of a sum": lambda x: np.sqrt(np.sum(x * x)),
+            "root of a product": lambda x: np.sqrt(x @ x),
+            "root of an einsum": lambda x: np.sqrt(np.einsum("i,i->", x, x)),
+        }.items()
+    },
+    "squares": (lambda x: np.sum(x * x), 1e-200 * U, lambda x: 2 * x, False),
+    "one and squares": (lambda x: 1.0 + np.sum(x * x), 1e-200 * U, lambda x: 2 * x, False),
+    "times a huge number": (lambda x: 1e250 * np.sum(x * x), 1e-200 * U, lambda x: 2e250 * x, False),
+    "by a tiny one": (lambda x: np.sum(x * x / 1e-250), 1e-200 * U, lambda x: 2e250 * x, False),
+    "roots of powers": (lambda x: np.sum((x**4) ** 0.25), 1e-82 * U, np.ones_like, False),
+    "deviation": (np.std, 1e-160 * U, lambda x: (x - x.mean()) / x.size / (1e-160 * np.std(x / 1e-160)), False),
+    **{
+        f"log of a sum {at}": (lambda x: np.log(np.sum(np.exp(x))), at + U, softmax, at > -600)
+        for at in (-745.0, -743.0, -740.0, -730.0, -700.0, -500.0)
+    },
+    "log of a product": (lambda x: np.log(np.exp(x) @ np.exp(x)), -371.0 + U, lambda x: 2 * softmax(2 * x), False),
+    # and what does no harm, or would not have to
+    "hypot": (lambda x: np.sum(np.hypot(x, 2 * x)), 1e-200 * U, lambda x: np.full_like(x, 5**0.5), True),
+    "hypot of huge ones": (lambda x: np.sum(np.hypot(x, 2 * x)), 1e200 * U, lambda x: np.full_like(x, 5**0.5), True),
+    "negative powers": (lambda x: np.sum(x**-3), 1e-75 * U, lambda x: -3.0 * x**-4.0, True),
+    "tanh": (lambda x: np.sum(np.tanh(x)), 20.0 * U, lambda x: np.cosh(x) ** -2.0, True),
+    "expm1": (lambda x: np.sum(np.expm1(x)), -30.0 * U, np.exp, True),
+    "bells": (
+        lambda x: np.sum(np.exp(-((x[:, None] - GRID) ** 2))),
+        30.0 * U,
+        lambda x: np.sum(-2 * (x[:, None] - GRID) * np.exp(-((x[:, None] - GRID) ** 2)), axis=1),
+        True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNDERFLOWS)
+def test_what_underflows_is_not_taken_for_zero(name: str) -> None:
+    f, x, exact, full = UNDERFLOWS[name]
+    expected = exact(x)
+    for backend in ("auto", "numpy"):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                gradient, info = numerical_gradient(f, x, backend=backend, full_output=True)
+            except ValueError:  # no backend but "python" takes an f whose values have so few digits
+                assert backend == "numpy"
+                assert not full
+                continue
+        error = np.abs(gradient - expected)
+        warned = any(issubclass(w.category, AccuracyWarning) for w in told)
+        assert warned or (error <= info.error + 8 * np.finfo(float).eps * np.abs(expected)).all()
+        if full:
+            assert (error <= 1e-13 * np.abs(expected).max()).all()
+            assert info.way == "sparse lift"
+            assert not warned
+
+
+def test_bars_of_a_jacobian_know_what_underflowed() -> None:
+    for f, slope in ((lambda x: x * x + 1.0, 2.0), (lambda x: np.hypot(x, 2.0 * x), 5**0.5 * 1e200)):
+        jacobian, info = numerical_jacobian(f, 1e-200 * U, full_output=True)
+        exact = np.diag(slope * 1e-200 * np.where(slope > 2.5, np.ones(N), U))
+        assert (np.abs(jacobian - exact) <= info.error + 1e-15 * np.abs(exact)).all()
+    jacobian = numerical_jacobian(lambda x: np.sqrt(x * x + (2 * x) ** 2), 1e-140 * U, sparse=True).toarray()
+    np.testing.assert_allclose(jacobian, np.diag(np.full(N, 5**0.5)), rtol=1e-13)

@@ -12,9 +12,9 @@ import math
 import numpy as np
 
 from ...schemes import outputs
-from ...schemes.constants import EPS, FINER, NEGLIGIBLE, QUIET, SAME, SPACING, TINY
+from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
 from .cache import inner, kernel
-from .default import checksum, choose, nth, on_a_lattice, seven, spacing_of
+from .default import checksum, choose, nth, on_a_lattice, spacing_of
 from .kernels import TICKS, power_of_two
 from .native import call_into, part, ticks
 
@@ -190,8 +190,37 @@ def along(f, x, here, work, spacing, table):
 
 
 @inner
+def seven(w0, w1, w2, w3, w4, w5, w6):
+    """Return what seven values on a line, x in their middle, say.
+
+    The noise that the third to sixth differences suggest, least and largest value, how many first differences vanish,
+    the third derivative in scales of x, the derivative along the line, and the largest fifth difference.
+    """
+    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, w3 - w2, w4 - w3, w5 - w4, w6 - w5
+    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+    e0, e1 = d1 - d0, d2 - d1
+    still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
+    p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
+    extremes = max(p, q, r, s) + min(p, q, r, s)
+    return (
+        THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3),
+        FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2),
+        FIFTH * math.sqrt(e0 * e0 + e1 * e1),
+        SIXTH * abs(e1 - e0),
+        min(w0, w1, w2, w3, w4, w5, w6),
+        max(w0, w1, w2, w3, w4, w5, w6),
+        still,
+        (p + q + r + s - extremes) / 2.0 / SPACING**3,
+        (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0,
+        max(abs(e0), abs(e1)),
+    )
+
+
+@inner
 def seen(o, table, i):
-    """Return `default.seven` of one output's values on a line."""
+    """Return `seven` of one output's values on a line."""
     return seven(
         o[table, i],
         o[table + 1, i],
@@ -256,12 +285,11 @@ def noises(o, table, shrinks):
     """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
 
     These have a negative one. Returns how many they are; -1: not sure, or with `shrinks` where steps may be relative.
-    `SHORTER` has the first line's level, negative where that decays, and `LEVEL` that of the line before, or -1 where
-    the output is neither smooth nor noisy.
+    `SHORTER` has the first line's level, negative where that decays, and `LEVEL` that of the line before.
     """
     if lattices(o, table):
         return -1
-    first, unclear, moving = table == LINE, 0, 0
+    first, unclear = table == LINE, 0
     for i in range(o.shape[1]):
         if not first and o[SIGMA, i] > 0.0:
             continue
@@ -271,8 +299,7 @@ def noises(o, table, shrinks):
         top, level = max(high, -low), middle_of_four(third, fourth, fifth, sixth)
         floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * o[BIN, i])
         last, three, before = max(fifth, sixth), 3.0 * floor, o[LEVEL, i]
-        moving += still < 4
-        if not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
+        if still >= 4 or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
             return -1
@@ -280,23 +307,24 @@ def noises(o, table, shrinks):
         sigma = max(floor, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
         if first:
             decays = fifth <= 0.999 * max(third / 8.0, three) and sixth <= 0.999 * max(fourth / 4.0, three)
-            o[SHORTER, i], rough = -level if decays else level, False
+            o[SHORTER, i] = -level if decays else level
             if not smooth:
                 sigma = max(min(fourth, fifth), min(max(fourth, fifth), sixth))
         else:
             noisy = noisy or level >= SAME * before
             decays = o[SHORTER, i] < 0.0
-            if still >= 4 or near(level, SAME * before) or near(level, SAME * abs(o[SHORTER, i])):
+            if near(level, SAME * before) or near(level, SAME * abs(o[SHORTER, i])):
                 return -1
-            rough = not decays and (smooth or (noisy and level < SAME * abs(o[SHORTER, i])))
+            if not decays and (smooth or (noisy and level < SAME * abs(o[SHORTER, i]))):
+                return -1  # neither smooth nor noisy
             if not smooth:
                 sigma = max(level, before)
         if shrinks and not (smooth or noisy) and level > 0.999e-3 * max(high - f0, f0 - low):
             return -1
-        o[LEVEL, i] = -1.0 if rough else level
+        o[LEVEL, i] = level
         o[SIGMA, i] = sigma if smooth or noisy else -1.0
         unclear += not (smooth or noisy)
-    return -1 if first and moving == 0 else unclear
+    return unclear
 
 
 @inner
@@ -311,14 +339,14 @@ def measured(o, last, terms):
     """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure."""
     m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
     for i in range(m):
-        third_level, fourth_level, _, _, low, high, still, third, _, _ = seen(o, table, i)
+        third_level, fourth_level, _, _, low, high, _, third, _, _ = seen(o, table, i)
         w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
         slope, fifth = seen(o, last, i)[8:]
         spread = max(high - f0, f0 - low)
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (still < 4)
+        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise)
         sure &= not abs(bend - 8.0 * noise) <= MARGIN * noise
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
@@ -428,7 +456,7 @@ def prepared(o, t):
     for i in range(o.shape[1]):
         sigma, size = o[SIGMA, i], o[VARIATION, i]
         noise = 0.72 * sigma / t
-        sure = (noise <= 0.999e-6 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e5 * sigma)
+        sure = (noise <= 0.999e-5 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e4 * sigma)
         o[BIN, i] = 1.0 if sure else 0.0
         o[LEAST, i] = 2.0 * o[LEAST, i] * t * t
         o[AGREED, i] = o[KNOWN, i] = o[NEEDED, i] = o[LARGEST, i] = o[STRAIN, i] = 0.0
@@ -536,7 +564,7 @@ def agrees(o):
 
 @inner
 def looked(o, a, k, count, flat, units, f0, t):
-    """Write what the k-th look at a direction says of its entries, as `columns._judged_at_once`; False: not sure."""
+    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
     index = a.view(np.int64)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
@@ -553,7 +581,7 @@ def looked(o, a, k, count, flat, units, f0, t):
         hope = max(slope * (half / longer) ** 2, bent / longer) / 6.0
         fear = max(slope * (half / shorter) ** 2, second / shorter) / 6.0 if second > 4.0 * noise else hope
         rough = second > 7.99 * noise and second > 0.0299 * first
-        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i] if o[LEVEL, i] >= 0.0 else 0.0
+        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
         if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
             return False
         a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
@@ -605,9 +633,9 @@ def next_step(o, a, k, count, common):
             if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
                 return -1.0
             if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
-                if near(noise, 1e-6 * size):
+                if near(noise, 1e-5 * size):
                     return -1.0
-                up = noise > 1e-6 * size
+                up = noise > 1e-5 * size
             lacking += up and noise > 1e-6 * counts
         downs, ups = downs + down, ups + up
         a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
@@ -689,7 +717,7 @@ def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch
                 count += 1
             if listed < count and index[OUTPUT, listed] == i:
                 listed += 1
-            elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-6 * o[VARIATION, i] * t):
+            elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
                 return -1
         if not looked(o, a, looks, count, flat, units, f0, t):
             return 0
@@ -774,10 +802,9 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
             return UNSURE
         prepared(o, t)
         refreshed(y, flat)
-    state[0], certain, rough = 0.0, True, False
+    state[0], certain = 0.0, True
     for i in range(m):
         certain &= o[BIN, i] != 0.0
-        rough |= o[LEVEL, i] < 0.0
     together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
     begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
     for g in range(start, count):
@@ -794,7 +821,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
         first, behind = extent(pattern, g, m)
         opened, shown, far, entries = opened + wants, shown + some, far + long, entries + behind - first
         if g + 1 - begin == together or g + 1 == count:
-            if count > 1 and 2 * shown > entries and not rough:
+            if count > 1 and 2 * shown > entries:
                 # most entries show their lengths: none is taken to be much shorter
                 known = opened > 0 or 2 * far <= shown
                 common = middle(lengths, shown) if known else 24300.0 * t  # at least

@@ -795,6 +795,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
             assert d is not None
             slots = ((layout, d),)
         return SparseBundle(y, slots, run, same)
+    if run.faint:
+        run.magnifies(ufunc, a, b)
     a, b = spread_constant(a, shape), spread_constant(b, shape)
     if ufunc is np.multiply and not second:
         return SparseBundle(y, tuple((w, d * constant_at(b, w)) for w, d in first), run, disjoint)
@@ -807,7 +809,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
-    run.heavy(ufunc, a, y.size, first or second)
+    run.heavy(ufunc, a, y.size, sum(max(d.size for d in both if d is not None) for _, both in met))
     if run.watching:
         run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
@@ -888,7 +890,9 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
-    p.run.heavy(ufunc, b, y.size, p.slots)
+    p.run.heavy(ufunc, b, y.size, sum(d.size for _, d in p.slots))
+    if p.run.faint:
+        p.run.magnifies(ufunc, b)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
     rule = UNARY.get(ufunc)

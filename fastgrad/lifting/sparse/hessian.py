@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from . import bundle as operations
+from .assembling import filled
 from .bundle import SparseBundle, elementwise
-from .functions import filled
 from .rebinding import current, rebound
 from .slots import Run, Slots, entries_of, refuse
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
@@ -38,12 +38,13 @@ class ComplexRun(Run):
 
     __slots__ = ()
     imaginary = True
+    faintest = 2.0**-548  # imaginary parts are 1e-100 of that
 
     def made(self, base: Any, slots: int, cells: int) -> None:
         if slots and base.dtype.kind == "f":
             raise refuse("a function that drops the imaginary part, at a complex point")
 
-    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, cells: int) -> None:
         if ufunc not in ANALYTIC:
             raise refuse(f"np.{ufunc.__name__} at a complex point")
 
@@ -161,7 +162,7 @@ def _run(
     bundle = SparseBundle(x.copy(), initial_slots(x.shape, np.arange(x.size), d), run)
     signals = raised()
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore", under="call", call=run.underflows):
             value = f(bundle, *args, **kwargs)
     except Exception as error:
         raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error

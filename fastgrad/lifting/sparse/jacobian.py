@@ -38,6 +38,8 @@ class Listed(NamedTuple):
         there is no such short description.
     substitutes : bool
         Whether f saw numpy through substitutes.
+    lacks : float
+        What values may lack because something underflowed.
     """
 
     base: Array
@@ -48,6 +50,7 @@ class Listed(NamedTuple):
     lost: Array
     layouts: tuple[Any, ...]
     substitutes: bool = False
+    lacks: float = 0.0
 
 
 def entries(
@@ -92,7 +95,7 @@ def entries(
     values: list[Array] = []
     layouts: list[Any] = []
     lost = np.zeros(x.size, dtype=bool)
-    rounded, base = False, np.empty(0)
+    rounded, base, lacks = False, np.empty(0), 0.0
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
@@ -108,6 +111,7 @@ def entries(
             together = min(part.size - 1, max(1, int(CELLS / wide.per_row)))
             continue
         base, rounded = np.asarray(lifted.base), rounded or lifted.run.rounded
+        lacks = max(lacks, lifted.lost())
         lost[part] = lifted.run.lost
         for row, position, change in listed:
             outputs.append(position)
@@ -115,11 +119,10 @@ def entries(
             values.append(change)
         begin += part.size
     short = tuple(layouts) if _short(layouts) else ()
-    if not outputs:
-        none = np.empty(0, dtype=np.intp)
-        return Listed(base, none, none, np.empty((len(d), 0)), rounded, lost, short)
-    everything = np.concatenate(values, axis=1)
-    return Listed(base, np.concatenate(outputs), np.concatenate(inputs), everything, rounded, lost, short)
+    none = np.empty(0, dtype=np.intp)
+    everything = np.concatenate([np.empty((len(d), 0)), *values], axis=1)
+    where = np.concatenate([none, *outputs]), np.concatenate([none, *inputs])
+    return Listed(base, *where, everything, rounded, lost, short, lacks=lacks)
 
 
 def _short(layouts: list[Any]) -> bool:
@@ -136,5 +139,5 @@ def _refilled(before: Listed, lifted: Lifted) -> Listed:
         lengths = tuple(dim.length for dim in layout.dims)
         values[:, begin:end].reshape(len(values), *lengths)[...] = d
         begin = end
-    run = lifted.run
-    return before._replace(base=np.asarray(lifted.base), values=values, rounded=run.rounded, lost=run.lost)
+    run, lacks = lifted.run, lifted.lost()
+    return before._replace(base=np.asarray(lifted.base), values=values, rounded=run.rounded, lost=run.lost, lacks=lacks)

@@ -149,7 +149,7 @@ def _tanh(d: Array, b: Any, y: Any) -> Any:
     t = tanh(d)
     below = y * t
     below += 1.0
-    t *= 1.0 - y * y
+    t *= 1.0 / np.cosh(b) ** 2  # 1 - y**2 would cancel
     t /= below
     return t
 
@@ -180,7 +180,7 @@ UNARY: dict[np.ufunc, Unary] = {
     np.reciprocal: lambda d, b, y: -d * y / (b + d),
     np.exp: lambda d, b, y: scaled(expm1(d), y),
     np.exp2: lambda d, b, y: scaled(expm1(LN2 * d), y),
-    np.expm1: lambda d, b, y: scaled(expm1(d), y + 1.0),
+    np.expm1: lambda d, b, y: scaled(expm1(d), np.exp(b)),  # y + 1 would cancel
     np.log: lambda d, b, y: log1p(d / b),
     np.log2: lambda d, b, y: scaled(log1p(d / b), 1.0 / LN2),
     np.log10: lambda d, b, y: scaled(log1p(d / b), 1.0 / LN10),
@@ -258,8 +258,8 @@ def _power(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
         if b == int(b) and 1 <= abs(b) <= 64:
             if b > 0:
                 return integer_power(da, a, int(b))
-            above = integer_power(da, a, -int(b))
-            return -above * y * (a + da) ** b  # 1/p - 1/q = -(p - q)/(p q)
+            grown = integer_power(da / a, 1.0, -int(b))  # relative: powers of a may overflow
+            return -grown * y / (1.0 + grown)
         if b == 0.5:
             return _sqrt(da, a, y)
         ratio = da / a
@@ -285,8 +285,9 @@ def _choosing(compare: np.ufunc) -> Binary:
 
 def _hypot(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
     below = np.hypot(a if da is None else a + da, b if db is None else b + db) + y
-    above = (0.0 if da is None else da * (2.0 * a + da)) + (0.0 if db is None else db * (2.0 * b + db))
-    return safe_quotient(above, below)
+    # divided first: squares may overflow, or vanish
+    terms = (d * safe_quotient(2.0 * v + d, below) for d, v in ((da, a), (db, b)) if d is not None)
+    return sum(terms)
 
 
 def _logaddexp(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:

@@ -56,6 +56,10 @@ Slots = tuple[Slot, ...]
 DENSE = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 MOST_SLOTS = 40  # more of them are listed entry by entry
+MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
+LOST = 2.0**-1000  # underflows lose less than this, times such a factor
+# functions whose slope at 0 is infinite
+STEEP = frozenset({np.sqrt, np.cbrt, np.reciprocal, np.log, np.log2, np.log10, np.power, np.float_power})
 _FULL = "differences of many entries"
 
 
@@ -86,11 +90,15 @@ class Run:
         Rows in which f chose between what is equal at x (``max(a, a)``, ``abs(0)``): f may have a kink there. None
         where nobody asks.
     rounded : bool
-        Whether some function had no rule, so that its differences carry the round-off of its values.
+        Whether some function had no rule, so that its differences carry the round-off of its values; or made much of
+        what had underflowed.
+    faint : bool
+        Whether anything underflowed: what is lost by that is nothing beside f, unless it is magnified.
     """
 
     __slots__ = (
-        "_array", "_cell", "_number", "cells", "columns", "lead", "lost", "points", "rounded", "rows", "tied", "work"
+        "_array", "_cell", "_number", "cells", "columns", "faint", "lead", "lost", "points", "rounded", "rows", "tied",
+        "work",
     )  # fmt: skip
 
     def __init__(self, rows: int, columns: int, cells: int, work: SparseWork, ties: bool = False) -> None:
@@ -100,7 +108,7 @@ class Run:
         self._array, self._number, self._cell = work.of_dense(self.points)
         self.lost = np.zeros(rows, dtype=bool)
         self.tied = np.zeros(rows, dtype=bool) if ties else None
-        self.rounded = False
+        self.rounded = self.faint = False
 
     def again(self) -> Run:
         """Return the same run, as before anything was done."""
@@ -110,11 +118,35 @@ class Run:
         """Note what another run of the same rows has found out."""
         self.lost |= other.lost
         self.rounded |= other.rounded
+        self.faint |= other.faint
         self.lead = other.lead
         if self.tied is not None and other.tied is not None:
             self.tied |= other.tied
 
     imaginary = False  # a run at a complex point
+    faintest = 2.0**-880  # differences of 2**-80 of what is smaller lose digits
+
+    def underflows(self, *_: object) -> None:
+        """Note that something underflowed: numpy calls this."""
+        self.faint = True
+
+    def magnifies(self, ufunc: np.ufunc, first: Any, second: Any = None) -> None:
+        """Note a function that makes much of what may have underflowed."""
+        if ufunc is np.multiply:
+            much = max(np.abs(v).max(initial=0.0) for v in (first, second)) > MAGNIFIED
+        elif ufunc is np.divide:
+            much = np.abs(second).min(initial=1.0) < 1.0 / MAGNIFIED
+        else:
+            much = ufunc in STEEP and np.abs(first).min(initial=1.0) < self.faintest
+        self.rounded |= bool(much)
+
+    def multiplied(self, d: Array, others: Sequence[Any], product: Array) -> None:
+        """Look for underflows of np.einsum, of which numpy does not tell."""
+        small = np.abs(product) < self.faintest
+        if not self.faint and small.any():
+            zeros = small & (product == 0)
+            self.faint = not np.array_equal(zeros, small) or all(np.all(v) for v in (d, *others))
+
     watching = False  # a run that asks for what nonlinear operations bring together
 
     def meets(self, ufunc: np.ufunc | None, first: Slots, second: Slots, shape: Shape) -> None:
@@ -152,13 +184,13 @@ class Run:
         """Count a function of numpy: it is made of several operations."""
         self.lead += (FUNCTION - 1) * self._array - SPARSE_FUNCTION
 
-    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
-        """Count beforehand what a function costs beyond `+`: all of an array of this size, here its differences."""
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, cells: int) -> None:
+        """Count beforehand what a function costs beyond `+`: all of an array of this size, here so many differences."""
         each = weight_at(ufunc, first)
         # rules of differences are made of faster functions; the result itself is counted when it is made
         own = SPARSE_RULE + min(each, 2 * HEAVY)
         self.lead += MARGIN * each * self.points * size
-        self._spends(own * sum(d.size for _, d in slots), self._cell * size)
+        self._spends(own * cells, self._cell * size)
 
     def product(self, multiplications: int) -> None:
         """Count a product of matrices, by the multiplications that one point takes."""
@@ -685,7 +717,7 @@ def _as_matrices(d: Array, labels: list[int], other: Any, of_other: list[int], r
     return np.ascontiguousarray(product.transpose([have.index(label) for label in result]))
 
 
-def _einsum(d: Array, labels: list[int], others: list[Any], result: list[int]) -> Array:
+def _einsum(d: Array, labels: list[int], others: list[Any], result: list[int], run: Run) -> Array:
     """np.einsum(d, labels, *others, result) in C order; a mere product as one, since numpy's is slow across memory."""
     summing = set(labels) - set(result)
     if len(others) == 2 and summing and d.size > 1000:
@@ -694,6 +726,7 @@ def _einsum(d: Array, labels: list[int], others: list[Any], result: list[int]) -
             return fast
     if len(others) != 2 or summing or not set(others[1]) <= set(result):
         out: Array = np.einsum(d, labels, *others, result, order="C", optimize=bool(summing) and d.size > 1000)
+        run.multiplied(d, others[::2], out)
         return out
     factors = []
     for array, have in ((d, labels), (others[0], others[1])):
@@ -718,10 +751,6 @@ def contracted(
         slots = ((spread_box(shape, run), spread(slots, shape, run)),)
     column = 1 + max((*labels, *out_labels, *(label for _, other in others for label in other)), default=0)
     lengths = {label: n for array, other in others for label, n in zip(other, array.shape, strict=True)}
-    multiplications = 1
-    for length in (lengths | dict(zip(labels, shape, strict=True))).values():
-        multiplications *= length
-    run.product(multiplications)
     found: Found = [(layout, [d]) for layout, d in heaped(slots)]
     if len(found) > 1:
         _absorbed(found, run)
@@ -763,7 +792,7 @@ def contracted(
             size *= dim.length
         run.allow(size)
         run.multiplies(d.size * new, d.size)
-        value = _einsum(d, d_labels, operands, result)
+        value = _einsum(d, d_labels, operands, result, run)
         box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))
         out = added(out, ((box, value) if out_labels else as_rows(box, value),), run)
     return out

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from ..signals import CannotLift, raised
 from ..work import SparseWork
+from .assembling import filled
 from .bundle import SparseBundle
-from .functions import filled
 from .layout import Box, Dim, Entries, Shape
-from .slots import Run, Slots, TooWide, entries_of, spread
+from .slots import LOST, Run, Slots, TooWide, entries_of, spread
 
 Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
@@ -49,6 +49,10 @@ class Lifted(NamedTuple):
     def differences(self) -> Array:
         """Return f less f(x), shape (k, rows, *shape)."""
         return spread(self.slots, np.shape(self.base), self.run)
+
+    def lost(self) -> float:
+        """Return what differences may lack because something underflowed."""
+        return LOST * max(1.0, float(np.abs(self.base).max(initial=0.0))) if self.run.faint else 0.0
 
 
 @cache
@@ -92,10 +96,13 @@ class Differences(NamedTuple):
     values : ndarray, shape (m, k)
     tied : ndarray of bool, shape (m,)
         Rows in which f chose between what is equal at x: f may have a kink there, and one side does not tell the other.
+    lost : float
+        What the values may lack because something underflowed.
     """
 
     values: Array
     tied: NDArray[np.bool_]
+    lost: float
 
 
 def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape, tuple[Dim, ...]]]:
@@ -177,7 +184,7 @@ def lift(
     bundle = SparseBundle(x.copy(), initial_slots(x.shape, index, d), run)
     signals = raised()
     try:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore", under="call", call=run.underflows):
             value = f(bundle, *args, **kwargs)
     except (CannotLift, TooWide):
         raise
@@ -189,6 +196,8 @@ def lift(
         raise CannotLift("f's result does not depend on its argument, or is not one array")
     if value.dtype.kind != "f":
         raise CannotLift(f"f returned {value.dtype}")
+    if run.faint and not value.ndim:
+        run.rounded |= bool(abs(value.base) < run.faintest)
     return Lifted(value.base, value.slots, run)
 
 
@@ -295,14 +304,15 @@ def differences(
     else:  # neighbours at fixed offsets are worth more than a short list
         steps = np.zeros((x.size, d.shape[1]))
         steps[index] = d
-    values, tied = np.empty(steps.shape), np.zeros(len(steps), dtype=bool)
+    values, tied, lost = np.empty(steps.shape), np.zeros(len(steps), dtype=bool), 0.0
     for begin, lifted, part in _runs(f, x, every, np.ascontiguousarray(steps.T), args, kwargs, work, True):
         if lifted.run.rounded or part.ndim != 2:
             return None
         end = begin + part.shape[1]
         values[begin:end] = part.T
+        lost = max(lost, lifted.lost())
         tied[begin:end] = lifted.run.lost if lifted.run.tied is None else lifted.run.lost | lifted.run.tied
-    return Differences(values, tied) if order is None else Differences(values[index], tied[index])
+    return Differences(values, tied, lost) if order is None else Differences(values[index], tied[index], lost)
 
 
 def _consecutive(index: NDArray[np.intp]) -> bool:
