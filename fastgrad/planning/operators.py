@@ -146,7 +146,10 @@ class Operator:
         """
         if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
             return self._directly(x, args) if 0 < x.size < (LIFT_FROM if self.settings.may_lift else inf) else None
-        if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
+        fused = self._fused
+        if fused is not None:
+            return fused.__call__(x, args)  # as a method, not as an object: 70 ns less
+        if self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
             run = self.opened(self.call(args), point)
