@@ -51,11 +51,17 @@ class Curvature:
 
     The gradient of an analytic f at x + i t v has the imaginary part t H v, without any subtraction: the complex step
     (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
+
+    Attributes
+    ----------
+    tied : ndarray of bool
+        Entries of x that move apart what f chose between and is equal at x, as all products so far have found.
     """
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
         self._substitutes = False
+        self.tied = np.zeros(x.size, dtype=bool)
 
     def _lifted(self, lift: Any, x: Any) -> Any:
         """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
@@ -80,7 +86,8 @@ class Curvature:
         """
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
-        gradient = self._lifted(gradient_beside, beside)
+        gradient, tied = self._lifted(gradient_beside, beside)
+        self.tied |= tied
         product: Floats = gradient.imag / IMAGINARY * scale
         return product
 

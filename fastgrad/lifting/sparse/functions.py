@@ -122,7 +122,7 @@ def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 
 def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
     """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
-    base = which(a.base, axis=axis, keepdims=keepdims is True)
+    base = which(np.real(a.base), axis=axis, keepdims=keepdims is True)
     if a.split is None and not a.slots:
         return base
     if axis is None or not isinstance(axis, int | np.integer):
@@ -133,8 +133,11 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
         return _position(a.split, compare, which, a.split_axes((axis,))[0], False).reshape(base.shape)
     moved = a.as_numbers().transpose([*(i for i in range(a.ndim) if i != axis), axis])
     best = np.reshape(base, moved.shape[:-1])
-    box, below, d = moved.along_last(moved.base - compare.reduce(moved.base, axis=-1, keepdims=True))
+    real = np.real(moved.base)
+    box, below, d = moved.along_last(real - compare.reduce(real, axis=-1, keepdims=True))
     a.run.note_ties_among(below, box, d)
+    if a.run.imaginary:
+        return base
     count = below.shape[-1]
     if count > 1:
         order = 1 if compare is np.minimum else count - 2
@@ -273,7 +276,7 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
         slots = added(slots, contracted(second, b.shape, lb, [(base_of(a), la)], out, run), run)
     if first and second and list(la) == list(lb) and not out:
         slots = added(slots, crossed(first, second, a.shape, run), run)
-    elif first and second and not _separate(first, second):
+    elif first and second and not run.imaginary and not _separate(first, second):  # where steps are tiny it is nothing
         run.allow(run.rows * np.size(base))
         column = 1 + max((*la, *lb, *out), default=0)
         both = [column, column + 1]

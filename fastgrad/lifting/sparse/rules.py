@@ -254,18 +254,19 @@ def integer_power(d: Array, b: Any, exponent: int) -> Any:
 
 
 def _power(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
-    if db is None and da is not None and np.ndim(b) == 0:
-        if b == int(b) and 1 <= abs(b) <= 64:
-            if b > 0:
-                return integer_power(da, a, int(b))
+    if db is None and np.ndim(b) == 0:
+        if b == int(b) and 1 <= b <= 64:
+            return integer_power(da, a, int(b))
+        if b == int(b) and -64 <= b <= -1:
             grown = integer_power(da / a, 1.0, -int(b))  # relative: powers of a may overflow
             return -grown * y / (1.0 + grown)
         if b == 0.5:
             return _sqrt(da, a, y)
-        ratio = da / a
-        if (np.abs(ratio) < 0.1).all() and (np.real(a) > 0).all():
-            return scaled(expm1(b * log1p(ratio)), y)
-    return None
+    if (da is not None and not np.all(np.abs(da) < 0.1 * np.abs(a))) or (db is not None and not np.all(np.real(a) > 0)):
+        return None
+    grown = 0.0 if da is None else log1p(da / a)
+    inner = b * grown if db is None else b * grown + db * (np.log(a) + grown)  # of the logarithm of |a| ** b
+    return scaled(expm1(inner), y)
 
 
 def selection(where_first: Any, da: Any, a: Any, db: Any, b: Any, y: Any) -> Array:

@@ -414,9 +414,10 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
     list of (layout, differences of each operand)
         None is a difference of zero. Each (row, position) differs in one of the layouts at most.
     """
-    if len(operands) == 1 and len(operands[0]) == 1:
-        layout, d = operands[0][0]
-        return [(layout, [d])]
+    if all(len(slots) == 1 for slots in operands):
+        layout = operands[0][0][0]
+        if len(operands) == 1 or all(slots[0][0] == layout for slots in operands):
+            return [(layout, [slots[0][1] for slots in operands])]
     if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
         return together(operands, shape, run)
     found: Found = []
