@@ -17,8 +17,10 @@ from ..lifting.sparse.jacobian import Listed, entries
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
 
-def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None) -> Listed:
+def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None, sparse: bool = False) -> Listed:
     """List the entries of the Jacobian of f, called as `call` says, that one run shows; d is added to each entry of x.
+
+    Where the result is to be sparse, what is zero by f's structure is left out.
 
     Raises
     ------
@@ -30,7 +32,14 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
         for substitutes in (first, True):
             try:
                 found = entries(
-                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, substitutes=substitutes
+                    call.f,
+                    x,
+                    d,
+                    args=call.args,
+                    kwargs=call.kwargs,
+                    before=before,
+                    substitutes=substitutes,
+                    sparse=sparse,
                 )
                 return found._replace(substitutes=substitutes)
             except CannotLift:

@@ -602,7 +602,7 @@ class Operator:
         signed = units_of(x) * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
-        listed = load("listed")(self.f, call, base, signed[None], self._listed)
+        listed = load("listed")(self.f, call, base, signed[None], self._listed, self.settings.is_sparse)
         if self.settings.is_sparse:
             self._listed = listed  # its positions save time where the next are the same, and change nothing
         run.nfev += 1
@@ -661,7 +661,7 @@ class Operator:
             if not self._unreadable(call, point):
                 try:
                     steps = units_of(point.base.reshape(-1)) * UNROUNDED
-                    found = load("listed")(self.f, call, point.base, steps[None])
+                    found = load("listed")(self.f, call, point.base, steps[None], None, True)
                     if not found.lost.any():
                         return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
                 except CannotRun:

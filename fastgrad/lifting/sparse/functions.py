@@ -213,8 +213,13 @@ def _count_nonzero(a: Any) -> Any:
 @handles(np.cumsum)
 def _cumsum(a: Any, axis: Any = None) -> Any:
     a, axis = (a.reshape(-1), 0) if axis is None else (a, axis % a.ndim)
-    total = np.cumsum(spread(slots_of(a), a.shape, a.run), axis=2 + axis)
-    return SparseBundle(np.cumsum(a.base, axis=axis), ((spread_box(a.shape, a.run), total),), a.run)
+    slots, base = slots_of(a), np.cumsum(a.base, axis=axis)
+    total = np.cumsum(spread(slots, a.shape, a.run), axis=2 + axis)
+    if a.run.filled > 1 or not slots:
+        return SparseBundle(base, ((spread_box(a.shape, a.run), total),), a.run)
+    there = np.cumsum(spread(mapped(slots, np.ones_like), a.shape, a.run)[0], axis=1 + axis).reshape(a.run.rows, -1)
+    row, position = np.nonzero(there)
+    return SparseBundle(base, ((Entries(row, position), total.reshape(*total.shape[:2], -1)[:, row, position]),), a.run)
 
 
 @handles(np.linalg.norm)

@@ -56,7 +56,7 @@ class WatchingRun(Run):
     watching = True
 
     def __init__(self, rows: int) -> None:
-        super().__init__(rows, 1, MOST_CELLS, SparseWork())
+        super().__init__(rows, 1, MOST_CELLS, SparseWork(), filled=1)
         self._first: list[Array] = []
         self._second: list[Array] = []
         self._size = 0

@@ -12,7 +12,7 @@ from ..signals import CannotLift
 from .functions import has_bundles, stacked
 from .layout import Box
 from .rebinding import current, rebound
-from .slots import TooWide
+from .slots import FILLED, TooWide
 from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
 
 Array = NDArray[Any]
@@ -62,6 +62,7 @@ def entries(
     kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
     substitutes: bool = False,
+    sparse: bool = False,
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
 
@@ -71,6 +72,8 @@ def entries(
         Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
     substitutes : bool
         Whether f is to see numpy and constant arrays through substitutes that take bundles.
+    sparse : bool
+        Whether entries that are zero by f's structure are to be kept out, which may take longer.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def entries(
         If f cannot be evaluated like this.
     """
     keep_freed_memory()
-
+    filled = 1 if sparse else FILLED
     given, given_args = (f, args) if not substitutes else rebound(f, args)
 
     def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
@@ -99,7 +102,9 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs)
+            lifted = lift(
+                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, filled=filled
+            )
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
                 return _refilled(before, lifted)
