@@ -247,19 +247,27 @@ class Matrix:
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
-        product: Floats = self.array @ vector
+        product: Floats = self._array @ vector
         return product
 
     @cached_property
-    def array(self) -> Any:
-        """The same as a SciPy array, where it is sparse."""
+    def _array(self) -> Any:
         assert self.pattern is not None
-        return self.pattern.array(self.data)
+        assert self.data is not None
+        return self.pattern.around(self.data)
 
-    def sizes_dot(self, rows: Ints, vector: Floats) -> Floats:
-        """Return the product of some rows, all their entries positive, and a vector."""
-        product: Floats = abs((self.array if self.dense is None else self.dense)[rows]) @ vector
-        return product
+    def sizes_dot(self, rows: Ints, vector: Callable[[Any], Floats]) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector of which few entries may matter."""
+        if self.dense is not None:
+            product: Floats = np.abs(self.dense[rows]) @ vector(slice(None))
+            return product
+        assert self.pattern is not None
+        assert self.data is not None
+        begin = self.pattern.indptr[rows]  # SciPy's index takes ten times as long
+        count = self.pattern.indptr[rows + 1] - begin
+        which = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
+        terms = np.abs(self.data[which]) * vector(self.pattern.indices[which])
+        return np.bincount(np.repeat(np.arange(rows.size), count), terms, rows.size).astype(np.float64, copy=False)
 
     def by_rows(self, share: float, more: Floats) -> Matrix:
         """Return a share of the largest entry of each row, and more of each column, in the same layout."""
@@ -274,7 +282,10 @@ class Matrix:
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        return self.array if self.dense is None else self.dense.reshape(shape)
+        if self.dense is not None:
+            return self.dense.reshape(shape)
+        assert self.pattern is not None
+        return self.pattern.array(self.data)
 
 
 @dataclass
@@ -552,7 +563,7 @@ class Operator:
         x = point.base.reshape(-1)
         if not np.isfinite(found.jacobian).all():
             return
-        wrong = disagrees(run, x, matrix, bounds, found)
+        wrong = disagrees(run, x, units_of(x), matrix, bounds, found)
         if wrong is None:
             return
         where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
@@ -597,9 +608,10 @@ class Operator:
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        if not np.isfinite(run.value()).all():  # f's own errors come from a plain call, too
+        if not _finite(run.value()):  # f's own errors come from a plain call, too
             raise CannotRun("f is not finite at x")
-        signed = units_of(x) * UNROUNDED
+        units = units_of(x)
+        signed = units * UNROUNDED
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
         listed = load("listed")(self.f, call, base, signed[None], self._listed, self.settings.is_sparse)
@@ -609,7 +621,7 @@ class Operator:
         if not np.array_equal(np.shape(listed.base), run.shape):
             raise NotTrusted("f returns another shape when it is lifted")
         outputs, inputs = listed.outputs, listed.inputs
-        if listed.rounded or listed.lost.any() or not np.isfinite(listed.values).all():
+        if listed.rounded or listed.lost.any() or not _finite(listed.slopes):
             why = (
                 "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
             )
@@ -617,9 +629,9 @@ class Operator:
                 raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
             raise CannotRun(why)
         free = moving(bounds)
-        values = listed.values[0] if free is None else np.where(free[inputs], listed.values[0], 0.0)
-        matrix = self._arranged(outputs, inputs, values, signed, (run.value().size, x.size))
-        if disagrees(run, x, matrix, bounds, None) is not None:
+        slopes = listed.slopes[0] if free is None else np.where(free[inputs], listed.slopes[0], 0.0)
+        matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
+        if disagrees(run, x, units, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
@@ -635,19 +647,18 @@ class Operator:
         if united is not self.pattern:
             self.pattern, self.colors = united, None
 
-    def _arranged(self, outputs: Ints, inputs: Ints, values: Floats, steps: Floats, shape: tuple[int, int]) -> Matrix:
+    def _arranged(self, outputs: Ints, inputs: Ints, slopes: Floats, shape: tuple[int, int]) -> Matrix:
         """Put listed differences into a matrix; where they are is remembered, and checked."""
         if not self.settings.is_sparse:
             dense = np.zeros(shape)
             if outputs.size:
-                summed = np.bincount(outputs * shape[1] + inputs, values, prod(shape))
-                dense = summed.astype(np.float64).reshape(shape) / steps
+                dense = np.bincount(outputs * shape[1] + inputs, slopes, prod(shape)).astype(np.float64).reshape(shape)
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = _Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(values) / steps[layout.pattern.indices])
+        return Matrix(pattern=layout.pattern, data=layout.data(slopes))
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
@@ -770,7 +781,12 @@ class put_back:  # noqa: N801 - used like a function, as contextlib's are
 
 
 def disagrees(
-    run: Vectors, x: Floats, matrix: Matrix, bounds: tuple[Floats, Floats] | None, found: Found | None
+    run: Vectors,
+    x: Floats,
+    units: Floats,
+    matrix: Matrix,
+    bounds: tuple[Floats, Floats] | None,
+    found: Found | None,
 ) -> int | None:
     """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
 
@@ -780,7 +796,8 @@ def disagrees(
         The first output that changes by something else; None if all agree.
     """
     m = run.value().size
-    vector = signs(x, x.size) * units_of(x) * FARTHER
+    vector = signs(x, x.size) * units
+    vector *= FARTHER
     if bounds is not None:
         room = np.minimum(x - bounds[0], bounds[1] - x)
         vector = np.where(room > np.abs(vector), vector, 0.0)
@@ -789,9 +806,13 @@ def disagrees(
     points = np.stack([x + vector, x - vector])
     with np.errstate(all="ignore"):
         above, below = run.explore(points)
-        vector = 0.5 * (points[0] - points[1])
-        gap = np.abs((above - below) - 2.0 * matrix.dot(vector))
-        doubt = 100.0 * EPS * (np.abs(above) + np.abs(below))
+        apart = np.subtract(points[0], points[1], out=vector)
+        gap = above - below
+        gap -= matrix.dot(apart)
+        np.abs(gap, out=gap)
+        doubt = np.abs(above, out=above)
+        doubt += np.abs(below, out=below)
+        doubt *= 100.0 * EPS
         if found is not None and found.noise is not None:
             doubt += 20.0 * found.noise
         rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
@@ -799,12 +820,19 @@ def disagrees(
             return None
         # the terms that cancel in f's values are rounded, too; of many random terms the root is left
         entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
-        more = matrix.sizes_dot(rows, 2e-3 / sqrt(entries) * np.abs(vector) + 32.0 * EPS * np.abs(x))
+        share = 1e-3 / sqrt(entries)
+        more = matrix.sizes_dot(rows, lambda index: share * np.abs(apart[index]) + 32.0 * EPS * np.abs(x[index]))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            more += 2.0 * Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, np.abs(vector))
+            more += Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
         wrong = ~(gap[rows] <= doubt[rows] + more)
     return int(rows[np.argmax(wrong)]) if wrong.any() else None
+
+
+def _finite(values: Floats) -> bool:
+    """Whether all are; their sum, which takes half as long, may overflow."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
 
 
 def named(flat: int, shape: tuple[int, ...]) -> str:

@@ -25,6 +25,7 @@ from .layout import (
     place,
     refined,
     reshape,
+    reshaped,
     take,
 )
 from .rules import BINARY, UNARY, selection
@@ -407,7 +408,7 @@ class SparseBundle:
         """The same entries as a reshaped array, where only with more axes than that has they lie in boxes."""
         if not self.size or not self.slots or any(isinstance(layout, Entries) for layout, _ in self.slots):
             return None
-        if all(reshape(layout, d, self.shape, base.shape) is not None for layout, d in self.slots):  # type: ignore[arg-type]
+        if all(reshaped(layout, self.shape, base.shape) is not None for layout, _ in self.slots):
             return None
         shape = refined(self.shape, base.shape)
         if shape is None:
@@ -773,6 +774,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
+    if p is q and ufunc is np.multiply:
+        return _unary(np.square, p)
     a, b, whole = p, q, None
     if isinstance(p, SparseBundle):
         a, whole = p.base, p if p.split is not None else None

@@ -27,8 +27,8 @@ class Listed(NamedTuple):
         f(x).
     outputs, inputs : ndarray of intp
         Flat positions in f(x) and in x; equal pairs add up.
-    values : ndarray, shape (k, entries)
-        f at x + d[:, input] less f(x), at this output.
+    slopes : ndarray, shape (k, entries)
+        f at x + d[:, input] less f(x), over d, at this output.
     rounded : bool
         Whether f used a function without a difference rule: then differences carry the round-off of its values.
     lost : ndarray of bool
@@ -39,13 +39,13 @@ class Listed(NamedTuple):
     substitutes : bool
         Whether f saw numpy through substitutes.
     lacks : float
-        What values may lack because something underflowed.
+        What these differences may lack because something underflowed.
     """
 
     base: Array
     outputs: Array
     inputs: Array
-    values: Array
+    slopes: Array
     rounded: bool
     lost: Array
     layouts: tuple[Any, ...]
@@ -107,7 +107,7 @@ def entries(
             )
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
-                return _refilled(before, lifted)
+                return _refilled(before, lifted, np.ascontiguousarray(d))
             listed = lifted.entries()
         except TooWide as wide:
             if part.size == 1:
@@ -125,24 +125,28 @@ def entries(
         begin += part.size
     short = tuple(layouts) if _short(layouts) else ()
     none = np.empty(0, dtype=np.intp)
-    everything = np.concatenate([np.empty((len(d), 0)), *values], axis=1)
     where = np.concatenate([none, *outputs]), np.concatenate([none, *inputs])
-    return Listed(base, *where, everything, rounded, lost, short, lacks=lacks)
+    with np.errstate(all="ignore"):  # who asked looks whether they are finite
+        slopes = np.concatenate([np.empty((len(d), 0)), *values], axis=1) / d[:, where[1]]
+    return Listed(base, *where, slopes, rounded, lost, short, lacks=lacks)
 
 
 def _short(layouts: list[Any]) -> bool:
     return all(isinstance(layout, Box) for _, _, every in layouts for layout in every)
 
 
-def _refilled(before: Listed, lifted: Lifted) -> Listed:
-    """The differences of a run whose entries are where those of an earlier one were."""
-    values = np.empty((lifted.run.columns, before.outputs.size))
+def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
+    """The slopes of a run whose entries are where those of an earlier one were."""
+    slopes = np.empty((lifted.run.columns, before.outputs.size))
     begin = 0
     for layout, d in lifted.slots:
         assert isinstance(layout, Box)
         end = begin + layout.size
-        lengths = tuple(dim.length for dim in layout.dims)
-        values[:, begin:end].reshape(len(values), *lengths)[...] = d
+        lengths = (len(steps), *(dim.length for dim in layout.dims))
+        strides = (steps.strides[0], *(dim.row * steps.itemsize for dim in layout.dims))
+        of_rows: Array = np.ndarray(lengths, steps.dtype, steps, layout.row * steps.itemsize, strides)
+        with np.errstate(all="ignore"):
+            np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
         begin = end
     run, lacks = lifted.run, lifted.lost()
-    return before._replace(base=np.asarray(lifted.base), values=values, rounded=run.rounded, lost=run.lost, lacks=lacks)
+    return before._replace(base=np.asarray(lifted.base), slopes=slopes, rounded=run.rounded, lost=run.lost, lacks=lacks)
