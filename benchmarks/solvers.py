@@ -1,7 +1,8 @@
 """SciPy's solvers with its own differences and within `fastgrad.adapters.scipy.installed`, in one run.
 
 ``python -m benchmarks.solvers [--repeats K] [names ...]``: for each problem and solver the evaluations of f, the time,
-and f at the minimum found, without and with fastgrad; then problems at whose scales SciPy's differences stop early.
+and f at the minimum found, without and with fastgrad; then problems at whose scales SciPy's differences stop early,
+and the solvers that want Jacobians.
 """
 
 import argparse
@@ -9,10 +10,12 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.integrate import solve_ivp
+from scipy.optimize import curve_fit, least_squares, minimize, root
 
 from fastgrad.adapters.scipy import installed
 
@@ -58,7 +61,43 @@ BADLY_SCALED: dict[str, tuple[Callable[..., Any], Any]] = {
 }
 
 
-def solved(f: Callable[..., Any], x: Any, solver: str, repeats: int) -> list[tuple[Any, float]]:
+def valley(x: Any) -> Any:
+    """The residuals of Rosenbrock's valley."""
+    return np.array([10.0 * (x[1] - x[0] ** 2), 1.0 - x[0]])
+
+
+def tridiagonal(x: Any) -> Any:
+    """Broyden's tridiagonal equations (Moré, Garbow, Hillstrom 1981, problem 30)."""
+    found = (3.0 - 2.0 * x) * x + 1.0
+    found[1:] -= x[:-1]
+    found[:-1] -= 2.0 * x[1:]
+    return found
+
+
+def decay(t: Any, a: float, b: float, c: float) -> Any:
+    """An exponential decay to a level."""
+    return a * np.exp(-b * t) + c
+
+
+def van_der_pol(t: float, y: Any) -> Any:
+    """Van der Pol's oscillator."""
+    return np.array([y[1], 100.0 * (1.0 - y[0] ** 2) * y[1] - y[0]])
+
+
+TIMES = np.linspace(0.0, 4.0, 50)
+SEEN = decay(TIMES, 2.5, 1.3, 0.5) + 0.05 * np.cos(40.0 * TIMES)
+JACOBIANS: dict[str, Callable[[], Any]] = {
+    "root valley 2": lambda: root(valley, [-1.2, 1.0]),
+    "root tridiagonal 20": lambda: root(tridiagonal, -np.ones(20)),
+    "curve_fit decay 3": lambda: curve_fit(decay, TIMES, SEEN),
+    "least_squares valley 2": lambda: least_squares(valley, [-1.2, 1.0]),
+    "least_squares decay 3": lambda: least_squares(lambda p: decay(TIMES, *p) - SEEN, np.ones(3)),
+    "least_squares tridiagonal 20": lambda: least_squares(tridiagonal, -np.ones(20)),
+    "solve_ivp BDF van_der_pol 2": lambda: solve_ivp(van_der_pol, (0.0, 200.0), [2.0, 0.0], method="BDF"),
+}
+
+
+def solved(solve: Callable[[], Any], repeats: int) -> list[tuple[Any, float]]:
     """Return SciPy's result and the least seconds, without and with fastgrad, taken in turns."""
     found: list[tuple[Any, float]] = [(None, np.inf), (None, np.inf)]
     for _ in range(repeats):
@@ -66,7 +105,7 @@ def solved(f: Callable[..., Any], x: Any, solver: str, repeats: int) -> list[tup
             with context(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 began = time.thread_time()
-                result = minimize(f, x, method=solver)
+                result = solve()
                 found[i] = result, min(found[i][1], time.thread_time() - began)
     return found
 
@@ -76,15 +115,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("names", nargs="*")
     given = parser.parse_args()
+
+    def asked(name: str) -> bool:
+        return not given.names or any(word in name for word in given.names)
+
     print(f"{'problem':26}{'solver':14}{'nfev':>13}{'ratio':>7}{'ms':>16}{'ratio':>7}   f, without and with fastgrad")
     for title, table in (("", PROBLEMS), ("badly scaled", BADLY_SCALED)):
         print(title)
         ratios = []
         for name, (f, x) in table.items():
-            if given.names and not any(word in name for word in given.names):
+            if not asked(name):
                 continue
             for solver in SOLVERS:
-                (theirs, before), (ours, after) = solved(f, x, solver, given.repeats)
+                (theirs, before), (ours, after) = solved(partial(minimize, f, x, method=solver), given.repeats)
                 ratios.append((ours.nfev / theirs.nfev, after / before))
                 print(
                     f"{name:26}{solver:14}{theirs.nfev:6}{ours.nfev:7}{ratios[-1][0]:7.2f}"
@@ -93,6 +136,11 @@ def main() -> None:
         if ratios:
             means = np.exp(np.mean(np.log(ratios), axis=0))
             print(f"geometric means: nfev {means[0]:.2f}, time {means[1]:.2f}")
+    print("of many values")
+    for name, solve in JACOBIANS.items():
+        if asked(name):
+            (_, before), (_, after) = solved(solve, given.repeats)
+            print(f"{name:60}{before * 1e3:8.2f}{after * 1e3:8.2f}{after / before:7.2f}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ if _typing.TYPE_CHECKING:
     from .descent import DescentResult, gradient_ascent, gradient_descent
     from .hessian import Hessian, hessian_sparsity, numerical_hessian
     from .jacobian import Jacobian, jacobian_sparsity, numerical_jacobian
-    from .planning.operators import JacobianInfo
+    from .planning.settings import JacobianInfo
     from .products import hvp, jvp, vjp
     from .sparsity import color_columns, color_symmetric
 
@@ -61,7 +61,7 @@ _LATER = {
         ".descent": ("DescentResult", "gradient_ascent", "gradient_descent"),
         ".hessian": ("Hessian", "hessian_sparsity", "numerical_hessian"),
         ".jacobian": ("Jacobian", "jacobian_sparsity", "numerical_jacobian"),
-        ".planning.operators": ("JacobianInfo",),
+        ".planning.settings": ("JacobianInfo",),
         ".products": ("hvp", "jvp", "vjp"),
         ".sparsity": ("color_columns", "color_symmetric"),
     }.items()

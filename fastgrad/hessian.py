@@ -33,7 +33,9 @@ from .planning.hessians import (
     unliftable,
     verify,
 )
-from .planning.operators import JacobianInfo, Lacking, Made, Matrix, Operator, Settings, put_back
+from .planning.matrix import Matrix
+from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.settings import JacobianInfo, Settings
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -351,7 +353,9 @@ class Hessian:
             settings.is_sparse,
             None if settings.adaptive else pattern,
         )
-        return Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator = Operator(self._grad if self._grad is not None else self._differenced(x), inner)
+        operator.what = "Hessian"
+        return operator
 
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""

@@ -17,7 +17,8 @@ from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import numerical_gradient
 from .planning.mapping import mapped
-from .planning.operators import DETECT, JacobianDict, JacobianInfo, Made, Operator, Settings
+from .planning.operators import Made, Operator
+from .planning.settings import DETECT, JacobianDict, JacobianInfo, Settings
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
@@ -41,9 +42,10 @@ class Jacobian:
         safe; and runs the loops around a jitted f in compiled code, to the same bits, once that pays (at once with
         ``compile="eager"``).
     method : {"central", "forward", "backward", "complex", "adaptive"} or Stencil
-        The kind of difference. "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a ladder
-        of steps for each entry until its error bar meets the tolerance, on points that all values of f share: some 20
-        evaluations a column, and no colours.
+        The kind of difference; all but "complex" choose their steps by f's noise, unless `h` is given ("fixed": usual
+        steps, without a look at f). "complex" needs an f that is analytic and accepts complex x. "adaptive" climbs a
+        ladder of steps for each entry until its error bar meets the tolerance, on points that all values of f share:
+        some 20 evaluations a column, and no colours.
     order : int
         Order of accuracy: even for central, 1 and up for one-sided.
     rel_step : float or array_like, optional

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .hessian import Hessian, HessianDict
 from .jacobian import Jacobian
-from .planning.operators import JacobianDict
+from .planning.settings import JacobianDict
 
 __all__ = ["hvp", "jvp", "vjp"]
 

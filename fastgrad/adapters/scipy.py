@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,7 +24,8 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
-from .solving import Run
+from .iterating import iterated, iterated_hessian, iterated_jacobian
+from .solving import Run, VectorRun
 
 __all__ = [
     "approx_derivative",
@@ -39,6 +41,7 @@ __all__ = [
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
 INF = float(np.inf)
+FEW = 24  # entries of x: from more on, a function of many values is lifted
 METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
@@ -302,22 +305,27 @@ def check_derivative(
 
 STEP = 0.5  # SciPy's first step
 TOLERANCES = {"atol": 0.0, "rtol": 0.0}
+STEERING: dict[str, Any] = {"maxiter": 10, "order": 8, "step_factor": 2.0, "callback": None}
+NO_SCALARS = "Tolerances and step parameters must be non-negative scalars"
 
 
-def _senseless(**options: Any) -> None:
-    """Refuse what steers SciPy's own iteration."""
-    for name, (value, usual) in options.items():
-        if value is not usual and value != usual:
-            raise ValueError(
-                f"`{name}` steers SciPy's own iteration and means nothing here: leave it out; got {value!r}"
-            )
+def _asked_for(options: dict[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
+    """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
+    steered = any(options[name] is not usual and options[name] != usual for name, usual in STEERING.items())
+    return steered or not (np.asarray(initial_step) > 0).all() or bool(np.isnan(step_direction).any())
+
+
+def _tolerances(tolerances: Any) -> dict[str, float]:
+    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
+    numbers = all(isinstance(v, (int, float, np.number)) and v >= 0 for v in given.values())
+    if given.keys() != TOLERANCES.keys() or not numbers:
+        raise ValueError(f"{NO_SCALARS}: `tolerances` must have 'atol' and 'rtol'; got {tolerances!r}")
+    return given
 
 
 def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str, Any]:
     """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
     steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
-    if (~(steps > 0)).any():
-        raise ValueError(f"`initial_step` must be positive, got {initial_step!r}")
     if (steps == STEP).all() and not np.any(sides):
         return {}
     reach = np.where(steps == STEP, np.inf, steps)  # which nobody gave
@@ -329,9 +337,7 @@ def _result(
     name: str, df: NDArray[Any], error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any
 ) -> OptimizeResult:
     """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
-    given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
-    if given.keys() != TOLERANCES.keys() or not all(np.ndim(v) == 0 and v >= 0 for v in given.values()):
-        raise ValueError(f"`tolerances` must have 'atol' and 'rtol', non-negative scalars; got {tolerances!r}")
+    given = _tolerances(tolerances)
     error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
     with np.errstate(invalid="ignore"):
         kept = (error <= given["atol"] + given["rtol"] * np.abs(df)) | (not tolerances)
@@ -370,7 +376,7 @@ def derivative(
     preserve_shape : bool
         True: f gets all of x, and returns an array whose last axes are those of x.
     maxiter, order, step_factor, callback
-        Steer SciPy's own iteration: only their defaults are accepted.
+        Any of these asks for SciPy's own iteration (`fastgrad.adapters.iterating`), with its errors, counts and status.
 
     Returns
     -------
@@ -382,11 +388,21 @@ def derivative(
     >>> round(float(derivative(np.exp, 0.0).df), 8)
     1.0
     """
-    _senseless(
-        maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0), callback=(callback, None)
-    )  # fmt: skip
-    args = args if isinstance(args, tuple) else (args,)
-    given = np.asarray(x)
+    if not callable(f) or not (callback is None or callable(callback)):
+        name, wrong = ("callback", callback) if callable(f) else ("f", f)
+        raise ValueError(f"`{name}` must be callable, got {wrong!r}")
+    if preserve_shape not in (True, False):
+        raise ValueError(f"`preserve_shape` must be True or False, got {preserve_shape!r}")
+    args, given = args if isinstance(args, tuple) else (args,), np.asarray(x)
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"Abscissae and function output must be real numbers, got x of {given.dtype}")
+    _tolerances(tolerances)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": callback}
+    if _asked_for(steering, initial_step, step_direction):
+        return iterated(
+            f, x, args=args, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction,
+            preserve_shape=preserve_shape, **steering,
+        )  # fmt: skip
     places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
         if args:
@@ -418,7 +434,16 @@ def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Cal
 
 
 def _number(f: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda y, *args: np.reshape(f(y, *args), ())
+    def number(y: NDArray[Any], *args: Any) -> Any:
+        value = f(y, *args)
+        if np.size(value) != 1:
+            raise ValueError(
+                "When `preserve_shape=False`, the shape of the array returned by `f` must be that of its arguments; "
+                f"got {np.shape(value)} for a number"
+            )
+        return np.reshape(value, ())
+
+    return number
 
 
 def jacobian(
@@ -441,7 +466,7 @@ def jacobian(
     tolerances, initial_step, step_direction
         As for `derivative`; the last two of x's shape, or one that broadcasts to (m,).
     maxiter, order, step_factor
-        Steer SciPy's own iteration: only their defaults are accepted.
+        As for `derivative`.
 
     Returns
     -------
@@ -454,8 +479,13 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
     given, points = _points(x)
+    _tolerances(tolerances)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    if _asked_for(steering, initial_step, step_direction):
+        return iterated_jacobian(
+            f, x, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction, **steering
+        )
     steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
     found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
     # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
@@ -482,7 +512,7 @@ def hessian(
     f, x, tolerances, initial_step
         As for `jacobian`.
     maxiter, order, step_factor
-        Steer SciPy's own iteration: only their defaults are accepted.
+        As for `derivative`.
 
     Returns
     -------
@@ -495,8 +525,13 @@ def hessian(
     array([[4., 2.],
            [2., 0.]])
     """
-    _senseless(maxiter=(maxiter, 10), order=(order, 8), step_factor=(step_factor, 2.0))
     given, points = _points(x)
+    least = 100.0 * float(np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps)
+    if 0.0 < (rtol := _tolerances(tolerances)["rtol"]) < least:
+        warnings.warn(f"The specified `rtol={rtol}`, but error bars below {least} mean nothing", RuntimeWarning, 2)
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    if _asked_for(steering, initial_step):
+        return iterated_hessian(f, x, tolerances, initial_step=initial_step, **steering)
     steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
     several = points.ndim > 1
 
@@ -530,15 +565,16 @@ def _in_solver(original: Any) -> Any:
         step = options.get("abs_step")
         if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
-        if rest or not _is_of_run(fun, options):
+        kind = None if rest else _kind_of_run(fun, x0, options)
+        if kind is None:
             return approx_derivative(fun, x0, *rest, **options)
-        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), float(options["f0"])
-        if not isfinite(f0 + sum(x.tolist())):
+        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), options["f0"]
+        if not isfinite(float(np.sum(f0)) + sum(x.tolist())):
             return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
         run = _runs.get(fun)
         if run is None:
-            run = _runs[fun] = _run(fun, x, options)
-        slope, nfev = run.gradient(x, f0)
+            run = _runs[fun] = _run(fun, x, options, kind)
+        slope, nfev = run.jacobian(fun, x, f0) if isinstance(run, VectorRun) else run.gradient(x, float(f0))
         if options.get("full_output"):
             return slope, {"nfev": nfev}
         if (counter := _held(fun).get("self")) is not None:
@@ -552,24 +588,38 @@ def _in_solver(original: Any) -> Any:
 _runs: WeakKeyDictionary[Any, Run] = WeakKeyDictionary()
 
 
-def _is_of_run(fun: Any, options: dict[str, Any]) -> bool:
-    """Whether SciPy differentiates the objective of a run, with steps of its own."""
-    if type(fun).__name__ != "_ScalarFunctionWrapper":
-        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
-        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
-            return False
+def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
+    """Return what keeps what is known of the objective of a run; None where SciPy differentiates something else.
+
+    Or where it is not SciPy that chooses the steps.
+    """
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None and _is_serial(given("workers"))
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
-    return simple and isinstance(given("f0"), (float, int, np.integer))
+    if not simple:
+        return None
+    name, f0 = type(fun).__name__, given("f0")
+    if name == "_VectorFunWrapper":
+        return VectorRun if given("sparsity") is None and _has_few_doubles(x, f0) else None
+    if name != "_ScalarFunctionWrapper":
+        inner = isinstance(fun, FunctionType) and fun.__name__ == "fun_wrapped"
+        if not inner or not {"fun", "args", "self"} <= {*fun.__code__.co_freevars}:
+            return None
+    return Run if isinstance(f0, (float, int, np.integer)) else None
 
 
-def _run(fun: Any, x: NDArray[Any], options: dict[str, Any]) -> Run:
-    bounds = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
-    bounded = any(np.isfinite(b).any() for b in bounds)
+def _has_few_doubles(x: Any, f0: Any) -> bool:
+    return x.size <= FEW and all(isinstance(a, np.ndarray) and a.ndim == 1 and a.dtype == np.float64 for a in (x, f0))
+
+
+def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) -> Run:
+    given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
+    bounds = given if any(np.isfinite(b).any() for b in given) else None
+    if kind is not Run:
+        return VectorRun(options["method"], bounds)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
     held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
-    return Run(held["fun"], options["method"], tuple(held["args"]), bounds if bounded else None, x.shape)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds)
 
 
 def _held(fun: Any) -> dict[str, Any]:
@@ -581,10 +631,34 @@ def _for_ode(original: Any) -> Any:
     def replaced(fun: Any, t: float, y: Any, f: Any, threshold: Any, factor: Any, sparsity: Any = None) -> Any:
         if np.iscomplexobj(y):
             return original(fun, t, y, f, threshold, factor, sparsity)
+        if sparsity is None and _has_few_doubles(y, f):
+            run = _runs.setdefault(fun, VectorRun())
+            assert isinstance(run, VectorRun)
+            return run.jacobian(lambda y: fun(t, y), y.copy(), f, at_once=True)[0], factor
         found = numerical_jacobian(lambda y: fun(t, y[:, None])[:, 0], y, f0=f, method="2-point", sparsity=sparsity)
         return found.tocsc() if issparse(found) else found, factor
 
     return replaced
+
+
+class _Seen:
+    """A function of a run of MINPACK, which asks for Jacobians where it has evaluated it."""
+
+    def __init__(self, f: Any, args: Any) -> None:
+        self._f, self._args, self._run = f, args if isinstance(args, tuple) else (args,), VectorRun()
+        self._at, self._value = b"", None
+
+    def __call__(self, x: NDArray[Any]) -> Any:
+        value = self._value = self._f(x, *self._args)
+        self._at = x.tobytes()
+        return value
+
+    def jacobian(self, x: NDArray[Any]) -> Any:
+        known = self._value if self._at == x.tobytes() else self(x)
+        f0 = np.array(known, ndmin=1)
+        if _has_few_doubles(x, f0):
+            return self._run.jacobian(lambda y: np.atleast_1d(self._f(y, *self._args)), x.copy(), f0)[0]
+        return np.atleast_2d(approx_derivative(self._f, x, method="2-point", f0=f0, args=self._args))
 
 
 def _for_minpack(name: str) -> Callable[[Any], Any]:
@@ -593,12 +667,8 @@ def _for_minpack(name: str) -> Callable[[Any], Any]:
     def given(original: Any) -> Any:
         def replaced(func: Any, x0: Any, args: Any = (), *rest: Any, **options: Any) -> Any:
             if not rest and options.get(name) is None and options.get("eps") is None and not options.get("epsfcn"):
-                args = args if isinstance(args, tuple) else (args,)
-
-                def slope(x: Any, *args: Any) -> Any:
-                    return np.atleast_2d(approx_derivative(func, x, method="2-point", args=args))
-
-                options = {**options, name: slope, "col_deriv": 0}
+                func, args = _Seen(func, args), ()
+                options = {**options, name: func.jacobian, "col_deriv": 0}
             return original(func, x0, args, *rest, **options)
 
         return replaced
@@ -636,9 +706,9 @@ def installed() -> Iterator[None]:
     It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
     A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
-    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`); what it knows ends with it. At a
-    trial point where f is not finite SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or
-    sqrt(eps), which cannot be told from the solvers' own default.
+    these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
+    variables; what it knows ends with it. At a trial point where f is not finite SciPy's own differences answer. A step
+    that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the solvers' own default.
 
     Examples
     --------

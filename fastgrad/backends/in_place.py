@@ -23,7 +23,7 @@ from ..core.point import Point
 from ..core.validation import FLOAT64, Floats, Ints
 from ..inspecting.purity import Nature
 from ..lifting.signals import CannotLift
-from .lifted import SPARSE, Lifted
+from .lifted import DENSE, SPARSE, Attempt, Lifted
 
 NOTHING_KEPT = Nature("", ())
 WAY = "lift in place"
@@ -45,6 +45,8 @@ class LiftedInPlace(Lifted):
         Where.
     nature : Nature
         What f can read and keep.
+    lifts : tuple of {"dense", "sparse"}
+        Which to try, in this order, where f keeps what it computes and does not find x: the sparse one otherwise.
     explicit : bool
         Whether the caller asked for this way, so that nobody else says what f raises beside x.
 
@@ -54,7 +56,11 @@ class LiftedInPlace(Lifted):
         If f cannot be lifted so; the message says why.
     """
 
-    def __init__(self, call: Call, point: Point, nature: Nature, explicit: bool = False) -> None:
+    _instead = (Attempt(SPARSE, False),)  # f may write into arrays that it keeps
+
+    def __init__(
+        self, call: Call, point: Point, nature: Nature, lifts: tuple[str, ...] = (SPARSE,), explicit: bool = False
+    ) -> None:
         reason = _unsuited(call, point, nature)
         if reason:
             raise CannotRun(reason)
@@ -68,7 +74,9 @@ class LiftedInPlace(Lifted):
             raise CannotRun(f"f cannot be lifted in place: {signal}") from signal
         pure = call.but(f=self._inside, args=(), kwargs={})
         # what holds the array and keeps results is its own business: seen from here, f is a function of its argument
-        super().__init__(pure, Point(point.base, None, point.dtype), (SPARSE,), False, NOTHING_KEPT)
+        lifts = (SPARSE,) if self._inside.found else lifts
+        racing = not explicit and len(lifts) > 1
+        super().__init__(pure, Point(point.base, None, point.dtype), lifts, racing, NOTHING_KEPT)
         self.sees_own, self._explicit, self._written = True, explicit, call.f
         self.way = WAY
         with self._exclusively():
@@ -116,10 +124,10 @@ class LiftedInPlace(Lifted):
 
     def _refusal(self, index: Ints, points: Values) -> CannotRun:
         """Say why, unless f raises an exception of its own and nobody is next who would say so."""
-        if self._explicit:
-            super()._refusal(index, points)
-        instead = "; backend='python' takes it" if self._explicit else ""
-        return CannotRun(f"f cannot be lifted in place: {self._refusals[SPARSE].reason}{instead}")
+        refusal = super()._refusal(index, points) if self._explicit else None
+        told = self._refusals.get(SPARSE) or self._refusals[DENSE]
+        instead = "; backend='python' takes it" if refusal else ""
+        return CannotRun(f"f cannot be lifted in place: {told.reason}{instead}")
 
 
 def _unsuited(call: Call, point: Point, nature: Nature) -> str:

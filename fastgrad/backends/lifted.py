@@ -41,7 +41,7 @@ def _lift(name: str) -> Any:
     return import_module(f"...lifting.{name}", __name__)
 
 
-class _Attempt(NamedTuple):
+class Attempt(NamedTuple):
     """A lift to try, and whether it is to give up where another way is faster."""
 
     lift: str
@@ -56,20 +56,20 @@ class _Refusal(NamedTuple):
 
 
 @cache
-def _attempts(lifts: tuple[str, ...], racing: bool) -> tuple[_Attempt, ...]:
+def _attempts(lifts: tuple[str, ...], racing: bool) -> tuple[Attempt, ...]:
     """What is tried in turn. Who has outrun the dense lift without being faster itself leaves the field to it."""
     if not racing or lifts[-1] == DENSE:
-        return tuple(_Attempt(lift, racing and lift == SPARSE) for lift in lifts)
-    return (*(_Attempt(lift, True) for lift in lifts), *(_Attempt(lift, False) for lift in lifts if lift == DENSE))
+        return tuple(Attempt(lift, racing and lift == SPARSE) for lift in lifts)
+    return (*(Attempt(lift, True) for lift in lifts), *(Attempt(lift, False) for lift in lifts if lift == DENSE))
 
 
 @cache
-def _settled(lift: str, lifts: tuple[str, ...]) -> tuple[_Attempt, ...]:
+def _settled(lift: str, lifts: tuple[str, ...]) -> tuple[Attempt, ...]:
     """A lift that has evaluated f is not to race again, nor is what may be tried after it."""
-    return (_Attempt(lift, False), *(_Attempt(other, False) for other in lifts if other != lift))
+    return (Attempt(lift, False), *(Attempt(other, False) for other in lifts if other != lift))
 
 
-_IMAGINARY = (_Attempt(DENSE, False),)
+_IMAGINARY = (Attempt(DENSE, False),)
 
 
 class Lifted(InFloats):
@@ -89,6 +89,8 @@ class Lifted(InFloats):
     way : str
         "dense lift" or "sparse lift": which evaluated f, or will be tried first.
     """
+
+    _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does
 
     def __init__(self, call: Call, point: Point, lifts: tuple[str, ...], racing: bool, nature: Nature) -> None:
         self.nfev = 0
@@ -168,7 +170,7 @@ class Lifted(InFloats):
             raise CannotRun("too few points to try a lift")
         else:
             values, relative = self._lifted(index, points)
-        if not self._checked or m * k >= FEW:
+        if not self.trusted and (not self._checked or m * k >= FEW):
             row = self._draw % m
             column = row % k
             seen = values[row, column] + (self.value() if relative else 0.0)
@@ -182,7 +184,9 @@ class Lifted(InFloats):
     def _lifted(self, index: Ints, points: Values) -> tuple[Values, bool]:
         """The values by the first lift that takes f, and whether they are relative to f(x)."""
         real, hopeless, lead = points.dtype.kind != "c", False, 0.0
-        for lift, racing in self._attempts if real else _IMAGINARY:
+        attempts = list(self._attempts if real else _IMAGINARY)
+        while attempts:
+            lift, racing = attempts.pop(0)
             if hopeless and lift == DENSE:
                 continue
             call, work = self._call, self._work(lift, points.size, racing, lead)
@@ -192,13 +196,14 @@ class Lifted(InFloats):
                 )
             except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
                 self._note(lift, failure)
-                if racing and lift == DENSE and not (isinstance(failure, Outrun) and failure.to == SPARSE):
-                    break
-                lead = failure.by if isinstance(failure, Outrun) else 0.0
+                outrun = failure if isinstance(failure, Outrun) else None
+                hopeless = hopeless or (type(work) is DenseWork and work.hopeless)
+                if racing and lift == DENSE and not (outrun and outrun.to == SPARSE):
+                    attempts = [] if outrun or hopeless else list(self._instead)
+                lead = outrun.by if outrun else 0.0
                 continue
             finally:
                 self.nfev += work.nfev
-                hopeless = hopeless or (type(work) is DenseWork and work.hopeless)
             if real:
                 self._attempts = _settled(lift, self._lifts)
             self.way = _WAY[lift]

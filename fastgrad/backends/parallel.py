@@ -214,8 +214,8 @@ class ParallelVectors(Vectors):
             finally:
                 own[...] = self._point.base
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        return self._rows([row.imag for row in self._all(self._complex, points)])
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        return self._rows(self._all(self._complex, points))
 
     def _all(self, f: OnePoint, points: Iterable[NDArray[Any]], exploring: bool = False) -> list[NDArray[Any]]:
         """Evaluate f at all points, so many at a time that they take little memory."""

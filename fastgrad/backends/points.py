@@ -65,7 +65,7 @@ class Points:
 
     explore = at
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
         raise CannotRun("complex points are taken one at a time")
 
     def _lifted(self, points: Floats) -> Floats:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -95,7 +94,7 @@ class Reference(InFloats):
                 value = f(x)
                 value = float(value) if isinstance(value, float) else number(value)
                 values.append(value)
-                if hasty and not isfinite(value):
+                if hasty and value - value:  # nan, of what is not finite
                     break
         except BaseException:
             self.nfev += 1
@@ -107,6 +106,9 @@ class Reference(InFloats):
     def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
         shape = self._base.shape
         return [row.reshape(shape) for row in rows]
+
+    def _as_given(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
+        return rows
 
     def line(self, points: Values) -> Values:
         rows = self._shaped(points.copy())

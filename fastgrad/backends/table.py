@@ -10,6 +10,8 @@ from ..core.errors import CannotRun
 
 _PLACES = {
     "reference": ("reference", "Reference"),
+    "judged": ("judged", "judged"),
+    "judge": ("compiled.judging", "judge"),
     "parallel": ("parallel", "Parallel"),
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),

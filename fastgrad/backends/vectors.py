@@ -22,6 +22,8 @@ REAL = (
     "np.zeros, or a closure may do that) and the complex step cannot work; use method='central'"
 )
 
+OTHER_SHAPE = "`f` must return values of one shape at all points, got {} at x and {} beside it"
+
 
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     """Turn what f returned into an array of its own at once: f may use its buffer again.
@@ -93,7 +95,7 @@ class Vectors:
 
     def _at_x(self) -> Floats:
         if self._value is None:
-            self._value = values_of(self._called(self._point.base))
+            self._value = values_of(self._called(self._point.base.copy()))
         return self._value
 
     def at(self, points: Iterable[Floats]) -> Floats:
@@ -106,51 +108,62 @@ class Vectors:
 
     def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
         self._at_x()  # now, while the caller's array is as it was
+        # a copy: f may write into its argument, or keep it
+        rows = np.array(points if isinstance(points, np.ndarray) else list(points), dtype=np.float64)
+        rows = rows.reshape(-1, *self._point.base.shape)
         own = self._point.own
         if own is None or not self._in_place:
-            return self._rows([evaluate(point) for point in points])
+            return self._each(rows, evaluate, None)
         with exclusive(own):
             try:
-                return self._rows([evaluate(self._in(own, point)) for point in points])
+                return self._each(rows, evaluate, own)
             finally:
                 own[...] = self._point.base
 
-    def _called(self, point: Floats) -> Any:
+    def _each(self, rows: Floats, evaluate: Callable[[Floats], NDArray[Any]], own: NDArray[Any] | None) -> Floats:
+        shape = self.shape
+        values = np.empty((len(rows), *shape))
+        for k, x in enumerate(rows):
+            if own is not None:
+                own[...] = x  # whole, for f may have written there
+            found = evaluate(x if own is None or own.dtype is FLOAT64 else own.astype(np.float64))
+            if found.shape != shape:
+                raise ValueError(OTHER_SHAPE.format(shape, found.shape))
+            values[k] = found
+        return values.reshape(len(rows), math.prod(shape))  # there may be none
+
+    def _called(self, x: Floats) -> Any:
+        """Call f with an array that is its own."""
         call = self._call
         self.nfev += 1
-        return call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs)
+        return call.f(x, *call.args, **call.kwargs)
 
-    def _plainly(self, point: Floats) -> NDArray[Any]:
-        return values_of(self._called(point))
+    def _plainly(self, x: Floats) -> NDArray[Any]:
+        """Return f's values, which are to be copied at once."""
+        result = self._called(x)
+        return result if type(result) is np.ndarray and result.dtype is FLOAT64 else values_of(result)
 
-    def _exploring(self, point: Floats) -> NDArray[Any]:
+    def _exploring(self, x: Floats) -> NDArray[Any]:
         try:
-            result = self._called(point)
+            result = self._called(x)
         except OUTSIDE:
             return np.full(self.shape, np.nan)
-        return values_of(result)
+        return result if type(result) is np.ndarray and result.dtype is FLOAT64 else values_of(result)
 
-    def _in(self, own: NDArray[Any], point: Floats) -> Floats:
-        """Write a point into the caller's own array, whole, for f may have written there; return what it holds now."""
-        own[...] = point.reshape(own.shape)
-        return point if own.dtype is FLOAT64 else own.astype(np.float64).reshape(-1)
-
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        """Evaluate f at complex points; returns the imaginary parts."""
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        """Evaluate f at whole complex points; returns one row of complex values for each."""
         call, rows = self._call, []
         for point in points:
             self.nfev += 1
             result = values_of(call.f(point.reshape(self._point.base.shape).copy(), *call.args, **call.kwargs), "fiubc")
             if result.dtype.kind != "c":
                 raise TypeError(REAL)
-            rows.append(result.imag)
+            rows.append(result)
         return self._rows(rows)
 
-    def _rows(self, rows: list[NDArray[Any]]) -> Floats:
+    def _rows(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
         shape = self.shape
         for row in rows:
             if row.shape != shape:
-                raise ValueError(
-                    f"`f` must return values of one shape at all points, got {shape} at x and {row.shape} beside it"
-                )
+                raise ValueError(OTHER_SHAPE.format(shape, row.shape))
         return np.array(rows).reshape(len(rows), math.prod(shape))  # there may be none

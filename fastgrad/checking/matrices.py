@@ -15,9 +15,11 @@ from ..core.options import WATCHING, Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
 from ..hessian import Hessian
-from ..planning.operators import BAR, Matrix, Operator, Settings, put_back
+from ..planning.matrix import Matrix
+from ..planning.operators import BAR, Operator, put_back
 from ..planning.rows import OnLine, of_rows
 from ..planning.run import call_of
+from ..planning.settings import Settings
 from ..sparsity.patterns import Pattern, as_pattern
 from .gradient import BLURRED, CANCELLED, asked, on_line, scales, short, ways
 from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of

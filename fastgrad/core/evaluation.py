@@ -54,12 +54,16 @@ class Evaluation(Protocol):
         The caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
     sees_own : bool
         Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    trusted : bool
+        Whether its owner has seen values for many points at once agree with plain ones, at other x, and looks itself at
+        what they give here: then none of a sweep is evaluated plainly, too.
     """
 
     nfev: int
     way: str
     own: NDArray[Any] | None
     sees_own: bool
+    trusted: bool
 
     @property
     def origin(self) -> float: ...
@@ -117,6 +121,13 @@ class Evaluation(Protocol):
         """Evaluate f at x with coordinate i replaced by each of two values."""
         ...
 
+    def settled(self) -> Floats | None:
+        """Return the gradient of the default rule, without bars, where nothing is in doubt and it is sooner had here.
+
+        Else None; values of f that are known by then are not evaluated again.
+        """
+        ...
+
     def value(self) -> float:
         """Evaluate f at x itself, not less `origin`; remembered."""
         ...
@@ -137,6 +148,7 @@ class InFloats:
     """
 
     _point: Point
+    trusted = False
 
     def sweep(self, index: Ints, points: Values) -> Values:
         raise NotImplementedError
@@ -146,6 +158,9 @@ class InFloats:
 
     def carries(self, count: int) -> bool:
         return False
+
+    def settled(self) -> Floats | None:
+        return None
 
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         return None

@@ -10,17 +10,18 @@ from __future__ import annotations
 import dis
 import functools
 import inspect
+import sys
 import types
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
-_STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR", "IMPORT_NAME")
+_STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
 # names that do something beside computing, or look at more than values
 _EFFECTS = frozenset({
     "print", "open", "input", "exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "id",
@@ -135,11 +136,13 @@ class _Facts(NamedTuple):
     globals: frozenset[str]
     names: frozenset[str]  # of globals and attributes
     changes: str  # how it may change a container
+    imports: frozenset[str]  # modules
 
 
 @lru_cache(maxsize=512)
 def _facts(code: types.CodeType) -> _Facts:
-    reason, changes, names, known = "", "", set(code.co_names), set()
+    reason, changes, names, known, imports = "", "", set(code.co_names), set(), set()
+    before: list[Any] = [None, None]
     for instruction in dis.get_instructions(code):
         name = instruction.opname
         # a comprehension's or inner function's own variables are cells, too: they live as long as the call
@@ -152,19 +155,25 @@ def _facts(code: types.CodeType) -> _Facts:
             changes = changes or f"uses {instruction.argrepr}"
         elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
             known.add(instruction.argval)
+        elif name == "IMPORT_NAME":
+            imports.add(instruction.argval)
+            if before[0]:  # the level: a module beside f's own
+                reason = reason or f"f imports {'.' * before[0]}{instruction.argval}"
+        before = [before[1], instruction.argval]
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             within = _facts(constant)
             reason, changes = reason or within.keeps, changes or within.changes
             names |= within.names
             known |= within.globals
+            imports |= within.imports
     effects = sorted(names & _EFFECTS)
     if effects:
         reason = reason or f"f uses {effects[0]!r}"
     called = sorted(names & _CHANGES)
     if called:
         changes = changes or f"uses {called[0]!r}"
-    return _Facts(reason, frozenset(known), frozenset(names), changes)
+    return _Facts(reason, frozenset(known), frozenset(names), changes, frozenset(imports))
 
 
 class _Study:
@@ -243,6 +252,8 @@ class _Study:
                 self.value(f"what f captured as {name!r}", value)
         for default in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()):
             self.value("a default", default)
+        for name in facts.imports:
+            self._import(name)
 
     def value(self, what: str, value: Any) -> None:
         """Read something that f can reach."""
@@ -278,6 +289,16 @@ class _Study:
         if module.__name__.partition(".")[0] not in _LIBRARIES and id(module) not in self._seen:
             self._seen.add(id(module))
             self._objects.append(module)
+
+    def _import(self, name: str) -> None:
+        """A module that f imports when it is called: one that nobody has imported yet runs then."""
+        packages = accumulate(name.split("."), "{}.{}".format)
+        for package in () if name.partition(".")[0] in _LIBRARIES else packages:
+            module = sys.modules.get(package)
+            self.places.append((sys.modules, package, module or _NOTHING))
+            if module is None:
+                raise _MayKeepError(f"f imports {name!r}")
+            self._module(module)
 
     def _class(self, kind: type) -> None:
         """A class that f makes objects of."""

@@ -46,9 +46,9 @@ BIG = 16384  # cells from which an operation of the dense lift costs more than n
 MARGIN = 1.3  # the next way must be faster by so much
 ALLOWANCE = 60.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
 DENSE_ALLOWANCE = 35.0  # the same of the dense lift, beside a loop over few points
-# What the dense lift may lose to the sparse one before it gives way: as much as that takes for f of some forty
-# operations. If it is lost by the last one, both together took twice the time of either.
-FORFEIT = 600.0
+# What the dense lift may lose to the sparse one before it gives way, all tiles taken together: about as much as that
+# takes for f of some twenty operations. The first tile decides, of which all others are repetitions.
+FORFEIT = 400.0
 
 _LIGHT = frozenset({
     np.add, np.subtract, np.multiply, np.divide, np.negative, np.positive, np.absolute, np.fabs, np.conjugate,
@@ -97,7 +97,7 @@ class DenseWork:
         Whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
     """
 
-    __slots__ = ("_array", "_entry", "_lead", "_spare", "entries", "hopeless", "nfev", "racing")
+    __slots__ = ("_array", "_entry", "_lead", "_points", "_share", "_spare", "entries", "hopeless", "nfev", "racing")
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = 0
@@ -106,7 +106,16 @@ class DenseWork:
         self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
         self._array = MARGIN * PLAIN_ARRAY * points - DENSE_ARRAY
         self._entry = ENTRY * (MARGIN * PLAIN_NUMBER * points - DENSE_NUMBER)
+        self._points, self._share = points, 1.0
         self._spare = FORFEIT if racing else inf
+
+    def begins(self, points: int) -> None:
+        """Begin with the first of the tiles, of so many points: all others will cost what it costs."""
+        self._share = max(1.0, self._points / points)
+
+    def decided(self) -> None:
+        """Note that the first tile came to its end: the sparse lift is not the faster one."""
+        self._spare = inf
 
     def takes(self, entries: int) -> None:
         """Count entries taken out of an array: a loop over x gains nothing where there are few points."""
@@ -122,13 +131,13 @@ class DenseWork:
     def multiplies(self, multiplications: int, other: float) -> None:
         """Count a product of matrices, and what the other lift would pay for it."""
         self._lead += self._array
-        self._spare -= FLOP * multiplications - other
+        self._spare -= self._share * (FLOP * multiplications - other)
         if self._spare < 0.0:
             raise Outrun("large products", to="sparse", by=-self._spare)
 
-    def pays(self, cost: float) -> None:
-        """Count an operation on a large array, of which the sparse lift would need a few entries only."""
-        self._spare -= cost
+    def pays(self, cost: float, other: float = 0.0) -> None:
+        """Count an operation on a large array, of which the sparse lift would need a few entries only, once for all."""
+        self._spare -= self._share * cost - other
         if self._spare < 0.0:
             raise Outrun("large arrays, of which each point changes a part", to="sparse", by=-self._spare)
 

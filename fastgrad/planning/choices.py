@@ -61,6 +61,7 @@ REFERENCE = Way(
     "one point at a time, in Python, on the caller's own array",
     "reference",
 )
+JUDGED = REFERENCE._replace(place="judged")  # the same bits
 PARALLEL = Way(
     "parallel",
     "python",
@@ -84,13 +85,20 @@ DENSE = _lifted("dense lift", _MANY, "dense")
 SPARSE = _lifted("sparse lift", _ONCE, "sparse")
 DENSE_FIRST = _lifted("dense lift", f"{_MANY}; {_ELSE}", "dense", "sparse")
 SPARSE_FIRST = _lifted("sparse lift", f"{_ONCE}; {_ELSE}", "sparse", "dense")
-IN_PLACE = Way(
-    "lift in place",
-    "numpy",
-    "f runs once, and finds x and all differences from it wherever it finds the caller's array",
-    "in place",
-    lambda kind, call, point, nature, explicit: kind(call, point, nature, explicit),
-)
+
+
+def _in_place(*lifts: str) -> Way:
+    return Way(
+        "lift in place",
+        "numpy",
+        "f runs once, and finds x and all differences from it wherever it finds the caller's array",
+        "in place",
+        lambda kind, call, point, nature, explicit: kind(call, point, nature, lifts, explicit),
+    )
+
+
+IN_PLACE_DENSE_FIRST = _in_place("dense", "sparse")
+IN_PLACE = _in_place("sparse", "dense")
 
 
 def by_owners(owners: Any) -> Way:

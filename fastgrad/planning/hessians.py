@@ -20,7 +20,9 @@ from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
-from .operators import UNROUNDED, Matrix, Settings, named
+from .matrix import Matrix
+from .operators import UNROUNDED, named
+from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 AGREE = 1e-3  # as near must it come
@@ -47,7 +49,7 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     if settings.options.backend == "python":
         return "asked for"
     if not settings.automatic:
-        return "the steps were given"
+        return "the steps were given" if not settings.measured else "the stencil was given"
     if settings.options.noise:
         return "f is noisy"
     if is_jitted(f):

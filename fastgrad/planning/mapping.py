@@ -23,8 +23,7 @@ from ..inspecting.kinds import PLAIN, kind_of
 from ..inspecting.purity import nature
 from ..schemes.columns import by_itself, by_stencil
 from ..schemes.seeds import Colors, units_of
-from ..schemes.stencils import central
-from ..schemes.table import ADAPTIVE, is_automatic, rule_for, stencil_and_name
+from ..schemes.table import ADAPTIVE, rule_for, stencil_and_name
 from ..sparsity.patterns import Pattern
 
 __all__ = ["mapped"]
@@ -144,8 +143,6 @@ def _blocks(run: Points, points: Floats, options: Options) -> tuple[Floats, Floa
         found = by_stencil(run, Colors(x, pattern, colors, units), stencil, None, x)
         slopes = found.jacobian.reshape(k, m, n)
         return slopes, np.where(np.isfinite(slopes), 0.0, np.inf)
-    if not is_automatic(options) or stencil != central(2):
-        raise CannotRun("only central differences of order 2 choose their steps together")
     own = np.concatenate([units_of(point.reshape(-1)) for point in points])
     relative = units_of(x, relative=True)
 
@@ -153,7 +150,7 @@ def _blocks(run: Points, points: Floats, options: Options) -> tuple[Floats, Floa
         # a point is not to be moved by the scale of others
         return Colors(x, pattern, colors, relative if np.array_equal(units, relative) else own)
 
-    found = by_itself(run, seeds, None, x, options.noise)
+    found = by_itself(run, seeds, None, x, options.noise, True, stencil)
     assert found.error is not None
     bars = found.error if found.doubtful is None else np.where(found.doubtful, np.inf, found.error)
     return found.jacobian.reshape(k, m, n), bars.reshape(k, m, n)

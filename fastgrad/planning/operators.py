@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from functools import cached_property
-from math import prod, sqrt
+from dataclasses import dataclass
+from math import inf, prod
 from time import perf_counter
 from typing import Any
 
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
-from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
+from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, warn
 from ..core.labels import Labels, has_labels
-from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
+from ..core.options import WATCHING
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -30,262 +29,26 @@ from ..core.validation import (
     function,
     index_array,
     moving,
-    one_of,
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Found, by_itself, by_stencil
+from ..schemes.columns import Found, Values, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
-from ..schemes.outputs import signs
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
-from ..schemes.stencils import Stencil, central
-from ..schemes.steps import Step, step_rule
-from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
-from ..schemes.trust import reads_own_array
+from ..schemes.stencils import central
+from ..schemes.trust import check_analytic, reads_own_array
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
+from .matrix import Layout, Matrix, as_sparse, disagrees
 from .rows import OnLine, climbed
+from .settings import Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
-FARTHER = 2.0**-19  # the step of a plain difference that checks them
-DETECT = "detect"
 SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
-BACKENDS = ("auto", "python", "numpy")
-# options that a function of many values does not take, and what to do instead
-WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", "remember": "", "effort": ""}
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
-
-
-class JacobianDict(OptionsDict, total=False):
-    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
-
-    argnum: int
-    sparse: bool
-    sparsity: Any
-    out: Any
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The options of a Jacobian: those of a gradient, and its own; checked once."""
-
-    options: Options = DEFAULT
-    argnum: int = 0
-    sparse: bool = False
-    sparsity: Any = None
-    out: Any = None
-
-    @classmethod
-    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
-        """Sort what a caller gave, of the options that a TypedDict lists.
-
-        Raises
-        ------
-        TypeError
-            If there is another one.
-        """
-        known = valid.__annotations__
-        for name in given:
-            if name not in known:
-                raise TypeError(
-                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
-                )
-        own = {field.name for field in fields(cls)} - {"options"}
-        options = {name: value for name, value in given.items() if name not in own}
-        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
-
-    def __str__(self) -> str:
-        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
-
-    def given(self) -> dict[str, Any]:
-        """Return what is not the default, as keywords."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
-        options: Options = own.pop("options", DEFAULT)
-        return options.given() | own
-
-    def __post_init__(self) -> None:
-        options = self.options
-        for name, hint in WITHOUT.items():
-            value = getattr(options, name)
-            if value != getattr(DEFAULT, name):
-                raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
-        if options.backend not in BACKENDS:
-            one_of("backend", options.backend, BACKENDS)
-        one_of("sparse", self.sparse, (False, True))
-        if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
-            raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
-        if self.out is not None:
-            object.__setattr__(self, "out", _shape(self.out))
-        if isinstance(self.sparsity, str):
-            one_of("sparsity", self.sparsity, (None, DETECT))
-        if options.indices is not None and self.is_sparse:
-            raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
-        if self.adaptive:
-            scheme_for(options, ())  # which says what it does not go with
-            if self.sparsity is not None and not isinstance(self.sparsity, str):
-                raise ValueError(
-                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
-                    f"{describe(self.sparsity)}; leave it out, or the method"
-                )
-
-    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
-        """Return how f is called."""
-        watching = {name: getattr(self.options, name) for name in WATCHING}
-        return Call(f, args, self.options.kwargs or {}, **watching)
-
-    @cached_property
-    def stencil(self) -> Stencil:
-        return stencil_and_name(self.options)[0]
-
-    @cached_property
-    def name(self) -> str:
-        return stencil_and_name(self.options)[1]
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether each entry climbs a ladder of steps."""
-        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
-
-    @cached_property
-    def automatic(self) -> bool:
-        return is_automatic(self.options) and (self.stencil == central(2) or self.adaptive)
-
-    def rule(self, shape: tuple[int, ...]) -> Step:
-        """Return the step rule for an x of this shape."""
-        found = self._rules.get(shape)
-        if found is None:
-            options = self.options
-            h = None if is_automatic(options) else options.h
-            self._rules.clear()  # of one shape: those of a thousand would be kept for nothing
-            found = self._rules[shape] = step_rule(h, options.rel_step, self.stencil, shape)
-        return found
-
-    @cached_property
-    def _rules(self) -> dict[tuple[int, ...], Step]:
-        return {}
-
-    @property
-    def noise(self) -> float | None:
-        """The noise of f's values, where it is known."""
-        noise = self.options.noise
-        return noise if isinstance(noise, float) else None
-
-    @property
-    def is_sparse(self) -> bool:
-        return self.sparse or self.sparsity is not None
-
-
-@dataclass(frozen=True)
-class JacobianInfo:
-    """How a Jacobian was made; prints as a plan.
-
-    Attributes
-    ----------
-    way : str
-        How it was made: "sparse lift", "colored columns" or "columns"; a Hessian by a "complex lift", by "second
-        differences" or from "gradients".
-    reason : str
-        Why, and why not faster.
-    method, order
-        The kind of difference, and its order of accuracy.
-    step : ndarray
-        The step of each entry of x, of x's shape; nan where none was taken.
-    nfev : int
-        Evaluations of f, probes and checks included; a lift counts as one.
-    seconds : float
-        Wall-clock time of the whole call.
-    error : ndarray, csr_array or None
-        An error bar for each entry, in the Jacobian's layout; None where the steps were given.
-    noise : ndarray or None
-        Standard deviation of the noise of each of f's values, of f(x)'s shape.
-    colors : int or None
-        How many colours the columns have.
-    failures : tuple of str
-        With on_error="nan": the points at which f failed, and how.
-    """
-
-    way: str
-    reason: str
-    method: str
-    order: int
-    step: Floats
-    nfev: int
-    seconds: float
-    error: Any = None
-    noise: Floats | None = None
-    colors: int | None = None
-    failures: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
-        if self.colors is not None:
-            lines.append(f"colors   {self.colors}")
-        known = self.step[np.isfinite(self.step)]
-        if known.size:
-            lines.append(f"step     {known.min():.3g} to {known.max():.3g}")
-        lines += [f"nfev     {self.nfev}", f"seconds  {self.seconds:.3g}"]
-        if self.error is not None:
-            bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
-            if np.size(bars):
-                lines.append(f"error    {np.max(bars):.3g} at most")
-        if self.failures:
-            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
-        return "\n".join(lines)
-
-
-@dataclass
-class Matrix:
-    """A Jacobian: dense, of shape (m, n), or sparse: a pattern and its data."""
-
-    dense: Floats | None = None
-    pattern: Pattern | None = None
-    data: Floats | None = None
-
-    def dot(self, vector: Floats) -> Floats:
-        if self.dense is not None:
-            return self.dense @ vector
-        product: Floats = self._array @ vector
-        return product
-
-    @cached_property
-    def _array(self) -> Any:
-        assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.around(self.data)
-
-    def sizes_dot(self, rows: Ints, vector: Callable[[Any], Floats]) -> Floats:
-        """Return the product of some rows, all their entries positive, and a vector of which few entries may matter."""
-        if self.dense is not None:
-            product: Floats = np.abs(self.dense[rows]) @ vector(slice(None))
-            return product
-        assert self.pattern is not None
-        assert self.data is not None
-        begin = self.pattern.indptr[rows]  # SciPy's index takes ten times as long
-        count = self.pattern.indptr[rows + 1] - begin
-        which = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
-        terms = np.abs(self.data[which]) * vector(self.pattern.indices[which])
-        return np.bincount(np.repeat(np.arange(rows.size), count), terms, rows.size).astype(np.float64, copy=False)
-
-    def by_rows(self, share: float, more: Floats) -> Matrix:
-        """Return a share of the largest entry of each row, and more of each column, in the same layout."""
-        if self.dense is not None:
-            largest = np.abs(self.dense).max(axis=1, initial=0.0)
-            return Matrix(share * largest[:, None] + more)
-        assert self.pattern is not None
-        assert self.data is not None
-        largest = np.zeros(self.pattern.shape[0])
-        np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
-        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows] + more[self.pattern.indices])
-
-    def shaped(self, shape: tuple[int, ...]) -> Any:
-        """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
 
 
 @dataclass
@@ -323,7 +86,11 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    what : str
+        What its Jacobian is to the caller.
     """
+
+    what = "Jacobian"
 
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
@@ -335,11 +102,19 @@ class Operator:
         self.pattern: Pattern | None = None
         self.colors: Ints | None = None
         self.groups: Any = None
-        self._layout: _Layout | None = None
+        self._layout: Layout | None = None
         self._listed: Any = None
         self._compiled = self._many_values()
         self._fused: Any = None
         self._may_fuse = self._compiled is not None
+        options = settings.options
+        # nothing that the general road would ask: f plain, all columns, anywhere, one after the other
+        self._simple = not (settings.is_sparse or settings.adaptive or settings.stencil.imaginary or is_jitted(f))
+        self._simple &= options.bounds is None and options.indices is None and options.backend != "numpy"
+        self._simple &= options.given().keys().isdisjoint(WATCHING)
+        may_lift = settings.automatic and options.backend == "auto" and not settings.noise
+        self._before_lift = LIFT_FROM if may_lift else inf
+        self._call: Call | None = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
             self._structure, self._groups = split(settings.sparsity)
@@ -373,7 +148,12 @@ class Operator:
         return Vectors(call, point)
 
     def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
-        """Return the Jacobian at x as the caller sees it, from one call of a kernel; None where there is none."""
+        """Return the Jacobian at x as the caller sees it by a short road; None where the general one is to be taken.
+
+        That is one call of a kernel, or where there is nothing to ask: f and x are plain, and x is short.
+        """
+        if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
+            return self._directly(x, args) if 0 < x.size < self._before_lift else None
         if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
@@ -381,6 +161,22 @@ class Operator:
             if point.base.size and run.value().size:
                 self._fuse(run, point, None)
         return None if self._fused is None else self._fused(x, args)
+
+    def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        point, call = as_point(x), self._call
+        if call is None or args is not self.args:
+            call = self.call(args)
+            if args is self.args:
+                self._call = call
+        run, flat, index = Vectors(call, point), point.base.reshape(-1), everything(x.size)
+        with put_back(point):
+            if not run.value().size:
+                return None
+            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False)
+        warn_of(found, run, point, index.__getitem__, self.what)
+        if not found.jacobian.any():
+            _refuse_unseen(call, point)
+        return found.jacobian.T.reshape(*run.shape, *x.shape)
 
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
@@ -393,7 +189,7 @@ class Operator:
         known = self._fused is not None and self._fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
             return
-        rule = None if settings.automatic else settings.rule(point.base.shape)
+        rule = None if settings.measured else settings.rule(point.base.shape)
         colors, eager = None if pattern is None else self.colors, options.compile == "eager"
         self._fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
@@ -489,7 +285,8 @@ class Operator:
         else:
             found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
         noise = found.noise
-        warn_of(found, run, point, lambda g: index[g])
+        self._check_analytic(run, point, index, found.jacobian.T)
+        warn_of(found, run, point, lambda g: index[g], self.what)
         if index.size < every.size:  # what must not move has a derivative of 0
             rows = np.isin(every, index)
             found = found._replace(
@@ -498,7 +295,7 @@ class Operator:
             )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
         if self.settings.is_sparse:
-            matrix, error = _as_sparse(matrix, error, (run.value().size, x.size))
+            matrix, error = as_sparse(matrix, error, (run.value().size, x.size))
             self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
@@ -529,10 +326,13 @@ class Operator:
             data[moves] = entries
             return Matrix(pattern=pattern, data=data)
 
-        matrix = widened(found.jacobian)
+        matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
+        found = found._replace(error=None if error is None else error.data)
+        if self.settings.stencil.imaginary:
+            moved = everything(x.size) if free is None else np.flatnonzero(free)
+            self._check_analytic(run, point, moved, matrix.array[:, moved])
         self._notice(run, point, bounds, matrix, found)
-        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)))
-        error = None if found.error is None else widened(found.error)
+        warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
         count = int(colors.max(initial=-1)) + 1
         assert found.units is not None
@@ -549,12 +349,20 @@ class Operator:
     ) -> Found:
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
-        if settings.automatic:
-            return by_itself(run, seeds_of, bounds, x, settings.noise, bars)
+        if settings.measured:
+            return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
         return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+
+    def _check_analytic(self, run: Values, point: Point, index: Ints, jacobian: Any) -> None:
+        if not self.settings.stencil.imaginary:
+            return
+        try:
+            check_analytic(run.at_complex, point, index, run.value(), jacobian)
+        except NotTrusted as doubt:
+            raise ValueError(str(doubt)) from None
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -578,7 +386,7 @@ class Operator:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
         if not settings.automatic:
-            return "the steps were given"
+            return "the steps were given" if not settings.measured else "the stencil was given"
         if settings.options.indices is not None:
             return "some columns only"
         if settings.noise:
@@ -656,7 +464,7 @@ class Operator:
             return Matrix(dense)
         layout = self._layout
         if layout is None or not layout.holds(outputs, inputs, shape):
-            layout = self._layout = _Layout.of(outputs, inputs, shape)
+            layout = self._layout = Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
         return Matrix(pattern=layout.pattern, data=layout.data(slopes))
 
@@ -701,8 +509,10 @@ class Operator:
                 found = Found(np.zeros(run.value().size), None, np.ones(1))
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
-            elif settings.automatic:
-                found = by_itself(run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise)
+            elif settings.measured:
+                found = by_itself(
+                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, True, settings.stencil
+                )
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
@@ -712,6 +522,10 @@ class Operator:
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
+                origin = OnLine(run, flat, vector, bounds)
+                self._check_analytic(
+                    origin, origin.origin, everything(1), found.jacobian.reshape(-1, 1) / origin.length
+                )
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
         warn_along(found)
@@ -723,45 +537,6 @@ def _refuse_unseen(call: Call, point: Point) -> None:
     container = point.container
     if container is not None and not container.perturbable and reads_own_array(call, point):
         raise TypeError(container.refusal)
-
-
-@dataclass
-class _Layout:
-    """How listed entries come into a pattern: which go where, and which are added up."""
-
-    outputs: Ints
-    inputs: Ints
-    pattern: Pattern
-    order: Ints
-    starts: Ints | None
-
-    @classmethod
-    def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> _Layout:
-        key = outputs * max(shape[1], 1) + inputs
-        order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
-        key = key[order]
-        differs = np.ones(key.size, dtype=bool)
-        np.not_equal(key[1:], key[:-1], out=differs[1:])
-        first = None if differs.all() else np.flatnonzero(differs)
-        positions = order if first is None else order[first]
-        row, column = outputs[positions], inputs[positions]
-        pointers = np.zeros(shape[0] + 1, dtype=np.intp)
-        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
-        pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, first)
-
-    def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
-        if self.pattern.shape != shape:
-            return False
-        if self.outputs is outputs and self.inputs is inputs:
-            return True
-        return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
-
-    def data(self, values: Floats) -> Floats:
-        values = values[self.order]
-        if self.starts is None or not values.size:
-            return values
-        return np.add.reduceat(values, self.starts)
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are
@@ -778,55 +553,6 @@ class put_back:  # noqa: N801 - used like a function, as contextlib's are
         if own is not None and self._point.perturbable:
             with exclusive(own):
                 own[...] = self._point.base
-
-
-def disagrees(
-    run: Vectors,
-    x: Floats,
-    units: Floats,
-    matrix: Matrix,
-    bounds: tuple[Floats, Floats] | None,
-    found: Found | None,
-) -> int | None:
-    """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
-
-    Returns
-    -------
-    int or None
-        The first output that changes by something else; None if all agree.
-    """
-    m = run.value().size
-    vector = signs(x, x.size) * units
-    vector *= FARTHER
-    if bounds is not None:
-        room = np.minimum(x - bounds[0], bounds[1] - x)
-        vector = np.where(room > np.abs(vector), vector, 0.0)
-    if not vector.any() or not m:
-        return None
-    points = np.stack([x + vector, x - vector])
-    with np.errstate(all="ignore"):
-        above, below = run.explore(points)
-        apart = np.subtract(points[0], points[1], out=vector)
-        gap = above - below
-        gap -= matrix.dot(apart)
-        np.abs(gap, out=gap)
-        doubt = np.abs(above, out=above)
-        doubt += np.abs(below, out=below)
-        doubt *= 100.0 * EPS
-        if found is not None and found.noise is not None:
-            doubt += 20.0 * found.noise
-        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
-        if not rows.size:
-            return None
-        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
-        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
-        share = 1e-3 / sqrt(entries)
-        more = matrix.sizes_dot(rows, lambda index: share * np.abs(apart[index]) + 32.0 * EPS * np.abs(x[index]))
-        if found is not None and found.error is not None and matrix.pattern is not None:
-            bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            more += Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
-        wrong = ~(gap[rows] <= doubt[rows] + more)
-    return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def _finite(values: Floats) -> bool:
@@ -846,10 +572,10 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any]) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not np.isfinite(found.jacobian).all():
-        warn("the Jacobian is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
+        warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
@@ -859,9 +585,7 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():
         count = np.count_nonzero(found.doubtful)
-        warn(
-            f"no digit is certain of {count} entries of the Jacobian: see `error` of full_output=True", AccuracyWarning
-        )
+        warn(f"no digit is certain of {count} entries of the {what}: see `error` of full_output=True", AccuracyWarning)
 
 
 def warn_along(found: Found) -> None:
@@ -873,28 +597,6 @@ def warn_along(found: Found) -> None:
         warn(f"`f` is not differentiable along the direction: {reason}", AccuracyWarning)
     if found.doubtful is not None and not found.reasons and (found.doubtful & finite).any():
         warn(f"no digit is certain of {np.count_nonzero(found.doubtful)} entries of the product", AccuracyWarning)
-
-
-def _as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
-    """Keep what is not zero."""
-    assert matrix.dense is not None
-    rows, columns = np.nonzero(matrix.dense)
-    pattern = Pattern.of(rows, columns, shape)
-    bars = None
-    if error is not None and error.dense is not None:
-        bars = Matrix(pattern=pattern, data=error.dense[rows, columns])
-    return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars
-
-
-def _shape(out: Any) -> tuple[int, ...]:
-    """Return the shape of what f fills."""
-    lengths = out if isinstance(out, (tuple, list)) else (out,)
-    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):
-        raise ValueError(
-            f"`out` must be the shape of the array that f fills, `f(x, out)`: a whole number or several; "
-            f"got {describe(out)}"
-        )
-    return tuple(int(n) for n in lengths)
 
 
 def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:

@@ -15,7 +15,20 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
-from .choices import BATCHED, COMPILED, DENSE, DENSE_FIRST, IN_PLACE, PARALLEL, REFERENCE, SPARSE_FIRST, Way, by_owners
+from .choices import (
+    BATCHED,
+    COMPILED,
+    DENSE,
+    DENSE_FIRST,
+    IN_PLACE,
+    IN_PLACE_DENSE_FIRST,
+    JUDGED,
+    PARALLEL,
+    REFERENCE,
+    SPARSE_FIRST,
+    Way,
+    by_owners,
+)
 
 __all__ = ["FACTS", "FEW", "FEW_AT_GIVEN_STEPS", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
 
@@ -123,7 +136,7 @@ def plan(
     if backend != AUTO:
         return _IN_PLACE_ONLY if in_place and backend == "numpy" else _EXPLICIT[backend, batch, imaginary]
     if why:
-        steps = _IN_PLACE if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
+        steps = _IN_PLACE[n >= MANY] if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
         return Plan(steps, False, (f"not lifted as a function of its argument alone: {why}",))
     way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
     return _LIFTED[way.name, imaginary]
@@ -133,14 +146,17 @@ def _only(way: Way) -> Plan:
     return Plan((Step(way, "asked for"),), True)
 
 
-_REFERENCE = Step(REFERENCE, "f is a plain function, and the reference takes any, closures included")
+_REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
 _FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))
     for way, imaginary in ((DENSE, True), (DENSE_FIRST, False), (SPARSE_FIRST, False))
 }
-_IN_PLACE = (Step(IN_PLACE, "f finds the caller's array by itself, or keeps what it computes"), _REFERENCE)
+_IN_PLACE = tuple(
+    (Step(way, "f finds the caller's array by itself, or keeps what it computes"), _REFERENCE)
+    for way in (IN_PLACE_DENSE_FIRST, IN_PLACE)
+)
 _IN_PLACE_ONLY = _only(IN_PLACE)
 _SHARED = Plan((Step(PARALLEL, "`workers`, `journal`, `progress`, `on_error` or `timeout` is given"), _REFERENCE))
 _JITTED = Plan((

@@ -117,8 +117,8 @@ class OnLine:
     def explore(self, points: Iterable[Floats]) -> Floats:
         return self._run.explore(self._beside(float(point[0])) for point in points)
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        return self._run.imaginary(self._x + point[0] * self._vector for point in points)
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        return self._run.at_complex(self._x + point[0] * self._vector for point in points)
 
     def _beside(self, t: float) -> Floats:
         moved: Floats = self._x + t * self._vector

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
-from ..core.evaluation import Evaluation
+from ..core.evaluation import Evaluation, Values
 from ..core.labels import WANTS, Labels, has_labels
 from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
@@ -171,7 +171,7 @@ def run(
             if scheme.stencil.imaginary:
                 free = moving(task.bounds)
                 moves = slice(None) if free is None else free[index]
-                check_analytic(evaluation, point, index[moves], estimate.gradient[moves])
+                _check_analytic(evaluation, point, index[moves], estimate.gradient[moves])
             break
         except CannotRun as refusal:
             if step is planned.steps[-1]:
@@ -253,6 +253,14 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
         "if it is a writable float array whose entries do not overlap"
     )
+
+
+def _check_analytic(evaluation: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
+    def at(points: Values) -> Values:
+        values: Values = evaluation.line(points) + evaluation.origin
+        return values[:, None]
+
+    check_analytic(at, point, index, np.array([evaluation.value()]), gradient[None])
 
 
 def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan | None) -> str:

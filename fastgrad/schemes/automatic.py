@@ -162,7 +162,7 @@ class Search:
         self.ratio = ratio = min(max(sigma / line.variation, 1e-17), 1e-2)
         if plain:
             step = ratio ** (1.0 / 3.0)
-            usual = USUAL * ratio ** (2.0 / 3.0)
+            usual = USUAL * step * step
         else:  # the best if f changes by its variation on its scale
             p = stencil.order
             step = (stencil.best * ratio) ** (1.0 / (p + 1))
@@ -307,7 +307,8 @@ class Search:
             if change == 0.0 == bent:  # f does not depend on it
                 still = max(still, grain)
                 continue
-            if not calm(change, bent, noise, variation, enough):
+            usual = bent <= KINK * change and noise <= enough * change and bent * bent <= 63.0 * noise * change < inf
+            if not (usual or calm(change, bent, noise, variation, enough)):
                 doubtful.append(len(gradient) - 1)
             if grain > coarse:
                 coarse = grain
@@ -337,7 +338,8 @@ class Search:
         (node,) = nodes = tuple(stencil.nodes.tolist())
         ((inverse,),), (gain,), product = stencil.taylor
         amplification, bend = stencil.amplification_rms, line.bend / self.m
-        self.first, gradient, errors, doubtful = [], [], [], []
+        gradient, errors, doubtful = [], [], []
+        self.first = first = []
         top = 0.0
         for entry, size, length, value in zip(x, h, scale, self.run.around(h, nodes), strict=True):
             rise, span = value * scaling - here, (entry + size * node) - entry
@@ -348,13 +350,13 @@ class Search:
             seen = max(gain * noise, abs(inverse * rise))
             errors.append(truncation_of_one(size, seen, product, variation, bend / length / length))
             gradient.append(slope)
-            self.first.append((size, slope, abs(rise), 0.0, noise))
+            first.append((size, slope, abs(rise), 0.0, noise))
             effect = abs(slope) * length
             if top < effect < inf:
                 top = effect
         self.size = max(variation, line.size, top)
         least = max(NEGLIGIBLE * top, 1e-6 * line.size)
-        for i, ((size, slope, _, _, noise), length, error) in enumerate(zip(self.first, scale, errors, strict=True)):
+        for i, ((size, slope, _, _, noise), length, error) in enumerate(zip(first, scale, errors, strict=True)):
             noise, steep, relative = amplification * noise / size, abs(slope), size / length
             fear = max(error, 0.5 * self.size * relative / length)
             bar = BAR_NOISE * noise + BAR_TRUNCATION * max(fear, 0.5 * steep * relative)
@@ -847,7 +849,7 @@ class Search:
         if self.task.memory is not None:
             step = np.array([steps.get(i, seen[0]) for i, seen in enumerate(first)])
             memory = self._memory(step)
-        found = np.array([slope * unit for slope in gradient])
+        found = np.array([*map(unit.__mul__, gradient)])
         return Estimate(found, step, None, None, line.sigma * unit, flags, slopes, memory)
 
     def _report(self, table: Floats) -> Estimate:

@@ -1,13 +1,15 @@
 """The step that looks at itself, for the Jacobian: entries are judged by their own values, directions have their steps.
 
 One evaluation gives all outputs, and these may want different steps: a direction is evaluated again, with at most three
-further steps, where some entry that counts is in doubt; each entry then takes the step that is best for it.
+further steps, where some entry that counts is in doubt; each entry then takes the step that is best for it. So with any
+stencil; the central difference of order 2 has a judgement of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import sqrt
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,16 +33,20 @@ from .constants import (
 )
 from .outputs import Beyond, look_along, step_of
 from .seeds import Seeds, units_of
-from .stencils import Stencil, backward, forward
+from .stencils import Stencil, backward, central, forward
 
 Bounds = tuple[Floats, Floats]
 TILE = 1 << 16  # entries that are judged together
 LONG = 1 << 14  # entries of a list
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
+OF_ONE_POINT = 1e-5  # the same for differences of order 1, of which nobody expects more
 MANY = 0.25  # a larger step is tried if so large a share of the entries gain by it,
 LACKING = 1e-6  # or one whose relative noise is so large
+WITHOUT_EFFECT = 1e-5  # of an output's size: f does not depend on what has no effect down to this noise
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
 LEAST = 2.0**-60  # no step is smaller
+CENTRAL = central(2)
+Rises = list[Floats]  # f - f(x) at the nodes of a stencil
 
 
 class Values(Protocol):
@@ -58,8 +64,8 @@ class Values(Protocol):
         """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
         ...
 
-    def imaginary(self, points: Iterable[NDArray[np.complex128]]) -> Floats:
-        """Evaluate f at complex points; returns the imaginary parts."""
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        """Evaluate f at whole complex points; returns one row of complex values for each."""
         ...
 
 
@@ -108,7 +114,7 @@ class _Look:
     noise: Floats
     hope: Floats  # decides on the next step
     fear: Floats  # makes the bar
-    side: int = 0
+    edge: bool = False  # whether f ends within the stencil that was wanted
 
     def of(self, index: Any) -> _Look:
         """The same of some entries."""
@@ -122,19 +128,19 @@ class _Look:
             self.noise[index],
             self.hope[index],
             self.fear[index],
-            self.side,
+            self.edge,
         )
 
 
-def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats, most: Floats) -> _Look:
     """Judge central differences by their values, relative to f(x); long lists in parts that stay in the cache."""
     if above.ndim > 1 or above.size <= LONG:
-        return _judged_at_once(t, above, below, sigma, variation)
+        return _judged_at_once(t, above, below, sigma, variation, most)
     looks = []
     for begin in range(0, above.size, LONG):
         part = slice(begin, begin + LONG)
         each = t[part] if np.ndim(t) else t
-        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part]))
+        looks.append(_judged_at_once(each, above[part], below[part], sigma[part], variation[part], most[part]))
     return _Look(
         t,
         np.concatenate([look.derivative for look in looks]),
@@ -147,7 +153,7 @@ def _judged(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floa
     )
 
 
-def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats) -> _Look:
+def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variation: Floats, most: Floats) -> _Look:
     derivative, first, second = (above - below) / (2.0 * t), np.abs(above - below), np.abs(above + below)
     bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
     by_size, by_slope = t * np.sqrt(np.maximum(variation, rise) / bent), t * rise / (2.0 * bent)
@@ -155,16 +161,80 @@ def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variati
     slope = first / (2.0 * t)
     hope = np.maximum(slope * (t / longer) ** 2, bent / longer) / 6.0
     fear = np.where(second > 4.0 * sigma, np.maximum(slope * (t / shorter) ** 2, second / shorter) / 6.0, hope)
-    fear = np.minimum(fear, 100.0 * hope)
+    fear = np.minimum(fear, most * hope)
     return _Look(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear)
+
+
+def _judged_by(
+    stencil: Stencil, t: float, rises: Rises, span: Callable[[float, float], Any], sigma: Floats, of_line: Rises
+) -> _Look:
+    """Judge differences by any stencil, as `looks.by_stencil` does: `span` tells the distance of two nodes.
+
+    Of the line are known how much f varies on x's scale, its second derivative, and how much fear may exceed hope.
+    """
+    size, bend, most = of_line
+    if stencil is CENTRAL or stencil == CENTRAL:
+        above, below = rises
+        return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
+    nodes = (t * stencil.nodes).tolist()
+    if stencil.symmetric:
+        slopes = [(rises[k] - rises[k + 1]) / span(nodes[k], nodes[k + 1]) for k in range(0, len(nodes), 2)]
+    else:
+        slopes = [rise / span(node, 0.0) for rise, node in zip(rises, nodes, strict=True)]
+    derivative = sum(weight * slope for weight, slope in zip(stencil.quotients.tolist(), slopes, strict=True))
+    inverse, gains, product = stencil.taylor
+    terms = [sum(w * rise for w, rise in zip(row, rises, strict=True)) for row in inverse]
+    seen = [np.maximum(np.abs(term), gain * sigma) for term, gain in zip(terms, gains, strict=True)]
+    first, second, noise = 2.0 * np.abs(terms[0]), np.zeros_like(sigma), stencil.amplification_rms * sigma / t
+    if len(terms) == 1:  # one point tells nothing of the curvature
+        hope = np.maximum(product * seen[0] * (seen[0] / np.maximum(size, seen[0])) / t, 0.5 * bend * t)
+        fear = np.maximum(hope, 0.5 * t * np.maximum(size, np.abs(derivative)))
+        return _Look(t, derivative, first, second, sigma, noise, hope, fear)
+    total = np.maximum(size, seen[0])
+    hope, fear = (product * _neglected(terms, seen, gains, sigma, total, trust) / t for trust in (8.0, 3.0))
+    return _Look(
+        t, derivative, first, 2.0 * np.abs(terms[1]), sigma * max(1.0, gains[1] / sqrt(1.5)), noise, hope, fear
+    )
+
+
+def _neglected(terms: Any, seen: Any, gains: list[float], sigma: Floats, total: Floats, trust: float) -> Floats:
+    """Do as `looks._neglected`, for arrays."""
+    before = [total, *seen]
+    tail, head = np.sqrt(seen[-1] / before[-3]), np.sqrt(seen[1] / total)
+    if len(terms) > 2:
+        tail = np.maximum(tail, np.sqrt(seen[-2] / before[-4]))
+        fourth = np.sqrt(seen[min(3, len(terms) - 1)] / seen[1])
+        middle = np.where(np.abs(terms[1]) > 8.0 * gains[1] * sigma, fourth, 0.0)
+        head = np.maximum(head, np.maximum(np.sqrt(seen[2] / seen[0]), middle))
+    last = np.abs(terms[-1]) > trust * gains[-1] * sigma
+    resolved = last | (np.abs(terms[-2]) > trust * gains[-2] * sigma)
+    rate = np.minimum(np.where(resolved, tail, np.minimum(tail, head)), 2.0)
+    found: Floats = np.maximum(seen[-2] * rate * rate, np.where(last, seen[-1] * rate, 0.0))
+    return found
+
+
+def _left(small: _Look, large: _Look, larger: _Look | None = None) -> Floats:
+    """Return by how much slopes may still change with finer steps, as `automatic._left` does.
+
+    From two steps alone a power of 3/2 is taken for granted: each change is then an eighth of the one before.
+    """
+    change = _change(small, large)
+    ratio = np.full_like(change, 0.125)
+    if larger is not None:
+        before = _change(large, larger)
+        np.copyto(ratio, np.minimum(change / np.maximum(before, TINY), 0.5), where=before > 0.0)
+    return change * ratio / (1.0 - ratio)
+
+
+def _change(small: _Look, large: _Look) -> Floats:
+    apart = np.abs(small.derivative - large.derivative)
+    return np.where(apart > 4.0 * (small.noise + large.noise), apart, 0.0)
 
 
 def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
     """Differentiate by one stencil whose step is the unit of each coordinate; one-sided or shorter near a bound."""
     f0 = run.value()
-    sides = (
-        [stencil] if bounds is None or stencil.imaginary else [stencil, *map(_of_order(stencil), (forward, backward))]
-    )
+    sides = [stencil] if bounds is None or stencil.imaginary else _sides(stencil)
     room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
     steps, parts = np.ones(seeds.count), []
     for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size))):
@@ -178,8 +248,8 @@ def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | Non
     return Found(np.concatenate(parts), None, steps)
 
 
-def _of_order(stencil: Stencil) -> Any:
-    return lambda side: side(stencil.order)
+def _sides(stencil: Stencil) -> list[Stencil]:
+    return [stencil, forward(stencil.order), backward(stencil.order)]
 
 
 def _reach(stencil: Stencil, down: float, up: float) -> float:
@@ -191,7 +261,7 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
     """The entries of some directions, each by its stencil."""
     directions = range(part.start, part.stop)
     if chosen[0].imaginary:
-        values = run.imaginary(seeds.point(g, 1j) for g in directions)
+        values = run.at_complex(seeds.point(g, 1j) for g in directions).imag
         return seeds.in_x(seeds.picked(values, part), part)
     total: Any = 0.0
     stencil = chosen[0]
@@ -234,8 +304,9 @@ def by_itself(
     x: Floats,
     noise: float | None,
     bars: bool = True,
+    stencil: Stencil = CENTRAL,
 ) -> Found:
-    """Differentiate by central differences whose steps follow from f's noise and from what its values show.
+    """Differentiate by a stencil whose steps follow from f's noise and from what its values show.
 
     Parameters
     ----------
@@ -246,7 +317,7 @@ def by_itself(
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        if not bars and bounds is None and noise is None:
+        if not bars and bounds is None and noise is None and (stencil is CENTRAL or stencil == CENTRAL):
             seeds, once = seeds_of(units), Remembering(run)
             calm = calmly(once, seeds, x)
             if calm is not None:
@@ -254,27 +325,45 @@ def by_itself(
             run = once.rewind()
         shrinks = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
         try:
-            return _Automatic(run, seeds_of(units), bounds, x, noise, shrinks).found()._replace(units=units)
+            found = _Automatic(run, seeds_of(units), bounds, x, noise, shrinks, stencil).found()
         except Beyond:
-            relative = units_of(x, relative=True)
-            return _Automatic(run, seeds_of(relative), bounds, x, noise, False).found()._replace(units=relative)
+            units = units_of(x, relative=True)
+            found = _Automatic(run, seeds_of(units), bounds, x, noise, False, stencil).found()
+        if stencil.order > 2 and found.contradicted is not None and (found.contradicted > 1.0).any():
+            # wide stencils are fooled by a period that divides their step
+            side = next((side(2) for side in (forward, backward) if side(2).reach == stencil.reach), CENTRAL)
+            return by_itself(run, seeds_of, bounds, x, noise, bars, side)
+        return found._replace(units=units)
 
 
 class _Automatic:
     """One Jacobian in the making."""
 
     def __init__(
-        self, run: Explorer, seeds: Seeds, bounds: Bounds | None, x: Floats, noise: float | None, shrinks: bool
+        self,
+        run: Explorer,
+        seeds: Seeds,
+        bounds: Bounds | None,
+        x: Floats,
+        noise: float | None,
+        shrinks: bool,
+        stencil: Stencil,
     ) -> None:
-        self._run, self._seeds = run, seeds
+        self._run, self._seeds, self._stencil, self._power = run, seeds, stencil, 1.0 / (stencil.order + 1)
         self._f0 = f0 = run.value()
         self._size = x.size
         self._room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
+        low, high = stencil.reach
+        side = 1 if low == 0.0 else -1 if high == 0.0 else 0
         self._line = line = look_along(
-            run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks
+            run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks, side
         )
-        best, self._step = step_of(line, seeds.terms)
-        self._ratio = best**3
+        best, self._step = step_of(line, seeds.terms, stencil)
+        # near a singularity the third derivative may be any
+        self._of_line = [line.variation, line.bend, np.where(line.rough, np.inf, 100.0)]
+        self._suffices = ENOUGH if stencil.order > 1 else OF_ONE_POINT
+        self._usual = np.maximum(self._suffices, USUAL * best**stencil.order)
+        self._best = np.where(line.coarse, best, 0.0)
         self._rho = np.full(f0.shape, 0.3 * EPS)
         if noise is None:
             self._rho = line.sigma / np.maximum(np.maximum(np.abs(f0), line.spread), TINY)
@@ -293,7 +382,7 @@ class _Automatic:
         contradicted = np.where((gap > known) & (not self._reasons), gap / known, 1.0)
         bars = bars * seeds.of_outputs(contradicted, everything)
         size = seeds.of_outputs(line.variation, everything)
-        if line.third.any():
+        if line.third.any() and self._stencil.order == 2:
             third = seeds.of_outputs(line.third / seeds.terms, everything)
             bars = np.maximum(bars, np.minimum(third * self._step**2 / 3.0, 1000.0 * bars))
         bars = np.maximum(bars, EPS * size)
@@ -308,24 +397,25 @@ class _Automatic:
 
     def _part(self, part: slice) -> tuple[Floats, Floats, Floats]:
         """Derivatives with respect to t of some directions' entries, their bars, and 1 where nothing changed at all."""
-        run, seeds, t, f0 = self._run, self._seeds, self._step, self._f0
+        run, seeds, t, f0, nodes = self._run, self._seeds, self._step, self._f0, self._stencil.nodes
         directions = range(part.start, part.stop)
-        walled = [g for g in directions if self._room is not None and min(self._room[0][g], self._room[1][g]) < t]
+        walled = [g for g in directions if self._reach(self._stencil, g) < t]
         free = [g for g in directions if g not in walled]
         if walled:
-            points = (seeds.point(g, side) for g in free for side in (t, -t))
-            values = run.explore(points).reshape(len(free), 2, f0.size) - f0
-            moved = np.zeros((len(directions), 2, f0.size))
+            points = (seeds.point(g, t * node) for g in free for node in nodes)
+            values = run.explore(points).reshape(len(free), nodes.size, f0.size) - f0
+            moved = np.zeros((len(directions), nodes.size, f0.size))
             moved[[g - part.start for g in free]] = values
             values = moved
         else:
-            values = run.explore(seeds.points(part, np.array([t, -t]))).reshape(len(directions), 2, f0.size) - f0
-        look = self._look(part, t, values[:, 0], values[:, 1])
+            values = run.explore(seeds.points(part, t * nodes)).reshape(len(directions), nodes.size, f0.size) - f0
+        look = self._look(part, t, values)
         finite = np.isfinite(look.derivative)
-        lengths = look.t * look.first / (2.0 * look.second)
-        shown = finite & (np.minimum(look.first, look.second) > 8.0 * look.sigma)
-        if seeds.count > 1 and 2 * np.count_nonzero(shown) > shown.size and not self._line.rough.any():
-            self._common = float(np.median(lengths[shown]))
+        if self._stencil == CENTRAL:
+            lengths = look.t * look.first / (2.0 * look.second)
+            shown = finite & (np.minimum(look.first, look.second) > 8.0 * look.sigma)
+            if seeds.count > 1 and 2 * np.count_nonzero(shown) > shown.size and not self._line.rough.any():
+                self._common = float(np.median(lengths[shown]))
         slopes, bars = self._chosen([look])
         alive = seeds.picked(np.broadcast_to(np.isfinite(f0), (part.stop - part.start, f0.size)), part)
         size = seeds.of_outputs(self._line.variation, part)
@@ -342,30 +432,54 @@ class _Automatic:
             slopes[mine], bars[mine] = self._again(g, part, mine, None if g in walled else look.of(mine))
         return np.where(alive, slopes, np.nan), np.where(alive, bars, np.inf), dead
 
-    def _look(self, part: slice, t: float, above: Floats, below: Floats) -> _Look:
-        seeds = self._seeds
-        steps = np.full(part.stop - part.start, t)
-        sigma = seeds.picked(self._sigma_at(above, below), part)
-        half = 0.5 * seeds.span(part, steps, -steps)
-        variation = seeds.of_outputs(self._line.variation, part)
-        return _judged(half, seeds.picked(above, part), seeds.picked(below, part), sigma, variation)
+    def _look(self, part: slice, t: float, values: Floats) -> _Look:
+        """Judge the differences along some directions; `values` are f - f(x), of shape (directions, nodes, outputs)."""
+        seeds, ones = self._seeds, np.ones(part.stop - part.start)
+        rises = [seeds.picked(values[:, k], part) for k in range(values.shape[1])]
+        sigma = seeds.picked(self._sigma_at(values.swapaxes(0, 1)), part)
+        of_line = [seeds.of_outputs(numbers, part) for numbers in self._of_line]
+        return _judged_by(
+            self._stencil, t, rises, lambda up, down: seeds.span(part, up * ones, down * ones), sigma, of_line
+        )
+
+    def _reach(self, stencil: Stencil, g: int) -> float:
+        """How large a step leaves a stencil's points within the bounds."""
+        return np.inf if self._room is None else _reach(stencil, self._room[0][g], self._room[1][g])
+
+    def _rough(self, look: _Look, line_rough: Any, size: Floats) -> NDArray[np.bool_]:
+        """Which entries may not be smooth: their values show it, or the line did, to which any may have contributed."""
+        kinked = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
+        kinked &= look.second / look.t > np.maximum(1e-3, 30.0 * look.t) * size
+        found: NDArray[np.bool_] = kinked | (line_rough & (np.maximum(look.first, look.second) > 8.0 * look.sigma))
+        return found
 
     def _doubts(self, look: _Look, part: slice, size: Floats) -> tuple[Any, Any, Any]:
         """Which entries are not smooth, and which want a smaller or a larger step."""
         seeds, t = self._seeds, look.t
-        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
-        limit = np.where(seeds.of_outputs(self._line.rough, part), 0.0, np.maximum(1e-3, 30.0 * t) * size)
-        rough &= look.second / t > limit
-        hope = np.maximum(look.hope, np.abs(look.derivative) * (t / self._common) ** 2 / 6.0)
-        down = (hope > TOO_LARGE * look.noise) & (hope > ENOUGH * SMALL * np.maximum(size, np.abs(look.derivative)))
-        usual = np.maximum(ENOUGH, USUAL * np.cbrt(seeds.of_outputs(self._ratio, part)) ** 2)
-        up = look.noise > usual * np.maximum(np.abs(look.derivative), SMALL * size)
-        up &= t * np.cbrt(look.noise / (2.0 * np.maximum(look.fear, TINY))) > GAIN * t
-        # f does not depend on it
-        up &= ~((look.first == 0) & (look.second == 0) & (look.noise <= 1e-6 * np.maximum(size, look.noise)))
+        rough = self._rough(look, seeds.of_outputs(self._line.rough, part), size)
+        hope, steep = look.hope, np.abs(look.derivative)
+        if self._common < np.inf:
+            hope = np.maximum(hope, steep * (t / self._common) ** 2 / 6.0)
+        down = hope > TOO_LARGE * look.noise
+        if down.any():
+            down &= hope > self._suffices * SMALL * np.maximum(size, steep)
+        up = look.noise > seeds.of_outputs(self._usual, part) * np.maximum(steep, SMALL * size)
+        if up.any():
+            up &= self._better(look, look.fear, seeds.of_outputs(self._best, part)) > GAIN * t
+            # f does not depend on it
+            still = (look.first == 0) & (look.second == 0)
+            up &= ~(still & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
         return rough, down, up
 
     # ---- further looks, at one direction
+
+    def _better(self, look: _Look, truncation: Floats, best: Floats) -> Floats:
+        """Return a better step: where truncation falls as it should, and for what shows nothing that of its output."""
+        order = self._stencil.order
+        ratio = look.noise / (order * np.maximum(truncation, TINY))
+        step = look.t * (np.cbrt(ratio) if order == 2 else ratio**self._power)
+        found: Floats = np.where((look.first == 0) & (look.second == 0), np.maximum(step, best), step)
+        return found
 
     def _lacks(self, look: _Look, size: Floats) -> NDArray[np.bool_]:
         """Which entries have hardly any digit."""
@@ -387,11 +501,8 @@ class _Automatic:
                 self._reasons[g] = "f is not finite beside x"
                 return np.full(size.shape, np.nan), np.full(size.shape, np.inf)
         look = looks[-1]
-        rough = (look.second > 8.0 * look.sigma) & (look.second > KINK * look.first)
-        line_rough = seeds.alone(g, self._line.rough, mine)
-        limit = np.where(line_rough, 0.0, np.maximum(1e-3, 30.0 * look.t) * size)
-        rough &= look.second / look.t > limit
-        if look.side or rough.any():
+        rough = self._rough(look, seeds.alone(g, self._line.rough, mine), size)
+        if look.edge or rough.any():
             self._shrink(g, part, mine, looks, rough)
         else:
             self._improve(g, part, mine, looks, size)
@@ -402,48 +513,37 @@ class _Automatic:
 
     def _one(self, g: int, part: slice, mine: Any, t: float, sided: bool = False) -> _Look | None:
         """Look at one direction with another step; to one side where f or the bounds end on the other."""
-        seeds, f0 = self._seeds, self._f0
         t = max(float(t), LEAST)
-        side = 0
-        if self._room is not None and min(self._room[0][g], self._room[1][g]) < t:
-            side = 1 if self._room[1][g] >= self._room[0][g] else -1
-            t = min(t, float(self._room[1 if side > 0 else 0][g]))
-            if t <= 0:
-                return None
-        if side:
-            values = self._run.explore([seeds.point(g, side * t), seeds.point(g, side * 0.5 * t)]) - f0
-        else:
-            values = self._run.explore([seeds.point(g, t), seeds.point(g, -t)]) - f0
-            alive: NDArray[np.bool_] = np.isfinite(f0)
-            finite = np.logical_and.reduce(np.isfinite(values[:, alive]), axis=1)
-            if not finite.all():
-                if not sided or not finite.any():
-                    return None
-                side = 1 if finite[0] else -1
-                middle = self._run.explore([seeds.point(g, side * 0.5 * t)])[0] - f0
-                if not np.isfinite(middle[alive]).all():
-                    return None
-                values = np.stack([values[0 if side > 0 else 1], middle])
-        if not side:
-            return self._look_alone(g, mine, t, values[0], values[1])
-        end, middle = values
-        look = self._look_alone(g, mine, t, end, -end)
-        near, far = (seeds.alone(g, v, mine) for v in (middle, end))
-        look.side, look.sigma, look.noise = side, 3.0 * look.sigma, 3.0 * look.noise
-        look.derivative, look.second = side * (4.0 * near - far) / look.t, 2.0 * np.abs(far - 2.0 * near)
-        look.hope = look.fear = look.second / (2.0 * look.t)
-        return look
+        stencil, *sides = _sides(self._stencil)
+        roomy = self._reach(stencil, g) >= t
+        if roomy:
+            look = self._look_alone(g, mine, t, stencil)
+            if look is not None or not sided:
+                return look
+        for side in sorted(sides, key=lambda s: -self._reach(s, g)):
+            farthest = max(map(abs, side.reach))
+            step = min(t / farthest, self._reach(side, g))
+            look = self._look_alone(g, mine, step, side) if step > 0.0 else None
+            if look is not None:
+                look.edge = roomy  # all of the curvature may be an error there; behind bounds f goes on, as a rule
+                look.fear = np.maximum(look.fear, (1.0 if roomy else 0.1) * look.second / (2.0 * step))
+                return look
+        return None
 
-    def _look_alone(self, g: int, mine: Any, t: float, above: Floats, below: Floats) -> _Look:
-        seeds, line = self._seeds, self._line
-        sigma = seeds.alone(g, self._sigma_at(above, below), mine)
-        half = 0.5 * seeds.span_alone(g, t, -t, mine)
-        up, down, variation = (seeds.alone(g, v, mine) for v in (above, below, line.variation))
-        return _judged(half, up, down, sigma, variation)
+    def _look_alone(self, g: int, mine: Any, t: float, stencil: Stencil) -> _Look | None:
+        """Look at one direction by a stencil; None where f is not finite."""
+        seeds, f0 = self._seeds, self._f0
+        values = self._run.explore([seeds.point(g, t * node) for node in stencil.nodes.tolist()]) - f0
+        if not np.isfinite(values[:, np.isfinite(f0)]).all():
+            return None
+        sigma = seeds.alone(g, self._sigma_at(values), mine)
+        rises = [seeds.alone(g, v, mine) for v in values]
+        of_line = [seeds.alone(g, numbers, mine) for numbers in self._of_line]
+        return _judged_by(stencil, t, rises, lambda up, down: seeds.span_alone(g, up, down, mine), sigma, of_line)
 
-    def _sigma_at(self, above: Floats, below: Floats) -> Floats:
-        """Noise grows with f."""
-        top = np.maximum(np.abs(self._f0 + above), np.abs(self._f0 + below))
+    def _sigma_at(self, values: Floats) -> Floats:
+        """Noise grows with f: the largest among some points."""
+        top = np.abs(self._f0 + values).max(axis=0)
         grown: Floats = np.maximum(self._line.sigma, self._rho * np.where(np.isfinite(top), top, 0.0))
         return grown
 
@@ -461,13 +561,13 @@ class _Automatic:
         """f is not smooth here: steps 64 times smaller, until it is or it is clear that it will not be."""
         for _ in range(3):
             last = looks[-1]
-            look = self._one(g, part, mine, float(np.min(last.t)) * FINER, sided=bool(last.side))
+            look = self._one(g, part, mine, float(np.min(last.t)) * FINER, sided=last.edge)
             if look is None or not np.isfinite(look.derivative).all():
                 return
             looks.append(look)
             slack = 4.0 * (look.noise + last.noise)
             apart = np.abs(look.derivative - last.derivative)
-            if look.side or last.side:
+            if look.edge or last.edge:
                 close = apart < 0.05 * np.abs(look.derivative)
                 look.fear = np.where(close & (apart > slack), np.maximum(look.fear, apart), look.fear)
                 if (close | (apart <= slack)).all():
@@ -476,25 +576,24 @@ class _Automatic:
             behind = (look.second <= 8.0 * look.sigma) & (apart <= 1.5 * last.second / (2.0 * last.t) + slack)
             falls = apart <= 252.0 * look.noise
             look.fear = np.where(
-                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 2.0 * apart / 63.0), look.fear
+                rough & ~behind & falls & (apart > slack), np.maximum(look.fear, 3.0 * apart / 63.0), look.fear
             )
             if ((apart <= slack) | behind | falls)[rough].all():
                 return
 
     def _improve(self, g: int, part: slice, mine: Any, looks: list[_Look], size: Floats) -> None:
         """The step is too large or too small for some entries that count: up to three better ones."""
-        ratio = self._seeds.alone(g, self._ratio, mine)
-        usual = np.maximum(ENOUGH, USUAL * np.cbrt(ratio) ** 2)
+        usual, alone = (self._seeds.alone(g, numbers, mine) for numbers in (self._usual, self._best))
         open_still = np.ones(size.shape, dtype=bool)
         for _ in range(3):
             q = looks[-1]
             q.hope = np.maximum(q.hope, np.abs(q.derivative) * (q.t / self._common) ** 2 / 6.0)
             counts = np.maximum(np.abs(q.derivative), SMALL * size)
             down = open_still & (q.hope > TOO_LARGE * q.noise)
-            down &= q.hope > ENOUGH * SMALL * np.maximum(size, np.abs(q.derivative))
-            best = q.t * np.cbrt(q.noise / (2.0 * np.maximum(np.where(down, q.hope, q.fear), TINY)))
+            down &= q.hope > self._suffices * SMALL * np.maximum(size, np.abs(q.derivative))
+            best = self._better(q, np.where(down, q.hope, q.fear), alone)
             up = open_still & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
-            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= 1e-6 * np.maximum(size, q.noise)))
+            up &= ~((q.first == 0) & (q.second == 0) & (q.noise <= WITHOUT_EFFECT * np.maximum(size, q.noise)))
             which = down if down.any() else up
             if not (down.any() or self._enough(up, q, size)):
                 return
@@ -517,9 +616,10 @@ class _Automatic:
         self, g: int, looks: list[_Look], rough: Any, values: Floats, bars: Floats, size: Floats
     ) -> Floats:
         """Say where f has a kink; the bar then covers both slopes."""
-        small, large = sorted(looks, key=lambda q: float(np.mean(q.t)))[:2] if len(looks) > 1 else (looks[0], looks[0])
-        if small is large:
+        if len(looks) == 1:
             return bars
+        small, large, *others = sorted(looks, key=lambda q: float(np.mean(q.t)))
+        bars = np.where(rough, np.maximum(bars, 2.0 * _left(small, large, *others[:1])), bars)
         kinked = (small.second > 8.0 * small.sigma) & (small.second > KINK * small.first)
         ratio = float(np.mean(small.t)) / float(np.mean(large.t))
         kink = rough & kinked & (small.second > large.second * ratio**1.5)
@@ -537,8 +637,10 @@ class _Automatic:
         """Take of each entry the look with the smallest error, and its bar."""
         ordered = sorted(looks, key=lambda q: float(np.mean(q.t))) if len(looks) > 1 else looks
         value = bar = least = None
+        order = self._stencil.order
         for k, q in enumerate(ordered):
-            expected = np.abs(q.derivative) * (q.t / min(self._common, 1.0)) ** 2 / 6.0
+            share = 6.0 if order > 1 else 2.0
+            expected = np.abs(q.derivative) * (q.t / min(self._common, 1.0)) ** order / share
             truncation = np.maximum(q.fear, expected)
             if k:
                 finer = ordered[k - 1].noise

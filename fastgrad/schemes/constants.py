@@ -80,8 +80,6 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
     enough : float
         Relative noise of f's difference, ``sigma / |f+ - f-|``, that needs no improvement.
     """
-    if second <= KINK * first and noise <= enough * first and second * second <= 63.0 * noise * first < inf:
-        return True  # nearly always
     if not first < inf or (second > 8.0 * noise and second > KINK * first):
         return False
     bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)

@@ -40,6 +40,7 @@ Vector = list[float] | Floats
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
+SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise leave the range of floats
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
 MOVES = [[third * sign for sign in SIGNS] for third in THIRDS]
@@ -75,20 +76,21 @@ class Course:
                 largest = size
         least = largest if 0.0 < largest < 1.0 else 1.0
         self.x, self.aside, self.shorter = x, side != 0, False  # whether some x is much smaller than its scale
-        self.scale, self._signs = [], []
-        odd = seed & 1
+        self.scale = scale = []
+        self._signs = signs = []
+        these, others = MOVES[seed & 1], MOVES[~seed & 1]
         for entry in x:
             size = abs(entry)
             if size < least:
                 if least > 16.0 * size > 0.0:
                     self.shorter = True
                 size = least
-            self.scale.append(size)
+            scale.append(size)
             seed = (seed * MULTIPLIER + INCREMENT) & LAST
-            self._signs.append(MOVES[odd][seed >> TOP_BITS])
-            odd = 1 - odd
+            signs.append(these[seed >> TOP_BITS])
+            these, others = others, these
         if side:
-            self._signs = [copysign(sign, side) for sign in self._signs]
+            self._signs = [copysign(sign, side) for sign in signs]
 
     def vector(self, spacing: float, one: bool = False) -> Vector:
         """Return steps of this size, in scales (`one`: in units), rounded so that all points are exact."""
@@ -253,18 +255,13 @@ class Seven:
         d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
         e0, e1 = d1 - d0, d2 - d1
         self.fifth = max(abs(e0), abs(e1))
+        self.floor, self.spread = extent(values, f0, unit)
         self.levels = (
             THIRD * hypot(c0, c1, c2, c3),
             FOURTH * hypot(d0, d1, d2),
             FIFTH * hypot(e0, e1),
             SIXTH * abs(e1 - e0),
         )
-        low, high = min(values), max(values)
-        top = high if high > -low else -low
-        self.spread = max(high - f0, f0 - low)
-        self.floor = max(HALF_EPS * abs(f0), QUARTER_EPS * top, TINY)
-        if not fmod(u, 16.0 * ulp(top)) or float(f"{u * unit:.11e}") == u * unit:  # nearly every f ends here
-            self.floor = max(self.floor, 0.29 * quantum(values, top, unit))
         self.flat = a.count(0.0) >= 4
 
     @property
@@ -344,6 +341,68 @@ class Line:
         return line
 
 
+def look_once(
+    n: int, floor: float, reach: float, t: float, u: float, v: float, f: float, w: float, y: float, z: float
+) -> tuple[float, float, float, float, float, float, float]:
+    """Say what `look_along` says, where one look to both sides tells enough; numba compiles this as it stands.
+
+    Parameters
+    ----------
+    n : int
+        Components.
+    floor, reach : float
+        The least noise, and the size of what is seen of f.
+    t, u, v, f, w, y, z : float
+        The values, f(x) in the middle.
+
+    Returns
+    -------
+    sigma, third, bend, size, variation, slope, doubt
+        As in `Line`; `sigma` is 0 where one look does not tell enough.
+    """
+    a0, a1, a2, a3, a4, a5 = u - t, v - u, f - v, w - f, y - w, z - y
+    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+    e0, e1 = d1 - d0, d2 - d1
+    last, e0, e1 = abs(e1 - e0), abs(e0), abs(e1)
+    if not (SMALL < reach < LARGE and last < LARGE):  # nan anywhere makes the last difference nan
+        return NOT_ENOUGH
+    if a0 == 0.0 or a2 == 0.0 or a4 == 0.0:
+        still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
+        if still >= 4:
+            return NOT_ENOUGH
+    third, fourth = THIRD * sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3), FOURTH * sqrt(d0 * d0 + d1 * d1 + d2 * d2)
+    fifth, sixth = FIFTH * sqrt(e0 * e0 + e1 * e1), SIXTH * last
+    p, q = fifth / floor, sixth / floor
+    if p <= 3.0 and q <= 3.0:  # smooth down to round-off
+        over = (p * p + q * q) / 2.0
+        sigma = floor * sqrt(over) if over > 1.0 else floor
+    else:  # a little noise
+        level = max(min(third, fourth), min(fifth, sixth)) + min(max(third, fourth), max(fifth, sixth))
+        if not level / 2.0 <= QUIET * floor:
+            return NOT_ENOUGH
+        sigma = max(min(fourth, fifth), min(max(fourth, fifth), sixth))
+    if third > 4.0 * sigma and third > 4.0 * fourth:
+        c0, c1, c2, c3 = abs(c0), abs(c1), abs(c2), abs(c3)
+        third = (max(min(c0, c1), min(c2, c3)) + min(max(c0, c1), max(c2, c3))) / 2.0 / SPACING**3
+    else:
+        third = 0.0
+    rise, bend = abs(z - t) / (6.0 * SPACING), abs((z - f) + (t - f)) / (9.0 * SPACING * SPACING)
+    if not rise * 6.0 * SPACING >= 10.0 * sigma:
+        return NOT_ENOUGH
+    if bend * 9.0 * SPACING * SPACING <= 8.0 * sigma:
+        bend = 0.0
+    slope, doubt = (45.0 * (w - v) - 9.0 * (y - u) + (z - t)) / 60.0, 4.0 * sigma + 0.1 * (e0 if e0 > e1 else e1)
+    size, bent = rise / sqrt(n), bend / n
+    if size < bent:
+        size = bent
+    return sigma, third, bend, size, max(min(size, reach), 10.0 * sigma), slope, doubt
+
+
+NOT_ENOUGH = (0.0,) * 7
+
+
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
     n, out, aside, shrinks = len(course.x), Line(), course.aside, course.shorter
@@ -366,6 +425,13 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             near = True
             continue
         w.insert(0 if aside else 3, f0)
+        if spacing == SPACING and not (seen or aside):
+            floor, spread = extent(w, f0, unit)
+            once = look_once(n, floor, max(abs(f0), spread), *w)
+            if once[0] and not (shrinks and spread > 10.0 * abs(f0) > 0.0):
+                out.sigma, out.third, out.bend, out.size, out.variation, out.slope, out.doubt = once
+                out.spread, out.vector = spread, vector
+                return out
         look = Seven(spacing, vector, w, f0, unit)
         if shrinks and not near and look.spread > 10.0 * abs(f0) > 0.0:  # beyond the length of f
             course.shrink()
@@ -500,6 +566,16 @@ def median(values: Sequence[float]) -> float:
     ordered = sorted(values)
     k = len(ordered) // 2
     return ordered[k] if len(ordered) % 2 else (ordered[k - 1] + ordered[k]) / 2.0
+
+
+def extent(values: list[float], f0: float, unit: float) -> tuple[float, float]:
+    """Return the least noise that values can have, and how far the farthest is from f(x)."""
+    low, high, value = min(values), max(values), values[1]
+    top = high if high > -low else -low
+    floor = max(HALF_EPS * abs(f0), QUARTER_EPS * top, TINY)
+    if not fmod(value, 16.0 * ulp(top)) or float(f"{value * unit:.11e}") == value * unit:  # nearly every f ends here
+        floor = max(floor, 0.29 * quantum(values, top, unit))
+    return floor, max(high - f0, f0 - low)
 
 
 def quantum(values: Sequence[float], top: float, unit: float) -> float:

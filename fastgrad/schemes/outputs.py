@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import ENDS, EPS, FINER, JUMPS, QUIET, SAME, SPACING, THIRDS, TINY
+from .stencils import Stencil, central
 
+CENTRAL = central(2)
 WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
 BLOCK = 2048
@@ -63,6 +65,10 @@ class Outputs:
         The line goes so far along each coordinate, in units.
     jumps : ndarray of bool
         Whether it moves in jumps that are not small beside its changes.
+    bend : ndarray
+        Second derivative along one direction, per scale of x, if all are alike.
+    coarse : ndarray of bool
+        Whether it stands still on the line and changes farther away.
     """
 
     sigma: Floats
@@ -75,6 +81,8 @@ class Outputs:
     doubt: Floats
     factors: Floats
     jumps: Flags
+    bend: Floats
+    coarse: Flags
 
 
 def _pseudo_random(count: int) -> Floats:
@@ -203,6 +211,7 @@ def look_along(
     bounds: tuple[Floats, Floats] | None,
     noise: float | None,
     shrinks: bool,
+    side: int = 0,
 ) -> Outputs:
     """Look along one line, and again only where an output is not smooth there.
 
@@ -228,6 +237,8 @@ def look_along(
         Standard deviation of the noise of every output, where it is known.
     shrinks : bool
         Whether some coordinate is much smaller than its scale.
+    side : int
+        1 or -1: all points are to this side of x, where there is room.
 
     Raises
     ------
@@ -235,6 +246,8 @@ def look_along(
         If the line is too long and `shrinks`.
     """
     m, z = f0.size, signs(x, count)
+    if side:
+        z = side * np.abs(z)
     out = Outputs(
         sigma=np.maximum(0.5 * EPS * np.abs(f0), TINY),
         floor=np.maximum(0.5 * EPS * np.abs(f0), TINY),
@@ -246,16 +259,18 @@ def look_along(
         doubt=np.full(m, np.inf),
         factors=np.zeros(count),
         jumps=np.zeros(m, dtype=bool),
+        bend=np.zeros(m),
+        coarse=np.zeros(m, dtype=bool),
     )
     alive: Flags = np.isfinite(f0)
     spacing, widened = SPACING, False
     looks: list[_Seven] = []
     unclear = alive.copy()
-    aside = False
+    aside = side != 0
     for _ in range(TRIES):
         vector = line(spacing * z)
         if bounds is not None:
-            vector, aside = _inside(x, vector, bounds)
+            vector, aside = _inside(x, vector, bounds, aside)
         if not vector.any():
             break
         out.factors = factors(vector)
@@ -284,22 +299,40 @@ def look_along(
     if not looks:
         out.variation = np.maximum(out.variation, 10.0 * out.sigma)
         return out
-    if unclear.any():
-        out.rough |= unclear
+    out.rough |= unclear
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
     _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
+    still = alive & looks[0].flat
+    if still.any() and not widened:
+        vector = line(WIDEST * z)
+        points = np.stack([x + vector, x + 2.0 * vector if aside else x - vector])
+        if bounds is not None:
+            np.clip(points, *bounds, out=points)
+        _watch_from_afar(out, still, np.vstack([f0, evaluate(list(points))]), terms)
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
 
 
-def _inside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats]) -> tuple[Floats, bool]:
+def _watch_from_afar(out: Outputs, still: Flags, values: Floats, terms: Any) -> None:
+    """Look for the lattice of outputs that do not change on the line, while others do: it may be coarser than that."""
+    out.coarse = moves = still & np.isfinite(values).all(axis=0) & (values != values[0]).any(axis=0)
+    if moves.any():
+        values = np.where(moves, values, 0.0)
+        np.maximum(out.sigma, 0.29 * quanta_of(values), out=out.sigma)
+        size = np.ptp(values, axis=0) / (2.0 * WIDEST) / np.sqrt(terms)
+        np.copyto(out.variation, np.maximum(size, 10.0 * out.sigma), where=moves)
+
+
+def _inside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats], aside: bool) -> tuple[Floats, bool]:
     """Keep the line within bounds: leave out coordinates that are too near to one; if that is all, go to one side."""
     below, above = x - bounds[0], bounds[1] - x
     stays = np.minimum(below, above) >= 3.0 * np.abs(vector)
+    if aside:
+        stays = np.where(vector > 0.0, above, below) >= 6.0 * np.abs(vector)
     if (stays & (vector != 0)).any():
-        return np.where(stays, vector, 0.0), False
+        return np.where(stays, vector, 0.0), aside
     inward = np.where(above >= below, 1.0, -1.0) * np.abs(vector)
     return np.where(np.maximum(below, above) >= 6.0 * np.abs(vector), inward, 0.0), True
 
@@ -345,7 +378,8 @@ def _measure(
     sigma = out.sigma
     first, last = looks[0], looks[-1]
     shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
-    out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
+    if shows.any():
+        out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
     w, d = first.values, first.spacing
     slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
     if aside:
@@ -354,13 +388,16 @@ def _measure(
         v = last.values
         out.slope = (45.0 * (v[4] - v[2]) - 9.0 * (v[5] - v[1]) + (v[6] - v[0])) / 60.0
         out.doubt = 4.0 * sigma + 0.1 * np.abs(last.rows[4]).max(axis=0)
-        out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
+        if out.rough.any():
+            out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
     out.spread = np.maximum(out.spread, first.spread)
     wide = np.full(f0.size, d)
     alive: Flags = np.isfinite(f0)
     for spacing in (min(d * WIDER, WIDEST), WIDEST):
+        if aside or bounds is not None or spacing <= d:
+            break
         drowns = alive & (slope * 6.0 * wide < 10.0 * sigma) & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
-        if aside or bounds is not None or spacing <= d or 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
+        if 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
             break
         v = line(spacing * z)
         ends = evaluate([x + v, x - v]) - f0
@@ -371,22 +408,26 @@ def _measure(
         np.copyto(wide, spacing / 3.0, where=drowns)
         out.spread = np.maximum(out.spread, np.where(drowns, np.abs(ends).max(axis=0), 0.0))
     bend = np.where(bend * 9.0 * wide * wide <= 8.0 * sigma, 0.0, bend)
-    size = np.maximum(slope / np.sqrt(terms), bend / terms)
+    out.bend = bend / terms
+    size = np.maximum(slope / np.sqrt(terms), out.bend)
     seen = np.maximum(np.abs(np.where(alive, f0, 0.0)), out.spread)
     out.variation = np.maximum(np.minimum(size, seen), 10.0 * sigma)
 
 
-def step_of(out: Outputs, terms: Any) -> Any:
+def step_of(out: Outputs, terms: Any, stencil: Stencil) -> Any:
     """Return the step, in scales of x, that suits each output, and that of most of them: a power of two."""
     ratio = np.clip(out.sigma / out.variation, 1e-17, 1e-2)
-    step = np.cbrt(ratio)
+    step = root = np.cbrt(ratio)
+    if stencil != CENTRAL:
+        step = (stencil.best * ratio) ** (1.0 / (stencil.order + 1))
     third = out.third > 0
     if third.any():
         # separate terms show sqrt(terms) f''', coupled ones up to terms**1.5 f'''
         seen = np.where(third, out.third, 1.0)
         shorter = np.maximum(np.cbrt(3.0 * out.sigma * np.sqrt(terms) / seen), 1e-13)
-        some = third & (shorter * np.cbrt(terms) < 0.5 * step)
-        step = np.where(some, shorter * np.sqrt(np.cbrt(terms)), step)
+        some = third & (shorter * np.cbrt(terms) < 0.5 * root)
+        shorter = shorter * np.sqrt(np.cbrt(terms))
+        step = np.where(some, shorter if step is root else step * (shorter / root), step)
     counts = out.variation > 10.0 * out.sigma
     those = step[counts] if counts.any() else step[np.isfinite(step)]
     usual = float(np.partition(those, those.size // 2)[those.size // 2]) if those.size else cbrt(EPS)

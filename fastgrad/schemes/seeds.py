@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
+from ..core.validation import Floats, Ints, everything
 from ..sparsity.patterns import Pattern
 from .steps import power_of_two
 
@@ -26,11 +26,11 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     The scale is |x|, or up to 1 where other entries are larger.
     """
     size = np.abs(x)
-    largest = float(size.max(initial=0.0))
+    largest = float(np.maximum.reduce(size, initial=0.0))
     scale = np.maximum(size, min(1.0, largest) if largest > 0 else 1.0)
     if relative:
-        scale = np.where(x != 0, np.maximum(np.abs(x), 1e-290), scale)
-    return power_of_two(np.minimum(scale, LARGEST))
+        scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
+    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST))
 
 
 class Seeds(Protocol):
@@ -121,7 +121,8 @@ class Columns:
     """One coordinate at a time."""
 
     def __init__(self, x: Floats, index: Ints, units: Floats) -> None:
-        self._x, self._index, self._units = x, index, units[index]
+        self._every = index is everything(x.size)
+        self._x, self._index, self._units = x, index, units if self._every else units[index]
         self.count = self.coordinates = self.terms = index.size
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
@@ -133,6 +134,10 @@ class Columns:
         count = part.stop - part.start
         rows = np.empty((count * nodes.size, self._x.size))
         rows[...] = self._x
+        if self._every and count == self.count:
+            for k, node in enumerate(nodes.tolist()):  # the diagonal
+                rows.reshape(-1)[k * count :: nodes.size * count + 1] += node * self._units
+            return rows
         index, units = self._index[part].repeat(nodes.size), self._units[part, None]
         rows[np.arange(len(rows)), index] += (nodes * units).reshape(-1)
         return rows
@@ -141,12 +146,14 @@ class Columns:
         return below[self._index] / self._units, above[self._index] / self._units
 
     def line(self, factors: Floats) -> Floats:
+        if self._every:
+            return exact(self._units * factors, self._x)
         out = np.zeros_like(self._x)
         out[self._index] = exact(self._units * factors, self._x[self._index])
         return out
 
     def factors(self, vector: Floats) -> Floats:
-        found: Floats = vector[self._index] / self._units
+        found: Floats = (vector if self._every else vector[self._index]) / self._units
         return found
 
     def parts(self, size: int) -> list[slice]:
@@ -170,7 +177,8 @@ class Columns:
         return found
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
-        x, units = self._x[self._index[part]], self._units[part]
+        x, units = self._x if self._every else self._x[self._index], self._units
+        x, units = x[part], units[part]
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
@@ -345,8 +353,9 @@ class Colors:
 def exact(vector: Floats, x: Floats) -> Floats:
     """Round a vector so that x + k vector is exact for small k, where it is long enough."""
     grain = 4.0 * np.spacing(np.abs(x))
-    grains = np.round(vector / grain)
-    return np.where((x != 0) & (np.abs(grains) >= 8.0) & (np.abs(grains) < 2.0**52), grains * grain, vector)
+    grains = np.rint(vector / grain)
+    sizes = np.abs(grains)
+    return np.where((x != 0) & (sizes >= 8.0) & (sizes < 2.0**52), grains * grain, vector)
 
 
 def _cut(count: int, size: int) -> list[slice]:

@@ -1,17 +1,18 @@
-"""Checks of a whole gradient: what f reads, and whether it is analytic where that is needed."""
+"""Checks of a whole derivative: what f reads, and whether it is analytic where that is needed."""
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from itertools import pairwise
-from math import isfinite
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import NotTrusted
-from ..core.evaluation import Evaluation
+from ..core.evaluation import Values
 from ..core.point import Point, exclusive, uneven
 from ..core.validation import Floats, Ints
 from ..inspecting.captures import holds
@@ -21,6 +22,7 @@ EPS = float(np.finfo(np.float64).eps)
 ANALYTIC_RTOL, OF_BEND = 1e-4, 1e-2
 ANALYTIC_STEPS = 2.0**-8, 2.0**-11, 2.0**-14, 2.0**-17, 2.0**-20, 2.0**-26, 2.0**-32, 2.0**-38
 ROUNDINGS = 10.0  # of f: what its values may be wrong by
+UNDERFLOW = 2.0**-500  # of the largest output's terms: complex arithmetic multiplies parts with each other
 WANDERING = 4.0  # times the noise that differences of several steps show
 
 
@@ -76,19 +78,35 @@ def _outcome(call: Call, point: Point) -> tuple[str, bytes | str]:
         return "raised", repr(error)
 
 
-def check_analytic(run: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
-    """Compare a complex-step gradient with central differences of f's real part.
+def check_analytic(
+    at: Callable[[Values], Values], point: Point, index: Ints, here: Floats, jacobian: NDArray[np.float64]
+) -> None:
+    """Compare complex steps with central differences of f's real part.
 
     Where `abs`, a comparison, `.real`, `conj` or a power in polar coordinates loses the imaginary part, they differ.
     A fixed direction with a random size for each component sees them all at once; each further one sees the half of
     them with the smaller terms, which the sum of all would hide.
+
+    Parameters
+    ----------
+    at : callable
+        f at whole complex points: one row of values for each.
+    point : Point
+        Where.
+    index : ndarray of int
+        The components.
+    here : ndarray of shape (m,)
+        f(x).
+    jacobian : ndarray or sparse array of shape (m, index.size)
+        What the complex steps gave.
 
     Raises
     ------
     NotTrusted
         If they differ along any direction.
     """
-    if not index.size or not np.isfinite(gradient).all():
+    sizes = abs(jacobian)
+    if not index.size or not np.isfinite(sizes.sum()):
         return
     x = point.base.reshape(-1)
     size = np.abs(x[index])
@@ -96,58 +114,82 @@ def check_analytic(run: Evaluation, point: Point, index: Ints, gradient: Floats)
     draw = np.random.default_rng(zlib.crc32(point.base.tobytes()))
     direction = size * draw.uniform(0.5, 1.0, index.size) * np.where(draw.random(index.size) < 0.5, -1.0, 1.0)
     with np.errstate(all="ignore"):
-        rows = np.argsort(-np.abs(gradient * direction), kind="stable")
+        of_outputs = sizes @ np.abs(direction)
+        of_outputs[~(of_outputs > 0.0)] = 1.0
+        columns = np.argsort(-np.abs(direction) * (sizes.T @ (1.0 / of_outputs)), kind="stable")
     agreements = 2
-    while rows.size:
+    while columns.size:
+        along, moved = np.zeros(index.size), np.zeros(x.size)
+        along[columns] = direction[columns]
+        moved[index] = along
         with np.errstate(all="ignore"):  # what overflows does not agree
-            _agrees_along(run, x, index[rows], direction[rows], gradient[rows], agreements)
-        rows = rows[(rows.size + 1) // 2 :]
+            _agrees_along(at, x, moved, here, jacobian @ along, sizes @ np.abs(along), agreements)
+        columns = columns[(columns.size + 1) // 2 :]
         agreements = 1
 
 
 def _agrees_along(
-    run: Evaluation, x: Floats, index: Ints, direction: Floats, gradient: Floats, agreements: int
+    at: Callable[[Values], Values],
+    x: Floats,
+    direction: Floats,
+    here: Floats,
+    expected: Floats,
+    terms: Floats,
+    agreements: int,
 ) -> None:
     """Compare along one direction: f may vary on any length, so that the steps shrink until some in a row agree."""
-    expected, terms, here = float(gradient @ direction), float(np.abs(gradient) @ np.abs(direction)), run.value()
-    seen: list[tuple[float, float]] = []  # steps and differences, which wander where f is noisier than rounding
-    before, slack_before, agreed, against = np.inf, 0.0, 0, 0
+    open_ = np.arange(here.size)  # outputs on which there is no verdict yet
+    agreed, against = np.zeros((2, here.size), dtype=np.intp)
+    before, slack_before = np.full(here.size, np.inf), np.zeros(here.size)
+    underflow = UNDERFLOW * float(terms.max())
+    seen: list[tuple[float, Floats]] = []  # steps and differences, nan where f is not finite
     for step in ANALYTIC_STEPS:
         ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
-        ends[0, index] += step * direction
-        ends[1, index] -= step * direction
-        values = run.line(ends) + run.origin
-        above, below = values.real.tolist()
+        ends[0] += step * direction
+        ends[1] -= step * direction
+        values = at(ends)
+        above, below = values.real
         # where only complex arithmetic goes on, x is outside of f's domain
-        if (
-            not (isfinite(above) and isfinite(below))
-            or (np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * np.abs(values.real)).any()
-        ):
-            continue
-        measured = (above - below) / (2.0 * step)
+        inside = np.isfinite(above) & np.isfinite(below)
+        inside &= ~(np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * np.abs(values.real)).any(axis=0)
+        measured = np.where(inside, (above - below) / (2.0 * step), np.nan)
         seen.append((step, measured))
-        bend = abs((above - here) + (below - here)) / step
-        noise = ROUNDINGS * EPS * max(abs(above), abs(below), abs(here)) / step
-        slack = ANALYTIC_RTOL * max(terms, abs(measured)) + OF_BEND * bend + noise
-        if abs(measured - expected) <= slack:
-            agreed += 1
-            if agreed == agreements:
-                return
-            continue
-        agreed = 0
+        bend = np.abs((above - here) + (below - here)) / step
+        noise = ROUNDINGS * EPS * np.maximum(np.maximum(np.abs(above), np.abs(below)), np.abs(here)) / step
+        slack = ANALYTIC_RTOL * np.maximum(terms, np.abs(measured)) + OF_BEND * bend + noise + underflow
+        off = np.abs(measured - expected)
+        agrees = off <= slack
+        agreed = np.where(inside, np.where(agrees, agreed + 1, 0), agreed)
         # three steps that agree with each other and not with the gradient: it is wrong (two may share a rounding error)
-        against = against + 1 if abs(measured - before) <= slack + slack_before < 0.1 * abs(measured - expected) else 0
-        if against == 2:
-            break
-        before, slack_before = measured, slack
-    else:
-        if not seen:
-            raise NotTrusted("`f` is not finite beside x, so that no difference tells whether it is analytic")
-        wander = sorted(abs(one - other) * step for (_, one), (step, other) in pairwise(seen))
-        noise = WANDERING * wander[len(wander) // 2] if wander else 0.0
-        if any(abs(one - expected) <= noise / step for step, one in seen[:3]) or measured == expected:
+        repeated = (np.abs(measured - before) <= slack + slack_before) & (slack + slack_before < 0.1 * off)
+        differs = inside & ~agrees
+        against = np.where(differs, np.where(repeated, against + 1, 0), against)
+        before, slack_before = np.where(differs, measured, before), np.where(differs, slack, slack_before)
+        wrong = open_[against[open_] == 2]
+        if wrong.size:
+            raise NotTrusted(_not_analytic(float(expected[wrong[0]]), float(measured[wrong[0]])))
+        open_ = open_[agreed[open_] < agreements]
+        if not open_.size:
             return
-    raise NotTrusted(
+    for output in open_.tolist():
+        _agrees_in_noise(
+            [(step, float(each[output])) for step, each in seen if not np.isnan(each[output])], float(expected[output])
+        )
+
+
+def _agrees_in_noise(seen: list[tuple[float, float]], expected: float) -> None:
+    """Give the verdict on an output whose differences wander: it is analytic if they do so around what is expected."""
+    if not seen:
+        raise NotTrusted("`f` is not finite beside x, so that no difference tells whether it is analytic")
+    wander = sorted(abs(one - other) * step for (_, one), (step, other) in pairwise(seen))
+    noise = WANDERING * wander[len(wander) // 2] if wander else 0.0
+    measured = seen[-1][1]
+    if measured != expected and all(abs(one - expected) > noise / step for step, one in seen[:3]):
+        raise NotTrusted(_not_analytic(expected, measured))
+
+
+def _not_analytic(expected: float, measured: float) -> str:
+    return (
         f"the complex step gives {expected:.6g} along a direction in which a central difference of `f` gives "
         f"{measured:.6g}: f is not analytic as it computes with complex numbers (abs, comparisons, real parts, powers "
         "through polar coordinates); use method='central'"

@@ -8,6 +8,7 @@ import sys
 import threading
 from importlib import import_module
 from inspect import signature
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,8 +143,51 @@ def test_differentiate():
         assert np.all(mine["success"])
         for field in ("success", "status", "nit", "error"):
             assert field not in theirs or np.asarray(mine[field]).dtype == np.asarray(theirs[field]).dtype
-        with pytest.raises(ValueError, match="`maxiter`"):
-            getattr(scipy, name)(f, x, maxiter=3)
+
+
+STEERED: tuple[dict[str, Any], ...] = (
+    {"order": 4}, {"order": 1}, {"maxiter": 1}, {"maxiter": 3}, {"step_factor": 3.0}, {"step_factor": 0.5, "order": 2},
+    {"order": 2, "tolerances": {"rtol": 1e-13}}, {"order": 6, "initial_step": 0.1}, {"initial_step": 0},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("steered", STEERED, ids=str)
+def test_the_iteration_that_is_asked_for(steered: dict[str, Any]) -> None:
+    """Its estimates to rounding, and its counts, of numbers, arrays, several outputs, and points side by side."""
+    peer = pytest.importorskip("scipy.differentiate")
+    pair = lambda x: np.stack([x[0] * np.cos(x[1]), x[0] ** 2 * np.sin(x[1]), x[0] * x[1]])  # noqa: E731
+    points = np.array([[0.5, 0.6, 0.7], [0.25, 0.3, 0.1]])
+    for name, f, x, more in (
+        ("derivative", np.exp, 0.5, {}),
+        ("derivative", lambda x, p: x**p, points, {"args": (np.array([1.0, 2.0, 3.0]),)}),
+        ("derivative", np.sin, points, {"step_direction": [[1], [-1]]}),
+        ("derivative", lambda x: np.stack([x, np.sin(3 * x)]), 0.5, {"preserve_shape": True}),
+        ("jacobian", pair, points[:, 0], {"step_direction": [-1, 0]}),
+        ("jacobian", pair, points, {}),
+        ("hessian", optimize.rosen, points, {}),
+    ):
+        mine, theirs = getattr(scipy, name)(f, x, **more, **steered), getattr(peer, name)(f, x, **more, **steered)
+        counted = name != "hessian" and "tolerances" not in steered  # else rounding decides when it ends
+        for field in (name for name in theirs if not name.startswith("_")):
+            assert mine[field].dtype == theirs[field].dtype
+            if mine[field].dtype.kind == "f":
+                np.testing.assert_allclose(mine[field], theirs[field], 1e-7, 1e-7)
+            elif counted:
+                np.testing.assert_array_equal(mine[field], theirs[field])
+
+
+def test_a_callback_sees_each_iteration_and_may_end_it() -> None:
+    seen: list[Any] = []
+
+    def callback(result: Any) -> None:
+        seen.append(result)
+        if len(seen) == 3:
+            raise StopIteration
+
+    found = scipy.derivative(np.exp, X, callback=callback, tolerances={"rtol": 1e-15})
+    assert [int(r.nit[0]) for r in seen] == [0, 1, 2]
+    assert (found.status == -4).all()
+    np.testing.assert_array_equal(found.df, seen[-1].df)
 
 
 def test_differentiate_of_points_side_by_side():
@@ -175,8 +219,9 @@ def test_differentiate_keeps_sides_reach_and_tolerances():
     for wrong in ({"atol": -1}, {"tol": 1}):
         with pytest.raises(ValueError, match="tolerances"):
             scipy.derivative(np.exp, inside, tolerances=wrong)
-    with pytest.raises(ValueError, match="initial_step"):
-        scipy.derivative(np.exp, inside, initial_step=0)
+    for wrong in ({"maxiter": 0}, {"order": 1.5}, {"step_factor": -1}, {"callback": 1}, {"preserve_shape": 2}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            scipy.derivative(np.exp, inside, **wrong)
     lines = scipy.derivative(lambda x: np.stack([x, np.sin(3 * x)]), 0.5, preserve_shape=True)
     same(lines.df, np.array([1, 3 * np.cos(1.5)]), 1e-8)
     powers = np.array([1, 2, 3])

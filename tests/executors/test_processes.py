@@ -160,9 +160,10 @@ Processes(2, "").evaluate(lambda x: print("in f") or 0.0, Rows(np.zeros((5, 1)),
 
 
 SLEEPER = """
-import os, sys, time, numpy as np
+import os, signal, sys, time, numpy as np
 from fastgrad.executors.executor import Rows
 from fastgrad.executors.processes import Processes
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 def f(x):
     os.write(1, b"%d\\n" % os.getpid())
     BODY

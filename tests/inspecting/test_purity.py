@@ -221,14 +221,36 @@ def test_methods_that_may_keep_something(f: Any) -> None:
     assert keeps(f)
 
 
+def imports_a_library(x):
+    import scipy.special as special
+    from numpy.linalg import norm
+
+    return norm(special.expit(x))
+
+
+def imports_ours(x):
+    from tests.inspecting.test_purity import appends as kept
+
+    return kept(x)
+
+
+def imports_what_nobody_did(x):
+    import antigravity  # noqa: F401
+
+    return np.sum(x)
+
+
 @pytest.mark.parametrize(
-    "f", [pure, captured(), np.sum, functools.partial(lambda a, x: np.sum(a @ x), A), lambda x: x @ x]
+    "f",
+    [pure, imports_a_library, captured(), np.sum, functools.partial(lambda a, x: np.sum(a @ x), A), lambda x: x @ x],
 )
 def test_what_cannot_keep_anything(f: Any) -> None:
     assert keeps(f) == ""
 
 
-@pytest.mark.parametrize("f", [appends, caches, random, Model().loss, counter(), attribute])
+@pytest.mark.parametrize(
+    "f", [appends, caches, random, Model().loss, counter(), attribute, imports_ours, imports_what_nobody_did]
+)
 def test_what_may_keep_something(f: Any) -> None:
     assert keeps(f)
 

@@ -13,6 +13,7 @@ import time
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from benchmarks.networks import SMALL, book_gradient
 from fastgrad import numerical_gradient
 from fastgrad.backends.in_place import LiftedInPlace
+from fastgrad.backends.lifted import DENSE, SPARSE
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
 from fastgrad.core.point import as_point, lock_of
 from fastgrad.inspecting.purity import Nature
 from fastgrad.lifting import in_place
+from fastgrad.lifting.dense.bundle import Bundle
 from fastgrad.lifting.in_place import InPlace, alone
 from fastgrad.lifting.signals import CannotLift, Signal
 from fastgrad.lifting.sparse import lift
@@ -69,7 +72,7 @@ def once(f: Callable[..., Any], x: Any) -> None:
 def bundles() -> set[int]:
     """By identity: what an error of another test keeps alive is not this one's."""
     gc.collect()
-    return {id(thing) for thing in gc.get_objects() if type(thing) is SparseBundle}
+    return {id(thing) for thing in gc.get_objects() if type(thing) in (SparseBundle, Bundle)}
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +197,107 @@ def test_evaluations_are_counted() -> None:
     run.sweep(np.arange(W.size), points)
     assert calls[0] == plain + 2  # one perturbed point, and x
     assert run.nfev == 1 + points.size + 2
+
+
+# --- f that keeps what it computes, and is given x -------------------------------------------------------------------
+
+
+class Keeper:
+    """Keeps what it is given and computes, in many places."""
+
+    def __init__(self, n: int = 30) -> None:
+        self.calls, self.history, self.best = 0, [], {}
+        self.last = self.value = self.draws = None
+        self.buffer = np.zeros(n)
+        self.A = np.random.default_rng(9).normal(size=(n, n))
+
+    def counts(self, x: Any) -> Any:
+        self.calls += 1
+        return np.sum(np.exp(0.1 * x) * x)
+
+    def remembers(self, x: Any) -> Any:
+        self.last = x
+        self.value = np.sum(x**4) + x[0] * x[-1]
+        self.history.append((x, self.value))
+        self.best["value"] = self.value
+        return self.value
+
+    def compares(self, x: Any) -> Any:
+        value = np.sum(x**2)
+        self.best["value"] = min(self.best.get("value", np.inf), value)
+        return value
+
+    def loops(self, x: Any) -> Any:
+        self.value = 0.0
+        for entry in x:
+            self.value = self.value + entry**2 / (1.0 + entry**2)
+            self.history.append(self.value)
+        return self.value
+
+    def decides(self, x: Any) -> Any:
+        self.calls += 1
+        return np.sum(x**2) if x[3] > self.threshold else np.sum(x**3)
+
+    threshold = 0.0
+
+    def writes(self, x: Any) -> Any:
+        self.calls += 1
+        self.buffer[:] = self.A @ x
+        return np.sum(self.buffer**2)
+
+    def hides(self, x: Any) -> Any:
+        """Where nobody looks."""
+        np._kept_by_test = x * 2.0  # type: ignore[attr-defined]
+        return np.sum(x**2)
+
+    def draws_numbers(self, x: Any) -> Any:
+        self.draws = random.random()
+        return np.sum(x**2)
+
+
+KEPT: dict[str, tuple[str, ...]] = {  # and which lifts refuse it
+    "counts": (),
+    "remembers": (),
+    "loops": (),
+    "decides": (),
+    "compares": (SPARSE,),  # half of the points are less than f at x
+    "writes": (DENSE,),
+    "hides": (DENSE, SPARSE),
+    "draws_numbers": (DENSE, SPARSE),
+}
+
+
+@pytest.mark.usefixtures("collector_at_rest")
+@pytest.mark.parametrize("lift", [DENSE, SPARSE])
+@pytest.mark.parametrize("name", KEPT)
+def test_what_f_keeps_is_put_back(name: str, lift: str) -> None:
+    keeper, x = Keeper(), np.random.default_rng(5).normal(size=30)
+    f, index, points = getattr(keeper, name), np.arange(30), x.reshape(-1, 1) + np.array([H, -H])
+    f(x.copy())
+    snapshot, state = Snapshot(keeper), random.getstate()
+    values: Any = None
+    with contextlib.suppress(CannotLift):
+        values = import_module(f"fastgrad.lifting.{lift}").sweep(InPlace(f, x), x.copy(), index, points)
+    assert random.getstate() == state
+    assert snapshot.differences() == []
+    assert (values is None) == (lift in KEPT[name])
+    if values is not None:
+        values = values.values + f(x) if lift == SPARSE else values
+        expected = [[f(np.where(index == i, entry, x)) for entry in row] for i, row in enumerate(points)]
+        assert_allclose(values, expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "name", ["counts", "remembers", "loops", "decides", "compares", "writes", "hides", "draws_numbers"]
+)
+@pytest.mark.parametrize("n", [30, 250])
+def test_f_that_keeps_gives_what_it_gives_alone(name: str, n: int) -> None:
+    keeper, x = Keeper(n), np.random.default_rng(n).normal(size=n)
+    f = getattr(keeper, name)
+    plain = numerical_gradient(f, x, backend="python")
+    found, info = numerical_gradient(f, x, full_output=True)
+    assert (info.way == "lift in place") == (name not in ("hides", "draws_numbers"))
+    assert_allclose(found, plain, rtol=1e-6, atol=1e-8 * np.abs(plain).max())
 
 
 # --- interruptions ---------------------------------------------------------------------------------------------------

@@ -810,3 +810,16 @@ def test_memory_and_growth_are_linear():
     tracemalloc.stop()
     assert len(calls) == 1
     assert peak <= 40 * n * 8
+
+
+@pytest.mark.parametrize("form", ["ik,jk->ij", "ik,kj->ji", "ki,kj->ij", "aik,ajk->aij", "ik,k->i", "abc,abc->"])
+def test_products_of_two_arrays_that_one_entry_changes(form):
+    """The differences of both factors meet: as products of matrices where the result keeps no shared axis."""
+    left, right = form.split("->")[0].split(",")
+    lengths = dict(zip("abcijk", (2, 3, 2, 4, 3, 5), strict=True))
+    first, second = (rng(len(form)).normal(size=[lengths[name] for name in part]) for part in (left, right))
+
+    def f(x):
+        return np.sum(np.sin(np.einsum(form, first * x[0] + x[1], second * x[2] + np.exp(x[0]))))
+
+    assert_agrees(f, rng(3).normal(size=3), tolerance=1e-11)

@@ -53,7 +53,40 @@ def bundle_adjustment(x: Any) -> Any:
     return (turned[:, :2] / turned[:, 2, np.newaxis]).ravel()
 
 
+def peaks(x: Any) -> Any:
+    """A sum over terms, into an array made like a constant one."""
+    total = np.zeros_like(T)
+    for height, centre, width in x[:12].reshape(-1, 3):
+        total += height * np.exp(-(((T - centre) / width) ** 2))
+    return total - DATA
+
+
+def imports_inside(x: Any) -> Any:
+    from scipy.linalg import toeplitz
+
+    return toeplitz([2.0, -1.0] + [0.0] * (N - 2)) @ x - x**2
+
+
+def scatters(x: Any) -> Any:
+    forces = np.zeros((8, 2))
+    np.add.at(forces, np.arange(20) % 8, x.reshape(20, 2) ** 2)
+    np.subtract.at(forces, (np.arange(5), 1), x[:5])
+    np.add.at(forces, 3, 1.0)
+    return forces.ravel() * x[:16]
+
+
 STYLES = {
+    "peaks": peaks,
+    "imports inside": imports_inside,
+    "scatters": scatters,
+    "bincount": lambda x: np.bincount(np.arange(N) % 7, weights=x**2, minlength=9),
+    "diff of a ring": lambda x: np.diff(x**2, append=x[:1]) - np.diff(x, prepend=0.0),
+    "diff of a grid": lambda x: np.diff(x.reshape(8, 5), n=2, axis=0, append=0.0).ravel() * x[0],
+    "block": lambda x: np.block([[x[:4].reshape(2, 2) ** 2, M[:2, :1]], [x[4:7]]]).ravel(),
+    "meshgrid": lambda x: math.prod(np.meshgrid(x[:4], T[:3], x[4:6], indexing="ij")).ravel(),
+    "meshgrid, images": lambda x: np.hypot(*np.meshgrid(x[:4], x[5:8])).ravel(),
+    "multi_dot": lambda x: np.linalg.multi_dot([M[:3], M.T @ M, x**2]),
+    "table": lambda x: np.interp(3 * T, np.arange(N), x**2),
     "array of scalars": lambda x: np.array([x[0] ** 2 + x[1], np.sin(x[2]) * x[0], x[3] / x[1]]),
     "list": lambda x: [x[0] ** 2 + x[1], np.sin(x[2]) * x[0]],
     "tuple": lambda x: (x[0] * x[1], -0.1 * x[1] + x[0]),

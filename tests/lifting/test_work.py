@@ -105,6 +105,37 @@ def test_the_same_work_is_counted_from_every_thread(f: Any) -> None:
     assert len(counted) == 4 * len(alone)
 
 
+def waves(x: Any) -> Any:
+    return np.sum(x**2 - 10.0 * np.cos(x) + 10.0) + np.sum(np.sin(x) * x) + np.sum(np.exp(-(x**2)))
+
+
+def test_the_first_of_several_tiles_decides() -> None:
+    """At 199 entries there are three: what one loses, the other two would lose again."""
+    to, work = dense_work(waves, 199)
+    assert to == "sparse"
+    assert work.nfev <= dense.tile_points(199)
+    assert dense_work(waves, 60)[0] == ""
+
+
+def test_a_large_array_is_counted_before_it_is_made() -> None:
+    made = []
+
+    def f(x: Any) -> Any:
+        differences = np.ones((400, 1)) - x
+        made.append(differences)
+        return np.sum(differences)
+
+    assert dense_work(f, 150)[0] == "sparse"
+    assert made == []
+
+
+def test_products_of_two_perturbed_arrays_are_counted() -> None:
+    """Each entry of x changes a row of both factors: their differences are multiplied point by point."""
+    rows = np.random.default_rng(1).normal(size=(40, 60))
+    to, _ = sparse_work(lambda x: np.sum((rows / x) @ (rows / x).T), 60)
+    assert to == "dense"
+
+
 def test_without_a_race_nobody_gives_up() -> None:
     x = np.linspace(0.5, 1.5, 60)
     for f in (pairs, powers, walk, smoothed):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy_problems import FAMILIES, Floating
-from fastgrad import numerical_gradient
+from fastgrad import jvp, numerical_gradient, numerical_jacobian, vjp
 
 N = 20
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2.0, N)
@@ -69,3 +69,27 @@ def test_functions_on_short_lengths_pass():
         f = lambda x: np.sin(k * x[0]) + x[1]  # noqa: B023, E731
         found = numerical_gradient(f, np.array([1.3, 0.4]), method="complex", backend="python")
         assert found == pytest.approx([k * np.cos(k * 1.3), 1.0], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda f, x: numerical_jacobian(f, x, method="complex"),
+        lambda f, x: numerical_jacobian(f, x, method="complex", sparsity=np.ones((x.size, x.size))),
+        lambda f, x: jvp(f, x, np.ones(x.size), method="complex"),
+        lambda f, x: vjp(f, x, np.ones(x.size), method="complex"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 3])
+def test_one_output_that_is_not_analytic_is_seen(derivative, place):
+    x = np.array([1.0, -2.0, 3.0, 4.0])
+    analytic = lambda x: 1e3 + np.cumsum(np.sin(x))  # noqa: E731
+    derivative(analytic, x)  # raises nothing
+
+    def faulty(x):
+        values = analytic(x)
+        values[place] += 0.1 * abs(x[0] - 3.0)
+        return values
+
+    with pytest.raises(ValueError, match="not analytic"):
+        derivative(faulty, x)

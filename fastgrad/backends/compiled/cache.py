@@ -41,7 +41,7 @@ _owed: dict[Any, float] = {}  # seconds that could have been saved, for each ker
 def source_stamp() -> str:
     """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
     here, lane_lift, schemes = (Path(str(place)).parent for place in (__file__, lanes.__file__, steps.__file__))
-    names, owners = ("steps.py", "constants.py", "line.py", "outputs.py"), lane_lift.parent / "owners"
+    names, owners = ("steps.py", "constants.py", "line.py", "looks.py", "outputs.py"), lane_lift.parent / "owners"
     sources = [*here.glob("*.py"), lane_lift / "kernel.py", *(schemes / name for name in names)]
     sources += [owners / "header.py", owners / "colours.py"]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()

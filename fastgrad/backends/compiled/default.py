@@ -18,19 +18,14 @@ from ...schemes.constants import (
     COUPLED,
     ENOUGH,
     EPS,
-    FIFTH,
-    FOURTH,
     KINK,
     NEGLIGIBLE,
     NOISE,
-    QUIET,
     REACH,
     ROUNDS,
-    SIXTH,
     SMALLEST,
     SPACING,
     STILL,
-    THIRD,
     TINY,
     TOO_LARGE,
     USUAL,
@@ -40,6 +35,7 @@ from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, 
 from .native import call_at, header, part, ticks
 
 calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), inner(looks.better_step)
+look_once = inner(line.look_once)
 
 SHORTEST, LONGEST = REACH
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
@@ -106,30 +102,23 @@ def on_a_lattice(value, top, unit):
 
 
 @inner
-def look_along(args, work, x):
-    """Evaluate the line, and place the points of the sweep; 0, or UNCALM where one look does not tell enough."""
-    head, n = header(work), x.size
-    flat, y, shaped = part(x, 0, (n,)), part(work, header(work).y_at, (n,)), part(work, header(work).y_at, x.shape)
+def place_line(work, flat):
+    """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM."""
+    head, n = header(work), flat.size
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
-    points, _ = table(work)
-    refresh(work, flat)
-    value = call_at(head.address, shaped, args)
     largest = 0.0
     for i in range(n):
         largest = max(largest, abs(flat[i]))
-    if not (abs(value) < np.inf and largest < 1e290):
-        return UNCALM
-    unit = 1.0
-    if value != 0.0:
-        unit = math.ldexp(1.0, min(max(math.frexp(value)[1], -1000), 1000))
-    scaling, f0 = 1.0 / unit, value / unit
     least = min(1.0, largest) if largest > 0.0 else 1.0
-    seed, short = checksum(flat), False
+    if not (least > 1e-270 and largest < 1e290):
+        return UNCALM
+    seed, short = checksum(flat), 0
     first = np.int64(seed)
     for i in range(n):
         size = abs(flat[i])
         scale[i] = max(size, least)
-        short |= size > 0.0 and scale[i] > 16.0 * size
+        if size > 0.0 and scale[i] > 16.0 * size:
+            short = 1
         seed = seed * MULTIPLIER + INCREMENT
         move = power_of_two(SPACING * scale[i]) * (THIRDS[(first + i) & 1] * SIGNS[np.int64(seed >> TOP_BITS)])
         if size > 0.0:
@@ -140,7 +129,19 @@ def look_along(args, work, x):
             elif abs(grains) < 2.0**52:
                 move = np.rint(grains) * grain
         vector[i] = move
-    if not least > 1e-270:
+    return short
+
+
+@inner
+def look_along(args, work, x):
+    """Evaluate the line, and place the points of the sweep; 0, or UNCALM where one look does not tell enough."""
+    head, n = header(work), x.size
+    flat, y, shaped = part(x, 0, (n,)), part(work, header(work).y_at, (n,)), part(work, header(work).y_at, x.shape)
+    vector = part(work, head.vector_at, (n,))
+    refresh(work, flat)
+    value = call_at(head.address, shaped, args)
+    short = place_line(work, flat)
+    if short == UNCALM or not abs(value) < np.inf:
         return UNCALM
     w0 = w1 = w2 = w4 = w5 = w6 = 0.0
     for k in range(-3, 4):
@@ -148,7 +149,7 @@ def look_along(args, work, x):
             continue
         for i in range(n):
             y[i] = flat[i] + k * vector[i]
-        w = call_at(head.address, shaped, args) * scaling
+        w = call_at(head.address, shaped, args)
         if k == -3:
             w0 = w
         elif k == -2:
@@ -161,49 +162,30 @@ def look_along(args, work, x):
             w5 = w
         else:
             w6 = w
-    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f0 - w2, w4 - f0, w5 - w4, w6 - w5
-    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
-    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
-    e0, e1 = d1 - d0, d2 - d1
-    third_level = THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3)
-    fourth_level = FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
-    fifth_level, sixth_level = FIFTH * math.sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
-    low = min(w0, w1, w2, f0, w4, w5, w6)
-    high = max(w0, w1, w2, f0, w4, w5, w6)
+    return judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6)
+
+
+@inner
+def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
+    """Place the points of the sweep by f(x) and the six values on the line; 0 or UNCALM."""
+    head, n = header(work), flat.size
+    scale, points = part(work, head.scale_at, (n,)), table(work)[0]
+    unit = 1.0
+    if value != 0.0:
+        unit = math.ldexp(1.0, min(max(math.frexp(value)[1], -1000), 1000))
+    scaling, f0 = 1.0 / unit, value / unit
+    w0, w1, w2, w4, w5, w6 = w0 * scaling, w1 * scaling, w2 * scaling, w4 * scaling, w5 * scaling, w6 * scaling
+    low, high = min(w0, w1, w2, f0, w4, w5, w6), max(w0, w1, w2, f0, w4, w5, w6)
     spread, top = max(high - f0, f0 - low), max(high, -low)
-    floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY)
-    still = (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
-    # nan anywhere makes the last difference nan
-    if not abs(e1 - e0) < np.inf or still >= 4 or (short and spread > 10.0 * abs(f0) > 0.0):
+    floor, reach = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY), max(abs(f0), spread)
+    sigma, third, _, size, variation, slope, doubt = look_once(n, floor, reach, w0, w1, w2, f0, w4, w5, w6)
+    if sigma == 0.0 or (short != 0 and spread > 10.0 * abs(f0) > 0.0):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
     if binary or decimal:
         second_binary, second_decimal = on_a_lattice(w1, top, unit)
         if (binary and second_binary) or (decimal and second_decimal):
             return UNCALM
-    if fifth_level <= 3.0 * floor and sixth_level <= 3.0 * floor:
-        sigma = max(floor, math.sqrt((fifth_level * fifth_level + sixth_level * sixth_level) / 2.0))
-    else:
-        lowest = min(third_level, fourth_level, fifth_level, sixth_level)
-        highest = max(third_level, fourth_level, fifth_level, sixth_level)
-        level = (third_level + fourth_level + fifth_level + sixth_level - lowest - highest) / 2.0
-        sigma = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
-        if not (level <= 0.999 * QUIET * floor and sigma > 0.0):
-            return UNCALM
-    third = 0.0
-    if third_level > 4.0 * max(sigma, fourth_level):
-        p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-        extremes = max(p, q, r, s) + min(p, q, r, s)
-        third = (p + q + r + s - extremes) / 2.0 / SPACING**3
-    rise, bend = abs(w6 - w0) / (6.0 * SPACING), abs((w6 - f0) + (w0 - f0)) / (9.0 * SPACING * SPACING)
-    if not (abs(w6 - w0) >= 10.1 * sigma and third < np.inf):
-        return UNCALM
-    if bend * 9.0 * SPACING * SPACING <= 8.0 * sigma:
-        bend = 0.0
-    size = max(rise / math.sqrt(n), bend / n)
-    reach = max(abs(f0), spread)
-    variation = max(min(size, reach), 10.0 * sigma)
     ratio = min(max(sigma / variation, 1e-17), 1e-2)
     step = ratio ** (1.0 / 3.0)
     head.enough = max(ENOUGH, USUAL * step * step)
@@ -216,8 +198,7 @@ def look_along(args, work, x):
         points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
     head.here, head.unit, head.sigma, head.rho, head.variation = f0, unit, sigma, sigma / max(reach, TINY), variation
     head.size, head.third, head.step = size, third, step
-    head.slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
-    head.doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
+    head.slope, head.doubt = slope, doubt
     return 0
 
 
@@ -360,8 +341,8 @@ def look_again(args, work, x, result, seen, whole):
 
 
 @inner
-def settle(args, work, x, result):
-    """Difference and judge the values; returns the code of `by_rule`."""
+def settle(work, result):
+    """Difference and judge the values: whether all are sure, how many show their lengths, and f's size."""
     head, n = header(work), result.size
     points, values = table(work)
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
@@ -404,11 +385,7 @@ def settle(args, work, x, result):
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         sure = middle * middle >= bow
-    if sure:
-        return ended(work)
-    head.more = 0
-    code = look_again(args, work, x, result, seen, whole)
-    return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
+    return sure, seen, whole
 
 
 @kernel
@@ -420,4 +397,49 @@ def by_rule(args, work, x, out):
         if code != 0:
             return n + code
     done = rows(args, work, x)
-    return settle(args, work, x, part(out, 0, (n,))) if done == n else done
+    if done != n:
+        return done
+    result = part(out, 0, (n,))
+    sure, seen, whole = settle(work, result)
+    if sure:
+        return ended(work)
+    head = header(work)
+    head.more = 0
+    code = look_again(args, work, x, result, seen, whole)
+    return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
+
+
+# ---- the same in three steps, for an f that only Python can call
+
+
+@kernel
+def begin(work, x, points):
+    """Write the points of the line, a row for each; returns a code for `go_on`, or UNCALM."""
+    code, vector = place_line(work, x), part(work, header(work).vector_at, (x.size,))
+    for row in range(6):
+        k = row - 3 if row < 3 else row - 2
+        for i in range(x.size):
+            points[row, i] = x[i] + k * vector[i]
+    return code
+
+
+@kernel
+def go_on(work, x, code, value, line, points):
+    """Judge f's values on the line, and write the points of the sweep, a row for each; 0 or UNCALM."""
+    code = judge_line(work, x, code, value, line[0], line[1], line[2], line[3], line[4], line[5])
+    swept = table(work)[0]
+    for i in range(x.size):
+        for side in range(2):
+            for j in range(x.size):
+                points[2 * i + side, j] = x[j]
+            points[2 * i + side, i] = swept[i, side]
+    return code
+
+
+@kernel
+def end(work, values, out):
+    """Write the gradient from f's values in the sweep; whether it is sure."""
+    found = table(work)[1]
+    for i in range(out.size):
+        found[i, 0], found[i, 1] = values[2 * i], values[2 * i + 1]
+    return settle(work, out)[0]

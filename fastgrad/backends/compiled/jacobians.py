@@ -197,6 +197,7 @@ def look(work, x, here, terms):
         bad |= (not constant) & (spread < 1e-140)
         still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
         moving += still < 4
+        bad |= still >= 4  # the general rule looks at it from afar
         floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * bins[i])
         last = max(fifth_level, sixth_level)
         smooth = last <= 3.0 * floor

@@ -17,7 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Signal
-from ..work import BIG, CELL, COMPOUND, FUNCTION, PLAIN_ARRAY, SPARSE_ARRAY, SPARSE_CELL, DenseWork, weight, weight_at
+from ..work import (
+    BIG,
+    CELL,
+    COMPOUND,
+    FLOP,
+    FUNCTION,
+    PLAIN_ARRAY,
+    SPARSE_ARRAY,
+    SPARSE_CELL,
+    DenseWork,
+    weight,
+    weight_at,
+)
 
 Array = NDArray[Any]
 Handler = Callable[..., Any]
@@ -50,6 +62,7 @@ class Memory(threading.local):
     boxed = False  # numpy made an array of objects from bundles
     filled: frozenset[int] = frozenset()  # entries of such arrays for one point as each entry of x changes in all
     work = DenseWork()  # of this sweep
+    run: object = None  # what bundles made meanwhile belong to, where somebody asks whether one survives
 
 
 memory = Memory()
@@ -79,20 +92,25 @@ def expect_heavy(ufunc: np.ufunc, inputs: tuple[Any, ...], least: int = BIG) -> 
 
 def note_large(array: Array) -> None:
     """Count an operation on a large array, and remember the largest."""
-    work, size = memory.work, array.size
+    note_size(array.size, len(array), array.nbytes)
+
+
+def note_size(size: int, points: int, nbytes: int) -> None:
+    """Count an operation that makes so many numbers for so many points."""
+    work = memory.work
     if work.racing:  # the sparse lift pays for an operation at least, and for what changes
-        paid = SPARSE_ARRAY + (SPARSE_CELL * size if size // len(array) in memory.filled else 0.0)
-        work.pays(CELL * size - paid)
-    if array.nbytes > LARGE:
-        memory.largest = max(memory.largest, array.nbytes // len(array))
-        if array.nbytes > TOO_LARGE and not memory.careful:
+        changes = SPARSE_CELL * size if size // points in memory.filled else 0.0
+        work.pays(CELL * size - changes, SPARSE_ARRAY)
+    if nbytes > LARGE:
+        memory.largest = max(memory.largest, nbytes // points)
+        if nbytes > TOO_LARGE and not memory.careful:
             raise TooLarge
 
 
-def note_filled(array: Array) -> None:
+def note_filled(size: int, points: int) -> None:
     """Remember that in arrays of this size the sparse lift will not be sparse."""
-    if array.nbytes > COUNTED and memory.work.racing:
-        memory.filled |= {array.size // len(array)}
+    if 8 * size > COUNTED and memory.work.racing:
+        memory.filled |= {size // points}
 
 
 def expect_large(data: Array) -> None:
@@ -178,11 +196,12 @@ class Bundle:
     it is no subclass, so that nothing in numpy can touch ``data`` without asking.
     """
 
-    __slots__ = ("data",)
+    __slots__ = ("data", "run")
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: Array) -> None:
         self.data = data
+        self.run = memory.run
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -238,16 +257,29 @@ class Bundle:
             if len(inputs) == 1:
                 result = ufunc(self.data)
             else:
-                result = ufunc(*aligned(inputs))
+                operands = aligned(inputs)
+                most = 8
+                for value in operands:
+                    if type(value) not in SCALARS:
+                        most *= value.size
+                if most > COUNTED:
+                    self._note_before(inputs, np.broadcast(*operands).size)
+                result = ufunc(*operands)
         except FloatingPointError as error:  # np.errstate(all="raise"): at which of the points?
             raise CannotLift(f"np.{ufunc.__name__}: {error}") from error
         if type(result) is not np.ndarray:
             return tuple(map(Bundle, result))
-        if result.nbytes > COUNTED:
-            if any(type(v) is Bundle and v.data.ndim == 1 for v in inputs):
-                note_filled(result)  # a number made of x, such as its mean, meets an array
+        if len(inputs) == 1 and result.nbytes > COUNTED:
             note_large(result)
         return Bundle(result)
+
+    def _note_before(self, inputs: tuple[Any, ...], size: int) -> None:
+        """Count an operation before it makes so many numbers: memory that is new costs more than the operation."""
+        if 8 * size > COUNTED:
+            points = len(self.data)
+            if any(type(v) is Bundle and v.data.ndim == 1 for v in inputs):
+                note_filled(size, points)  # a number made of x, such as its mean, meets an array
+            note_size(size, points, 8 * size)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if kwargs and kwargs.get("out") is not None:
@@ -586,17 +618,20 @@ def matmul(a: Any, b: Any) -> Any:
         entries = left // points // max(1, a.shape[-1]) * columns
         filled = dims == 1 or other == 1  # of a constant matrix and x: each entry of x changes all
         expect_entries(points, entries, filled)
-        work.multiplies(left * columns, SPARSE_CELL * points * entries if filled else 0.0)
+        changes = SPARSE_CELL * points * entries if filled else 0.0
+        if any(type(v) is Bundle and v.data.size // points in memory.filled for v in (a, b)):
+            changes += FLOP * left * columns  # all is multiplied there, too
+        work.multiplies(left * columns, changes)
     if type(b) is not Bundle and other <= 2:
         product = a.data @ b
         if dims == 1:
-            note_filled(product)
+            note_filled(product.size, points)
         return Bundle(product)
     if type(a) is not Bundle and dims <= 2:
         if other > 1:
             return Bundle(np.matmul(a, b.data))
         product = b.data @ a.T
-        note_filled(product)
+        note_filled(product.size, points)
         return Bundle(product)
     if dims == other == 1:
         return Bundle(_row_dot(a.data, b.data))

@@ -232,5 +232,7 @@ def rebound(f: Function, args: Any) -> tuple[Function, Any]:
     while isinstance(inner, functools.partial):
         inner = inner.func
     module = getattr(inner, "__module__", None) or type(inner).__module__
+    if module.startswith("fastgrad.lifting."):
+        raise CannotLift("f is lifted in place, and sees numpy as it is")
     binding = _Binding(module.partition(".")[0])
     return binding.value(f), tuple(map(binding.value, args))

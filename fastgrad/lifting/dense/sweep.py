@@ -100,7 +100,9 @@ def sweep(
             entries = tile.reshape(-1)
             entries[perturbed] = points[start : start + step].reshape(-1)
             try:
+                work.begins(rows.size)
                 results.append(run.evaluate(tile[: rows.size]))
+                work.decided()
                 start, step = start + step, most
             except TooLarge as large:
                 if work.racing and not large.filled:

@@ -48,9 +48,9 @@ class Place:
     keys: Sequence[Hashable]
     values: Sequence[object]
 
-    def inside(self) -> Iterator[object]:
+    def inside(self) -> Sequence[object]:
         """What f can reach from here."""
-        yield from self.values
+        return self.values
 
     def put(self, key: Hashable, value: object) -> None:
         """Write one value."""
@@ -77,9 +77,8 @@ class Dictionary(Place):
         """The keys, in the order that counts: an OrderedDict has one of its own."""
         return OrderedDict.keys(holder) if isinstance(holder, OrderedDict) else dict.keys(holder)
 
-    def inside(self) -> Iterator[object]:
-        yield from self.keys
-        yield from self.values
+    def inside(self) -> Sequence[object]:
+        return (*self.keys, *self.values)
 
     def put(self, key: Hashable, value: object) -> None:
         dict.__setitem__(self.holder, key, value)
@@ -239,8 +238,8 @@ class Attributes(Place):
         self.keys = tuple(name for name in vars(holder) if name not in NOT_WRITTEN)
         self.values = tuple(vars(holder)[name] for name in self.keys)
 
-    def inside(self) -> Iterator[object]:
-        return (v for name, v in zip(self.keys, self.values, strict=True) if name not in NOT_FOLLOWED)
+    def inside(self) -> Sequence[object]:
+        return [v for name, v in zip(self.keys, self.values, strict=True) if name not in NOT_FOLLOWED]
 
     def put(self, key: Hashable, value: object) -> None:
         type.__setattr__(self.holder, str(key), value)

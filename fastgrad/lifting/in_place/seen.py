@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable, Hashable
 from typing import Any, cast
 
@@ -54,10 +55,13 @@ class Seen:
         self._views: dict[int, object] = {}  # of the bundle
         self._others: dict[int, tuple[Array, SparseBundle | None]] = {}  # that f may write into: and copies
         self._of_x = self._of_run = False
+        self._same: set[type] = set()  # kinds of things that f sees as they are
         self.found = 0
         self._fixed: list[Write] = []
         self._moving: list[tuple[Place, Hashable, object]] = []
         for place in walk.places:
+            if self._same.issuperset(map(type, place.values)) and not (filling and isinstance(place, Names)):
+                continue
             for key, value in zip(place.keys, place.values, strict=False):
                 self._of_x = self._of_run = False
                 shown = self._show(value)
@@ -73,7 +77,7 @@ class Seen:
         self.found += self._of_x
         self._roots = roots
 
-    def of(self, bundle: SparseBundle) -> tuple[tuple[Any, ...], list[Write]]:
+    def of(self, bundle: SparseBundle | None) -> tuple[tuple[Any, ...], list[Write]]:
         """What f and its arguments are, and what to write where, for one bundle."""
         self._bundle, self._views = bundle, {}
         self._others = {key: (array, None) for key, (array, _) in self._others.items()}
@@ -127,6 +131,8 @@ class Seen:
                 return NUMPY
             if kind in FUNCTIONS:
                 return SUBSTITUTES.get(value, value)
+        if kind is not types.ModuleType:
+            self._same.add(kind)
         return value
 
     def _array(self, array: Array) -> object:

@@ -116,6 +116,8 @@ class Walk:
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
         self._seen: dict[int, object] = {}  # alive, so that no other thing gets its id
         self._kinds: dict[type, Reader] = {}
+        self._constant: set[type] = set()  # the kinds that are not looked at
+        self._libraries: set[str] = set()  # of whose functions, classes and modules f can reach some
         self._values = 0
         self._queue = list(roots)
         self._follow()
@@ -136,6 +138,8 @@ class Walk:
         reader = self._kinds.get(kind)
         if reader is None:
             reader = self._kinds[kind] = reader_of(kind)
+            if reader is constant:
+                self._constant.add(kind)
         if reader is constant or id(thing) in self._seen:
             return
         self._seen[id(thing)] = thing
@@ -148,7 +152,9 @@ class Walk:
         if self._values > MOST_VALUES:
             raise CannotLift(f"f can reach containers of more than {MOST_VALUES} values, too many to put back")
         self.places.append(place)
-        self._queue.extend(place.inside())
+        inside = place.inside()
+        if not self._constant.issuperset(map(type, inside)):  # a history of f's values may be long
+            self._queue.extend(inside)
 
     def _space(self, space: dict[str, object]) -> None:
         self._modules.setdefault(id(space), (space, set()))
@@ -172,6 +178,16 @@ class Walk:
             if any(type(space.get(name)) is types.ModuleType for space, _ in self._modules.values()):
                 effects.add(name)
         return min(effects, default="")
+
+    def may_draw(self) -> bool:
+        """Whether f may draw random numbers."""
+        return bool(self.generators) or "random" in self.names or "scipy" in self._libraries
+
+    def _of_library(self, thing: object) -> bool:
+        found = of_library(thing)
+        if found:
+            self._libraries.add(str(thing.__module__).partition(".")[0])
+        return found
 
     # kinds of things
 
@@ -210,7 +226,7 @@ class Walk:
         self._queue.extend((thing.__self__, thing.__func__))
 
     def _function(self, thing: types.FunctionType) -> None:
-        if of_library(thing):
+        if self._of_library(thing):
             return
         self._functions.append(thing)
         self.names.update(_names(thing.__code__))
@@ -235,7 +251,10 @@ class Walk:
         self._queue.append(thing.func)
 
     def _module(self, thing: types.ModuleType) -> None:
-        if thing.__name__.partition(".")[0] not in LIBRARIES:
+        package = thing.__name__.partition(".")[0]
+        if package in LIBRARIES:
+            self._libraries.add(package)
+        else:
             self._space(vars(thing))
 
     def _proxy(self, thing: types.MappingProxyType[object, object]) -> None:
@@ -248,7 +267,7 @@ class Walk:
         self.generators.append(thing)
 
     def _class(self, thing: type) -> None:
-        if of_library(thing) or issubclass(thing, enum.Enum):
+        if self._of_library(thing) or issubclass(thing, enum.Enum):
             return
         if type(thing) not in (type, abc.ABCMeta) and not of_library(type(thing)):
             raise CannotLift(f"f can reach the class {thing.__name__}, whose class {type(thing).__name__} is not type")

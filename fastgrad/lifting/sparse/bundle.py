@@ -826,7 +826,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         met = meet(operands, shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
-    run.heavy(ufunc, a, y.size, first or second)
+    run.heavy(ufunc, a, y.size, sum(max(d.size for d in both if d is not None) for _, both in met))
     if run.watching:
         run.meets(ufunc, first, second, shape)
     rule = BINARY.get(ufunc)
@@ -907,7 +907,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
-    p.run.heavy(ufunc, b, y.size, p.slots)
+    p.run.heavy(ufunc, b, y.size, sum(d.size for _, d in p.slots))
     if p.run.faint:
         p.run.magnifies(ufunc, b)
     if p.run.watching:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from . import bundle as operations
+from .assembling import filled
 from .bundle import SparseBundle, choose, elementwise
-from .functions import filled
 from .rebinding import current, rebound
 from .slots import Run, Slots, at, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
@@ -44,7 +44,7 @@ class ComplexRun(Run):
         if slots and base.dtype.kind == "f":
             raise refuse("a function that drops the imaginary part, at a complex point")
 
-    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, cells: int) -> None:
         if ufunc not in ANALYTIC:
             raise refuse(f"np.{ufunc.__name__} at a complex point")
 

@@ -40,8 +40,9 @@ current = _Current()
 
 def _new(values: Any) -> Any:
     """A new array of floats, which bundles may be assigned into."""
-    if current.run is None or type(values) is not np.ndarray or values.dtype.kind != "f":
+    if current.run is None or not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         return values
+    values = values.view(np.ndarray)  # of a constant array it is one
     return SparseBundle(values.astype(np.complex128) if current.run.imaginary else values, (), current.run)
 
 
@@ -75,7 +76,7 @@ def _filled(func: Function, *args: Any, **kwargs: Any) -> Any:
     if func is np.full and has_bundles(args[1:]):
         return np.zeros(args[0]) + args[1] if current.run is None else _new(np.zeros(args[0])) + args[1]
     made = func(*args, **kwargs)
-    if func in (np.empty, np.empty_like) and type(made) is np.ndarray:
+    if func in (np.empty, np.empty_like) and isinstance(made, np.ndarray):
         made[...] = 0  # what was there before is no number of f's
     return _new(made)
 

@@ -188,13 +188,13 @@ class Run:
         """Count a function of numpy: it is made of several operations."""
         self.lead += (FUNCTION - 1) * self._array - SPARSE_FUNCTION
 
-    def heavy(self, ufunc: np.ufunc, first: Any, size: int, slots: Slots) -> None:
-        """Count beforehand what a function costs beyond `+`: all of an array of this size, here its differences."""
+    def heavy(self, ufunc: np.ufunc, first: Any, size: int, cells: int) -> None:
+        """Count beforehand what a function costs beyond `+`: all of an array of this size, here so many differences."""
         each = weight_at(ufunc, first)
         # rules of differences are made of faster functions; the result itself is counted when it is made
         own = SPARSE_RULE + min(each, 2 * HEAVY)
         self.lead += MARGIN * each * self.points * size
-        self._spends(own * sum(d.size for _, d in slots), self._cell * size)
+        self._spends(own * cells, self._cell * size)
 
     def product(self, multiplications: int) -> None:
         """Count a product of matrices, by the multiplications that one point takes."""
@@ -756,10 +756,6 @@ def contracted(
         slots = ((spread_box(shape, run), spread(slots, shape, run)),)
     column = 1 + max((*labels, *out_labels, *(label for _, other in others for label in other)), default=0)
     lengths = {label: n for array, other in others for label, n in zip(other, array.shape, strict=True)}
-    multiplications = 1
-    for length in (lengths | dict(zip(labels, shape, strict=True))).values():
-        multiplications *= length
-    run.product(multiplications)
     found: Found = [(layout, [d]) for layout, d in heaped(slots)]
     if len(found) > 1:
         _absorbed(found, run)

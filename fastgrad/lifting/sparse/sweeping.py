@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..signals import CannotLift, raised
 from ..work import SparseWork
+from .assembling import filled
 from .bundle import SparseBundle
-from .functions import filled
 from .layout import Box, Dim, Entries, Shape
 from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 

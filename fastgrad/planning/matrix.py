@@ -1,0 +1,172 @@
+"""A Jacobian, dense or sparse, and how it is compared with plain evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from ..backends.vectors import Vectors
+from ..core.validation import Floats, Ints
+from ..schemes.columns import Found
+from ..schemes.constants import EPS
+from ..schemes.outputs import signs
+from ..sparsity import Pattern
+
+FARTHER = 2.0**-19  # the step, in scales of x, of a plain difference that checks what carries no round-off
+
+
+@dataclass
+class Matrix:
+    """A Jacobian: dense, of shape (m, n), or sparse: a pattern and its data."""
+
+    dense: Floats | None = None
+    pattern: Pattern | None = None
+    data: Floats | None = None
+
+    def dot(self, vector: Floats) -> Floats:
+        if self.dense is not None:
+            return self.dense @ vector
+        product: Floats = self.array @ vector
+        return product
+
+    @cached_property
+    def array(self) -> Any:
+        """The same as a SciPy array, where it is sparse; not for the caller, who may write into it."""
+        assert self.pattern is not None
+        assert self.data is not None
+        return self.pattern.around(self.data)
+
+    def sizes_dot(self, rows: Ints, vector: Callable[[Any], Floats]) -> Floats:
+        """Return the product of some rows, all their entries positive, and a vector of which few entries may matter."""
+        if self.dense is not None:
+            product: Floats = np.abs(self.dense[rows]) @ vector(slice(None))
+            return product
+        assert self.pattern is not None
+        assert self.data is not None
+        begin = self.pattern.indptr[rows]  # SciPy's index takes ten times as long
+        count = self.pattern.indptr[rows + 1] - begin
+        which = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
+        terms = np.abs(self.data[which]) * vector(self.pattern.indices[which])
+        return np.bincount(np.repeat(np.arange(rows.size), count), terms, rows.size).astype(np.float64, copy=False)
+
+    def by_rows(self, share: float, more: Floats) -> Matrix:
+        """Return a share of the largest entry of each row, and more of each column, in the same layout."""
+        if self.dense is not None:
+            largest = np.abs(self.dense).max(axis=1, initial=0.0)
+            return Matrix(share * largest[:, None] + more)
+        assert self.pattern is not None
+        assert self.data is not None
+        largest = np.zeros(self.pattern.shape[0])
+        np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
+        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows] + more[self.pattern.indices])
+
+    def shaped(self, shape: tuple[int, ...]) -> Any:
+        """Return it as the caller sees it: dense of this shape, or a SciPy array."""
+        if self.dense is not None:
+            return self.dense.reshape(shape)
+        assert self.pattern is not None
+        return self.pattern.array(self.data)
+
+
+@dataclass
+class Layout:
+    """How listed entries come into a pattern: which go where, and which are added up."""
+
+    outputs: Ints
+    inputs: Ints
+    pattern: Pattern
+    order: Ints
+    starts: Ints | None
+
+    @classmethod
+    def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> Layout:
+        key = outputs * max(shape[1], 1) + inputs
+        order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
+        key = key[order]
+        differs = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=differs[1:])
+        first = None if differs.all() else np.flatnonzero(differs)
+        positions = order if first is None else order[first]
+        row, column = outputs[positions], inputs[positions]
+        pointers = np.zeros(shape[0] + 1, dtype=np.intp)
+        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
+        pattern = Pattern(shape, pointers, column)
+        return cls(outputs, inputs, pattern, order, first)
+
+    def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
+        if self.pattern.shape != shape:
+            return False
+        if self.outputs is outputs and self.inputs is inputs:
+            return True
+        return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
+
+    def data(self, values: Floats) -> Floats:
+        values = values[self.order]
+        if self.starts is None or not values.size:
+            return values
+        return np.add.reduceat(values, self.starts)
+
+
+def disagrees(
+    run: Vectors,
+    x: Floats,
+    units: Floats,
+    matrix: Matrix,
+    bounds: tuple[Floats, Floats] | None,
+    found: Found | None,
+) -> int | None:
+    """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
+
+    Returns
+    -------
+    int or None
+        The first output that changes by something else; None if all agree.
+    """
+    m = run.value().size
+    vector = signs(x, x.size) * units
+    vector *= FARTHER
+    if bounds is not None:
+        room = np.minimum(x - bounds[0], bounds[1] - x)
+        vector = np.where(room > np.abs(vector), vector, 0.0)
+    if not vector.any() or not m:
+        return None
+    points = np.stack([x + vector, x - vector])
+    with np.errstate(all="ignore"):
+        above, below = run.explore(points)
+        apart = np.subtract(points[0], points[1], out=vector)
+        gap = above - below
+        gap -= matrix.dot(apart)
+        np.abs(gap, out=gap)
+        doubt = np.abs(above, out=above)
+        doubt += np.abs(below, out=below)
+        doubt *= 100.0 * EPS
+        if found is not None and found.noise is not None:
+            doubt += 20.0 * found.noise
+        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
+        if not rows.size:
+            return None
+        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
+        share = 1e-3 / sqrt(entries)
+        more = matrix.sizes_dot(rows, lambda index: share * np.abs(apart[index]) + 32.0 * EPS * np.abs(x[index]))
+        if found is not None and found.error is not None and matrix.pattern is not None:
+            bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
+            more += Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
+        wrong = ~(gap[rows] <= doubt[rows] + more)
+    return int(rows[np.argmax(wrong)]) if wrong.any() else None
+
+
+def as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
+    """Keep what is not zero."""
+    assert matrix.dense is not None
+    rows, columns = np.nonzero(matrix.dense)
+    pattern = Pattern.of(rows, columns, shape)
+    bars = None
+    if error is not None and error.dense is not None:
+        bars = Matrix(pattern=pattern, data=error.dense[rows, columns])
+    return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars

@@ -1,0 +1,230 @@
+"""The options of a Jacobian, checked once, and what is told of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..core.call import Call
+from ..core.errors import describe
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
+from ..core.validation import Floats, one_of
+from ..schemes.stencils import Stencil, central
+from ..schemes.steps import Step, step_rule
+from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
+
+DETECT = "detect"
+BACKENDS = ("auto", "python", "numpy")
+# options that a function of many values does not take, and what to do instead
+WITHOUT = {"batch_axis": ": pass f for one point", "dtype": ": f gets float64", "remember": "", "effort": ""}
+SIMPLE = {"method": (str,), "order": (int,), "backend": (str,)}  # options that every verb has, and what they are
+
+
+class JacobianDict(OptionsDict, total=False):
+    """The types of a Jacobian's options, for signatures: those of a gradient, and its own."""
+
+    argnum: int
+    sparse: bool
+    sparsity: Any
+    out: Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a Jacobian: those of a gradient, and its own; checked once."""
+
+    options: Options = DEFAULT
+    argnum: int = 0
+    sparse: bool = False
+    sparsity: Any = None
+    out: Any = None
+
+    @classmethod
+    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        """Sort what a caller gave, of the options that a TypedDict lists; what is usual is sorted once.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        plain = all(type(value) in SIMPLE.get(name, ()) for name, value in given.items())
+        if plain and (h is None or type(h) in (float, str)):
+            return _usual(h, tuple(given.items()))
+        return cls._sorted(h, given, valid)
+
+    @classmethod
+    def _sorted(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+        known = valid.__annotations__
+        for name in given:
+            if name not in known:
+                raise TypeError(
+                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
+                )
+        own = {field.name for field in fields(cls)} - {"options"}
+        options = {name: value for name, value in given.items() if name not in own}
+        return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
+
+    def __str__(self) -> str:
+        return "".join(f", {name}={describe(value)}" for name, value in self.given().items())
+
+    def given(self) -> dict[str, Any]:
+        """Return what is not the default, as keywords."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not f.default}
+        options: Options = own.pop("options", DEFAULT)
+        return options.given() | own
+
+    def __post_init__(self) -> None:
+        options = self.options
+        for name, hint in WITHOUT.items():
+            value = getattr(options, name)
+            if value != getattr(DEFAULT, name):
+                raise ValueError(f"`{name}` has no meaning for functions of many values, got {describe(value)}{hint}")
+        if options.backend not in BACKENDS:
+            one_of("backend", options.backend, BACKENDS)
+        one_of("sparse", self.sparse, (False, True))
+        if isinstance(self.argnum, bool) or not isinstance(self.argnum, int) or self.argnum < 0:
+            raise ValueError(f"`argnum` must be the place of x among f's arguments, 0 or more; got {self.argnum!r}")
+        if self.out is not None:
+            object.__setattr__(self, "out", _shape(self.out))
+        if isinstance(self.sparsity, str):
+            one_of("sparsity", self.sparsity, (None, DETECT))
+        if options.indices is not None and self.is_sparse:
+            raise ValueError("give `indices` (some columns, dense) or `sparse` and `sparsity`, not both")
+        if self.adaptive:
+            scheme_for(options, ())  # which says what it does not go with
+            if self.sparsity is not None and not isinstance(self.sparsity, str):
+                raise ValueError(
+                    "`sparsity` has no use with method='adaptive', whose steps differ from entry to entry, got "
+                    f"{describe(self.sparsity)}; leave it out, or the method"
+                )
+
+    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+        """Return how f is called."""
+        watching = {name: getattr(self.options, name) for name in WATCHING}
+        return Call(f, args, self.options.kwargs or {}, **watching)
+
+    @cached_property
+    def stencil(self) -> Stencil:
+        return stencil_and_name(self.options)[0]
+
+    @cached_property
+    def name(self) -> str:
+        return stencil_and_name(self.options)[1]
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether each entry climbs a ladder of steps."""
+        return isinstance(self.options.method, str) and self.options.method == ADAPTIVE
+
+    @cached_property
+    def measured(self) -> bool:
+        """Whether the steps follow from f's values."""
+        return is_automatic(self.options) and not self.stencil.imaginary
+
+    @cached_property
+    def automatic(self) -> bool:
+        """The same, where no stencil was asked for either: what needs no steps at all may take its place."""
+        return self.measured and (self.stencil == central(2) or self.adaptive)
+
+    def rule(self, shape: tuple[int, ...]) -> Step:
+        """Return the step rule for an x of this shape."""
+        found = self._rules.get(shape)
+        if found is None:
+            options = self.options
+            h = None if is_automatic(options) else options.h
+            self._rules.clear()  # of one shape: those of a thousand would be kept for nothing
+            found = self._rules[shape] = step_rule(h, options.rel_step, self.stencil, shape)
+        return found
+
+    @cached_property
+    def _rules(self) -> dict[tuple[int, ...], Step]:
+        return {}
+
+    @property
+    def noise(self) -> float | None:
+        """The noise of f's values, where it is known."""
+        noise = self.options.noise
+        return noise if isinstance(noise, float) else None
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.sparse or self.sparsity is not None
+
+
+@lru_cache(maxsize=64, typed=True)
+def _usual(h: float | str | None, given: tuple[tuple[str, Any], ...]) -> Settings:
+    return Settings._sorted(h, dict(given))
+
+
+@dataclass(frozen=True)
+class JacobianInfo:
+    """How a Jacobian was made; prints as a plan.
+
+    Attributes
+    ----------
+    way : str
+        How it was made: "sparse lift", "colored columns" or "columns"; a Hessian by a "complex lift", by "second
+        differences" or from "gradients".
+    reason : str
+        Why, and why not faster.
+    method, order
+        The kind of difference, and its order of accuracy.
+    step : ndarray
+        The step of each entry of x, of x's shape; nan where none was taken.
+    nfev : int
+        Evaluations of f, probes and checks included; a lift counts as one.
+    seconds : float
+        Wall-clock time of the whole call.
+    error : ndarray, csr_array or None
+        An error bar for each entry, in the Jacobian's layout; None where the steps were given.
+    noise : ndarray or None
+        Standard deviation of the noise of each of f's values, of f(x)'s shape.
+    colors : int or None
+        How many colours the columns have.
+    failures : tuple of str
+        With on_error="nan": the points at which f failed, and how.
+    """
+
+    way: str
+    reason: str
+    method: str
+    order: int
+    step: Floats
+    nfev: int
+    seconds: float
+    error: Any = None
+    noise: Floats | None = None
+    colors: int | None = None
+    failures: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
+        if self.colors is not None:
+            lines.append(f"colors   {self.colors}")
+        known = self.step[np.isfinite(self.step)]
+        if known.size:
+            lines.append(f"step     {known.min():.3g} to {known.max():.3g}")
+        lines += [f"nfev     {self.nfev}", f"seconds  {self.seconds:.3g}"]
+        if self.error is not None:
+            bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
+            if np.size(bars):
+                lines.append(f"error    {np.max(bars):.3g} at most")
+        if self.failures:
+            lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")
+        return "\n".join(lines)
+
+
+def _shape(out: Any) -> tuple[int, ...]:
+    """Return the shape of what f fills."""
+    lengths = out if isinstance(out, (tuple, list)) else (out,)
+    if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):
+        raise ValueError(
+            f"`out` must be the shape of the array that f fills, `f(x, out)`: a whole number or several; "
+            f"got {describe(out)}"
+        )
+    return tuple(int(n) for n in lengths)
