@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.evaluation import InFloats, Values
-from .core.options import Options
+from .core.options import WATCHING, Options, Watching
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, Ints, everything, function
-from .gradient import numerical_gradient
+from .gradient import Gradient
 from .schemes.scheme import Estimate, Scheme, Task
 from .schemes.stencils import Stencil
 from .schemes.table import is_automatic, rule_for, scheme_for, settling, stencil_and_name
@@ -32,6 +33,7 @@ def numerical_diff(
     args: Any = (),
     method: str = "central",
     order: int | None = None,
+    **watching: Unpack[Watching],
 ) -> Any:
     r"""Return the derivative of a function of one variable, at a number or at each entry of an array.
 
@@ -48,6 +50,8 @@ def numerical_diff(
         What f gets after x.
     method, order
         As for `numerical_gradient`.
+    workers, journal, progress, on_error, timeout, optional
+        As for `numerical_gradient`: f is called for one entry at a time then, and workers differentiate side by side.
 
     Returns
     -------
@@ -76,33 +80,44 @@ def numerical_diff(
     array([1., 1., 1.])
     """
     function(f)
-    options = Options(h, args=args, method=method, order=order)
+    for name in watching:
+        if name not in WATCHING:
+            raise TypeError(
+                f"`{name}` is no option of numerical_diff; of those of `Gradient` {', '.join(WATCHING)} are"
+            )
+    options = Options(h, args=args, method=method, order=order, **watching)
     stencil, _ = stencil_and_name(options)
     point = as_point(x)
     if point.base.ndim == 0:
         return _at(f, float(point.base), options, stencil)
     if point.base.size == 0:
         return np.zeros(point.base.shape, point.dtype)
-    result = _together(f, point.base, options, stencil)
+    result = None if watching else _together(f, point.base, options, stencil)
+    if result is None and watching and (h is None or np.ndim(h) == 0):
+        result = _prepared(f, options, stencil).map(point.base.reshape(-1)).reshape(point.base.shape)
     if result is None:  # one at a time
         steps = [h] * point.base.size if h is None or isinstance(h, str) else np.broadcast_to(h, point.base.shape).flat
         each = [
-            _at(f, entry, Options(step, args=options.args, method=method, order=order), stencil)
-            for entry, step in zip(point.base.flat, steps, strict=True)
+            _at(f, entry, replace(options, h=step), stencil) for entry, step in zip(point.base.flat, steps, strict=True)
         ]
         result = np.array(each).reshape(point.base.shape)
     return result if point.dtype is FLOAT64 else result.astype(point.dtype)
 
 
 def _at(f: Callable[..., Any], x: float, options: Options, stencil: Stencil) -> float:
-    """Return the derivative at one number, which f gets as a Python number."""
+    """Return the derivative at one number."""
+    return float(_prepared(f, options, stencil)(float(x)))
+
+
+def _prepared(f: Callable[..., Any], options: Options, stencil: Stencil) -> Gradient:
+    """Return the derivative as a function of one number, which f gets as a Python number."""
     convert, args = complex if stencil.imaginary else float, options.args
 
     def of_array(y: NDArray[Any]) -> Any:
         value = f(convert(y), *args)
         return value.real if stencil.imaginary and y.dtype.kind != "c" else value  # f may always return complex numbers
 
-    return float(numerical_gradient(of_array, float(x), **{**options.given(), "args": (), "backend": "python"}))
+    return Gradient(of_array, **{**options.given(), "args": (), "backend": "python"})
 
 
 class _Together:

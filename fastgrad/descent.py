@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
+from .core.labels import Labels, has_labels
 from .core.options import WATCHING, Options, Watching
 from .core.point import Point, as_point
 from .core.structure import Structure
@@ -40,8 +41,8 @@ class DescentResult:
     Attributes
     ----------
     x : ndarray or dict of ndarray
-        The last point.
-    path : ndarray, shape (steps + 1, *x.shape), or list of dict
+        The last point; labelled, if the first one is.
+    path : ndarray, shape (steps + 1, *x.shape), or list of dict or of what has labels
         All points, the first and the last included.
     values : ndarray, shape (steps + 1,)
         f at these points.
@@ -58,19 +59,23 @@ class DescentResult:
     reason: str
 
 
+class DescentDict(Watching, total=False):
+    """The types of a descent's options, for signatures."""
+
+    h: Any
+    grad: Callable[..., Any] | None
+    backend: str
+    tol: float | None
+    callback: Callable[..., Any] | None
+    full_output: bool
+
+
 def gradient_descent(
     f: Any,
     init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
-    *,
-    h: Any = None,
-    grad: Callable[..., Any] | None = None,
-    backend: str = "auto",
-    tol: float | None = None,
-    callback: Callable[..., Any] | None = None,
-    full_output: bool = False,
-    **watching: Unpack[Watching],
+    **options: Unpack[DescentDict],
 ) -> Any:
     r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
 
@@ -79,7 +84,9 @@ def gradient_descent(
     f : callable
         ``f(x)`` returns one number. If it is compiled by numba, so is the whole descent.
     init_x : array_like or dict of array_like
-        Where to start; not changed. Of a dictionary, f gets one, and the result has its structure.
+        Where to start; not changed. Of a dictionary, f gets one, and the result has its structure. Of a pandas Series
+        or DataFrame, or an xarray DataArray, f, `grad` and `callback` get labels where they want them, and the result
+        has them.
     lr : float
         The learning rate.
     step_num : int
@@ -130,7 +137,7 @@ def gradient_descent(
     >>> bool(np.abs(x).max() < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, 1.0, watching)
+    return _follow(f, init_x, 1.0, _course(lr, step_num, **options))
 
 
 def gradient_ascent(
@@ -138,14 +145,7 @@ def gradient_ascent(
     init_x: ArrayLike | dict[Any, Any],
     lr: float = 0.01,
     step_num: int = 100,
-    *,
-    h: Any = None,
-    grad: Callable[..., Any] | None = None,
-    backend: str = "auto",
-    tol: float | None = None,
-    callback: Callable[..., Any] | None = None,
-    full_output: bool = False,
-    **watching: Unpack[Watching],
+    **options: Unpack[DescentDict],
 ) -> Any:
     """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
 
@@ -156,104 +156,118 @@ def gradient_ascent(
     >>> bool(abs(x[0] - 1) < 1e-8)
     True
     """
-    return _follow(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, -1.0, watching)
+    return _follow(f, init_x, -1.0, _course(lr, step_num, **options))
 
 
-def _follow(
-    f: Any,
-    init_x: ArrayLike | dict[Any, Any],
-    lr: float,
-    step_num: int,
-    h: Any,
-    grad: Callable[..., Any] | None,
-    backend: str,
-    tol: float | None,
-    callback: Callable[..., Any] | None,
-    full_output: bool,
-    sign: float,
-    watching: Watching,
-) -> Any:
-    for name in watching:
-        if name not in WATCHING:
-            raise TypeError(f"`{name}` is no option of a descent; of those of `Gradient` {', '.join(WATCHING)} are")
-    if isinstance(init_x, dict):
-        return _of_arrays(f, init_x, lr, step_num, h, grad, backend, tol, callback, full_output, sign, watching)
-    rate = _rate(lr)
+@dataclass(frozen=True)
+class _Course:
+    """What is asked for, besides f and where to start."""
+
+    rate: float
+    steps: int
+    watching: Watching
+    h: Any = None
+    grad: Callable[..., Any] | None = None
+    backend: str = "auto"
+    tol: float | None = None
+    callback: Callable[..., Any] | None = None
+    full_output: bool = False
+
+    def gradient(self, f: Any) -> Gradient:
+        """Return the numerical gradient; progress is of the steps."""
+        watching: Watching = {**self.watching, "progress": False}
+        return Gradient(f, "fixed" if self.h is None else self.h, backend=self.backend, **watching)
+
+
+def _course(lr: Any, step_num: Any, **options: Any) -> _Course:
+    for name in options:
+        if name not in DescentDict.__annotations__ and name not in WATCHING:
+            valid = ", ".join([*DescentDict.__annotations__, *WATCHING])
+            raise TypeError(f"`{name}` is no option of a descent; valid are {valid}")
+    watching: Any = {name: options.pop(name) for name in WATCHING if name in options}
     if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
         raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
-    if tol is not None and not (isinstance(tol, (int, float)) and tol >= 0):
-        raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(tol)}")
-    point = as_point(init_x)
-    progress = Options(progress=watching.get("progress", False)).progress
-    prepared = Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
-    if grad is not None:
-        function(grad, "grad", "a function of x that returns the gradient there")
-    if callback is not None:
-        function(callback, "callback", "a function of x")
-    limit = -1.0 if tol is None else float(tol)
+    course = _Course(_rate(lr), int(step_num), watching, **options)
+    if course.tol is not None and not (isinstance(course.tol, (int, float)) and course.tol >= 0):
+        raise ValueError(f"`tol` must be a number, 0 or more, or None; got {describe(course.tol)}")
+    if course.grad is not None:
+        function(course.grad, "grad", "a function of x that returns the gradient there")
+    if course.callback is not None:
+        function(course.callback, "callback", "a function of x")
+    return course
+
+
+def _follow(f: Any, init_x: Any, sign: float, course: _Course) -> Any:
+    if isinstance(init_x, dict):
+        return _of_arrays(f, init_x, sign, course)
+    if has_labels(init_x):
+        return _of_labelled(f, init_x, sign, course)
+    return _of_one(f, as_point(init_x), sign, course)
+
+
+def _of_one(f: Any, point: Point, sign: float, course: _Course) -> Any:
+    """Follow the gradient with respect to one array."""
+    progress = Options(progress=course.watching.get("progress", False)).progress
+    prepared = course.gradient(f)
+    limit = -1.0 if course.tol is None else float(course.tol)
     compiled = (
-        grad is None
-        and callback is None
+        course.grad is None
+        and course.callback is None
         and point.base.size > 0
         and not (prepared._call.shared or progress)
         and (is_jitted(f) or isinstance(prepared._call.f, CFunction))
-        and backend in ("auto", "numba")
+        and course.backend in ("auto", "numba")
     )
-    trail = _Trail(point.base.shape, int(step_num), full_output)
+    trail = _Trail(point.base.shape, course.steps, course.full_output)
     ended: tuple[Floats, str] | None = None
     if compiled:
         rule = rule_for(prepared._options, prepared._stencil, point.base.shape)
         try:
             descend = load("compiled").descent(prepared._call, prepared._stencil, rule)
-            ended = descend(point.base, sign * rate, int(step_num), limit, hopeless, trail)
+            ended = descend(point.base, sign * course.rate, course.steps, limit, hopeless, trail)
         except CannotRun as refusal:  # the loop in Python serves
-            if backend != "auto":
-                raise TypeError(f"`backend` {backend!r} does not take this f: {refusal}") from refusal
+            if course.backend != "auto":
+                raise TypeError(f"`backend` {course.backend!r} does not take this f: {refusal}") from refusal
     if ended is None:
         with telling(progress, "steps") as tell:
-            ended = _loop(prepared, grad or prepared, point, sign * rate, int(step_num), limit, callback, trail, tell)
+            ended = _loop(prepared, point, sign * course.rate, limit, course, trail, tell)
     x, reason = ended
-    _warn_if_diverged(trail, rate, sign)
-    if full_output:
+    _warn_if_diverged(trail, course.rate, sign)
+    if course.full_output:
         return trail.result(x, reason)
     return x if point.dtype is FLOAT64 else x.astype(point.dtype)
 
 
-def _of_arrays(
-    f: Any,
-    init_x: dict[Any, Any],
-    lr: float,
-    step_num: int,
-    h: Any,
-    grad: Callable[..., Any] | None,
-    backend: str,
-    tol: float | None,
-    callback: Callable[..., Any] | None,
-    full_output: bool,
-    sign: float,
-    watching: Watching,
-) -> Any:
+def _of_labelled(f: Any, init_x: Any, sign: float, course: _Course) -> Any:
+    """Follow the gradient with respect to what has labels."""
+    labels = Labels(init_x)
+    grad, callback = (g and labels.where_wanted(g) for g in (course.grad, course.callback))
+    plain = grad and (lambda x: labels.plain("grad", grad(x)))
+    done = _of_one(labels.where_wanted(f), as_point(init_x), sign, replace(course, grad=plain, callback=callback))
+    if not course.full_output:
+        return labels.on(done)
+    return replace(done, x=labels.on(done.x), path=[labels.on(x) for x in done.path])
+
+
+def _of_arrays(f: Any, init_x: dict[Any, Any], sign: float, course: _Course) -> Any:
     """Follow the gradient with respect to all arrays of a dictionary: their entries, one after another, are one x."""
     structure = Structure(init_x, "init_x")
-    gradient = grad or Gradient(f, "fixed" if h is None else h, backend=backend, **watching | {"progress": False})
-    slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
-    if grad is None and not next(slopes).any() and next(slopes).any():
-        raise ValueError(IGNORES)
-    done = _follow(
-        lambda x: f(structure.split(x)),
-        structure.joined([leaf.array for leaf in structure.leaves]),
-        lr,
-        step_num,
-        None,
-        lambda x: structure.joined(structure.alike("grad", gradient(structure.split(x)))),
-        "python",
-        tol,
-        None if callback is None else lambda x: callback(structure.split(x)),
-        full_output,
-        sign,
-        {"progress": watching.get("progress", False)},
-    )
-    if not full_output:
+    callback, joined = course.callback, structure.joined([leaf.array for leaf in structure.leaves])
+    flat = replace(course, callback=None if callback is None else lambda x: callback(structure.split(x)))
+    if course.grad is not None or course.watching.get("journal") is None:  # a journal is of one function of one array
+        gradient = course.grad or course.gradient(f)
+        slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
+        if course.grad is None and not next(slopes).any() and next(slopes).any():
+            raise ValueError(IGNORES)
+        flat = replace(
+            flat,
+            h=None,
+            grad=lambda x: structure.joined(structure.alike("grad", gradient(structure.split(x)))),
+            backend="python",
+            watching={"progress": course.watching.get("progress", False)},
+        )
+    done = _of_one(lambda x: f(structure.split(x)), as_point(joined), sign, flat)
+    if not course.full_output:
         return structure.split(done, narrow=True)
     return replace(done, x=structure.split(done.x, narrow=True), path=[structure.split(x) for x in done.path])
 
@@ -294,15 +308,14 @@ class _Trail:
 
 def _loop(
     prepared: Gradient,
-    grad: Callable[..., Any],
     point: Point,
     rate: float,
-    step_num: int,
     limit: float,
-    callback: Callable[..., Any] | None,
+    course: _Course,
     trail: _Trail,
     tell: Callable[[int, int], object],
 ) -> tuple[Floats, str]:
+    grad: Callable[..., Any] = course.grad or prepared
     x = point.base.copy()
     while True:
         trail.note(x, _value(prepared._call, x))
@@ -310,7 +323,7 @@ def _loop(
             return x, "f is not finite"
         if abs(trail.values[trail.steps]) > hopeless(trail.values[0]):
             return x, "diverged"
-        if trail.steps == step_num:
+        if trail.steps == course.steps:
             return x, "step_num reached"
         try:
             slope = np.asarray(grad(x), dtype=np.float64)
@@ -329,8 +342,8 @@ def _loop(
             return x, "tol reached"
         x -= rate * slope
         trail.steps += 1
-        tell(trail.steps, step_num)
-        if callback is not None and _stops(callback, x):
+        tell(trail.steps, course.steps)
+        if course.callback is not None and _stops(course.callback, x):
             trail.note(x, _value(prepared._call, x))
             return x, "stopped by callback"
 

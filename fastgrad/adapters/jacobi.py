@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.errors import quietly
 from ..jacobian import numerical_jacobian
 
 __all__ = ["jacobi", "propagate"]
 
-METHODS = {None: "central", 0: "central", 1: "forward", -1: "backward"}
+METHODS = (None, 0, 1, -1)
+BESIDE = 2.0**-26  # of x: where both sides must be known for method=0
 
 
 def jacobi(
@@ -35,8 +37,14 @@ def jacobi(
     fn, x, *args, diagonal, mask
         As jacobi's.
     method : {None, 0, 1, -1}
-        Central, forward, backward; None is central. Central differences turn one-sided where fn is NaN on one side.
-    rtol, maxiter, maxgrad, step, diagnostic
+        Central, forward, backward; None is central, and one-sided where fn is NaN on one side. With 0 that is NaN.
+    rtol : float
+        Where the error bar is a larger share of the derivative, the steps are looked for again, as method="adaptive".
+    maxiter : int
+        1: they are not.
+    maxgrad : int
+        The order of the differences is twice this and 2, if it is given.
+    step, diagnostic
         Steer jacobi's own iteration, and tell of it: only their defaults are accepted.
 
     Returns
@@ -52,13 +60,15 @@ def jacobi(
     array([[2., 0.],
            [0., 4.]])
     """
-    given: dict[str, tuple[Any, Any]] = {"rtol": (rtol, 0), "maxiter": (maxiter, 10), "maxgrad": (maxgrad, 3)}
-    given |= {"step": (step, None), "diagnostic": (diagnostic, None)}
-    for name, (value, usual) in given.items():
-        if value is not usual and value != usual:
-            raise ValueError(f"`{name}` steers jacobi's own iteration and means nothing here, got {value!r}")
+    for name, value in (("step", step), ("diagnostic", diagnostic)):
+        if value is not None:
+            raise ValueError(f"`{name}` is of jacobi's own iteration and means nothing here, got {value!r}")
+    for name, value, least in (("maxiter", maxiter, 1), ("maxgrad", maxgrad, 0), ("rtol", rtol, 0)):
+        if not value >= least:
+            raise ValueError(f"`{name}` must be {least} or more, got {value!r}")
     if method not in METHODS:
         raise ValueError(f"`method` must be -1, 0, 1 or None, got {method!r}")
+    wanted = _Wanted(method, rtol if maxiter > 1 else np.inf, None if maxgrad == 3 else 2 * maxgrad + 2)
     point = np.array(x, dtype=np.float64)  # fn may read the caller's, which does not move
     chosen = np.full(point.shape, True) if mask is None else np.asarray(mask)
     if chosen.dtype != bool:
@@ -69,7 +79,8 @@ def jacobi(
         empty = np.zeros(point.shape if diagonal else 2 * point.shape)
         return empty, empty.copy()
     if diagonal:
-        slope, error = jacobi(lambda moved: fn(point + moved, *args), 0.0, method=method)
+        options: dict[str, Any] = {"method": method, "rtol": rtol, "maxiter": maxiter, "maxgrad": maxgrad}
+        slope, error = jacobi(lambda moved: fn(point + moved, *args), 0.0, **options)
         slope[~chosen] = error[~chosen] = 0.0
         return slope, error
     value = _values(fn(point.copy(), *args))
@@ -77,7 +88,7 @@ def jacobi(
     lost = np.isnan(value)[..., *[None] * point.ndim] | np.isnan(point)
     todo = chosen & ~np.isnan(point)
     if todo.any():
-        slope[..., todo], error[..., todo] = _with_bars(fn, point, args, value, todo, METHODS[method])
+        slope[..., todo], error[..., todo] = _with_bars(fn, point, args, value, todo, wanted)
     slope[lost & chosen] = np.nan
     error[np.isnan(slope)] = np.inf
     return slope, error
@@ -92,8 +103,16 @@ def _values(value: Any) -> NDArray[np.float64]:
         ) from error
 
 
+class _Wanted(NamedTuple):
+    """On which side, up to which bar, and by what order."""
+
+    side: int | None
+    rtol: float
+    order: int | None
+
+
 def _with_bars(
-    fn: Any, x: NDArray[Any], args: Any, value: NDArray[Any], chosen: NDArray[np.bool_], method: str
+    fn: Any, x: NDArray[Any], args: Any, value: NDArray[Any], chosen: NDArray[np.bool_], wanted: _Wanted
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the columns of some entries of x, and their bars; NaN for values that are NaN at x."""
     known = ~np.isnan(value)
@@ -107,15 +126,44 @@ def _with_bars(
         return _values(fn(full, *args))[known]
 
     entries = x if whole else x[chosen]
-    if method == "central":
-        made, info = numerical_jacobian(moved, entries, full_output=True)
-        apart = info.error
-    else:  # one-sided differences have no bars of their own: what two orders differ by
-        lower, made = (np.asarray(numerical_jacobian(moved, entries, method=method, order=order)) for order in (3, 4))
-        apart = np.abs(made - lower)
+    lower, upper = np.full(entries.shape, -np.inf), np.full(entries.shape, np.inf)
+    if wanted.side:
+        (lower if wanted.side > 0 else upper)[...] = entries
+    made, apart = _made(moved, entries, (lower, upper), wanted)
+    if wanted.side == 0 or (wanted.side is None and not (apart <= np.abs(made)).all()):
+        below, above = _lost(moved, entries)
+        if wanted.side == 0:
+            made = np.where(below | above, np.nan, made)
+        elif (below != above).any():
+            inside = np.where(below & ~above, entries, lower), np.where(above & ~below, entries, upper)
+            made, apart = _made(moved, entries, inside, wanted)
     found, bars = (np.full((*value.shape, entries.size), np.nan) for _ in range(2))
     found[known], bars[known] = (np.reshape(a, (-1, entries.size)) for a in (made, apart))
     return found, bars
+
+
+def _made(moved: Any, x: NDArray[Any], bounds: Any, wanted: _Wanted) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the Jacobian and its bars, by finer looks where these are too large."""
+    options: dict[str, Any] = {"full_output": True, **({"bounds": bounds} if np.isfinite(bounds).any() else {})}
+    with quietly():  # the bars say it
+        made, info = numerical_jacobian(moved, x, order=wanted.order, **options)
+        if wanted.rtol == np.inf or (info.error <= wanted.rtol * np.abs(made)).all():
+            return made, info.error
+        finer, told = numerical_jacobian(moved, x, method="adaptive", **options)
+    better = told.error < info.error
+    return np.where(better, finer, made), np.where(better, told.error, info.error)
+
+
+def _lost(moved: Any, x: NDArray[Any]) -> list[NDArray[np.bool_]]:
+    """Say for which entries fn is NaN just below x, and just above."""
+    step = BESIDE * np.maximum(np.abs(x), 1.0)
+    lost = [np.zeros(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)]
+    for found, side in zip(lost, (-1.0, 1.0), strict=True):
+        for i in np.ndindex(x.shape):
+            beside = x.copy()
+            beside[i] += side * step[i]
+            found[i] = np.isnan(_values(moved(beside))).any()
+    return lost
 
 
 def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, **kwargs: Any) -> tuple[Any, Any]:

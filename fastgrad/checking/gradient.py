@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import describe
+from ..core.labels import Labels, has_labels
 from ..core.options import WATCHING, Options, tolerance
 from ..core.point import Point, as_point, exclusive
 from ..core.structure import Structure
@@ -23,7 +24,19 @@ from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_
 
 __all__ = ["check_gradient"]
 
-OPTIONS = ("args", "kwargs", "backend", "batch_axis", "bounds", "compile", "dtype", "fastmath", "noise", *WATCHING)
+OPTIONS = (
+    "args",
+    "kwargs",
+    "backend",
+    "batch_axis",
+    "bounds",
+    "compile",
+    "dtype",
+    "fastmath",
+    "labels",
+    "noise",
+    *WATCHING,
+)
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
@@ -56,7 +69,9 @@ def check_gradient(
     x : array_like or dict of array_like
         Where; a point without special properties shows the most. As in `numerical_gradient` f may read the caller's
         array instead of its argument. Of a dictionary, f and `grad` get one, and `grad` gives one; the report names
-        entries as ``W1[3, 2]``, and `directions` are so many for each array.
+        entries as ``W1[3, 2]``, and `directions` are so many for each array. Of a pandas Series or DataFrame, or an
+        xarray DataArray, both get labels where they want them, as in `numerical_gradient`; what `grad` gives may be
+        labelled, too, in any order, and the report names entries by their labels.
     rtol, atol : float
         A component is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bars; each is
         judged on its own scale, however large the others are.
@@ -68,7 +83,7 @@ def check_gradient(
         Of the signs of the directions.
     **options
         args, kwargs, and of the further options of `numerical_gradient` backend, batch_axis, bounds, compile, dtype,
-        fastmath, noise, workers, journal, progress, on_error, timeout.
+        fastmath, labels, noise, workers, journal, progress, on_error, timeout.
 
     Returns
     -------
@@ -103,15 +118,20 @@ def check_gradient(
         return _of_arrays(f, grad, x, {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}, options)
     chosen = Options(**options)
     call = call_of(f, chosen, False)
-    point = as_point(x)
+    point, labels = as_point(x), None
+    if chosen.labels or (chosen.labels is None and has_labels(x)):
+        labels = Labels(x)
+        grad = (labels.giving if chosen.labels else labels.where_wanted)(grad) if callable(grad) else grad
     given = grad(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
-    analytic = real_array("grad", given).astype(np.float64)
+    analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)
     if analytic.shape != point.base.shape:
         raise ValueError(f"`grad` must give an array of x's shape {point.base.shape}, got shape {analytic.shape}")
     if directions is None:
         seen = _look(call, chosen, x, analytic.reshape(-1), rtol, atol)
         allowed = np.maximum(rtol * np.abs(seen.expected), atol)
-        return judged(analytic, seen, allowed, directions, GradientCheck)
+        return judged(analytic, seen, allowed, directions, GradientCheck, labels=labels and labels.name)
+    if labels is not None:
+        call = call.but(f=(labels.giving if chosen.labels else labels.where_wanted)(call.f))
     return _along(call, chosen, point, analytic, rtol, atol, directions, seed)
 
 

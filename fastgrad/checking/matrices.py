@@ -27,7 +27,6 @@ from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_o
 __all__ = ["check_hessian", "check_jacobian"]
 
 OPTIONS = ("args", "kwargs", "backend", "bounds", "noise", *WATCHING)
-CURVATURES = OPTIONS[: -len(WATCHING)]  # along a direction there is little to share
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.
@@ -157,8 +156,7 @@ def check_hessian(
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, if there is one that is right: it is differenced, once.
     **options
-        args, kwargs, backend, bounds, noise: as for `Hessian`; without `directions` workers, journal, progress,
-        on_error, timeout, too.
+        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Hessian`.
 
     Returns
     -------
@@ -178,7 +176,7 @@ def check_hessian(
     >>> bool(check_hessian(f, hess, [3.0, 4.0])), bool(check_hessian(f, lambda x: 1.01 * hess(x), [3.0, 4.0]))
     (True, False)
     """
-    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS if directions is None else CURVATURES)
+    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS)
     chosen = Options(**options)
     point = as_point(x)
     given = hess(point.base.copy(), *chosen.args, **(chosen.kwargs or {})) if callable(hess) else hess
@@ -417,7 +415,7 @@ def _curvatures(
         side = np.array([np.where((way[rows] != 0.0) & (way[columns] != 0.0), terms, 0.0).sum()])
 
         def curvature(line: Call, limits: Any, side: Floats = side) -> Seen:
-            told = {"bounds": limits, "noise": options.noise, "backend": "python"}
+            told = {"bounds": limits, "noise": options.noise, "backend": "python", "workers": line.workers}
             found, info = Hessian(line.f, **told).with_info(np.zeros(1))
             zero, nfev = np.zeros(1, dtype=np.intp), info.nfev
 

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from ..core.validation import Floats, Ints
 from ..schemes.scheme import Estimate
 
-__all__ = ["GradientCheck", "JacobianCheck", "Seen", "joined", "joined_checks", "judged", "reasons_of", "seen_of"]
+__all__ = [
+    "Failure",
+    "GradientCheck",
+    "JacobianCheck",
+    "Seen",
+    "joined",
+    "joined_checks",
+    "judged",
+    "reasons_of",
+    "seen_of",
+]
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "cannot tell"
 WORST = 5
@@ -20,6 +30,25 @@ WORST = 5
 DOUBT = 2.0
 # At a kink the slopes to both sides are as certain as this share of their gap.
 SLACK = 1e-3
+
+
+class Failure(NamedTuple):
+    """One number that is wrong, or cannot be told: where, both values, the bar, and which of the two, with the reason.
+
+    Attributes
+    ----------
+    where : str
+        Its index, name or label.
+    given, expected, error : float
+    verdict : str
+        "wrong", or "cannot tell: ..."
+    """
+
+    where: str
+    given: float
+    expected: float
+    error: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +70,8 @@ class GradientCheck:
         How many random directions were used; None: every component.
     nfev : int
         Evaluations of f.
+    failures : list of Failure
+        Those that are wrong or cannot be told, the worst first.
     """
 
     verdict: str
@@ -69,18 +100,28 @@ class GradientCheck:
             f"{np.count_nonzero(self.wrong)} of {self.wrong.size} {_plural(what)} wrong, "
             f"{np.count_nonzero(self.unknown)} cannot be told; {self.nfev} evaluations of f",
         ]
+        lines += [
+            f"  {what} {where}: given {given:.10g}, numerical {expected:.10g} ± {error:.2g} ({kind})"
+            for where, given, expected, error, kind in self._worst(WORST)
+        ]
+        return "\n".join(lines)
+
+    @property
+    def failures(self) -> list[Failure]:
+        return self._worst(None)
+
+    def _worst(self, count: int | None) -> list[Failure]:
         bad = self.wrong | self.unknown
         with np.errstate(all="ignore"):
             excess = np.where(bad, np.abs(self.given - self.expected) / np.maximum(self.error, 1e-300), -1.0)
         excess[np.isnan(excess)] = np.inf
-        for flat in np.argsort(-excess, axis=None, kind="stable")[: min(WORST, np.count_nonzero(bad))].tolist():
-            where = tuple(int(i) for i in np.unravel_index(flat, self.given.shape))
-            kind = WRONG if self.wrong[where] else f"{UNKNOWN}: {self.reasons[where]}"
-            lines.append(
-                f"  {what} {self._label(flat)}: given {self.given[where]:.10g}, numerical {self.expected[where]:.10g} "
-                f"± {self.error[where]:.2g} ({kind})"
-            )
-        return "\n".join(lines)
+        places = np.argsort(-excess, axis=None, kind="stable")[: np.count_nonzero(bad)][:count].tolist()
+        found = []
+        for flat in places:
+            given, expected, error = (float(a.reshape(-1)[flat]) for a in (self.given, self.expected, self.error))
+            kind = WRONG if self.wrong.reshape(-1)[flat] else f"{UNKNOWN}: {self.reasons.reshape(-1)[flat]}"
+            found.append(Failure(self._label(flat), given, expected, error, kind))
+        return found
 
     __repr__ = __str__
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .errors import describe
@@ -27,10 +28,11 @@ class Labels:
         Told by what they offer: neither library is loaded for the question.
     """
 
-    __slots__ = ("_labelled",)
+    __slots__ = ("_labelled", "_x")
 
     def __init__(self, x: Any) -> None:
         kind: Any = type(x)
+        self._x = x
         if hasattr(x, "iloc") and hasattr(x, "columns"):
             self._labelled: Callable[[Any], Any] = lambda values: kind(values, index=x.index, columns=x.columns)
         elif hasattr(x, "iloc"):
@@ -47,6 +49,30 @@ class Labels:
         """Return an array of x's shape with the labels of x."""
         return self._labelled(values)
 
+    def name(self, flat: int) -> str:
+        """Return the labels of an entry, by its place."""
+        where = np.unravel_index(flat, np.shape(self._x))
+        axes = [self._x.index, *([self._x.columns] if len(where) > 1 else [])] if hasattr(self._x, "iloc") else [
+            self._x[dim].values if dim in self._x.coords else range(size) for dim, size in self._x.sizes.items()
+        ]  # fmt: skip
+        return ", ".join(str(labels[i]) for labels, i in zip(axes, where, strict=True))
+
+    def plain(self, name: str, given: Any) -> Any:
+        """Return what has the labels of x as an array in the order of x; anything else as it is.
+
+        Raises
+        ------
+        ValueError
+            If it has other labels.
+        """
+        if not has_labels(given):
+            return given
+        ours = given.reindex_like(self._x)
+        ours = ours.transpose(*self._x.dims) if hasattr(ours, "dims") else ours
+        if np.size(ours) != np.size(given) or np.count_nonzero(ours.isnull()) != np.count_nonzero(given.isnull()):
+            raise ValueError(f"`{name}` must have the labels of x, got {describe(given)}")
+        return np.asarray(ours)
+
     def giving(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f, which gets its argument labelled."""
 
@@ -58,9 +84,10 @@ class Labels:
     @staticmethod
     def seen(f: Callable[..., Any], x: object) -> Callable[..., Any]:
         """Return f as it is, or where x has labels, f that gets them wherever it cannot do with a plain array."""
-        return Labels(x)._where_wanted(f) if has_labels(x) else f
+        return Labels(x).where_wanted(f) if has_labels(x) else f
 
-    def _where_wanted(self, f: Callable[..., Any]) -> Callable[..., Any]:
+    def where_wanted(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return f, which gets its argument labelled wherever it cannot do with a plain array."""
         labelled = self.giving(f)
 
         def of_either(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:

@@ -129,7 +129,7 @@ def _workers(name: str, value: Any) -> Any:
         if (number := operator.index(value)) < 1 and number != -1:
             raise ValueError(f"`workers` must be 1 or more, or -1 for one a core; got {describe(value)}")
         return number
-    if not any(callable(getattr(value, name, None)) for name in ("submit", "get_executor", "__call__")):
+    if not any(callable(getattr(value, name, None)) for name in ("evaluate", "submit", "get_executor", "__call__")):
         raise TypeError(
             "`workers` must be a whole number (-1: one a core), a concurrent.futures.Executor, a dask Client or a "
             f"map-like callable workers(function, iterable); got {describe(value)}"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from pathlib import Path as File
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,22 +125,23 @@ class Structure:
     def options(self, given: Mapping[str, Any], leaf: Leaf) -> dict[str, Any]:
         """Return the options for one array: its own step or bounds, where these are given as dictionaries.
 
+        And its own journal, for the others are constant meanwhile: ``run.W1.sqlite`` for ``run.sqlite``.
+
         Raises
         ------
         ValueError
-            If an option counts the entries of x, or is for one function of one array.
+            If an option counts the entries of x.
         """
-        if given.get("journal") is not None:
-            raise ValueError(
-                f"`journal` is for one function of one array, got {describe(given['journal'])} where x is a "
-                "dictionary; join its arrays to one"
-            )
         if given.get("indices") is not None:
             raise ValueError(
                 f"`indices` has no meaning where x is a dictionary, got {describe(given['indices'])}; leave out the "
                 "arrays that are not wanted: f may read them elsewhere"
             )
-        return {name: _picked(value, leaf.path) if name in BY_ENTRY else value for name, value in given.items()}
+        options = {name: _picked(value, leaf.path) if name in BY_ENTRY else value for name, value in given.items()}
+        if (journal := given.get("journal")) is not None:
+            path = File(journal)
+            options["journal"] = path.with_name(f"{path.stem}.{quote(leaf.name, safe='')}{path.suffix}")
+        return options
 
     def copied(self) -> Tree:
         """Return a dictionary of copies."""

@@ -409,9 +409,31 @@ def test_propagate_of_pairs_and_diagonals():
         given = (lambda a, b: a * b, X, cov, X, cov)  # the same array twice: one of them moves
         same(jacobi.propagate(*given)[1], peer.propagate(*given)[1], 1e-6)
     same(jacobi.jacobi(np.exp, X, diagonal=True)[0], peer.jacobi(np.exp, X, diagonal=True)[0], 1e-7)
-    for name in ("rtol", "maxiter", "maxgrad", "step", "diagnostic"):
+    for name, value in (("step", (0.1, 0.5)), ("diagnostic", {}), ("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
         with pytest.raises(ValueError, match=name):
-            jacobi.jacobi(np.exp, X, **{name: {} if name == "diagnostic" else 0.1})
+            jacobi.jacobi(np.exp, X, **{name: value})
+
+
+@pytest.mark.parametrize("given", [{}, {"maxgrad": 1}, {"maxgrad": 5}, {"maxiter": 1}, {"rtol": 0.1}], ids=str)
+def test_bars_of_jacobi(given: dict[str, Any]) -> None:
+    """They hold; without a tolerance they are as small as a closer look makes them."""
+    for f, exact in ((np.exp, np.diag(np.exp(X))), (lambda x: np.outer(x, x)[0], None)):
+        exact = np.array([[2 * X[0], 0, 0], [X[1], X[0], 0], [X[2], 0, X[0]]]) if exact is None else exact
+        slope, error = jacobi.jacobi(f, X, **given)
+        assert np.all(np.abs(slope - exact) <= 4.0 * error + 1e-15)
+        assert given or error.max() < 1e-10
+
+
+def test_where_one_side_is_nan() -> None:
+    """Automatic: the other side; central: no derivative."""
+    above, below = (lambda x: x if x >= 0 else np.nan), (lambda x: x if x <= 0 else np.nan)
+    for f, side in ((above, 1), (below, -1)):
+        for method in (None, side):
+            slope, error = jacobi.jacobi(f, 0.0, method=method)
+            assert abs(slope - 1.0) <= error < 1e-9
+        slope, error = jacobi.jacobi(f, 0.0, method=0)
+        assert np.isnan(slope)
+        assert error == np.inf
 
 
 def test_jacobi_of_what_is_not_known():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from benchmarks import mgh
+from benchmarks.accuracy import points
 from benchmarks.accuracy_problems import FAMILIES
 from benchmarks.problems import PROBLEMS
 from fastgrad import GradientCheck, check_gradient
@@ -39,7 +39,7 @@ def instances() -> Iterator[tuple[str, Any, Any, Any]]:
             x, args = problem.make(n)
             yield name, lambda x, f=problem.f, args=args: f(x, *args), x, problem.gradient(x, *args)
     hard = [family.instance(seed) for family in FAMILIES.values() for seed in (31, 32)]
-    for case in (*hard, *mgh.points(31)[::4]):
+    for case in (*hard, *points(31)[::4]):
         yield f"{case.kind}, {case.family}, {case.seed}", case, case.x, case.gradient()
 
 

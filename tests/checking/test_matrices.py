@@ -252,12 +252,25 @@ def test_the_report() -> None:
         (lambda: check_hessian(chain, np.eye(4), X), r"`hess` must give an array of shape \(5, 5\)"),
         (lambda: check_hessian(chain, [None], X), "`hess` must hold real numbers"),
         (lambda: check_hessian(tanh, np.eye(5), X), "one number"),
-        (
-            lambda: check_hessian(chain, hess_chain, X, directions=1, workers=2),
-            "`workers` is no option of check_hessian",
-        ),
     ],
 )
 def test_wrong_input_is_named(call: Any, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_workers_share_the_points_of_a_direction() -> None:
+    """To the same numbers; and who asks for them is heard."""
+    seen: list[int] = []
+
+    def counting(function: Any, iterable: Any) -> Any:
+        seen.append(1)
+        return map(function, iterable)
+
+    wrong = 1.01 * hess_chain(X)
+    for hess in (hess_chain, wrong):
+        alone = check_hessian(chain, hess, X, directions=2)
+        shared = check_hessian(chain, hess, X, directions=2, workers=counting)
+        np.testing.assert_array_equal(shared.expected, alone.expected)
+        assert (bool(shared), shared.nfev) == (bool(alone), alone.nfev)
+    assert seen

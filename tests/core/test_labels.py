@@ -11,6 +11,8 @@ from numpy.testing import assert_allclose
 
 from fastgrad import (
     Gradient,
+    check_gradient,
+    gradient_descent,
     hvp,
     jvp,
     numerical_gradient,
@@ -137,3 +139,48 @@ def test_what_has_no_labels_is_refused(x: Any) -> None:
 
 def test_without_labels_arrays() -> None:
     assert type(numerical_gradient(np.sum, SERIES)) is np.ndarray
+
+
+def test_a_check_names_entries_by_label() -> None:
+    """f and grad get labels where they want them; what grad gives is put into x's order."""
+    exact = numerical_gradient(by_name, SERIES, labels=True)
+    backwards = lambda p: pandas.Series(exact)[::-1]  # noqa: E731
+    assert check_gradient(by_name, backwards, SERIES)
+    assert check_gradient(by_name, backwards, SERIES, directions=2)
+    wrong = pandas.Series(exact)
+    wrong.iloc[1] *= 1.1
+    for checked in (
+        check_gradient(by_name, wrong, SERIES),
+        check_gradient(by_name, lambda p: wrong * (p[SERIES.index[0]] / SERIES.iloc[0]), SERIES, labels=True),
+    ):
+        (failure,) = checked.failures
+        assert failure.where == str(SERIES.index[1])
+        assert failure.verdict == "wrong"
+        assert f"component {SERIES.index[1]}: given" in str(checked)
+    with pytest.raises(ValueError, match="`grad` must have the labels of x"):
+        check_gradient(by_name, wrong.rename({SERIES.index[0]: "other"}), SERIES)
+    table = pandas.DataFrame([[1.0, 2.0], [3.0, 4.0]], index=["r", "s"], columns=["u", "v"])
+    (failure,) = check_gradient(lambda t: float(t.loc["s", "u"] ** 2), np.zeros((2, 2)), table).failures
+    assert failure.where == "s, u"
+    array = xarray.DataArray([[1.0, 2.0]], dims=("i", "j"), coords={"j": ["u", "v"]})
+    (failure,) = check_gradient(lambda t: float(t.sel(j="v").item() ** 2), np.zeros((1, 2)), array).failures
+    assert failure.where == "0, v"
+
+
+def test_a_descent_keeps_labels() -> None:
+    seen: list[Any] = []
+    x = pandas.Series({"a": 3.0, "b": -2.0})
+    bowl = lambda p: float((p["a"] - 1.0) ** 2 + p["b"] ** 2)  # noqa: E731
+    found = gradient_descent(bowl, x, 0.1, 100, callback=lambda p: seen.append(p["a"]))
+    assert list(found.index) == ["a", "b"]
+    assert_allclose(found, [1.0, 0.0], atol=1e-6)
+    assert len(seen) == 100
+    with_slopes = gradient_descent(
+        bowl, x, 0.1, 100, grad=lambda p: pandas.Series({"b": 2 * p["b"], "a": 2 * p["a"] - 2})
+    )
+    assert_allclose(with_slopes, found, atol=1e-8)
+    done = gradient_descent(bowl, x, 0.1, 2, full_output=True)
+    assert [list(p.index) for p in (done.x, *done.path)] == [["a", "b"]] * 4
+    assert list(x) == [3.0, -2.0]
+    with pytest.raises(ValueError, match="ignores its argument"):
+        gradient_descent(lambda _: bowl(x), x)

@@ -216,6 +216,43 @@ def test_nested_calls_are_serial() -> None:
     assert np.allclose(found, 2.0)
 
 
-def test_a_journal_is_not_for_dictionaries(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="`journal` is for one function of one array"):
-        fastgrad.numerical_gradient(lambda p: float(p["a"].sum()), {"a": X}, journal=tmp_path / "j")
+def test_each_array_of_a_dictionary_has_its_journal(tmp_path: Path) -> None:
+    ours, channel = os.pipe()
+
+    def of_two(p: dict[str, NDArray[Any]]) -> float:
+        os.write(channel, b".")
+        return float(np.sum(p["a"] ** 2) * p["b"][0])
+
+    def calls() -> int:
+        os.write(channel, b".")
+        return len(os.read(ours, 10_000)) - 1
+
+    x = {"a": X, "b": np.array([2.0, 1.0])}
+    options: dict[str, Any] = {"journal": tmp_path / "run.sqlite"}
+    try:
+        first = fastgrad.numerical_gradient(of_two, x, **options)
+        assert sorted(file.name for file in tmp_path.iterdir()) == ["run.a.sqlite", "run.b.sqlite"]
+        made = calls()
+        again = fastgrad.numerical_gradient(of_two, x, **options)
+        assert calls() < made / 2
+        assert all(again[name].tobytes() == first[name].tobytes() for name in x)
+        options = {"lr": 0.01, "step_num": 3, "journal": tmp_path / "descent"}
+        went = fastgrad.gradient_descent(of_two, x, **options)
+        made = calls()
+        assert fastgrad.gradient_descent(of_two, x, **options)["a"].tobytes() == went["a"].tobytes()
+        assert calls() < made / 2
+    finally:
+        os.close(ours)
+        os.close(channel)
+
+
+def test_derivatives_of_one_variable_are_shared(tmp_path: Path) -> None:
+    """By entries, to the bits of the loop."""
+    for h in (None, 1e-5, [1e-5] * X.size):
+        alone = np.array([float(fastgrad.numerical_diff(math.sin, e, None if h is None else 1e-5)) for e in X])
+        for workers in (2, map):
+            found = fastgrad.numerical_diff(math.sin, X, h, workers=workers)
+            assert found.tobytes() == alone.tobytes()
+    assert fastgrad.numerical_diff(math.sin, 1.0, workers=2) == fastgrad.numerical_diff(math.sin, 1.0)
+    with pytest.raises(TypeError, match="`worker` is no option"):
+        fastgrad.numerical_diff(math.sin, X, worker=2)  # type: ignore[call-arg]
