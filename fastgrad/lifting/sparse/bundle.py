@@ -934,6 +934,7 @@ EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
 TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
     np.hypot: lambda a, b: (a == 0) & (b == 0),
+    np.arctan2: lambda a, b: (a == 0) & (b <= 0),
     np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
     np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
 }

@@ -143,6 +143,17 @@ def _length(p: Any, q: Any) -> Any:
     return elementwise(np.sqrt, p * p + q * q)
 
 
+def _angle(p: Any, q: Any) -> Any:
+    """np.arctan2, by the smaller of both quotients."""
+    a, b = (np.real(v.base if isinstance(v, SparseBundle) else v) for v in (p, q))
+    if isinstance(p, SparseBundle):
+        _edges(p, (np.broadcast_to(a == 0, p.shape) & (b <= 0)))
+    steep = np.abs(a) > np.abs(b)
+    turned = np.arctan(choose(steep, q, p) / choose(steep, p, q)) * np.where(steep, -1.0, 1.0)
+    quarters = np.round((np.arctan2(a, b) - turned.base.real) / (0.5 * np.pi))
+    return turned + quarters * (0.5 * np.pi)
+
+
 def _sum_of_powers(p: Any, q: Any) -> Any:
     """np.logaddexp, with what is larger at x taken out."""
     larger = np.maximum(*(np.real(v.base if isinstance(v, SparseBundle) else v) for v in (p, q)))
@@ -169,6 +180,7 @@ operations.CONTINUED.update({
     np.conjugate: lambda p: p.copy(),
     np.cbrt: _cube_root,
     np.hypot: _length,
+    np.arctan2: _angle,
     np.logaddexp: _sum_of_powers,
 })  # fmt: skip
 
