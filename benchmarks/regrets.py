@@ -1,11 +1,12 @@
 """What "auto" loses against the best way: ``python -m benchmarks.regrets [NAME ...] [--sizes 2,10] [--json FILE]``.
 
-The functions: the table of problems in its three forms, tests/corpus.py, and functions that were held out while the
-planner's rule and constants were chosen (below). In each cell, auto and every way that can evaluate this form are timed
-side by side, in interleaved rounds. `ratio`: the time of ``numerical_gradient(f, x)`` over that of the fastest way,
-forced, with all that a one-shot call has to do; `prepared`: that of a prepared `Gradient`, over the fastest way with
-nothing left to prepare; `measured`: the same with effort="measure". All take the same steps. On a machine that is
-shared, ``--cpu`` takes the processor's time of this thread instead: not for jitted f, whose threads it does not see.
+The functions: the table of problems in its four forms (`keeping`: a closure over f that counts its calls), the tests'
+corpus, and functions that were held out while the planner's rule and constants were chosen (below). In each cell, auto
+and every way that can evaluate this form are timed side by side, in interleaved rounds. `ratio`: the time of
+``numerical_gradient(f, x)`` over that of the fastest way, forced, with all that a one-shot call has to do; `prepared`:
+that of a prepared `Gradient`, over the fastest way with nothing left to prepare; `measured`: the same with
+effort="measure". All take the same steps. On a machine that is shared, ``--cpu`` takes the processor's time of this
+thread instead: not for jitted f, whose threads it does not see.
 """
 
 from __future__ import annotations
@@ -26,7 +27,17 @@ import numpy as np
 
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.core.options import Options
-from fastgrad.planning.choices import BATCHED, COMPILED, DENSE, REFERENCE, SPARSE, Way
+from fastgrad.inspecting.purity import keeps
+from fastgrad.planning.choices import (
+    BATCHED,
+    COMPILED,
+    DENSE,
+    IN_PLACE,
+    IN_PLACE_DENSE_FIRST,
+    REFERENCE,
+    SPARSE,
+    Way,
+)
 from fastgrad.planning.planner import Plan, Step
 from fastgrad.planning.run import Done, call_of, run
 from fastgrad.schemes.table import scheme_for
@@ -37,7 +48,13 @@ from .problems import PROBLEMS
 
 SIZES = (2, 5, 6, 10, 30, 100, 199, 300, 1000, 3000)
 # the reference last: whether it is hopeless shows by the others
-WAYS = {"plain": (SPARSE, DENSE, REFERENCE), "batched": (BATCHED, REFERENCE), "jitted": (COMPILED, REFERENCE)}
+WAYS = {
+    "plain": (SPARSE, DENSE, REFERENCE),
+    # others leave bundles where f keeps things
+    "keeping": (IN_PLACE._replace(name="lift in place, sparse first"), IN_PLACE_DENSE_FIRST, REFERENCE),
+    "batched": (BATCHED, REFERENCE),
+    "jitted": (COMPILED, REFERENCE),
+}
 LONGEST = 0.3  # seconds of one gradient: cells in which the fastest takes longer are left out
 SLOWEST = 5e-3  # seconds of one evaluation, likewise
 HOPELESS = 3.0  # a way that takes so many times the fastest is not timed again
@@ -213,6 +230,18 @@ class Cell(NamedTuple):
     seconds: float
 
 
+def counting(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A closure over f that counts its calls."""
+    calls = 0
+
+    def counted(x: Any, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return f(x, *args)
+
+    return counted
+
+
 def cases(sizes: Iterable[int], names: Iterable[str]) -> Iterator[Case]:
     names = set(names)
     for problem in PROBLEMS.values():
@@ -220,14 +249,16 @@ def cases(sizes: Iterable[int], names: Iterable[str]) -> Iterator[Case]:
             continue
         for n in sorted({problem.size_near(n) for n in sizes}):
             x, args = problem.make(n)
-            forms = {"plain": problem.f, "batched": problem.batched, "jitted": problem.jitted}
+            counted = counting(problem.f)
+            forms = {"plain": problem.f, "keeping": counted, "batched": problem.batched, "jitted": problem.jitted}
             yield from (Case("table", problem.name, k, f, x, args) for k, f in forms.items() if f is not None)
     for entry in CORPUS:
         if names and entry.name not in names:
             continue
         for n in sizes if entry.scales else (12,):
             work = entry.at(n)
-            yield Case("corpus", entry.name, "plain", work.f, np.asarray(work.x, float), work.args)
+            form = "keeping" if keeps(work.f) else "plain"
+            yield Case("corpus", entry.name, form, work.f, np.asarray(work.x, float), work.args)
     for f, data in HELD_OUT:
         for n in sizes if not names or f.__name__ in names else ():
             x = np.random.default_rng(n).normal(size=n)
@@ -284,7 +315,7 @@ def usable(case: Case) -> dict[str, tuple[Run, Run]]:
                 done = one_shot()
         except (Exception, TooSlow):  # noqa: BLE001 - whatever keeps a way from being one
             continue
-        if done.way is way and (way is COMPILED or done.evaluation.way in ("", way.name)):
+        if done.way is way and (way is COMPILED or way.name.startswith(done.evaluation.way)):
             found[way.name] = one_shot, prepared
             seconds[way.name] = min(Timer(one_shot).repeat(3, 1))
     quickest = min(seconds.values(), default=np.inf)

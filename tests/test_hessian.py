@@ -443,3 +443,17 @@ def test_powers_of_every_kind_are_lifted(f: Any) -> None:
     product = hvp(f, x, v)
     assert Hessian(f).with_info(x)[1].way == "complex lift"
     assert w @ product == pytest.approx(extended(f, x, v, w), rel=1e-11)  # as exact as differences in long doubles
+
+
+def test_complex_numbers_of_its_own() -> None:
+    """The real part of what is complex at real points, too, has no continuation: no lift takes it for one."""
+    x = np.array([-0.2, 0.6, 0.8])
+    for f, exact in (
+        (lambda y: (1j * np.inner(y, y)).real, np.zeros((3, 3))),
+        (lambda y: np.real(1j * (y * y)).sum(), np.zeros((3, 3))),
+        (lambda y: np.real(np.exp(1j * y)).sum(), -np.diag(np.cos(x))),
+        (lambda y: np.real(y * y).sum(), 2.0 * np.eye(3)),
+    ):
+        found, info = numerical_hessian(f, x, full_output=True)
+        assert np.all(np.abs(found - exact) <= 10.0 * info.error + 1e-15)
+        assert info.error.max() < 1e-6

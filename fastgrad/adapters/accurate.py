@@ -20,7 +20,7 @@ def accurate_hessian(
     """Return the Hessian, its error bars, and the evaluations.
 
     Where f cannot be lifted, adaptive gradients, which are exact to some 13 digits, are differenced to fourth order;
-    the bars are what the second order makes of them. Entries of which the plain Hessian is surer are taken from that.
+    to one side the steps are looked for. Each entry is taken from where its bar is less.
     """
     options: dict[str, Any] = {"args": args, "kwargs": kwargs, **({} if bounds is None else {"bounds": bounds})}
     found, info = numerical_hessian(f, x, full_output=True, **options)
@@ -35,8 +35,10 @@ def accurate_hessian(
         nfev += made.nfev
         return slope
 
-    around = {"grad": gradient, "bounds": bounds} if bounds is not None else {"grad": gradient}
-    second, higher = (np.asarray(numerical_hessian(f, x, order=order, **around)) for order in (2, ORDER))
-    apart, bars = np.abs(higher - second), np.asarray(info.error)
-    surer = apart < bars
-    return np.where(surer, higher, found), np.where(surer, apart, bars), nfev
+    if bounds is None:
+        finer, told = numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True)
+    else:
+        finer, told = numerical_hessian(f, x, method="adaptive", full_output=True, **options)
+        nfev += told.nfev
+    surer = np.asarray(told.error) < np.asarray(info.error)
+    return np.where(surer, finer, found), np.where(surer, told.error, info.error), nfev

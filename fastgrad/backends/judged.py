@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST = 60  # entries: of more the rule judges in arrays
 # Gradients after which the compiled rule has saved what it takes to load: with numba, or where that is loaded already.
 WORTH_NUMBA, WORTH_LOADING = 12_000, 2_500
+ASKED = 500  # gradients from one time to the next that it is asked whether it is on the disk, or worth compiling
 
 _judges: dict[int, Judge] = {}
 _wanted = 0  # gradients without: decides on time alone
@@ -41,10 +42,10 @@ class Unjudged(Reference):
     def settled(self) -> Floats | None:
         global _wanted
         _wanted += 1
-        if _wanted >= WORTH_LOADING and (_wanted >= WORTH_NUMBA or "numba" in sys.modules):
+        if not _wanted % ASKED and _wanted >= (WORTH_LOADING if "numba" in sys.modules else WORTH_NUMBA):
             n = self._base.size
             try:
-                judge: Judge | None = load("judge")(n) if 0 < n <= MOST else None
+                judge: Judge | None = load("judge")(n, ASKED) if 0 < n <= MOST else None
             except CannotRun:
                 _wanted = -sys.maxsize
             else:

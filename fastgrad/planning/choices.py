@@ -91,7 +91,7 @@ def _in_place(*lifts: str) -> Way:
     return Way(
         "lift in place",
         "numpy",
-        "f runs once, and finds x and all differences from it wherever it finds the caller's array",
+        "f runs on many points at once, and finds them wherever it finds the caller's array; what it keeps is put back",
         "in place",
         lambda kind, call, point, nature, explicit: kind(call, point, nature, lifts, explicit),
     )

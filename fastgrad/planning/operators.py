@@ -17,7 +17,6 @@ from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, warn
 from ..core.labels import Labels, has_labels
-from ..core.options import WATCHING
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -107,13 +106,7 @@ class Operator:
         self._compiled = self._many_values()
         self._fused: Any = None
         self._may_fuse = self._compiled is not None
-        options = settings.options
-        # nothing that the general road would ask: f plain, all columns, anywhere, one after the other
-        self._simple = not (settings.is_sparse or settings.adaptive or settings.stencil.imaginary or is_jitted(f))
-        self._simple &= options.bounds is None and options.indices is None and options.backend != "numpy"
-        self._simple &= options.given().keys().isdisjoint(WATCHING)
-        may_lift = settings.automatic and options.backend == "auto" and not settings.noise
-        self._before_lift = LIFT_FROM if may_lift else inf
+        self._simple = settings.simple and not is_jitted(f)
         self._call: Call | None = None
         self._structure, self._groups = (None, None)
         if settings.sparsity is not None and not isinstance(settings.sparsity, str):
@@ -126,8 +119,7 @@ class Operator:
     def _many_values(self) -> Any:
         """Return f behind compiled loops; None where it is not compiled, or who calls it, and how, was given."""
         options = self.settings.options
-        watched = not options.given().keys().isdisjoint(WATCHING)
-        if options.backend == "python" or options.kwargs or watched or not is_jitted(self.f):
+        if not is_jitted(self.f) or options.backend == "python" or options.kwargs or self.settings.watched:
             return None
         try:
             return load("many values").of(self.f, self.settings.argnum, self.settings.out)
@@ -153,7 +145,7 @@ class Operator:
         That is one call of a kernel, or where there is nothing to ask: f and x are plain, and x is short.
         """
         if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
-            return self._directly(x, args) if 0 < x.size < self._before_lift else None
+            return self._directly(x, args) if 0 < x.size < (LIFT_FROM if self.settings.may_lift else inf) else None
         if self._fused is None and self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)

@@ -131,6 +131,23 @@ class Settings:
         """The same, where no stencil was asked for either: what needs no steps at all may take its place."""
         return self.measured and (self.stencil == central(2) or self.adaptive)
 
+    @cached_property
+    def may_lift(self) -> bool:
+        """Whether f may be lifted, as far as the options know."""
+        return self.automatic and self.options.backend == "auto" and not self.options.noise
+
+    @cached_property
+    def watched(self) -> bool:
+        """Whether evaluations go by workers, or are watched."""
+        return not self.options.given().keys().isdisjoint(WATCHING)
+
+    @cached_property
+    def simple(self) -> bool:
+        """Whether all columns are wanted, dense, anywhere, by evaluations one after the other."""
+        options = self.options
+        plain = not (self.is_sparse or self.adaptive or self.stencil.imaginary or self.watched)
+        return plain and options.bounds is None and options.indices is None and options.backend != "numpy"
+
     def rule(self, shape: tuple[int, ...]) -> Step:
         """Return the step rule for an x of this shape."""
         found = self._rules.get(shape)

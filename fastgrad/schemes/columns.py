@@ -47,6 +47,7 @@ SMALL = 0.1  # of an output's size: noise of smaller entries is measured against
 LEAST = 2.0**-60  # no step is smaller
 CENTRAL = central(2)
 Rises = list[Floats]  # f - f(x) at the nodes of a stencil
+Span = Callable[[float, float], Any]  # how far apart two nodes come out after rounding
 
 
 class Values(Protocol):
@@ -165,9 +166,7 @@ def _judged_at_once(t: Any, above: Floats, below: Floats, sigma: Floats, variati
     return _Look(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear)
 
 
-def _judged_by(
-    stencil: Stencil, t: float, rises: Rises, span: Callable[[float, float], Any], sigma: Floats, of_line: Rises
-) -> _Look:
+def _judged_by(stencil: Stencil, t: float, rises: Rises, span: Span, sigma: Floats, of_line: Rises) -> _Look:
     """Judge differences by any stencil, as `looks.by_stencil` does: `span` tells the distance of two nodes.
 
     Of the line are known how much f varies on x's scale, its second derivative, and how much fear may exceed hope.
@@ -176,12 +175,7 @@ def _judged_by(
     if stencil is CENTRAL or stencil == CENTRAL:
         above, below = rises
         return _judged(0.5 * span(t, -t), above, below, sigma, size, most)
-    nodes = (t * stencil.nodes).tolist()
-    if stencil.symmetric:
-        slopes = [(rises[k] - rises[k + 1]) / span(nodes[k], nodes[k + 1]) for k in range(0, len(nodes), 2)]
-    else:
-        slopes = [rise / span(node, 0.0) for rise, node in zip(rises, nodes, strict=True)]
-    derivative = sum(weight * slope for weight, slope in zip(stencil.quotients.tolist(), slopes, strict=True))
+    derivative = _slope(stencil, t, rises, span)
     inverse, gains, product = stencil.taylor
     terms = [sum(w * rise for w, rise in zip(row, rises, strict=True)) for row in inverse]
     seen = [np.maximum(np.abs(term), gain * sigma) for term, gain in zip(terms, gains, strict=True)]
@@ -263,38 +257,38 @@ def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], 
     if chosen[0].imaginary:
         values = run.at_complex(seeds.point(g, 1j) for g in directions).imag
         return seeds.in_x(seeds.picked(values, part), part)
-    total: Any = 0.0
-    stencil = chosen[0]
-    if stencil.symmetric and all(each is stencil for each in chosen) and (steps == 1.0).all():
-        ones = np.ones(len(chosen))
-        values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1)
-        with np.errstate(all="ignore"):
-            for q, weight in enumerate(stencil.quotients):
-                up, down = stencil.nodes[2 * q : 2 * q + 2]
-                difference = seeds.picked(values[:, 2 * q] - values[:, 2 * q + 1], part)
-                total = total + weight * difference / seeds.span(part, up * ones, down * ones)
-        return seeds.in_x(total, part)
-    longest = max(s.quotients.size for s in chosen)
-    for q in range(longest):
-        up, down, weights = np.zeros(len(chosen)), np.zeros(len(chosen)), np.zeros(len(chosen))
-        rows = []
-        for i, (g, stencil, t) in enumerate(zip(directions, chosen, steps, strict=True)):
-            if q >= stencil.quotients.size:
-                up[i] = 1.0
-                rows.append(np.zeros_like(f0))
-                continue
-            weights[i] = stencil.quotients[q]
-            if stencil.symmetric:
-                up[i], down[i] = t * stencil.nodes[2 * q : 2 * q + 2]
-                above, below = run.at([seeds.point(g, up[i]), seeds.point(g, down[i])])
-                rows.append(above - below)
-            else:
-                up[i] = t * stencil.nodes[q]
-                rows.append(run.at([seeds.point(g, up[i])])[0] - f0)
-        with np.errstate(all="ignore"):
-            values = seeds.picked(np.array(rows) * weights[:, None], part)
-            total = total + values / seeds.span(part, up, down)
-    return seeds.in_x(total, part)
+    with np.errstate(all="ignore"):
+        stencil = chosen[0]
+        origin = 0.0 if stencil.symmetric else f0
+        if all(each is stencil for each in chosen) and (steps == 1.0).all():
+            ones = np.ones(len(chosen))
+            values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1) - origin
+            rises = [seeds.picked(values[:, k], part) for k in range(stencil.nodes.size)]
+            entries = _slope(stencil, 1.0, rises, lambda up, down: seeds.span(part, up * ones, down * ones))
+            return seeds.in_x(entries, part)
+        entries = seeds.picked(np.empty((len(chosen), f0.size)), part)
+        for g, stencil, t in zip(directions, chosen, steps.tolist(), strict=True):
+            entries[seeds.of(g, part)] = _alone(run, seeds, g, part, stencil, t, f0)
+        return seeds.in_x(entries, part)
+
+
+def _alone(run: Values, seeds: Seeds, g: int, part: slice, stencil: Stencil, t: float, f0: Floats) -> Floats:
+    """The entries of one direction, by its stencil."""
+    mine = seeds.of(g, part)
+    values = run.at([seeds.point(g, t * node) for node in stencil.nodes.tolist()])
+    rises = [seeds.alone(g, v, mine) for v in values - (0.0 if stencil.symmetric else f0)]
+    return _slope(stencil, t, rises, lambda up, down: seeds.span_alone(g, up, down, mine))
+
+
+def _slope(stencil: Stencil, t: float, rises: Rises, span: Span) -> Floats:
+    """Combine differences at a stencil's nodes; those of pairs need not be relative to f(x)."""
+    nodes = (t * stencil.nodes).tolist()
+    if stencil.symmetric:
+        slopes = [(rises[k] - rises[k + 1]) / span(nodes[k], nodes[k + 1]) for k in range(0, len(nodes), 2)]
+    else:
+        slopes = [rise / span(node, 0.0) for rise, node in zip(rises, nodes, strict=True)]
+    total: Any = sum(weight * slope for weight, slope in zip(stencil.quotients.tolist(), slopes, strict=True))
+    return np.asarray(total)
 
 
 def by_itself(

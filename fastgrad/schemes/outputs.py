@@ -23,6 +23,8 @@ from .stencils import Stencil, central
 CENTRAL = central(2)
 WIDER, WIDEST = 256.0, 0.02  # where the slopes drown in the noise
 LOOKS = 3
+STEP = 1e-6  # of f: a step of single precision, and the one back
+BETWEEN = 8.0  # times as far as the second look
 BLOCK = 2048
 TRIES = 6
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
@@ -147,6 +149,16 @@ class _Seven:
     @property
     def smooth(self) -> Flags:
         found: Flags = np.maximum(self.levels[4], self.levels[5]) <= 3.0 * self.floor
+        return found
+
+    @property
+    def stepped(self) -> Flags:
+        """Whether it moves by a step as small as one of single precision: a kink bends to one side, a step to both."""
+        bends, thirds = self.rows[1], self.rows[2]
+        sums = np.abs(bends[1:] + bends[:-1] - 2.0 * np.median(bends, axis=0))
+        largest = np.abs(thirds).max(axis=0)
+        sum_there = np.where(np.abs(thirds) == largest, sums, 0.0).max(axis=0)
+        found: Flags = (sum_there < 0.2 * largest) & (largest < STEP * np.abs(self.values).max(axis=0))
         return found
 
     @property
@@ -289,13 +301,21 @@ def look_along(
         if look.flat[alive].all() and not widened and not looks:
             spacing, widened = spacing * ENDS, True
             continue
-        _judge(out, look, looks, unclear)
+        stepped = _judge(out, look, looks, unclear)
         if shrinks and (unclear & (look.level > 1e-3 * look.spread)).any():
             raise Beyond
         looks.append(look)
-        if not unclear.any() or len(looks) == LOOKS:
+        if len(looks) == LOOKS:
             break
-        spacing *= FINER
+        if unclear.any() or stepped:  # another output may move by steps, too, and have looked smooth by luck
+            spacing *= FINER
+            continue
+        # a kink does not show at a spacing between; where x or a term is rounded, luck alone was smooth
+        if len(looks) != 2 or aside or not (out.rough & look.smooth).any():
+            break
+        unclear |= out.rough & look.smooth
+        out.rough &= ~unclear
+        spacing *= BETWEEN
     if not looks:
         out.variation = np.maximum(out.variation, 10.0 * out.sigma)
         return out
@@ -337,8 +357,12 @@ def _inside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats], aside: boo
     return np.where(np.maximum(below, above) >= 6.0 * np.abs(vector), inward, 0.0), True
 
 
-def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> None:
-    """Say of each unclear output whether it is smooth here, or noisy; strikes it out then."""
+def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> bool:
+    """Say of each unclear output whether it is smooth here, or noisy; strikes it out then.
+
+    Returns whether one moves by steps.
+    """
+    by_steps = False
     floor = out.floor
     np.copyto(floor, np.maximum(look.floor, 0.0), where=unclear)
     levels = look.levels
@@ -347,6 +371,9 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
     np.copyto(out.sigma, np.maximum(floor, rms), where=smooth)
     noisy = unclear & ~smooth & (look.level <= QUIET * floor)
     if before:
+        # steps that were whole multiples of a lattice beneath other digits: what looked smooth was no more than that
+        hidden = ~unclear & (look.level > np.maximum(QUIET * look.floor, before[0].level))
+        np.copyto(out.sigma, np.maximum(out.sigma, look.level), where=hidden)
         noisy |= unclear & ~smooth & (look.level >= SAME * before[-1].level)
         # what a finer line does not resolve was noise
         lost = unclear & look.flat & ~before[-1].flat
@@ -356,10 +383,15 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
         np.copyto(out.sigma, np.maximum(look.level, before[-1].level), where=noisy)
     else:
         np.copyto(out.sigma, middle_of_three(*levels[3:]), where=noisy)
+        stepped = unclear & ~smooth & ~noisy & look.stepped
+        np.copyto(out.sigma, look.level, where=stepped)
+        noisy |= stepped
+        by_steps = bool(stepped.any())
     if before:  # it was neither at the first spacing, and did not fall off as something smooth
         out.rough |= (smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)) & ~before[0].decays
     unclear &= ~(smooth | noisy)
     np.copyto(out.sigma, 2.0 * floor, where=unclear)
+    return by_steps
 
 
 def _measure(

@@ -320,15 +320,13 @@ def test_numdifftools(n, f):
 
 
 def test_refusals_of_numdifftools():
-    for options, word in (({"method": "hybrid"}, "`method`"), ({"num_steps": 3}, "num_steps")):
+    for options, word in (({"method": "hybrid"}, "`method`"), ({"steps": 3}, "steps")):
         with pytest.raises(ValueError, match=word):
             numdifftools.Derivative(np.exp, **options)
     with pytest.raises(ValueError, match="`order`"):
         numdifftools.Hessian(np.sum, order=4)
     with pytest.raises(ValueError, match="`n`"):
         numdifftools.Gradient(np.sum, n=2)(X)
-    with pytest.raises(AttributeError, match="leave `step` out"):
-        _ = numdifftools.MinStepGenerator
     for f, x, word in ((lambda x: 1j * np.sum(x), X, "complex valued"), (np.sum, X + 1j, "complex variable")):
         with pytest.raises(ValueError, match=word):
             numdifftools.Jacobian(f, method="complex")(x)
@@ -460,3 +458,28 @@ def test_jacobi_of_what_is_not_known():
 def test_nothing_loads_them():
     code = "import sys, fastgrad; sys.exit(any(m.startswith('fastgrad.adapters') or m == 'scipy' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_step_generators() -> None:
+    """numdifftools' own or the adapter's: all their steps, extrapolated; without a base step the usual ones."""
+    peer = pytest.importorskip("numdifftools")
+    for module in (numdifftools, peer):
+        for given in (
+            module.MinStepGenerator(base_step=1e-3, num_steps=6, step_ratio=2.0),
+            module.MaxStepGenerator(base_step=0.1, num_steps=8, step_ratio=2.0),
+            module.MinStepGenerator(num_steps=5),
+        ):
+            for n, exact in ((1, np.cos(X)), (2, -np.sin(X))):
+                for method in ("central", "forward", "complex"):
+                    made = numdifftools.Derivative(np.sin, step=given, method=method, n=n, full_output=True)(X)
+                    same(made.estimate, exact, 1e-6)
+            slope = lambda x: np.array([x[0] * x[1], np.sin(x[2])])  # noqa: E731
+            same(numdifftools.Jacobian(slope, step=given)(X), peer.Jacobian(slope)(X), 1e-7)
+            bowl = lambda x: x[0] ** 2 * x[1] + np.cos(x[2])  # noqa: E731
+            same(numdifftools.Hessian(bowl, step=given)(X), peer.Hessian(bowl)(X), 1e-5)
+            same(numdifftools.Hessdiag(bowl, step=given)(X), peer.Hessdiag(bowl)(X), 1e-6)
+    same(numdifftools.Derivative(np.sin, num_extrap=5)(X), np.cos(X), 1e-8)
+    reach = []
+    far = numdifftools.MaxStepGenerator(base_step=0.1, step_nom=1.0, num_steps=4)
+    numdifftools.Derivative(lambda x: reach.append(np.abs(x - 1.0).max()) or x**3, step=far)(1.0)
+    assert max(reach) == pytest.approx(0.1)

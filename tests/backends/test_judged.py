@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.accuracy_awkward import CASES
+from benchmarks.accuracy import AWKWARD
 from benchmarks.problems import PROBLEMS
 from fastgrad.backends import judged
 from fastgrad.backends.reference import Reference
@@ -38,6 +38,7 @@ def loads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(cache, "WORTH_COMPILING", 0.0)
     monkeypatch.setattr(judged, "WORTH_LOADING", 0)
+    monkeypatch.setattr(judged, "ASKED", 1)
 
 
 def compiled(call: Call, point: Point) -> Reference:
@@ -87,7 +88,7 @@ def test_bits_points_and_evaluations_of_the_rule_in_floats(f: Any, x: Any, args:
         assert made(compiled, f, x, args) == made(Reference, f, x, args)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", AWKWARD, ids=lambda case: case.name)
 def test_the_same_where_f_is_awkward(case: Any) -> None:
     assert made(compiled, case.f, case.at) == made(Reference, case.f, case.at)
 

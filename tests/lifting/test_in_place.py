@@ -287,6 +287,32 @@ def test_what_f_keeps_is_put_back(name: str, lift: str) -> None:
         assert_allclose(values, expected, rtol=1e-13)
 
 
+def test_what_comes_and_goes_between_runs_is_found() -> None:
+    """An array where a number was, and a number where an array was, by an evaluation between two runs."""
+
+    class Turns:
+        held: Any = 0.5
+        calls = 0
+
+        def loss(self, x: Any) -> Any:
+            self.calls += 1
+            value = np.sum(x**2) + (1.0 if isinstance(self.held, np.ndarray) else 2.0)
+            self.held = 0.5 if isinstance(self.held, np.ndarray) else np.full(4, 0.125)
+            return value
+
+    turns, x = Turns(), np.random.default_rng(1).normal(size=30)
+    points, inside = x.reshape(-1, 1) + np.array([H, -H]), InPlace(turns.loss, x)
+    turns.loss(x.copy())
+    for _ in range(4):
+        before = vars(turns).copy()
+        values = import_module("fastgrad.lifting.dense").sweep(inside, x.copy(), np.arange(30), points)
+        assert vars(turns) == before
+        expected = np.sum(x**2) - x[:, None] ** 2 + points**2 + (1.0 if isinstance(turns.held, np.ndarray) else 2.0)
+        assert_allclose(values, expected, rtol=1e-12)
+        turns.loss(x.copy())
+        inside.forget()
+
+
 @pytest.mark.parametrize(
     "name", ["counts", "remembers", "loops", "decides", "compares", "writes", "hides", "draws_numbers"]
 )

@@ -45,8 +45,10 @@ _SIGNATURES: tuple[tuple[Any, tuple[Any, ...]], ...] = (
 )
 
 
-def judge(n: int) -> Judge | None:
+def judge(n: int, gradients: int) -> Judge | None:
     """Return what decides at x of n entries; None until it is worth compiling, see `cache.entry_point`.
+
+    `gradients` could have been had by it since it was asked for.
 
     Raises
     ------
@@ -55,5 +57,5 @@ def judge(n: int) -> Judge | None:
     """
     if not JIT:
         raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
-    first, second, third = (entry_point(kernel, signature, SAVED) for kernel, signature in _SIGNATURES)
+    first, second, third = (entry_point(kernel, signature, gradients * SAVED) for kernel, signature in _SIGNATURES)
     return None if first is None or second is None or third is None else Judge(first, second, third, [], n)

@@ -52,6 +52,10 @@ class Place:
         """What f can reach from here."""
         return self.values
 
+    def again(self) -> Place:
+        """Note what is there now."""
+        return type(self)(self.holder)  # type: ignore[call-arg]
+
     def put(self, key: Hashable, value: object) -> None:
         """Write one value."""
         raise NotImplementedError
@@ -98,11 +102,15 @@ class Names(Place):
 
     __slots__ = ()
     holder: dict[str, object]
+    keys: Sequence[str]
 
     def __init__(self, holder: dict[str, object], names: Iterable[str]) -> None:
         self.holder = holder
-        looked_up = tuple(names)
-        self.keys, self.values = looked_up, tuple(holder.get(name, MISSING) for name in looked_up)
+        self.keys = tuple(names)
+        self.values = tuple(holder.get(name, MISSING) for name in self.keys)
+
+    def again(self) -> Place:
+        return Names(self.holder, self.keys)
 
     def put(self, key: Hashable, value: object) -> None:
         self.holder[str(key)] = value
@@ -201,6 +209,9 @@ class Slots(Place):
         self.holder, self.keys = holder, members
         self.values = tuple(map(self._now, members))
 
+    def again(self) -> Place:
+        return Slots(self.holder, self.keys)
+
     def _now(self, member: types.MemberDescriptorType) -> object:
         try:
             return member.__get__(self.holder)
@@ -262,12 +273,16 @@ class Identity(Place):
     """
 
     __slots__ = ("_write",)
+    keys: Sequence[str]
 
     def __init__(
         self, holder: object, names: Sequence[str], write: Callable[[object, str, object], None] = object.__setattr__
     ) -> None:
         self.holder, self.keys, self._write = holder, names, write
         self.values = tuple(map(self._now, names))
+
+    def again(self) -> Place:
+        return Identity(self.holder, self.keys, self._write)
 
     def _now(self, name: Hashable) -> object:
         return object.__getattribute__(self.holder, str(name))

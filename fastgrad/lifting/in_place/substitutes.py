@@ -20,7 +20,7 @@ from ..sparse.bundle import SparseBundle
 from ..sparse.functions import has_bundles, stacked
 from ..sparse.slots import Run
 
-__all__ = ["MAKERS", "NUMPY", "SUBSTITUTES", "Constant", "Float", "filling"]
+__all__ = ["NUMPY", "SUBSTITUTES", "UNASKED", "Constant", "Float", "filling"]
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, type(np.sum))
 
@@ -92,7 +92,8 @@ class Constant(np.ndarray[Any, Any]):
 
 
 FRESH = (np.zeros, np.empty, np.ones, np.full, np.zeros_like, np.empty_like, np.ones_like, np.full_like)
-MAKERS = frozenset({"zeros", "empty", "zeros_like", "empty_like"})  # of arrays that are made to be written into
+# names of functions that do not ask a bundle: of arrays that are made to be written into, and of a constant's product
+UNASKED = frozenset({"zeros", "empty", "zeros_like", "empty_like", "dot"})
 SUBSTITUTES: dict[Any, Callable[..., Any]] = {
     **{function: fresh(function) for function in FRESH},
     np.array: array,

@@ -22,7 +22,7 @@ from ..sparse.bundle import SparseBundle
 from ..sparse.slots import TooWide
 from .places import Place
 from .seen import Seen
-from .substitutes import MAKERS, filling
+from .substitutes import UNASKED, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -98,6 +98,7 @@ class InPlace:
         with self.exclusively():
             self._base = x.copy()
         self._walk: Walk | None = None
+        self._stale = False  # whether f may have bound other things since that
         self._seen: Seen | None = None
         self._value: Any = None  # f at x
         self._back = True  # whether everything is as it was
@@ -108,7 +109,7 @@ class InPlace:
 
     def forget(self) -> None:
         """Look anew before the next run: f may have bound other things by then."""
-        self._walk = self._seen = None
+        self._stale = True
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -138,6 +139,9 @@ class InPlace:
         CannotLift
             If something in them cannot be seen through.
         """
+        if self._stale and self._walk is not None and not self._walk.renewed():
+            self._walk = None
+        self._stale = False
         if self._walk is None:
             self._walk = Walk(*self._roots)
             effect = self._walk.effect()
@@ -145,7 +149,7 @@ class InPlace:
                 raise CannotLift(f"f uses {effect!r}: its effects are to be seen at each evaluation")
             if not self._ways:
                 # an array that f makes is likely to get differences: an attempt without substitutes would fail
-                filling = not self._walk.names.isdisjoint(MAKERS)
+                filling = not self._walk.names.isdisjoint(UNASKED)
                 self._ways = [(filling, False), (not filling, False), (True, True)]
             self._seen = None
         if self._seen is None:

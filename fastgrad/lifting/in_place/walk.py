@@ -11,6 +11,7 @@ import datetime
 import decimal
 import enum
 import functools
+import itertools
 import logging
 import operator
 import random
@@ -25,7 +26,7 @@ import numpy as np
 
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
-from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots
+from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
 
 __all__ = ["Walk"]
 
@@ -134,18 +135,36 @@ class Walk:
                 self._queue.extend(space[name] for name in new if name in space)
 
     def _look(self, thing: object) -> None:
-        kind = type(thing)
-        reader = self._kinds.get(kind)
-        if reader is None:
-            reader = self._kinds[kind] = reader_of(kind)
-            if reader is constant:
-                self._constant.add(kind)
+        reader = self._reader(type(thing))
         if reader is constant or id(thing) in self._seen:
             return
         self._seen[id(thing)] = thing
         if len(self._seen) > MOST_THINGS:
             raise CannotLift(f"f can reach more than {MOST_THINGS} objects, too many to look at")
         reader(self, thing)
+
+    def _reader(self, kind: type) -> Reader:
+        reader = self._kinds.get(kind)
+        if reader is None:
+            reader = self._kinds[kind] = reader_of(kind)
+            if reader is constant:
+                self._constant.add(kind)
+        return reader
+
+    def renewed(self) -> bool:
+        """Note what is in all places now; False if anything but constants has come or gone."""
+        places = [place.again() for place in self.places]
+        for before, now in zip(self.places, places, strict=True):
+            if not isinstance(now, Items) and not (len(now.keys) == len(before.keys) and same(now.keys, before.keys)):
+                return False
+            old, new = before.values, now.values
+            if len(new) == len(old):
+                changed = [*map(operator.is_not, new, old)]
+                old, new = [*itertools.compress(old, changed)], [*itertools.compress(new, changed)]
+            if any(self._reader(kind) is not constant for kind in {*map(type, old), *map(type, new)}):
+                return False
+        self.places = places
+        return True
 
     def _add(self, place: Place) -> None:
         self._values += len(place.values)

@@ -61,6 +61,9 @@ METHODS: dict[tuple[np.ufunc, str], Handler] = {}  # likewise for np.add.reduce 
 LISTS, TRUTHS, BASIC = (list, tuple), (bool, np.bool_), (int, np.integer, slice)
 
 
+OWN = 2.0**-200  # imaginary parts that a complex point makes are far below
+
+
 class SparseBundle:
     """An array of f, at x and at all points of a run.
 
@@ -128,6 +131,9 @@ class SparseBundle:
 
     @property
     def real(self) -> SparseBundle:
+        """Itself: at a complex point the continuation of f; no such thing is there of complex numbers of f's own."""
+        if self.base.dtype.kind == "c" and (np.abs(self.base.imag) > OWN).any():
+            raise refuse("the real part of complex numbers of its own")
         return self
 
     def __len__(self) -> int:

@@ -869,7 +869,7 @@ def _polyval(p: Any, x: Any) -> Any:
 
 @handles(np.real, np.real_if_close)
 def _real(a: Any) -> Any:
-    return a
+    return a.real
 
 
 @handles(np.iscomplexobj)
