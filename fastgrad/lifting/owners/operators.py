@@ -12,6 +12,7 @@ from numba.extending import lower_builtin, lower_cast
 
 from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
+from ..rules import make_rules
 from . import totals
 from .emitting import (
     Number,
@@ -26,7 +27,6 @@ from .emitting import (
     vector_sqrt,
 )
 from .header import DIVISION, LARGE, STALE
-from .rules import make_rules
 from .totals import is_total
 from .types import F64, I64, Owned, Total, is_number
 

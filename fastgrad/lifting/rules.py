@@ -1,13 +1,14 @@
 """The difference that a function makes of differences: u(b + d) - u(b) without rounding it away.
 
 Here y = u(b), and z is another function at b. A rule returns, too, what must be small for its series. One source makes
-code for vectors and, with numpy, rules for whole buffers of totals.
+code for vectors and, with numpy, rules for whole buffers of totals and those of the sparse lift that take no shortcuts.
 """
 
 import math
+from typing import Any
 
 
-def make_rules(sqrt, choose):
+def make_rules(sqrt: Any, choose: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rules of one and of two arguments, by name."""
 
     def expm1(d):
