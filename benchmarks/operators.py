@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
+from numba import njit
 
 from benchmarks.problems import PROBLEMS
 
@@ -56,6 +57,20 @@ def brusselator(y: Any) -> Any:
     du = 1.0 + u * u * v - 4.0 * u + c * (up[:-2] - 2 * u + up[2:])
     dv = 3.0 * u - u * u * v + c * (vp[:-2] - 2 * v + vp[2:])
     return np.stack((du, dv), axis=1).ravel()
+
+
+@njit
+def brusselator_loop(y: Any) -> Any:
+    """The same, compiled."""
+    n = len(y) // 2
+    out, c = np.empty(2 * n), 0.02 * (n + 1) ** 2
+    for i in range(n):
+        u, v = y[2 * i], y[2 * i + 1]
+        u0, v0 = (y[2 * i - 2], y[2 * i - 1]) if i > 0 else (1.0, 3.0)
+        u1, v1 = (y[2 * i + 2], y[2 * i + 3]) if i < n - 1 else (1.0, 3.0)
+        out[2 * i] = 1.0 + u * u * v - 4.0 * u + c * (u0 - 2 * u + u1)
+        out[2 * i + 1] = 3.0 * u - u * u * v + c * (v0 - 2 * v + v1)
+    return out
 
 
 def brusselator_jacobian(y: Any) -> Any:
@@ -94,9 +109,9 @@ def _dense_jacobian(n: int, **options: Any) -> tuple[Any, Any, Any]:
     return Jacobian(f, **options), x, exact
 
 
-def _sparse_jacobian(n: int) -> tuple[Any, Any, Any]:
+def _sparse_jacobian(n: int, f: Any = brusselator) -> tuple[Any, Any, Any]:
     y = np.random.default_rng(2).uniform(0.5, 1.5, n)
-    return Jacobian(brusselator, sparse=True), y, brusselator_jacobian(y)
+    return Jacobian(f, sparse=True), y, brusselator_jacobian(y)
 
 
 def _hessian(f: Any, n: int, **options: Any) -> tuple[Any, Any, Any]:
@@ -152,6 +167,12 @@ def _gradients(prepared: Any, x: Any, exact: Any) -> Callable[[], Any]:
 CASES = {
     "sparse Jacobian, brusselator 10000": Case(partial(_sparse_jacobian, 10_000), "SciPy, pattern given", _scipy),
     "sparse Jacobian, brusselator 100000": Case(partial(_sparse_jacobian, 100_000), "SciPy, pattern given", _scipy),
+    "sparse Jacobian, compiled brusselator 10000": Case(
+        partial(_sparse_jacobian, 10_000, brusselator_loop), "SciPy, pattern given", _scipy
+    ),
+    "sparse Jacobian, compiled brusselator 100000": Case(
+        partial(_sparse_jacobian, 100_000, brusselator_loop), "SciPy, pattern given", _scipy
+    ),
     "Jacobian, tanh 1000": Case(partial(_dense_jacobian, 1000), "SciPy 3-point", _scipy),
     "Jacobian, tanh 100": Case(partial(_dense_jacobian, 100), "numdifftools", _numdifftools),
     "Jacobian by columns, tanh 100": Case(partial(_dense_jacobian, 100, backend="python"), "SciPy 3-point", _scipy),
@@ -201,7 +222,7 @@ def measure(name: str, rounds: int = 5) -> dict[str, float]:
 
 
 def compare(names: Iterable[str]) -> None:
-    print(f"{'case':38}{'time':>10}{'error':>10}{'nfev':>7}   {'peer':24}{'time':>10}{'error':>10}{'ratio':>8}")
+    print(f"{'case':46}{'time':>10}{'error':>10}{'nfev':>7}   {'peer':24}{'time':>10}{'error':>10}{'ratio':>8}")
     for name in names:
         case = CASES[name]
         prepared, x, exact = case.make()
@@ -212,7 +233,7 @@ def compare(names: Iterable[str]) -> None:
         with warnings.catch_warnings(action="ignore"):
             times = timed(calls, 7)
             other = calls["peer"]() if case.against is not None else None
-        line = f"{name:38}{times['own'] * 1e3:8.2f}ms{error_of(found, exact):10.1e}{info.nfev:7}"
+        line = f"{name:46}{times['own'] * 1e3:8.2f}ms{error_of(found, exact):10.1e}{info.nfev:7}"
         if other is not None:
             same = np.shape(other) == np.shape(exact) and case.peer != "a gradient"
             error = f"{error_of(other, exact):10.1e}" if same else " " * 10

@@ -136,12 +136,15 @@ class Gradient:
     The central difference of order 2 is :math:`(f(x + h e_i) - f(x - h e_i)) / (2 h)`, with the achieved step in the
     divisor. Safe to call from several threads; picklable where f is.
 
-    Owner lanes: where f is compiled by numba and sums terms of a few entries each, or of sums, a prepared gradient with
-    the default options runs f once for each few *colours* of entries that never meet in one term, and carries their
-    differences unrounded, from 1000 entries of x on (40 with compile="eager"). That costs some ten evaluations of f,
-    however many entries x has, and is right to the last digits. The first call compiles it, and decides for it or
-    against it, for good, by counting f's terms. `numerical_gradient` never does so: its last digits are those of plain
-    differences.
+    Owner lanes: where f is compiled by numba and sums terms of a few entries each, a prepared gradient with the default
+    options runs f once for each few *colours* of entries that never meet in one term, and carries their differences
+    unrounded, from 1000 entries of x on (40 with compile="eager"). Terms may share a few totals: means, norms, products
+    of all entries. That costs some ten evaluations of f, however many entries x has, and is right to the last digits;
+    two evaluations of f as it is confirm each gradient. The first call compiles it, and decides for it or against it,
+    for good, by counting f's terms at a point that follows from the shape of x alone, with the extra arguments of that
+    call: where these change which entries meet, so may the decision. What a call gives, and at how many evaluations,
+    follows from its arguments and that decision, and from no other call. `numerical_gradient` never does so: its last
+    digits are those of plain differences.
 
     Examples
     --------

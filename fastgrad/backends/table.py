@@ -25,6 +25,7 @@ _PLACES = {
     "fused jacobian": ("compiled.vectors", "FusedJacobian"),
     "owners": ("compiled.owners", "Owners"),
     "owner lanes": ("compiled.owners", "OwnerLanes"),
+    "owner jacobian": ("compiled.local", "OwnerJacobian"),
 }
 
 

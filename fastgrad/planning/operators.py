@@ -46,7 +46,7 @@ from .settings import Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
-SPARSE_LIFT, COLORS, COLUMNS = "sparse lift", "colored columns", "columns"
+SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
@@ -238,6 +238,11 @@ class Operator:
                     refused = str(reason)
                     if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
                         pattern = reason.pattern
+            elif self._suits_owners(point, bounds):
+                try:
+                    return self._by_owners(run, call, point, bars)
+                except (CannotRun, NotTrusted) as reason:
+                    refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
         if pattern is not None and not settings.adaptive:
@@ -438,6 +443,29 @@ class Operator:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
+
+    def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
+        """Whether a compiled f of many values is tried in owner lanes: where no step, pattern or bound was given."""
+        settings = self.settings
+        if self._compiled is None or not settings.is_sparse or self._structure is not None or bounds is not None:
+            return False
+        usual = settings.automatic and not settings.adaptive and point.dtype is FLOAT64 and point.base.ndim > 0
+        suits: bool = usual and load("owner jacobian").suit(point.base.size, settings.options.compile == "eager")
+        return suits
+
+    def _by_owners(self, run: Vectors, call: Call, point: Point, bars: bool) -> Made:
+        """List the entries in owner lanes, which confirm them by a plain difference along a direction."""
+        x = point.base
+        if self._fused is None or self._fused.shape != x.shape:
+            self._fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
+        owner, pattern, data = self._fused.entries(x, call.args)
+        run.nfev += owner.passes + 3
+        self._unite(pattern)
+        matrix = Matrix(pattern=pattern, data=data)
+        runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
+        reason = f"{owner.colours} colours of coordinates in {runs} of f"
+        error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
+        return Made(matrix, error, np.full(x.size, np.nan), OWNERS, reason, colors=owner.colours)
 
     def _unite(self, found: Pattern | None) -> None:
         """Add a pattern that was found to those that `Jacobian.sparsity` shows; no Jacobian is made by that."""

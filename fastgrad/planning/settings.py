@@ -185,8 +185,8 @@ class JacobianInfo:
     Attributes
     ----------
     way : str
-        How it was made: "sparse lift", "colored columns" or "columns"; a Hessian by a "complex lift", by "second
-        differences" or from "gradients".
+        How it was made: "sparse lift", "owner lanes", "colored columns" or "columns"; a Hessian by a "complex
+        lift", by "second differences" or from "gradients".
     reason : str
         Why, and why not faster.
     method, order

@@ -1,9 +1,11 @@
 """Owner lanes: right to the last digits, or refused, and the same bits at every call."""
 
+import math
 import random
 import sys
 import threading
 import types as python_types
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -22,8 +24,16 @@ class Names:
     def zeros(self, shape):
         return np.zeros(shape, np.clongdouble)
 
+    empty = zeros
+
+    def ones(self, shape):
+        return self.zeros(shape) + 1
+
     def hypot(self, a, b):
         return np.sqrt(a * a + b * b)
+
+    def prod(self, a):
+        return np.multiply.reduce(a)
 
     def arctan2(self, a, b):
         return np.arctan(a / b)
@@ -42,8 +52,9 @@ def exact(f, x, *args):
         "np": Names(),
         "math": Names(),
         "abs": lambda v: v if np.real(v) >= 0 else -v,
-        "max": lambda a, b: b if np.real(b) > np.real(a) else a,
-        "min": lambda a, b: b if np.real(b) < np.real(a) else a,
+        "int": lambda v: int(np.real(v)),
+        "max": lambda *all: reduce(lambda a, b: b if np.real(b) > np.real(a) else a, all),
+        "min": lambda *all: reduce(lambda a, b: b if np.real(b) < np.real(a) else a, all),
     }
     changed |= {name: v.py_func for name, v in f.py_func.__globals__.items() if hasattr(v, "py_func")}
     plain = python_types.FunctionType(f.py_func.__code__, {**f.py_func.__globals__, **changed}, None, None, None)
@@ -145,6 +156,15 @@ def product(x):
 
 
 @njit
+def coupled(x):
+    s = 0.0
+    for i in range(len(x)):
+        for j in range(i):
+            s += x[i] * np.sin(x[j])
+    return s
+
+
+@njit
 def listed(x):
     s = 0.0
     for v in [v * v for v in x]:
@@ -161,6 +181,23 @@ def about_the_mean(x):
     for v in x:
         s += abs(v - m) * (v - m) ** 2
     return s
+
+
+@njit
+def whole(x):
+    """Totals, products and one variable in every term; totals of totals; one that grows after it was used."""
+    z = p = 1.0
+    for i in range(len(x)):
+        z += np.exp(x[i])
+        p *= 1.0 + 0.1 * x[i]
+    early = z / len(x)
+    z += x[0] * x[1]
+    s = np.prod(1.0 + 0.01 * x)
+    p *= 2.0 + x[2]
+    for i in range(1, len(x)):
+        share = np.exp(x[i]) / z
+        s += share * np.log(share) + (x[i] - early) ** 2 * x[i - 1] * np.cos(x[0]) / (1.0 + p * p)
+    return np.sqrt(1.0 + s * s) * p + z
 
 
 @njit
@@ -222,7 +259,7 @@ ARGS = {
     regression: (np.cos(np.arange(6000.0)).reshape(30, 200) / 10, np.where(np.arange(30) % 3, 1.0, -1.0)),
 }
 LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
-MORE = (slices, reshaped, filled, regression, angles)
+MORE = (slices, reshaped, filled, regression, angles, about_the_mean, product, whole)
 
 
 @pytest.mark.parametrize("f", LOCAL + MORE)
@@ -239,14 +276,15 @@ def test_right_to_the_last_digits(f):
         assert np.array_equal(gradient(x), g)
 
 
-def test_the_same_bits_at_every_call_whatever_was_called_before():
+def test_the_same_bits_and_evaluations_whatever_was_called_before():
     points = [sample(seed) for seed in range(6)]
     gradient = Gradient(wandering, compile="eager")
-    once = [gradient(x) for x in points]
+    once, counts = [gradient(x) for x in points], [gradient.with_info(x)[1].nfev for x in points]
     for _ in range(100):
         assert all([np.array_equal(gradient(x), g) for x, g in zip(points, once, strict=True)])
     backwards = Gradient(wandering, compile="eager")
     assert all([np.array_equal(backwards(x), g) for x, g in zip(points[::-1], once[::-1], strict=True)])
+    assert [backwards.with_info(x)[1].nfev for x in points] == counts
     out = np.empty(200)
     assert gradient(points[0], out=out) is out
     assert np.array_equal(out, once[0])
@@ -261,7 +299,7 @@ def test_one_call_does_not_wait_for_it():
     assert way(Gradient(valley), sample(1, 1000)) == "owner lanes"
 
 
-@pytest.mark.parametrize("f", [product, listed, about_the_mean])
+@pytest.mark.parametrize("f", [coupled, listed])
 def test_what_is_refused_goes_to_lanes(f):
     x = sample(2)
     gradient = Gradient(f, compile="eager")
@@ -399,23 +437,92 @@ def test_arrays_among_the_arguments_stay_alive():
     assert np.array_equal(rest, np.linspace(0.0, 1.0, 12))
 
 
-def test_conflicts_write_nowhere():
+@pytest.mark.parametrize("n", [200, 5000])
+def test_conflicts_write_nowhere(n):
     """A point where the owners of one colour meet, though they did not where the colours were found."""
 
     @njit
     def pairs(x):
         s = 0.0
         for i in range(len(x) - 1):
-            j = i + 1 if x[0] > 0.0 else len(x) - 1 - i
+            j = i + 1 if x[0] < 3.0 else len(x) - 2 - i
             s += x[i] * x[j] * x[j] + x[i]
         return s
 
     gradient = Gradient(pairs, compile="eager")
-    for first in (1.0, -1.0, 1.0, -1.0):
-        x = sample(4)
+    i = np.arange(n - 1)
+    counts = []
+    for first in (1.0, 4.0, 1.0, 4.0):
+        x = sample(4, n)
         x[0] = first
-        right = exact(pairs, x)
-        assert np.abs(gradient(x) - right).max() <= 1e-8 * np.abs(right).max()
+        j = i + 1 if first < 3.0 else n - 2 - i
+        right = np.zeros(n)
+        np.add.at(right, i, x[j] ** 2 + 1.0)
+        np.add.at(right, j, 2.0 * x[i] * x[j])
+        g, info = gradient.with_info(x)
+        assert np.abs(g - right).max() <= 1e-8 * np.abs(right).max()
+        assert (info.way == "owner lanes") == (first < 3.0 or n == 5000)
+        counts.append(info.nfev)
+    assert counts[:2] == counts[2:]
+
+
+# ---- faults of ours
+
+
+def faulty(monkeypatch, table, name, fault):
+    from fastgrad.lifting.owners import operators
+
+    monkeypatch.setitem(getattr(operators, table), name, fault)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_a_wrong_rule_is_found_out(monkeypatch, offset):
+    faulty(monkeypatch, "UNARY", "sin", lambda b, y, z: z * 1.1)
+
+    @njit
+    def waves(x):
+        s = offset
+        for v in x:
+            s += np.sin(v) + v * v
+        return s
+
+    gradient = Gradient(waves, compile="eager")
+    for seed in range(4):
+        x = sample(seed)
+        g, info = gradient.with_info(x)
+        assert "plain differences do not confirm it" in info.reason
+        assert np.abs(g - np.cos(x) - 2.0 * x).max() <= 1e-6
+        assert np.array_equal(gradient(x), g)
+
+
+def test_a_wrong_rule_is_found_out_where_f_is_flat(monkeypatch):
+    faulty(monkeypatch, "BINARY", "multiply", lambda a, b, y, z: (b, a + 0.01))
+
+    @njit
+    def bowl(x):
+        s = 0.0
+        for v in x:
+            s += (v - 0.3) * (v - 0.3)
+        return s
+
+    info = Gradient(bowl, compile="eager").with_info(np.full(100, 0.3))[1]
+    assert "plain differences do not confirm it" in info.reason
+
+
+def test_a_wrong_value_is_told_and_not_used(monkeypatch):
+    faulty(monkeypatch, "FUNCTIONS_OF_TWO", "hypot", math.atan2)
+
+    @njit
+    def lengths(x):
+        s = 0.0
+        for i in range(1, len(x)):
+            s += math.hypot(x[i - 1], x[i])
+        return s
+
+    x, gradient = sample(1), Gradient(lengths, compile="eager")
+    with pytest.warns(RuntimeWarning, match="Please report this f"):
+        g = gradient(x)
+    assert np.array_equal(g, numerical_gradient(lengths, x))
 
 
 # ---- random programs
@@ -437,6 +544,15 @@ RESULTS = (
 )  # fmt: skip
 
 
+WHOLE = (
+    ["    m = 0.0", "    for v in x:", "        m += v / n"],
+    ["    m = 1.0", "    for i in range(n):", "        m *= 1.0 + 0.1 * np.sin(x[i])"],
+    ["    m = 0.1", "    for i in range(1, n):", "        m += x[i] * x[i - 1]", "    m = np.tanh(m / n)"],
+    ["    k = 1.0", "    m = 0.0", "    for v in x:", "        m = m - v * v", "        k = k * (1.0 + 0.02 * v)",
+     "    m = m / n + k", "    m = m * k"],
+)  # fmt: skip
+
+
 def expression(draw, depth, leaves):
     if depth == 0 or draw.random() < 0.15:
         return draw.choice(leaves) if draw.random() < 0.85 else repr(round(draw.uniform(-2, 2), 2))
@@ -450,6 +566,9 @@ def program(draw):
     width = draw.choice([1, 2, 3])
     leaves = ["x[i]"] + [f"x[i + {j}]" for j in range(1, width)]
     lines = ["def f(x):", "    s = 0.0", "    q = 0.5", "    n = len(x)"]
+    if draw.random() < 0.4:  # a total that is used in terms
+        lines += draw.choice(WHOLE)
+        leaves += ["m"]
     lines += [f"    for i in range(0, n - {width - 1}, {draw.choice([1, 1, 2])}):"]
     if draw.random() < 0.4:
         inner = expression(draw, 2, ["x[i + j]", "x[i]"])

@@ -143,9 +143,10 @@ def _needs_counting(kind: Any) -> bool:
     return not isinstance(kind, types.Array) and bool(default_manager[kind].contains_nrt_meminfo())
 
 
-def inner(function: Any) -> Any:
+def inner(function: Any, fastmath: Any = False) -> Any:
     """Compile what only kernels call: it is kept within them."""
-    return njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": fastmath}
+    return njit(nogil=True, error_model="numpy", **options)(function)
 
 
 def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:

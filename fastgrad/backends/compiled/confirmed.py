@@ -2,89 +2,154 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import inf, sqrt
 from typing import Any
 
 import numpy as np
 from numba import types
 
-from ...lifting.owners.header import BUFFERS, CELLS, FIRST, FLAGS, LOG, SERIAL, STALE, TAG, UNCONFIRMED, UNUSUAL
+from ...lifting.owners.header import (
+    BUFFERS,
+    CELLS,
+    DIFFERENT,
+    FIRST,
+    FLAGS,
+    FROZEN,
+    LOG,
+    LOSSES,
+    RESULT,
+    SOURCE,
+    TIED,
+    UNCONFIRMED,
+    UNUSUAL,
+)
 from .cache import inner, kernel
 from .native import call_at
 
-LARGER, SMALLER = 2.0**-17, 2.0**-25  # steps, relative to x, of the plain differences that confirm a gradient
+SMALLEST, LARGEST = 2.0**-26, 2.0**-17  # steps, relative to x, of the plain differences that confirm a gradient
+AGREES = 1e-3  # of what its entries move f by, taken together: so near a difference must come to the gradient
+AGAIN = 64.0  # times the step, where the first says no: f may be noisier than its value tells. A smaller one tells less
 
 
 def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `gradient`."""
     number, whole, array = types.float64, types.int64, types.Array
-    x = array(number, ndim, "C")
-    ints, floats = array(whole, 1, "C"), array(number, 3, "C")
-    codes = array(whole, 3, "C")
-    return whole, whole, types.Tuple(args), x, codes, number, x, ints, floats, codes, ints, x, types.boolean
+    x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")
+    codes, rows, buffers = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
+    return whole, whole, types.Tuple(args), x, codes, rows, x, ints, floats, buffers, ints, x, types.boolean
+
+
+checking = partial(inner, fastmath={"reassoc"})  # the order of a sum decides nothing in a check, and half its time
+
+
+@checking
+def magnitude(flat, g):
+    """The sum of the squares of what the gradient's entries move f by, relative to x."""
+    square = 0.0
+    for i in range(flat.size):
+        part = g[i] * flat[i] if flat[i] != 0.0 else g[i]
+        square += part * part
+    return square
+
+
+@checking
+def moved_along(flat, g, y, lost, losses, h, side):
+    """Go a step from x to one side, in a direction from x's bytes; returns how much that should change f.
+
+    Who changes a branch stays.
+    """
+    bits = flat.view(np.uint64)
+    slope, mixer = 0.0, np.uint64(0)
+    for i in range(flat.size):
+        mixer += np.uint64(0x9E3779B97F4A7C15)
+        mixed = bits[i] + mixer
+        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+        size = abs(flat[i]) if flat[i] != 0.0 else 1.0
+        step = h * (size if mixed >> np.uint64(63) else -size)
+        y[i] = flat[i] + step * side
+        slope += g[i] * (y[i] - flat[i])
+    if losses > 0:
+        for i in range(flat.size):
+            if lost[i + 1] != 0:
+                y[i] = flat[i]
+    return slope
 
 
 @inner
-def confirmed(at, args, x, g, lost, moved):
-    """Compare with f as it is: with a plain difference along a direction from x's bytes."""
+def confirmed(at, args, x, g, lost, losses, moved, plain, square):
+    """Compare with f as it is, by a plain difference; returns whether it agrees, and how often f was evaluated.
+
+    The step is as small as f's rounding lets it be. A difference to one side tells, as a rule; where it does not (f is
+    flat there, or bent), central ones do.
+    """
     flat, y = x.reshape(x.size), moved.reshape(x.size)
-    bits = flat.view(np.uint64)
-    for h in (LARGER, SMALLER):
-        slope, square = 0.0, 0.0
-        for i in range(flat.size):
-            mixed = (bits[i] + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)) * np.uint64(0xBF58476D1CE4E5B9)
-            mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
-            step = h * (abs(flat[i]) if flat[i] != 0.0 else 1.0)
-            if mixed >> np.uint64(63) == np.uint64(0):
-                step = -step
-            if lost[i + 1]:
-                step = 0.0
-            y[i] = flat[i] + step
-            part = g[i] * (y[i] - (flat[i] - step)) if step != 0.0 else 0.0
-            slope += part
-            square += part * part
-        above = call_at(at, moved, args)
-        for i in range(flat.size):
-            y[i] = flat[i] - (y[i] - flat[i])
-        below = call_at(at, moved, args)
-        noise = 2.0**-52 * (abs(above) + abs(below)) * (8.0 + sqrt(flat.size))
-        if abs(above - below - slope) <= 1e-3 * sqrt(square) + noise:
-            return True
-    return False
+    rounding = 2.0**-52 * (8.0 + sqrt(flat.size))
+    size, count = sqrt(square), 0
+    step = 0.1 * AGREES * size
+    step = min(max(rounding * 2.0 * abs(plain) / step, SMALLEST), LARGEST) if step > 0.0 else LARGEST
+    for h in (step, AGAIN * step):
+        slope = moved_along(flat, g, y, lost, losses, h, 1.0)
+        above, count = call_at(at, moved, args), count + 1
+        allowed = AGREES * h * size
+        if count == 1 and abs(above - plain - slope) <= allowed + rounding * (abs(above) + abs(plain)):
+            return True, count
+        slope -= moved_along(flat, g, y, lost, losses, h, -1.0)
+        below, count = call_at(at, moved, args), count + 1
+        if abs(above - below - slope) <= 2.0 * allowed + rounding * (abs(above) + abs(below)):
+            return True, count
+    return False, count
 
 
 @kernel
-def gradient(at, run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm):
+def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, moved, confirm):
     """Write the gradient to `out`.
 
-    Returns why it cannot be had (0: it can), f(x), and how many coordinates change a branch. With a log: the terms.
+    Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
+    With a log: the terms.
     """
-    value, losses, plain = 0.0, 0, 0.0
-    lost[:] = 0
-    flat, g, y = x.reshape(x.size), out.reshape(x.size), moved.reshape(x.size)
+    value, losses, plain, n = 0.0, 0, 0.0, x.size
+    if header[LOSSES] != 0:
+        header[LOSSES] = 0
+        lost[:] = 0
+    flat, g, y = x.reshape(n), out.reshape(n), moved.reshape(n)
     if confirm:  # first: what f allocates is lost where f raises, and its numbers are large in owner lanes
-        for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
+        for i in range(n):  # a slice would need numba's memory, which entry points do without
             y[i] = flat[i]
         plain = call_at(at, moved, args)
     for p in range(codes.shape[0]):
-        value = call_at(run, x, (args, codes, p, h, header))
-        if header[LOG] != 0:
-            return header[FLAGS], value, 0
-        if header[FLAGS] != 0:
-            return header[FLAGS], value, 0
-        k = (header[TAG] - header[BUFFERS]) // (16 * header[CELLS])
-        if header[SERIAL] != serials[k, 0, 0]:
-            return STALE, value, 0
-        for i in range(flat.size):
-            d = (buffers[k, i + FIRST, 0] - buffers[k, i + FIRST, 1]) / (2.0 * (h * max(abs(flat[i]), 1.0)))
-            g[i] = d if p == 0 else g[i] + d
-    lost[0] = 0
-    finite = abs(value) < inf
-    for i in range(g.size):
-        losses += lost[i + 1]
-        finite &= (abs(g[i]) < inf) | (lost[i + 1] != 0)
-    if not finite:
-        return UNUSUAL, value, losses
-    if confirm and (plain != value or not confirmed(at, args, x, g, lost, moved)):
-        return UNCONFIRMED, value, losses
-    return 0, value, losses
+        value = call_at(run, x, (args, codes, rows, p, header))
+        if header[LOG] != 0 or header[FLAGS] != 0:
+            return header[FLAGS], value, 0, p + 1
+        k = (header[RESULT] - header[BUFFERS]) // (8 * header[CELLS])
+        for v in range(header[FROZEN] - 1, -1, -1):
+            factor = buffers[k, FIRST + n + v]
+            if factor != 0.0:
+                source = (words[v, SOURCE] - header[BUFFERS]) // (8 * header[CELLS])
+                for i in range(FIRST, FIRST + n + v):
+                    buffers[k, i] += factor * buffers[source, i]
+        if p == 0:
+            for i in range(n):
+                g[i] = buffers[k, FIRST + i]
+        else:
+            for i in range(n):
+                g[i] += buffers[k, FIRST + i]
+    count = codes.shape[0] + confirm
+    if header[LOSSES] != 0:
+        for i in range(n):
+            if lost[i + 1] != 0:
+                losses, g[i] = losses + 1, 0.0
+        for i in range(n, n + header[FROZEN]):
+            if lost[i + 1] != 0:
+                return TIED, value, losses, count
+    square = magnitude(flat, g)
+    if not (abs(value) < inf and square < inf):
+        return UNUSUAL, value, losses, count
+    if confirm:
+        if plain != value:
+            return DIFFERENT, value, losses, count
+        agrees, more = confirmed(at, args, x, g, lost, losses, moved, plain, square)
+        count += more
+        if not agrees:
+            return UNCONFIRMED, value, losses, count
+    return 0, value, losses, count

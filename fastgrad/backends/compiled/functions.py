@@ -261,6 +261,8 @@ class Jitted:
 
 
 _OF_ONE_TYPE = frozenset({float, bool, np.float64})
+# the flags of an array that numba types: contiguous in C's order, or else in Fortran's; aligned, writeable
+_C, _OTHERS = 0x1 | 0x100 | 0x400, 0x2 | 0x100 | 0x400
 
 
 def kind_of(value: Any) -> Any:
@@ -269,7 +271,8 @@ def kind_of(value: Any) -> Any:
     if kind in _OF_ONE_TYPE or (kind is int and -(2**63) <= value < 2**63):
         return kind
     if kind is np.ndarray:
-        return value.dtype, value.ndim, value.flags.num
+        flags = value.flags.num
+        return value.dtype, value.ndim, flags & (_C if flags & 1 else _OTHERS)
     return _type(value)
 
 

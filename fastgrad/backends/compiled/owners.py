@@ -6,8 +6,10 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf, prod
 from typing import Any, NamedTuple
+from warnings import warn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,19 +27,19 @@ from ...lifting.owners.header import (
     CELLS,
     COLOURS,
     CONFLICT,
+    COORDINATES,
     COSTLY,
+    DIFFERENT,
     ENTRIES,
     FIRST,
     HEADER,
-    LARGE,
-    LIMIT,
     LOG,
     LOGGED,
     LOST,
     SELF,
+    SLOTS,
     STALE,
 )
-from ...lifting.owners.header import SLOTS as SLOTS_FIELD
 from . import confirmed
 from .cache import compiling, entry_point, kernel
 from .evaluation import Compiled
@@ -46,15 +48,15 @@ from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 # Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
 # after very many calls only.
 MANY, FEW = 1000, 40
+# From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
+# call gives, and at how many evaluations, is not to depend on earlier ones.
+COLOURED_ANEW = 4000
 A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
-STEP, SMALLER = 2.0**-40, 2.0**-80  # relative to max(|x|, 1); the second where the series of the first are too short
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
-SLOTS = 16  # buffers of totals; as many as f needs at once
-MOST_CELLS = 2**20  # in all of them: 16 MB
+MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
 FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on sums of products; what costs more does so either way): lanes A_COORDINATE
-# for each coordinate and term of f, owner lanes A_TERM for each, and A_CELL for each coordinate in an operation on a
-# total.
+# for each coordinate and term of f, owner lanes A_TERM for each, and A_CELL for each coordinate and buffer of a total.
 A_COORDINATE, A_TERM, A_CELL = 0.22, 7.0, 0.55
 EPS = float(np.finfo(np.float64).eps)
 
@@ -64,12 +66,13 @@ decode, greedy = kernel(colours.decode), kernel(colours.greedy)
 # by the bits of a run's flags
 REASONS = (
     "owners of one colour met",
-    "a difference is too large for the series",
-    "a total was used after it had grown, or too many totals are in use at once",
+    "a total was used after it had grown",
     "a divisor is zero",
     "too many operations on totals",
+    "a branch hangs on two equal totals",
     "the result is not finite",
-    "plain evaluations do not confirm it",
+    "its value is not f's",
+    "plain differences do not confirm it",
 )
 
 
@@ -78,10 +81,25 @@ class Work(NamedTuple):
 
     header: Ints
     buffers: Floats
-    serials: Ints
+    words: Ints
     lost: Ints
     moved: Floats
     entries: NDArray[np.void]
+
+
+class Colours(NamedTuple):
+    """The colours of coordinates: what each pass lets through of each colour's owners, and the colour of each."""
+
+    codes: Ints
+    rows: NDArray[np.int32]
+
+
+class Found(NamedTuple):
+    """f(x), the coordinates that change a branch (their entry is 0), and how often f was evaluated."""
+
+    value: float
+    losses: Ints
+    nfev: int
 
 
 class Refused(Exception):
@@ -106,7 +124,7 @@ class Owner:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
-        self._slots, self._limit = SLOTS, 0
+        self._buffers = 1
         try:
             self._run, self._entry = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
@@ -122,51 +140,62 @@ class Owner:
             return self._spare.pop()
         except IndexError:
             pass
-        cells = FIRST + -(-n // COLOURS) * COLOURS  # whole registers of them
-        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((self._slots, cells, 2))
+        count = self._buffers
+        cells = FIRST + n + count
+        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
         header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
-        header[CELLS], header[SLOTS_FIELD] = cells, self._slots
+        header[CELLS], header[SLOTS], header[COORDINATES] = cells, count, n
         entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
         header[ENTRIES] = entries.ctypes.data
         return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n), entries)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
-        """Colour f's terms as they are at x, and count what a gradient costs.
+        """Colour f's terms, and count what a gradient costs.
 
         Raises
         ------
         Refused
             Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
         """
-        terms, n = self._colour(x, args), x.size
-        passes = self.passes
-        limit = int(terms * (A_COORDINATE * n / passes - A_TERM) / (A_CELL * n))
-        if n < A_PASS * passes or limit < 1:
+        terms, n = self._look(x, args), x.size
+        most = int(terms * (A_COORDINATE * n / self.passes - A_TERM) / (A_CELL * n))
+        if n < A_PASS * self.passes or most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
-        while True:
-            self._limit = limit
-            flags = self._once(x, args, STEP, np.empty_like(x), False)[0]
-            if not flags & STALE or self._slots * n > MOST_CELLS:
-                break
-            self._slots *= 4
-            self._spare.clear()
+        self._buffers = 1 + min(most, MOST_CELLS // n)
+        self._spare.clear()
+        flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
 
-    def _colour(self, x: Floats, args: tuple[Any, ...]) -> int:
-        """Find colours in which no two coordinates of a term meet, as f's terms at x are; returns how many there are.
+    def _look(self, x: Floats, args: tuple[Any, ...]) -> int:
+        """Colour f's terms as they are at x and, if f has a value there, at its reflection; returns how many there are.
 
         Raises
         ------
         Refused
-            Where f has more terms than it pays to look at.
+            As `_terms` and `_colour`.
+        """
+        terms = both = self._terms(x, args)
+        with suppress(Refused):
+            both = np.concatenate([terms, self._terms(-x, args)])
+        self._found = self._colour(both, x.size)
+        self.passes, self.colours = self._found.codes.shape[:2]
+        return len(terms)
+
+    def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
+        """Return which digits of coordinates meet in each of f's terms, as they are at x.
+
+        Raises
+        ------
+        Refused
+            Where f has more terms than it pays to look at, or is not the same twice.
         """
         n, width = x.size, COLOURS
         table, logs = colours.digit_table(n), []
         capacity = max(TERMS * n + 1000, MOST_TERMS)
         work = self._work(n)
         header = work.header
-        log = np.empty((capacity, width), np.int64)
+        log, rows = np.empty((capacity, width), np.int64), np.arange(n, dtype=np.int32)
         try:
             for first in range(0, len(table), width):
                 codes = np.zeros((1, n, width), np.int64)
@@ -174,7 +203,7 @@ class Owner:
                     codes[0, :, c] = colours.bit_codes(digits)
                 header[LOG], header[CAPACITY] = log.ctypes.data, capacity
                 try:
-                    self._call(x, args, codes, 0.0, np.empty_like(x), work, False)
+                    self._call(x, args, Colours(codes, rows), np.empty_like(x), work, False)
                 except Exception as error:
                     raise Refused(f"f raised {type(error).__name__} where its terms were looked at") from error
                 seen = int(header[LOGGED])
@@ -186,45 +215,62 @@ class Owner:
         if len({len(found) for found in logs}) != 1:
             raise Refused("f does not sum the same terms twice")
         self._spare.append(work)
-        sets = np.ascontiguousarray(np.concatenate(logs, axis=1)[:, : len(table)])
+        return np.concatenate(logs, axis=1)[:, : len(table)]
+
+    def _colour(self, terms: Ints, n: int) -> Colours:
+        """Find colours in which no two coordinates of a term meet.
+
+        Raises
+        ------
+        Refused
+            Where too many of them do.
+        """
         members = np.empty(64 * n + 1000, np.int64)
-        starts, whole = decode(sets, n, colours.RADIX, np.array(colours.MODULI), members)
+        starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, np.array(colours.MODULI), members)
         if not whole:
             raise Refused("too many coordinates meet in a term: lanes are faster")
         colour = greedy(n, starts, members)
-        codes = colours.codes_of(colour, width)
-        self._codes, self.passes, self.colours = codes, len(codes), int(colour.max()) + 1
-        return len(sets)
+        return Colours(colours.codes_of(colour, COLOURS), colour.astype(np.int32))
 
-    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> tuple[float, Ints]:
-        """Write the gradient to `out`; returns f(x), and the coordinates that change a branch: they are not written.
+    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+        """Write the gradient to `out`.
 
         Raises
         ------
         Refused
             Where x is not for owner lanes.
         """
-        flags, value, losses = self._once(x, args, STEP, out)
-        if flags & CONFLICT:  # f goes another way here than where it was coloured
-            self._colour(x, args)
-            flags, value, losses = self._once(x, args, STEP, out)
-        if flags & LARGE:
-            flags, value, losses = self._once(x, args, SMALLER, out)
+        flags, found = self._once(x, args, self._found, out)
+        if flags & CONFLICT and x.size >= COLOURED_ANEW:  # f goes another way here than where it was coloured
+            nfev, terms = found.nfev, self._terms(x, args)
+            flags, found = self._once(x, args, self._colour(terms, x.size), out)
+            found = found._replace(nfev=nfev + -(-terms.shape[1] // COLOURS) + found.nfev)
+        if flags & DIFFERENT:
+            warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
         if flags:
             raise Refused(_words(flags))
-        if losses.size > 8 + x.size // 8:
+        if found.losses.size > 8 + x.size // 8:
             raise Refused("too many coordinates change a branch")
-        return value, losses
+        return found
 
     def _call(
-        self, x: Floats, args: tuple[Any, ...], codes: Ints, h: float, out: Floats, work: Work, confirm: bool
-    ) -> tuple[int, float, int]:
-        header, buffers, serials, lost, moved, _ = work
-        moved = moved.reshape(x.shape)
-        header[LIMIT] = self._limit
+        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+    ) -> tuple[int, float, int, int]:
+        header, buffers, words, lost, moved, _ = work
         try:
-            done: tuple[int, float, int] = self._kernel(
-                self._address, self._run, args, x, codes, h, out, header, buffers, serials, lost, moved, confirm
+            done: tuple[int, float, int, int] = self._kernel(
+                self._address,
+                self._run,
+                args,
+                x,
+                *found,
+                out,
+                header,
+                buffers,
+                words,
+                lost,
+                moved.reshape(x.shape),
+                confirm,
             )
         except BaseException:
             owners.leave(header)
@@ -232,16 +278,22 @@ class Owner:
         return done
 
     def _once(
-        self, x: Floats, args: tuple[Any, ...], h: float, out: Floats, confirm: bool = True
-    ) -> tuple[int, float, Ints]:
+        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, confirm: bool = True
+    ) -> tuple[int, Found]:
         work = self._work(x.size)
         try:
-            flags, value, losses = self._call(x, args, self._codes, h, out, work, confirm)
+            flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
         except Exception as error:  # f's own are raised by the way that takes over
             raise Refused(f"f raised {type(error).__name__}") from error
         lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
-        return flags, value, lost
+        return flags, Found(value, lost, nfev)
+
+
+NOT_THE_VALUE = (
+    "f as it was compiled for owner lanes has another value than f itself: its gradient is taken another way, and is "
+    "right. Please report this f to the authors of fastgrad"
+)
 
 
 def _words(flags: int) -> str:
@@ -325,10 +377,10 @@ class Owners:
             if before is None:
                 return 0
             try:
-                _, losses = owner.gradient(x, packed, out)
+                found = owner.gradient(x, packed, out)
             except Refused:
                 return otherwise(x, args, out) if otherwise else 0
-            return owner.passes if quiet() is before and not losses.size else 0
+            return found.nfev if quiet() is before and not found.losses.size else 0
 
         return gradient
 
@@ -349,12 +401,11 @@ class OwnerLanes(Compiled):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         out = np.empty(self._base.shape)
         try:
-            value, losses = self._owner.gradient(self._base, self._packed, out)
-            self.nfev += self._owner.passes + 3  # and those that confirm it
+            value, losses, nfev = self._owner.gradient(self._base, self._packed, out)
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
         self._value = value
-        out.reshape(-1)[losses] = 0.0  # they are not written
+        self.nfev += nfev
         beside = self._beside(out) * steps if bars else None
         gradient = out.reshape(-1)
         tied = np.zeros(gradient.size, np.bool_)
@@ -365,12 +416,12 @@ class OwnerLanes(Compiled):
         """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
         other = np.empty(self._base.shape)
         further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
-        self.nfev += self._owner.passes + 3
         try:
-            _, losses = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
+            _, losses, nfev = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
         except Refused:
             other[...] = here
         else:
+            self.nfev += nfev
             other.reshape(-1)[losses] = here.reshape(-1)[losses]
         gradient, near = here.reshape(-1), other.reshape(-1)
         least = EPS * float(np.abs(gradient).max(initial=0.0))

@@ -387,7 +387,7 @@ ALLOCATORS: dict[Any, Any] = {
 
 
 def growing(name, operation):
-    """A sum and one more term."""
+    """A sum and one more term, or a product and one more factor."""
 
     def stub(sum_so_far, value):
         pass
@@ -402,6 +402,7 @@ def growing(name, operation):
 
 
 plus, minus = growing("add", operator.add), growing("subtract", operator.sub)
+times = growing("multiply", operator.mul)
 
 
 def reduction(*functions, method, loop):
@@ -445,7 +446,7 @@ def prod_loop(a):
     def product(a):
         c = 1.0
         for v in np.nditer(a):
-            c *= v.item()
+            c = times(c, v.item())
         return c
 
     return product

@@ -35,8 +35,8 @@ class Number(types.Type):
         What any number of this kind fits into: the type of what arrays hold.
     mask : Type
         What comparing gives.
-    add, subtract : callable
-        What makes a sum grow.
+    add, subtract, multiply : callable
+        What makes a sum grow, or a product.
     fast : bool
         Whether functions may be taken from the system's vector mathematics library.
     forms : dict
@@ -46,6 +46,7 @@ class Number(types.Type):
 
     add: Any = operator.add
     subtract: Any = operator.sub
+    multiply: Any = operator.mul
     fast = False
     forms: ClassVar[dict[Any, Any]] = {}
 

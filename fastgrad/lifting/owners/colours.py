@@ -114,10 +114,9 @@ def greedy(n, starts, members):
 
 
 def codes_of(colour: Integers, colours: int) -> Integers:
-    """(passes, n, colours): each coordinate's owner code in its colour's lane of its colour's pass."""
-    n = colour.size
-    owner = np.arange(1, n + 1)
-    code = owner | (~owner & 0x7FFFFFFF) << 32
-    codes = np.zeros((-(-(int(colour.max(initial=0)) + 1) // colours), n, colours), np.int64)
-    codes[colour // colours, np.arange(n), colour % colours] = code
+    """(passes, number of all colours, colours): what each colour lets through of an owner's code in each pass."""
+    count = int(colour.max(initial=0)) + 1
+    codes = np.zeros((-(-count // colours), count, colours), np.int64)
+    each = np.arange(count)
+    codes[each // colours, each, each % colours] = -1
     return codes

@@ -20,18 +20,20 @@ from ..lanes.capability import CannotLift
 from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lift, frozen
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, LOGGED, NEXT, SELF, SERIAL, TAG, USED
-from .operators import KNOWN, accumulate_add, accumulate_subtract
+from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
+from .operators import KNOWN, ORDINARY
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
 
-ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
-ADDITIVE = {operator.add: accumulate_add, operator.sub: accumulate_subtract}
+ACCUMULATE = {inplace: stub for stub, (inplace, _) in ORDINARY.items()}
+GROWING = {plain: stub for stub, (_, plain) in ORDINARY.items()}
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class MarkAccumulators(FunctionPass):
-    """`s += term` and `s = s + a - b` -> functions of our own, before single assignment renames s.
+    """`s += term`, `s = s + a - b`, `s = s * a * b` -> functions of our own, before single assignment renames s.
+
+    Not an array's entry that is multiplied: those of sums are totals, but seldom those of products.
 
     numba types `+=` by `iadd`, but lowers it by `add`, typed anew.
     """
@@ -43,24 +45,27 @@ class MarkAccumulators(FunctionPass):
 
     def run_pass(self, state):
         for block in state.func_ir.blocks.values():
-            made = {}
+            made, entries = {}, set()
             for statement in block.body:
                 if not isinstance(statement, numba_ir.Assign):
                     continue
                 value, target = statement.value, statement.target.name
+                if isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem"):
+                    entries.add(target)
                 if isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and value.fn in ACCUMULATE:
-                    mark(statement, ACCUMULATE[value.fn])
+                    if not (value.fn is operator.imul and value.lhs.name in entries):
+                        mark(statement, ACCUMULATE[value.fn])
                     continue
-                if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in ADDITIVE:
+                if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in GROWING:
                     made[target] = statement
                 chain = []  # s = s + a - b is (s + a) - b
                 left = value.name if isinstance(value, numba_ir.Var) else target
                 while left in made and (not chain or left != target):
                     chain.append(made[left])
                     left = made[left].value.lhs.name
-                if chain and left == target:
+                if chain and left == target and len({step.value.fn is operator.mul for step in chain}) == 1:
                     for step in chain:
-                        mark(step, ADDITIVE[step.value.fn])
+                        mark(step, GROWING[step.value.fn])
                     made.clear()
         return True
 
@@ -140,14 +145,14 @@ def read_only(typingctx, args, kinds):
     return wanted(args, kinds), codegen
 
 
-def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
+def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     """Compile f for owner lanes.
 
     Returns
     -------
     jitted : Dispatcher
-        Of ``run(x, args, codes, pass, h, header)``: one pass through f. It returns f(x), and leaves in the header where
-        the differences of f are.
+        Of ``run(x, args, codes, rows, pass, header)``: one pass through f. It returns f(x), and leaves in the header
+        where the slopes of f are.
     compiled : CompileResult
         numba's, of it.
     entry : int
@@ -167,7 +172,7 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS):
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return _compile(dispatcher, ndim, arg_types, twins, colours, entries)
+                return (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure
@@ -178,12 +183,13 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
     as_x = as_entries if entries else as_point
 
-    def run(x, args, codes, which, h, header):
+    def run(x, args, codes, rows, which, header):
         before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[USED], header[NEXT], header[LOGGED] = 0, 0, 0, 0
+        header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        found = as_x(x, codes, which, h, header[ENTRIES], kind)
-        header[TAG], header[SERIAL], value = finish(twin(found, *given), kind)
+        mask = -1 if header[LOG] != 0 else 0
+        found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
+        header[RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 
@@ -192,10 +198,15 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         types.Array(number, ndim, "C"),
         types.Tuple(arg_types),
         types.Array(whole, 3, "C"),
+        types.Array(types.int32, 1, "C"),
         whole,
-        number,
         types.Array(whole, 1, "C"),
     )
+    return compiled_run(run, signature, entries)
+
+
+def compiled_run(run, signature, entries):
+    """Compile a pass through f, which must have no effect but its result."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]

@@ -1,4 +1,4 @@
-"""Emitting code: vectors with Python's operators, so that one source of a rule serves vectors and arrays."""
+"""Emitting code: floats and vectors with Python's operators."""
 
 import ctypes
 import sys
@@ -6,8 +6,8 @@ import sys
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from .header import BEFORE, FLAGS, PLAIN, SMALL
-from .types import F64, I32, I64, Owned, Total
+from .header import BEFORE, FLAGS, PLAIN
+from .types import F64, I32, I64, Owned
 
 _KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint
 
@@ -26,41 +26,42 @@ THREAD_KEY, _SYSTEM = _thread_key()
 _KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
 
 
-class Vector:
-    """A vector, or code for one, in arithmetic."""
+class Emitted:
+    """A float or a vector of them, or code for one, in arithmetic."""
 
     def __init__(self, builder, value):
         self.builder, self.value = builder, value
 
     def _other(self, other):
-        if isinstance(other, Vector):
-            return other.value
+        if isinstance(other, Emitted):
+            other = other.value
+        kind, vector = self.value.type, isinstance(self.value.type, ir.VectorType)
         if isinstance(other, (int, float)):
-            return ir.Constant(self.value.type, [ir.Constant(F64, float(other))] * self.value.type.count)
-        return splat(self.builder, other, self.value.type)
+            return ir.Constant(kind, [F64(float(other))] * kind.count) if vector else F64(float(other))
+        return splat(self.builder, other, kind) if vector and other.type != kind else other
 
     def __add__(self, other):
-        return Vector(self.builder, self.builder.fadd(self.value, self._other(other)))
+        return Emitted(self.builder, self.builder.fadd(self.value, self._other(other)))
 
     def __sub__(self, other):
-        return Vector(self.builder, self.builder.fsub(self.value, self._other(other)))
+        return Emitted(self.builder, self.builder.fsub(self.value, self._other(other)))
 
     def __rsub__(self, other):
-        return Vector(self.builder, self.builder.fsub(self._other(other), self.value))
+        return Emitted(self.builder, self.builder.fsub(self._other(other), self.value))
 
     def __mul__(self, other):
-        return Vector(self.builder, self.builder.fmul(self.value, self._other(other)))
+        return Emitted(self.builder, self.builder.fmul(self.value, self._other(other)))
 
     def __truediv__(self, other):
-        return Vector(self.builder, self.builder.fdiv(self.value, self._other(other)))
+        return Emitted(self.builder, self.builder.fdiv(self.value, self._other(other)))
 
     def __rtruediv__(self, other):
-        return Vector(self.builder, self.builder.fdiv(self._other(other), self.value))
+        return Emitted(self.builder, self.builder.fdiv(self._other(other), self.value))
 
     __radd__, __rmul__ = __add__, __mul__
 
     def __neg__(self):
-        return Vector(self.builder, self.builder.fneg(self.value))
+        return Emitted(self.builder, self.builder.fneg(self.value))
 
 
 def splat(builder, value, vector):
@@ -69,25 +70,9 @@ def splat(builder, value, vector):
     return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
 
 
-def vector_sqrt(v):
-    kind = v.value.type
-    callee = cgutils.get_or_insert_function(
-        v.builder.module, ir.FunctionType(kind, [kind]), f"llvm.sqrt.v{kind.count}f64"
-    )
-    return Vector(v.builder, v.builder.call(callee, [v.value]))
-
-
-def vector_choose(a, b, p, q):
-    """p where a >= b, else q"""
-    builder = a.builder
-    return Vector(builder, builder.select(builder.fcmp_ordered(">=", a.value, a._other(b)), p.value, q.value))
-
-
-def vector_all_small(v):
-    """i1: |v| < SMALL in all lanes"""
-    b, kind = v.builder, v.value.type
-    fabs = cgutils.get_or_insert_function(b.module, ir.FunctionType(kind, [kind]), f"llvm.fabs.v{kind.count}f64")
-    return none_set(b, b.fcmp_unordered(">=", b.call(fabs, [v.value]), v._other(SMALL)))
+def emitted_sqrt(number):
+    callee = number.builder.module.declare_intrinsic("llvm.sqrt", [F64])
+    return Emitted(number.builder, number.builder.call(callee, [number.value]))
 
 
 def none_set(builder, mask):
@@ -96,32 +81,34 @@ def none_set(builder, mask):
 
 
 class Number:
-    """An Owned or Total in the making."""
+    """An Owned or Total in the making: value, slopes, code; of a Total its buffer and serial number, too."""
 
     def __init__(self, builder, base, d, code, tag=None, serial=None):
-        self.builder, self.base, self.d, self.code, self.tag, self.serial = (
-            builder,
-            base,
-            Vector(builder, d),
-            code,
-            tag,
-            serial,
-        )
+        self.builder, self.base, self.d, self.code = builder, base, Emitted(builder, d), code
+        self.tag, self.serial = tag, serial
 
     @classmethod
     def read(cls, builder, value):
         return cls(builder, *(builder.extract_value(value, k) for k in range(len(value.type.elements))))
 
     @classmethod
-    def plain(cls, builder, base, colours):
-        kind = Total(colours).ll
-        return cls(
-            builder, base, ir.Constant(kind.elements[1], None), ir.Constant(kind.elements[2], None), I64(PLAIN), I64(0)
-        )
+    def plain(cls, builder, base, t):
+        """A number that depends on nobody."""
+        return cls(builder, base, *(ir.Constant(part, None) for part in t.ll.elements[1:]))
+
+    def as_wide_as(self, t):
+        """The same with places for as many slopes as a `t` has."""
+        count, wanted = self.code.type.count, t.slopes
+        if count == wanted:
+            return self
+        b, places = self.builder, ir.Constant(ir.VectorType(I32, wanted), list(range(wanted)))
+        d, code = (b.shuffle_vector(v, ir.Constant(v.type, None), places) for v in (self.d.value, self.code))
+        return Number(b, self.base, d, code, self.tag, self.serial)
 
     def pack(self, t):
+        wide = self.as_wide_as(t)
         value = ir.Constant(t.ll, ir.Undefined)
-        parts = [self.base, self.d.value, self.code]
+        parts = [wide.base, wide.d.value, wide.code]
         if t.total:
             parts += [I64(PLAIN), I64(0)] if self.tag is None else [self.tag, self.serial]
         for k, part in enumerate(parts):
@@ -132,7 +119,7 @@ class Number:
 def as_number(context, builder, value, t, colours):
     if isinstance(t, Owned):
         return Number.read(builder, value)
-    return Number.plain(builder, context.cast(builder, value, t, types.float64), colours)
+    return Number.plain(builder, context.cast(builder, value, t, types.float64), Owned(colours))
 
 
 def header_of(builder):

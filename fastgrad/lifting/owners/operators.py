@@ -5,6 +5,7 @@ import operator
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -12,25 +13,14 @@ from numba.extending import lower_builtin, lower_cast
 
 from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
-from ..rules import make_rules
 from . import totals
-from .emitting import (
-    Number,
-    Vector,
-    as_number,
-    conflicts,
-    flag,
-    none_set,
-    splat,
-    vector_all_small,
-    vector_choose,
-    vector_sqrt,
-)
-from .header import DIVISION, LARGE, STALE
+from .emitting import Emitted, Number, as_number, conflicts, emitted_sqrt, flag
+from .header import DIVISION
+from .rules import make_rules
 from .totals import is_total
 from .types import F64, I64, Owned, Total, is_number
 
-UNARY, BINARY = make_rules(vector_sqrt, vector_choose)
+UNARY, BINARY = make_rules(emitted_sqrt)
 KNOWN = set()  # what may be called with owned numbers
 NUMBERS = (Owned, types.Float, types.Integer)
 
@@ -47,7 +37,7 @@ class Template(AbstractTemplate):
 
     def generic(self, args, kws):
         colours = colours_of(args)
-        if kws or len(args) != self.arity:
+        if kws or len(args) != (self.arity or len(args)):
             return None
         if colours is not None and all(isinstance(a, NUMBERS) for a in args):
             total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
@@ -96,32 +86,26 @@ def either(builder, condition, t, slow, fast):
     return builder.load(result)
 
 
-def difference(builder, name, a, b, y, z, known_a, known_b):
+def slope(builder, name, a, b, y, z, known_a, known_b):
     """The rule, less what a constant operand does not need."""
-    da, db = a.d, b.d
-    if known_b and name in ("add", "subtract"):
-        return da
-    if known_a and name in ("add", "subtract"):
-        return db if name == "add" else -db
-    if known_b and name == "multiply":
-        return da * b.base
-    if known_a and name == "multiply":
-        return db * a.base
-    if known_b and name == "divide":
-        return da / b.base
-    if known_a and name == "divide":
-        return -(db * y) / (db + b.base)
-    base_a, base_b = (
-        Vector(builder, splat(builder, a.base, da.value.type)),
-        Vector(builder, splat(builder, b.base, da.value.type)),
-    )
-    base_y, base_z = (Vector(builder, splat(builder, v, da.value.type)) for v in (y, z))
-    if name == "multiply":
-        return da * (base_b + db) + base_a * db
-    out, small = BINARY[name](da, base_a, db, base_b, base_y, base_z)
-    if name in ("power", "atan2"):
-        flag(builder, builder.not_(vector_all_small(small)), LARGE)
-    return out
+    if name in ("add", "subtract"):
+        if known_b:
+            return a.d
+        if known_a:
+            return b.d if name == "add" else -b.d
+        return a.d + b.d if name == "add" else a.d - b.d
+    if name in ("maximum", "minimum"):
+        half = (a.d + b.d) * 0.5  # of equal ones: what central differences give
+        first = builder.fcmp_ordered(">" if name == "maximum" else "<", a.base, b.base)
+        equal = builder.fcmp_ordered("==", a.base, b.base)
+        one = builder.select(first, a.d.value, b.d.value)
+        return Emitted(builder, builder.select(equal, half.value, one))
+    of_a, of_b = BINARY[name](*(Emitted(builder, v) for v in (a.base, b.base, y, z)))
+    if known_b:
+        return a.d * of_a
+    if known_a:
+        return b.d * of_b
+    return a.d * of_a + b.d * of_b
 
 
 FUNCTIONS_OF_TWO = {"power": operator.pow, "hypot": math.hypot, "atan2": math.atan2}
@@ -152,35 +136,29 @@ def value_of(context, builder, name, a, b):
 def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     """name(a, b) of two numbers as a value of type t."""
     colours = t.colours
-    y = value_of(context, builder, name, a, b)
     moved = a if known_b and name in ("add", "subtract") else b if known_a and name == "add" else None
-    if moved is not None:  # a constant more: the same differences, in the same buffer
+    if moved is not None:  # a constant more: the same slopes, in the same buffer; but a product's are of its value
+        y = value_of(context, builder, name, a, b)
+        if moved.tag is not None:
+            (moved,) = totals.usable(builder, [moved], colours, totals.is_product(builder, moved))
         return Number(builder, y, moved.d.value, moved.code, moved.tag, moved.serial).pack(t)
-    z = scalar_call(context, builder, math.log, a.base) if name == "power" else F64(0.0)
 
     for number, other in ((a, b), (b, a)):
         if number.tag is None and other.tag is not None and not (known_a or known_b):
             # the term of `total + term`: while the pattern is looked for, every code looks like a conflict
             with builder.if_then(conflicts(builder, number.code), likely=False):
                 totals.log(builder, number, colours)
-
-    def fast():
-        code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
-        return Number(builder, y, difference(builder, name, a, b, y, z, known_a, known_b).value, code)
-
-    def slow():
-        def rule(inside, numbers, constants):
-            first, second = (
-                Number.plain(inside, value, colours) if number is None else number
-                for number, value in zip(numbers, constants, strict=False)
-            )
-            return difference(inside, name, first, second, *constants[2:], known_a, known_b)
-
-        numbers = [None if known_a else a, None if known_b else b]
-        full = name + "_of_constant" * known_a + "_by_constant" * known_b
-        return totals.apply(builder, full, rule, numbers, [a.base, b.base, y, z], y, colours)
-
-    return either(builder, is_total(builder, a, b), t, slow, fast)
+    if known_a:
+        (b,) = totals.usable(builder, [b], colours)
+    elif known_b:
+        (a,) = totals.usable(builder, [a], colours)
+    else:
+        a, b = totals.usable(builder, [a, b], colours)
+    a, b = a.as_wide_as(t), b.as_wide_as(t)
+    y = value_of(context, builder, name, a, b)
+    z = scalar_call(context, builder, math.log, a.base) if name == "power" and not known_b else F64(0.0)
+    code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
+    return Number(builder, y, slope(builder, name, a, b, y, z, known_a, known_b).value, code).pack(t)
 
 
 def lower_binary(name):
@@ -192,60 +170,50 @@ def lower_binary(name):
 
 
 def lower_accumulate(name):
-    """s += term. (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)"""
-    sign = 1 if name == "add" else -1
+    """s += term, or s *= factor.
+
+    (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)
+    """
+    product, sign = name == "multiply", -1 if name == "subtract" else 1
 
     def lower(context, builder, sig, args):
         t = sig.return_type
-        if not t.total or is_number(sig.args[1]):
+        if is_number(sig.args[1]):
             return lower_binary(name)(context, builder, sig, args)
         s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
-        base = (builder.fadd if sign > 0 else builder.fsub)(s.base, term.base)
-        if is_number(sig.args[0]):
-            s.tag = s.serial = None
+        if term.tag is not None:
+            (term,) = totals.usable(builder, [term], t.colours, is_total(builder, term))
+        s = s.as_wide_as(t)
+        base = value_of(context, builder, name, s, term)
 
-        def add_to_total():
-            kept = builder.inttoptr(s.tag, I64.as_pointer())
-            flag(builder, builder.icmp_signed("!=", builder.load(kept), s.serial), STALE)
+        part = Number(builder, term.base, (term.d / term.base).value, term.code) if product else term
+
+        def deposited():
             serial = builder.add(s.serial, I64(1))
-            builder.store(serial, kept)
-            totals.deposit(builder, s.tag, term, t.colours, sign)
-            empty = Number.plain(builder, base, t.colours)
-            empty.tag, empty.serial = s.tag, serial
-            return empty
+            builder.store(serial, builder.inttoptr(s.tag, I64.as_pointer()))
+            totals.deposit(builder, s.tag, part, t.colours, sign)
+            return totals.empty(builder, base, s.tag, serial, t.colours)
 
-        def begin_total():
-            return totals.grow(builder, s, term, base, sign, t.colours)
+        def grown():
+            return totals.grow(builder, s, part, base, sign, t.colours, product)
 
         def plain():
-            d = term.d if sign > 0 else -term.d
-            code = builder.or_(s.code, term.code)
-            return Number(builder, base, (s.d + d).value, code)
+            wide = term.as_wide_as(t)
+            d = slope(builder, name, s, wide, base, F64(0.0), False, False)
+            return Number(builder, base, d.value, builder.or_(s.code, wide.code))
 
-        def accumulate():
-            code = builder.or_(s.code, term.code)
-            return Number.read(builder, either(builder, conflicts(builder, code), t, begin_total, plain))
+        def no_total():
+            code = builder.or_(s.code, term.as_wide_as(t).code)
+            return Number.read(builder, either(builder, conflicts(builder, code), t, grown, plain))
 
-        def ordinary():
-            if s.tag is None:
-                return accumulate()
-            result = cgutils.alloca_once(builder, t.ll)
-            with builder.if_else(builder.icmp_signed(">", s.tag, I64(0)), likely=True) as (yes, no):
-                with yes:
-                    builder.store(add_to_total().pack(t), result)
-                with no:
-                    builder.store(accumulate().pack(t), result)
-            return Number.read(builder, builder.load(result))
+        def total():
+            kind = totals.is_product(builder, s)
+            fit = builder.and_(totals.is_live(builder, s), kind if product else builder.not_(kind))
+            return Number.read(builder, either(builder, builder.not_(fit), t, grown, deposited))
 
-        if term.tag is None:
-            return ordinary().pack(t)
-        return either(
-            builder,
-            is_total(builder, term),
-            t,
-            lambda: Number.read(builder, combine(context, builder, name, t, s, term)),
-            ordinary,
-        )
+        if s.tag is None:
+            return no_total().pack(t)
+        return either(builder, builder.not_(is_total(builder, s)), t, no_total, total)
 
     return lower
 
@@ -270,9 +238,13 @@ class Accumulate:
 
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
-Owned.add, Owned.subtract = accumulate_add, accumulate_subtract
-ACCUMULATE = {operator.iadd: accumulate_add, operator.isub: accumulate_subtract}
-ORDINARY = {accumulate_add: (operator.iadd, operator.add), accumulate_subtract: (operator.isub, operator.sub)}
+accumulate_multiply = Accumulate("accumulate_multiply")
+Owned.add, Owned.subtract, Owned.multiply = accumulate_add, accumulate_subtract, accumulate_multiply
+ORDINARY = {
+    accumulate_add: (operator.iadd, operator.add),
+    accumulate_subtract: (operator.isub, operator.sub),
+    accumulate_multiply: (operator.imul, operator.mul),
+}
 
 
 class AccumulateTemplate(Template):
@@ -299,7 +271,11 @@ def lower_accumulate_or_add(stub, name):
     return lower
 
 
-for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
+for stub, name in (
+    (accumulate_add, "add"),
+    (accumulate_subtract, "subtract"),
+    (accumulate_multiply, "multiply"),
+):
     KNOWN.add(stub)
     infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
     lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
@@ -310,12 +286,31 @@ for stub, name in ((accumulate_add, "add"), (accumulate_subtract, "subtract")):
 OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
     ("hypot", (math.hypot, np.hypot)),
     ("atan2", (math.atan2, np.arctan2)),
-    ("maximum", (max, np.maximum, np.fmax)),
-    ("minimum", (min, np.minimum, np.fmin)),
+    ("maximum", (np.maximum, np.fmax)),
+    ("minimum", (np.minimum, np.fmin)),
 )
 for name, functions in OF_TWO:
     for function in functions:
         register(function, lower_binary(name), 2)
+
+
+def lower_several(name):
+    """One after another."""
+
+    def lower(context, builder, sig, args):
+        t = sig.return_type
+        value, kind = args[0], sig.args[0]
+        for other, its in zip(args[1:], sig.args[1:], strict=True):
+            a, b = (as_number(context, builder, *pair, t.colours) for pair in ((value, kind), (other, its)))
+            known = [is_number(kind), is_number(its)]
+            value, kind = combine(context, builder, name, t, a, b, *([False, False] if all(known) else known)), t
+        return value
+
+    return lower
+
+
+for function, name in ((max, "maximum"), (min, "minimum")):
+    register(function, lower_several(name), None)
 
 
 @njit
@@ -324,34 +319,47 @@ def bell(b):
     return 1.1283791670955126 * math.exp(-b * b)
 
 
+@njit
+def digamma(b):
+    """The derivative of log(gamma(b)), b > 0: recurrence, and the asymptotic series (Abramowitz and Stegun 6.3.18)."""
+    if not b > 0.0:
+        return math.nan
+    shift = 0.0
+    while b < 12.0:
+        shift += 1.0 / b
+        b += 1.0
+    t = 1.0 / (b * b)
+    series = t * (1 / 12 - t * (1 / 120 - t * (1 / 252 - t * (1 / 240 - t * (1 / 132 - t * (691 / 32760))))))
+    return math.log(b) - 0.5 / b - series - shift
+
+
 def lower_unary(name, base, auxiliary=None):
     def lower(context, builder, sig, args):
         t = sig.return_type
-        a = Number.read(builder, args[0])
-        y = builder.fneg(a.base) if name == "negative" else scalar_call(context, builder, base, a.base)
-
-        def other():
-            return F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
-
-        def moved(inside, d, base, result, z):
-            b, result, z = (Vector(inside, splat(inside, v, d.value.type)) for v in (base, result, z))
-            out, small = UNARY[name](d, b, result, z)
-            if name not in ("root", "absolute", "negative"):
-                flag(inside, inside.not_(vector_all_small(small)), LARGE)
-            return out
-
-        def fast():
-            return Number(builder, y, moved(builder, a.d, a.base, y, other()).value, a.code)
-
-        def slow():
-            def rule(inside, numbers, constants):
-                return moved(inside, numbers[0].d, numbers[0].base, *constants)
-
-            return totals.apply(builder, name, rule, [a], [y, other()], y, t.colours)
-
-        return either(builder, is_total(builder, a), t, slow, fast)
+        (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+        y = scalar_call(context, builder, base, a.base)
+        z = F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
+        factor = UNARY[name](*(Emitted(builder, v) for v in (a.base, y, z)))
+        return Number(builder, y, (a.d * factor).value, a.code).pack(t)
 
     return lower
+
+
+def lower_negative(context, builder, sig, args):
+    t = sig.return_type
+    (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+    return Number(builder, builder.fneg(a.base), (-a.d).value, a.code).pack(t)
+
+
+def lower_absolute(context, builder, sig, args):
+    """At 0 the slope is 0, as central differences give."""
+    t = sig.return_type
+    (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+    y = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [a.base])
+    zero = ir.Constant(a.d.value.type, None)
+    below = builder.select(builder.fcmp_ordered("<", a.base, F64(0.0)), (-a.d).value, zero)
+    d = builder.select(builder.fcmp_ordered(">", a.base, F64(0.0)), a.d.value, below)
+    return Number(builder, y, d, a.code).pack(t)
 
 
 OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
@@ -361,7 +369,9 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("log_1_plus", (math.log1p, np.log1p), None),
     ("log_2", (math.log2, np.log2), None),
     ("log_10", (math.log10, np.log10), None),
+    ("exp_2", (np.exp2,), None),
     ("root", (math.sqrt, np.sqrt), None),
+    ("cubic_root", (np.cbrt,), None),
     ("sin", (math.sin, np.sin), math.cos),
     ("cos", (math.cos, np.cos), math.sin),
     ("tan", (math.tan, np.tan), None),
@@ -373,14 +383,19 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
     ("acos", (math.acos, np.arccos), None),
     ("atanh", (math.atanh, np.arctanh), None),
     ("asinh", (math.asinh, np.arcsinh), None),
+    ("acosh", (math.acosh, np.arccosh), None),
+    ("gamma", (math.gamma,), digamma),
+    ("log_gamma", (math.lgamma,), digamma),
     ("erf", (math.erf,), bell),
     ("erfc", (math.erfc,), bell),
-    ("absolute", (abs, math.fabs, np.abs, np.fabs), None),
-    ("negative", (operator.neg, np.negative), None),
 )
 for name, functions, auxiliary in OF_ONE:
     for function in functions:
-        register(function, lower_unary(name, functions[0] if functions[0] is not abs else math.fabs, auxiliary), 1)
+        register(function, lower_unary(name, functions[0], auxiliary), 1)
+for function in (abs, math.fabs, np.abs, np.fabs):
+    register(function, lower_absolute, 1)
+for function in (operator.neg, np.negative):
+    register(function, lower_negative, 1)
 register(operator.pos, lambda context, builder, sig, args: args[0], 1)
 register(np.square, lambda context, builder, sig, args: squared(context, builder, sig, args[0]), 1)
 register(float, lambda context, builder, sig, args: args[0], 1)
@@ -392,32 +407,33 @@ def squared(context, builder, sig, value):
 
 
 def lower_power(context, builder, sig, args):
-    """An integer exponent by repeated squaring (numba's own order); 0.5 by the root; else exp(b log a), a > 0."""
+    """An integer exponent by repeated squaring (numba's own order); else exp(b log a)."""
     t = sig.return_type
     literal = getattr(sig.args[1], "literal_value", None)
-    if isinstance(literal, int) and 0 < abs(literal) <= 64 and isinstance(sig.args[0], Owned):
-        result, power, left = None, args[0], abs(literal)
-        while left:
-            if left & 1:
-                result = (
-                    power
-                    if result is None
-                    else combine(
-                        context, builder, "multiply", t, Number.read(builder, result), Number.read(builder, power)
-                    )
-                )
-            left >>= 1
-            if left:
-                number = Number.read(builder, power)
-                power = combine(context, builder, "multiply", t, number, number)
-        if literal < 0:
-            one = Number.plain(builder, F64(1.0), t.colours)
-            one.tag = one.serial = None
-            result = combine(context, builder, "divide", t, one, Number.read(builder, result), known_a=True)
-        return result
     a, b = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
-    flag(builder, builder.fcmp_unordered("<=", a.base, F64(0.0)), LARGE)
-    return combine(context, builder, "power", t, a, b)
+    known_a, known_b = map(is_number, sig.args)
+    if not (isinstance(literal, int) and 0 < abs(literal) <= 64):
+        return combine(context, builder, "power", t, a, b, known_a, known_b)
+    (a,) = totals.usable(builder, [a], t.colours)
+    y, lower = (multiplied(builder, a.base, k) for k in (abs(literal), abs(literal) - 1))
+    factor = builder.fmul(F64(float(literal)), lower)
+    if literal < 0:
+        flag(builder, builder.fcmp_ordered("==", y, F64(0.0)), DIVISION)
+        factor = builder.fdiv(factor, builder.fmul(y, y))
+        y = builder.fdiv(F64(1.0), y)
+    return Number(builder, y, (a.d * factor).value, a.code).pack(t)
+
+
+def multiplied(builder, base, exponent):
+    """A power, in numba's own order."""
+    result, power = F64(1.0), base
+    while exponent:
+        if exponent & 1:
+            result = builder.fmul(result, power)
+        exponent >>= 1
+        if exponent:
+            power = builder.fmul(power, power)
+    return result
 
 
 register(operator.pow, lower_power, 2)
@@ -428,18 +444,11 @@ register(np.power, lower_power, 2)
 
 
 def compared(builder, predicate, a, b, colours):
-    """The answer at x; whoever's differences change it is lost, and evaluated plainly in the end."""
+    """The answer at x; where both are equal, whoever's slopes change it is lost, and evaluated plainly in the end."""
     emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
-    answer = emit(predicate, a.base, b.base)
-    moved = emit(predicate, (a.d + a.base).value, (b.d + b.base).value)
-    attention = builder.not_(none_set(builder, builder.xor(moved, splat(builder, answer, moved.type))))
-    attention = builder.or_(attention, conflicts(builder, builder.or_(a.code, b.code)))
-    some = is_total(builder, a, b)
-    if some is not None:
-        attention = builder.or_(attention, some)
-    with builder.if_then(attention, likely=False):
-        totals.compare(builder, predicate, a, b, colours)
-    return answer
+    with builder.if_then(builder.fcmp_ordered("==", a.base, b.base), likely=False):
+        totals.compare(builder, a, b, colours)
+    return emit(predicate, a.base, b.base)
 
 
 def lower_compare(predicate):
@@ -492,16 +501,12 @@ def lower_jumps(function, result):
         called = context.typing_context.resolve_value_type(function)
         called.get_call_type(context.typing_context, kind.args, {})
         y = context.get_function(called, kind)(builder, (number.base,))
-        if function is np.sign:
-            jumps = [F64(0.0)]
-        else:
+        jump = F64(0.0)
+        if function is not np.sign:
             floor = builder.module.declare_intrinsic("llvm.floor", [F64])
             shift = F64(0.5 if function in (round, np.rint) else 0.0)
-            first = builder.fsub(builder.call(floor, [builder.fadd(number.base, shift)]), shift)
-            jumps = [first, builder.fadd(first, F64(1.0))]
-        for jump in jumps:
-            for predicate in (">", ">="):
-                compared(builder, predicate, number, Number.plain(builder, jump, colours), colours)
+            jump = builder.fsub(builder.call(floor, [builder.fadd(number.base, shift)]), shift)
+        compared(builder, "==", number, Number.plain(builder, jump, Owned(colours)), colours)
         return y
 
     return lower
@@ -523,7 +528,7 @@ for result, functions in JUMPS:
 @lower_cast(types.Integer, Total)
 @lower_cast(types.IntegerLiteral, Total)
 def number_to_owned(context, builder, fromty, toty, val):
-    return Number.plain(builder, context.cast(builder, val, fromty, types.float64), toty.colours).pack(toty)
+    return Number.plain(builder, context.cast(builder, val, fromty, types.float64), toty).pack(toty)
 
 
 @lower_cast(Owned, Total)

@@ -12,38 +12,27 @@ from numba.np.arrayobj import populate_array
 
 from ..lanes.types import Bundle
 from . import totals
-from .emitting import Number, Vector, as_number, enter, header_of, splat
-from .operators import either
-from .totals import is_total
-from .types import F64, I32, I64, Owned, Point, PointIterator, Total
+from .emitting import Number, as_number, enter, header_of, splat
+from .types import F64, I64, Owned, Point, PointIterator, Total
 
 
 def entry(context, builder, t, point, at):
-    """x[at], 0 <= at: its value, and +h and -h where it owns a colour."""
+    """x[at], 0 <= at: its value, and a slope of 1 where it owns a colour.
+
+    Its code is what its row of the table lets through of its owner: all of it in its own colour's place. While the
+    pattern is looked for, the mask is all ones, and the row is the code.
+    """
     colours = t.colours
     struct = cgutils.create_struct_proxy(t)(context, builder, value=point)
-    kind = Owned(colours).ll
+    _, slopes, codes = Owned(colours).ll.elements
     base = builder.load(builder.gep(struct.data, [at]))
-    codes = builder.gep(struct.codes, [builder.mul(at, I64(colours))])
-    code = builder.load(builder.bitcast(codes, kind.elements[2].as_pointer()), align=8)
-    twice = ir.Constant(ir.VectorType(I32, 2 * colours), [c for c in range(colours) for _ in range(2)])
-    owned = builder.icmp_signed(
-        "!=",
-        builder.shuffle_vector(code, ir.Constant(code.type, ir.Undefined), twice),
-        ir.Constant(ir.VectorType(I64, 2 * colours), None),
-    )
-    size = step_of(builder, base, struct.h)
-    both = Vector(builder, splat(builder, size, kind.elements[1])).value
-    signs = ir.Constant(kind.elements[1], [F64(1.0), F64(-1.0)] * colours)
-    d = builder.select(owned, builder.fmul(both, signs), ir.Constant(kind.elements[1], None))
+    row = builder.sext(builder.load(builder.gep(struct.rows, [at])), I64)
+    row = builder.bitcast(builder.gep(struct.codes, [builder.mul(row, I64(colours))]), codes.as_pointer())
+    owner = builder.or_(totals.code_of(builder, builder.add(at, I64(1))), struct.mask)
+    code = builder.and_(builder.load(row, align=8), splat(builder, owner, codes))
+    owned = builder.icmp_signed("!=", code, ir.Constant(codes, None))
+    d = builder.select(owned, ir.Constant(slopes, [F64(1.0)] * colours), ir.Constant(slopes, None))
     return Number(builder, base, d, code).pack(Owned(colours))
-
-
-def step_of(builder, base, h):
-    """h max(1, |x|)"""
-    fabs = cgutils.get_or_insert_function(builder.module, ir.FunctionType(F64, [F64]), "llvm.fabs.f64")
-    size = builder.call(fabs, [base])
-    return builder.fmul(h, builder.select(builder.fcmp_ordered(">", size, F64(1.0)), size, F64(1.0)))
 
 
 def wrapped(builder, index, size):
@@ -144,28 +133,28 @@ def iterate(context, builder, sig, args, result):
 
 
 @intrinsic
-def as_point(typingctx, x, codes, which, h, entries, kind):
+def as_point(typingctx, x, codes, rows, which, mask, entries, kind):
     """x with the codes of one pass."""
     point = Point(kind.instance_type.colours, x.ndim)
 
     def codegen(context, builder, sig, args):
         return point_of(context, builder, sig, args, point)
 
-    return point(x, codes, types.int64, types.float64, types.int64, kind), codegen
+    return point(x, codes, rows, types.int64, types.int64, types.int64, kind), codegen
 
 
 def point_of(context, builder, sig, args, point):
     out = cgutils.create_struct_proxy(point)(context, builder)
     array = context.make_array(sig.args[0])(context, builder, args[0])
-    table = context.make_array(sig.args[1])(context, builder, args[1])
-    out.data, out.shape, out.h = array.data, array.shape, args[3]
-    first = builder.mul(args[2], builder.mul(array.nitems, array.nitems.type(point.colours)))
-    out.codes = builder.gep(table.data, [first])
+    table, rows = (context.make_array(sig.args[k])(context, builder, args[k]) for k in (1, 2))
+    out.data, out.shape, out.mask, out.rows = array.data, array.shape, args[4], rows.data
+    passes = cgutils.unpack_tuple(builder, table.shape)[0]
+    out.codes = builder.gep(table.data, [builder.mul(args[3], builder.sdiv(table.nitems, passes))])
     return out._getvalue()
 
 
 @intrinsic
-def as_entries(typingctx, x, codes, which, h, entries, kind):
+def as_entries(typingctx, x, codes, rows, which, mask, entries, kind):
     """The same as an array that cannot be written to, in memory that is given."""
     owned = kind.instance_type
     point, array = Point(owned.colours, x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
@@ -174,7 +163,7 @@ def as_entries(typingctx, x, codes, which, h, entries, kind):
         here = point_of(context, builder, sig, args, point)
         given = context.make_array(sig.args[0])(context, builder, args[0])
         out = context.make_array(array)(context, builder)
-        data = builder.inttoptr(args[4], out.data.type)
+        data = builder.inttoptr(args[5], out.data.type)
         with cgutils.for_range(builder, given.nitems) as loop:
             number = entry(context, builder, point, here, loop.index)
             number = Number.read(builder, number).pack(owned)
@@ -187,38 +176,26 @@ def as_entries(typingctx, x, codes, which, h, entries, kind):
         populate_array(out, data, shape, strides, size, None)
         return out._getvalue()
 
-    return array(x, codes, types.int64, types.float64, types.int64, kind), codegen
+    return array(x, codes, rows, types.int64, types.int64, types.int64, kind), codegen
 
 
 def entry_size(kind):
     """Bytes of a number in memory, where its vectors are wide integers, of 16 bytes at least."""
-    return 16 + 24 * kind.colours + 16 * kind.total
+    return 16 + 16 * kind.slopes + 16 * kind.total
 
 
 @intrinsic
 def finish(typingctx, result, kind):
-    """The buffer that holds the differences of what f returned."""
+    """The buffer that holds the slopes of what f returned, and its value."""
     count = kind.instance_type.colours
 
     def codegen(context, builder, sig, args):
         number = as_number(context, builder, args[0], result, count)
-        total = is_total(builder, *([number] if isinstance(result, Total) else []))
         if not isinstance(result, Total):
             totals.log(builder, number, count)
-        t = Total(count)
-        if number.tag is None:
-            number.tag = number.serial = I64(0)
+        return context.make_tuple(builder, sig.return_type, [totals.settle(builder, number, count), number.base])
 
-        def as_it_is():
-            return number
-
-        def made():
-            return totals.settle(builder, number, count)
-
-        final = Number.read(builder, either(builder, total, t, as_it_is, made))
-        return context.make_tuple(builder, sig.return_type, [final.tag, final.serial, final.base])
-
-    return types.Tuple([types.int64, types.int64, types.float64])(result, kind), codegen
+    return types.Tuple([types.int64, types.float64])(result, kind), codegen
 
 
 @intrinsic

@@ -1,8 +1,12 @@
 """What becomes of totals: code of its own, called where a number may be one.
 
-Where `s += term` brings a second owner of a colour, the differences of s retire into a buffer, owner by owner, as
-addition is linear. All else that a total meets makes a new buffer, at a cost of O(n): the rules are applied to a few
-cells at a time, by the same code that applies them to the differences in a register.
+Where `s += term` brings a second owner of a colour, the slopes of s retire into a buffer, owner by owner, as addition
+is linear. Used in anything else, a total is from then on an owner of its own, as coordinates are, with a slope of 1 in
+itself (places beside the colours' are for such owners): its buffer stands still, and when f is through, whatever the
+result's slope in that owner is, each of the buffer's is multiplied with it and added. So a total in every term (a mean,
+a normalisation) costs one such sum of O(n), however often it is used. What is not linear, and would join two owners
+of a place, gets a buffer of its own first. What grows by `p *= factor` is
+a total, too: its buffer holds slopes relative to p, which are sums of the factors' (its serial numbers are below 0).
 
 Why no run writes where it should not: compiled code writes through three kinds of addresses.
 
@@ -11,55 +15,63 @@ Why no run writes where it should not: compiled code writes through three kinds 
 - A buffer, by a number's tag. Tags are made in `new_buffer` only, of a slot that exists. Numbers are copied as a whole,
   and wherever there may be a number that nobody has made there are zeros, which say that it is no total: in variables
   (`ZeroedLower`) and in arrays. f is compiled with bounds checked, or an index beyond an array could read anything.
-- A cell of a buffer, by an owner's code. Codes are 0, a coordinate's, or joined from these by `or`; the table that they
-  come from is read within bounds (`point.entry`). What joins two coordinates is seen before it is used (`conflicts`),
-  and then written nowhere.
+- A cell of a buffer, by an owner's code. Codes are 0, a coordinate's, a used total's (there are cells for as many as
+  there are buffers), or joined from these by `or`; the table that they come from is read within bounds
+  (`point.entry`). What joins two owners is seen before it is used (`conflicts`), and then written nowhere.
 
-A buffer that was taken again since, or has grown, has another serial number: whoever uses it sees that the number is
-stale, and the run is refused. What it holds is then wrong, but no other memory.
+A buffer that has grown has another serial number, and one that stands still has none: whoever uses an older one sees
+that the number is stale, and the run is refused. What it holds is then wrong, but no other memory.
 """
 
 from llvmlite import ir
 from numba.core import cgutils
 
-from .emitting import Number, Vector, clashes, conflicts, flag, header_of, none_set, splat
+from .emitting import Number, clashes, conflicts, flag, header_of, none_set, splat
 from .header import (
     BUFFERS,
     CAPACITY,
     CELLS,
     CLOCK,
     CONFLICT,
+    COORDINATES,
     COSTLY,
-    LIMIT,
+    FIRST,
+    FROZEN,
     LOG,
     LOGGED,
+    LOSSES,
     LOST,
     NEXT,
+    OWNER,
+    PLAIN,
+    RESULT,
+    SERIAL,
     SLOTS,
+    SOURCE,
     STALE,
-    USED,
+    TIED,
+    TOTALS,
+    USED_AT,
 )
 from .types import F64, I32, I64, Total
 
 WORD = I64.as_pointer()
+MANY = 24  # coordinates: what sums more is taken for a total while the pattern is looked for
 
 
 # ---- numbers in memory, for code out of line
 
 
-def words_of(colours):
-    """{base, differences, codes, tag, serial}, 8 bytes each."""
-    return 3 + 3 * colours
-
-
 def flatten(builder, number, colours):
-    words = cgutils.alloca_once(builder, ir.ArrayType(I64, words_of(colours)))
-    start = builder.bitcast(words, WORD)
-    put(builder, start, number.base, 0)
-    put(builder, start, number.d.value, 1)
-    put(builder, start, number.code, 1 + 2 * colours)
-    put(builder, start, I64(0) if number.tag is None else number.tag, 1 + 3 * colours)
-    put(builder, start, I64(0) if number.serial is None else number.serial, 2 + 3 * colours)
+    """{base, slopes, codes, tag, serial}, 8 bytes each."""
+    t = Total(colours)
+    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 3 + 2 * t.slopes))
+    start, wide = builder.bitcast(words, WORD), number.as_wide_as(t)
+    put(builder, start, wide.base, 0)
+    put(builder, start, wide.d.value, 1)
+    put(builder, start, wide.code, 1 + t.slopes)
+    put(builder, start, I64(0) if number.tag is None else number.tag, 1 + 2 * t.slopes)
+    put(builder, start, I64(0) if number.serial is None else number.serial, 2 + 2 * t.slopes)
     return start
 
 
@@ -68,27 +80,21 @@ def put(builder, words, value, at):
 
 
 def read(builder, words, colours):
-    kinds, places = Total(colours).ll.elements, (0, 1, 1 + 2 * colours, 1 + 3 * colours, 2 + 3 * colours)
+    t = Total(colours)
+    places = (0, 1, 1 + t.slopes, 1 + 2 * t.slopes, 2 + 2 * t.slopes)
     parts = [
         builder.load(builder.bitcast(builder.gep(words, [I64(at)]), kind.as_pointer()), align=8)
-        for at, kind in zip(places, kinds, strict=True)
+        for at, kind in zip(places, t.ll.elements, strict=True)
     ]
     return Number(builder, *parts)
 
 
-def room(builder, colours):
-    """Memory for a number: a plain zero, until somebody writes to it."""
-    kind = ir.ArrayType(I64, words_of(colours))
-    words = cgutils.alloca_once(builder, kind)
-    builder.store(ir.Constant(kind, None), words)
-    return builder.bitcast(words, WORD)
-
-
-def unflatten(builder, words, base, colours):
-    """The number that was written there, but for its differences, which are in its buffer."""
-    number = read(builder, words, colours)
-    number.base, number.d = base, Vector(builder, ir.Constant(number.d.value.type, None))
-    return number
+def write(builder, words, number, colours):
+    t = Total(colours)
+    put(builder, words, number.d.value, 1)
+    put(builder, words, number.code, 1 + t.slopes)
+    put(builder, words, I64(PLAIN) if number.tag is None else number.tag, 1 + 2 * t.slopes)
+    put(builder, words, I64(0) if number.serial is None else number.serial, 2 + 2 * t.slopes)
 
 
 def call(builder, name, colours, body, *args):
@@ -124,90 +130,111 @@ def is_logging(builder, header):
     return builder.icmp_signed("!=", builder.load(field(builder, header, LOG)), I64(0))
 
 
-def affordable(builder, header):
-    """i1: may the run cost one more operation on whole totals?"""
-    used = taken(builder, header, USED)
-    fine = builder.icmp_signed("<", used, builder.load(field(builder, header, LIMIT)))
-    flag(builder, builder.not_(fine), COSTLY)
-    return fine
-
-
 def new_buffer(builder, header):
-    """The next buffer, for as long as nobody needs its slot, and its serial number."""
-    slot = builder.urem(taken(builder, header, NEXT), builder.load(field(builder, header, SLOTS)))
-    size = builder.mul(builder.load(field(builder, header, CELLS)), I64(16))
+    """The next buffer, of zeros, and its serial number. If there is none left: the last one, and the run is refused."""
+    slot, last = taken(builder, header, NEXT), builder.sub(builder.load(field(builder, header, SLOTS)), I64(1))
+    beyond = builder.icmp_signed(">", slot, last)
+    flag(builder, beyond, COSTLY)
+    slot = builder.select(beyond, last, slot)
+    size = builder.mul(builder.load(field(builder, header, CELLS)), I64(8))
     buffer = builder.add(builder.load(field(builder, header, BUFFERS)), builder.mul(slot, size))
+    with builder.if_then(builder.not_(beyond)):  # SOURCE stays: it is of another buffer
+        start = builder.inttoptr(builder.add(buffer, I64(8 * FIRST)), ir.IntType(8).as_pointer())
+        cgutils.memset(builder, start, builder.sub(size, I64(8 * FIRST)), 0)
     # the lower half of a serial number counts what a total takes in
     serial = builder.add(taken(builder, header, CLOCK, 1 << 32), I64(1 << 32))
-    builder.store(serial, builder.inttoptr(buffer, WORD))
+    builder.store(serial, field(builder, buffer, SERIAL))
+    builder.store(I64(0), field(builder, buffer, USED_AT))
     return buffer, serial
 
 
-def block_at(builder, buffer, k, colours):
-    """Pointer to a few cells, a whole register of them; those before the first hold the serial number."""
-    vector = ir.VectorType(F64, 2 * colours).as_pointer()
-    return builder.inttoptr(builder.add(buffer, builder.mul(k, I64(16 * colours))), vector)
-
-
-def blocks(builder, header, colours):
-    """Go through the blocks of cells."""
-    count = builder.udiv(builder.load(field(builder, header, CELLS)), I64(colours))
-    return cgutils.for_range(builder, count, start=I64(1))
-
-
-def clear(builder, header, buffer, colours):
-    size = builder.mul(builder.sub(builder.load(field(builder, header, CELLS)), I64(colours)), I64(16))
-    start = builder.inttoptr(builder.add(buffer, I64(16 * colours)), ir.IntType(8).as_pointer())
-    cgutils.memset(builder, start, size, 0)
+def code_of(builder, owner):
+    """An owner, and its complement in the upper half."""
+    return builder.or_(owner, builder.shl(builder.xor(owner, I64(0x7FFFFFFF)), I64(32)))
 
 
 def deposit(builder, buffer, number, colours, sign=1):
-    """Add a number's differences to the cells of their owners; two owners joined are no owner's cell."""
+    """Add a number's slopes to the cells of their owners; two owners joined are no owner's cell."""
     met = conflicts(builder, number.code)
     flag(builder, met, CONFLICT)
     codes = builder.select(met, ir.Constant(number.code.type, None), number.code)
     # owners are counted from 1
-    cells = builder.inttoptr(builder.add(buffer, I64(16 * (colours - 1))), ir.VectorType(F64, 2).as_pointer())
-    for c in range(colours):
-        code = builder.extract_element(codes, I32(c))
-        with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=True):
-            cell = builder.gep(cells, [builder.and_(code, I64(0x7FFFFFFF))])
-            pair = ir.Constant(ir.VectorType(I32, 2), [2 * c, 2 * c + 1])
-            pair = builder.shuffle_vector(number.d.value, ir.Constant(number.d.value.type, ir.Undefined), pair)
-            add = builder.fadd if sign > 0 else builder.fsub
-            builder.store(add(builder.load(cell, align=8), pair), cell, align=8)
+    cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
+    add = builder.fadd if sign > 0 else builder.fsub
+
+    def deposit_each(places, likely):
+        for c in places:
+            code = builder.extract_element(codes, I32(c))
+            with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=likely):
+                cell = builder.gep(cells, [builder.and_(code, I64(0x7FFFFFFF))])
+                builder.store(add(builder.load(cell), builder.extract_element(number.d.value, I32(c))), cell)
+
+    deposit_each(range(colours), True)
+    if codes.type.count > colours:
+        with builder.if_then(builder.not_(none_set(builder, totals_in(builder, codes, colours))), likely=False):
+            deposit_each(range(colours, codes.type.count), False)
+
+
+def totals_in(builder, codes, colours):
+    """Which places of used totals are taken."""
+    places = ir.Constant(ir.VectorType(I32, TOTALS), list(range(colours, colours + TOTALS)))
+    codes = builder.shuffle_vector(codes, codes, places)
+    return builder.icmp_signed("!=", codes, ir.Constant(codes.type, None))
 
 
 def is_total(builder, *numbers):
     """i1, or None where none of them can be one."""
     some = None
     for tag in [n.tag for n in numbers if n.tag is not None]:
-        yes = builder.icmp_signed(">", tag, I64(0))
+        yes = builder.icmp_signed("!=", tag, I64(PLAIN))
         some = yes if some is None else builder.or_(some, yes)
     return some
 
 
-def buffer_of(builder, header, number, colours):
-    """A total's buffer; for any other number one of its own."""
-    place = cgutils.alloca_once_value(builder, number.tag)
-    with builder.if_then(builder.not_(is_total(builder, number))):
-        buffer, _ = new_buffer(builder, header)
-        clear(builder, header, buffer, colours)
-        deposit(builder, buffer, number, colours)
-        builder.store(buffer, place)
-    return builder.load(place)
+def is_product(builder, number):
+    """i1: does it grow by factors?"""
+    return builder.icmp_signed("<", number.serial, I64(0))
 
 
-def check(builder, number):
-    """Flag a total whose buffer is another's by now, or has grown. To be done before another buffer is taken."""
-    with builder.if_then(is_total(builder, number)):
-        found = builder.load(builder.inttoptr(number.tag, WORD))
-        flag(builder, builder.icmp_signed("!=", found, number.serial), STALE)
+def is_live(builder, number):
+    """i1: is a total's buffer as it was then? Where it only grows, that is so."""
+    return builder.icmp_signed("==", builder.load(field(builder, number.tag, SERIAL)), number.serial)
 
 
-def give(builder, out, buffer, serial, colours):
-    put(builder, out, buffer, 1 + 3 * colours)
-    put(builder, out, serial, 2 + 3 * colours)
+def use(builder, words, colours):
+    """Make a total in memory an owner of its own; nothing else changes."""
+
+    def body(inside, header, words):
+        number = read(inside, words, colours)
+        with inside.if_then(is_total(inside, number)):
+            buffer = number.tag
+            with inside.if_then(is_live(inside, number)):
+                last = inside.sub(inside.load(field(inside, header, SLOTS)), I64(1))
+                place = taken(inside, header, FROZEN)
+                place = inside.select(inside.icmp_signed("<", place, last), place, last)
+                inside.store(I64(0), field(inside, buffer, SERIAL))
+                inside.store(number.serial, field(inside, buffer, USED_AT))
+                inside.store(place, field(inside, buffer, OWNER))
+                size = inside.mul(inside.load(field(inside, header, CELLS)), I64(8))
+                there = inside.add(inside.load(field(inside, header, BUFFERS)), inside.mul(place, size))
+                inside.store(buffer, field(inside, there, SOURCE))
+            then = inside.load(field(inside, buffer, USED_AT))
+            flag(inside, inside.icmp_signed("!=", then, number.serial), STALE)
+            place = inside.select(
+                inside.icmp_signed("==", then, number.serial), inside.load(field(inside, buffer, OWNER)), I64(0)
+            )
+            owner = inside.add(inside.load(field(inside, header, COORDINATES)), inside.add(place, I64(1)))
+            _, slopes, codes, *_ = Total(colours).ll.elements
+            lane = inside.add(inside.urem(place, I64(TOTALS)), I64(colours))
+            own = inside.icmp_signed(
+                "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(inside, lane, codes)
+            )
+            code = inside.select(own, splat(inside, code_of(inside, owner), codes), ir.Constant(codes, None))
+            one = inside.select(is_product(inside, number), number.base, F64(1.0))
+            d = inside.select(own, splat(inside, one, slopes), ir.Constant(slopes, None))
+            write(inside, words, Number(inside, number.base, d, code), colours)
+
+    call(builder, "use", colours, body, words)
 
 
 # ---- what is called
@@ -225,136 +252,179 @@ def log(builder, number, colours):
 
 def tell(builder, header, term, colours):
     at = taken(builder, header, LOGGED)
+    code = builder.shuffle_vector(term.code, term.code, ir.Constant(ir.VectorType(I32, colours), list(range(colours))))
     with builder.if_then(builder.icmp_signed("<", at, builder.load(field(builder, header, CAPACITY)))):
         place = builder.add(builder.load(field(builder, header, LOG)), builder.mul(at, I64(8 * colours)))
-        builder.store(term.code, builder.inttoptr(place, term.code.type.as_pointer()), align=8)
+        builder.store(code, builder.inttoptr(place, code.type.as_pointer()), align=8)
 
 
-def grow(builder, s, term, base, sign, colours):
-    """Make s a total, and add the term; while the pattern is looked for: tell who met in the term."""
+def grow(builder, s, term, base, sign, colours, product=False):
+    """Make s a total, and add the term; while the pattern is looked for: tell who met in the term.
 
-    def body(inside, header, first, second, out):
-        s, term = read(inside, first, colours), read(inside, second, colours)
+    Of a product, the term has its relative slopes.
+    """
+
+    def body(inside, header, first, second):
+        term = read(inside, second, colours)
         with inside.if_else(is_logging(inside, header)) as (yes, no):
             with yes:
+                s = read(inside, first, colours)
                 tell(inside, header, term, colours)
-                put(inside, out, inside.or_(s.code, term.code), 1 + 2 * colours)
-            with no, inside.if_then(affordable(inside, header)):
+                s.code = inside.or_(s.code, term.code)
+                write(inside, first, s, colours)
+            with no:
+                use(inside, first, colours)  # it was used, and is not to grow any more
                 buffer, serial = new_buffer(inside, header)
-                clear(inside, header, buffer, colours)
+                if product:
+                    serial = inside.or_(serial, I64(1 << 63))
+                    inside.store(serial, field(inside, buffer, SERIAL))
+                s = read(inside, first, colours)
+                if product:
+                    s.d = s.d / s.base
                 deposit(inside, buffer, s, colours)
                 deposit(inside, buffer, term, colours, sign)
-                give(inside, out, buffer, serial, colours)
+                write(inside, first, empty(inside, base, buffer, serial, colours), colours)
 
-    out = room(builder, colours)
-    name = "grow" if sign > 0 else "shrink"
-    call(builder, name, colours, body, flatten(builder, s, colours), flatten(builder, term, colours), out)
-    return unflatten(builder, out, base, colours)
+    words = flatten(builder, s, colours)
+    name = "multiply" if product else "grow" if sign > 0 else "shrink"
+    call(builder, name, colours, body, words, flatten(builder, term, colours))
+    grown = read(builder, words, colours)
+    grown.base = base
+    return grown
 
 
-def apply(builder, name, rule, numbers, constants, base, colours):
-    """A new total, block by block: rule(builder, the numbers with differences of a block, constants).
+def empty(builder, base, buffer, serial, colours):
+    """A total whose slopes are in its buffer."""
+    number = Number.plain(builder, base, Total(colours))
+    number.tag, number.serial = buffer, serial
+    return number
 
-    Numbers that are no `Owned` are None there: their value is among the constants.
+
+def usable(builder, numbers, colours, need=None):
+    """The numbers, one or two, as they may be used in anything but sums; always, or where they need it.
+
+    While the pattern is looked for, what many coordinates have a part in is taken for a total.
     """
-    known = [k for k, number in enumerate(numbers) if number is not None]
-    count = len(known)
+    t = Total(colours)
+    if all(number.tag is None for number in numbers):
+        return numbers
+    if need is None:
+        joined = [number.as_wide_as(t).code for number in numbers]
+        meet = conflicts(builder, builder.or_(joined[0], joined[-1]))
+        need = builder.or_(is_total(builder, *numbers), meet)
+    movable = [n.tag is not None for n in numbers]
 
-    def body(inside, header, *args):
-        found, plain, out = [read(inside, words, colours) for words in args[:count]], args[count:-1], args[-1]
-        with inside.if_then(affordable(inside, header)):
-            buffers = [buffer_of(inside, header, number, colours) for number in found]
-            for number in found:
-                check(inside, number)
-            made, serial = new_buffer(inside, header)
-            with blocks(inside, header, colours) as loop:
-                here = [None] * len(numbers)
-                for k, number, buffer in zip(known, found, buffers, strict=True):
-                    d = inside.load(block_at(inside, buffer, loop.index, colours), align=8)
-                    here[k] = Number(inside, number.base, d, None)
-                moved = rule(inside, here, plain)
-                inside.store(moved.value, block_at(inside, made, loop.index, colours), align=8)
-            give(inside, out, made, serial, colours)
+    def body(inside, header, *words):
+        with inside.if_else(is_logging(inside, header)) as (yes, no):
+            with yes:
+                for there, may in zip(words, movable, strict=True):
+                    if may:
+                        write(inside, there, without_many(read(inside, there, colours), colours), colours)
+            with no:
+                for there, may in zip(words, movable, strict=True):
+                    if may:
+                        use(inside, there, colours)
+                if len(words) == 2:
+                    first, second = (read(inside, there, colours) for there in words)
+                    both = inside.or_(first.code, second.code)
+                    # without totals in either, it is for other colours to keep them apart, if the result is used
+                    some = inside.not_(none_set(inside, totals_in(inside, both, colours)))
+                    meet = inside.and_(conflicts(inside, both), some)
+                    with inside.if_then(meet):
+                        for there, may in zip(words, movable, strict=True):
+                            if may:
+                                retire(inside, header, there, colours)
 
-    out = room(builder, colours)
-    given = [flatten(builder, numbers[k], colours) for k in known]
-    call(builder, f"rule_{name}", colours, body, *given, *constants, out)
-    return unflatten(builder, out, base, colours)
+    places = [cgutils.alloca_once(builder, t.ll) if may else None for may in movable]
+    with builder.if_else(need, likely=False) as (yes, no):
+        with yes:
+            words = [flatten(builder, number, colours) for number in numbers]
+            call(builder, "usable" + "".join("_total" if may else "_number" for may in movable), colours, body, *words)
+            for there, place in zip(words, places, strict=True):
+                if place is not None:
+                    builder.store(read(builder, there, colours).pack(t), place)
+        with no:
+            for number, place in zip(numbers, places, strict=True):
+                if place is not None:
+                    builder.store(number.pack(t), place)
+    return [
+        number if place is None else Number.read(builder, builder.load(place))
+        for number, place in zip(numbers, places, strict=True)
+    ]
 
 
-def compare(builder, predicate, a, b, colours):
-    """Where a comparison comes out otherwise than at x: that owner is lost, and nobody else is."""
+def retire(builder, header, words, colours):
+    """Move a number's slopes to a buffer, and make it an owner of its own."""
+    number = read(builder, words, colours)
+    with builder.if_then(builder.not_(none_set(builder, builder.icmp_signed("!=", number.code, no_code(number))))):
+        buffer, serial = new_buffer(builder, header)
+        deposit(builder, buffer, number, colours)
+        write(builder, words, empty(builder, number.base, buffer, serial, colours), colours)
+        use(builder, words, colours)
+
+
+def no_code(number):
+    return ir.Constant(number.code.type, None)
+
+
+def without_many(number, colours):
+    """A number without the coordinates that have a part in it, if they are many."""
+    b, codes = number.builder, number.code.type
+    count = cgutils.get_or_insert_function(b.module, ir.FunctionType(codes, [codes]), f"llvm.ctpop.v{codes.count}i64")
+    digits = b.and_(number.code, ir.Constant(codes, [I64(0x7FFFFFFF7FFFFFFF)] * codes.count))
+    many = b.icmp_signed(">", b.call(count, [digits]), ir.Constant(codes, [I64(MANY)] * codes.count))
+    marks = b.xor(number.code, digits)
+    number.code = b.select(none_set(b, many), number.code, marks)
+    return number
+
+
+def compare(builder, a, b, colours):
+    """Two numbers are equal, and f asks which one is larger: whoever changes the answer is lost, and nobody else is."""
 
     def body(inside, header, first, second):
         with inside.if_then(inside.not_(is_logging(inside, header))):
             a, b = read(inside, first, colours), read(inside, second, colours)
+            flag(inside, is_total(inside, a, b), TIED)
             lost = inside.inttoptr(inside.load(field(inside, header, LOST)), WORD)
-            emit = inside.fcmp_unordered if predicate == "!=" else inside.fcmp_ordered
+            still = ir.Constant(a.d.value.type, None)
+            together, of_a, of_b = (
+                inside.fcmp_unordered("!=", p, q)
+                for p, q in ((a.d.value, b.d.value), (a.d.value, still), (b.d.value, still))
+            )
+            met = clashes(inside, inside.or_(a.code, b.code))
+            for number, alone in ((a, of_a), (b, of_b)):
+                flag(inside, conflicts(inside, number.code), CONFLICT)
+                # two owners of one colour: each with the other's value
+                other = inside.select(met, alone, together)
+                for c in range(other.type.count):
+                    owner = inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
+                    owner = inside.select(inside.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody
+                    with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
+                        inside.store(I64(1), field(inside, header, LOSSES))
+                        inside.store(I64(1), inside.gep(lost, [owner]))
 
-            def differ(da, db):
-                moved = emit(predicate, (da + a.base).value, (db + b.base).value)
-                return inside.xor(moved, splat(inside, emit(predicate, a.base, b.base), moved.type))
-
-            with inside.if_else(is_total(inside, a, b)) as (yes, no):
-                with yes, inside.if_then(affordable(inside, header)):
-                    buffers = [buffer_of(inside, header, number, colours) for number in (a, b)]
-                    check(inside, a)
-                    check(inside, b)
-                    with blocks(inside, header, colours) as loop:
-                        da, db = (
-                            Vector(inside, inside.load(block_at(inside, buffer, loop.index, colours), align=8))
-                            for buffer in buffers
-                        )
-                        other = differ(da, db)
-                        with inside.if_then(inside.not_(none_set(inside, other)), likely=False):
-                            before = inside.mul(inside.sub(loop.index, I64(1)), I64(colours))
-                            owners = [inside.add(before, I64(c + 1)) for c in range(colours)]
-                            lose(inside, lost, other, owners)
-                with no:
-                    for number in (a, b):
-                        flag(inside, conflicts(inside, number.code), CONFLICT)
-                    still = Vector(inside, ir.Constant(a.d.value.type, None))
-                    together, of_a, of_b = differ(a.d, b.d), differ(a.d, still), differ(still, b.d)
-                    for number, alone in ((a, of_a), (b, of_b)):
-                        owners = [
-                            inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
-                            for c in range(colours)
-                        ]
-                        # two owners of one colour: each with the other's value
-                        apart = twice(inside, clashes(inside, inside.or_(a.code, b.code)), colours)
-                        lose(inside, lost, inside.select(apart, alone, together), owners)
-
-    names = {"<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal", "==": "equal", "!=": "not_equal"}
-    call(builder, names[predicate], colours, body, *(flatten(builder, n, colours) for n in (a, b)))
-
-
-def twice(builder, mask, colours):
-    """For both differences of each colour."""
-    return builder.shuffle_vector(
-        mask,
-        ir.Constant(mask.type, ir.Undefined),
-        ir.Constant(ir.VectorType(I32, 2 * colours), [c for c in range(colours) for _ in range(2)]),
-    )
-
-
-def lose(builder, lost, other, owners):
-    """Note the owners of the differences that are set; 0 is nobody's."""
-    for c, owner in enumerate(owners):
-        pair = builder.or_(*(builder.extract_element(other, I32(2 * c + k)) for k in (0, 1)))
-        with builder.if_then(pair):
-            builder.store(I64(1), builder.gep(lost, [owner]))
+    call(builder, "compare", colours, body, *(flatten(builder, n, colours) for n in (a, b)))
 
 
 def settle(builder, number, colours):
-    """What f returned, as a total: its buffer and serial number; while the pattern is looked for, none."""
+    """The buffer of what f returned; while the pattern is looked for, none."""
 
-    def body(inside, header, words, out):
+    def body(inside, header, words):
         with inside.if_then(inside.not_(is_logging(inside, header))):
             number = read(inside, words, colours)
-            buffer = buffer_of(inside, header, number, colours)
-            check(inside, number)
-            give(inside, out, buffer, inside.load(inside.inttoptr(buffer, WORD)), colours)
+            place = field(inside, header, RESULT)
+            inside.store(number.tag, place)
+            is_sum = inside.and_(is_total(inside, number), inside.not_(is_product(inside, number)))
+            with inside.if_else(is_sum) as (yes, no):
+                with yes:
+                    then = inside.load(field(inside, number.tag, USED_AT))
+                    fine = inside.or_(is_live(inside, number), inside.icmp_signed("==", then, number.serial))
+                    flag(inside, inside.not_(fine), STALE)
+                with no:
+                    use(inside, words, colours)
+                    buffer, _ = new_buffer(inside, header)
+                    deposit(inside, buffer, read(inside, words, colours), colours)
+                    inside.store(buffer, place)
 
-    out = room(builder, colours)
-    call(builder, "settle", colours, body, flatten(builder, number, colours), out)
-    return unflatten(builder, out, number.base, colours)
+    call(builder, "settle", colours, body, flatten(builder, number, colours))
+    return builder.load(field(builder, header_of(builder), RESULT))

@@ -1,8 +1,7 @@
 """The numba types of owner lanes: numbers that know whom they depend on.
 
-A number is its value at x and, for each of S *colours*, the differences that +h and -h in one coordinate make, and a
-code that says which one, its *owner*. Coordinates of one colour never meet in one term, so S of them ride in one
-register through one run of f.
+A number is its value at x and, for each of S *colours*, its slope in one coordinate, and a code that says which one,
+its *owner*. Coordinates of one colour never meet in one term, so S of them ride in one register through one run of f.
 """
 
 from llvmlite import ir
@@ -11,12 +10,13 @@ from numba.core.typeconv import Conversion
 from numba.extending import models, register_model
 
 from ..lanes.types import Number
+from .header import TOTALS
 
 F64, I64, I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 
 
 class Owned(Number):
-    """A float that knows its owners: {value, 2 S differences (+ and - of each colour), S codes}.
+    """A float that knows its owners: {value, S slopes, S codes}.
 
     A code is ``i | ~i << 32`` for coordinate i, counted from 1, and 0 for nobody. `or` joins two codes, and
     ``code & code >> 32`` is 0 exactly where they name one owner at most: a conflict stays one.
@@ -44,22 +44,27 @@ class Owned(Number):
         return Total(self.colours)
 
     @property
+    def slopes(self):
+        return self.colours + TOTALS * self.total
+
+    @property
     def ll(self):
-        parts = [F64, ir.VectorType(F64, 2 * self.colours), ir.VectorType(I64, self.colours)]
+        parts = [F64, ir.VectorType(F64, self.slopes), ir.VectorType(I64, self.slopes)]
         return ir.LiteralStructType(parts + [I64, I64] * self.total)
 
 
 class Total(Owned):
-    """What ``s += term`` may give: an `Owned`, and a buffer (below 0: none yet) with its serial number.
+    """What ``s += term`` may give: an `Owned`, and a buffer (0: none yet) with its serial number.
 
-    In a buffer, each owner has a cell for its differences: no owner of a colour is in another's way.
+    In a buffer, each owner has a cell for its slope: no owner of a colour is in another's way. Used in anything but
+    sums, a total is an owner of its own from then on, with places beside those of the colours.
     """
 
     total = True
 
 
 class Point(types.Type):
-    """What f gets for x: the values, and each coordinate's codes."""
+    """What f gets for x: the values, and of each coordinate which row of the table of codes is its own."""
 
     def __init__(self, colours, ndim):
         self.colours, self.ndim = colours, ndim
@@ -81,8 +86,8 @@ class OwnedModel(models.PrimitiveModel):
 
     def __init__(self, dmm, fe_type):
         super().__init__(dmm, fe_type, fe_type.ll)
-        c = fe_type.colours
-        self.data = ir.LiteralStructType([F64, ir.IntType(128 * c), ir.IntType(64 * c)] + [I64, I64] * fe_type.total)
+        wide = ir.IntType(64 * fe_type.slopes)
+        self.data = ir.LiteralStructType([F64, wide, wide] + [I64, I64] * fe_type.total)
 
     def get_data_type(self):
         return self.data
@@ -112,8 +117,9 @@ class PointModel(models.StructModel):
             [
                 ("data", types.CPointer(types.float64)),
                 ("codes", types.CPointer(types.int64)),
+                ("rows", types.CPointer(types.int32)),
+                ("mask", types.int64),
                 ("shape", types.UniTuple(types.intp, fe_type.ndim)),
-                ("h", types.float64),
             ],
         )
 
