@@ -528,7 +528,8 @@ def _simple(h: float | None, **options: Any) -> tuple[Options, Scheme]:
     return chosen, scheme_for(chosen, ())
 
 
-def _may_share(options: OptionsDict) -> bool:
+def may_share(options: Mapping[str, Any]) -> bool:
+    """Whether one-shot calls with these options may share what is prepared: nothing in them is of one call alone."""
     alone = options.keys().isdisjoint(("kwargs", "journal", "progress", "on_error", "timeout"))
     return alone and isinstance(options.get("workers", 1), int)
 
@@ -640,7 +641,7 @@ def numerical_gradient(
     if isinstance(x, dict):
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
-    if type(f) is not FunctionType and hasattr(f, "py_func") and f0 is None and not full_output and _may_share(options):
+    if type(f) is not FunctionType and hasattr(f, "py_func") and f0 is None and not full_output and may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components

@@ -23,11 +23,11 @@ from .gradient import Gradient
 from .jacobian import like
 from .planning.hessians import (
     Checked,
+    Kinked,
     bars_of,
     by_few,
     colored,
     dense,
-    lifted,
     pattern_of,
     symmetric,
     unliftable,
@@ -178,11 +178,13 @@ class Hessian:
                 checked = Checked(call, point, bounds)
                 try:
                     checked.value()
-                    product = lifted(call.f, call, point, bounds).product(vector)
+                    products = checked.products()
+                    product = products.product(vector)
+                    checked.look_at_ties(products.tied, products.product)
                     checked.compare(vector, product)
                     return self._like_x(product, point)
-                except (CannotRun, NotTrusted):
-                    pass
+                except (CannotRun, NotTrusted) as refusal:
+                    _tell_of_kinks(refusal)
             found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
         return self._like_x(found.jacobian.reshape(-1), point)
 
@@ -237,12 +239,13 @@ class Hessian:
             try:
                 checked.value()  # f's own errors come from a plain call
                 with np.errstate(all="ignore"):  # what is not finite is refused, and differenced instead
-                    products = lifted(call.f, call, point, bounds)
+                    products = checked.products()
                     if self._settings.is_sparse and self._given is None:
                         pattern = pattern_of(products, n)
                         self._unite(pattern)
                     return self._lifted(checked, products, pattern), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
+                _tell_of_kinks(refusal)
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
@@ -277,6 +280,7 @@ class Hessian:
             full, runs = by_few(products, n, direction) or (dense(products, n), n)
             checked.nfev += runs
             matrix = symmetric(Matrix(full))
+            checked.look_at_ties(products.tied, matrix.dot)
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
             return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
@@ -290,6 +294,7 @@ class Hessian:
             if self._given is None:
                 raise
             raise Lacking(LACKS) from lacking
+        checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
         return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
 
@@ -412,6 +417,12 @@ class Hessian:
             assert error.data is not None
             widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
         return Matrix(pattern=error.pattern, data=widened), info.nfev
+
+
+def _tell_of_kinks(refusal: Exception) -> None:
+    """Warn of what the lift has found and differences may not see."""
+    if isinstance(refusal, Kinked):
+        warn(str(refusal), AccuracyWarning)
 
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
@@ -561,6 +572,6 @@ def hessian_sparsity(f: Any, x: ArrayLike, **options: Unpack[OptionsDict]) -> An
     point = as_point(x)
     call = Call(f, chosen.args, chosen.kwargs or {})
     try:
-        return pattern_of(lifted(f, call, point, None), point.base.size).array()
+        return pattern_of(Checked(call, point, None).products(), point.base.size).array()
     except CannotRun as refusal:
         raise TypeError(f"`f` cannot be watched: {refusal}") from refusal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib import import_module
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
@@ -15,7 +16,8 @@ from .core.errors import describe
 from .core.point import Point, as_point
 from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
-from .gradient import numerical_gradient
+from .gradient import may_share, numerical_gradient
+from .inspecting.kinds import is_jitted
 from .planning.mapping import mapped
 from .planning.operators import Made, Operator
 from .planning.settings import DETECT, JacobianDict, JacobianInfo, Settings
@@ -126,11 +128,12 @@ class Jacobian:
         -------
         ndarray of shape ``f(x).shape + x.shape``, or csr_array
         """
-        x, args = self._arguments(arguments)
-        jacobian = self._operator.at_once(x, args)
+        operator = self._operator
+        x, args = (arguments[0], operator.args) if len(arguments) == 1 else self._arguments(arguments)
+        jacobian = operator.at_once(x, args)
         if jacobian is not None:
             return jacobian
-        made, run, point, _ = self._operator.at(x, args, bars=False)
+        made, run, point, _ = operator.at(x, args, bars=False)
         return self._shaped(made, run, point)
 
     def value_and_jacobian(self, *arguments: Any) -> tuple[NDArray[np.float64], Any]:
@@ -364,11 +367,29 @@ def numerical_jacobian(
     >>> jacobian.nnz, float(jacobian[2, 1])
     (60, -1.0)
     """
+    alone = f0 is not None or full_output or "indices" in options  # (True, False) equals (1, 0), other columns
+    if hasattr(f, "py_func") and not alone and may_share(options):
+        args, k = options.pop("args", ()), options.get("argnum", 0)
+        try:
+            shared = _shared(f, h, **options)
+        except TypeError:  # another kind of f; an array among the options, or a wrong one: the general way says so
+            options["args"] = args
+        else:
+            args = args if type(args) is tuple else (args,)
+            return shared(*args[:k], x, *args[k:]) if args else shared(x)
     jacobian = Jacobian(f, h, **options)
     if full_output or f0 is not None:
         result = jacobian.with_info(x, f0=f0)
         return result if full_output else result[0]
     return jacobian(x)
+
+
+@lru_cache(maxsize=64, typed=True)
+def _shared(f: Any, h: Any, **options: Any) -> Jacobian:
+    """Return the Jacobian of a compiled f that all one-shot calls share: one look-up instead of a preparation."""
+    if not is_jitted(f):
+        raise TypeError("not to be kept alive")
+    return Jacobian(f, h, **options)
 
 
 def jacobian_sparsity(f: Any, x: ArrayLike, **options: Unpack[JacobianDict]) -> Any:

@@ -388,6 +388,63 @@ def test_by_what_bounds_fix_the_second_derivative_is_zero(f: Any, n: int, option
         np.testing.assert_allclose(dense, exact, rtol=0, atol=1e-12 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(np.maximum(x, 0.0) ** 2 + 10.0 * x**2),
+        lambda x: np.sum(np.sign(x) * x**2 + 10.0 * x**2),  # whose second difference at 0 is that of 10 x**2
+        lambda x: np.sum(np.where(x > 0.0, 3.0, 1.0) * x**2),
+        lambda x: np.sum(np.abs(x) * x + x**4),
+        lambda x: np.sum(np.floor(x + 1.0) * x**2),
+    ],
+)
+def test_one_kink_among_many_is_seen(f: Any) -> None:
+    x = point(60) * np.where(np.arange(60) % 2, 1.0, -1.0)
+    assert Hessian(f).with_info(x)[1].way == "complex lift"
+    x[7] = 0.0
+    v = point(60, 1)
+    with pytest.warns(AccuracyWarning):
+        assert Hessian(f).with_info(x)[1].way != "complex lift"
+    with pytest.warns(AccuracyWarning):
+        hvp(f, x, v)
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_choices_between_equals_that_make_no_kink_are_lifted(n: int) -> None:
+    def log_sum_exp(x: Any) -> Any:
+        return np.log(np.sum(np.exp(x - np.max(x)))) + np.max(x)
+
+    def cubes(x: Any) -> Any:
+        return np.sum(np.maximum(x, 0.0) ** 3 + np.abs(x) ** 3)
+
+    x = point(n)
+    x[: n // 2] = x.max()
+    p = np.exp(x) / np.sum(np.exp(x))
+    found, info = numerical_hessian(log_sum_exp, x, full_output=True)
+    assert info.way == "complex lift"
+    np.testing.assert_allclose(found, np.diag(p) - np.outer(p, p), rtol=0, atol=1e-15)
+    x[: n // 2] = 0.0
+    found, info = numerical_hessian(cubes, x, full_output=True)
+    assert info.way == "complex lift"
+    np.testing.assert_allclose(found, np.diag(12.0 * x), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(x[:-1] ** (x[1:] + 1.0)),
+        lambda x: np.sum(2.0**x),
+        lambda x: np.sum((-x) ** np.array([2, 3, 4, 1, 2, -3])),
+        lambda x: np.sum(x ** np.array([2.5, 0.5, -1.5, 1.0, 3.0, 0.0])),
+    ],
+)
+def test_powers_of_every_kind_are_lifted(f: Any) -> None:
+    x, v, w = point(), point(6, 1), point(6, 2)
+    product = hvp(f, x, v)
+    assert Hessian(f).with_info(x)[1].way == "complex lift"
+    assert w @ product == pytest.approx(extended(f, x, v, w), rel=1e-11)  # as exact as differences in long doubles
+
+
 def test_complex_numbers_of_its_own() -> None:
     """The real part of what is complex at real points, too, has no continuation: no lift takes it for one."""
     x = np.array([-0.2, 0.6, 0.8])

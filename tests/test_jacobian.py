@@ -644,3 +644,22 @@ def test_by_what_bounds_fix_the_derivative_is_zero(f: Any, options: dict[str, An
         np.testing.assert_allclose(jvp(watched, x, v, bounds=(lower, upper), **given), exact @ v, rtol=1e-4)
         np.testing.assert_allclose(vjp(watched, x, w, bounds=(lower, upper), **given), w @ exact, rtol=1e-4)
     np.testing.assert_array_equal(seen, np.tile(x[fixed], (len(seen), 1)))
+
+
+@pytest.mark.parametrize("n", [4, 30])
+def test_what_is_done_to_a_sparse_result_does_not_change_the_next(n: int) -> None:
+    prepared, x = Jacobian(tied_pairs, sparse=True, backend="numpy"), np.arange(float(n))
+    first = prepared(x)
+    first.eliminate_zeros()
+    first.indices[:] = 0
+    first.data[:] = np.nan
+    pattern = prepared.sparsity
+    pattern.indices[:] = 0
+    np.testing.assert_array_equal(prepared(x + 1.0).toarray(), numerical_jacobian(tied_pairs, x + 1.0, backend="numpy"))
+    given = Jacobian(with_a_loop, sparsity=pattern_of_pairs(n))
+    given(x).indices[:] = 0
+    np.testing.assert_allclose(given(x).toarray(), numerical_jacobian(tied_pairs, x), rtol=0, atol=1e-6 * n**2)
+
+
+def pattern_of_pairs(n: int) -> Any:
+    return sp.eye_array(n - 1, n) + sp.eye_array(n - 1, n, k=1)

@@ -17,8 +17,10 @@ from ..lifting.sparse.jacobian import Listed, entries
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
 
-def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None) -> Listed:
+def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None, sparse: bool = False) -> Listed:
     """List the entries of the Jacobian of f, called as `call` says, that one run shows; d is added to each entry of x.
+
+    Where the result is to be sparse, what is zero by f's structure is left out.
 
     Raises
     ------
@@ -30,7 +32,14 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
         for substitutes in (first, True):
             try:
                 found = entries(
-                    call.f, x, d, args=call.args, kwargs=call.kwargs, before=before, substitutes=substitutes
+                    call.f,
+                    x,
+                    d,
+                    args=call.args,
+                    kwargs=call.kwargs,
+                    before=before,
+                    substitutes=substitutes,
+                    sparse=sparse,
                 )
                 return found._replace(substitutes=substitutes)
             except CannotLift:
@@ -51,11 +60,17 @@ class Curvature:
 
     The gradient of an analytic f at x + i t v has the imaginary part t H v, without any subtraction: the complex step
     (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
+
+    Attributes
+    ----------
+    tied : ndarray of bool
+        Entries of x that move apart what f chose between and is equal at x, as all products so far have found.
     """
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
         self._substitutes = False
+        self.tied = np.zeros(x.size, dtype=bool)
 
     def _lifted(self, lift: Any, x: Any) -> Any:
         """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
@@ -80,7 +95,8 @@ class Curvature:
         """
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
-        gradient = self._lifted(gradient_beside, beside)
+        gradient, tied = self._lifted(gradient_beside, beside)
+        self.tied |= tied
         product: Floats = gradient.imag / IMAGINARY * scale
         return product
 

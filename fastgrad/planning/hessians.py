@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,13 +21,19 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import UNROUNDED
+from .operators import UNROUNDED, named
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 AGREE = 1e-3  # as near must it come
+NEARER = 2.0**-3  # of that step: whether what it misses falls
+DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
+
+
+class Kinked(NotTrusted):
+    """f has no second derivative at x."""
 
 
 class Products(Protocol):
@@ -58,21 +65,11 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     return f"f may keep what it is given: {keeps}" if keeps else ""
 
 
-def lifted(f: Any, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> Any:
-    """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
-    x = point.base.reshape(-1)
-    steps = units_of(x) * UNROUNDED
-    if bounds is not None:
-        steps = np.where(x >= bounds[1], -steps, steps)
-    products, free = load("curvature")(f, call, point.base, steps), moving(bounds)
-    return products if free is None else _Free(products, free)
-
-
 class _Free:
     """Products by a Hessian whose rows and columns are 0 where x does not move."""
 
     def __init__(self, products: Any, free: NDArray[np.bool_]) -> None:
-        self.pattern, self._products, self._free = products.pattern, products, free
+        self.pattern, self.tied, self._products, self._free = products.pattern, products.tied, products, free
 
     def product(self, vector: Floats) -> Floats:
         found: Floats = self._products.product(vector * self._free) * self._free
@@ -80,7 +77,7 @@ class _Free:
 
 
 class Checked:
-    """Plain values of f around one point, for checks of what was lifted.
+    """f around one point: products by the lift, and plain values that check them.
 
     Attributes
     ----------
@@ -92,6 +89,15 @@ class Checked:
         self.nfev = 0
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
+        self._units = units_of(point.base.reshape(-1))
+
+    def products(self) -> Any:
+        """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
+        steps, bounds, free = self._units * UNROUNDED, self._bounds, moving(self._bounds)
+        if bounds is not None:
+            steps = np.where(self._point.base.reshape(-1) >= bounds[1], -steps, steps)
+        found = load("curvature")(self._call.f, self._call, self._point.base, steps)
+        return found if free is None else _Free(found, free)
 
     def value(self) -> float:
         if self._value is None:
@@ -106,7 +112,7 @@ class Checked:
     def direction(self) -> Floats:
         """A direction that follows from x's own bytes."""
         x = self._point.base.reshape(-1)
-        return signs(x, x.size) * units_of(x)
+        return signs(x, x.size) * self._units
 
     def compare(self, vector: Floats, product: Floats) -> None:
         """Compare v H v with a plain second difference along v.
@@ -118,8 +124,45 @@ class Checked:
         """
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size
-        if not any(self._agrees(vector, product, units_of(x, relative)) for relative in (False, True)):
-            raise NotTrusted("the lift and a plain second difference disagree: f has a kink at x, or reads x itself")
+        if not self._agrees(vector, product, self._units) and not self._agrees(vector, product, units_of(x, True)):
+            raise NotTrusted(DISAGREES)
+
+    def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
+        """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
+
+        Among all others one kink is not seen, and the difference of both sides may hide it. Where f is smooth, what is
+        left falls with the step.
+
+        Raises
+        ------
+        Kinked
+            Where it does not.
+        """
+        vector = np.where(tied, self.direction() * BESIDE, 0.0)
+        x, shape = self._point.base.reshape(-1), self._point.base.shape
+        if self._bounds is not None:
+            vector *= (np.minimum(x - self._bounds[0], self._bounds[1] - x) > 2.0 * np.abs(vector)).astype(np.float64)
+        if not vector.any():
+            return
+        terms, here = vector * product(vector), self.value()
+        with np.errstate(all="ignore"):
+            for side in (1.0, -1.0):
+                gaps = []
+                for t in (side, side * NEARER):
+                    try:
+                        near, far = (self._at((x + k * t * vector).reshape(shape)) for k in (1.0, 2.0))
+                    except OUTSIDE as error:
+                        raise NotTrusted(DISAGREES) from error
+                    size = abs(far) + 2.0 * abs(near) + abs(here)
+                    gaps.append(abs((far - near) - (near - here) - t * t * float(terms.sum())) / (t * t))
+                doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size / NEARER**2
+                if not gaps[1] <= max(doubt, 0.5 * gaps[0]) < np.inf:
+                    first, *more = np.flatnonzero(vector).tolist()
+                    among = f", or one of {len(more)} more" if more else ""
+                    raise Kinked(
+                        f"`f` chooses between what is equal at x, where coordinate {named(first, shape)}{among} "
+                        "changes: it has no second derivative there"
+                    )
 
     def _agrees(self, vector: Floats, product: Floats, units: Floats) -> bool:
         x, shape = self._point.base.reshape(-1), self._point.base.shape

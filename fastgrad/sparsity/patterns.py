@@ -101,10 +101,25 @@ class Pattern:
         n = max(self.shape[1], 1)
         return np.searchsorted(self.rows * n + self.indices, rows * n + columns)
 
+    @cached_property
+    def _narrow(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Columns and pointers as SciPy has them: half as long where that is enough."""
+        enough = max(*self.shape, self.size) < 2**31
+        kind = np.int32 if enough else np.intp
+        return self.indices.astype(kind), self.indptr.astype(kind)
+
     def array(self, data: Floats | None = None) -> Any:
-        """Return a SciPy ``csr_array`` with these values; of ones, for a pattern itself."""
+        """Return a SciPy ``csr_array`` with these values; of ones, for a pattern itself.
+
+        It is the caller's: ``eliminate_zeros`` and others write into it.
+        """
         values = np.ones(self.size, dtype=bool) if data is None else data
-        return csr_array((values, self.indices, self.indptr), self.shape)
+        indices, pointers = self._narrow
+        return csr_array((values, indices.copy(), pointers.copy()), self.shape)
+
+    def around(self, data: Floats) -> Any:
+        """Return the same for products only: it has the memory of the pattern."""
+        return csr_array((data, *self._narrow), self.shape)
 
 
 def _pointers(index: Indices, count: int) -> Indices:
@@ -113,7 +128,7 @@ def _pointers(index: Indices, count: int) -> Indices:
     return out
 
 
-def csr_array(parts: tuple[Any, Indices, Indices], shape: tuple[int, int]) -> Any:
+def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, int]) -> Any:
     """Make a SciPy array.
 
     Raises

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks.problems import PROBLEMS, Problem
-from fastgrad import AccuracyWarning, Gradient, numerical_gradient, numerical_jacobian
+from fastgrad import AccuracyWarning, Gradient, Hessian, hvp, numerical_gradient, numerical_jacobian
 
 LARGE = [(p, min(p.sizes, key=lambda n: abs(n - 1000))) for p in PROBLEMS.values() if max(p.sizes) >= 200]
 X = np.random.default_rng(2).normal(size=300)
@@ -352,3 +352,39 @@ def test_bars_of_a_jacobian_know_what_underflowed() -> None:
         assert (np.abs(jacobian - exact) <= info.error + 1e-15 * np.abs(exact)).all()
     jacobian = numerical_jacobian(lambda x: np.sqrt(x * x + (2 * x) ** 2), 1e-140 * U, sparse=True).toarray()
     np.testing.assert_allclose(jacobian, np.diag(np.full(N, 5**0.5)), rtol=1e-13)
+
+
+ARCS: dict[str, tuple[Any, Any]] = {
+    "arcsin": (lambda v: np.sum(np.arcsin(v / 3)), lambda v: 1 / np.sqrt(9 - v * v)),
+    "arccos": (lambda v: np.sum(np.arccos(v / 3)), lambda v: -1 / np.sqrt(9 - v * v)),
+    "arcsinh": (lambda v: np.sum(np.arcsinh(5 * v - 5)), lambda v: 5 / np.sqrt(1 + (5 * v - 5) ** 2)),
+    "arctanh": (lambda v: np.sum(np.arctanh(v / 3)), lambda v: 3 / (9 - v * v)),
+    "arctan2": (lambda v: np.sum(np.arctan2(v - 1, 1.2 - v)), lambda v: 0.2 / ((v - 1) ** 2 + (1.2 - v) ** 2)),
+    "arctan2 of a number": (lambda v: np.sum(np.arctan2(1.0, v - 1)), lambda v: -1 / (1 + (v - 1) ** 2)),
+}
+
+
+@pytest.mark.parametrize("name", ARCS)
+def test_arcs(name: str) -> None:
+    f, exact = ARCS[name]
+    gradient, info = numerical_gradient(f, U, backend="numpy", full_output=True)
+    assert info.step.max() < 2.0**-70
+    assert_allclose(gradient, exact(U), rtol=1e-13)
+    v, h = np.cos(np.arange(N)), 2.0**-12
+    second = [(exact(U + k * h) - exact(U - k * h)) / (2 * k * h) for k in (1, 2)]
+    assert_allclose(hvp(f, U, v), v * (4 * second[0] - second[1]) / 3, rtol=1e-6, atol=1e-8)
+    assert Hessian(f).with_info(U[:10])[1].way == "complex lift"
+
+
+@pytest.mark.parametrize("h", [1e-3, 0.3, 3.0])
+def test_arcs_far_apart(h: float) -> None:
+    """What is near on a circle need not be near: the cut of arctan2, and arcs whose sines are alike."""
+    x = np.where(np.arange(N) % 2, 1.0, -1.0) * U
+    for f in (
+        lambda v: np.sum(np.arctan2(v, -1.0)),
+        lambda v: np.sum(np.arctan2(v, v - 0.5)),
+        lambda v: np.sum(np.arcsin(np.tanh(v))),
+        lambda v: np.sum(np.arccos(np.tanh(v))),
+    ):
+        lifted = numerical_gradient(f, x, h, backend="numpy")
+        assert_allclose(lifted, numerical_gradient(f, x, h, backend="python"), rtol=1e-9, atol=1e-12 * N / h)

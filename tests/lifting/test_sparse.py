@@ -124,7 +124,14 @@ def test_power_rule(exponent, h):
 def test_every_unary_rule_is_the_function(ufunc, h):
     b = rng(1).uniform(0.2, 2.0, 400) + (2.0 if h > 1 else 0.0)
     d = rng(2).uniform(-h, h, (2, 400))
-    np.testing.assert_allclose(UNARY[ufunc](d, b, ufunc(b)), ufunc(b + d) - ufunc(b), rtol=1e-9, atol=2e-12)
+    if ufunc in (np.arcsin, np.arccos, np.arctanh):
+        b, d = b / 7.0, d / 7.0
+    change = UNARY[ufunc](d, b, ufunc(b))
+    if change is None:  # no series is short enough
+        assert h >= 1e-2
+        assert ufunc in (np.arcsin, np.arccos, np.arctanh, np.arcsinh)
+        return
+    np.testing.assert_allclose(change, ufunc(b + d) - ufunc(b), rtol=1e-9, atol=2e-12)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -565,7 +572,8 @@ def test_what_was_not_lifted_is_said():
     assert sweep(f, x, index, steps(x[index], 1e-3)).plain.tolist() == [1, 3]
     assert not sweep(lambda x: np.sum(x**1.5), x, index, steps(x[index], 1e-3)).rounded
     assert not sweep(lambda x: np.sum(np.logaddexp(x, 0)), x, index, steps(x[index], 1e-3)).rounded
-    assert sweep(lambda x: np.sum(np.arctan2(x, 2.0)), x, index, steps(x[index], 1e-3)).rounded
+    assert not sweep(lambda x: np.sum(np.arctan2(x, 2.0)), x, index, steps(x[index], 1e-4)).rounded
+    assert sweep(lambda x: np.sum(np.arccosh(x + 1.0)), x, index, steps(x[index], 1e-3)).rounded
 
 
 def test_a_kink_inside_the_step_is_no_branch():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from fastgrad import numerical_hessian, numerical_jacobian
+from fastgrad import hessian_sparsity, jacobian_sparsity, numerical_hessian, numerical_jacobian
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -155,3 +155,45 @@ def test_what_stays_refused_is_right_all_the_same() -> None:
         jacobian, info = numerical_jacobian(f, X, full_output=True)
         assert info.way == "columns"
         assert np.isfinite(jacobian).all()
+
+
+def bundles(cameras: int, points: int, seen: int) -> tuple[Any, int]:
+    """Residuals in the style of bundle adjustment: each depends on one camera of six numbers and one point of three."""
+    rng = np.random.default_rng(cameras)
+    which, what, measured = rng.integers(0, cameras, seen), np.arange(seen) % points, rng.normal(size=(seen, 2))
+
+    def residuals(x: Any) -> Any:
+        camera, point = x[: 6 * cameras].reshape(cameras, 6), x[6 * cameras :].reshape(points, 3)
+        moved = rotate(point[what], camera[which, :3]) + camera[which, 3:6]
+        return (moved[:, :2] / moved[:, 2, np.newaxis] - measured).ravel()
+
+    return residuals, 6 * cameras + 3 * points
+
+
+K = np.random.default_rng(4).integers(0, 30, 60)
+PATTERNS = {
+    **{f"bundles {size}": bundles(*size) for size in ((4, 8, 20), (3, 30, 60), (5, 100, 150))},
+    "springs": (lambda x: np.exp(x[K[:30]] - x[K[30:]]) * x[K[:30]], 30),
+    "shuffled": (lambda x: x[np.arange(30) * 7 % 30] * x + np.sin(x[np.arange(30) * 7 % 30]), 30),
+    "running sums": (lambda x: np.cumsum(x) ** 2, 30),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns_list_what_is_there_however_few_entries_x_has(name: str) -> None:
+    f, n = PATTERNS[name]
+    x = np.random.default_rng(0).uniform(0.5, 1.5, n)
+    found = jacobian_sparsity(f, x)
+    dense = numerical_jacobian(f, x, backend="numpy")
+    nonzero = np.abs(dense) > 1e-10 * np.abs(dense).max()
+    assert not (nonzero & ~found.toarray()).any()
+    assert found.nnz <= 1.05 * np.count_nonzero(dense)
+    some, info = numerical_jacobian(f, x, sparse=True, backend="numpy", full_output=True)
+    assert some.nnz == found.nnz
+    assert info.way == "sparse lift"
+    np.testing.assert_allclose(some.toarray(), dense, rtol=1e-12, atol=1e-13 * np.abs(dense).max())
+    # two entries of x interact where a residual has both
+    union = (nonzero.T.astype(int) @ nonzero.astype(int)) > 0
+    watched = hessian_sparsity(lambda x: np.sum(np.array(f(x)) ** 2), x)
+    assert watched.nnz <= 1.05 * np.count_nonzero(union | np.eye(n, dtype=bool))
+    assert not (union & ~watched.toarray()).any()

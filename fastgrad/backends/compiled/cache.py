@@ -12,7 +12,7 @@ import sys
 import threading
 import types as python_types
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,10 @@ from ...lifting import lanes
 from ...schemes import steps
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
-# Compiling a kernel takes a second or so: worth it when the Python loops that it replaces have taken as long.
+# A kernel is worth compiling when what it would have saved is so many times what that takes: no rule that does not know
+# what is to come is better than 1, which never takes more than twice as long as the best.
 WORTH_COMPILING = 1.0
+SECONDS = 1.0  # that compiling most kernels takes
 compiling = threading.RLock()
 _owed: dict[Any, float] = {}  # seconds that could have been saved, for each kernel and signature
 
@@ -117,16 +119,20 @@ class LateCache:
         return getattr(self._cache, name)
 
 
-def kernel(function: Any) -> Any:
+def kernel(function: Any = None, *, seconds: float = SECONDS) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable.
 
     Its twin `bare` counts no references: numba's code takes one to each argument, and never returns it where f raises.
+    `seconds`: what compiling it takes, for `entry_point`.
     """
+    if function is None:
+        return partial(kernel, seconds=seconds)
     compiled, bare = (
         njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True, _nrt=counts)(function) for counts in (True, False)
     )
     compiled._cache, bare._cache = LateCache(function, False), LateCache(function, True)
     compiled.bare = bare
+    compiled.seconds = bare.seconds = seconds
     return compiled
 
 
@@ -157,7 +163,7 @@ def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
             key = kernel, signature
             known, owed = key in _owed, _owed.get(key, 0.0) + worth
             _owed[key] = owed
-            if owed < WORTH_COMPILING and (known or not _on_disk(kernel, signature)):
+            if owed < WORTH_COMPILING * kernel.seconds and (known or not _on_disk(kernel, signature)):
                 return None
             kernel.compile(signature)
             found = kernel.overloads[signature]

@@ -239,14 +239,17 @@ def nth(values, count, k):
 
 @inner
 def choose(looks, count, shortest):
-    """Do as `Search._choose`: return derivative, bar and step. `looks`: rows of step, slope, noise and fear."""
+    """Do as `Search._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
+
+    `looks`: rows of step, slope, noise and fear.
+    """
     for k in range(1, count):
         j = k
         while j > 0 and looks[j, 0] < looks[j - 1, 0]:
             for column in range(4):
                 looks[j, column], looks[j - 1, column] = looks[j - 1, column], looks[j, column]
             j -= 1
-    best, least, bar = 0, np.inf, np.inf
+    best, least, bar, sure = 0, np.inf, np.inf, True
     for k in range(count):
         noise, relative = looks[k, 2], looks[k, 0] / shortest
         expected = abs(looks[k, 1]) * (relative * relative) / 6.0
@@ -255,9 +258,10 @@ def choose(looks, count, shortest):
             finer = looks[k - 1, 2]
             gap = abs(looks[k, 1] - looks[k - 1, 1]) - 2.0 * finer
             error = max(gap, min(looks[k, 3], 3.0 * finer), min(expected, finer))
+            sure &= abs(noise + error - least) > 1e-9 * least or looks[k, 1] == looks[best, 1]
         if not least <= noise + error:
             best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
-    return looks[best, 1], bar, looks[best, 0]
+    return looks[best, 1], bar, looks[best, 0], sure
 
 
 @inner
@@ -323,7 +327,7 @@ def look_again(args, work, x, result, seen, whole):
                 up, down = down, call_at(head.address, shaped, args)
             step, slope, first, second, noise = difference(head, above, below, up, down)
             head.more += 2
-        slope, bar, step = choose(looks, count, min(length * size, size))
+        slope, bar, step, _ = choose(looks, count, min(length * size, size))
         result[i] = slope * head.unit
         agreement += vector[i] * slope
         doubt += vector[i] * bar * (vector[i] * bar)
@@ -388,7 +392,7 @@ def settle(work, result):
     return sure, seen, whole
 
 
-@kernel
+@kernel(seconds=2.5)
 def by_rule(args, work, x, out):
     """Write one gradient by the default rule; returns how many coordinates are done, or a code: see `kernels`."""
     n = x.size

@@ -1,7 +1,10 @@
-"""Jacobians in one call of one kernel: the loop over columns or colours, and the default rule where all is calm.
+"""Jacobians in one call of one kernel: the loop over columns or colours, and the default rule.
 
-The same values as `schemes.columns`, to the bit. Where it is not certain that no entry wants a second look, the general
-rule decides: tests here may be stricter than there, never laxer. Kernels are flat, hold nothing of f, allocate nothing.
+The same values as `schemes.columns`, to the bit. Where it is not certain what that does, it decides: tests here may be
+stricter than there, never laxer. Kernels are flat, hold nothing of f, allocate nothing.
+
+A direction is a column, or all columns of one colour. `pattern` is None where every direction has an entry of each
+output, and numba compiles no branch for the other case; else see `vectors.listed`.
 """
 
 import math
@@ -9,35 +12,108 @@ import math
 import numpy as np
 
 from ...schemes import outputs
-from ...schemes.constants import EPS, NEGLIGIBLE, QUIET, SPACING, TINY
+from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
 from .cache import inner, kernel
-from .default import checksum, nth, on_a_lattice, spacing_of
-from .kernels import TICKS, UNCALM, power_of_two
+from .default import checksum, choose, nth, on_a_lattice, spacing_of
+from .kernels import TICKS, power_of_two
 from .native import call_into, part, ticks
 
-DONE, TOO_LONG = 0, -1
+DONE, LATER, UNSURE = range(3)  # LATER: call again, to go on; Ctrl-C answers in between
 MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
 SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
-THIRD, FOURTH, FIFTH, SIXTH = (outputs.MEANS[k].max() for k in range(2, 6))
 MARGIN = 1e-9  # numpy sums in another order
 TILE = 1 << 16  # as in `schemes.columns`
-LEAST_LENGTH = 0.25  # in scales of x: shorter ones are for the general rule
+BLOCK = 16  # entries that are passed over together
 BINS = 64
 FARTHER = 2.0**-19
-# where the arrays of m numbers are in a workspace, after y, units and vector of n numbers each
-SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER = range(14)
-TABLE = 14  # of seven values; then above and below for each colour
-ROWS = TABLE + 7
-# behind them: which columns are to be looked at again; and of one direction so many looks, and what is known of each
+# What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
+(SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
+LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
+# Of the entries of one direction: so many looks, each of four numbers, and what follows from them.
 LOOKS = 4
-DERIVATIVE, NOISE_OF, FEAR, HALF = range(4)
-FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, ENTRY = range(4 * LOOKS, 4 * LOOKS + 11)
-FURTHER = ENTRY + 1
+WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
+FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
+STATE = 4  # to go on with: the next direction, the step, the usual length, and whether that is known
+OF_OUTPUTS, OF_ENTRIES = LATEST + 7, PLACE + 1
+# Of each direction.
+STEEP, FLAGGED = range(2)
 
 
-def workspace_size(n: int, m: int, colors: int) -> int:
-    """Return how many numbers a kernel works in."""
-    return 3 * n + m * (ROWS + 2 * colors) + BINS + 2 * colors + n + FURTHER * m
+def most(n: int, m: int) -> int:
+    """Return how many entries are judged together, at most, where every direction has one of each output."""
+    return m * min(n, max(1, TILE // max(m, n, 1)))
+
+
+def workspace_size(n: int, m: int, directions: int, entries: int) -> int:
+    """Return how many numbers a kernel works in; `entries`: the most that directions have that are judged together."""
+    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries + STATE
+
+
+@inner
+def views(work, x, here):
+    """View x and f(x) as vectors, x's working copy, units, a vector along x, and the table of the outputs."""
+    n, m = x.size, here.size
+    y, units, vector = part(work, 0, (n,)), part(work, n, (n,)), part(work, 2 * n, (n,))
+    return part(x, 0, (n,)), part(here, 0, (m,)), y, units, vector, part(work, 3 * n, (OF_OUTPUTS, m))
+
+
+@inner
+def at_row(f, x, here, work, row):
+    """Evaluate f at x's working copy, into a row of the outputs' table; returns whether the shape is f(x)'s."""
+    return call_into(f, part(work, 0, x.shape), part(work, 3 * x.size + row * here.size, here.shape))
+
+
+@inner
+def directions(pattern, n):
+    """Return how many directions there are."""
+    return n if pattern is None else pattern[1].size - 1
+
+
+@inner
+def extent(pattern, g, m):
+    """Return the first entry of a direction, and the one behind its last."""
+    return (0, m) if pattern is None else (pattern[2][g], pattern[2][g + 1])
+
+
+@inner
+def entry(pattern, g, m, k):
+    """Return the output and the column of an entry, and its place in the result."""
+    if pattern is None:
+        return k, g, g * m + k
+    return pattern[3][k], pattern[4][k], pattern[5][k]
+
+
+@inner
+def move(y, flat, units, pattern, g, t):
+    """Move x's working copy along a direction; to x itself with t = 0."""
+    if pattern is None:
+        y[g] = flat[g] + t * units[g]
+        return
+    for k in range(pattern[1][g], pattern[1][g + 1]):
+        j = pattern[0][k]
+        y[j] = flat[j] + t * units[j]
+
+
+@inner
+def evaluated(f, x, here, work, pattern, g, t, above):
+    """Evaluate f on both sides along a direction, into a row of the outputs' table and the next."""
+    flat, _, y, units, _, _ = views(work, x, here)
+    for side in range(2):
+        move(y, flat, units, pattern, g, -t if side else t)
+        if not at_row(f, x, here, work, above + side):
+            return False
+    move(y, flat, units, pattern, g, 0.0)
+    return True
+
+
+@inner
+def refreshed(y, flat):
+    """Make x's working copy a copy of x; returns whether f had left it one."""
+    same = True
+    for i in range(flat.size):
+        same &= y[i] == flat[i]
+        y[i] = flat[i]
+    return same
 
 
 @kernel
@@ -47,17 +123,20 @@ def rows(address, before, after, like, x, points, values, progress):
     Returns whether all values have one shape. It returns early so that Ctrl-C answers.
     """
     n, m, began = x.size, values[0].size, ticks()
-    flat = part(x, 0, (n,))
+    flat, f = part(x, 0, (n,)), (address, before, after, like)
     while progress[0] < points.shape[0]:
         row = progress[0]
         for i in range(n):
             flat[i] = points[row, i]
-        if not call_into(address, x, part(values, row * m, values.shape[1:]), before, after, like):
+        if not call_into(f, x, part(values, row * m, values.shape[1:])):
             return False
         progress[0] = row + 1
         if ticks() - began > TICKS:
             break
     return True
+
+
+# ---- the line
 
 
 @inner
@@ -75,12 +154,12 @@ def scales(x, units):
 
 
 @inner
-def line(x, units, vector):
+def line(x, units, vector, spacing):
     """Write the direction of `outputs.look_along`, one that small multiples of are exact."""
     begin = np.int64(checksum(x)) % PERIOD
     place = begin
     for i in range(x.size):
-        move = units[i] * (SPACING * SIGNS[place])
+        move = units[i] * (spacing * SIGNS[place])
         place = place + 1 if place + 1 < begin + PERIOD else begin  # a remainder would take longer than all else
         if x[i] != 0.0:
             grain = 4.0 * spacing_of(abs(x[i]))
@@ -91,6 +170,69 @@ def line(x, units, vector):
 
 
 @inner
+def along(f, x, here, work, spacing, table):
+    """Evaluate f on the line, into seven rows of the outputs' table; returns whether all is finite."""
+    flat, f0, y, units, vector, o = views(work, x, here)
+    line(flat, units, vector, spacing)
+    for k in range(7):
+        if k == 3:
+            continue
+        for i in range(flat.size):
+            y[i] = flat[i] + (k - 3) * vector[i]
+        if not at_row(f, x, here, work, table + k):
+            return False
+    finite = True
+    for i in range(f0.size):
+        o[table + 3, i] = f0[i]
+        total = o[table, i] + o[table + 1, i] + o[table + 2, i] + o[table + 4, i] + o[table + 5, i] + o[table + 6, i]
+        finite &= abs(total + f0[i]) < 1e300
+    return finite
+
+
+@inner
+def seven(w0, w1, w2, w3, w4, w5, w6):
+    """Return what seven values on a line, x in their middle, say.
+
+    The noise that the third to sixth differences suggest, least and largest value, how many first differences vanish,
+    the third derivative in scales of x, the derivative along the line, and the largest fifth difference.
+    """
+    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, w3 - w2, w4 - w3, w5 - w4, w6 - w5
+    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
+    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
+    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
+    e0, e1 = d1 - d0, d2 - d1
+    still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
+    p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
+    extremes = max(p, q, r, s) + min(p, q, r, s)
+    return (
+        THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3),
+        FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2),
+        FIFTH * math.sqrt(e0 * e0 + e1 * e1),
+        SIXTH * abs(e1 - e0),
+        min(w0, w1, w2, w3, w4, w5, w6),
+        max(w0, w1, w2, w3, w4, w5, w6),
+        still,
+        (p + q + r + s - extremes) / 2.0 / SPACING**3,
+        (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0,
+        max(abs(e0), abs(e1)),
+    )
+
+
+@inner
+def seen(o, table, i):
+    """Return `seven` of one output's values on a line."""
+    return seven(
+        o[table, i],
+        o[table + 1, i],
+        o[table + 2, i],
+        o[table + 3, i],
+        o[table + 4, i],
+        o[table + 5, i],
+        o[table + 6, i],
+    )
+
+
+@inner
 def last_bit(value):
     """Return the unit of the last binary digit that a number needs; inf for 0."""
     digits = (np.float64(value).view(np.int64) & 0xFFFFFFFFFFFFF) | 0x10000000000000
@@ -98,26 +240,29 @@ def last_bit(value):
 
 
 @inner
-def lattices(w, here, quanta):
+def lattices(o, table):
     """Write the spacing of the binary lattice of each output, as `outputs` does; returns whether one may be decimal."""
-    for i in range(here.size):
-        digits, same = here.view(np.int64)[i], True
+    m = o.shape[1]
+    bits = o.view(np.int64)
+    for i in range(m):
+        digits, same = np.int64(0), True
         for k in range(7):
-            if k != 3:
-                digits |= w.view(np.int64)[k, i]
-                same &= w[k, i] == here[i]
-        quanta[i] = 0.0
+            digits |= bits[table + k, i]
+            same &= o[table + k, i] == o[table, i]
+        o[BIN, i] = 0.0
         if same:
             continue
         if digits & 15 == 0:
-            unit, top, zeros = last_bit(here[i]), abs(here[i]), 1 * (here[i] == 0.0)
+            unit, top, zeros = np.inf, 0.0, 0
             for k in range(7):
-                if k != 3:
-                    unit, top, zeros = min(unit, last_bit(w[k, i])), max(top, abs(w[k, i])), zeros + (w[k, i] == 0.0)
+                value = o[table + k, i]
+                unit, top, zeros = min(unit, last_bit(value)), max(top, abs(value)), zeros + (value == 0.0)
             if zeros <= 4 and unit >= 16.0 * spacing_of(top):
-                quanta[i] = unit
-        elif here.size <= FEW and on_a_lattice(w[0, i], w[0, i], 1.0)[1] and on_a_lattice(w[1, i], w[1, i], 1.0)[1]:
-            return True
+                o[BIN, i] = unit
+        elif m <= FEW:
+            first, second = o[table, i], o[table + 1, i]
+            if on_a_lattice(first, first, 1.0)[1] and on_a_lattice(second, second, 1.0)[1]:
+                return True
     return False
 
 
@@ -136,90 +281,77 @@ def power_near(value):
 
 
 @inner
-def bent_steps(work, n, m, terms):
-    """Shorten the steps of outputs whose third derivative shows, as `outputs.step_of`; False: not sure."""
-    sigma, variation = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + VARIATION * m, (m,))
-    enough, least = part(work, 3 * n + ENOUGH * m, (m,)), part(work, 3 * n + LEAST * m, (m,))
-    bins, steps = part(work, 3 * n + BIN * m, (m,)), part(work, 3 * n + SHORTER * m, (m,))
-    for i in range(m):
-        steps[i] = 0.0
-        if bins[i] < 9000.0:
+def noises(o, table, shrinks):
+    """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
+
+    These have a negative one. Returns how many they are; -1: not sure, or with `shrinks` where steps may be relative.
+    `SHORTER` has the first line's level, negative where that decays, and `LEVEL` that of the line before.
+    """
+    if lattices(o, table):
+        return -1
+    first, unclear = table == LINE, 0
+    for i in range(o.shape[1]):
+        if not first and o[SIGMA, i] > 0.0:
             continue
-        count, third = terms[i], 3.0 * terms[i] * least[i]
-        step = np.cbrt(min(max(sigma[i] / variation[i], 1e-17), 1e-2))
-        shorter = max(np.cbrt(3.0 * sigma[i] * math.sqrt(count) / third), 1e-13)
-        wide = shorter * np.cbrt(count)
-        if near(wide, 0.5 * step):
-            return False
-        still = bins[i] - 10000.0 > 3000.0
-        if wide >= 0.5 * step:
-            bins[i] -= 10000.0
-            continue
-        step = shorter * math.sqrt(np.cbrt(count))
-        power = power_near(step)
-        if power == 0.0 or power < 2.0**-60:
-            return False
-        enough[i], steps[i] = max(3e-9, 0.3 * step * step) / 1.42 * 0.999, step
-        bins[i] = math.log2(power) + (4000.0 if still else 0.0)
-    return True
+        w = seen(o, table, i)
+        third, fourth, fifth, sixth, low, high, still = w[:7]
+        f0 = o[table + 3, i]
+        top, level = max(high, -low), middle_of_four(third, fourth, fifth, sixth)
+        floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * o[BIN, i])
+        last, three, before = max(fifth, sixth), 3.0 * floor, o[LEVEL, i]
+        if still >= 4 or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
+            return -1
+        if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
+            return -1
+        smooth, noisy = last <= three, level <= QUIET * floor
+        sigma = max(floor, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
+        if first:
+            decays = fifth <= 0.999 * max(third / 8.0, three) and sixth <= 0.999 * max(fourth / 4.0, three)
+            o[SHORTER, i] = -level if decays else level
+            if not smooth:
+                sigma = max(min(fourth, fifth), min(max(fourth, fifth), sixth))
+        else:
+            noisy = noisy or level >= SAME * before
+            decays = o[SHORTER, i] < 0.0
+            if near(level, SAME * before) or near(level, SAME * abs(o[SHORTER, i])):
+                return -1
+            if not decays and (smooth or (noisy and level < SAME * abs(o[SHORTER, i]))):
+                return -1  # neither smooth nor noisy
+            if not smooth:
+                sigma = max(level, before)
+        if shrinks and not (smooth or noisy) and level > 0.999e-3 * max(high - f0, f0 - low):
+            return -1
+        o[LEVEL, i] = level
+        o[SIGMA, i] = sigma if smooth or noisy else -1.0
+        unclear += not (smooth or noisy)
+    return unclear
 
 
 @inner
-def look(work, x, here, terms):
-    """Judge the seven values of each output as `outputs` does; returns the step, or 0 where one look is not enough."""
-    n, m = x.size, here.size
-    sigma, rho = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + RHO * m, (m,))
-    variation, enough = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + ENOUGH * m, (m,))
-    slope, doubt, least = (
-        part(work, 3 * n + SLOPE * m, (m,)),
-        part(work, 3 * n + DOUBT * m, (m,)),
-        part(work, 3 * n + LEAST * m, (m,)),
-    )
-    bins, w = part(work, 3 * n + BIN * m, (m,)), part(work, 3 * n + TABLE * m, (7, m))
-    if lattices(w, here, bins):
-        return 0.0
-    bad, moving, drowned = False, 0, 0
+def middle_of_four(a, b, c, d):
+    """Return the median of four numbers."""
+    low, high = max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
+    return 0.5 * (low + high)
+
+
+@inner
+def measured(o, last, terms):
+    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure."""
+    m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
     for i in range(m):
-        w0, w1, w2, f0, w4, w5, w6 = w[0, i], w[1, i], w[2, i], here[i], w[4, i], w[5, i], w[6, i]
-        a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f0 - w2, w4 - f0, w5 - w4, w6 - w5
-        b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
-        c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-        d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
-        e0, e1 = d1 - d0, d2 - d1
-        third_level = math.sqrt(THIRD * (c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3))
-        fourth_level = math.sqrt(FOURTH * (d0 * d0 + d1 * d1 + d2 * d2))
-        fifth_level, sixth_level = math.sqrt(FIFTH * (e0 * e0 + e1 * e1)), math.sqrt(SIXTH) * abs(e1 - e0)
-        low = min(w0, w1, w2, f0, w4, w5, w6)
-        high = max(w0, w1, w2, f0, w4, w5, w6)
-        spread, top = max(high - f0, f0 - low), max(high, -low)
-        constant = low == high
-        bad |= not top < 1e140
-        bad |= (not constant) & (spread < 1e-140)
-        still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
-        moving += still < 4
-        bad |= still >= 4  # the general rule looks at it from afar
-        floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * bins[i])
-        last = max(fifth_level, sixth_level)
-        smooth = last <= 3.0 * floor
-        bad |= abs(last - 3.0 * floor) <= MARGIN * floor
-        lowest = min(third_level, fourth_level, fifth_level, sixth_level)
-        highest = max(third_level, fourth_level, fifth_level, sixth_level)
-        level = (third_level + fourth_level + fifth_level + sixth_level - lowest - highest) / 2.0
-        bad |= (not smooth) & (level > 0.999 * QUIET * floor)
-        rms = max(floor, math.sqrt((fifth_level * fifth_level + sixth_level * sixth_level) / 2.0))
-        middle = max(min(fourth_level, fifth_level), min(max(fourth_level, fifth_level), sixth_level))
-        noise = rms if smooth else middle
+        third_level, fourth_level, _, _, low, high, _, third, _, _ = seen(o, table, i)
+        w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
+        slope, fifth = seen(o, last, i)[8:]
+        spread = max(high - f0, f0 - low)
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
-        p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-        third = (p + q + r + s - max(p, q, r, s) - min(p, q, r, s)) / 2.0 / SPACING**3 if shows else 0.0
+        third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (still < 4)
-        bad |= abs(bend - 8.0 * noise) <= MARGIN * noise
+        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise)
+        sure &= not abs(bend - 8.0 * noise) <= MARGIN * noise
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
-        count = terms[i]
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
         size = min(size, max(abs(f0), spread))
-        bad |= abs(size - 10.0 * noise) <= MARGIN * noise
+        sure &= not abs(size - 10.0 * noise) <= MARGIN * noise
         varies = max(size, 10.0 * noise)
         ratio = min(max(noise / varies, 1e-17), 1e-2)
         # the power of two next to its cubic root, by its bits: 2**k from 2**(3k - 1.5) on
@@ -231,34 +363,54 @@ def look(work, x, here, terms):
         whole = ((np.float64(ratio).view(np.int64) >> 52) - 1023 + 300) // 3
         root = np.int64((whole - 100 + 1023) << 52).view(np.float64)  # at most the cubic root
         bends = 24.0 * noise * math.sqrt(count) * count * (1.0 - MARGIN) < third * ratio
-        bins[i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
-        bins[i] += 10000.0 if bends else 0.0
-        sigma[i], variation[i] = noise, varies
-        rho[i] = noise / max(abs(f0), spread, TINY)
-        enough[i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
-        slope[i] = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
-        doubt[i] = 4.0 * noise + 0.1 * max(abs(e0), abs(e1))
-        least[i] = third / (3.0 * count)
-    if bad or moving == 0 or 2 * drowned > m:
-        return 0.0
-    if not bent_steps(work, n, m, terms):
-        return 0.0
-    return step_of(work, n, m)
+        o[BIN, i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
+        o[BIN, i] += 10000.0 if bends else 0.0
+        o[VARIATION, i] = varies
+        o[RHO, i] = noise / max(abs(f0), spread, TINY)
+        o[ENOUGH, i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
+        o[SLOPE, i] = slope
+        o[DOUBT, i] = 4.0 * noise + 0.1 * fifth
+        o[LEAST, i] = third / (3.0 * count)
+    return sure and 2 * drowned <= m
 
 
 @inner
-def step_of(work, n, m):
+def bent_steps(o, terms):
+    """Shorten the steps of outputs whose third derivative shows, as `outputs.step_of`; False: not sure."""
+    for i in range(o.shape[1]):
+        o[SHORTER, i] = 0.0
+        if o[BIN, i] < 9000.0:
+            continue
+        count, third, sigma = terms[i], 3.0 * terms[i] * o[LEAST, i], o[SIGMA, i]
+        step = np.cbrt(min(max(sigma / o[VARIATION, i], 1e-17), 1e-2))
+        shorter = max(np.cbrt(3.0 * sigma * math.sqrt(count) / third), 1e-13)
+        wide = shorter * np.cbrt(count)
+        if near(wide, 0.5 * step):
+            return False
+        still = o[BIN, i] - 10000.0 > 3000.0
+        if wide >= 0.5 * step:
+            o[BIN, i] -= 10000.0
+            continue
+        step = shorter * math.sqrt(np.cbrt(count))
+        power = power_near(step)
+        if power == 0.0 or power < 2.0**-60:
+            return False
+        o[ENOUGH, i], o[SHORTER, i] = max(3e-9, 0.3 * step * step) / 1.42 * 0.999, step
+        o[BIN, i] = math.log2(power) + (4000.0 if still else 0.0)
+    return True
+
+
+@inner
+def step_of(o, counts):
     """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it."""
-    bins = part(work, 3 * n + BIN * m, (m,))
-    counts = part(work, 3 * n + m * (ROWS + 2), (BINS,))  # behind all else, of at least one colour
     active = 0
-    for i in range(m):
-        active += bins[i] < 3000.0
+    for i in range(o.shape[1]):
+        active += o[BIN, i] < 3000.0
     for j in range(BINS):
         counts[j] = 0.0
     total, doubtful = 0, 0
-    for i in range(m):
-        b = bins[i]
+    for i in range(o.shape[1]):
+        b = o[BIN, i]
         if b >= 3000.0:
             if active > 0:
                 continue
@@ -280,122 +432,163 @@ def step_of(work, n, m):
 
 
 @inner
-def still_outputs(work, n, m, t):
-    """Say of each output, and of all, whether entries without any effect are certain; finish what needs the step."""
-    variation, sigma = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + SIGMA * m, (m,))
-    enough, least = part(work, 3 * n + ENOUGH * m, (m,)), part(work, 3 * n + LEAST * m, (m,))
-    zeros, bins = part(work, 3 * n + AGREED * m, (5, m)), part(work, 3 * n + BIN * m, (m,))
-    certain = True
-    for i in range(m):
-        noise, size = 0.72 * sigma[i] / t, variation[i]
-        sure = (noise <= 0.999e-6 * size) | (noise <= 0.1 * enough[i] * 1.42 * size) | (size <= 6e5 * sigma[i])
-        bins[i] = 1.0 if sure else 0.0
-        certain &= sure
-        least[i] = 2.0 * least[i] * t * t
-        zeros[0, i] = zeros[1, i] = zeros[2, i] = zeros[3, i] = zeros[4, i] = 0.0
-    return certain
+def look(f, x, here, work, terms, counts):
+    """Look along the line, finer where some output is neither smooth nor noisy; returns the step, 0: not sure."""
+    flat, _, _, units, _, o = views(work, x, here)
+    spacing, table, shrinks = SPACING, np.int64(LINE), flat.size < 0
+    for i in range(flat.size):
+        shrinks |= (flat[i] != 0.0) & (units[i] > 16.0 * abs(flat[i]))
+    for _ in range(outputs.LOOKS):
+        if not along(f, x, here, work, spacing, table):
+            return 0.0
+        unclear = noises(o, table, shrinks)
+        if unclear < 0:
+            return 0.0
+        if unclear == 0:
+            return step_of(o, counts) if measured(o, table, terms) and bent_steps(o, terms) else 0.0
+        spacing, table = spacing * FINER, LATEST
+    return 0.0
 
 
 @inner
-def judged(first, second, sigma, half, variation, enough):
-    """Say of an entry whether no other step would be tried (0), hardly so (1), or perhaps (2)."""
-    bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
-    size = max(variation, rise)
-    square, cube = bent * bent, bent * bent * bent
-    rough = (second > 7.99 * sigma) & (second > 0.0299 * first)
-    down = (square > 63.0 * sigma * rise) & (cube > 16e3 * sigma * sigma * size)
-    down &= square > 8.9e-10 * rise * max(0.5 * first, variation * half)
-    measure = max(first, 0.2 * variation * half)
-    up = (sigma > enough * measure) & ((rise * sigma > 200.0 * square) | (size * sigma * sigma > 1e4 * cube))
-    lacks = 1.42 * sigma > 0.999e-6 * measure
-    if rough | down | (up & lacks):
-        return 2
-    return 1 if up else 0
+def prepared(o, t):
+    """Finish what needs the step; `BIN` then says whether an output's entries without any effect are certain."""
+    for i in range(o.shape[1]):
+        sigma, size = o[SIGMA, i], o[VARIATION, i]
+        noise = 0.72 * sigma / t
+        sure = (noise <= 0.999e-5 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e4 * sigma)
+        o[BIN, i] = 1.0 if sure else 0.0
+        o[LEAST, i] = 2.0 * o[LEAST, i] * t * t
+        o[AGREED, i] = o[KNOWN, i] = o[NEEDED, i] = o[LARGEST, i] = o[STRAIN, i] = 0.0
+
+
+# ---- the first look at a direction
 
 
 @inner
-def move(flat, x, units, columns, begin, end, t):
-    """Write x + t units at some columns, x elsewhere."""
-    for i in range(x.size):
-        flat[i] = x[i]
-    for k in range(begin, end):
-        j = columns[k]
-        flat[j] = x[j] + t * units[j]
+def half_span(flat, units, j, t):
+    """Return half of the way between the points of a column, in its unit."""
+    return 0.5 * (((flat[j] + t * units[j]) - (flat[j] - t * units[j])) / units[j])
 
 
 @inner
-def explored(address, before, after, like, x, here, work):
-    """Evaluate f at x and on the line; 0 where that is not calm, else 1."""
-    n, m = x.size, here.size
-    flat, y = part(x, 0, (n,)), part(work, 0, (n,))
-    shaped, units, vector = part(work, 0, x.shape), part(work, n, (n,)), part(work, 2 * n, (n,))
-    if not scales(flat, units):
-        return False
-    for i in range(n):
-        y[i] = flat[i]
-    if not call_into(address, shaped, here, before, after, like):
-        return False
-    line(flat, units, vector)
-    for k in range(-3, 4):
-        if k == 0:
-            continue
-        for i in range(n):
-            y[i] = flat[i] + k * vector[i]
-        row = part(work, 3 * n + (TABLE + k + 3) * m, here.shape)
-        if not call_into(address, shaped, row, before, after, like):
-            return False
-    w, f0, finite = part(work, 3 * n + TABLE * m, (7, m)), part(here, 0, (m,)), True
-    for i in range(m):
-        finite &= abs(w[0, i] + w[1, i] + w[2, i] + w[4, i] + w[5, i] + w[6, i] + f0[i]) < 1e300
-    return finite
+def judged(o, a, f0, flat, units, pattern, g, t, certain, lengths):
+    """List the entries of a direction that have an effect, and judge them, as `columns._doubts`.
+
+    Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
+    change to noise; how many of them show their `lengths`, and how many of these are long.
+    """
+    m, index = f0.size, a.view(np.int64)
+    first_entry, behind = extent(pattern, g, m)
+    wants = strange = False
+    count = longer = moved = shown = far = 0
+    steepest = 0.0
+    for begin in range(first_entry, behind, BLOCK):
+        end, alive = min(begin + BLOCK, behind), not certain
+        for k in range(begin, end):
+            i, _, _ = entry(pattern, g, m, k)
+            alive |= (o[UP, i] != f0[i]) | (o[DOWN, i] != f0[i])
+        if not alive:
+            continue  # and zeros they are: so pages that nobody writes to take no time
+        for k in range(begin, end):
+            i, j, _ = entry(pattern, g, m, k)
+            here = f0[i]
+            above, below = o[UP, i] - here, o[DOWN, i] - here
+            if above == 0.0 and below == 0.0:
+                wants |= o[BIN, i] == 0.0
+                continue
+            half, first, second = half_span(flat, units, j, t), abs(above - below), abs(above + below)
+            sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
+            strange |= not (first < np.inf and abs(half - t) <= 1e-3 * t)
+            index[OUTPUT, count] = k
+            a[DERIVATIVE, count], a[NOISE_OF, count] = (above - below) / (2.0 * half), sigma / half
+            count += 1
+            moved += first != 0.0
+            steepest = max(steepest, first / sigma)
+            if min(first, second) > 8.0 * sigma:
+                lengths[shown] = half * first / (2.0 * second)
+                far += lengths[shown] >= 24300.0 * t
+                shown += 1
+            if second <= 0.0299 * first and sigma <= o[ENOUGH, i] * first and second * second <= 63.0 * sigma * first:
+                continue  # nearly always
+            variation = o[VARIATION, i]
+            bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
+            size = max(variation, rise)
+            square, cube = bent * bent, bent * bent * bent
+            rough = second > 7.99 * sigma and second > 0.0299 * first
+            down = square > 63.0 * sigma * rise and cube > 16e3 * sigma * sigma * size
+            down = down and square > 8.9e-10 * rise * max(0.5 * first, variation * half)
+            measure = max(first, 0.2 * variation * half)
+            up = rise * sigma > 200.0 * square or size * sigma * sigma > 1e4 * cube
+            up = up and sigma > o[ENOUGH, i] * measure
+            wants |= rough or down or (up and 1.42 * sigma > 0.999e-6 * measure)
+            longer += up
+    return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
 
 
 @inner
-def agrees(work, n, m):
+def entered(o, a, count, f0, units, vector, pattern, g, out):
+    """Write the listed entries of a direction, and enter them into what is checked at the end."""
+    index = a.view(np.int64)
+    for e in range(count):
+        i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
+        slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
+        out[place] = slope / units[j]
+        error, size = 2.8 * noise * factor, abs(slope)
+        o[AGREED, i] += slope * factor
+        o[KNOWN, i] += error * error
+        o[LARGEST, i] = max(o[LARGEST, i], size)
+        must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
+        if certainly < must:
+            o[NEEDED, i] = max(o[NEEDED, i], must)
+        else:
+            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
+
+
+@inner
+def agrees(o):
     """Say whether the line's slopes agree with the entries, and each output's least entry is certain."""
-    slope, doubt = part(work, 3 * n + SLOPE * m, (m,)), part(work, 3 * n + DOUBT * m, (m,))
-    agreed, known = part(work, 3 * n + AGREED * m, (m,)), part(work, 3 * n + KNOWN * m, (m,))
-    needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
-    strain = part(work, 3 * n + STRAIN * m, (m,))
-    strain, good = part(work, 3 * n + STRAIN * m, (m,)), True
-    for i in range(m):
-        gap, widened = abs(agreed[i] - slope[i]) - doubt[i], 1.0
-        if gap > 0.0 and not gap * gap <= 0.99 * known[i]:  # the bars of this output are wider by so much
-            widened = 1.01 * (gap + doubt[i]) / (math.sqrt(known[i]) + doubt[i])
-        good &= needed[i] * widened <= 0.999 * NEGLIGIBLE * largest[i]
-        good &= strain[i] * widened <= 1.0
+    good = True
+    for i in range(o.shape[1]):
+        doubt, known, widened = o[DOUBT, i], o[KNOWN, i], 1.0
+        gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
+        if gap > 0.0 and not gap * gap <= 0.99 * known:  # the bars of this output are wider by so much
+            widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
+        good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
+        good &= o[STRAIN, i] * widened <= 1.0
     return good
 
 
+# ---- further looks at a direction
+
+
 @inner
-def looked(work, again, k, count, x, units, f0, up, down, t):
-    """Write what the k-th look at a direction says of its entries, as `columns._judged_at_once`; False: not sure."""
-    n, m = x.size, f0.size
-    sigma, rho = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + RHO * m, (m,))
-    variation = part(work, 3 * n + VARIATION * m, (m,))
-    a = part(work, again + n, (FURTHER, m))
+def looked(o, a, k, count, flat, units, f0, t):
+    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
     index = a.view(np.int64)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
-        half = 0.5 * (((x[j] + t * units[j]) - (x[j] - t * units[j])) / units[j])
-        above, below = up[i] - f0[i], down[i] - f0[i]
-        noise = max(sigma[i], rho[i] * max(abs(f0[i] + above), abs(f0[i] + below)))
+        half = half_span(flat, units, j, t)
+        above, below = o[LINE, i] - f0[i], o[LINE + 1, i] - f0[i]
+        noise = max(o[SIGMA, i], o[RHO, i] * max(abs(f0[i] + above), abs(f0[i] + below)))
         first, second = abs(above - below), abs(above + below)
         if not (first < np.inf and second < np.inf and half > 0.0):
             return False
         bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)
-        by_size, by_slope = half * math.sqrt(max(variation[i], rise) / bent), half * rise / (2.0 * bent)
+        by_size, by_slope = half * math.sqrt(max(o[VARIATION, i], rise) / bent), half * rise / (2.0 * bent)
         longer, shorter = max(by_size, by_slope), min(by_size, max(by_slope, half))
         slope = first / (2.0 * half)
         hope = max(slope * (half / longer) ** 2, bent / longer) / 6.0
         fear = max(slope * (half / shorter) ** 2, second / shorter) / 6.0 if second > 4.0 * noise else hope
-        if (second > 7.99 * noise and second > 0.0299 * first) or near(second, 4.0 * noise):
-            return False  # rough, perhaps
-        a[4 * k + DERIVATIVE, e], a[4 * k + NOISE_OF, e] = (above - below) / (2.0 * half), 0.71 * noise / half
-        a[4 * k + FEAR, e], a[4 * k + HALF, e] = min(fear, 100.0 * hope), half
+        rough = second > 7.99 * noise and second > 0.0299 * first
+        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
+        if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
+            return False
+        a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
+        a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, min(fear, 100.0 * hope)
         a[FIRST, e], a[SECOND, e], a[HOPE, e] = first, second, hope
         if k == 0:
-            a[STILL, e] = 1.0 if first == 0.0 and second == 0.0 else 0.0
+            a[OPEN, e], a[STILL, e] = 1.0, 1.0 if first == 0.0 and second == 0.0 else 0.0
     return True
 
 
@@ -403,362 +596,177 @@ def looked(work, again, k, count, x, units, f0, up, down, t):
 def middle(values, count):
     """Return the median of the first numbers of an array; moves them about."""
     above = nth(values, count, count // 2)
-    return 0.5 * (nth(values, count, (count - 1) // 2) + above)
+    return above if count % 2 else 0.5 * (nth(values, count, count // 2 - 1) + above)
 
 
 @inner
-def next_step(work, again, k, count, n, m):
+def mean_of(a, k, count):
+    """Return the mean step of the k-th look."""
+    total = 0.0
+    for e in range(count):
+        total += a[4 * k + WIDTH_OF, e]
+    return total / count
+
+
+@inner
+def next_step(o, a, k, count, common):
     """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
-    variation, sigma = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + SIGMA * m, (m,))
-    shorter = part(work, 3 * n + SHORTER * m, (m,))
-    a = part(work, again + n, (FURTHER, m))
-    index, best = a.view(np.int64), part(work, again + n + BEST * m, (m,))
+    index, chosen = a.view(np.int64), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
         i = index[OUTPUT, e]
-        size, derivative, noise, half = variation[i], abs(a[4 * k, e]), a[4 * k + NOISE_OF, e], a[4 * k + HALF, e]
+        half, derivative, noise = a[4 * k + WIDTH_OF, e], abs(a[4 * k + DERIVATIVE, e]), a[4 * k + NOISE_OF, e]
+        hope, size = max(a[HOPE, e], derivative * (half / common) ** 2 / 6.0), o[VARIATION, i]
         moved += a[FIRST, e] != 0.0
         least = 3e-10 * max(size, derivative)
-        if near(a[HOPE, e], 30.0 * noise) or near(a[HOPE, e], least):
+        if near(hope, 30.0 * noise) or near(hope, least):
             return -1.0
-        down = a[OPEN, e] != 0.0 and a[HOPE, e] > 30.0 * noise and a[HOPE, e] > least
-        counts = max(derivative, 0.1 * size)
-        bent = a[HOPE, e] if down else a[4 * k + FEAR, e]
-        larger, root = np.cbrt(noise / (2.0 * max(bent, TINY))), shorter[i]
-        if root == 0.0:
-            root = np.cbrt(min(max(sigma[i] / size, 1e-17), 1e-2))
-        suffices, still = max(3e-9, 0.3 * root * root) * counts, a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
-        up = a[OPEN, e] != 0.0 and not down and larger > 6.0 and noise > suffices
-        if up and (near(larger, 6.0) or near(noise, suffices) or near(noise, 1e-6 * counts)):
-            return -1.0
-        if up and still:
-            if near(noise, 1e-6 * size):
+        down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
+        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
+        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
+        if up:
+            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
+            if root == 0.0:
+                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
+            suffices = max(3e-9, 0.3 * root * root) * counts
+            up = noise > suffices
+            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
                 return -1.0
-            up = noise > 1e-6 * size
+            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
+                if near(noise, 1e-5 * size):
+                    return -1.0
+                up = noise > 1e-5 * size
+            lacking += up and noise > 1e-6 * counts
         downs, ups = downs + down, ups + up
-        lacking += up and noise > 1e-6 * counts
         a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
-        best[e] = half * larger
+        if down or up:
+            a[BEST, e] = half * np.cbrt(ratio)
     if downs == 0 and lacking == 0 and 4 * ups <= moved:
         return 0.0
-    wanted = 1.0 if downs > 0 else -1.0
-    total, mean = 0, 0.0
-    chosen = part(work, again + n + BAR * m, (m,))
+    wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
     for e in range(count):
-        mean += a[4 * k + HALF, e]
         mine = a[VALUE, e] == wanted
         if mine:
-            chosen[total] = best[e]
+            chosen[total] = a[BEST, e]
             total += 1
         a[OPEN, e] = 1.0 if mine or (downs > 0 and a[OPEN, e] != 0.0) else 0.0
-    mean /= count
     t = power_near(min(max(middle(chosen, total), mean * 1e-6), mean * 1e4, 0.5))
-    if downs == 0:
-        for p in range(k):
-            other = 0.0
-            for e in range(count):
-                other += a[4 * p + HALF, e]
-            if other / count > mean:
-                return -1.0  # up after down: rare
-    for p in range(k + 1):
-        other = 0.0
+    larger, nearest = np.inf, k
+    for p in range(k):
+        if mean < mean_of(a, p, count) < larger:
+            larger, nearest = mean_of(a, p, count), p
+    if downs == 0 and larger < np.inf:  # between two powers of two is often a tie
+        exact = power_of_two(mean) == mean and power_of_two(larger) == larger
         for e in range(count):
-            other += a[4 * p + HALF, e]
-        if 0.3 < t / (other / count) < 3.3:
+            exact &= a[4 * k + WIDTH_OF, e] == mean and a[4 * nearest + WIDTH_OF, e] == larger
+        between = math.sqrt(mean * larger)
+        t = min(t, 2.0 ** np.rint(math.log2(between)) if exact else power_near(between))
+    for p in range(k + 1):
+        if 0.3 < t / mean_of(a, p, count) < 3.3:
             return 0.0
     return t if t > 0.0 else -1.0
 
 
 @inner
-def choose(work, again, looks, count, n, m):
-    """Take of each entry the look with the smallest error, as `columns._chosen`; False: not sure."""
-    a = part(work, again + n, (FURTHER, m))
-    for e in range(count):
-        value = bar = least = 0.0
-        finer, before = 0.0, 0.0
-        done = 0.0
-        for rank in range(looks):  # by their steps, the shortest first
-            k, shortest = 0, np.inf
-            for p in range(looks):
-                if done < a[4 * p + HALF, e] < shortest:
-                    k, shortest = p, a[4 * p + HALF, e]
-            done = shortest
-            derivative, noise, fear = a[4 * k, e], a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e]
-            expected = abs(derivative) * shortest * shortest / 6.0
-            truncation = max(fear, expected)
-            if rank:
-                gap = abs(derivative - before) - 2.0 * finer
-                truncation = max(gap, min(fear, 3.0 * finer), min(expected, finer))
-            error = noise + truncation
-            if rank and near(error, least) and derivative != value:
-                return False
-            if rank == 0 or error < least:
-                value, bar, least = derivative, 4.0 * noise + 3.0 * truncation, error
-            finer, before = noise, derivative
-        a[VALUE, e], a[BAR, e] = value, bar
-    return True
-
-
-@inner
-def settled(work, again, count, n, m):
-    """Enter the chosen values of a direction into what is checked at the end."""
-    agreed, known = part(work, 3 * n + AGREED * m, (m,)), part(work, 3 * n + KNOWN * m, (m,))
-    least, needed = part(work, 3 * n + LEAST * m, (m,)), part(work, 3 * n + NEEDED * m, (m,))
-    largest, variation = part(work, 3 * n + LARGEST * m, (m,)), part(work, 3 * n + VARIATION * m, (m,))
-    strain = part(work, 3 * n + STRAIN * m, (m,))
-    units, vector = part(work, n, (n,)), part(work, 2 * n, (n,))
-    a = part(work, again + n, (FURTHER, m))
-    index = a.view(np.int64)
+def settled(o, a, looks, count, units, vector, common, of_one):
+    """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
+    index, sure = a.view(np.int64), True
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
-        factor, size = vector[j] / units[j], abs(a[VALUE, e])
-        agreed[i] += a[VALUE, e] * factor
-        known[i] += (0.999 * a[BAR, e] * factor) ** 2
-        largest[i] = max(largest[i], size)
-        must = max(2.01 * a[BAR, e], least[i])
+        for k in range(looks):
+            for column in range(4):
+                of_one[k, column] = a[4 * k + column, e]
+        slope, bar, _, certain = choose(of_one, looks, min(common, 1.0))
+        sure &= certain
+        factor, size = vector[j] / units[j], abs(slope)
+        a[VALUE, e] = slope
+        o[AGREED, i] += slope * factor
+        o[KNOWN, i] += (0.999 * bar * factor) ** 2
+        o[LARGEST, i] = max(o[LARGEST, i], size)
         if a[STILL, e] != 0.0:
             continue
-        certain = max(size, 1e-6 * variation[i])
-        if certain < must:
-            needed[i] = max(needed[i], must)
+        must, certainly = max(2.01 * bar, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
+        if certainly < must:
+            o[NEEDED, i] = max(o[NEEDED, i], must)
         else:
-            strain[i] = max(strain[i], must / certain)
+            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
+    return sure
 
 
 @inner
-def looks_again(address, before, after, like, x, here, work, again, count, columns, begin, end, t):
-    """Look at a direction as often as the rule asks for; returns how many entries it has, -1 where it is not sure.
+def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch, out):
+    """Look at a direction as often as the rule asks for, and write its entries; returns 1, or 0 where it is not sure.
 
-    Its entries are listed; with a `count` of 0 it is one column, and those are listed that are not still.
+    Entries that have no effect are left out unless `every` one is to be looked at; -1 where one of them may matter.
+    `entered`: what the first look says has been entered, and is taken out again.
     """
-    n, m, alone = x.size, here.size, count == 0
-    flat, f0, y, shaped = part(x, 0, (n,)), part(here, 0, (m,)), part(work, 0, (n,)), part(work, 0, x.shape)
-    units, looks = part(work, n, (n,)), 0
-    up, down = part(work, 3 * n + TABLE * m, (m,)), part(work, 3 * n + (TABLE + 1) * m, (m,))
-    a = part(work, again + n, (FURTHER, m))
-    index = a.view(np.int64)
-    while t > 0.0 and looks < LOOKS:
-        for side in range(2):
-            move(y, flat, units, columns, begin, end, -t if side else t)
-            row = part(work, 3 * n + (TABLE + side) * m, here.shape)
-            if not call_into(address, shaped, row, before, after, like):
-                return -1
-        if alone:
-            moved = 0
-            for i in range(m):
-                if up[i] != f0[i] or down[i] != f0[i]:
-                    moved += 1
-                    if looks == 0:
-                        index[OUTPUT, count], index[COLUMN, count] = i, columns[begin]
-                        count += 1
-            known = 0
-            for e in range(count):
-                i = index[OUTPUT, e]
-                known += up[i] != f0[i] or down[i] != f0[i]
-            if moved > known:
-                return -1  # what stood still before
-        if not looked(work, again, looks, count, flat, units, f0, up, down, t):
-            return -1
-        if looks == 0:
-            for e in range(count):
-                a[OPEN, e] = 1.0
-        looks += 1
-        t = next_step(work, again, looks - 1, count, n, m) if looks < LOOKS else 0.0
-        if t < 0.0 or 0.0 < t < 2.0**-60:
-            return -1
-    if not choose(work, again, looks, count, n, m):
-        return -1
-    settled(work, again, count, n, m)
-    return count
-
-
-@kernel
-def dense_by_rule(address, before, after, like, x, here, work, out):
-    """Write one row of `out` for each coordinate, by the default rule; returns DONE, or why it may not."""
-    n, m, began = x.size, here.size, ticks()
-    flat, f0, y, shaped = part(x, 0, (n,)), part(here, 0, (m,)), part(work, 0, (n,)), part(work, 0, x.shape)
-    units, vector = part(work, n, (n,)), part(work, 2 * n, (n,))
-    if not explored(address, before, after, like, x, here, work):
-        return UNCALM
-    terms = part(work, 3 * n + AGREED * m, (m,))
-    for i in range(m):
-        terms[i] = n
-    t = look(work, flat, f0, terms)
-    if t == 0.0 or not still_outputs(work, n, m, t):
-        return UNCALM
-    sigma, rho = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + RHO * m, (m,))
-    variation, enough = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + ENOUGH * m, (m,))
-    agreed, known, least = (
-        part(work, 3 * n + AGREED * m, (m,)),
-        part(work, 3 * n + KNOWN * m, (m,)),
-        part(work, 3 * n + LEAST * m, (m,)),
-    )
-    needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
-    strain = part(work, 3 * n + STRAIN * m, (m,))
-    up, down = part(work, 3 * n + ROWS * m, (m,)), part(work, 3 * n + (ROWS + 1) * m, (m,))
-    together, common, doubtful, shown, short, rest = max(1, TILE // max(m, n)), False, False, 0, 0, 0
-    again = 3 * n + m * (ROWS + 2) + BINS + 2
-    a, column, opened = part(work, again + n, (FURTHER, m)), part(work, again, (n,)).view(np.int64), 0
-    index = a.view(np.int64)
-    for j in range(n):
-        above, below = flat[j] + t * units[j], flat[j] - t * units[j]
-        for side in range(2):
-            for i in range(n):
-                y[i] = flat[i]
-            y[j] = below if side else above
-            row = part(work, 3 * n + (ROWS + side) * m, here.shape)
-            if not call_into(address, shaped, row, before, after, like):
-                return UNCALM
-        unit = units[j]
-        span = (above - below) / unit
-        half, factor = 0.5 * span, vector[j] / unit
-        if not abs(half - t) <= 1e-3 * t:
-            return UNCALM
-        longer, moved, count, bound, worst = 0, 0, 0, 2.0 * LEAST_LENGTH / half, 0
-        for begin in range(0, m, 16):
-            end, alive = min(begin + 16, m), False
-            for i in range(begin, end):
-                alive |= (up[i] != f0[i]) | (down[i] != f0[i])
-            if not alive:
-                continue
-            for i in range(begin, end):
-                above, below = up[i] - f0[i], down[i] - f0[i]
-                if above == 0.0 and below == 0.0:
-                    continue
-                change, bent = abs(above - below), abs(above + below)
-                if not change < np.inf:
-                    return UNCALM
-                noise = max(sigma[i], rho[i] * max(abs(f0[i] + above), abs(f0[i] + below)))
-                verdict = judged(change, bent, noise, half, variation[i], enough[i])
-                worst = max(worst, verdict)
-                longer += verdict
-                moved += change != 0.0
-                if min(change, bent) > 8.0 * noise:
-                    shown += 1
-                    short += change < bound * bent
-                doubtful |= (half > 1e-5) & (change * half * half > 15.8 * noise)
-                index[OUTPUT, count], a[DERIVATIVE, count], a[NOISE_OF, count] = i, (above - below) / span, noise
-                count += 1
-        rest += m
-        if worst == 2 or (longer > 0 and 4 * longer > moved):
-            column[opened] = j
-            opened += 1
-            count = 0
-        for e in range(count):
-            i, slope, noise = index[OUTPUT, e], a[DERIVATIVE, e], a[NOISE_OF, e]
-            agreed[i] += slope * factor
-            error = 2.8 * noise / half * factor
-            known[i] += error * error
-            size = abs(slope)
-            largest[i] = max(largest[i], size)
-            must = max(26500.0 * noise / half, least[i])
-            certain = max(size, 1e-6 * variation[i])
-            if certain < must:
-                needed[i] = max(needed[i], must)
-            else:
-                strain[i] = max(strain[i], must / certain)
-            out[j, i] = slope / unit
-        if (j + 1) % together == 0 or j + 1 == n:  # the end of a part, which has its own usual length
-            if n > 1 and 2 * shown > rest:
-                common = True
-                if 2 * short >= shown:
-                    return UNCALM
-            if common and (doubtful or opened > 0):
-                return UNCALM
-            for k in range(opened):
-                count = looks_again(address, before, after, like, x, here, work, again, 0, column, k, k + 1, t)
-                if count < 0:
-                    return UNCALM
-                for e in range(count):
-                    out[column[k], index[OUTPUT, e]] = a[VALUE, e] / units[column[k]]
-                if ticks() - began > MOST:
-                    return TOO_LONG
-            opened, doubtful, shown, short, rest = 0, False, 0, 0, 0
-        if ticks() - began > MOST:
-            return TOO_LONG
-    return DONE if agrees(work, n, m) else UNCALM
-
-
-@kernel
-def dense_by_step(address, before, after, like, x, here, work, out):
-    """Write one row of `out` for each coordinate, by central differences with the steps in `work`."""
-    n, m, began = x.size, here.size, ticks()
-    flat, y, shaped, units = part(x, 0, (n,)), part(work, 0, (n,)), part(work, 0, x.shape), part(work, n, (n,))
-    up, down = part(work, 3 * n + ROWS * m, (m,)), part(work, 3 * n + (ROWS + 1) * m, (m,))
-    for j in range(n):
-        unit = units[j]
-        above, below = flat[j] + unit, flat[j] - unit
-        if above == flat[j] or below == flat[j] or not (abs(above) < np.inf and abs(below) < np.inf):
-            return UNCALM
-        for side in range(2):
-            for i in range(n):
-                y[i] = flat[i]
-            y[j] = below if side else above
-            row = part(work, 3 * n + (ROWS + side) * m, here.shape)
-            if not call_into(address, shaped, row, before, after, like):
-                return UNCALM
-        span, finite = (above - below) / unit, True
-        for begin in range(0, m, 16):
-            end, alive = min(begin + 16, m), False
-            for i in range(begin, end):
-                alive |= up[i] != down[i]
-            if not alive:
-                continue  # and zeros they are: so pages that nobody writes to take no time
-            for i in range(begin, end):
-                slope = (0.0 + (up[i] - down[i]) / span) / unit
-                finite &= abs(slope) < np.inf
-                out[j, i] = slope
-        if not finite:
-            return UNCALM
-        if ticks() - began > MOST:
-            return TOO_LONG
-    return DONE
-
-
-@inner
-def colored_values(address, before, after, like, x, here, work, columns, starts, t):
-    """Evaluate f with all columns of one colour moved by t units, up and down; 0, or why not."""
-    n, m, began = x.size, here.size, ticks()
-    flat, y, shaped, units = part(x, 0, (n,)), part(work, 0, (n,)), part(work, 0, x.shape), part(work, n, (n,))
-    for g in range(starts.size - 1):
-        for side in range(2):
-            move(y, flat, units, columns, starts[g], starts[g + 1], -t if side else t)
-            row = part(work, 3 * n + (ROWS + 2 * g + side) * m, here.shape)
-            if not call_into(address, shaped, row, before, after, like):
-                return UNCALM
-        if ticks() - began > MOST:
-            return TOO_LONG
-    return DONE
-
-
-@inner
-def confirmed(address, before, after, like, x, here, work, indptr, indices, data, sigma):
-    """Compare with f along one direction, as `planning.operators.disagrees` does, which decides where this does not."""
     n, m = x.size, here.size
-    flat, y, shaped = part(x, 0, (n,)), part(work, 0, (n,)), part(work, 0, x.shape)
-    vector = part(work, 2 * n, (n,))
-    up, down = part(work, 3 * n + TABLE * m, (m,)), part(work, 3 * n + (TABLE + 1) * m, (m,))
+    flat, f0, _, units, vector, o = views(work, x, here)
+    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
+    first, behind = extent(pattern, g, m)
+    index, looks, count = a.view(np.int64), np.int64(0), np.int64(0)  # literals would be compiled for, too
+    while t > 0.0 and looks < LOOKS:
+        if not evaluated(f, x, here, work, pattern, g, t, LINE):
+            return 0
+        listed = 0
+        for k in range(first, behind):
+            i, j, place = entry(pattern, g, m, k)
+            alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
+            if looks == 0 and alive:
+                index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
+                count += 1
+            if listed < count and index[OUTPUT, listed] == i:
+                listed += 1
+            elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
+                return -1
+        if not looked(o, a, looks, count, flat, units, f0, t):
+            return 0
+        looks += 1
+        t = next_step(o, a, looks - 1, count, common) if looks < LOOKS and count > 0 else 0.0
+        if t < 0.0 or 0.0 < t < 2.0**-60:
+            return 0
+    if entered:
+        for e in range(count):
+            i, factor = index[OUTPUT, e], vector[index[COLUMN, e]] / units[index[COLUMN, e]]
+            error = 2.8 / 0.71 * a[NOISE_OF, e] * factor
+            o[AGREED, i] -= a[DERIVATIVE, e] * factor
+            o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
+    if not settled(o, a, looks, count, units, vector, common, part(scratch, 0, (LOOKS, 4))):
+        return 0
+    for e in range(count):
+        out[index[PLACE, e]] = a[VALUE, e] / units[index[COLUMN, e]]
+    return 1
+
+
+# ---- kernels
+
+
+@inner
+def confirmed(f, x, here, work, pattern, data):
+    """Compare with f along one direction, as `planning.operators.disagrees` does, which decides where this does not."""
+    flat, _, y, _, vector, o = views(work, x, here)
+    indptr, indices = pattern[6], pattern[7]
     if not scales(flat, vector):
         return False
     begin = np.int64(checksum(flat)) % PERIOD
     place = begin
-    for i in range(n):
+    for i in range(flat.size):
         vector[i] = SIGNS[place] * vector[i] * FARTHER
         place = place + 1 if place + 1 < begin + PERIOD else begin
     for side in range(2):
-        for i in range(n):
+        for i in range(flat.size):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
-        if not call_into(address, shaped, part(work, 3 * n + (TABLE + side) * m, here.shape), before, after, like):
+        if not at_row(f, x, here, work, DOWN if side else UP):
             return False
-    for i in range(n):
+    for i in range(flat.size):
         vector[i] = 0.5 * ((flat[i] + vector[i]) - (flat[i] - vector[i]))
-    scatter = 2e-3 / math.sqrt(max(1.0, data.size / m))
-    for r in range(m):
-        total = 0.0
+    scatter = 2e-3 / math.sqrt(max(1.0, data.size / here.size))
+    for r in range(here.size):
+        total, up, down = 0.0, o[UP, r], o[DOWN, r]
         for e in range(indptr[r], indptr[r + 1]):
             total += data[e] * vector[indices[e]]
-        gap = abs((up[r] - down[r]) - 2.0 * total)
-        doubt = 100.0 * EPS * (abs(up[r]) + abs(down[r])) + 20.0 * sigma[r]
+        gap = abs((up - down) - 2.0 * total)
+        doubt = 100.0 * EPS * (abs(up) + abs(down)) + 20.0 * o[SIGMA, r]
         if gap <= 0.999 * doubt:
             continue
         for e in range(indptr[r], indptr[r + 1]):
@@ -769,142 +777,120 @@ def confirmed(address, before, after, like, x, here, work, indptr, indices, data
     return True
 
 
-@kernel
-def colored_by_rule(address, before, after, like, x, here, work, out, columns, starts, colors, indptr, indices):
-    """Write the entries of a pattern to `out`, by the default rule; returns DONE, or why it may not."""
-    n, m, count = x.size, here.size, starts.size - 1
-    flat, f0 = part(x, 0, (n,)), part(here, 0, (m,))
-    units, vector = part(work, n, (n,)), part(work, 2 * n, (n,))
-    if not explored(address, before, after, like, x, here, work):
-        return UNCALM
-    terms = part(work, 3 * n + AGREED * m, (m,))
+@kernel(seconds=10.0)
+def by_rule(address, before, after, like, x, here, work, out, pattern):
+    """Write the entries, direction by direction, by the default rule; returns one of `DONE`, `LATER`, `UNSURE`."""
+    n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
+    flat, f0, y, units, vector, o = views(work, x, here)
+    count, out = directions(pattern, n), part(out, 0, (out.size,))
+    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
+    end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
+    scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
+    lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
+    state = part(work, work.size - STATE, (STATE,))
+    start, t, common, known = int(state[0]), state[1], state[2], state[3] != 0.0
+    if start == 0:
+        for i in range(n):
+            y[i] = flat[i]
+        if not scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
+            return UNSURE
+        terms = o[AGREED]
+        for i in range(m):
+            terms[i] = n if pattern is None else max(1, pattern[6][i + 1] - pattern[6][i])
+        t, common, known = look(f, x, here, work, terms, scratch), np.inf, True
+        if t == 0.0:
+            return UNSURE
+        prepared(o, t)
+        refreshed(y, flat)
+    state[0], certain = 0.0, True
     for i in range(m):
-        terms[i] = max(1, indptr[i + 1] - indptr[i])
-    t = look(work, flat, f0, terms)
-    if t == 0.0:
-        return UNCALM
-    still_outputs(work, n, m, t)
-    sure = part(work, 3 * n + BIN * m, (m,))
-    code = colored_values(address, before, after, like, x, here, work, columns, starts, t)
-    if code != DONE:
-        return code
-    sigma, rho = part(work, 3 * n + SIGMA * m, (m,)), part(work, 3 * n + RHO * m, (m,))
-    variation, enough = part(work, 3 * n + VARIATION * m, (m,)), part(work, 3 * n + ENOUGH * m, (m,))
-    agreed, known, least = (
-        part(work, 3 * n + AGREED * m, (m,)),
-        part(work, 3 * n + KNOWN * m, (m,)),
-        part(work, 3 * n + LEAST * m, (m,)),
-    )
-    needed, largest = part(work, 3 * n + NEEDED * m, (m,)), part(work, 3 * n + LARGEST * m, (m,))
-    strain = part(work, 3 * n + STRAIN * m, (m,))
-    values = part(work, 3 * n + ROWS * m, (count, 2, m))
-    counted = part(work, 3 * n + (ROWS + 2 * count) * m, (2, count))
-    again = 3 * n + (ROWS + 2 * count) * m + BINS + 2 * count
-    a = part(work, again + n, (FURTHER, m))
-    index, began, opened = a.view(np.int64), ticks(), 0
-    flagged = part(work, again, (n,))
-    for g in range(count):
-        counted[0, g] = counted[1, g] = flagged[g] = 0.0
-    shown, short, doubtful = 0, 0, False
-    for attempt in range(2):  # the second time without the colours that are to be looked at again
-        for r in range(m):
-            agreed[r] = known[r] = needed[r] = largest[r] = strain[r] = 0.0
-            here_sigma, here_rho, base, size, suffices = sigma[r], rho[r], f0[r], variation[r], enough[r]
-            for e in range(indptr[r], indptr[r + 1]):
-                j = indices[e]
-                g = colors[j]
-                above, below = values[g, 0, r] - base, values[g, 1, r] - base
-                if above == 0.0 and below == 0.0:
-                    out[e] = 0.0
-                    if sure[r] == 0.0:
-                        flagged[g] = 1.0
+        certain &= o[BIN, i] != 0.0
+    together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
+    begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
+    for g in range(start, count):
+        if not evaluated(f, x, here, work, pattern, g, t, UP):
+            return UNSURE
+        listed, wants, each[STEEP, g], some, long = judged(
+            o, a, f0, flat, units, pattern, g, t, certain, part(lengths, shown, (m,))
+        )
+        if listed < 0:
+            return UNSURE
+        if not wants:
+            entered(o, a, listed, f0, units, vector, pattern, g, out)
+        each[FLAGGED, g] = wants
+        first, behind = extent(pattern, g, m)
+        opened, shown, far, entries = opened + wants, shown + some, far + long, entries + behind - first
+        if g + 1 - begin == together or g + 1 == count:
+            if count > 1 and 2 * shown > entries:
+                # most entries show their lengths: none is taken to be much shorter
+                known = opened > 0 or 2 * far <= shown
+                common = middle(lengths, shown) if known else 24300.0 * t  # at least
+            if opened > 0 and not known:
+                return UNSURE
+            for d in range(begin, g + 1):
+                short = each[STEEP, d] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
+                before = each[FLAGGED, d] == 0.0
+                if before and not short:
                     continue
-                unit = units[j]
-                span = ((flat[j] + t * unit) - (flat[j] - t * unit)) / unit
-                half, factor = 0.5 * span, vector[j] / unit
-                change, bent = abs(above - below), abs(above + below)
-                if not (change < np.inf and abs(half - t) <= 1e-3 * t):
-                    return UNCALM
-                noise = max(here_sigma, here_rho * max(abs(base + above), abs(base + below)))
-                slope = (above - below) / span
-                if attempt == 0:
-                    verdict = judged(change, bent, noise, half, size, suffices)
-                    if verdict == 2:
-                        flagged[g] = 1.0
-                    counted[0, g] += verdict
-                    counted[1, g] += change != 0.0
-                    if min(change, bent) > 8.0 * noise:
-                        shown += 1
-                        short += half * change < 2.0 * LEAST_LENGTH * bent
-                    doubtful |= (half > 1e-5) & (change * half * half > 15.8 * noise)
-                elif flagged[g] != 0.0:
-                    continue
-                agreed[r] += slope * factor
-                error = 2.8 * noise / half * factor
-                known[r] += error * error
-                largest[r] = max(largest[r], abs(slope))
-                must = max(26500.0 * noise / half, least[r])
-                certain = max(abs(slope), 1e-6 * size)
-                if certain < must:
-                    needed[r] = max(needed[r], must)
-                else:
-                    strain[r] = max(strain[r], must / certain)
-                out[e] = slope / unit
-        for g in range(count):
-            if counted[0, g] > 0.0 and 4.0 * counted[0, g] > counted[1, g]:
-                flagged[g] = 1.0
-            opened += flagged[g] != 0.0
-        if opened == 0:
-            break
-    if count > 1 and 2 * shown > out.size and (opened > 0 or doubtful or 2 * short >= shown):
-        return UNCALM
-    for g in range(count):
-        if flagged[g] == 0.0:
-            continue
-        found = 0
-        for r in range(m):
-            for e in range(indptr[r], indptr[r + 1]):
-                if colors[indices[e]] == g:
-                    index[OUTPUT, found], index[COLUMN, found], index[ENTRY, found] = r, indices[e], e
-                    found += 1
-        begin, end = starts[g], starts[g + 1]
-        if (
-            found > 0
-            and looks_again(address, before, after, like, x, here, work, again, found, columns, begin, end, t) < 0
-        ):
-            return UNCALM
-        for k in range(found):
-            out[index[ENTRY, k]] = a[VALUE, k] / units[index[COLUMN, k]]
+                done, every = -1, flat.size < 0
+                while done < 0:
+                    done = looks_again(f, x, here, work, pattern, d, t, common, before, every, scratch, out)
+                    every = True
+                if done == 0 or ticks() - began > MOST:
+                    return UNSURE
+            begin, entries, shown, far, opened = g + 1, 0, 0, 0, 0
+            if ticks() - began > TICKS and begin < count:
+                state[0], state[1], state[2], state[3] = begin, t, common, known
+                return LATER
         if ticks() - began > MOST:
-            return TOO_LONG
-    if not agrees(work, n, m):
-        return UNCALM
-    return DONE if confirmed(address, before, after, like, x, here, work, indptr, indices, out, sigma) else UNCALM
+            return UNSURE
+    if not refreshed(y, flat) or not agrees(o):
+        return UNSURE
+    return DONE if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
 
 @kernel
-def colored_by_step(address, before, after, like, x, here, work, out, columns, starts, colors, indptr, indices):
-    """Write the entries of a pattern to `out`, by central differences with the steps in `work`."""
-    n, m, count = x.size, here.size, starts.size - 1
-    flat, units = part(x, 0, (n,)), part(work, n, (n,))
-    spans, sigma = part(work, 2 * n, (n,)), part(work, 3 * n + SIGMA * m, (m,))
+def by_step(address, before, after, like, x, here, work, out, pattern):
+    """Write the entries by central differences with the steps in `work`; returns one of `DONE`, `LATER`, `UNSURE`."""
+    n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
+    flat, _, y, units, spans, o = views(work, x, here)
+    out = part(out, 0, (out.size,))
+    state = part(work, work.size - STATE, (STATE,))
+    start, state[0] = int(state[0]), 0.0
     for j in range(n):
         unit = units[j]
         above, below = flat[j] + unit, flat[j] - unit
         if above == flat[j] or below == flat[j] or not (abs(above) < np.inf and abs(below) < np.inf):
-            return UNCALM
+            return UNSURE
         spans[j] = (above - below) / unit
-    code = colored_values(address, before, after, like, x, here, work, columns, starts, 1.0)
-    if code != DONE:
-        return code
-    values, finite = part(work, 3 * n + ROWS * m, (count, 2, m)), True
-    for r in range(m):
-        for e in range(indptr[r], indptr[r + 1]):
-            j = indices[e]
-            slope = (0.0 + (values[colors[j], 0, r] - values[colors[j], 1, r]) / spans[j]) / units[j]
-            finite &= abs(slope) < np.inf
-            out[e] = slope
-        sigma[r] = 0.0
-    if not finite:
-        return UNCALM
-    return DONE if confirmed(address, before, after, like, x, here, work, indptr, indices, out, sigma) else UNCALM
+        if start == 0:
+            y[j] = flat[j]
+    for g in range(start, directions(pattern, n)):
+        if not evaluated(f, x, here, work, pattern, g, 1.0, UP):
+            return UNSURE
+        first, behind = extent(pattern, g, m)
+        finite = True
+        for begin in range(first, behind, BLOCK):
+            end, alive = min(begin + BLOCK, behind), False
+            for k in range(begin, end):
+                i, _, _ = entry(pattern, g, m, k)
+                alive |= o[UP, i] != o[DOWN, i]
+            if not alive:
+                continue  # and zeros they are: so pages that nobody writes to take no time
+            for k in range(begin, end):
+                i, j, place = entry(pattern, g, m, k)
+                slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
+                finite &= abs(slope) < np.inf
+                out[place] = slope
+        if not finite:
+            return UNSURE
+        if ticks() - began > TICKS and g + 1 < directions(pattern, n):
+            state[0] = g + 1
+            return LATER
+    if not refreshed(y, flat):
+        return UNSURE
+    if pattern is None:
+        return DONE
+    for i in range(m):
+        o[SIGMA, i] = 0.0
+    return DONE if confirmed(f, x, here, work, pattern, out) else UNSURE

@@ -35,19 +35,21 @@ def call_at(typingctx, address, x, args):
 
 
 @intrinsic
-def call_into(typingctx, address, x, out, before, after, like):
-    """Call an f of many values at `address`, and copy what it returns to `out`; returns whether it has out's shape.
+def call_into(typingctx, f, x, out):
+    """Call an f of many values, and copy what it returns to `out`; returns whether it has out's shape.
 
-    It is called with the entries of `before`, x, and the entries of `after`. `like` is of the type that it returns; if
-    that is no array, f fills `out`, which it gets behind x, as zeros. What it returned is let go at once: kernels that
-    count no references may call this.
+    `f` is a tuple of its address, `before`, `after` and `like`. It is called with the entries of `before`, x, and the
+    entries of `after`. `like` is of the type that it returns; if that is no array, f fills `out`, which it gets behind
+    x, as zeros. What it returned is let go at once: kernels that count no references may call this.
     """
+    _, before, after, like = f.types
     fills = not isinstance(like, types.Array)
     kinds = (*before.types, x, *((out,) if fills else ()), *after.types)
     result = types.none if fills else like
 
     def codegen(context, builder, signature, values):
-        at, x, out, before, after, _ = values
+        given, x, out = values
+        at, before, after, _ = cgutils.unpack_tuple(builder, given)
         array = context.make_array(signature.args[2])(context, builder, out)
         given = [*cgutils.unpack_tuple(builder, before), x, *((out,) if fills else ())]
         given += cgutils.unpack_tuple(builder, after)
@@ -83,7 +85,7 @@ def call_into(typingctx, address, x, out, before, after, like):
         builder.call(let_go, [builder.bitcast(found.meminfo, pointer)])
         return same
 
-    return types.boolean(address, x, out, before, after, like), codegen
+    return types.boolean(f, x, out), codegen
 
 
 @intrinsic

@@ -24,10 +24,12 @@ from .cache import compiling, entry_point
 from .functions import JIT, Jitted, _compile, _type, jitted, kind_of
 from .workspace import let_go
 
-# What a kernel saves, in seconds: for each evaluation, and for a Jacobian that it makes from the first point to the
-# last. When it is compiled follows from that, not what it gives.
-EVALUATION, JACOBIAN = 2e-6, 3e-4
-MANY = 1 << 20  # numbers of points, and of values, that are evaluated together
+# What a kernel saves, in seconds, for each evaluation; and where it makes a Jacobian from the first point to the last,
+# for each, and for each of its entries, by given steps and by the default rule: measured in one run with the seconds
+# that compiling takes. When it is compiled follows from that, not what it gives.
+EVALUATION = 2e-6
+BY_STEP, BY_RULE = (3e-4, 4e-8), (6e-4, 1.5e-7)
+LISTS = 8  # that `listed` makes
 
 
 class Entry(NamedTuple):
@@ -194,6 +196,30 @@ class CompiledVectors(Vectors):
         return values.reshape(len(table), -1)
 
 
+def listed(pattern: Pattern, colors: Ints) -> tuple[Ints, ...]:
+    """List the directions of a colored Jacobian as kernels read them.
+
+    Returns the columns, colour by colour, and where each colour begins among them; where it begins among the entries;
+    of these, colour by colour, the outputs, the columns, and the places in the result; and the pattern.
+    """
+    columns = np.argsort(colors, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(colors))])
+    of_entries = colors[pattern.indices]
+    places = np.argsort(of_entries, kind="stable")
+    first = np.concatenate([[0], np.cumsum(np.bincount(of_entries, minlength=starts.size - 1))])
+    lists = (
+        columns,
+        starts,
+        first,
+        pattern.rows[places],
+        pattern.indices[places],
+        places,
+        pattern.indptr,
+        pattern.indices,
+    )
+    return tuple(np.ascontiguousarray(each, np.int64) for each in lists)
+
+
 class FusedJacobian:
     """A prepared Jacobian in one call of one kernel, for x and f(x) of one shape; safe to call from several threads.
 
@@ -226,27 +252,20 @@ class FusedJacobian:
         self._f, self.shape, self._value, self._rule = compiled, shape, value, rule
         n, m = int(np.prod(shape)), int(np.prod(value))
         self._n, self.pattern, self._flat = n, pattern, len(shape) == len(value) == 1
-        self._entries = (n, m) if pattern is None else pattern.size
-        self._groups: tuple[Ints, ...] = ()
-        groups = 1
+        self._entries, directions, together = (n, m) if pattern is None else (pattern.size,), n, jacobians.most(n, m)
+        self._listed = None
         if pattern is not None:
             assert colors is not None
-            starts = np.zeros(int(colors.max(initial=-1)) + 2, dtype=np.intp)
-            np.cumsum(np.bincount(colors), out=starts[1:])
-            self._groups = np.argsort(colors, kind="stable"), starts, colors, pattern.indptr, pattern.indices
-            groups = starts.size - 1
-        self._size = jacobians.workspace_size(n, m, groups)
-        points = 2 * (n if pattern is None else groups)
-        self._worth = inf if eager else JACOBIAN + EVALUATION * points
+            self._listed = listed(pattern, colors)
+            directions, together = self._listed[1].size - 1, pattern.size
+        self._size = jacobians.workspace_size(n, m, directions, together)
+        one, each = BY_RULE if rule is None else BY_STEP
+        entries = n * m if pattern is None else pattern.size
+        self._worth = inf if eager else one + EVALUATION * 2 * directions + each * entries
         self._step = None if rule is None else rule.constant
         self._spare: list[tuple[Floats, Floats]] = []  # append and pop are atomic
-        self._kernel = {
-            (False, False): jacobians.dense_by_step,
-            (False, True): jacobians.dense_by_rule,
-            (True, False): jacobians.colored_by_step,
-            (True, True): jacobians.colored_by_rule,
-        }[pattern is not None, rule is None]
-        self._kind = self._kernel, len(shape), len(value)
+        self._kernel = jacobians.by_rule if rule is None else jacobians.by_step
+        self._kind = self._kernel, len(shape), len(value), pattern is None
         self._alone: Any = None  # what to call without extra arguments
 
     def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
@@ -280,12 +299,14 @@ class FusedJacobian:
         if args:
             given = given[0], args[: self._f._place], args[self._f._place :], given[3]
         try:
-            code = kernel(*given, x, here, work, out, *self._groups)
+            done = kernel(*given, x, here, work, out, self._listed)
+            while done == jacobians.LATER:
+                done = kernel(*given, x, here, work, out, self._listed)
         except Exception:  # noqa: BLE001  perhaps at a point that only explores
             let_go(work, here, out)
             return None
         self._spare.append((work, here))
-        if code != jacobians.DONE or not quiet() is before is not None:
+        if done != jacobians.DONE or not quiet() is before is not None:
             return None
         if self.pattern is not None:
             return self.pattern.array(out)
@@ -300,13 +321,9 @@ class FusedJacobian:
         if entry.shape is not None and entry.shape != self._value:
             return None
         x, here = (types.Array(types.float64, len(shape), "C") for shape in (self.shape, self._value))
-        vector, table, ints = (
-            types.Array(types.float64, 1, "C"),
-            types.Array(types.float64, 2, "C"),
-            types.Array(types.int64, 1, "C"),
-        )
-        sparse = self.pattern is not None
-        kinds = (*entry.kinds, x, here, vector, vector if sparse else table, *(ints for _ in self._groups))
+        work, result = (types.Array(types.float64, ndim, "C") for ndim in (1, len(self._entries)))
+        pattern = types.none if self._listed is None else types.UniTuple(types.Array(types.int64, 1, "C"), LISTS)
+        kinds = (*entry.kinds, x, here, work, result, pattern)
         kernel = entry_point(self._kernel, kinds, self._worth)
         if kernel is None:
             return None

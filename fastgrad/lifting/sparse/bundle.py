@@ -25,6 +25,7 @@ from .layout import (
     place,
     refined,
     reshape,
+    reshaped,
     take,
 )
 from .rules import BINARY, UNARY, selection
@@ -413,7 +414,7 @@ class SparseBundle:
         """The same entries as a reshaped array, where only with more axes than that has they lie in boxes."""
         if not self.size or not self.slots or any(isinstance(layout, Entries) for layout, _ in self.slots):
             return None
-        if all(reshape(layout, d, self.shape, base.shape) is not None for layout, d in self.slots):  # type: ignore[arg-type]
+        if all(reshaped(layout, self.shape, base.shape) is not None for layout, _ in self.slots):
             return None
         shape = refined(self.shape, base.shape)
         if shape is None:
@@ -504,6 +505,9 @@ class SparseBundle:
         best = compare.reduce(self.base, axis=axes)
         shape = best.shape
         moved = self.transpose(kept + axes).reshape((*shape, -1)).resolved()
+        if self.run.imaginary:
+            out = moved.leading(compare)
+            return out if not keepdims else out.reshape(tuple(1 if i in axes else n for i, n in enumerate(self.shape)))
         last = len(shape)
         slots = moved.slots
         narrow = len(slots) == 1 and (
@@ -537,6 +541,15 @@ class SparseBundle:
         if keepdims:
             return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
         return out
+
+    def leading(self, compare: np.ufunc) -> SparseBundle:
+        """The extreme along the last axis at a complex point: the entry that it is at x, whatever the differences."""
+        real, count = self.base.real, self.shape[-1]
+        box, below, d = self.along_last(real - compare.reduce(real, axis=-1, keepdims=True))
+        self.run.note_ties_among(below, box, d)
+        winner = (np.argmax if compare is np.maximum else np.argmin)(real, axis=-1)
+        flat = np.arange(winner.size).reshape(winner.shape) * count + winner
+        return self.reshape(-1)[flat]  # type: ignore[no-any-return]
 
     def along_last(self, below: Array) -> tuple[Box, Array, Array]:
         """All that rows change along the last axis: a box in which that is free and whole, constants there, and the d.
@@ -718,9 +731,11 @@ def _is_mask(key: Any, shape: Shape) -> bool:
 
 def basic_items(key: Any, shape: Shape) -> tuple[tuple[Item, ...], Shape] | None:
     """An index as one item an axis and the places of new axes in the result; None if it is not basic."""
-    if type(key) is slice and len(shape) == 1:
+    if len(shape) == 1 and type(key) is slice:
         start, stop, step = key.indices(shape[0])
         return ((start, step, len(range(start, stop, step))),), ()
+    if len(shape) == 1 and type(key) is int:
+        return (key % shape[0],), ()
     parts = key if isinstance(key, tuple) else (key,)
     if any(isinstance(part, TRUTHS) for part in parts):
         return None
@@ -765,6 +780,8 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
+    if p is q and ufunc is np.multiply:
+        return _unary(np.square, p)
     a, b, whole = p, q, None
     if isinstance(p, SparseBundle):
         a, whole = p.base, p if p.split is not None else None
@@ -824,7 +841,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
         if run.tied is not None and ufunc in TIES:
-            run.note_ties(TIES[ufunc](a_here, b_here), layout, _either(da, db))
+            run.note_ties(TIES[ufunc](np.real(a_here), np.real(b_here)), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
             run.rounded = True
@@ -863,14 +880,14 @@ def _either(da: Array | None, db: Array | None) -> Array | None:
 
 def spread_constant(value: Any, shape: Shape) -> Any:
     """Broadcast an operand to the shape of the result, unless it is one number."""
-    if not np.ndim(value) or value.shape == shape:
+    if not getattr(value, "ndim", 0) or value.shape == shape:  # np.ndim of a float takes as long as its product
         return value
     return np.broadcast_to(value, shape)
 
 
 def constant_at(value: Any, layout: Any) -> Any:
     """An operand's entries at a layout's positions."""
-    return at(value, layout) if np.ndim(value) else value
+    return at(value, layout) if getattr(value, "ndim", 0) else value
 
 
 def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
@@ -906,7 +923,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
         if p.run.tied is not None and ufunc in EDGES:
-            p.run.note_ties(b_here == 0, layout, d)
+            p.run.note_ties(np.real(b_here) == 0, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -923,6 +940,7 @@ EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
 TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
     np.hypot: lambda a, b: (a == 0) & (b == 0),
+    np.arctan2: lambda a, b: (a == 0) & (b <= 0),
     np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
     np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
 }
@@ -932,6 +950,8 @@ LOGICAL = (np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and, np.bit
 def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
     """A comparison, or a logical operation on comparisons: the base alone where no row differs."""
     run = p.run if isinstance(p, SparseBundle) else q.run
+    if run.imaginary and ufunc not in LOGICAL:
+        return _decided(ufunc, p, q, np.real(a), np.real(b))
     operands = []
     for value in (p, q):
         if isinstance(value, SparseBundle):
@@ -952,6 +972,16 @@ def _condition(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any, y: Any) -> Any:
             here.append(v if d is None else v ^ d if d.dtype == bool else v + d)
         slots.append((layout, ufunc(*here) ^ at(y, layout)))
     return _truth(y, tuple(slots), run)
+
+
+def _decided(ufunc: np.ufunc, p: Any, q: Any, a: Any, b: Any) -> Any:
+    """A comparison at a complex point: that of the real parts at x."""
+    equal = np.asarray(a == b)
+    for value in (p, q):
+        if isinstance(value, SparseBundle):
+            for layout, d in value.stretched(equal.shape):
+                value.run.note_ties(at(equal, layout), layout, d)
+    return ufunc(a, b)
 
 
 def _truth(base: Any, slots: Slots, run: Run) -> Any:

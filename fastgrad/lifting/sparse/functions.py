@@ -123,7 +123,7 @@ def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 
 def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
     """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
-    base = which(a.base, axis=axis, keepdims=keepdims is True)
+    base = which(np.real(a.base), axis=axis, keepdims=keepdims is True)
     if a.split is None and not a.slots:
         return base
     if axis is None or not isinstance(axis, int | np.integer):
@@ -134,8 +134,11 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
         return _position(a.split, compare, which, a.split_axes((axis,))[0], False).reshape(base.shape)
     moved = a.as_numbers().transpose([*(i for i in range(a.ndim) if i != axis), axis])
     best = np.reshape(base, moved.shape[:-1])
-    box, below, d = moved.along_last(moved.base - compare.reduce(moved.base, axis=-1, keepdims=True))
+    real = np.real(moved.base)
+    box, below, d = moved.along_last(real - compare.reduce(real, axis=-1, keepdims=True))
     a.run.note_ties_among(below, box, d)
+    if a.run.imaginary:
+        return base
     count = below.shape[-1]
     if count > 1:
         order = 1 if compare is np.minimum else count - 2
@@ -211,8 +214,13 @@ def _count_nonzero(a: Any) -> Any:
 @handles(np.cumsum)
 def _cumsum(a: Any, axis: Any = None) -> Any:
     a, axis = (a.reshape(-1), 0) if axis is None else (a, axis % a.ndim)
-    total = np.cumsum(spread(slots_of(a), a.shape, a.run), axis=2 + axis)
-    return SparseBundle(np.cumsum(a.base, axis=axis), ((spread_box(a.shape, a.run), total),), a.run)
+    slots, base = slots_of(a), np.cumsum(a.base, axis=axis)
+    total = np.cumsum(spread(slots, a.shape, a.run), axis=2 + axis)
+    if a.run.filled > 1 or not slots:
+        return SparseBundle(base, ((spread_box(a.shape, a.run), total),), a.run)
+    there = np.cumsum(spread(mapped(slots, np.ones_like), a.shape, a.run)[0], axis=1 + axis).reshape(a.run.rows, -1)
+    row, position = np.nonzero(there)
+    return SparseBundle(base, ((Entries(row, position), total.reshape(*total.shape[:2], -1)[:, row, position]),), a.run)
 
 
 @handles(np.linalg.norm)
@@ -275,7 +283,8 @@ def product(base: Any, a: Any, la: Sequence[int], b: Any, lb: Sequence[int], out
     run.product(multiplications)
     both = bool(first and second)
     of_entries = both and list(la) == list(lb) and not out
-    of_points = both and not of_entries and not _separate(first, second)
+    # at a complex point, where steps are tiny, the product of two differences is nothing
+    of_points = both and not of_entries and not run.imaginary and not _separate(first, second)
     if of_points:
         run.allow(run.rows * np.size(base))
         run.multiplies(run.points * multiplications, run.points * (base_of(a).size + base_of(b).size))

@@ -16,20 +16,20 @@ from ..signals import CannotLift, raised
 from ..work import SparseWork
 from . import bundle as operations
 from .assembling import filled
-from .bundle import SparseBundle, elementwise
+from .bundle import SparseBundle, choose, elementwise
 from .rebinding import current, rebound
-from .slots import Run, Slots, entries_of, refuse
+from .slots import Run, Slots, at, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
 
 Array = NDArray[Any]
 assert filled()
+FEW = 8  # entries of x: with fewer, differences of zero cost less than looking after where the others are
 MOST_PAIRS = 1 << 24  # of entries of x that meet: a Hessian with more is no sparse one
 
 ANALYTIC = frozenset({
     np.negative, np.positive, np.square, np.sqrt, np.reciprocal, np.exp, np.exp2, np.expm1, np.log, np.log2, np.log10,
     np.log1p, np.sin, np.cos, np.tan, np.sinh, np.cosh, np.tanh, np.arcsin, np.arccos, np.arctan, np.arcsinh,
-    np.arccosh, np.arctanh, np.add, np.subtract, np.multiply, np.divide, np.power, np.float_power, np.maximum,
-    np.minimum, np.fmax, np.fmin,
+    np.arccosh, np.arctanh, np.add, np.subtract, np.multiply, np.divide, np.power, np.float_power,
 })  # fmt: skip
 
 
@@ -56,7 +56,7 @@ class WatchingRun(Run):
     watching = True
 
     def __init__(self, rows: int) -> None:
-        super().__init__(rows, 1, MOST_CELLS, SparseWork())
+        super().__init__(rows, 1, MOST_CELLS, SparseWork(), filled=1)
         self._first: list[Array] = []
         self._second: list[Array] = []
         self._size = 0
@@ -110,9 +110,28 @@ LINEAR = frozenset({
 })  # fmt: skip
 
 
+def _edges(p: SparseBundle, edges: Any) -> None:
+    """Note what differs where a function is on an edge, by its real part at x."""
+    for layout, d in p.resolved().slots:
+        p.run.note_ties(at(edges, layout), layout, d)
+
+
 def _side(p: SparseBundle) -> Array:
     """1 or -1, by the real part at x."""
+    _edges(p, p.base.real == 0)
     return np.where(p.base.real >= 0, 1.0, -1.0)
+
+
+def _step(ufunc: np.ufunc) -> Callable[[SparseBundle], Array]:
+    """A function that is constant but for its jumps."""
+
+    def constant(p: SparseBundle) -> Array:
+        real, beside = p.base.real, np.spacing(np.abs(p.base.real))
+        here: Array = ufunc(real)
+        _edges(p, (ufunc(real - beside) != here) | (ufunc(real + beside) != here))
+        return here
+
+    return constant
 
 
 def _cube_root(p: SparseBundle) -> Any:
@@ -124,23 +143,44 @@ def _length(p: Any, q: Any) -> Any:
     return elementwise(np.sqrt, p * p + q * q)
 
 
+def _angle(p: Any, q: Any) -> Any:
+    """np.arctan2, by the smaller of both quotients."""
+    a, b = (np.real(v.base if isinstance(v, SparseBundle) else v) for v in (p, q))
+    if isinstance(p, SparseBundle):
+        _edges(p, (np.broadcast_to(a == 0, p.shape) & (b <= 0)))
+    steep = np.abs(a) > np.abs(b)
+    turned = np.arctan(choose(steep, q, p) / choose(steep, p, q)) * np.where(steep, -1.0, 1.0)
+    quarters = np.round((np.arctan2(a, b) - turned.base.real) / (0.5 * np.pi))
+    return turned + quarters * (0.5 * np.pi)
+
+
 def _sum_of_powers(p: Any, q: Any) -> Any:
     """np.logaddexp, with what is larger at x taken out."""
     larger = np.maximum(*(np.real(v.base if isinstance(v, SparseBundle) else v) for v in (p, q)))
     return np.log(np.exp(p - larger) + np.exp(q - larger)) + larger
 
 
+def _one_of(compare: np.ufunc) -> Callable[[Any, Any], Any]:
+    """np.maximum or its kin: the operand that it is at x, whatever the differences."""
+    return lambda p, q: choose(elementwise(compare, p, q), p, q)
+
+
 operations.CONTINUED.update({
+    np.maximum: _one_of(np.greater_equal),
+    np.fmax: _one_of(np.greater_equal),
+    np.minimum: _one_of(np.less_equal),
+    np.fmin: _one_of(np.less_equal),
+    np.sign: _step(np.sign),
+    np.floor: _step(np.floor),
+    np.ceil: _step(np.ceil),
+    np.rint: _step(np.rint),
+    np.trunc: _step(np.trunc),
     np.absolute: lambda p: p * _side(p),
     np.fabs: lambda p: p * _side(p),
     np.conjugate: lambda p: p.copy(),
-    np.sign: lambda p: np.sign(p.base.real),
-    np.floor: lambda p: np.floor(p.base.real),
-    np.ceil: lambda p: np.ceil(p.base.real),
-    np.rint: lambda p: np.rint(p.base.real),
-    np.trunc: lambda p: np.trunc(p.base.real),
     np.cbrt: _cube_root,
     np.hypot: _length,
+    np.arctan2: _angle,
     np.logaddexp: _sum_of_powers,
 })  # fmt: skip
 
@@ -159,7 +199,13 @@ def _run(
     if substitutes:
         f, args = rebound(f, args)
     kept, current.run = current.run, run if substitutes else None
-    bundle = SparseBundle(x.copy(), initial_slots(x.shape, np.arange(x.size), d), run)
+    if run.imaginary and x.size <= FEW:
+        every = np.zeros((1, x.size, x.size), dtype=d.dtype)
+        every[0].flat[:: x.size + 1] = d[0]
+        slots: Slots = ((spread_box(x.shape, run), every.reshape(1, x.size, *x.shape)),)
+    else:
+        slots = initial_slots(x.shape, np.arange(x.size), d)
+    bundle = SparseBundle(x.copy(), slots, run)
     signals = raised()
     try:
         with np.errstate(all="ignore", under="call", call=run.underflows):
@@ -185,23 +231,27 @@ def gradient_beside(
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] = NOTHING,
     substitutes: bool = False,
-) -> Array:
+) -> tuple[Array, Array]:
     """Return the gradient of f at a complex point, from differences by these steps, flat.
+
+    Returns
+    -------
+    gradient, tied : ndarray
+        Tied are the entries that move apart what f chose between and is equal at x: f may have a kink there.
 
     Raises
     ------
     CannotLift
         If f cannot be evaluated like this, or has no difference rule for a function that it uses.
     """
-    run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork())
+    run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork(), ties=True)
     value = _run(run, f, x, steps[None].astype(np.complex128), args, kwargs, substitutes)
     if run.rounded or run.lost.any():
         raise CannotLift("f branches at x" if run.lost.any() else "f uses a function that has no difference rule")
-    gradient = np.zeros(x.size, dtype=np.complex128)
-    for row, _, change in entries_of(value.slots, np.shape(value.base), run):
-        np.add.at(gradient, row, change[0])
+    gradient: Array = spread(value.slots, value.shape, run).reshape(-1)
+    assert run.tied is not None
     with np.errstate(all="ignore"):  # who asked looks whether it is finite
-        return gradient / steps
+        return gradient / steps, run.tied
 
 
 def interactions(

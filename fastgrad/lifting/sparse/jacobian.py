@@ -12,7 +12,7 @@ from ..signals import CannotLift
 from .functions import has_bundles, stacked
 from .layout import Box
 from .rebinding import current, rebound
-from .slots import TooWide
+from .slots import FILLED, TooWide
 from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
 
 Array = NDArray[Any]
@@ -27,8 +27,8 @@ class Listed(NamedTuple):
         f(x).
     outputs, inputs : ndarray of intp
         Flat positions in f(x) and in x; equal pairs add up.
-    values : ndarray, shape (k, entries)
-        f at x + d[:, input] less f(x), at this output.
+    slopes : ndarray, shape (k, entries)
+        f at x + d[:, input] less f(x), over d, at this output.
     rounded : bool
         Whether f used a function without a difference rule: then differences carry the round-off of its values.
     lost : ndarray of bool
@@ -39,13 +39,13 @@ class Listed(NamedTuple):
     substitutes : bool
         Whether f saw numpy through substitutes.
     lacks : float
-        What values may lack because something underflowed.
+        What these differences may lack because something underflowed.
     """
 
     base: Array
     outputs: Array
     inputs: Array
-    values: Array
+    slopes: Array
     rounded: bool
     lost: Array
     layouts: tuple[Any, ...]
@@ -62,6 +62,7 @@ def entries(
     kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
     substitutes: bool = False,
+    sparse: bool = False,
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
 
@@ -71,6 +72,8 @@ def entries(
         Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
     substitutes : bool
         Whether f is to see numpy and constant arrays through substitutes that take bundles.
+    sparse : bool
+        Whether entries that are zero by f's structure are to be kept out, which may take longer.
 
     Raises
     ------
@@ -78,7 +81,7 @@ def entries(
         If f cannot be evaluated like this.
     """
     keep_freed_memory()
-
+    filled = 1 if sparse else FILLED
     given, given_args = (f, args) if not substitutes else rebound(f, args)
 
     def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
@@ -99,10 +102,12 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs)
+            lifted = lift(
+                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, filled=filled
+            )
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
-                return _refilled(before, lifted)
+                return _refilled(before, lifted, np.ascontiguousarray(d))
             listed = lifted.entries()
         except TooWide as wide:
             if part.size == 1:
@@ -120,24 +125,28 @@ def entries(
         begin += part.size
     short = tuple(layouts) if _short(layouts) else ()
     none = np.empty(0, dtype=np.intp)
-    everything = np.concatenate([np.empty((len(d), 0)), *values], axis=1)
     where = np.concatenate([none, *outputs]), np.concatenate([none, *inputs])
-    return Listed(base, *where, everything, rounded, lost, short, lacks=lacks)
+    with np.errstate(all="ignore"):  # who asked looks whether they are finite
+        slopes = np.concatenate([np.empty((len(d), 0)), *values], axis=1) / d[:, where[1]]
+    return Listed(base, *where, slopes, rounded, lost, short, lacks=lacks)
 
 
 def _short(layouts: list[Any]) -> bool:
     return all(isinstance(layout, Box) for _, _, every in layouts for layout in every)
 
 
-def _refilled(before: Listed, lifted: Lifted) -> Listed:
-    """The differences of a run whose entries are where those of an earlier one were."""
-    values = np.empty((lifted.run.columns, before.outputs.size))
+def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
+    """The slopes of a run whose entries are where those of an earlier one were."""
+    slopes = np.empty((lifted.run.columns, before.outputs.size))
     begin = 0
     for layout, d in lifted.slots:
         assert isinstance(layout, Box)
         end = begin + layout.size
-        lengths = tuple(dim.length for dim in layout.dims)
-        values[:, begin:end].reshape(len(values), *lengths)[...] = d
+        lengths = (len(steps), *(dim.length for dim in layout.dims))
+        strides = (steps.strides[0], *(dim.row * steps.itemsize for dim in layout.dims))
+        of_rows: Array = np.ndarray(lengths, steps.dtype, steps, layout.row * steps.itemsize, strides)
+        with np.errstate(all="ignore"):
+            np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
         begin = end
     run, lacks = lifted.run, lifted.lost()
-    return before._replace(base=np.asarray(lifted.base), values=values, rounded=run.rounded, lost=run.lost, lacks=lacks)
+    return before._replace(base=np.asarray(lifted.base), slopes=slopes, rounded=run.rounded, lost=run.lost, lacks=lacks)

@@ -239,9 +239,15 @@ def broadcast(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array]:
 
 def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | None:
     """Reshape; None if the positions do not stay at fixed offsets."""
-    by_axis = {dim.axis: (dim, at + 1) for at, dim in enumerate(box.dims)}
+    found = reshaped(box, old, new)
+    return None if found is None else (found, d.reshape(d.shape[0], *(dim.length for dim in found.dims)))
+
+
+@lru_cache(maxsize=4096)
+def reshaped(box: Box, old: Shape, new: Shape) -> Box | None:
+    """The box of a reshaped array, the order of whose differences is that of the old one's."""
+    by_axis = {dim.axis: dim for dim in box.dims}
     dims = [dim for dim in box.dims if dim.axis == NO_AXIS]
-    lengths = [d.shape[0], *(dim.length for dim in dims)]
     start: list[int] = []
     i = j = 0
     while i < len(old) or j < len(new):
@@ -261,7 +267,7 @@ def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | N
         for axis in range(i2 - 1, i - 1, -1):
             first += inner * box.start[axis]
             if axis in by_axis:
-                dim = by_axis[axis][0]
+                dim = by_axis[axis]
                 if run.length == 1:
                     run = Dim(dim.length, dim.row, 0, dim.step * inner)
                 elif dim.length > 1:
@@ -280,11 +286,9 @@ def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | N
             start.extend(digits)
             if present and sizes:  # keep the tie, so that neighbours still recognise it
                 dims.append(Dim(1, row, j2 - 1, 1))
-                lengths.append(1)
         elif len(sizes) == 1:
             start.append(first)
             dims.append(Dim(length, row, j, step))
-            lengths.append(length)
         else:
             start.extend(digits)
             done = 1
@@ -309,9 +313,8 @@ def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | N
             if done != length:
                 return None
             dims.extend(reversed(inner_dims))
-            lengths.extend(dim.length for dim in reversed(inner_dims))
         i, j = i2, j2
-    return Box(box.row, tuple(start), tuple(dims)), d.reshape(lengths)
+    return Box(box.row, tuple(start), tuple(dims))
 
 
 @lru_cache(maxsize=4096)

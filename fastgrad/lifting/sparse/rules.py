@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rules import make_rules
+
 Array = NDArray[Any]
 Unary = Callable[[Array, Any, Any], Any]  # (d, b, y) -> u(b + d) - y, where y = u(b)
 Binary = Callable[[Any, Any, Any, Any, Any], Any]  # None is a difference of zero
@@ -147,6 +149,8 @@ def _cosh(d: Array, b: Any, y: Any) -> Any:
 
 def _tanh(d: Array, b: Any, y: Any) -> Any:
     t = tanh(d)
+    if (np.abs(t) > 0.5).any():
+        return np.tanh(b + d) - y  # far apart; there y t may be near to -1
     below = y * t
     below += 1.0
     t *= 1.0 / np.cosh(b) ** 2  # 1 - y**2 would cancel
@@ -159,6 +163,31 @@ def _arctan(d: Array, b: Any, y: Any) -> Any:
     if (below.real > 0).all():
         return arctan(d / below)
     return None
+
+
+# those that both lifts say in the same way
+SHARED = make_rules(np.sqrt, lambda a, b, p, q: np.where(np.real(a) >= np.real(b), p, q))
+SERIES_BELOW = 2.0**-10  # their series are exact to the last bit
+
+
+def _shared(name: str) -> Unary:
+    rule = SHARED[0][name]
+
+    def unary(d: Array, b: Any, y: Any) -> Any:
+        change, small = rule(d, b, y, None)
+        near = np.abs(d) <= 1.0  # or arcs may be far apart whose sines are near
+        return change if (near & (np.abs(small) < SERIES_BELOW)).all() else None
+
+    return unary
+
+
+def _arctan2(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
+    da, db = (0.0 if d is None else d for d in (da, db))
+    change, small = SHARED[1]["atan2"](da, a, db, b, y, None)
+    new_a, new_b = a + da, b + db
+    across = ((new_a >= 0) != (a >= 0)) & (new_b < 0)  # the cut
+    near = (np.abs(small) < SERIES_BELOW) & (a * new_a + b * new_b > 0) & ~across
+    return change if near.all() else None
 
 
 def _absolute(d: Array, b: Any, y: Any) -> Any:
@@ -192,6 +221,10 @@ UNARY: dict[np.ufunc, Unary] = {
     np.cosh: _cosh,
     np.tanh: _tanh,
     np.arctan: _arctan,
+    np.arcsin: _shared("asin"),
+    np.arccos: _shared("acos"),
+    np.arcsinh: _shared("asinh"),
+    np.arctanh: _shared("atanh"),
     np.absolute: _absolute,
     np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
     np.fabs: _absolute,
@@ -254,18 +287,19 @@ def integer_power(d: Array, b: Any, exponent: int) -> Any:
 
 
 def _power(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
-    if db is None and da is not None and np.ndim(b) == 0:
-        if b == int(b) and 1 <= abs(b) <= 64:
-            if b > 0:
-                return integer_power(da, a, int(b))
+    if db is None and np.ndim(b) == 0:
+        if b == int(b) and 1 <= b <= 64:
+            return integer_power(da, a, int(b))
+        if b == int(b) and -64 <= b <= -1:
             grown = integer_power(da / a, 1.0, -int(b))  # relative: powers of a may overflow
             return -grown * y / (1.0 + grown)
         if b == 0.5:
             return _sqrt(da, a, y)
-        ratio = da / a
-        if (np.abs(ratio) < 0.1).all() and (np.real(a) > 0).all():
-            return scaled(expm1(b * log1p(ratio)), y)
-    return None
+    if (da is not None and not np.all(np.abs(da) < 0.1 * np.abs(a))) or (db is not None and not np.all(np.real(a) > 0)):
+        return None
+    grown = 0.0 if da is None else log1p(da / a)
+    inner = b * grown if db is None else b * grown + db * (np.log(a) + grown)  # of the logarithm of |a| ** b
+    return scaled(expm1(inner), y)
 
 
 def selection(where_first: Any, da: Any, a: Any, db: Any, b: Any, y: Any) -> Array:
@@ -308,5 +342,6 @@ BINARY: dict[np.ufunc, Binary] = {
     np.fmax: _choosing(np.greater_equal),
     np.fmin: _choosing(np.less_equal),
     np.hypot: _hypot,
+    np.arctan2: _arctan2,
     np.logaddexp: _logaddexp,
 }

@@ -53,7 +53,7 @@ from .layout import (
 
 Array = NDArray[Any]
 Slots = tuple[Slot, ...]
-DENSE = 16  # times as many cells as entries are faster than entries
+FILLED = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 MOST_SLOTS = 40  # more of them are listed entry by entry
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
@@ -86,6 +86,8 @@ class Run:
         Over the dense lift, in counted work: the sweep's so far, and this run's.
     lost : ndarray of bool
         Rows that took another branch than x; they are evaluated plainly afterwards.
+    filled : int
+        An array of so many times as many cells as entries differ is filled with zeros; 1 keeps zeros out of patterns.
     tied : ndarray of bool or None
         Rows in which f chose between what is equal at x (``max(a, a)``, ``abs(0)``): f may have a kink there. None
         where nobody asks.
@@ -97,12 +99,14 @@ class Run:
     """
 
     __slots__ = (
-        "_array", "_cell", "_number", "cells", "columns", "faint", "lead", "lost", "points", "rounded", "rows", "tied",
-        "work",
+        "_array", "_cell", "_number", "cells", "columns", "faint", "filled", "lead", "lost", "points", "rounded",
+        "rows", "tied", "work",
     )  # fmt: skip
 
-    def __init__(self, rows: int, columns: int, cells: int, work: SparseWork, ties: bool = False) -> None:
-        self.rows, self.columns, self.cells, self.work = rows, columns, cells, work
+    def __init__(
+        self, rows: int, columns: int, cells: int, work: SparseWork, ties: bool = False, filled: int = FILLED
+    ) -> None:
+        self.rows, self.columns, self.cells, self.work, self.filled = rows, columns, cells, work, filled
         self.points = rows * columns
         self.lead = work.lead
         self._array, self._number, self._cell = work.of_dense(self.points)
@@ -112,7 +116,7 @@ class Run:
 
     def again(self) -> Run:
         """Return the same run, as before anything was done."""
-        return Run(self.rows, self.columns, self.cells, self.work, self.tied is not None)
+        return Run(self.rows, self.columns, self.cells, self.work, self.tied is not None, self.filled)
 
     def takes(self, other: Run) -> None:
         """Note what another run of the same rows has found out."""
@@ -285,7 +289,7 @@ def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[La
     Listing sorts, which costs some 100 ns an entry; a cell of a full array costs about 1 ns an operation.
     """
     full = run.rows * int(np.prod(shape))
-    if full <= DENSE * sum(layout.size for slots in operands for layout, _ in slots):
+    if full <= run.filled * sum(layout.size for slots in operands for layout, _ in slots):
         return [(spread_box(shape, run), [spread(slots, shape, run) if slots else None for slots in operands])]
     return as_entries(operands, shape, run)
 
@@ -414,9 +418,10 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
     list of (layout, differences of each operand)
         None is a difference of zero. Each (row, position) differs in one of the layouts at most.
     """
-    if len(operands) == 1 and len(operands[0]) == 1:
-        layout, d = operands[0][0]
-        return [(layout, [d])]
+    if all(len(slots) == 1 for slots in operands):
+        layout = operands[0][0][0]
+        if len(operands) == 1 or all(slots[0][0] == layout for slots in operands):
+            return [(layout, [slots[0][1] for slots in operands])]
     if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
         return together(operands, shape, run)
     found: Found = []

@@ -14,7 +14,7 @@ from ..work import SparseWork
 from .assembling import filled
 from .bundle import SparseBundle
 from .layout import Box, Dim, Entries, Shape
-from .slots import LOST, Run, Slots, TooWide, entries_of, spread
+from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 
 Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
@@ -155,6 +155,7 @@ def lift(
     cells: int = MOST_CELLS,
     work: SparseWork | None = None,
     ties: bool = False,
+    filled: int = FILLED,
 ) -> Lifted:
     """Call f once on all points of a run.
 
@@ -168,6 +169,8 @@ def lift(
         Of the sweep that this run is a part of.
     ties : bool
         Whether to note the rows in which f chooses between what is equal at x.
+    filled : int
+        As of a `Run`.
 
     Raises
     ------
@@ -180,7 +183,7 @@ def lift(
     """
     work = SparseWork() if work is None else work
     work.nfev += d.size
-    run = Run(d.shape[1], d.shape[0], cells, work, ties)
+    run = Run(d.shape[1], d.shape[0], cells, work, ties, filled)
     bundle = SparseBundle(x.copy(), initial_slots(x.shape, index, d), run)
     signals = raised()
     try:
