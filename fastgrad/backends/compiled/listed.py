@@ -29,7 +29,7 @@ def signature(entry: tuple[Any, ...], ndim: int, ndim_out: int) -> tuple[Any, ..
 
 
 @inner
-def agrees(address, before, after, like, x, here, indptr, indices, data, work):
+def agrees(f, x, here, indptr, indices, data, work):
     """Compare with f as it is: with a plain difference of all values, along a direction from x's bytes."""
     n, m = x.size, here.size
     flat, y, vector = part(x, 0, (n,)), part(work, 0, (n,)), part(work, n, (n,))
@@ -44,7 +44,7 @@ def agrees(address, before, after, like, x, here, indptr, indices, data, work):
         for i in range(n):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
         out = part(work, 2 * n + side * m, here.shape)
-        if not call_into(address, part(work, 0, x.shape), out, before, after, like):
+        if not call_into(f, part(work, 0, x.shape), out):
             return False
     for i in range(n):
         vector[i] = (flat[i] + vector[i]) - (flat[i] - vector[i])
@@ -66,12 +66,12 @@ def listed(
     indices, data, confirm,
 ):  # fmt: skip
     """Write the entries of the Jacobian, row by row, in the order of columns; returns why not (0), and how many."""
-    m, colours = here.size, codes.shape[2]
+    f, m, colours = (address, before, after, like), here.size, codes.shape[2]
     if header[LOSSES] != 0:
         header[LOSSES] = 0
         for i in range(lost.size):
             lost[i] = 0
-    if confirm and not call_into(address, x, here, before, after, like):
+    if confirm and not call_into(f, x, here):
         return UNUSUAL, 0
     for p in range(codes.shape[0]):
         start, shape = p * m * colours, (m, colours)
@@ -101,6 +101,6 @@ def listed(
                 indices[e], data[e] = j, slope
                 size += 1
         indptr[r + 1] = size
-    if confirm and not agrees(address, before, after, like, x, here, indptr, indices, data, work):
+    if confirm and not agrees(f, x, here, indptr, indices, data, work):
         return UNCONFIRMED, size
     return 0, size
