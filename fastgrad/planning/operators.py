@@ -458,8 +458,8 @@ class Operator:
         x = point.base
         if self._fused is None or self._fused.shape != x.shape:
             self._fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
-        owner, pattern, data = self._fused.entries(x, call.args)
-        run.nfev += owner.passes + 3
+        owner, pattern, data, nfev = self._fused.entries(x, call.args)
+        run.nfev += nfev
         self._unite(pattern)
         matrix = Matrix(pattern=pattern, data=data)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"

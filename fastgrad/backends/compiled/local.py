@@ -118,8 +118,8 @@ class VectorOwner(Owner):
             lists = Lists.of(self._value, n, codes, room)
         return lists._replace(data=np.empty(room))
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats]:
-        """Return where the Jacobian can differ from zero, and its entries.
+    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats, int]:
+        """Return where the Jacobian can differ from zero, its entries, and how often f was evaluated.
 
         Raises
         ------
@@ -128,16 +128,19 @@ class VectorOwner(Owner):
         """
         n, m, found, work = x.size, prod(self._value), self._found, self._work(x.size)
         room = 4 * max(n, m) if self.pattern is None else self.pattern.size
+        nfev = 2  # which confirm the entries
         for _ in range(3):
             lists = self._lists(n, found.codes, room)
             try:
                 flags, size = self._listed(x, args, found, work, lists, True)
             except Exception as error:  # f's own are raised by the way that takes over
                 raise Refused(f"f raised {type(error).__name__}") from error
-            if size == listed.FULL:
+            if size == listed.FULL:  # which may follow from earlier calls, and is not counted
                 room = m * found.codes.shape[0] * found.codes.shape[2]
             elif flags & CONFLICT:  # f goes another way here than where it was coloured
-                found = self._colour(self._terms(x, args), n)
+                terms = self._terms(x, args)
+                nfev += 1 + len(found.codes) - (-terms.shape[1] // found.codes.shape[2])
+                found = self._colour(terms, n)
             else:
                 break
         if flags or size < 0:
@@ -148,7 +151,8 @@ class VectorOwner(Owner):
         same = pattern is not None and np.array_equal(pattern.indices, indices)
         if pattern is None or not (same and np.array_equal(pattern.indptr, lists.indptr)):
             pattern = self.pattern = Pattern((m, n), lists.indptr.copy(), indices.copy())
-        return pattern, lists.data if size == room else lists.data[:size].copy()
+        data = lists.data if size == room else lists.data[:size].copy()
+        return pattern, data, nfev + 1 + len(found.codes)
 
 
 def _compiled(compiled: Compiled, entry: Entry, ndim: int, ndim_out: int) -> tuple[int, int]:
@@ -214,8 +218,8 @@ class OwnerJacobian:
             raise CannotRun(f"not in owner lanes: {owner.declined}")
         return owner
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[VectorOwner, Pattern, Floats]:
-        """Return how the Jacobian was made, where it can differ from zero, and its entries.
+    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[VectorOwner, Pattern, Floats, int]:
+        """Return how the Jacobian was made, where it can differ from zero, its entries, and how often f was evaluated.
 
         Raises
         ------
@@ -234,7 +238,7 @@ class OwnerJacobian:
             return None
         before = quiet()
         try:
-            _, pattern, data = self.entries(x, args)
+            _, pattern, data, _ = self.entries(x, args)
         except CannotRun:
             return None
         return pattern.array(data) if quiet() is before is not None else None
