@@ -22,8 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rules import make_rules
-
 Array = NDArray[Any]
 Unary = Callable[[Array, Any, Any], Any]  # (d, b, y) -> u(b + d) - y, where y = u(b)
 Binary = Callable[[Any, Any, Any, Any, Any], Any]  # None is a difference of zero
@@ -165,29 +163,55 @@ def _arctan(d: Array, b: Any, y: Any) -> Any:
     return None
 
 
-# those that both lifts say in the same way
-SHARED = make_rules(np.sqrt, lambda a, b, p, q: np.where(np.real(a) >= np.real(b), p, q))
-SERIES_BELOW = 2.0**-10  # their series are exact to the last bit
+# ---- by series in what must be small: the difference, and that
+
+SERIES_BELOW = 2.0**-10  # exact to the last bit
 
 
-def _shared(name: str) -> Unary:
-    rule = SHARED[0][name]
-
+def _series(rule: Callable[[Array, Any], tuple[Array, Array]]) -> Unary:
     def unary(d: Array, b: Any, y: Any) -> Any:
-        change, small = rule(d, b, y, None)
+        change, small = rule(d, b)
         near = np.abs(d) <= 1.0  # or arcs may be far apart whose sines are near
         return change if (near & (np.abs(small) < SERIES_BELOW)).all() else None
 
     return unary
 
 
+def _arcsin(d: Array, b: Any) -> tuple[Array, Array]:
+    old, new = np.sqrt(1.0 - b * b), np.sqrt(1.0 - (b + d) * (b + d))
+    s = d * old + b * (d * (2.0 * b + d)) / (old + new)  # the sine of the difference
+    t = s * s
+    return s * (1.0 + t * (1 / 6 + t * (3 / 40))), s
+
+
+def _arccos(d: Array, b: Any) -> tuple[Array, Array]:
+    found, s = _arcsin(d, b)
+    return -found, s
+
+
+def _arctanh(d: Array, b: Any) -> tuple[Array, Array]:
+    q = d / (1.0 - b * (b + d))
+    t = q * q
+    return q * (1.0 + t * (1 / 3 + t * (1 / 5))), q
+
+
+def _arcsinh(d: Array, b: Any) -> tuple[Array, Array]:
+    old, new = np.sqrt(1.0 + b * b), np.sqrt(1.0 + (b + d) * (b + d))
+    near = d * old - b * (d * (2.0 * b + d)) / (old + new)
+    far = d * (2.0 * b + d) / ((b + d) * old + b * new)  # as the terms of `near` cancel there
+    s = np.where(np.real(b * b) >= 1.0, far, near)
+    t = s * s
+    return s * (1.0 + t * (-1 / 6 + t * (3 / 40))), s
+
+
 def _arctan2(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
     da, db = (0.0 if d is None else d for d in (da, db))
-    change, small = SHARED[1]["atan2"](da, a, db, b, y, None)
     new_a, new_b = a + da, b + db
+    q = (b * da - a * db) / (a * new_a + b * new_b)  # the tangent of the angle between both
+    t = q * q
     across = ((new_a >= 0) != (a >= 0)) & (new_b < 0)  # the cut
-    near = (np.abs(small) < SERIES_BELOW) & (a * new_a + b * new_b > 0) & ~across
-    return change if near.all() else None
+    near = (np.abs(q) < SERIES_BELOW) & (a * new_a + b * new_b > 0) & ~across
+    return q * (1.0 + t * (-1 / 3 + t * (1 / 5))) if near.all() else None
 
 
 def _absolute(d: Array, b: Any, y: Any) -> Any:
@@ -221,10 +245,10 @@ UNARY: dict[np.ufunc, Unary] = {
     np.cosh: _cosh,
     np.tanh: _tanh,
     np.arctan: _arctan,
-    np.arcsin: _shared("asin"),
-    np.arccos: _shared("acos"),
-    np.arcsinh: _shared("asinh"),
-    np.arctanh: _shared("atanh"),
+    np.arcsin: _series(_arcsin),
+    np.arccos: _series(_arccos),
+    np.arcsinh: _series(_arcsinh),
+    np.arctanh: _series(_arctanh),
     np.absolute: _absolute,
     np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
     np.fabs: _absolute,
