@@ -281,6 +281,35 @@ def power_near(value):
 
 
 @inner
+def stepped(o, table, i, top):
+    """Say whether an output may move by steps on the line, as `outputs._Seven.stepped` says."""
+    largest = there = 0.0
+    for turn in range(2):
+        for k in range(1, 5):
+            before = (o[table + k + 1, i] - o[table + k, i]) - (o[table + k, i] - o[table + k - 1, i])
+            after = (o[table + k + 2, i] - o[table + k + 1, i]) - (o[table + k + 1, i] - o[table + k, i])
+            third = abs(after - before)
+            if turn == 0:
+                largest = max(largest, third)
+            elif third >= 0.999 * largest:
+                there = max(there, abs(after + before - 2.0 * median_bend(o, table, i)))
+    return there < 0.2001 * largest and largest < 1.001 * outputs.STEP * top
+
+
+@inner
+def median_bend(o, table, i):
+    """Return the median of the five second differences: the only one with two at most on either side."""
+    for k in range(1, 6):
+        mine, below, above = o[table + k + 1, i] - o[table + k, i] - (o[table + k, i] - o[table + k - 1, i]), 0, 0
+        for j in range(1, 6):
+            other = (o[table + j + 1, i] - o[table + j, i]) - (o[table + j, i] - o[table + j - 1, i])
+            below, above = below + (other < mine), above + (other > mine)
+        if below <= 2 and above <= 2:
+            return mine
+    return 0.0
+
+
+@inner
 def noises(o, table, shrinks):
     """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
 
@@ -291,14 +320,16 @@ def noises(o, table, shrinks):
         return -1
     first, unclear = table == LINE, 0
     for i in range(o.shape[1]):
-        if not first and o[SIGMA, i] > 0.0:
-            continue
-        w = seen(o, table, i)
+        w, is_clear = seen(o, table, i), not first and o[SIGMA, i] > 0.0
         third, fourth, fifth, sixth, low, high, still = w[:7]
         f0 = o[table + 3, i]
         top, level = max(high, -low), middle_of_four(third, fourth, fifth, sixth)
         floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * o[BIN, i])
         last, three, before = max(fifth, sixth), 3.0 * floor, o[LEVEL, i]
+        if is_clear:
+            if level > 0.999 * max(QUIET * floor, abs(o[SHORTER, i])):
+                return -1  # steps were hidden, perhaps
+            continue
         if still >= 4 or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
@@ -306,6 +337,8 @@ def noises(o, table, shrinks):
         smooth, noisy = last <= three, level <= QUIET * floor
         sigma = max(floor, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
         if first:
+            if not (smooth or noisy) and stepped(o, table, i, top):
+                return -1
             decays = fifth <= 0.999 * max(third / 8.0, three) and sixth <= 0.999 * max(fourth / 4.0, three)
             o[SHORTER, i] = -level if decays else level
             if not smooth:
