@@ -86,6 +86,34 @@ def forced(t, x, scale):
     return scale * x * np.sin(t * x)
 
 
+@njit
+def of_all_kinds(x):
+    """Outputs that are smooth, kinked, rounded, in waves, in single precision, at a root, still, steep, and steps."""
+    n = x.size
+    out = np.empty(n)
+    for i in range(n):
+        a, b, kind = x[i], x[(i + 1) % n], i % 9
+        if kind == 0:
+            out[i] = a * a * b - 3.0 * a + b
+        elif kind == 1:
+            out[i] = abs(a - b) + 0.5 * a
+        elif kind == 2:
+            out[i] = np.round(a * b * 1e7) * 1e-7
+        elif kind == 3:
+            out[i] = np.sin(40.0 * a) * b
+        elif kind == 4:
+            out[i] = np.float32(a) * np.float32(b)
+        elif kind == 5:
+            out[i] = np.sqrt(abs(a)) + b
+        elif kind == 6:
+            out[i] = 3.0
+        elif kind == 7:
+            out[i] = np.exp(5.0 * a) - b
+        else:
+            out[i] = (a > b) + 1e-3 * a
+    return out
+
+
 # of other types of results, and arguments, the default rule's kernels are compiled for many seconds
 BY_RULE = pytest.param(None, marks=pytest.mark.slow)
 FUNCTIONS = [broyden, decay, kinked, noisy, writes, steep]
@@ -115,6 +143,25 @@ def test_bits_of_the_plain_loop(f: Any, h: float | None) -> None:
         np.testing.assert_array_equal(one.step, other.step)
         assert one.nfev == other.nfev
         np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning", "ignore::fastgrad.NonFiniteWarning")
+@pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 12))])
+def test_outputs_of_all_kinds_beside_each_other(seed: int) -> None:
+    rng, told = np.random.default_rng(seed), []
+    for n in (1, 3, 9, 13, 27):
+        compiled, plain = Jacobian(of_all_kinds, compile="eager"), Jacobian(of_all_kinds, backend="python")
+        for scale in (1e-3, 1.0, 1.0, 30.0):
+            x = rng.normal(size=n) * scale * 10.0 ** rng.integers(-1, 2, n)
+            x[rng.random(n) < 0.1] = 0.0
+            made = []
+            for jacobian in (compiled, plain):
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    made.append((jacobian(x).tobytes(), [str(one.message) for one in caught]))
+            assert made[0] == made[1], x
+            told += made[0][1]
+    assert told  # of kinks and steps: some warn
 
 
 @pytest.mark.parametrize("h", [None, 1e-5])
