@@ -711,8 +711,10 @@ def installed() -> Iterator[None]:
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
     A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
     these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
-    variables; what it knows ends with it. At a trial point where f is not finite SciPy's own differences answer. A step
-    that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the solvers' own default.
+    variables (of `least_squares` where SciPy gives each run's function a wrapper of its own, as 1.17 does; in older
+    versions they are those of `approx_derivative`); what it knows ends with it. At a trial point where f is not finite
+    SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told
+    from the solvers' own default.
 
     Examples
     --------

@@ -153,12 +153,18 @@ class _Seven:
 
     @property
     def stepped(self) -> Flags:
-        """Whether it moves by a step as small as one of single precision: a kink bends to one side, a step to both."""
+        """Whether it moves by a step as small as one of single precision.
+
+        A kink bends to one side, a step to both; and an odd root does so all along the line.
+        """
         bends, thirds = self.rows[1], self.rows[2]
-        sums = np.abs(bends[1:] + bends[:-1] - 2.0 * np.median(bends, axis=0))
+        middle = np.median(bends, axis=0)
+        sums = np.abs(bends[1:] + bends[:-1] - 2.0 * middle)
         largest = np.abs(thirds).max(axis=0)
         sum_there = np.where(np.abs(thirds) == largest, sums, 0.0).max(axis=0)
+        sizes = np.sort(np.abs(bends - middle), axis=0)
         found: Flags = (sum_there < 0.2 * largest) & (largest < STEP * np.abs(self.values).max(axis=0))
+        found &= sizes[-3] < 0.2 * sizes[-1]
         return found
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import curve_fit, least_squares, minimize, root
+from scipy.optimize import _differentiable_functions, curve_fit, least_squares, minimize, root
 
 from benchmarks.solvers import BADLY_SCALED, PROBLEMS
 from fastgrad.adapters.scipy import installed
@@ -166,7 +166,9 @@ def test_solvers_of_many_values() -> None:
         fit, _ = curve_fit(lambda t, a, b: a * np.exp(-b * t), t, seen)
     np.testing.assert_allclose(ours.x, theirs.x, atol=1e-6)
     np.testing.assert_allclose(fit, theirs.x, atol=1e-6)
-    assert wrong(ours) <= 0.1 * wrong(theirs)
+    # older versions do not tell one run of least_squares from another: then its Jacobians know nothing of each other
+    has_runs = hasattr(_differentiable_functions, "_VectorFunWrapper")
+    assert wrong(ours) <= (0.1 if has_runs else 1.0) * wrong(theirs)
     np.testing.assert_allclose(within.x, alone.x, atol=1e-9)
     assert within.nfev <= alone.nfev
 
