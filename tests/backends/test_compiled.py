@@ -108,7 +108,7 @@ def test_a_first_gradient_compiles_f_alone_to_the_same_bits(h: Any, request: pyt
 SOME = ["rosenbrock", "wood", *[name for name, p in PROBLEMS.items() if {"nd", "branch"} & p.tags][:6]]
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [*SOME[:4], *(pytest.param(name, marks=pytest.mark.slow) for name in SOME[4:])])
 @pytest.mark.parametrize(
     "stencil", [central(2), central(4), forward(1), backward(2)], ids=["central 2", "central 4", "forward", "backward"]
 )
@@ -486,8 +486,17 @@ LOAD = (
 )
 
 
-@pytest.mark.parametrize("damage", ["truncate", "empty", "flip"])
-@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    ("damage", "kind"),
+    [
+        ("truncate", "nbi"),
+        ("flip", "nbc"),
+        *(
+            pytest.param(*both, marks=pytest.mark.slow)
+            for both in (("empty", "nbi"), ("flip", "nbi"), ("empty", "nbc"), ("truncate", "nbc"))
+        ),
+    ],
+)
 def test_a_damaged_disk_cache_is_made_anew(tmp_path: Path, damage: str, kind: str) -> None:
     folder = {"NUMBA_CACHE_DIR": str(tmp_path)}
     assert _in_process(LOAD, **folder) == "0\n"
@@ -512,7 +521,16 @@ def _a_copy(folder: Path) -> Path:
     return Path(shutil.copytree(package, folder / "fastgrad", ignore=shutil.ignore_patterns("__pycache__")))
 
 
-@pytest.mark.parametrize("source", ["schemes/steps.py", "lifting/lanes/kernel.py", "backends/compiled/workspace.py"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "schemes/steps.py",
+        *(
+            pytest.param(source, marks=pytest.mark.slow)
+            for source in ("lifting/lanes/kernel.py", "backends/compiled/workspace.py")
+        ),
+    ],
+)
 def test_kernels_of_other_sources_are_not_loaded(tmp_path: Path, source: str) -> None:
     package = _a_copy(tmp_path)
     environment = {"PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}

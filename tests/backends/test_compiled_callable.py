@@ -42,7 +42,11 @@ def made(h: float | None, stencil: Any = CENTRAL, method: str = "central") -> tu
 
 @pytest.mark.parametrize(
     ("h", "stencil", "method"),
-    [(1e-4, CENTRAL, "central"), (1e-6, FORWARD, "forward"), (None, CENTRAL, "central")],
+    [
+        (1e-4, CENTRAL, "central"),
+        pytest.param(1e-6, FORWARD, "forward", marks=pytest.mark.slow),
+        (None, CENTRAL, "central"),
+    ],
 )
 def test_the_values_from_outside_and_what_f_raises(h: Any, stencil: Any, method: str) -> None:
     gradient, outside = made(h, stencil, method)

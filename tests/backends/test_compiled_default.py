@@ -56,7 +56,10 @@ def generally(f: Any, x: Any, args: tuple[Any, ...] = ()) -> tuple[Estimate, int
 SOME = [name for name, p in PROBLEMS.items() if not p.unavailable][::3]
 
 
-@pytest.mark.parametrize("name", SOME)
+LONG = ("softmax_regression", "total_variation", "hinge", "thurber", "log_sum_exp")  # to compile
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in SOME])
 def test_the_bits_of_the_general_rule_or_nothing(name: str) -> None:
     problem, rng = PROBLEMS[name], np.random.default_rng(1)
     start, args = problem.make(min(problem.sizes))

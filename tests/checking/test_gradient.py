@@ -48,7 +48,9 @@ def bed() -> list[tuple[str, Any, Any, Any]]:
     return list(instances())
 
 
-@pytest.mark.parametrize(("directions", "least"), [(None, 0.995), (1, 0.97), (4, 0.97)])
+@pytest.mark.parametrize(
+    ("directions", "least"), [(None, 0.995), (1, 0.97), pytest.param(4, 0.97, marks=pytest.mark.slow)]
+)
 def test_of_wrong_entries_nearly_all_are_caught(bed: Any, directions: int | None, least: float) -> None:
     missed, tried, false, unknown = [], 0, [], []
     for name, f, x, gradient in bed:

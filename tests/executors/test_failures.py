@@ -270,7 +270,7 @@ WAYS: dict[str, tuple[Callable[[], object], dict[str, Any], str]] = {
 @pytest.mark.parametrize(
     ("name", "others"),
     [
-        (name, others)
+        pytest.param(name, others, marks=[pytest.mark.slow] * (bool(others) and "h" not in others))
         for name in WAYS
         for others in ({"h": 1e-6}, {}, {"method": "adaptive"})
         if name != "late" or "h" in others  # each late point takes its time

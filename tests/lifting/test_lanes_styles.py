@@ -364,8 +364,14 @@ STYLES = [
 ]
 
 
+LONG = (filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix)  # to compile
+
+
 @pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
-@pytest.mark.parametrize(("f", "shape", "args"), STYLES, ids=[f.__name__ for f, *_ in STYLES])
+@pytest.mark.parametrize(
+    ("f", "shape", "args"),
+    [pytest.param(*style, marks=[pytest.mark.slow] * (style[0] in LONG), id=style[0].__name__) for style in STYLES],
+)
 def test_style(f, shape, args):
     x = np.random.default_rng(0).normal(size=shape)
     both = Both(njit(f), x.ndim, args)

@@ -616,6 +616,10 @@ def test_more_random_programs(seed):
 # ---- the table of problems
 
 
+# n = 100 residuals share one sum of n terms, which f adds up in order: wrong by 4e-14, it weighs 2 n times, of 18
+ROUNDED = {"brown_almost_linear": 1e-12}
+
+
 def check_problem(name):
     problem = PROBLEMS[name]
     if problem.unavailable:
@@ -626,7 +630,7 @@ def check_problem(name):
     assert np.array_equal(gradient(x), g)
     if info.way == "owner lanes":
         right = problem.gradient(x, *args)
-        assert np.abs(g - right).max() <= 1e-13 * np.abs(right).max()
+        assert np.abs(g - right).max() <= ROUNDED.get(name, 1e-13) * np.abs(right).max()
     else:
         assert x.size < 40 or "not in owner lanes" in info.reason
         assert np.array_equal(g, numerical_gradient(problem.jitted, x, args=args))

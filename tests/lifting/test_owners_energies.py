@@ -10,6 +10,8 @@ from fastgrad import Gradient
 from tests.lifting.energies import TABLE
 from tests.lifting.test_owners import exact
 
+# which variables meet depends on their order at x: colours of another point do not part them, and no call is remembered
+BY_ORDER = ("median_of_three",)
 QUICK = ("pair_list", "sorted_gaps", "tuple_index", "binned")
 
 
@@ -20,9 +22,13 @@ def test_lifted_and_right(name):
     f, x, args = TABLE[name]
     gradient = Gradient(f, args=args, compile="eager")
     g, info = gradient.with_info(x)
-    assert info.way == "owner lanes", info.reason
     right = exact(f, x, *args)
-    assert np.abs(g - right).max() <= 1e-14 * np.abs(right).max()
+    if name in BY_ORDER:
+        assert "owners of one colour met" in info.reason
+        assert np.abs(g - right).max() <= 1e-8 * np.abs(right).max()
+    else:
+        assert info.way == "owner lanes", info.reason
+        assert np.abs(g - right).max() <= 1e-14 * np.abs(right).max()
     assert np.array_equal(gradient(x), g)
 
 
