@@ -274,7 +274,7 @@ def test_what_f_keeps_is_put_back(name: str, lift: str) -> None:
     keeper, x = Keeper(), np.random.default_rng(5).normal(size=30)
     f, index, points = getattr(keeper, name), np.arange(30), x.reshape(-1, 1) + np.array([H, -H])
     f(x.copy())
-    snapshot, state = Snapshot(keeper), random.getstate()
+    snapshot, state = Snapshot(vars(keeper)), random.getstate()
     values: Any = None
     with contextlib.suppress(CannotLift):
         values = import_module(f"fastgrad.lifting.{lift}").sweep(InPlace(f, x), x.copy(), index, points)
