@@ -65,6 +65,8 @@ class Candidate:
     proportional : bool
         Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
         badly for all.
+    fewest : int
+        Entries of x from which it takes part.
     """
 
     backend: str
@@ -74,6 +76,7 @@ class Candidate:
     write: Options | None = None
     fixed: bool = True
     proportional: bool = False
+    fewest: int = 0
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
@@ -100,6 +103,7 @@ CANDIDATES = (
     Candidate("numpy", "batched", write=()),
     Candidate("numba", "jitted", write=()),
     Candidate("numba", "jitted", "lanes", EAGER, write=EAGER),
+    Candidate("numba", "jitted", "owner lanes", EAGER, write=EAGER, fixed=False, fewest=40),
     Candidate("numba", "compiled"),
     Candidate("numba", "compiled", "lanes", EAGER),
 )
@@ -302,7 +306,7 @@ def compare(
     >>> [str(score) for score in result.scores], result.scores[0].nfev
     (['python/plain'], 6)
     """
-    applicable = [c for c in candidates if c.form in workload.forms]
+    applicable = [c for c in candidates if c.form in workload.forms and workload.x.size >= c.fewest]
     if not applicable:
         raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
     present = [peer for peer in (*workload.rivals, *peers) if peer.present]

@@ -26,8 +26,8 @@ error     max |g - g*| / max |g*|; g* is the exact gradient, unless another is n
 memory    peak above what was there before, as Python and numpy allocate it
 1st call  with everything that had to be compiled for it
 payback   gradients after which compiling is paid for, against the reference
-All rows but auto/default take fixed steps, so that all backends make the same evaluations; the line of code leaves the
-step to fastgrad, too."""
+All rows but auto/default and owner lanes take fixed steps, so that all backends make the same evaluations; the line of
+code leaves the step to fastgrad, too."""
 # So few coordinates do not stand for all of them well.
 FEW = 8
 # Below this many columns the table needs the narrower gap.

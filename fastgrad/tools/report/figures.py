@@ -42,6 +42,7 @@ WHO_COLOURS = {
     "numpy/batched": BLUE,
     "numba/jitted": GREEN,
     "numba/jitted lanes": VERMILION,
+    "numba/jitted owner lanes": BLUE,
     "numba/compiled": GREEN,
     "numba/compiled lanes": VERMILION,
 }
@@ -81,6 +82,7 @@ WHO_SYMBOLS = {
     "numba/jitted": Style("triangle-up"),
     "numba/compiled": Style("triangle-up"),
     "numba/jitted lanes": Style("triangle-down", "dash"),
+    "numba/jitted owner lanes": Style("diamond-open", "dot"),
     "numba/compiled lanes": Style("triangle-down", "dash"),
 }
 

@@ -119,8 +119,8 @@ def plain(value: Any) -> Any:
 
 def _followed(result: Comparison) -> list[Candidate]:
     """Choose the candidates that get curves: one a backend and form of f, in lanes where that works."""
-    names = [str(s) for s in result.scores if not s.peer and s.form != "default"]
-    found = {(c.backend, c.form): c for c in CANDIDATES if str(c) in names}
+    names = [str(s) for s in result.scores if not s.peer]
+    found = {(c.backend, c.form): c for c in CANDIDATES if c.fixed and str(c) in names}
     if len(found) > 1 and ("python", "plain") in found:
         found.pop(("python", "jitted"), None)
     return list(found.values())
