@@ -112,6 +112,7 @@ if __name__ == "__main__":
         assert "`workers` lost point" in str(error) and "KilledWorker" in str(error)
     else:
         raise AssertionError("nothing was raised")
+    client.wait_for_workers(2)  # a cluster that is closed while workers start again fails at that
     client.close()
     cluster.close()
     print("all well")
