@@ -40,6 +40,11 @@ def _hessian(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, formula
     return hessian
 
 
+def _with_gradient(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, return_grad: bool, formula: Any) -> Any:
+    hessian = _hessian(x, f, epsilon, args, kwargs, formula)
+    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+
+
 def _differenced(f: Any, x: NDArray[Any], step: Any, **options: Any) -> NDArray[Any]:
     """Return the derivatives of f, first the axis of x; points side by side in x, of which f couples none, as one."""
     found = np.asarray(numerical_jacobian(f, x, step, **options))
@@ -220,8 +225,7 @@ def approx_hess2(
     (array([[0., 1.],
            [1., 0.]]), array([4., 3.]))
     """
-    hessian = _hessian(x, f, epsilon, args, kwargs, MEAN)
-    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+    return _with_gradient(x, f, epsilon, args, kwargs, return_grad, MEAN)
 
 
 def approx_hess1(
@@ -252,8 +256,7 @@ def approx_hess1(
     array([[0., 1.],
            [1., 0.]])
     """
-    hessian = _hessian(x, f, epsilon, args, kwargs, FORWARD)
-    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+    return _with_gradient(x, f, epsilon, args, kwargs, return_grad, FORWARD)
 
 
 def approx_hess_cs(

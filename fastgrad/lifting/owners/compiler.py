@@ -193,6 +193,11 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         begin(before)
         return value
 
+    return compiled_run(run, ndim, arg_types, entries)
+
+
+def compiled_run(run, ndim, arg_types, entries, *more):
+    """Compile a pass through f, which must have no effect but its result; `more` are the types of what it fills."""
     whole, number = types.int64, types.float64
     signature = (
         types.Array(number, ndim, "C"),
@@ -201,12 +206,8 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         types.Array(types.int32, 1, "C"),
         whole,
         types.Array(whole, 1, "C"),
+        *more,
     )
-    return compiled_run(run, signature, entries)
-
-
-def compiled_run(run, signature, entries):
-    """Compile a pass through f, which must have no effect but its result."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]

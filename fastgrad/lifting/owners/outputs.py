@@ -103,17 +103,7 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
             return 0.0
 
         number, whole = types.float64, types.int64
-        signature = (
-            types.Array(number, ndim, "C"),
-            types.Tuple(arg_types),
-            types.Array(whole, 3, "C"),
-            types.Array(types.int32, 1, "C"),
-            whole,
-            types.Array(whole, 1, "C"),
-            types.Array(number, ndim_out, "C"),
-            types.Array(whole, 2, "C"),
-            types.Array(number, 2, "C"),
-        )
-        return compiled_run(run, signature, entries)
+        results = (types.Array(number, ndim_out, "C"), types.Array(whole, 2, "C"), types.Array(number, 2, "C"))
+        return compiled_run(run, ndim, arg_types, entries, *results)
 
     return compile_owners(dispatcher, ndim, before + after, colours, make)
