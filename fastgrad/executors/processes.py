@@ -96,7 +96,7 @@ class Processes:
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known = len(points), self._seconds
-        long = count > 1 and (known is None or known * count > 4.0 * SHORT)
+        long = count > 1 and (known is None or known * count > 1.5 * SHORT)
         if count and (self.apart or long) and self._may_fork():
             return 0
         watch, done, looking = _Stopwatch(), 0, not long
