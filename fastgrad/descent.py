@@ -266,7 +266,7 @@ def _of_arrays(f: Any, init_x: dict[Any, Any], sign: float, course: _Course) -> 
             backend="python",
             watching={"progress": course.watching.get("progress", False)},
         )
-    done = _of_one(lambda x: f(structure.split(x)), as_point(joined), sign, flat)
+    done = _of_one(structure.of_flat(f), as_point(joined), sign, flat)
     if not course.full_output:
         return structure.split(done, narrow=True)
     return replace(done, x=structure.split(done.x, narrow=True), path=[structure.split(x) for x in done.path])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
+from math import isqrt
 from time import perf_counter
 from typing import Any, Literal, Unpack, overload
 
@@ -17,6 +19,7 @@ from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quiet
 from .core.labels import Labels
 from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
+from .core.structure import as_seen
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
 from .executors.table import reads
 from .gradient import Gradient
@@ -36,6 +39,7 @@ from .planning.hessians import (
 from .planning.matrix import Matrix
 from .planning.operators import Lacking, Made, Operator, put_back
 from .planning.settings import JacobianInfo, Settings
+from .planning.structured import Structured, in_structure
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -134,12 +138,36 @@ class Hessian:
     def __repr__(self) -> str:
         return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
-    def __call__(self, x: ArrayLike, *args: Any) -> Any:
-        """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
+    def __call__(self, x: Any, *args: Any) -> Any:
+        """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``.
+
+        Where x is a dictionary of arrays, it is one of dictionaries: ``H["W"]["b"]`` is of shape
+        ``x["W"].shape + x["b"].shape``.
+        """
         return self.with_info(x, *args)[0]
 
-    def with_info(self, x: ArrayLike, *args: Any) -> tuple[Any, JacobianInfo]:
+    def with_info(self, x: Any, *args: Any) -> tuple[Any, JacobianInfo]:
         """Return the Hessian, and how it was made."""
+
+        def plain() -> tuple[Any, JacobianInfo]:
+            return self._with_info(x, args)
+
+        def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
+            form, inner = self._structured(x, labelled)
+            found, info = inner._with_info(form.point, args)
+            if inner._settings.is_sparse:
+                return found, info
+            told = {"step": form.of_inputs(info.step.reshape(-1)), "error": form.matrix(_square(info.error))}
+            return form.matrix(_square(found)), replace(info, **told)
+
+        return in_structure(x, self._settings, plain, structured)
+
+    def _structured(self, x: Any, labelled: bool) -> tuple[Structured, Hessian]:
+        """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
+        form = Structured(self.f, x, self._settings, labelled)
+        return form, Hessian(form.f, grad=form.gradient(self._grad), **form.settings.given())
+
+    def _with_info(self, x: Any, args: tuple[Any, ...]) -> tuple[Any, JacobianInfo]:
         began = perf_counter()
         point = as_point(x)
         call = self._call(args, point)
@@ -163,12 +191,27 @@ class Hessian:
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
 
-    def explain(self, x: ArrayLike, *args: Any) -> str:
+    def explain(self, x: Any, *args: Any) -> str:
         """Say how the Hessian at x is made, and why, in words; it is made for that."""
         return str(self.with_info(x, *args)[1])
 
-    def hvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
+    def hvp(self, x: Any, v: Any, *args: Any) -> Any:
+        """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``.
+
+        Where x is a dictionary of arrays, v is such a one, and so is the result.
+        """
+
+        def plain() -> Any:
+            return self._hvp(x, v, args)
+
+        def structured(labelled: bool) -> Any:
+            form, inner = self._structured(x, labelled)
+            vector = form.vector("v", v, form.inputs).reshape(form.point.base.shape)
+            return form.of_inputs(inner._hvp(form.point, vector, args).reshape(-1))
+
+        return in_structure(x, self._settings, plain, structured)
+
+    def _hvp(self, x: Any, v: Any, args: tuple[Any, ...]) -> NDArray[Any]:
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
         call = self._call(args, point)
@@ -191,10 +234,10 @@ class Hessian:
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x as a SciPy ``LinearOperator``: products by `hvp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
-        x = np.array(x, dtype=np.float64)
+        x = as_point(x).base.copy()
 
         def product(v: Floats) -> NDArray[Any]:
-            return self.hvp(x, np.reshape(v, x.shape), *args).reshape(-1)
+            return self._hvp(x, np.reshape(v, x.shape), args).reshape(-1)
 
         return linalg.LinearOperator((x.size, x.size), matvec=product, rmatvec=product, dtype=np.float64)
 
@@ -211,7 +254,12 @@ class Hessian:
     # ---- how it is made
 
     def _call(self, args: tuple[Any, ...], point: Point) -> Call:
-        return self._settings.call(Labels.seen(self.f, point.given), args or self._settings.options.args)
+        return self._settings.call(self._of(point), args or self._settings.options.args)
+
+    def _of(self, point: Point) -> Any:
+        """Return f; where the result is sparse, and so has no labels, with those of x where f wants them."""
+        labels = self._settings.is_sparse and self._settings.options.labels is not False
+        return Labels.seen(self.f, point.given) if labels else self.f
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
@@ -360,7 +408,7 @@ class Hessian:
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
         point = as_point(x)
-        f = Labels.seen(self.f, point.given)
+        f = self._of(point)
         if self._gradient is None or self._gradient.f is not f:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
@@ -455,11 +503,17 @@ class _Differenced:
 
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
         """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
-        held = self._held
+        here = None if self._held is None else as_seen(self._held)
         with quietly():  # whoever differences it tells
-            done = self.gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+            done = self.gradient._run(here if here and np.array_equal(here.base, y) else y, args, None, False)
         self.nfev += done.nfev
         return done.gradient, done.nfev
+
+
+def _square(values: Any) -> Matrix:
+    """Return a dense Hessian with a row for each entry of x."""
+    n = isqrt(values.size)
+    return Matrix(values.reshape(n, n))
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
@@ -478,7 +532,7 @@ def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:
 @overload
 def numerical_hessian(
     f: Any,
-    x: ArrayLike,
+    x: ArrayLike | dict[Any, Any],
     h: Any = None,
     *,
     grad: Any = None,
@@ -489,12 +543,24 @@ def numerical_hessian(
 
 @overload
 def numerical_hessian(
-    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: Literal[True], **options: Unpack[HessianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[HessianDict],
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: bool = False,
+    **options: Unpack[HessianDict],
 ) -> Any:
     """Return the Hessian of f at x.
 
@@ -502,11 +568,11 @@ def numerical_hessian(
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns one number.
-    x : array_like
-        The point, of any shape. Not changed, whatever happens.
+    x : array_like or dict of array_like
+        The point, of any shape. Not changed, whatever happens. Of a dictionary (nested, if need be), f gets one, too.
     h, grad, **options
-        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, noise, rtol, atol,
-        workers.
+        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, labels, noise, rtol,
+        atol, workers.
     full_output : bool
         Return ``(hessian, info)``.
 
@@ -514,6 +580,8 @@ def numerical_hessian(
     -------
     hessian : ndarray or csr_array
         Symmetric, of shape ``x.shape + x.shape``; sparse, of shape ``(x.size, x.size)``, with `sparse` or `sparsity`.
+        Of a dictionary, a dictionary of dictionaries: ``hessian["W"]["b"]`` of shape ``x["W"].shape + x["b"].shape``.
+        Of a pandas Series that f reads by its labels, or with labels=True, a DataFrame.
     info : JacobianInfo
         How it was made, with error bars; only with `full_output`.
 
@@ -537,6 +605,9 @@ def numerical_hessian(
     >>> np.round(numerical_hessian(lambda x: np.exp(x[0]) * x[1], [0.0, 2.0]), 4)
     array([[2., 1.],
            [1., 0.]])
+    >>> hessian = numerical_hessian(lambda p: p["scale"] * np.sum(p["w"] ** 2), {"w": np.ones(3), "scale": 2.0})
+    >>> np.round(hessian["w"]["scale"], 6)
+    array([2., 2., 2.])
     """
     result = Hessian(f, h, grad=grad, **options).with_info(x)
     return result if full_output else result[0]

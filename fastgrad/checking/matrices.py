@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -20,13 +21,14 @@ from ..planning.operators import BAR, Operator, put_back
 from ..planning.rows import OnLine, of_rows
 from ..planning.run import call_of
 from ..planning.settings import Settings
+from ..planning.structured import Structured, in_structure
 from ..sparsity.patterns import Pattern, as_pattern
 from .gradient import BLURRED, CANCELLED, asked, on_line, scales, short, ways
 from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of
 
 __all__ = ["check_hessian", "check_jacobian"]
 
-OPTIONS = ("args", "kwargs", "backend", "bounds", "noise", *WATCHING)
+OPTIONS = ("args", "kwargs", "backend", "bounds", "labels", "noise", *WATCHING)
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.
@@ -36,8 +38,8 @@ LEAST = 1e-6  # of two entries of x that move together, the one with less effect
 
 def check_jacobian(
     f: Any,
-    jac: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
+    jac: Any,
+    x: Any,
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
@@ -56,8 +58,10 @@ def check_jacobian(
     jac : callable, array_like or sparse matrix
         ``jac(x, *args, **kwargs)``, called as f is, returns an array of shape ``f(x).shape + x.shape``, or a sparse
         matrix of shape ``(f(x).size, x.size)``; or that array or matrix.
-    x : array_like
-        Where; a point without special properties shows the most.
+    x : array_like or dict of array_like
+        Where; a point without special properties shows the most. Of a dictionary f and `jac` get one, and `jac` gives
+        one of matrices, as `numerical_jacobian` does; the report names entries as ``(1, W1[3, 2])``. Of a pandas Series
+        both get labels where they want them, and what `jac` gives may be labelled, too, in any order.
     rtol, atol : float
         An entry is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bars; each is
         judged on its own scale.
@@ -70,7 +74,7 @@ def check_jacobian(
     argnum, out
         As for `Jacobian`.
     **options
-        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Jacobian`.
+        args, kwargs, backend, bounds, labels, noise, workers, journal, progress, on_error, timeout: as for `Jacobian`.
 
     Returns
     -------
@@ -101,36 +105,32 @@ def check_jacobian(
       entry (1, 1): given 8.1, numerical 8 ± ... (wrong)
     """
     rtol, atol = asked("check_jacobian", rtol, atol, directions, options, OPTIONS)
-    chosen = Options(**options)
-    point, args = as_point(x), chosen.args
-    operator = Operator(f, Settings(chosen, argnum, out=out))
-    base, kwargs = point.base.copy(), operator.kwargs
-    given = jac(*args[:argnum], base, *args[argnum:], **kwargs) if callable(jac) else jac
-    if hasattr(given, "tocoo") and directions is None:
-        operator = Operator(f, Settings(chosen, argnum, True, None, out))
-    with quietly():
-        if directions is not None:
-            return _along(operator, point, x, given, rtol, atol, directions, seed)
-        made, run, point, _ = operator.at(x, args)
-        shape = (*run.shape, *point.base.shape)
-        both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
-        bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+    settings = Settings(Options(**options), argnum, out=out)
+    before, after, kwargs = settings.arguments()
 
-        def again(rows: Ints, columns: Ints) -> _Look:
-            with put_back(point):
-                return _looked(run, point, rows, columns, bounds, chosen)
+    def plain() -> JacobianCheck:
+        point = as_point(x)
+        given = jac(*before, point.base.copy(), *after, **kwargs) if callable(jac) else jac
+        with quietly():
+            if directions is not None:
+                return _along(Operator(f, settings), point, x, given, rtol, atol, directions, seed)
+            return _by_entry(f, given, x, settings, rtol, atol)
 
-        seen = both.seen(again, rtol, atol)._replace(nfev=run.nfev)
-    if bounds is not None:
-        fixed = (bounds[0] == bounds[1])[both.columns]  # there is nothing to compare with
-        seen.low[fixed], seen.high[fixed], seen.reasons[fixed] = -np.inf, np.inf, ""
-    return both.judged(seen, rtol, atol, shape, JacobianCheck)
+    def structured(labelled: bool) -> JacobianCheck:
+        form = Structured(Operator(f, settings).placed, x, settings, labelled)
+        form.evaluated(settings.options.args)
+        given = form.given("jac", jac(*before, form.at(), *after, **kwargs) if callable(jac) else jac)
+        told: dict[str, Any] = {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}
+        check = check_jacobian(form.f, given, form.point, **told, **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or directions else replace(check, labels=form.entry)
+
+    return in_structure(x, settings, plain, structured)
 
 
 def check_hessian(
     f: Any,
-    hess: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
+    hess: Any,
+    x: Any,
     *,
     rtol: float = 1e-5,
     atol: float = 0.0,
@@ -156,7 +156,7 @@ def check_hessian(
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, if there is one that is right: it is differenced, once.
     **options
-        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Hessian`.
+        args, kwargs, backend, bounds, labels, noise, workers, journal, progress, on_error, timeout: as for `Hessian`.
 
     Returns
     -------
@@ -177,38 +177,74 @@ def check_hessian(
     (True, False)
     """
     rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS)
-    chosen = Options(**options)
-    point = as_point(x)
-    given = hess(point.base.copy(), *chosen.args, **(chosen.kwargs or {})) if callable(hess) else hess
-    shape = (*point.base.shape, *point.base.shape)
-    with quietly():
-        if directions is not None:
-            return _curvatures(f, chosen, point, given, rtol, atol, directions, seed)
-        sparse = hasattr(given, "tocoo")
-        found, info = Hessian(f, grad=grad, sparse=sparse, **options).with_info(x)
-        both, nfev = _both("hess", given, _matrix(found), _matrix(info.error), shape, point.base.size), info.nfev
+    settings = Settings(Options(**options))
+    args, kwargs = settings.options.args, settings.options.kwargs or {}
 
-        def again(rows: Ints, columns: Ints) -> _Look:
-            nonlocal nfev
-            finer = {
-                **options,
-                "method": "adaptive",
-                "backend": "python",
-                "journal": None,
-            }  # that is of other gradients
-            better, told = Hessian(f, grad=grad, **finer).with_info(x)
-            nfev += told.nfev
-            n = point.base.size
-            look = _Look.nothing(rows.size)
-            look.expected[:] = better.reshape(n, n)[rows, columns]
-            look.error[:] = told.error.reshape(n, n)[rows, columns]
-            return look
+    def plain() -> JacobianCheck:
+        point = as_point(x)
+        given = hess(point.base.copy(), *args, **kwargs) if callable(hess) else hess
+        with quietly():
+            if directions is not None:
+                return _curvatures(f, settings.options, point, given, rtol, atol, directions, seed)
+            return _by_entry_of_hessian(f, given, x, grad, options, rtol, atol)
 
-        seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
-    return both.judged(seen, rtol, atol, shape, HessianCheck)
+    def structured(labelled: bool) -> JacobianCheck:
+        form = Structured(f, x, settings, labelled)
+        given = form.given("hess", hess(form.at(), *args, **kwargs) if callable(hess) else hess)
+        told: dict[str, Any] = {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}
+        inner = form.gradient(grad)
+        check = check_hessian(form.f, given, form.point, grad=inner, **told, **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or directions else replace(check, labels=form.entry)
+
+    return in_structure(x, settings, plain, structured)
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------
+
+
+def _by_entry(f: Any, given: Any, x: Any, settings: Settings, rtol: float, atol: float) -> JacobianCheck:
+    """Compare every entry of a Jacobian."""
+    if hasattr(given, "tocoo"):
+        settings = replace(settings, sparse=True)
+    chosen = settings.options
+    made, run, point, _ = Operator(f, settings).at(x, chosen.args)
+    shape = (*run.shape, *point.base.shape)
+    both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
+    bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+
+    def again(rows: Ints, columns: Ints) -> _Look:
+        with put_back(point):
+            return _looked(run, point, rows, columns, bounds, chosen)
+
+    seen = both.seen(again, rtol, atol)._replace(nfev=run.nfev)
+    if bounds is not None:
+        fixed = (bounds[0] == bounds[1])[both.columns]  # there is nothing to compare with
+        seen.low[fixed], seen.high[fixed], seen.reasons[fixed] = -np.inf, np.inf, ""
+    return both.judged(seen, rtol, atol, shape, JacobianCheck)
+
+
+def _by_entry_of_hessian(
+    f: Any, given: Any, x: Any, grad: Any, options: dict[str, Any], rtol: float, atol: float
+) -> JacobianCheck:
+    """Compare every entry of a Hessian."""
+    options = {**options, "labels": False}
+    found, info = Hessian(f, grad=grad, sparse=hasattr(given, "tocoo"), **options).with_info(x)
+    shape, n = info.step.shape * 2, info.step.size
+    both, nfev = _both("hess", given, _matrix(found), _matrix(info.error), shape, n), info.nfev
+
+    def again(rows: Ints, columns: Ints) -> _Look:
+        nonlocal nfev
+        # without a journal, which is of other gradients
+        finer = {**options, "method": "adaptive", "backend": "python", "journal": None}
+        better, told = Hessian(f, grad=grad, **finer).with_info(x)
+        nfev += told.nfev
+        look = _Look.nothing(rows.size)
+        look.expected[:] = better.reshape(n, n)[rows, columns]
+        look.error[:] = told.error.reshape(n, n)[rows, columns]
+        return look
+
+    seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
+    return both.judged(seen, rtol, atol, shape, HessianCheck)
 
 
 class _Look(NamedTuple):

@@ -128,8 +128,8 @@ class Operator:
 
     def opened(self, call: Call, point: Point) -> Vectors:
         """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
-        if has_labels(point.given):
-            call = call.but(f=Labels.seen(call.f, point.given))
+        if self.settings.is_sparse and self.settings.options.labels is not False and has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))  # what is sparse has none
         if call.shared:
             shared: Vectors = load("parallel vectors")(call, point)
             return shared
@@ -559,7 +559,7 @@ def _refuse_unseen(call: Call, point: Point) -> None:
     """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
     container = point.container
     if container is not None and not container.perturbable and reads_own_array(call, point):
-        raise TypeError(container.refusal)
+        raise TypeError(container.refusal())
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are
