@@ -5,8 +5,8 @@ c          the compiled backend against the same loops in C (gcc -O3 -march=nati
 lanes      several points in one SIMD register against one after another, the same table of points
 lifting    numpy code, unmodified: the lifts and "auto" against the textbook's loop, over tests/corpus.py
 jax        prepared gradients against ``jax.jit(jax.grad(f))`` on the CPU, float64, one thread (extra ``benchmark``)
-solvers    SciPy's solvers with its own differences and with ours: evaluations of f, time, and f at the minimum; badly scaled
-           problems, at which SciPy's differences stop early; solvers that want Jacobians
+solvers    SciPy's solvers with its own differences and with ours: evaluations of f, time, and f at the minimum, badly
+           scaled problems among them; and the solvers that want Jacobians
 pictures   the README's: error against time, and the paths of three descents, as SVG files in benchmarks/pictures
 """
 
