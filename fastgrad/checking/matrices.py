@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import quietly
-from ..core.options import WATCHING, Options
+from ..core.options import Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
 from ..hessian import Hessian
@@ -23,12 +23,12 @@ from ..planning.run import call_of
 from ..planning.settings import Settings
 from ..planning.structured import Structured, in_structure
 from ..sparsity.patterns import Pattern, as_pattern
-from .gradient import BLURRED, CANCELLED, asked, on_line, scales, short, ways
+from .asked import Asked, HessianCheckDict, JacobianCheckDict
+from .gradient import BLURRED, CANCELLED, on_line, scales, short, ways
 from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of
 
 __all__ = ["check_hessian", "check_jacobian"]
 
-OPTIONS = ("args", "kwargs", "backend", "bounds", "labels", "noise", *WATCHING)
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.
@@ -40,14 +40,7 @@ def check_jacobian(
     f: Any,
     jac: Any,
     x: Any,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    directions: int | None = None,
-    seed: int = 0,
-    argnum: int = 0,
-    out: Any = None,
-    **options: Any,
+    **options: Unpack[JacobianCheckDict],
 ) -> JacobianCheck:
     r"""Check an analytic Jacobian against a numerical one that knows its own error.
 
@@ -104,25 +97,25 @@ def check_jacobian(
     1 of 4 entries wrong, 0 cannot be told; ... evaluations of f
       entry (1, 1): given 8.1, numerical 8 ± ... (wrong)
     """
-    rtol, atol = asked("check_jacobian", rtol, atol, directions, options, OPTIONS)
-    settings = Settings(Options(**options), argnum, out=out)
+    asked, told = Asked.of("check_jacobian", options, JacobianCheckDict)
+    argnum, out = told.pop("argnum", 0), told.pop("out", None)
+    settings = Settings(Options(**told), argnum, out=out)
     before, after, kwargs = settings.arguments()
 
     def plain() -> JacobianCheck:
         point = as_point(x)
         given = jac(*before, point.base.copy(), *after, **kwargs) if callable(jac) else jac
         with quietly():
-            if directions is not None:
-                return _along(Operator(f, settings), point, x, given, rtol, atol, directions, seed)
-            return _by_entry(f, given, x, settings, rtol, atol)
+            if asked.directions is not None:
+                return _along(Operator(f, settings), point, x, given, asked)
+            return _by_entry(f, given, x, settings, asked)
 
     def structured(labelled: bool) -> JacobianCheck:
         form = Structured(Operator(f, settings).placed, x, settings, labelled)
         form.evaluated(settings.options.args)
         given = form.given("jac", jac(*before, form.at(), *after, **kwargs) if callable(jac) else jac)
-        told: dict[str, Any] = {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}
-        check = check_jacobian(form.f, given, form.point, **told, **form.settings.options.given())
-        return check if hasattr(given, "tocoo") or directions else replace(check, labels=form.entry)
+        check = check_jacobian(form.f, given, form.point, **asdict(asked), **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
     return in_structure(x, settings, plain, structured)
 
@@ -131,13 +124,7 @@ def check_hessian(
     f: Any,
     hess: Any,
     x: Any,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    directions: int | None = None,
-    seed: int = 0,
-    grad: Callable[..., Any] | None = None,
-    **options: Any,
+    **options: Unpack[HessianCheckDict],
 ) -> JacobianCheck:
     r"""Check an analytic Hessian against a numerical one that knows its own error.
 
@@ -176,25 +163,25 @@ def check_hessian(
     >>> bool(check_hessian(f, hess, [3.0, 4.0])), bool(check_hessian(f, lambda x: 1.01 * hess(x), [3.0, 4.0]))
     (True, False)
     """
-    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS)
-    settings = Settings(Options(**options))
+    asked, told = Asked.of("check_hessian", options, HessianCheckDict)
+    grad = told.pop("grad", None)
+    settings = Settings(Options(**told))
     args, kwargs = settings.options.args, settings.options.kwargs or {}
 
     def plain() -> JacobianCheck:
         point = as_point(x)
         given = hess(point.base.copy(), *args, **kwargs) if callable(hess) else hess
         with quietly():
-            if directions is not None:
-                return _curvatures(f, settings.options, point, given, rtol, atol, directions, seed)
-            return _by_entry_of_hessian(f, given, x, grad, options, rtol, atol)
+            if asked.directions is not None:
+                return _curvatures(f, settings.options, point, given, asked)
+            return _by_entry_of_hessian(f, given, x, grad, told, asked)
 
     def structured(labelled: bool) -> JacobianCheck:
         form = Structured(f, x, settings, labelled)
         given = form.given("hess", hess(form.at(), *args, **kwargs) if callable(hess) else hess)
-        told: dict[str, Any] = {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}
         inner = form.gradient(grad)
-        check = check_hessian(form.f, given, form.point, grad=inner, **told, **form.settings.options.given())
-        return check if hasattr(given, "tocoo") or directions else replace(check, labels=form.entry)
+        check = check_hessian(form.f, given, form.point, grad=inner, **asdict(asked), **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
     return in_structure(x, settings, plain, structured)
 
@@ -202,7 +189,7 @@ def check_hessian(
 # ---- entry by entry ------------------------------------------------------------------------------------------
 
 
-def _by_entry(f: Any, given: Any, x: Any, settings: Settings, rtol: float, atol: float) -> JacobianCheck:
+def _by_entry(f: Any, given: Any, x: Any, settings: Settings, asked: Asked) -> JacobianCheck:
     """Compare every entry of a Jacobian."""
     if hasattr(given, "tocoo"):
         settings = replace(settings, sparse=True)
@@ -216,16 +203,14 @@ def _by_entry(f: Any, given: Any, x: Any, settings: Settings, rtol: float, atol:
         with put_back(point):
             return _looked(run, point, rows, columns, bounds, chosen)
 
-    seen = both.seen(again, rtol, atol)._replace(nfev=run.nfev)
+    seen = both.seen(again, asked)._replace(nfev=run.nfev)
     if bounds is not None:
         fixed = (bounds[0] == bounds[1])[both.columns]  # there is nothing to compare with
         seen.low[fixed], seen.high[fixed], seen.reasons[fixed] = -np.inf, np.inf, ""
-    return both.judged(seen, rtol, atol, shape, JacobianCheck)
+    return both.judged(seen, asked, shape, JacobianCheck)
 
 
-def _by_entry_of_hessian(
-    f: Any, given: Any, x: Any, grad: Any, options: dict[str, Any], rtol: float, atol: float
-) -> JacobianCheck:
+def _by_entry_of_hessian(f: Any, given: Any, x: Any, grad: Any, options: dict[str, Any], asked: Asked) -> JacobianCheck:
     """Compare every entry of a Hessian."""
     options = {**options, "labels": False}
     found, info = Hessian(f, grad=grad, sparse=hasattr(given, "tocoo"), **options).with_info(x)
@@ -243,8 +228,8 @@ def _by_entry_of_hessian(
         look.error[:] = told.error.reshape(n, n)[rows, columns]
         return look
 
-    seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
-    return both.judged(seen, rtol, atol, shape, HessianCheck)
+    seen = both.seen(again, asked)._replace(nfev=nfev)
+    return both.judged(seen, asked, shape, HessianCheck)
 
 
 class _Look(NamedTuple):
@@ -275,14 +260,14 @@ class _Both(NamedTuple):
     error: Floats
     missing: Ints | None
 
-    def seen(self, again: Callable[[Ints, Ints], _Look], rtol: float, atol: float) -> Seen:
+    def seen(self, again: Callable[[Ints, Ints], _Look], asked: Asked) -> Seen:
         """Judge the numerical entries, and look again at those that hide an error or contradict the given ones."""
         expected, error = self.expected.copy(), self.error.copy()
         reasons = np.where(np.isfinite(expected), "", "f is not finite beside x").astype("<U200")
         slopes = np.full((expected.size, 2), np.nan)
         with np.errstate(all="ignore"):
             gap = np.abs(self.given - expected)
-            beyond = gap > error + np.maximum(rtol * np.abs(expected), atol)
+            beyond = gap > error + asked.allowed(expected)
             doubtful = (error > BLURRED * np.abs(self.given)) | beyond | np.isnan(gap)
             place = np.flatnonzero(doubtful & (gap != 0.0) & ~(gap > CONCLUSIVE * error))
             if place.size:
@@ -295,10 +280,8 @@ class _Both(NamedTuple):
                 expected[place[better]], error[place[better]] = look.expected[better], look.error[better]
         return seen_of(expected, error, reasons, slopes, 0)
 
-    def judged(
-        self, seen: Seen, rtol: float, atol: float, shape: tuple[int, ...], kind: type[JacobianCheck]
-    ) -> JacobianCheck:
-        allowed = np.maximum(rtol * np.abs(seen.expected), atol)
+    def judged(self, seen: Seen, asked: Asked, shape: tuple[int, ...], kind: type[JacobianCheck]) -> JacobianCheck:
+        allowed = asked.allowed(seen.expected)
         if self.missing is None:
             return judged(self.given.reshape(shape), seen, allowed, None, kind)
         entries = np.stack([self.rows, self.columns], axis=1)
@@ -364,9 +347,7 @@ def _listed(name: str, given: Any, shape: tuple[int, int]) -> tuple[Ints, Ints, 
 # ---- along directions ----------------------------------------------------------------------------------------
 
 
-def _along(
-    operator: Operator, point: Point, x: Any, given: Any, rtol: float, atol: float, directions: int, seed: int
-) -> JacobianCheck:
+def _along(operator: Operator, point: Point, x: Any, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
@@ -379,7 +360,7 @@ def _along(
         effect = np.zeros(flat.size)
         np.fmax.at(effect, columns, np.abs(data) / np.where(largest > 0.0, largest, 1.0)[rows])
     sides, looks, allowed, nfev = [], [], [], run.nfev
-    for way in ways(flat, effect, bounds, directions, seed):
+    for way in ways(flat, effect, bounds, asked):
         found, line, _ = operator.along(x, way, options.args, f0=run.value().reshape(run.shape))
         assert found.error is not None
         moved = np.where(way[columns] != 0.0, data * way[columns], 0.0)
@@ -393,13 +374,13 @@ def _along(
             with put_back(point):
                 return _looked(beside, beside.origin, rows, columns, beside.room(), options, beside.length)
 
-        seen = both.seen(again, rtol, atol)
+        seen = both.seen(again, asked)
         size = np.maximum(np.abs(seen.expected), CANCELLED * norms)
         sides.append(side)
         looks.append(seen)
-        allowed.append(np.maximum(rtol * size, atol * float(np.abs(way).sum())))
+        allowed.append(np.maximum(asked.rtol * size, asked.atol * float(np.abs(way).sum())))
         nfev += line.nfev
-    return judged(np.array(sides), joined(looks, nfev), np.concatenate(allowed), directions, JacobianCheck)
+    return judged(np.array(sides), joined(looks, nfev), np.concatenate(allowed), asked.directions, JacobianCheck)
 
 
 def _looked(
@@ -426,9 +407,7 @@ def _entries(name: str, given: Any, shape: tuple[int, ...], sides: tuple[int, in
     return rows, columns, array
 
 
-def _curvatures(
-    f: Any, options: Options, point: Point, given: Any, rtol: float, atol: float, directions: int, seed: int
-) -> JacobianCheck:
+def _curvatures(f: Any, options: Options, point: Point, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the curvatures of f along some directions."""
     flat = point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
@@ -443,9 +422,9 @@ def _curvatures(
     if bounds is not None:
         room = np.minimum(flat - bounds[0], bounds[1] - flat)
         reach = np.where(room > 0.0, reach, 0.0)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     sides, looks, allowed = [], [], []
-    for _ in range(directions):
+    for _ in range(asked.count):
         way = short(reach * rng.choice([-1.0, 1.0], flat.size) * rng.uniform(0.5, 1.0, flat.size))
         terms = way[rows] * data * way[columns]
         side = np.array([np.where((way[rows] != 0.0) & (way[columns] != 0.0), terms, 0.0).sum()])
@@ -462,11 +441,11 @@ def _curvatures(
                 return _Look.nothing(1)._replace(expected=better.reshape(1), error=more.error.reshape(1))
 
             both = _Both(zero, zero, side, found.reshape(1), info.error.reshape(1), None)
-            return both.seen(again, rtol, atol)._replace(nfev=nfev)
+            return both.seen(again, asked)._replace(nfev=nfev)
 
         seen = on_line(call_of(f, options, False), point, way, bounds, curvature)
         size = max(abs(float(seen.expected[0])), CANCELLED * float(np.sqrt(np.nansum(terms**2))))
         sides.append(side)
         looks.append(seen)
-        allowed.append(np.array([max(rtol * size, atol * float(np.abs(way).sum()) ** 2)]))
-    return judged(np.concatenate(sides), joined(looks, 0), np.concatenate(allowed), directions, HessianCheck)
+        allowed.append(np.array([max(asked.rtol * size, asked.atol * float(np.abs(way).sum()) ** 2)]))
+    return judged(np.concatenate(sides), joined(looks, 0), np.concatenate(allowed), asked.directions, HessianCheck)
