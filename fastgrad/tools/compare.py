@@ -519,12 +519,10 @@ def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
 
 def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
     f = workload.of_argument or form.fresh()
-    axis = form.batch_axis
-
-    def alone(x: Any, *args: Any) -> Any:
-        return f(np.expand_dims(x, axis), *args)[0]  # type: ignore[arg-type]
-
-    opened = open_peer(peer, f if axis is None else alone, workload.x, workload.args, sample, allowance)
+    if (axis := form.batch_axis) is not None:
+        several = f
+        f = lambda x, *args: several(np.expand_dims(x, axis), *args)[0]  # noqa: E731
+    opened = open_peer(peer, f, workload.x, workload.args, sample, allowance)
     began = perf_counter()
     opened.call()
     warm = perf_counter() - began
