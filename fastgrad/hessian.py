@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from math import isqrt
 from time import perf_counter
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -131,6 +131,8 @@ class Hessian:
         self._pattern = self._given
         self._coloring: tuple[Pattern, Ints] | None = None
         self._gradient: Any = None
+        self._arrays: Gradient | None = None
+        self._spent = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.f, {**self._settings.given(), "grad": self._grad})
@@ -165,7 +167,26 @@ class Hessian:
     def _structured(self, x: Any, labelled: bool) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
         form = Structured(self.f, x, self._settings, labelled)
-        return form, Hessian(form.f, grad=form.gradient(self._grad), **form.settings.given())
+        inner = Hessian(form.f, grad=form.gradient(self._grad), **form.settings.given())
+        inner._arrays, inner._spent = self._by_arrays(form, x)
+        return form, inner
+
+    def _by_arrays(self, form: Structured, x: Any) -> tuple[Gradient | None, int]:
+        """Return the gradient with respect to each array of a dictionary, where f reads them itself and can be lifted.
+
+        All of it or none: of values some of which are exact, and some not, no one step suits the differences. And the
+        evaluations that it took to find out.
+        """
+        options = self._settings.options
+        if form.labelled or not form.reads or options.backend == "python" or options.bounds or options.noise:
+            return None, 0
+        gradient = Gradient(self.f, args=options.args, kwargs=options.kwargs, backend="numpy")
+        try:
+            with quietly():
+                done = gradient._each(x, (), lambda one, leaf: one._run(leaf, (), None, False))[1]
+        except (TypeError, ValueError):
+            return None, 0
+        return gradient, sum(one.nfev for one in done)
 
     def _with_info(self, x: Any, args: tuple[Any, ...]) -> tuple[Any, JacobianInfo]:
         began = perf_counter()
@@ -181,7 +202,7 @@ class Hessian:
             settings.name,
             settings.stencil.order,
             made.step.reshape(point.base.shape),
-            nfev,
+            nfev + self._spent,
             perf_counter() - began,
             None if made.error is None else made.error.shaped(shape),
             None,
@@ -418,6 +439,8 @@ class Hessian:
                 taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
                 taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
             self._gradient = Gradient(f, **taken)
+            if self._arrays is not None:
+                self._gradient = _ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
         return _Differenced(self._gradient, point, not shared or reads(f, point))
@@ -482,6 +505,34 @@ def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     if doubtful.any():
         count = np.count_nonzero(doubtful)
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
+
+
+class _Joined(NamedTuple):
+    """The gradients with respect to all arrays of a dictionary, one after another."""
+
+    gradient: Floats
+    error: Floats | None
+    nfev: int
+    backend: str
+
+
+class _ByArray:
+    """The gradient of an f that reads the arrays of a dictionary itself: lifted at each of them, where they are."""
+
+    def __init__(self, flat: Gradient, each: Gradient) -> None:
+        self.f, self._flat, self._each = flat.f, flat, each
+
+    def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Any:
+        if not (isinstance(x, Point) and isinstance(x.given, dict)):
+            return self._flat._run(x, args, f0, bars)
+        structure, done = self._each._each(x.given, args, lambda one, leaf: one._run(leaf, (), f0, bars))
+        slopes, errors = ([one.gradient for one in done], [one.estimate.error for one in done])
+        error = structure.joined(errors) if bars else None
+        return _Joined(structure.joined(slopes), error, sum(one.nfev for one in done), "numpy")
+
+    def with_info(self, x: Any, *args: Any) -> tuple[Floats, Any]:
+        done = self._run(as_point(x), args, None, True)
+        return done.gradient, done
 
 
 class _Differenced:

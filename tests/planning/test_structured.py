@@ -112,6 +112,32 @@ def test_closures_that_read_the_arrays(backend: str) -> None:
             verb(lambda _: np.sum(whole["a"]) * np.sum(whole["b"] ** 2), whole)
 
 
+class Net:
+    """A layer that keeps what it computes, and its arrays in a dictionary."""
+
+    def __init__(self) -> None:
+        self.params = {"W": RNG.normal(size=(8, 12)), "b": np.zeros(12)}
+
+    def loss(self, x: Any) -> Any:
+        self.hidden = np.tanh(np.dot(x, self.params["W"]) + self.params["b"])
+        return np.sum(self.hidden**2)
+
+
+def test_a_net_that_keeps_its_arrays() -> None:
+    """Its gradients are lifted where the arrays are: the differences of them keep their digits."""
+    net, x = Net(), RNG.normal(size=(5, 8))
+    kept = {name: array.copy() for name, array in net.params.items()}
+    v = {name: RNG.normal(size=array.shape) for name, array in kept.items()}
+    pure = lambda p: np.sum(np.tanh(x @ p["W"] + p["b"]) ** 2)  # noqa: E731
+    product, exact = hvp(lambda _: net.loss(x), net.params, v), hvp(pure, kept, v)
+    hessian, info = numerical_hessian(lambda _: net.loss(x), net.params, full_output=True)
+    assert info.way == "gradients"
+    for name, array in kept.items():
+        assert_array_equal(net.params[name], array)
+        assert_allclose(product[name], exact[name], atol=1e-6)
+        assert_allclose(hessian[name]["b"], numerical_hessian(pure, kept)[name]["b"], atol=1e-6)
+
+
 def test_x_is_put_back_when_f_raises() -> None:
     p, calls = parameters(), 0
     kept, list_itself = joined(p), p["inner"]["b"]
