@@ -159,7 +159,8 @@ class Hessian:
             found, info = inner._with_info(form.point, args)
             if inner._settings.is_sparse:
                 return found, info
-            told = {"step": form.of_inputs(info.step.reshape(-1)), "error": form.matrix(_square(info.error))}
+            error = None if info.error is None else form.matrix(_square(info.error))
+            told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
         return in_structure(x, self._settings, plain, structured)
@@ -178,7 +179,13 @@ class Hessian:
         evaluations that it took to find out.
         """
         options = self._settings.options
-        if form.labelled or not form.reads or options.backend == "python" or options.bounds or options.noise:
+        if (
+            form.labelled
+            or not reads(self.f, form.point)
+            or options.backend == "python"
+            or options.bounds
+            or options.noise
+        ):
             return None, 0
         gradient = Gradient(self.f, args=options.args, kwargs=options.kwargs, backend="numpy")
         try:

@@ -19,7 +19,6 @@ from ..core.labels import WANTS, has_labels
 from ..core.structure import Structure, Tree, blocks, named, unblocked
 from ..core.validation import Floats, finite, index_array
 from ..inspecting.captures import holds
-from ..inspecting.purity import nature
 from .matrix import Matrix
 from .settings import Settings
 
@@ -80,13 +79,6 @@ class Structured:
         if chosen is not None:
             self._columns = Tree(np.zeros(chosen.shape), "x")
         return self.outputs.joined([leaf.array for leaf in self.outputs.leaves]) if self.outputs.nested else value
-
-    @property
-    def reads(self) -> bool:
-        """Whether f may read the arrays of a dictionary itself, without being given them."""
-        options, container = self.settings.options, self.point.container
-        known = nature(self._given, (*options.args, *(options.kwargs or {}).values()))
-        return self.inputs.nested and container is not None and known.finds(container.pieces)
 
     def at(self) -> Any:
         """Return x as f gets it."""

@@ -112,6 +112,21 @@ def test_closures_that_read_the_arrays(backend: str) -> None:
             verb(lambda _: np.sum(whole["a"]) * np.sum(whole["b"] ** 2), whole)
 
 
+@pytest.mark.parametrize("options", [{}, {"method": "forward"}, {"h": 1e-4}, {"backend": "python"}])
+def test_evaluations_are_counted(options: dict[str, Any]) -> None:
+    for verb, f in ((numerical_jacobian, many), (numerical_hessian, lambda p: np.sum(many(p) ** 2))):
+        calls = 0
+
+        def counted(p: Any, f: Any = f) -> Any:
+            nonlocal calls
+            calls += 1
+            return f(p)
+
+        _, info = verb(counted, parameters(), full_output=True, **options)
+        assert info.nfev == calls
+        assert (info.error is None) == ("h" in options)
+
+
 class Net:
     """A layer that keeps what it computes, and its arrays in a dictionary."""
 
