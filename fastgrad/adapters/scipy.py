@@ -28,7 +28,6 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
-from .iterating import iterated, iterated_hessian, iterated_jacobian
 from .solving import Run, VectorRun
 
 __all__ = [
@@ -315,8 +314,26 @@ NO_SCALARS = "Tolerances and step parameters must be non-negative scalars"
 
 def _asked_for(options: dict[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
     """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
-    steered = any(options[name] is not usual and options[name] != usual for name, usual in STEERING.items())
+    steered = any(value is not (usual := STEERING[name]) and value != usual for name, value in options.items())
     return steered or not (np.asarray(initial_step) > 0).all() or bool(np.isnan(step_direction).any())
+
+
+def _theirs(name: str, *args: Any, **options: Any) -> Any:
+    """Let SciPy iterate as it is told to.
+
+    Raises
+    ------
+    ImportError
+        If it is too old to do so.
+    """
+    try:
+        module = import_module("scipy.differentiate")
+    except ImportError as error:
+        raise ImportError(
+            f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
+            "leave them out"
+        ) from error
+    return getattr(module, name)(*args, **options)
 
 
 def _tolerances(tolerances: Any) -> dict[str, float]:
@@ -380,7 +397,7 @@ def derivative(
     preserve_shape : bool
         True: f gets all of x, and returns an array whose last axes are those of x.
     maxiter, order, step_factor, callback
-        Any of these asks for SciPy's own iteration (`fastgrad.adapters.iterating`), with its errors, counts and status.
+        Any of these asks for SciPy's own iteration, from SciPy 1.15 on, with its errors, counts and status.
 
     Returns
     -------
@@ -403,10 +420,8 @@ def derivative(
     _tolerances(tolerances)
     steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": callback}
     if _asked_for(steering, initial_step, step_direction):
-        return iterated(
-            f, x, args=args, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction,
-            preserve_shape=preserve_shape, **steering,
-        )  # fmt: skip
+        return _theirs("derivative", f, x, args=args, tolerances=tolerances, initial_step=initial_step,
+                       step_direction=step_direction, preserve_shape=preserve_shape, **steering)  # fmt: skip
     places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
         if args:
@@ -485,11 +500,10 @@ def jacobian(
     """
     given, points = _points(x)
     _tolerances(tolerances)
-    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor}
     if _asked_for(steering, initial_step, step_direction):
-        return iterated_jacobian(
-            f, x, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction, **steering
-        )
+        steering |= {"initial_step": initial_step, "step_direction": step_direction}
+        return _theirs("jacobian", f, x, tolerances=tolerances, **steering)
     steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
     found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
     # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
@@ -533,9 +547,9 @@ def hessian(
     least = 100.0 * float(np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps)
     if 0.0 < (rtol := _tolerances(tolerances)["rtol"]) < least:
         warnings.warn(f"The specified `rtol={rtol}`, but error bars below {least} mean nothing", RuntimeWarning, 2)
-    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
+    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor}
     if _asked_for(steering, initial_step):
-        return iterated_hessian(f, x, tolerances, initial_step=initial_step, **steering)
+        return _theirs("hessian", f, x, tolerances=tolerances, initial_step=initial_step, **steering)
     steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
     several = points.ndim > 1
 

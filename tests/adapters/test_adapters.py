@@ -177,17 +177,25 @@ def test_the_iteration_that_is_asked_for(steered: dict[str, Any]) -> None:
 
 
 def test_a_callback_sees_each_iteration_and_may_end_it() -> None:
-    seen: list[Any] = []
+    pytest.importorskip("scipy.differentiate")
+    seen: list[int] = []
 
     def callback(result: Any) -> None:
-        seen.append(result)
+        seen.append(int(result.nit[0]))
         if len(seen) == 3:
             raise StopIteration
 
     found = scipy.derivative(np.exp, X, callback=callback, tolerances={"rtol": 1e-15})
-    assert [int(r.nit[0]) for r in seen] == [0, 1, 2]
+    assert seen == [0, 1, 2]
     assert (found.status == -4).all()
-    np.testing.assert_array_equal(found.df, seen[-1].df)
+
+
+def test_an_old_scipy_does_not_iterate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.differentiate", None)
+    for verb in (scipy.derivative, scipy.jacobian, scipy.hessian):
+        with pytest.raises(ImportError, match="maxiter, order, step_factor.*SciPy 1.15 or newer: update it, or leave"):
+            verb(np.exp, X, maxiter=3)
+    same(scipy.derivative(np.exp, X).df, np.exp(X), 1e-9)
 
 
 def test_differentiate_of_points_side_by_side():
@@ -219,7 +227,7 @@ def test_differentiate_keeps_sides_reach_and_tolerances():
     for wrong in ({"atol": -1}, {"tol": 1}):
         with pytest.raises(ValueError, match="tolerances"):
             scipy.derivative(np.exp, inside, tolerances=wrong)
-    for wrong in ({"maxiter": 0}, {"order": 1.5}, {"step_factor": -1}, {"callback": 1}, {"preserve_shape": 2}):
+    for wrong in ({"callback": 1}, {"preserve_shape": 2}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             scipy.derivative(np.exp, inside, **wrong)
     lines = scipy.derivative(lambda x: np.stack([x, np.sin(3 * x)]), 0.5, preserve_shape=True)
