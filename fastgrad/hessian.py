@@ -202,19 +202,9 @@ class Hessian:
         with put_back(point):
             made, nfev = self._made(x, call, point)
         shape = (*point.base.shape, *point.base.shape)
-        settings = self._settings
-        info = JacobianInfo(
-            made.way,
-            made.reason,
-            settings.name,
-            settings.stencil.order,
-            made.step.reshape(point.base.shape),
-            nfev + self._spent,
-            perf_counter() - began,
-            None if made.error is None else made.error.shaped(shape),
-            None,
-            made.colors,
-            made.failures,
+        error = None if made.error is None else made.error.shaped(shape)
+        info = made.info(
+            self._settings, nfev + self._spent, began, step=made.step.reshape(point.base.shape), error=error
         )
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
-from time import perf_counter
 from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
@@ -157,19 +156,14 @@ class Jacobian:
     def with_info(self, *arguments: Any, f0: Any = None) -> tuple[Any, JacobianInfo]:
         """Return the Jacobian, and how it was made."""
         found = self._found(*self._arguments(arguments), f0)
-        made, settings = found.made, self._operator.settings
-        info = JacobianInfo(
-            made.way,
-            made.reason,
-            settings.name,
-            settings.stencil.order,
-            found.of_inputs(made.step),
+        made = found.made
+        info = made.info(
+            self._operator.settings,
             found.run.nfev,
-            perf_counter() - found.began,
-            None if made.error is None else found.shaped(made.error),
-            None if made.noise is None else found.of_outputs(made.noise),
-            made.colors,
-            made.failures,
+            found.began,
+            step=found.of_inputs(made.step),
+            error=None if made.error is None else found.shaped(made.error),
+            noise=None if made.noise is None else found.of_outputs(made.noise),
         )
         return found.matrix(), info
 

@@ -42,7 +42,7 @@ from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
 from .rows import OnLine, climbed
-from .settings import Settings
+from .settings import JacobianInfo, Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
@@ -62,6 +62,20 @@ class Made:
     noise: Floats | None = None
     colors: int | None = None
     failures: tuple[str, ...] = ()
+
+    def info(self, settings: Settings, nfev: int, began: float, **shaped: Any) -> JacobianInfo:
+        """Return what is told of it; `shaped`: step, error and noise as the caller sees them."""
+        return JacobianInfo(
+            way=self.way,
+            reason=self.reason,
+            method=settings.name,
+            order=settings.stencil.order,
+            nfev=nfev,
+            seconds=perf_counter() - began,
+            colors=self.colors,
+            failures=self.failures,
+            **shaped,
+        )
 
 
 class Lacking(ValueError):
