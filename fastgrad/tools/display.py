@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import import_module
 
 import numpy as np
 
-from .compare import EXACT, Comparison, Score
-from .report.figures import duration, size
+from .compare import EXACT, Comparison
+from .report.figures import CELLS, cells, plain
 
 __all__ = ["COLUMNS", "LEGEND", "Display"]
 
@@ -18,7 +19,7 @@ PIPE_WIDTH = 1000
 
 Progress = Callable[[float], None]
 
-COLUMNS = ("backend/f", "time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
+COLUMNS = ("backend/f", *CELLS)
 LEGEND = """\
 time      of one gradient, or Jacobian, prepared and warm: the median of interleaved rounds
 spread    half the distance between the quartiles of the time, as a share of it
@@ -48,7 +49,7 @@ class Display:
         self._err = console.Console(stderr=True, highlight=False)
         if not self._out.is_terminal:
             self._out = console.Console(highlight=False, markup=False, width=PIPE_WIDTH)
-        self._micro = "µ" if (self._out.encoding or "").lower().startswith("utf") else "u"
+        self._unicode = (self._out.encoding or "").lower().startswith("utf")
 
     @contextmanager
     def progress(self, name: str) -> Iterator[Progress | None]:
@@ -75,7 +76,7 @@ class Display:
             table.add_column(name, justify="right" if number else "left", overflow="fold")
         for score in result.scores:
             style = "green" if str(score) in result.winners else None
-            table.add_row(*self._row(score, result.bar), style=style)
+            table.add_row(score.described(), *map(self._written, cells(plain(asdict(score)), result.bar)), style=style)
         self._out.print(table)
         for refusal in result.refusals:
             self.text(f"{refusal.backend}/{refusal.form}: {refusal.reason:.300}", style="dim")
@@ -95,21 +96,6 @@ class Display:
         self.text(f"-> {result.recommendation}", style="bold")
         self.text(f"   {result.code}\n")
 
-    def _row(self, score: Score, bar: float | None) -> tuple[str, ...]:
-        low, high = score.quartiles
-        known = bar is None or not score.error <= bar
-        return (
-            score.described(),
-            self._written(duration(score.seconds)),
-            f"{(high - low) / (2 * score.seconds):.0%}",
-            f"{score.faster:.3g}x",
-            f"{score.error:.1e}" if known else f"<= {bar:.0e}",
-            f"{score.nfev:,}",
-            size(score.memory),
-            self._written(duration(score.first_call)),
-            "" if score.payback is None else f"{score.payback:,}",
-        )
-
     def _written(self, text: str) -> str:
         """Return text as this terminal can show it."""
-        return text.replace("µ", self._micro)
+        return text if self._unicode else text.replace("µ", "u").replace("≤", "<=")
