@@ -155,7 +155,7 @@ class Hessian:
             return self._with_info(x, args)
 
         def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
-            form, inner = self._structured(x, labelled)
+            form, inner = self._structured(x, labelled, args)
             found, info = inner._with_info(form.point, args)
             if inner._settings.is_sparse:
                 return found, info
@@ -165,32 +165,29 @@ class Hessian:
 
         return in_structure(x, self._settings, plain, structured)
 
-    def _structured(self, x: Any, labelled: bool) -> tuple[Structured, Hessian]:
+    def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
         form = Structured(self.f, x, self._settings, labelled)
         inner = Hessian(form.f, grad=form.gradient(self._grad), **form.settings.given())
-        inner._arrays, inner._spent = self._by_arrays(form, x)
+        inner._arrays, inner._spent = self._by_arrays(form, x, args)
         return form, inner
 
-    def _by_arrays(self, form: Structured, x: Any) -> tuple[Gradient | None, int]:
+    def _by_arrays(self, form: Structured, x: Any, args: tuple[Any, ...]) -> tuple[Gradient | None, int]:
         """Return the gradient with respect to each array of a dictionary, where f reads them itself and can be lifted.
 
         All of it or none: of values some of which are exact, and some not, no one step suits the differences. And the
         evaluations that it took to find out.
         """
-        options = self._settings.options
-        if (
-            form.labelled
-            or not reads(self.f, form.point)
-            or options.backend == "python"
-            or options.bounds
-            or options.noise
-        ):
+        options, settings = self._settings.options, self._settings
+        ordinary = settings.automatic and options.bounds is None and options.noise is None and not settings.watched
+        if form.labelled or self._grad is not None or not ordinary or options.backend == "python":
+            return None, 0
+        if not reads(self.f, form.point):
             return None, 0
         gradient = Gradient(self.f, args=options.args, kwargs=options.kwargs, backend="numpy")
         try:
             with quietly():
-                done = gradient._each(x, (), lambda one, leaf: one._run(leaf, (), None, False))[1]
+                done = gradient._each(x, args, lambda one, leaf: one._run(leaf, (), None, False))[1]
         except (TypeError, ValueError):
             return None, 0
         return gradient, sum(one.nfev for one in done)
@@ -223,7 +220,7 @@ class Hessian:
             return self._hvp(x, v, args)
 
         def structured(labelled: bool) -> Any:
-            form, inner = self._structured(x, labelled)
+            form, inner = self._structured(x, labelled, args)
             vector = form.vector("v", v, form.inputs).reshape(form.point.base.shape)
             return form.of_inputs(inner._hvp(form.point, vector, args).reshape(-1))
 
