@@ -6,7 +6,7 @@ of them, one after another, are one x.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import cached_property, wraps
 from importlib import import_module
 from pathlib import Path as File
@@ -97,7 +97,7 @@ class Tree:
 
     def __init__(self, value: Any, name: str) -> None:
         self.name = name
-        parts = list(_walk(value, ())) if isinstance(value, Mapping) else [((), value)]
+        parts = list(_walk(value, ()))
         for path, part in parts:
             if isinstance(part, Mapping):
                 raise ValueError(f"`{named(name, path)}` must hold arrays, got {describe(part)}")
@@ -155,22 +155,17 @@ class Tree:
         TypeError, ValueError
             If it has other keys.
         """
-        if not self.nested:
-            return [other]
-        if not isinstance(other, Mapping):
+        if self.nested and not isinstance(other, Mapping):
             raise TypeError(f"`{name}` must be a dictionary with the keys of {self.name}, got {describe(other)}")
-        parts, known = [], {leaf.path for leaf in self.leaves}
+        found = dict(_walk(other, (), {leaf.path for leaf in self.leaves}))
         for leaf in self.leaves:
-            part = other
-            for key in leaf.path:
-                if not isinstance(part, Mapping) or key not in part:
-                    raise ValueError(f"`{name}` must have the keys of {self.name}: {leaf.name!r} is missing")
-                part = part[key]
-            parts.append(part)
-        inside = {path[:depth] for path in known for depth in range(len(path) + 1)}
-        for path, _ in _walk(other, ()):
-            if path not in inside and not any(path[:depth] in known for depth in range(len(path))):
-                raise ValueError(f"`{name}` must have the keys of {self.name}, got {'.'.join(map(str, path))!r}, too")
+            if leaf.path not in found:
+                raise ValueError(f"`{name}` must have the keys of {self.name}: {leaf.name!r} is missing")
+        parts = [found.pop(leaf.path) for leaf in self.leaves]
+        if found:
+            raise ValueError(
+                f"`{name}` must have the keys of {self.name}, got {'.'.join(map(str, next(iter(found))))!r}, too"
+            )
         return parts
 
     def copied(self) -> Any:
@@ -365,8 +360,7 @@ def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
 
 def flattened(value: Any) -> NDArray[Any]:
     """Return all numbers in nested dictionaries of arrays one after another."""
-    parts = [part for _, part in _walk(value, ())] if isinstance(value, Mapping) else [value]
-    return np.concatenate([np.asarray(part).reshape(-1) for part in parts])
+    return np.concatenate([np.asarray(part).reshape(-1) for _, part in _walk(value, ())])
 
 
 def _labelled(block: NDArray[Any], outer: Leaf, inner: Leaf) -> Any:
@@ -416,14 +410,13 @@ def _picked(value: Any, path: Path) -> Any:
     return value
 
 
-def _walk(x: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]]:
-    if not x:
+def _walk(x: Any, path: Path, ends: Set[Path] = frozenset()) -> Iterator[tuple[Path, Any]]:
+    """List what a dictionary holds that is none itself, or stands where a path ends; an empty one is listed."""
+    if path in ends or not isinstance(x, Mapping) or not x:
         yield path, x
+        return
     for key, value in x.items():
-        if isinstance(value, Mapping):
-            yield from _walk(value, (*path, key))
-        else:
-            yield (*path, key), value
+        yield from _walk(value, (*path, key), ends)
 
 
 def named(name: str, path: Path) -> str:
