@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import CannotRun
-from ..core.evaluation import BOTH_WAYS, TWO_SIDES
 from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
 from .reference import Reference
@@ -34,22 +33,14 @@ class Judged(Reference):
     Where that does not decide, the rule in plain floats goes on with the values that are known.
     """
 
-    _line: list[float] | None = None  # f's values that nobody has taken yet
-    _swept: list[float] | None = None
-
-    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
-        known, self._line = self._line, None
-        return super().along(vector, multiples) if known is None else known
-
-    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
-        known, self._swept = self._swept, None
-        return super().around(steps, nodes) if known is None else known
-
     def settled(self, side: int) -> Floats | None:
+        global _wanted
         judge = _judges.get((self._base.size, side))
         if judge is not None:
             return self._settled(judge)
-        _loads(self._base.size, side)
+        _wanted += 1
+        if _wanted >= _next:
+            _load(self._base.size, side)
         return None
 
     @np.errstate(all="ignore")
@@ -65,25 +56,37 @@ class Judged(Reference):
             if not area.judge(0):
                 return None
             try:
-                self._line = values = self._at_each(shaped(area.line.copy()), True)
+                line = self._at_each(shaped(area.line.copy()), True)
             except OUTSIDE:
-                self._line = values = []
-            if not (len(values) == 6 and isfinite(values[-1])):
-                return None
-            area.seen[:] = [value, *values]
-            if not area.judge(1):
-                return None
-            self._swept = area.values[:] = self._at_each(shaped(area.swept.copy()))
-            return area.result.copy() if area.judge(2) else None
+                line = []
+            calm = len(line) == 6 and isfinite(line[-1])
+            if calm:
+                area.seen[:] = [value, *line]
+                calm = area.judge(1)
+            if calm:
+                swept = area.values[:] = self._at_each(shaped(area.swept.copy()))
+                if area.judge(2):
+                    return area.result.copy()
+                self._knows("around", swept)
+            self._knows("along", line)
+            return None
         finally:
             judge.give_back(area)
 
+    def _knows(self, name: str, values: list[float]) -> None:
+        """Let the next call of a method give values that are known."""
 
-def _loads(n: int, side: int) -> None:
-    """Load the compiled rule, where that is worth it."""
-    global _next, _wanted
-    _wanted += 1
-    if _wanted < _next or not 0 < n <= MOST:
+        def known(*_: object) -> list[float]:
+            delattr(self, name)
+            return values
+
+        setattr(self, name, known)
+
+
+def _load(n: int, side: int) -> None:
+    """Load the compiled rule, if that is worth it."""
+    global _next
+    if not 0 < n <= MOST:
         return
     if _wanted < WORTH_LLVM and "llvmlite" not in sys.modules:
         _next = WORTH_LLVM

@@ -48,7 +48,7 @@ def compiled(call: Call, point: Point) -> Reference:
     """Return f with the compiled rule."""
     for side in (0, 1, -1):
         if (point.base.size, side) not in judged._judges:
-            judged._loads(point.base.size, side)
+            judged.Judged(call, point).settled(side)  # loads it for the next time
     return judged.Judged(call, point)
 
 
@@ -157,7 +157,7 @@ def fresh(code: str, folder: Path) -> str:
 def test_what_is_compiled_is_kept_and_loaded_without_numba(tmp_path: Path) -> None:
     from fastgrad.backends.compiled import judging
 
-    judged._loads(3, 0)
+    judged._load(3, 0)
     name = judging._name()
     kept = judging._kept()
     assert kept is not None
