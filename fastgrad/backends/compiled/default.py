@@ -33,6 +33,7 @@ from ...schemes.constants import (
     TOO_LARGE,
     USUAL,
 )
+from ...schemes.stencils import central
 from .cache import inner, kernel
 from .functions import JIT
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
@@ -43,6 +44,7 @@ calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), 
 look_once, truncation_of_one = inner(line.look_once), inner(looks.truncation_of_one)
 
 SHORTEST, LONGEST = REACH
+AMPLIFICATION = central(2).amplification_rms
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
@@ -107,10 +109,12 @@ def on_a_lattice(value, top, unit):
 
 
 @inner
-def place_line(work, flat):
-    """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM."""
+def place_line(work, flat, side):
+    """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM.
+
+    `side`: 1 or -1 where f is to be evaluated to this side of x alone, else 0.
+    """
     head, n = header(work), flat.size
-    side = head.side
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
     largest = 0.0
     for i in range(n):
@@ -148,7 +152,7 @@ def look_along(args, work, x):
     vector = part(work, head.vector_at, (n,))
     refresh(work, flat)
     value = call_at(head.address, shaped, args)
-    short = place_line(work, flat)
+    short = place_line(work, flat, 0.0)
     if short == UNCALM or not abs(value) < np.inf:
         return UNCALM
     w0 = w1 = w2 = w4 = w5 = w6 = 0.0
@@ -170,7 +174,7 @@ def look_along(args, work, x):
             w5 = w
         else:
             w6 = w
-    return judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6)
+    return judge_line(work, flat, 0.0, short, value, w0, w1, w2, w4, w5, w6)
 
 
 @inner
@@ -183,10 +187,10 @@ def unit_of(value):
 
 
 @inner
-def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
+def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
     """Place the points of the sweep by f(x) and the six values on the line; 0 or UNCALM."""
     head, n = header(work), flat.size
-    scale, points, side = part(work, head.scale_at, (n,)), table(work)[0], head.side
+    scale, points = part(work, head.scale_at, (n,)), table(work)[0]
     unit = unit_of(value)
     scaling, f0 = 1.0 / unit, value / unit
     w0, w1, w2, w4, w5, w6 = w0 * scaling, w1 * scaling, w2 * scaling, w4 * scaling, w5 * scaling, w6 * scaling
@@ -386,7 +390,7 @@ def settle(work, result):
         relative = size / length
         result[i] = slope * head.unit
         agreement += vector[i] * slope
-        error = vector[i] * (0.98 * BAR_NOISE * head.amplification * noise / size)
+        error = vector[i] * (0.98 * BAR_NOISE * AMPLIFICATION * noise / size)
         doubt += error * error
         top = max(top, abs(slope) * length)
         lengths[i] = np.inf
@@ -480,7 +484,7 @@ def judge(address, stage):
     line, swept = part(work, at + n + 7, (6, n)), part(work, at + 7 * n + 7, (nodes * n, n))
     result = part(work, at + 7 * n + 7 + nodes * n * n, (n,))
     if stage == 0:
-        code, vector = place_line(work, x), part(work, head.vector_at, (n,))
+        code, vector = place_line(work, x, head.side), part(work, head.vector_at, (n,))
         head.start = code
         for row in range(6):
             k = row + 1 if aside else row - 3 if row < 3 else row - 2
@@ -488,7 +492,7 @@ def judge(address, stage):
                 line[row, i] = x[i] + k * vector[i]
         return np.int64(code != UNCALM)
     if stage == 1:
-        code = judge_line(work, x, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
+        code = judge_line(work, x, head.side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
         points = table(work)[0]
         for i in range(n):
             for side in range(nodes):
