@@ -12,6 +12,7 @@ _PLACES = {
     "reference": ("reference", "Reference"),
     "judged": ("judged", "judged"),
     "judge": ("compiled.judging", "judge"),
+    "judge of columns": ("compiled.columns", "judge_of_columns"),
     "parallel": ("parallel", "Parallel"),
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.judged_vectors import Judged, judge_of_columns
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -32,7 +33,7 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Found, Values, by_itself, by_stencil
+from ..schemes.columns import CENTRAL, Found, Values, by_itself, by_stencil
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
@@ -167,7 +168,7 @@ class Operator:
         with put_back(point):
             if not run.value().size:
                 return None
-            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False)
+            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False, True)
         warn_of(found, run, point, index.__getitem__, self.what)
         if not found.jacobian.any():
             _refuse_unseen(call, point)
@@ -283,7 +284,8 @@ class Operator:
         elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
+            judged = not bars and bounds is None and index is everything(x.size)
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars, judged)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -346,11 +348,20 @@ class Operator:
         bounds: tuple[Floats, Floats] | None,
         seeds_of: Callable[[Floats], Seeds],
         bars: bool = True,
+        judged: bool = False,
     ) -> Found:
+        """Differentiate along some directions; `judged`: along all columns, anywhere, and nobody asks for bars."""
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.measured:
-            return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
+            judge = judge_of_columns() if judged and settings.stencil == CENTRAL and settings.noise is None else None
+            if judge is None:
+                return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
+            known = Judged(run, judge)
+            found = known.settled(x)
+            if found is not None:
+                return Found(found, None, np.ones(len(found)))
+            return by_itself(known, seeds_of, bounds, x, None, bars)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
