@@ -228,18 +228,20 @@ def _change(small: _Look, large: _Look) -> Floats:
 def by_stencil(run: Values, seeds: Seeds, stencil: Stencil, bounds: Bounds | None, x: Floats) -> Found:
     """Differentiate by one stencil whose step is the unit of each coordinate; one-sided or shorter near a bound."""
     f0 = run.value()
-    sides = [stencil] if bounds is None or stencil.imaginary else _sides(stencil)
-    room = None if len(sides) == 1 or bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
-    steps, parts = np.ones(seeds.count), []
-    for part in seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size))):
-        chosen = [stencil] * (part.stop - part.start)
-        if room is not None:
-            for g in range(part.start, part.stop):
-                reaches = [_reach(side, room[0][g], room[1][g]) for side in sides]
-                which = next((i for i, reach in enumerate(reaches) if reach >= 1.0), int(np.argmax(reaches)))
-                chosen[g - part.start], steps[g] = sides[which], min(1.0, reaches[which])
-        parts.append(_differences(run, seeds, part, chosen, steps[part], f0))
-    return Found(np.concatenate(parts), None, steps)
+    steps, parts = np.ones(seeds.count), seeds.parts(max(1, TILE // max(f0.size * stencil.nodes.size, x.size)))
+    if bounds is None or stencil.imaginary:
+        found = [_together(run, seeds, part, stencil, f0) for part in parts]
+        return Found(found[0] if len(found) == 1 else np.concatenate(found), None, steps)
+    room, sides, found = seeds.room(x - bounds[0], bounds[1] - x), _sides(stencil), []
+    for part in parts:
+        chosen = []
+        for g in range(part.start, part.stop):
+            reaches = [_reach(side, room[0][g], room[1][g]) for side in sides]
+            which = next((i for i, reach in enumerate(reaches) if reach >= 1.0), int(np.argmax(reaches)))
+            chosen.append(sides[which])
+            steps[g] = min(1.0, reaches[which])
+        found.append(_differences(run, seeds, part, chosen, steps[part], f0))
+    return Found(np.concatenate(found), None, steps)
 
 
 def _sides(stencil: Stencil) -> list[Stencil]:
@@ -251,23 +253,28 @@ def _reach(stencil: Stencil, down: float, up: float) -> float:
     return float(min(down / -low if low else np.inf, up / high if high else np.inf))
 
 
-def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], steps: Floats, f0: Floats) -> Floats:
-    """The entries of some directions, each by its stencil."""
-    directions = range(part.start, part.stop)
-    if chosen[0].imaginary:
-        values = run.at_complex(seeds.point(g, 1j) for g in directions).imag
+def _together(run: Values, seeds: Seeds, part: slice, stencil: Stencil, f0: Floats) -> Floats:
+    """The entries of some directions, by one stencil and unit steps."""
+    count = part.stop - part.start
+    if stencil.imaginary:
+        values = run.at_complex(seeds.point(g, 1j) for g in range(part.start, part.stop)).imag
         return seeds.in_x(seeds.picked(values, part), part)
     with np.errstate(all="ignore"):
-        stencil = chosen[0]
-        origin = 0.0 if stencil.symmetric else f0
-        if all(each is stencil for each in chosen) and (steps == 1.0).all():
-            ones = np.ones(len(chosen))
-            values = run.at(seeds.points(part, stencil.nodes)).reshape(len(chosen), stencil.nodes.size, -1) - origin
-            rises = [seeds.picked(values[:, k], part) for k in range(stencil.nodes.size)]
-            entries = _slope(stencil, 1.0, rises, lambda up, down: seeds.span(part, up * ones, down * ones))
-            return seeds.in_x(entries, part)
+        ones, values = np.ones(count), run.at(seeds.points(part, stencil.nodes)).reshape(count, stencil.nodes.size, -1)
+        if not stencil.symmetric:
+            values = values - f0
+        rises = [seeds.picked(values[:, k], part) for k in range(stencil.nodes.size)]
+        entries = _slope(stencil, 1.0, rises, lambda up, down: seeds.span(part, up * ones, down * ones))
+        return seeds.in_x(entries, part)
+
+
+def _differences(run: Values, seeds: Seeds, part: slice, chosen: list[Stencil], steps: Floats, f0: Floats) -> Floats:
+    """The entries of some directions, each by its stencil."""
+    if all(each is chosen[0] for each in chosen) and (steps == 1.0).all():
+        return _together(run, seeds, part, chosen[0], f0)
+    with np.errstate(all="ignore"):
         entries = seeds.picked(np.empty((len(chosen), f0.size)), part)
-        for g, stencil, t in zip(directions, chosen, steps.tolist(), strict=True):
+        for g, stencil, t in zip(range(part.start, part.stop), chosen, steps.tolist(), strict=True):
             entries[seeds.of(g, part)] = _alone(run, seeds, g, part, stencil, t, f0)
         return seeds.in_x(entries, part)
 

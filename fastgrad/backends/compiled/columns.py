@@ -235,7 +235,11 @@ def judge(x, f0, work, values, points, out):
             return UNSURE
         for i in range(m):
             out[g, i] = a[VALUE, i] / units[g]
-    return DONE if agrees(o) else UNSURE
+    finite = True
+    for g in range(n):
+        for i in range(m):
+            finite &= abs(out[g, i]) < np.inf
+    return DONE if finite and agrees(o) else UNSURE
 
 
 class Judge:
