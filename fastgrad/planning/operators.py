@@ -172,7 +172,7 @@ class Operator:
         with put_back(point):
             if not run.value().size:
                 return None
-            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False, True)
+            found = self._found(run, point, None, lambda units: Columns(flat, index, units), True)
         warn_of(found, run, point, index.__getitem__, self.what)
         shape = *run.shape, *x.shape
         return found.jacobian.T if len(shape) == 2 else found.jacobian.T.reshape(shape)
@@ -288,7 +288,7 @@ class Operator:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
             judged = not bars and bounds is None and index is everything(x.size)
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars, judged)
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), judged)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -350,7 +350,6 @@ class Operator:
         point: Point,
         bounds: tuple[Floats, Floats] | None,
         seeds_of: Callable[[Floats], Seeds],
-        bars: bool = True,
         judged: bool = False,
     ) -> Found:
         """Differentiate along some directions; `judged`: along all columns, anywhere, and nobody asks for bars."""
@@ -364,7 +363,7 @@ class Operator:
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
-            return by_itself(explorer, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
+            return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -548,7 +547,7 @@ class Operator:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.measured:
                 found = by_itself(
-                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, True, settings.stencil
+                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, settings.stencil
                 )
             else:
                 stencil = settings.stencil
