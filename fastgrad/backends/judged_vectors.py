@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .compiled.columns import Judge
 
 # Jacobians after which the compiled rule has saved what it takes to load: with numba, or where that is loaded already.
-WORTH_NUMBA, WORTH_LOADING = 1_000, 100
+WORTH_NUMBA, WORTH_LOADING = 1_200, 200
 ASKED = 100  # Jacobians from one time to the next that it is asked whether it is on the disk, or worth compiling
 
 _judge: Judge | None = None
