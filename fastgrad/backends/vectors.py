@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import nan, prod
 from typing import Any
 
@@ -24,6 +24,10 @@ REAL = (
 )
 
 OTHER_SHAPE = "`f` must return values of one shape at all points, got {} at x and {} beside it"
+
+
+class Several(TypeError):
+    """f returns a dictionary."""
 
 
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
@@ -50,7 +54,8 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in kinds:
         hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
-        raise TypeError(
+        kind = Several if isinstance(result, Mapping) else TypeError
+        raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
         )
     return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)

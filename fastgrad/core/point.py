@@ -256,8 +256,8 @@ def as_point(x: object) -> Point:
     else:
         if isinstance(x, dict):
             raise TypeError(
-                f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
-                f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
+                "`x` is a dictionary, which is for derivatives, products, checks and gradient_descent; pass one of its "
+                f"arrays, or all of them as one: got the keys {describe(list(x))}"
             )
         before = quiet()
         given = real_array("x", x)

@@ -43,7 +43,7 @@ from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
 from .rows import OnLine, climbed
-from .settings import Settings
+from .settings import JacobianInfo, Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 FEW = 100  # numbers that Python adds up faster than numpy
@@ -67,6 +67,20 @@ class Made:
     noise: Floats | None = None
     colors: int | None = None
     failures: tuple[str, ...] = ()
+
+    def info(self, settings: Settings, nfev: int, began: float, **shaped: Any) -> JacobianInfo:
+        """Return what is told of it; `shaped`: step, error and noise as the caller sees them."""
+        return JacobianInfo(
+            way=self.way,
+            reason=self.reason,
+            method=settings.name,
+            order=settings.stencil.order,
+            nfev=nfev,
+            seconds=perf_counter() - began,
+            colors=self.colors,
+            failures=self.failures,
+            **shaped,
+        )
 
 
 class Lacking(ValueError):
@@ -133,8 +147,8 @@ class Operator:
 
     def opened(self, call: Call, point: Point) -> Vectors:
         """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
-        if has_labels(point.given):
-            call = call.but(f=Labels.seen(call.f, point.given))
+        if self.settings.is_sparse and self.settings.options.labels is not False and has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))  # what is sparse has none
         if call.shared:
             shared: Vectors = load("parallel vectors")(call, point)
             return shared
@@ -572,7 +586,7 @@ def _refuse_unseen(call: Call, point: Point) -> None:
     """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
     container = point.container
     if container is not None and not container.perturbable and reads_own_array(call, point):
-        raise TypeError(container.refusal)
+        raise TypeError(container.refusal())
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are
