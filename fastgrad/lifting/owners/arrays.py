@@ -7,9 +7,9 @@ import operator
 
 import numpy as np
 from numba.core import types
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
-from ..lanes.arrays import empty_bundle, extremum_loop
+from ..lanes.arrays import empty_bundle, extremum_loop, overloaded
 from ..lanes.types import Bundle, is_wide, lane_type, narrow
 from .functions import apart, tie, value, with_value
 from .operators import accumulate_add
@@ -17,12 +17,9 @@ from .totals import MANY
 from .types import Owned, is_number
 
 
+@overloaded()
 def values(a):
     """An array's values at x."""
-
-
-@overload(values)
-def overload_values(a):
     if not is_wide(a):
         return lambda a: a
 
@@ -184,12 +181,9 @@ def norm(a):
 # ---- what hangs on the order of the values: equal ones are evaluated plainly
 
 
+@overloaded()
 def settled(number, size):
     """One of very many numbers, which may meet all of them: as a total, it is an owner of its own."""
-
-
-@overload(settled)
-def overload_settled(number, size):
     return lambda number, size: apart(number) if size > MANY else number
 
 

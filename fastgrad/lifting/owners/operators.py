@@ -66,7 +66,9 @@ class Template(AbstractTemplate):
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
     template = type(
-        "OwnerTemplate", (Template,), {"key": staticmethod(function), "arity": arity, "inplace": inplace, "result": result}
+        "OwnerTemplate",
+        (Template,),
+        {"key": staticmethod(function), "arity": arity, "inplace": inplace, "result": result},
     )
     # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
     infer_global(function, types.Function(template))
