@@ -111,6 +111,8 @@ class Settings:
 
     def call(self, f: Any, args: tuple[Any, ...]) -> Call:
         """Return how f is called."""
+        if not self.watched:
+            return Call(f, args, self.options.kwargs)
         watching = {name: getattr(self.options, name) for name in WATCHING}
         return Call(f, args, self.options.kwargs or {}, **watching)
 
@@ -136,6 +138,11 @@ class Settings:
     def automatic(self) -> bool:
         """The same, where no stencil was asked for either: what needs no steps at all may take its place."""
         return self.measured and (self.stencil == central(2) or self.adaptive)
+
+    @cached_property
+    def plainest(self) -> bool:
+        """Whether the steps follow from f's values alone, by the default rule."""
+        return self.automatic and not self.adaptive and self.noise is None
 
     @cached_property
     def may_lift(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import ArrayLike, stacked
 from ..signals import CannotLift, Diverged, Signal
 from ..work import (
     BIG,
@@ -181,7 +182,7 @@ def _operable(other: Any) -> bool:
     return isinstance(other, np.ndarray | np.generic | float | int | complex | list | tuple | Bundle) or other is None
 
 
-class Bundle:
+class Bundle(ArrayLike):
     """Many arrays of one shape that are used like one of them.
 
     Parameters
@@ -197,7 +198,6 @@ class Bundle:
     """
 
     __slots__ = ("data", "run")
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: Array) -> None:
         self.data = data
@@ -421,48 +421,12 @@ class Bundle:
 
     # --- operators ----------------------------------------------------------------------------------
 
-    __add__, __radd__ = _operation(operator.add, np.add)
-    __sub__, __rsub__ = _operation(operator.sub, np.subtract)
-    __mul__, __rmul__ = _operation(operator.mul, np.multiply)
-    __truediv__, __rtruediv__ = _operation(operator.truediv, np.true_divide)
-    __floordiv__, __rfloordiv__ = _operation(operator.floordiv, np.floor_divide)
-    __mod__, __rmod__ = _operation(operator.mod, np.remainder)
-    __and__, __rand__ = _operation(operator.and_, np.bitwise_and)
-    __or__, __ror__ = _operation(operator.or_, np.bitwise_or)
-    __xor__, __rxor__ = _operation(operator.xor, np.bitwise_xor)
-    __lshift__, __rlshift__ = _operation(operator.lshift, np.left_shift)
-    __rshift__, __rrshift__ = _operation(operator.rshift, np.right_shift)
-    __lt__, _ = _operation(operator.lt, np.less)
-    __le__, _ = _operation(operator.le, np.less_equal)
-    __gt__, _ = _operation(operator.gt, np.greater)
-    __ge__, _ = _operation(operator.ge, np.greater_equal)
-    __eq__, _ = _operation(operator.eq, np.equal)
-    __ne__, _ = _operation(operator.ne, np.not_equal)
-    _array_power, __rpow__ = _operation(operator.pow, np.power)
-
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
         if not (type(other) in SCALARS and other == 2):  # a square is a product
             expect_heavy(np.power, (self,), BIG // 8)
-        return self._array_power(other)
-
-    __iadd__ = _in_place(operator.iadd, __add__)
-    __isub__ = _in_place(operator.isub, __sub__)
-    __imul__ = _in_place(operator.imul, __mul__)
-    __itruediv__ = _in_place(operator.itruediv, __truediv__)
-    __ifloordiv__ = _in_place(operator.ifloordiv, __floordiv__)
-    __imod__ = _in_place(operator.imod, __mod__)
-    __ipow__ = _in_place(operator.ipow, __pow__)
-    __iand__ = _in_place(operator.iand, __and__)
-    __ior__ = _in_place(operator.ior, __or__)
-    __ixor__ = _in_place(operator.ixor, __xor__)
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
+        return _array_power(self, other)
 
     def __matmul__(self, other: Any) -> Any:
         return matmul(self, other) if _operable(other) else NotImplemented
@@ -481,6 +445,10 @@ class Bundle:
 
     def __invert__(self) -> Bundle:
         return Bundle(~self.data)
+
+
+Bundle.operators(_operation, _in_place)
+_array_power, _ = _operation(operator.pow, np.power)
 
 
 def _scalar_power(base: Array, exponent: Any) -> Array:
@@ -507,11 +475,6 @@ def raw(bundle: Bundle, ndim: int) -> Array:
     return data if missing <= 0 else data.reshape(data.shape[:1] + (1,) * missing + data.shape[1:])
 
 
-def has_bundles(value: Any) -> bool:
-    """Whether there is a bundle in nested lists, tuples and dictionaries."""
-    return next(_bundles(value), None) is not None
-
-
 def _bundles(value: Any) -> Iterator[Bundle]:
     if type(value) is Bundle:
         yield value
@@ -523,10 +486,9 @@ def _bundles(value: Any) -> Iterator[Bundle]:
             yield from _bundles(v)
 
 
-def stacked(value: Any) -> Any:
+def gathered(value: Any) -> Any:
     """Nested lists, or an array of objects, that hold bundles as one bundle; anything else as it is."""
-    if isinstance(value, list | tuple) and has_bundles(value):
-        return np.stack([stacked(v) for v in value])
+    value = stacked(value)
     return absorb(value) if isinstance(value, np.ndarray) and value.dtype == object else value
 
 

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arraylike import has_bundles, stacked
 from ..signals import CannotLift
-from .bundle import BASIC, LARGE, Bundle, constant_keys, has_bundles, stacked
+from .bundle import BASIC, LARGE, Bundle, constant_keys
 
 __all__ = ["rebound", "tile"]
 

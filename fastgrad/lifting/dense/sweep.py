@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..signals import CannotLift, Diverged, Outrun, raised
 from ..work import LOOP_TILES, DenseWork
-from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, memory, stacked
+from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, gathered, memory
 from .rebinding import rebound
 from .rebinding import tile as _tile
 
@@ -227,7 +227,7 @@ class _Run:
     def values(self, result: Any, tile: Array, constant: bool) -> Array:
         """What f returned as one array."""
         if type(result) is not Bundle:
-            result = stacked(result)
+            result = gathered(result)
         if type(result) is Bundle:
             values = as_values(result.data)
             if len(values) != len(tile):

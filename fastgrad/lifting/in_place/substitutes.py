@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import has_bundles, stacked
 from ..sparse.bundle import SparseBundle
-from ..sparse.functions import has_bundles, stacked
 from ..sparse.slots import Run
 
 __all__ = ["NUMPY", "SUBSTITUTES", "UNASKED", "Constant", "Float", "filling"]

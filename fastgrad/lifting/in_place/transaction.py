@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.point import exclusive, lock_of, stand_in
-from ..dense.bundle import Bundle, memory, stacked
+from ..dense.bundle import Bundle, gathered, memory
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
 from ..sparse.slots import TooWide
@@ -222,7 +222,7 @@ class InPlace:
             raise CannotLift("f finds x by itself, or writes into arrays that it keeps")
         memory.run = run = object()
         try:
-            value = stacked(self._transaction(None, Bundle(given.data)))
+            value = gathered(self._transaction(None, Bundle(given.data)))
         finally:
             memory.run = None
         if type(value) is Bundle:

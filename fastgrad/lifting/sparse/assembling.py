@@ -40,7 +40,7 @@ def _add_at(a: Any, indices: Any, values: Any) -> None:
     if isinstance(values, SparseBundle):
         places = np.arange(a.size).reshape(a.shape)[indices]
         flat: Any = np.broadcast_to(values, places.shape).reshape(-1)
-        more = a + _gathered(flat, places.reshape(-1), np.zeros_like(a.base).reshape(-1)).reshape(a.shape)
+        more = more + _gathered(flat, places.reshape(-1), np.zeros_like(a.base).reshape(-1)).reshape(a.shape)
     a[...] = SparseBundle(base, more.slots, a.run)
 
 

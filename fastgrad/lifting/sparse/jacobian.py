@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import stacked
 from ..signals import CannotLift
-from .functions import has_bundles, stacked
 from .layout import Box
 from .rebinding import current, rebound
 from .slots import FILLED, TooWide
@@ -90,7 +90,7 @@ def entries(
             value = given(bundle, *args, **kwargs)
         finally:
             current.run = kept
-        return stacked(value) if isinstance(value, list | tuple) and has_bundles(value) else value
+        return stacked(value)
 
     begin, together = 0, x.size
     outputs: list[Array] = []

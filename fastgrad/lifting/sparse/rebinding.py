@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ..arraylike import has_bundles, stacked
 from ..dense.rebinding import _Binding, _Seen
 from .bundle import SparseBundle, plain_key
-from .functions import has_bundles, stacked
 from .slots import Run, refuse
 
 __all__ = ["current", "rebound"]
