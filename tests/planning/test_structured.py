@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastgrad import (
+    AccuracyWarning,
     Gradient,
     Hessian,
     Jacobian,
@@ -225,6 +226,17 @@ def test_a_hessian(width: int) -> None:
     assert_allclose(square(numerical_hessian(one, p, grad=slopes)), flat, atol=1e-6)
     v = parameters(width)
     assert_allclose(joined(hvp(one, p, v)), flat @ joined(v), atol=1e-9)
+
+
+def test_messages_name_entries() -> None:
+    p = {"W": np.array([[1.0, -1.0], [0.0, 2.0]]), "b": np.ones(2)}
+    f = lambda q: np.abs(q["W"]).sum(axis=0) + q["b"]  # noqa: E731
+    with pytest.warns(AccuracyWarning, match=r"not differentiable at coordinate W\[1, 0\]"):
+        numerical_jacobian(f, p)
+    with pytest.raises(ValueError, match=r"`h` vanishes at coordinate b\[1\]"):
+        numerical_jacobian(f, {**p, "b": np.array([1.0, 1e16])}, 1e-4)
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate y"):
+        numerical_jacobian(lambda q: [abs(q["y"]) + q["x"]], pandas.Series({"x": 1.0, "y": 0.0}))
 
 
 def test_f_that_gives_a_dictionary() -> None:
