@@ -13,7 +13,7 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.labels import Labels, has_labels
 from ..core.options import Options
-from ..core.point import Point, as_point, exclusive
+from ..core.point import Point, as_point, exclusive, exclusively
 from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
 from ..executors.executor import Function, Points
@@ -122,10 +122,11 @@ def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict
     structure, chosen = Structure(x), Options(**options)
     given = grad(structure.copied(), *chosen.args, **(chosen.kwargs or {})) if callable(grad) else grad
     analytic = structure.alike("grad", given)
-    checks = [
-        check_gradient(g, part, leaf.value, **asdict(asked), **structure.options(options, leaf))
-        for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
-    ]
+    with exclusively(structure.holders):
+        checks = [
+            check_gradient(g, part, leaf.value, **asdict(asked), **structure.options(options, leaf))
+            for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
+        ]
     names = [leaf.name for leaf in structure.leaves]
     along = asked.directions
     return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")

@@ -38,12 +38,17 @@ class Container:
     ----------
     given : object
         The container itself.
+    holders : list
+        What other threads are to keep away from meanwhile.
     """
 
-    __slots__ = ("_ndim", "_parts", "given")
+    __slots__ = ("_ndim", "_parts", "given", "holders")
 
-    def __init__(self, given: object, ndim: int, parts: list[Part] | None = None) -> None:
+    def __init__(
+        self, given: object, ndim: int, parts: list[Part] | None = None, holders: list[Any] | None = None
+    ) -> None:
         self.given = given
+        self.holders = [given] if holders is None else holders
         self._ndim = ndim
         self._parts = parts
 

@@ -7,6 +7,7 @@ of them, one after another, are one x.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import nullcontext
 from functools import cached_property, wraps
 from importlib import import_module
 from pathlib import Path as File
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from .container import Container, Part, parts_of
 from .errors import describe
 from .labels import Labels, has_labels
-from .point import Point, as_point
+from .point import Point, as_point, exclusive, exclusively, meant
 from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
 
 __all__ = ["Leaf", "Structure", "Tree", "as_seen", "blocks", "flattened", "named", "unblocked"]
@@ -97,7 +98,7 @@ class Tree:
 
     def __init__(self, value: Any, name: str) -> None:
         self.name = name
-        parts = list(_walk(value, ()))
+        parts = [(path, meant(part)) for path, part in _walk(value, ())]
         for path, part in parts:
             if isinstance(part, Mapping):
                 raise ValueError(f"`{named(name, path)}` must hold arrays, got {describe(part)}")
@@ -200,6 +201,11 @@ class Tree:
 class Structure(Tree):
     """What a derivative is taken with respect to: finite, and no memory in it twice.
 
+    Attributes
+    ----------
+    holders : list
+        Of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of it.
+
     Raises
     ------
     TypeError, ValueError
@@ -207,8 +213,10 @@ class Structure(Tree):
     """
 
     def __init__(self, x: Any, name: str = "x") -> None:
-        super().__init__(x, name)
+        with exclusive(x) if isinstance(x, dict) else nullcontext():  # another thread may perturb what it holds
+            super().__init__(x, name)
         self.given = x
+        self.holders = [x, *sorted((leaf.value for leaf in self.leaves), key=_block)] if self.nested else []
         for place, leaf in enumerate(self.leaves):
             finite(named(name, leaf.path), leaf.array)
             for other in self.leaves[:place]:
@@ -245,10 +253,10 @@ class Structure(Tree):
         """Return where the derivatives are wanted; whoever evaluates f there can show it to closures, too."""
         if not self.nested:
             return as_point(self.given)
-        pieces = [part for parts in self._held for part in parts or ()]
-        # another thread may perturb them: the entries are read as those that are put back
-        base = self.joined([as_point(leaf.value).base for leaf in self.leaves])
-        return Point(base, None, FLOAT64, Container(self.given, 1, pieces), self.given)
+        with exclusively(self.holders):
+            pieces = [part for parts in self._held for part in parts or ()]
+            base = self.joined([as_point(leaf.value).base for leaf in self.leaves])
+        return Point(base, None, FLOAT64, Container(self.given, 1, pieces, self.holders), self.given)
 
     @cached_property
     def _held(self) -> list[list[Part] | None]:
@@ -392,6 +400,13 @@ def _unlabelled(name: str, block: Any, outer: Leaf, inner: Leaf) -> Any:
 def _index(leaf: Leaf) -> Any:
     """The labels of a Series; None of anything else."""
     return leaf.value.index if hasattr(leaf.value, "iloc") and leaf.array.ndim == 1 else None
+
+
+def _block(value: Any) -> int:
+    """The memory that an array views: what locks are of."""
+    while isinstance(value, np.ndarray) and value.base is not None:
+        value = value.base
+    return id(value)
 
 
 def _refuse_indices(given: Mapping[str, Any]) -> None:

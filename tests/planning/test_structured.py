@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -159,6 +161,30 @@ def test_a_net_that_keeps_its_arrays() -> None:
         assert_array_equal(net.params[name], array)
         assert_allclose(product[name], exact[name], atol=1e-6)
         assert_allclose(hessian[name]["b"], numerical_hessian(pure, kept)[name]["b"], atol=1e-6)
+
+
+def test_threads_on_one_dictionary() -> None:
+    """Each sees what it perturbs itself, in arrays that f reads, whatever the others do with them."""
+    net, x, wrong = Net(), RNG.normal(size=(5, 8)), []
+    net.params = {"W": RNG.normal(size=(8, 6)), "b": np.zeros(6)}
+    f = lambda _: np.tanh(x @ net.params["W"] + net.params["b"])  # noqa: E731
+    total = lambda _: np.sum(f(None) ** 2)  # noqa: E731
+    verbs = (lambda: numerical_jacobian(f, net.params), lambda: numerical_gradient(total, net.params))
+    alone = [verb() for verb in verbs]
+
+    def work(number: int) -> None:
+        for _ in range(4):
+            found, expected = verbs[number % 2](), alone[number % 2]
+            wrong.extend(name for name in found if not np.array_equal(found[name], expected[name]))
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(work, range(6)))
+    finally:
+        sys.setswitchinterval(before)
+    assert not wrong
 
 
 def test_x_is_put_back_when_f_raises() -> None:
