@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..core.errors import CannotRun
+from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
 from .reference import Reference
@@ -37,26 +38,24 @@ class Judged(Reference):
         global _wanted
         judge = _judges.get((self._base.size, side))
         if judge is not None:
-            return self._settled(judge)
+            return self._settled(judge, side)
         _wanted += 1
         if _wanted >= _next:
             _load(self._base.size, side)
         return None
 
     @np.errstate(all="ignore")
-    def _settled(self, judge: Judge) -> Floats | None:
-        base = self._base
+    def _settled(self, judge: Judge, side: int) -> Floats | None:
         value = self.value()
         if not isfinite(value):
             return None
-        flat, shaped = (base, self._as_given) if base.ndim == 1 else (base.reshape(-1), self._shaped)
         area = judge.area()
         try:
-            area.x[:] = flat
+            area.x[:] = self._base.reshape(-1)
             if not area.judge(0):
                 return None
             try:
-                line = self._at_each(shaped(area.line.copy()), True)
+                line = self.along(area.vector.tolist(), ONE_WAY if side else BOTH_WAYS)
             except OUTSIDE:
                 line = []
             calm = len(line) == 6 and isfinite(line[-1])
@@ -64,7 +63,7 @@ class Judged(Reference):
                 area.seen[:] = [value, *line]
                 calm = area.judge(1)
             if calm:
-                swept = area.values[:] = self._at_each(shaped(area.swept.copy()))
+                swept = area.values[:] = self.around(area.steps.tolist(), (float(side),) if side else TWO_SIDES)
                 if area.judge(2):
                     return area.result.copy()
                 self._knows("around", swept)

@@ -95,9 +95,6 @@ class Reference(InFloats):
         shape = self._base.shape
         return [row.reshape(shape) for row in rows]
 
-    def _as_given(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
-        return rows
-
     def line(self, points: Values) -> Values:
         rows = self._shaped(points.copy())
         if points.dtype.kind == "c":

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["BINARY", "IN_PLACE", "ArrayLike", "has_bundles", "stacked"]
+__all__ = ["BINARY", "IN_PLACE", "ArrayLike", "has_bundles", "is_bundle", "stacked"]
 
 # Python's operators by their special names: the function of the operator, and numpy's
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
@@ -64,11 +65,40 @@ class ArrayLike:
                 setattr(cls, f"__r{name}__", reflected)
                 setattr(cls, f"__i{name}__", in_place(IN_PLACE[name], forward))
 
+    # what each lift says of its own
+
+    def settled(self) -> Any:
+        """The plain array that all points agree on, as an index or a mask."""
+        raise NotImplementedError
+
+    def number(self) -> Any:
+        """What ``float()`` is to make of one number."""
+        raise NotImplementedError
+
+    def of_math(self, function: Callable[..., Any], ufunc: np.ufunc | None, numbers: Any) -> Any:
+        """A function of math, or the ufunc that is as good, of numbers of which this is one."""
+        raise NotImplementedError
+
+    def times(self, matrix: Any) -> Any:
+        """A sparse matrix of SciPy times this vector."""
+        raise NotImplementedError
+
+    def fresh(self, made: NDArray[Any]) -> Any:
+        """What f, which was given this, is to get for an array that it has made, to write into."""
+        raise NotImplementedError
+
+    # and what is the same for both
+
     def __divmod__(self: Any, other: Any) -> Any:
         return self // other, self % other
 
     def __rdivmod__(self: Any, other: Any) -> Any:
         return other // self, other % self
+
+
+def is_bundle(value: Any) -> bool:
+    """Whether a value is an array-like; what its kind has beyond the above is no question of types then."""
+    return isinstance(value, ArrayLike)
 
 
 NESTED = (list, tuple)  # named, since `list | tuple` makes the union anew each time

@@ -210,8 +210,8 @@ def _is_data(kind: Any) -> bool:
     return isinstance(getattr(kind, "dtype", kind), (types.Number, types.Boolean, types.NoneType, types.UnicodeType))
 
 
-def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
-    """Return f compiled for lanes: from the disk, if it is kept there, or anew.
+def lanes_of(compile_lanes: Any, f: Any, *how: Any) -> Any:
+    """Return ``compile_lanes(f, *how)``: from the disk, if it is kept there, or anew.
 
     Raises
     ------
@@ -219,12 +219,12 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
         As `compile_lanes`.
     """
     if not isinstance(getattr(f, "_cache", None), FunctionCache):
-        return lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
+        return compile_lanes(f, *how)
     path, mark = None, b""
     with suppress(_Unknown, OSError, AttributeError, RecursionError):
-        if not all(map(_is_data, kinds)):
+        if not all(_is_data(kind) for kinds in how if isinstance(kinds, tuple) for kind in kinds):
             raise _Unknown
-        wanted = repr((f.py_func.__module__, f.py_func.__qualname__, ndim, kinds, fastmath, lanes.lane_width()))
+        wanted = repr((f.py_func.__module__, f.py_func.__qualname__, compile_lanes.__name__, how, lanes.lane_width()))
         name = f"{f.py_func.__name__}.lanes-{sha256(wanted.encode()).hexdigest()[:16]}"
         path, mark = Path(f._cache.cache_path) / name, sha256(wanted.encode() + _surroundings() + _print(f)).digest()
     if path is not None:
@@ -235,7 +235,7 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
                 found = lanes.thaw_lanes(body[32:])
                 if found is not None:
                     return found
-    lifted = lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
+    lifted = compile_lanes(f, *how)
     frozen = lifted.frozen() if path is not None else None
     if path is not None and frozen is not None:
         body = mark + frozen

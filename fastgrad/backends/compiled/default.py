@@ -188,9 +188,9 @@ def unit_of(value):
 
 @inner
 def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
-    """Place the points of the sweep by f(x) and the six values on the line; 0 or UNCALM."""
+    """Choose the steps of the sweep by f(x) and the six values on the line, and place its points; 0 or UNCALM."""
     head, n = header(work), flat.size
-    scale, points = part(work, head.scale_at, (n,)), table(work)[0]
+    scale, points, steps = part(work, head.scale_at, (n,)), table(work)[0], part(work, head.lengths_at, (n,))
     unit = unit_of(value)
     scaling, f0 = 1.0 / unit, value / unit
     w0, w1, w2, w4, w5, w6 = w0 * scaling, w1 * scaling, w2 * scaling, w4 * scaling, w5 * scaling, w6 * scaling
@@ -221,7 +221,7 @@ def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
             shorter *= n ** (1.0 / 6.0)
             step = shorter if side == 0.0 else step * (shorter / usual_step)
     for i in range(n):
-        h = max(power_of_two(step * scale[i]), 4.0 * spacing_of(flat[i]))
+        steps[i] = h = max(power_of_two(step * scale[i]), 4.0 * spacing_of(flat[i]))
         if side == 0.0:
             points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
         else:
@@ -475,32 +475,23 @@ def settle_aside(work, flat, result):
 def judge(address, stage):
     """Do the same in three steps, for an f that only Python can call; see `judging.Area`. Returns whether it is calm.
 
-    0 writes the points of the line, a row for each; 1 judges f's values there, and writes the points of the sweep; 2
-    judges the values there, and writes the gradient.
+    0 chooses the line's direction, 1 judges f's values there and chooses the steps, 2 judges those in the sweep and
+    writes the gradient.
     """
     work = array_at(address, HEADER_SIZE)  # and more
-    head, at, n = header(work), header(work).tile_at, header(work).count
-    x, seen, nodes, aside = part(work, at, (n,)), part(work, at + n, (7,)), head.nodes_size, head.side != 0.0
-    line, swept = part(work, at + n + 7, (6, n)), part(work, at + 7 * n + 7, (nodes * n, n))
-    result = part(work, at + 7 * n + 7 + nodes * n * n, (n,))
+    head, n, side = header(work), header(work).count, header(work).side
+    x, seen, result = (
+        part(work, head.tile_at, (n,)),
+        part(work, head.tile_at + n, (7,)),
+        part(work, head.tile_at + n + 7, (n,)),
+    )
     if stage == 0:
-        code, vector = place_line(work, x, head.side), part(work, head.vector_at, (n,))
-        head.start = code
-        for row in range(6):
-            k = row + 1 if aside else row - 3 if row < 3 else row - 2
-            for i in range(n):
-                line[row, i] = x[i] + k * vector[i]
-        return np.int64(code != UNCALM)
+        head.start = place_line(work, x, side)
+        return np.int64(head.start != UNCALM)
     if stage == 1:
-        code = judge_line(work, x, head.side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
-        points = table(work)[0]
-        for i in range(n):
-            for side in range(nodes):
-                for j in range(n):
-                    swept[nodes * i + side, j] = x[j]
-                swept[nodes * i + side, i] = points[i, side]
+        code = judge_line(work, x, side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
         return np.int64(code == 0)
-    return np.int64(settle_aside(work, x, result) if aside else settle(work, result)[0])
+    return np.int64(settle(work, result)[0] if side == 0.0 else settle_aside(work, x, result))
 
 
 def judge_code():

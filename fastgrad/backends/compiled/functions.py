@@ -144,7 +144,8 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = lanes_of(self.native[0], self._kind.ndim, self.kinds, self.fast)
+                how = self._kind.ndim, self.kinds, self.fast
+                lifted = lanes_of(lanes.compile_lanes, self.native[0], *how)
             except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:

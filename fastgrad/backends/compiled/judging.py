@@ -39,25 +39,22 @@ class Area:
 
     Attributes
     ----------
-    x, result : ndarray of shape (n,)
-        The point, and the gradient there.
+    x, vector, steps, result : ndarray of shape (n,)
+        The point, the line's direction, the steps of the sweep, and the gradient.
     seen : ndarray of shape (7,)
         f at x, and on the line.
-    line, swept : ndarray of shapes (6, n) and (k n, n)
-        The points of the line and of the sweep, k for each entry.
     values : ndarray of shape (k n,)
-        f in the sweep.
+        f in the sweep, k values for each entry.
     """
 
     def __init__(self, kernel: Kernel, stencil: Stencil, n: int) -> None:
-        most, numbers = stencil.nodes.size * n, workspace(stencil, None, n, 0, 0)
-        work = aligned(numbers.size + 8 * n + 7 + most * n)
-        own, self.x, self.seen, line, swept, self.result = np.split(
-            work, np.cumsum([numbers.size, n, 7, 6 * n, most * n])
-        )
+        numbers = workspace(stencil, None, n, 0, 0)
+        work = aligned(numbers.size + n + 7 + n)
+        own, self.x, self.seen, self.result = np.split(work, np.cumsum([numbers.size, n, 7]))
         own[:] = numbers
-        self.line, self.swept = line.reshape(6, n), swept.reshape(most, n)
-        self.values = work[record(work).values_at :][:most]
+        head = record(work)
+        self.vector, self.steps = (work[at : at + n] for at in (head.vector_at, head.lengths_at))
+        self.values = work[head.values_at :][: stencil.nodes.size * n]
         self._calm, self._raised = c_int64(), c_void_p()
         given = [c_void_p(place) for place in (addressof(self._calm), addressof(self._raised), work.ctypes.data)]
         self._steps = [partial(kernel, *given, c_int64(step)) for step in range(3)]

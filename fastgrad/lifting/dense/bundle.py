@@ -11,6 +11,7 @@ import operator
 import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..arraylike import ArrayLike, stacked
 from ..signals import CannotLift, Diverged, Signal
+from ..substitutes import Constant
 from ..work import (
     BIG,
     CELL,
@@ -332,9 +334,12 @@ class Bundle(ArrayLike):
         return rounded.__int__() if ndigits is None else rounded
 
     def _refuse(self, *args: Any) -> NoReturn:
-        raise CannotLift("float(), a function of `math`, or text made from an array that holds many points")
+        raise CannotLift("text or plain numbers made from an array that holds many points")
 
-    __float__ = __complex__ = __str__ = __repr__ = __format__ = __reduce__ = _refuse
+    def __float__(self) -> float:
+        raise NotAsked("float() or a function of `math` of an array that holds many points")
+
+    __complex__ = __str__ = __repr__ = __format__ = __reduce__ = _refuse
     item = tolist = tobytes = _refuse
 
     def __getattr__(self, name: str) -> Any:
@@ -347,6 +352,35 @@ class Bundle(ArrayLike):
 
     def __deepcopy__(self, memo: Any) -> Bundle:
         return Bundle(self.data.copy())
+
+    # --- where f sees numpy, math and float through substitutes ------------------------------------
+
+    def settled(self) -> Any:
+        return same_for_all(self.data)
+
+    def number(self) -> NoReturn:
+        raise CannotLift("float() of an array that holds many points")  # which is no float: 1 / 0.0 would not raise
+
+    def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
+        """Number by number: numpy's own functions may round differently."""
+        points = len(self.data)
+        memory.work.calls(points)
+        if not all(v.data.ndim == 1 if type(v) is Bundle else type(v) in SCALARS for v in numbers):
+            return per_point(function, numbers, {})
+        columns = (v.data.tolist() if type(v) is Bundle else repeat(v, points) for v in numbers)
+        try:
+            return Bundle(np.array(list(map(function, *columns))))
+        except Exception:  # noqa: BLE001 (at which of the points?)
+            return per_point(function, numbers, {})
+
+    def times(self, matrix: Any) -> Bundle:
+        if self.ndim != 1:
+            raise CannotLift("a sparse matrix times an array that is not a vector")
+        return Bundle(np.ascontiguousarray((matrix @ self.data.T).T))
+
+    def fresh(self, made: Array) -> Any:
+        points = len(self.data)
+        return made.view(Constant) if made.nbytes * points > LARGE else Bundle(np.repeat(made[None], points, axis=0))
 
     # --- as a sequence ------------------------------------------------------------------------------
 

@@ -277,7 +277,7 @@ def interpolated(x, xp, fp):
         return with_value(x * slope, np.interp(value(x), xp, fp))
 
     if isinstance(x, Owned):
-        return lambda x, xp, fp: at(x, xp, fp)
+        return at
     bundle = Bundle(x.dtype.wide, 1, "C")
 
     def each(x, xp, fp):

@@ -6,6 +6,7 @@ What is constant between jumps says by `tie` where the jumps are.
 import math
 import operator
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numba.core import types
@@ -143,7 +144,7 @@ def sign(a):
     return np.sign(value(tie(a, 0.0)))
 
 
-for functions, arity, of in (
+SMOOTH: tuple[tuple[tuple[Any, ...], int, Any], ...] = (
     ((np.sinc,), 1, sinc),
     ((np.reciprocal,), 1, reciprocal),
     ((np.radians, np.deg2rad, math.radians), 1, times(math.pi / 180.0)),
@@ -154,12 +155,13 @@ for functions, arity, of in (
     ((operator.mod, operator.imod), 2, remainder(operator.mod)),
     ((np.remainder,), 2, remainder(np.remainder)),
     ((np.fmod,), 2, remainder(np.fmod)),
-):
+)
+for functions, arity, of in SMOOTH:
     for function in functions:
         register(function, composed(of), arity)
 
 WHOLE, FLOAT = types.int64, types.float64
-for functions, arity, of, result in (
+JUMPS: tuple[tuple[tuple[Any, ...], int, Any, types.Type], ...] = (
     ((operator.floordiv, operator.ifloordiv), 2, quotient, FLOAT),
     ((np.floor_divide,), 2, quotient, FLOAT),
     ((int, math.floor, math.ceil, math.trunc), 1, step, WHOLE),
@@ -167,6 +169,7 @@ for functions, arity, of, result in (
     ((round,), 1, partial(step, shift=0.5), WHOLE),
     ((np.rint, np.round, np.around), 1, partial(step, shift=0.5), FLOAT),
     ((np.sign,), 1, lambda function: sign, FLOAT),
-):
+)
+for functions, arity, of, result in JUMPS:
     for function in functions:
         register(function, composed(of(function)), arity, result=result)

@@ -199,6 +199,24 @@ class SparseBundle(ArrayLike):
     def __bool__(self) -> bool:
         return bool(self.truth())
 
+    # where f sees numpy, math and float through substitutes
+
+    def number(self) -> SparseBundle:
+        return self
+
+    def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
+        if ufunc is None:
+            raise refuse(f"math.{function.__name__}")
+        return ufunc(*numbers)
+
+    def times(self, matrix: Any) -> Any:
+        return METHODS[np.matmul, "__call__"](matrix, self)
+
+    def fresh(self, made: Array) -> Any:
+        if made.dtype != np.float64 or not made.ndim:
+            return made
+        return SparseBundle(made.astype(np.complex128) if self.run.imaginary else made, (), self.run)
+
     # elementwise operations
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -221,7 +239,7 @@ class SparseBundle(ArrayLike):
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = FUNCTIONS.get(func)
         if handler is None:
-            raise refuse(f"np.{func.__name__}")
+            return func(*(constant(v, func) for v in args), **{name: constant(v, func) for name, v in kwargs.items()})
         for value in args:
             if type(value) is SparseBundle:
                 value.run.function()
@@ -261,8 +279,12 @@ class SparseBundle(ArrayLike):
         changed = tuple((layout, d * (1.0 - 2.0 * at(self.base, layout))) for layout, d in slots)
         return SparseBundle(self.base, changed, self.run, disjoint=True)
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+    def astype(self, dtype: Any, *args: Any, copy: bool = True, **kwargs: Any) -> Any:
         dtype = np.dtype(dtype)
+        if self.run.imaginary and dtype.kind == "f" and self.dtype.kind == "c":  # at a complex point, floats are that
+            dtype = self.dtype
+        if dtype == self.dtype and not copy:
+            return self
         if dtype == self.dtype or (dtype.kind == "f" and dtype.itemsize == 8 and self.dtype.kind in "bfiu"):
             numbers = self.as_numbers()
             return SparseBundle(self.base.astype(dtype), numbers.slots, self.run, numbers.disjoint)
@@ -631,6 +653,17 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
             out[:, close] = compare.reduce(below[close] + each[:, close], axis=-1)
         return out.reshape(d.shape[:-1])
     return compare.reduce(below + d, axis=-1)  # type: ignore[no-any-return]
+
+
+def constant(value: Any, func: Any) -> Any:
+    """An argument of a function that the lift does not know: an array at x, if no row differs in it."""
+    if isinstance(value, LISTS):
+        return [constant(part, func) for part in value]
+    if not isinstance(value, SparseBundle):
+        return value
+    if value.slots:
+        raise refuse(f"np.{func.__name__}")
+    return value.base
 
 
 def plain_key(key: Any) -> Any:

@@ -592,6 +592,12 @@ def _expand_dims(a: Any, axis: Any) -> Any:
     return np.reshape(a, np.expand_dims(base_of(a), axis).shape)
 
 
+@handles(np.atleast_1d)
+def _atleast_1d(*arrays: Any) -> Any:
+    found = [np.reshape(a, np.atleast_1d(base_of(a)).shape) for a in arrays]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
 @handles(np.squeeze)
 def _squeeze(a: Any, axis: Any = None) -> Any:
     return a.reshape(np.squeeze(a.base, axis).shape)
@@ -832,6 +838,8 @@ def _sinc(x: Any) -> Any:
 
 @handles(np.nan_to_num)
 def _nan_to_num(x: Any, **kwargs: Any) -> Any:
+    if np.isfinite(x.base).all():
+        return x.copy()
     return pointwise(lambda v: np.asarray(np.nan_to_num(v, **kwargs)), x)
 
 
