@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import EPS, NEGLIGIBLE, QUIET, SPACING, TINY
+from .constants import EPS, NEAR_ZERO, NEGLIGIBLE, QUIET, SPACING, TINY
 from .outputs import FEW, MEANS, ROWS, WIDEST, middle_of_four, middle_of_three, quanta_of, signs
 from .seeds import Seeds
 
@@ -57,9 +57,11 @@ class Line:
         The derivative along the line, and how wrong that may be.
     still : ndarray of bool or None
         Outputs that do not change, while others do.
+    drowned : bool
+        Whether some hardly change beside their noise.
     """
 
-    calm = False
+    calm = drowned = False
     still: NDArray[np.bool_] | None = None
 
     def __init__(self, values: Floats, f0: Floats, terms: int | NDArray[np.intp]) -> None:
@@ -95,6 +97,7 @@ class Line:
         rise, bend, ten = np.abs(values[6] - values[0]), np.abs(moved[6] + moved[0]), 10.0 * sigma
         drowns = rise < 1.01 * ten
         if drowns.any():
+            self.drowned = True
             drowns &= bend < 20.1 * sigma
             if self.still is not None:
                 drowns &= ~self.still
@@ -150,7 +153,7 @@ def calmly(run: Explorer, seeds: Seeds, x: Floats) -> tuple[Floats, float] | Non
         return None
     found = run.explore(x + PLACES * vector)
     line = Line(np.concatenate([found[:3], f0[None], found[3:]]), f0, seeds.terms)
-    if not line.calm:
+    if not line.calm or (line.drowned and 0.0 < largest(np.abs(x), initial=0.0) < 2.0 * NEAR_ZERO):
         return None
     if line.still is not None:
         afar = seeds.line(WIDEST * signs(x, seeds.coordinates))

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import CannotRun
 from ..core.validation import Floats, Ints
-from .constants import EPS
+from .constants import CERTAIN, EPS, NEAR_ZERO
 from .outputs import Beyond, look_along, signs
 from .seeds import Columns, units_of
 
@@ -83,22 +83,31 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
         Where f is not smooth, or not finite, at x or beside it.
     """
     with np.errstate(all="ignore"):
-        return _Differences(run, x, noise).found(rows, columns)
+        units = units_of(x)
+        found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        if not 0.0 < units.max(initial=0.0) < NEAR_ZERO or (found.error <= CERTAIN * np.abs(found.entries)).any():
+            return found
+        # x is small, and f bends only farther away: moved as if it were 0
+        try:
+            wide = _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
+        except CannotRun:
+            return found
+        return wide if wide.error.max() < found.error.max() else found
 
 
 class _Differences:
     """f around x, and what its values along the coordinates tell."""
 
-    def __init__(self, run: Values, x: Floats, noise: float | None) -> None:
+    def __init__(self, run: Values, x: Floats, noise: float | None, *tried: Floats) -> None:
         self._run, self._x, self._f0 = run, x, float(run.value()[0])
         if not np.isfinite(self._f0):
             raise CannotRun("f is not finite at x")
-        for relative in (False, True):
-            self._units = units = units_of(x, relative)
+        for turn, units in enumerate(tried, 1):
+            self._units, shrinks = units, turn < len(tried)
             seeds = Columns(x, np.arange(x.size), units)
             try:
                 line = look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, not relative
+                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
                 )
                 break
             except Beyond:
