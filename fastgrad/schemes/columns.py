@@ -339,6 +339,20 @@ def by_itself(
         return found._replace(units=units)
 
 
+def sharper(wide: Found, found: Found) -> Found:
+    """Take of each entry what is surer of two; where these contradict each other, its bar covers both."""
+    assert wide.error is not None
+    assert wide.doubtful is not None
+    assert found.error is not None
+    assert found.doubtful is not None
+    better = ~(found.error <= wide.error)
+    value, bars = (np.where(better, a, b) for a, b in ((wide.jacobian, found.jacobian), (wide.error, found.error)))
+    gap = np.abs(wide.jacobian - found.jacobian)
+    bars = np.where(gap > wide.error + found.error, np.maximum(bars, gap), bars)
+    doubtful = np.where(better, wide.doubtful, found.doubtful) | (bars > CERTAIN * np.abs(value).max(initial=0.0))
+    return found._replace(jacobian=value, error=bars, doubtful=doubtful, reasons=found.reasons and wide.reasons)
+
+
 class _Automatic:
     """One Jacobian in the making."""
 

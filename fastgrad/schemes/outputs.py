@@ -27,6 +27,7 @@ STEP = 1e-6  # of f: a step of single precision, and the one back
 BETWEEN = 8.0  # times as far as the second look
 BLOCK = 2048
 TRIES = 6
+CLOSE, DIM = 2.0**-4, 1e-6  # so small an x is moved by more where bars are a larger share of the largest entry
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
 # the k-th differences among all, and what makes the noise that they suggest of their squares
@@ -382,6 +383,12 @@ def _watch_unmoved(
         moved = drowned & (np.where(np.isfinite(change), change, 0.0) > 10.0 * sigma).any(axis=0)
         if moved.any():
             raise Short(moved)
+
+
+def small_and_dim(x: Floats, entries: Floats, error: Floats) -> bool:
+    """Whether x is small, and f hardly changes as it moves by its own size: it may be moved as if it were 0."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return 0.0 < largest < CLOSE and not error.max(initial=0.0) <= DIM * np.abs(entries).max(initial=0.0)
 
 
 def _watch_from_afar(out: Outputs, still: Flags, values: Floats, terms: Any) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from ..core.errors import CannotRun
 from ..core.validation import Floats, Ints
-from .constants import CERTAIN, EPS, NEAR_ZERO
-from .outputs import Beyond, look_along, signs
+from .constants import EPS
+from .outputs import Beyond, look_along, signs, small_and_dim
 from .seeds import Columns, units_of
 
 LEVELS = np.array([1.0, 2.0, 4.0])
@@ -85,14 +85,14 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
     with np.errstate(all="ignore"):
         units = units_of(x)
         found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
-        if not 0.0 < units.max(initial=0.0) < NEAR_ZERO or (found.error <= CERTAIN * np.abs(found.entries)).any():
+        if not small_and_dim(x, found.entries, found.error):
             return found
-        # x is small, and f bends only farther away: moved as if it were 0
         try:
             wide = _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
         except CannotRun:
             return found
-        return wide if wide.error.max() < found.error.max() else found
+        agree = np.abs(wide.entries - found.entries) <= CONTRADICTION * (wide.error + found.error)
+        return wide if agree.all() and wide.error.max(initial=0.0) < found.error.max(initial=0.0) else found
 
 
 class _Differences:
