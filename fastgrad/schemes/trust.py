@@ -39,14 +39,14 @@ def reads_own_array(call: Call, point: Point) -> bool:
     if container is not None:
         if not container.perturbable:
             return holds(call.f, container.given)
-        plain = _outcome(call, point)
         with exclusively(container.holders):
+            plain = _outcome(call, point)
             try:
                 container.write(_nudged(point.base))
                 perturbed = _outcome(call, point)
             finally:
                 container.restore()
-        return plain != perturbed and plain == _outcome(call, point)
+            return plain != perturbed and plain == _outcome(call, point)
     if own is None:
         return False
     if not own.flags.writeable:
