@@ -96,10 +96,12 @@ def overloaded(*functions):
 
 # --- memory
 
+LINE = np.uint32(64)  # bytes: lanes that straddle two cache lines take up to three times as long
+
 
 @overload_classmethod(Bundle, "_allocate")
 def allocate(cls, allocsize, align):
-    return lambda cls, allocsize, align: intrin_alloc(allocsize, align)
+    return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
 @intrinsic
@@ -372,7 +374,7 @@ def reduction(*functions, method, loop):
 
     def reduce(a):
         if isinstance(a, Bundle) and isinstance(a.dtype, Number):
-            return loop(a)
+            return a.dtype.forms[function](a) if function in a.dtype.forms else loop(a)
         if isinstance(a, Bundle):
             return each_lane(function, a)
         return None if is_wide(a) else lambda a: function(a)
@@ -420,6 +422,23 @@ def mean_loop(a):
         return c / a.size
 
     return mean
+
+
+def running(grown, start):
+    def loop(a):
+        bundle = Bundle(a.dtype.wide, 1, "C")
+
+        def grow(a):
+            out = empty_bundle((a.size,), bundle)
+            c = start
+            for i, v in enumerate(a.flat):
+                c = grown(c, v)
+                out[i] = c
+            return out
+
+        return grow
+
+    return loop
 
 
 def extremum_loop(better):
@@ -488,8 +507,28 @@ def total(a, axis=None):
 
 overloaded(np.sum)(total)
 overload_method(Bundle, "sum")(total)
+
+
+@overloaded(sum)
+def sum_of(values, start=0):
+    if not is_wide(values):
+        return lambda values, start=0: sum(values, start)
+    if not isinstance(values, (types.Array, types.List, types.UniTuple)):
+        return None
+
+    def added(values, start=0):
+        c = start
+        for v in values:
+            c = plus(c, v)
+        return c
+
+    return added
+
+
 reduction(np.prod, method="prod", loop=prod_loop)
 reduction(np.mean, method="mean", loop=mean_loop)
+reduction(np.cumsum, method="cumsum", loop=running(plus, 0.0))
+reduction(np.cumprod, method="cumprod", loop=running(times, 1.0))
 reduction(np.min, np.amin, method="min", loop=extremum_loop(operator.lt))
 reduction(np.max, np.amax, method="max", loop=extremum_loop(operator.gt))
 
@@ -977,8 +1016,6 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
     (np.std, "std"),
     (np.any, "any"),
     (np.all, "all"),
-    (np.cumsum, "cumsum"),
-    (np.cumprod, None),
     (np.argmin, "argmin"),
     (np.argmax, "argmax"),
     (np.median, None),
@@ -1002,7 +1039,17 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
 for function, method in LANE_BY_LANE:
     unary(function, method)
 binary(np.dot, operator.matmul, np.dot, method="dot")  # np.dot itself: `a.dot(x)` of an array that is no bundle
-for pair_function in (np.outer, np.vdot, np.kron, np.linalg.solve, np.convolve, np.cross, np.quantile, np.percentile):
+for pair_function in (
+    np.outer,
+    np.vdot,
+    np.kron,
+    np.linalg.solve,
+    np.convolve,
+    np.cross,
+    np.quantile,
+    np.percentile,
+    np.searchsorted,
+):
     binary(pair_function)
 
 
@@ -1012,7 +1059,7 @@ def interp(x, xp, fp):
         return lambda x, xp, fp: np.interp(x, xp, fp)
     lane = lane_type([x, xp, fp])
     if not isinstance(lane, Lane):
-        return None
+        return lane.forms[np.interp](x, xp, fp)
     width = lane.width
 
     def each(x, xp, fp):
