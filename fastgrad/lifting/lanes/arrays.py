@@ -96,10 +96,12 @@ def overloaded(*functions):
 
 # --- memory
 
+LINE = np.uint32(64)  # bytes: lanes that straddle two cache lines take up to three times as long
+
 
 @overload_classmethod(Bundle, "_allocate")
 def allocate(cls, allocsize, align):
-    return lambda cls, allocsize, align: intrin_alloc(allocsize, align)
+    return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
 @intrinsic
