@@ -367,10 +367,10 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
     [
         (2, {}, 35, 3500),
         (5, {}, 40, 5000),
-        (2, {"h": 1e-4}, 20, 1150),
-        (5, {"h": 1e-4}, 20, 1600),
+        (2, {"h": 1e-4}, 20, 1200),
+        (5, {"h": 1e-4}, 20, 1800),
         (2, {"method": "forward"}, 38, 3600),
-        (5, {"method": "forward"}, 45, 4900),
+        (5, {"method": "forward"}, 45, 5050),
     ],
 )
 def test_how_much_a_one_shot_call_of_a_plain_f_takes(

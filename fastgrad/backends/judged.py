@@ -7,12 +7,9 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy import array, empty
 
-from ..core.call import Call
 from ..core.errors import CannotRun
-from ..core.evaluation import BOTH_WAYS, TWO_SIDES
-from ..core.point import Point
+from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
 from .reference import Reference
@@ -22,83 +19,83 @@ if TYPE_CHECKING:
     from .compiled.judging import Judge
 
 MOST = 60  # entries: of more the rule judges in arrays
-# Gradients after which the compiled rule has saved what it takes to load: with numba, or where that is loaded already.
-WORTH_NUMBA, WORTH_LOADING = 12_000, 2_500
-ASKED = 500  # gradients from one time to the next that it is asked whether it is on the disk, or worth compiling
+# Gradients after which the compiled rule has saved, at 40 µs each, what it takes to load it: 4 ms where llvmlite is in
+# the process, as it is with numba, else 40; and to compile it, where it is not on the disk.
+WORTH_LOADING, WORTH_LLVM, WORTH_COMPILING = 100, 1_000, 100_000
 
-_judges: dict[int, Judge] = {}
+_judges: dict[tuple[int, int], Judge] = {}
 _wanted = 0  # gradients without: decides on time alone
-
-
-def judged(call: Call, point: Point) -> Reference:
-    """Return f in a plain loop, with the compiled rule where that is loaded."""
-    judge = _judges.get(point.base.size)
-    return Unjudged(call, point) if judge is None else Judged(call, point, judge)
-
-
-class Unjudged(Reference):
-    """f in a plain loop; loads the compiled rule once it is worth that."""
-
-    def settled(self) -> Floats | None:
-        global _wanted
-        _wanted += 1
-        if not _wanted % ASKED and _wanted >= (WORTH_LOADING if "numba" in sys.modules else WORTH_NUMBA):
-            n = self._base.size
-            try:
-                judge: Judge | None = load("judge")(n, ASKED) if 0 < n <= MOST else None
-            except CannotRun:
-                _wanted = -sys.maxsize
-            else:
-                if judge is not None:
-                    _judges[n] = judge
-        return None
+_next = WORTH_LOADING  # of them, to ask again
 
 
 class Judged(Reference):
-    """f in a plain loop, and the compiled rule for the usual case of smooth functions.
+    """f in a plain loop, and the compiled rule for the usual case of smooth functions, once it is worth loading.
 
     Where that does not decide, the rule in plain floats goes on with the values that are known.
     """
 
-    _line: list[float] | None = None  # f's values that nobody has taken yet
-    _swept: list[float] | None = None
-
-    def __init__(self, call: Call, point: Point, judge: Judge) -> None:
-        super().__init__(call, point)
-        self._judge = judge
-
-    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
-        known, self._line = self._line, None
-        return super().along(vector, multiples) if known is None else known
-
-    def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
-        known, self._swept = self._swept, None
-        return super().around(steps, nodes) if known is None else known
+    def settled(self, side: int) -> Floats | None:
+        global _wanted
+        judge = _judges.get((self._base.size, side))
+        if judge is not None:
+            return self._settled(judge, side)
+        _wanted += 1
+        if _wanted >= _next:
+            _load(self._base.size, side)
+        return None
 
     @np.errstate(all="ignore")
-    def settled(self) -> Floats | None:
-        base, judge = self._base, self._judge
-        n = base.size
+    def _settled(self, judge: Judge, side: int) -> Floats | None:
         value = self.value()
         if not isfinite(value):
             return None
-        begin, go_on, end, spare, _, uncalm = judge
-        x, shaped = (base, self._as_given) if base.ndim == 1 else (base.reshape(-1), self._shaped)
-        work, points, out = judge.workspace(), empty((6, n)), empty(n)
+        area = judge.area()
         try:
-            code = begin(work, x, points)
-            if code == uncalm:
+            area.x[:] = self._base.reshape(-1)
+            if not area.judge(0):
                 return None
             try:
-                self._line = values = self._at_each(shaped(points), True)
+                line = self.along(area.vector.tolist(), ONE_WAY if side else BOTH_WAYS)
             except OUTSIDE:
-                self._line = values = []
-            if not (len(values) == 6 and isfinite(values[-1])):
-                return None
-            points = empty((2 * n, n))
-            if go_on(work, x, code, value, array(values), points) == uncalm:
-                return None
-            self._swept = values = self._at_each(shaped(points))
-            return out if end(work, array(values), out) else None
+                line = []
+            calm = len(line) == 6 and isfinite(line[-1])
+            if calm:
+                area.seen[:] = [value, *line]
+                calm = area.judge(1)
+            if calm:
+                swept = area.values[:] = self.around(area.steps.tolist(), (float(side),) if side else TWO_SIDES)
+                if area.judge(2):
+                    return area.result.copy()
+                self._knows("around", swept)
+            self._knows("along", line)
+            return None
         finally:
-            spare.append(work)
+            judge.give_back(area)
+
+    def _knows(self, name: str, values: list[float]) -> None:
+        """Let the next call of a method give values that are known."""
+
+        def known(*_: object) -> list[float]:
+            delattr(self, name)
+            return values
+
+        setattr(self, name, known)
+
+
+def _load(n: int, side: int) -> None:
+    """Load the compiled rule, if that is worth it."""
+    global _next
+    if not 0 < n <= MOST:
+        return
+    if _wanted < WORTH_LLVM and "llvmlite" not in sys.modules:
+        _next = WORTH_LLVM
+        return
+    try:
+        judge = load("judge")(n, side, _wanted >= WORTH_COMPILING)
+    except CannotRun:
+        _next = sys.maxsize
+    else:
+        if judge is None:
+            _next = WORTH_COMPILING
+        else:
+            _judges[n, side] = judge

@@ -6,7 +6,6 @@ It shares no code with the other backends: it is the oracle of their tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,17 +18,6 @@ from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
 
 SMALL = 32  # entries that are written anew for each evaluation; of more only the perturbed one, which is put back
 COARSEST = 2.0**-10  # of a step: how much of it may be rounded in an array of float32
-
-
-@lru_cache(maxsize=16)
-def _one_by_one(n: int, nodes: tuple[float, ...]) -> Floats:
-    """Return what steps are multiplied with to move one coordinate after the other, to each node.
-
-    What does not move moves by -0.0: added to any number, that changes no bit of it.
-    """
-    multiples = np.full((n, len(nodes), n), -0.0)
-    multiples[range(n), :, range(n)] = nodes
-    return multiples.reshape(n * len(nodes), n)
 
 
 class Reference(InFloats):
@@ -103,12 +91,9 @@ class Reference(InFloats):
             self.nfev += len(values)
         return values
 
-    def _shaped(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
+    def _shaped(self, rows: Iterable[NDArray[Any]]) -> Iterable[NDArray[Any]]:
         shape = self._base.shape
         return [row.reshape(shape) for row in rows]
-
-    def _as_given(self, rows: NDArray[Any]) -> Iterable[NDArray[Any]]:
-        return rows
 
     def line(self, points: Values) -> Values:
         rows = self._shaped(points.copy())
@@ -124,10 +109,15 @@ class Reference(InFloats):
         return self._at_each(self._shaped(moves + base.reshape(-1)), True)
 
     def around(self, steps: list[float], nodes: tuple[float, ...] = TWO_SIDES) -> list[float]:
-        base, moves = self._base, _one_by_one(len(steps), nodes) * np.array(steps)
-        if base.ndim == 1:
-            return self._at_each(moves + base)
-        return self._at_each(self._shaped(moves + base.reshape(-1)))
+        base, points = self._base, []
+        flat = base if base.ndim == 1 else base.reshape(-1)
+        for i, entry in enumerate(flat.tolist()):
+            h = steps[i]
+            for node in nodes:
+                x = flat.copy()  # as quick as a row of an array of them
+                x[i] = entry + node * h
+                points.append(x)
+        return self._at_each(points if flat is base else self._shaped(points))
 
     def pair(self, i: int, up: float, down: float) -> list[float]:
         return self._at_each(self._replaced([(i, (up, down))]))

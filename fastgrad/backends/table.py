@@ -10,8 +10,10 @@ from ..core.errors import CannotRun
 
 _PLACES = {
     "reference": ("reference", "Reference"),
-    "judged": ("judged", "judged"),
+    "judged": ("judged", "Judged"),
     "judge": ("compiled.judging", "judge"),
+    "judge's code": ("compiled.default", "judge_code"),
+    "judge of columns": ("compiled.columns", "judge_of_columns"),
     "parallel": ("parallel", "Parallel"),
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),

@@ -121,10 +121,11 @@ class Evaluation(Protocol):
         """Evaluate f at x with coordinate i replaced by each of two values."""
         ...
 
-    def settled(self) -> Floats | None:
+    def settled(self, side: int) -> Floats | None:
         """Return the gradient of the default rule, without bars, where nothing is in doubt and it is sooner had here.
 
-        Else None; values of f that are known by then are not evaluated again.
+        Else None; values of f that are known by then are not evaluated again. By the central difference of order 2
+        (`side` 0), or by one point above (1) or below (-1) and x.
         """
         ...
 
@@ -159,7 +160,7 @@ class InFloats:
     def carries(self, count: int) -> bool:
         return False
 
-    def settled(self) -> Floats | None:
+    def settled(self, side: int) -> Floats | None:
         return None
 
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:

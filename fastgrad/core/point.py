@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -54,6 +54,15 @@ def exclusive(holder: object) -> AbstractContextManager[Any]:
     lock = lock_of(holder)
     held = _held() if len(_locks) > 1 else []
     return _in_turn(lock, held) if held and lock not in held else lock
+
+
+@contextmanager
+def exclusively(holders: list[Any]) -> Iterator[None]:
+    """Do the same for several, one after another in the same order everywhere."""
+    with ExitStack() as stack:
+        for holder in holders:
+            stack.enter_context(exclusive(holder))
+        yield
 
 
 def _held() -> list[Any]:
@@ -174,7 +183,7 @@ class Point:
         def seen(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
             if x.dtype.kind == "c":  # a closure shows: what it reads is real
                 return f(x, *args, **kwargs)
-            with exclusive(container.given):
+            with exclusively(container.holders):
                 try:
                     container.write(x)
                     return f(x, *args, **kwargs)
@@ -213,7 +222,8 @@ def stand_in(shown: Any, array: NDArray[Any]) -> None:
     _stand_ins[key] = ref(shown, partial(_stand_ins.pop, key)), array, threading.get_ident()
 
 
-def _meant(x: object) -> object:
+def meant(x: Any) -> Any:
+    """Return the array in place of which another thread's function sees a thing; anything else as it is."""
     found = _stand_ins.get(id(x))
     return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
 
@@ -244,7 +254,7 @@ def as_point(x: object) -> Point:
     if type(x) is Point:
         return x
     if _stand_ins:
-        x = _meant(x)
+        x = meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
         mark = _latest
@@ -256,8 +266,8 @@ def as_point(x: object) -> Point:
     else:
         if isinstance(x, dict):
             raise TypeError(
-                f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
-                f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
+                "`x` is a dictionary, which is for derivatives, products, checks and gradient_descent; pass one of its "
+                f"arrays, or all of them as one: got the keys {describe(list(x))}"
             )
         before = quiet()
         given = real_array("x", x)

@@ -56,16 +56,17 @@ class Fixed:
 
     def _between(self, run: Evaluation, task: Task) -> Estimate | None:
         """Do the same in plain floats, from pairs; None where a step is lost or f is not finite."""
-        x = task.point.base.reshape(-1).tolist()
+        base = task.point.base
+        x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
         steps = self.rule.scalars(x)
-        spans = []
+        spans, slopes = [], []
         for e, h in zip(x, steps, strict=True):
             above, below = e + h, e - h
             if above == e or below == e:
                 return None
             spans.append(above - below)
-        values, slopes = run.around(steps), []
-        for span, above, below in zip(spans, values[0::2], values[1::2], strict=True):
+        values = iter(run.around(steps))
+        for span, above, below in zip(spans, values, values, strict=True):
             slopes.append((above - below) / span)
         if not isfinite(sum(slopes)):
             return None

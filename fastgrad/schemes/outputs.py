@@ -389,10 +389,12 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
         np.copyto(out.sigma, np.maximum(look.level, before[-1].level), where=noisy)
     else:
         np.copyto(out.sigma, middle_of_three(*levels[3:]), where=noisy)
-        stepped = unclear & ~smooth & ~noisy & look.stepped
-        np.copyto(out.sigma, look.level, where=stepped)
-        noisy |= stepped
-        by_steps = bool(stepped.any())
+        stepped = unclear & ~smooth & ~noisy
+        if stepped.any():
+            stepped &= look.stepped
+            np.copyto(out.sigma, look.level, where=stepped)
+            noisy |= stepped
+            by_steps = bool(stepped.any())
     if before:  # it was neither at the first spacing, and did not fall off as something smooth
         out.rough |= (smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)) & ~before[0].decays
     unclear &= ~(smooth | noisy)

@@ -9,7 +9,7 @@ from ..core.validation import FLOAT64
 from .adaptive import STENCIL, adaptive
 from .automatic import Search
 from .scheme import NOT_ASKED_FOR, Estimate, Task
-from .stencils import Stencil, central
+from .stencils import Stencil, backward, central, forward
 from .unrounded import nearby
 
 
@@ -28,23 +28,24 @@ class Automatic:
 
     def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:
         self.stencil, self.noise, self.name = stencil, noise, name
-        self._usual = stencil is CENTRAL and noise is None
+        self._side = SIDES.get(stencil) if noise is None else None
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
         point = task.point
-        if self._usual and point.dtype is FLOAT64:
-            if run.carries(task.index.size):
+        side = self._side
+        if side is not None and point.dtype is FLOAT64:
+            if side == 0 and run.carries(task.index.size):
                 exactly = nearby(run, point.base.reshape(-1), task.index, task.bounds, task.bars)
                 if exactly is not None:
                     return exactly
             if task.everything and task.bounds is None and task.memory is None and not task.bars:
-                settled = run.settled()
+                settled = run.settled(side)
                 if settled is not None:
                     return Estimate(settled, NOT_ASKED_FOR)
         return Search(run, task, self.stencil, self.noise).estimate()
 
 
-CENTRAL = central(2)
+SIDES = {central(2): 0, forward(1): 1, backward(1): -1}  # of the stencils that an evaluation may settle by itself
 
 
 class Adaptive:

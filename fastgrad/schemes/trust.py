@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..core.call import Call
 from ..core.errors import NotTrusted
 from ..core.evaluation import Values
-from ..core.point import Point, exclusive, uneven
+from ..core.point import Point, exclusive, exclusively, uneven
 from ..core.validation import Floats, Ints
 from ..inspecting.captures import holds
 
@@ -41,7 +41,7 @@ def reads_own_array(call: Call, point: Point) -> bool:
         if not container.perturbable:
             return holds(call.f, container.given)
         plain = _outcome(call, point)
-        with exclusive(container.given):
+        with exclusively(container.holders):
             try:
                 container.write(_nudged(point.base))
                 perturbed = _outcome(call, point)

@@ -50,6 +50,7 @@ def in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """No kernel is worth compiling, and none is on the disk."""
     monkeypatch.setattr(lane_store, "WORTH_COMPILING", math.inf)
     monkeypatch.setattr(lane_store, "_on_disk", lambda kernel, signature: False)
+    monkeypatch.setattr(lane_store, "_entries", {})
     for kernel in (kernels.sweep, kernels.by_step, kernels.descend):
         monkeypatch.setattr(kernel, "overloads", {})
 

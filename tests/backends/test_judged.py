@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,52 +24,57 @@ from fastgrad.core.point import Point, as_point
 from fastgrad.core.validation import Floats, everything
 from fastgrad.schemes.scheme import Task
 from fastgrad.schemes.searching import Automatic
-from fastgrad.schemes.stencils import central
+from fastgrad.schemes.stencils import backward, central, forward
 from tests.corpus import CORPUS
 
 config = pytest.importorskip("numba").config
 if config.DISABLE_JIT:
     pytest.skip("NUMBA_DISABLE_JIT is set", allow_module_level=True)
 
-RULE = Automatic(central(2), None, "central")
+RULES = [
+    Automatic(central(2), None, "central"),
+    *(Automatic(kind(1), None, "one side") for kind in (forward, backward)),
+]
 
 
 @pytest.fixture(autouse=True)
 def loads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Load and compile at first use."""
-    from fastgrad.backends.compiled import cache
-
-    monkeypatch.setattr(cache, "WORTH_COMPILING", 0.0)
-    monkeypatch.setattr(judged, "WORTH_LOADING", 0)
-    monkeypatch.setattr(judged, "ASKED", 1)
+    for name in ("WORTH_LLVM", "WORTH_COMPILING", "_next"):
+        monkeypatch.setattr(judged, name, 0)
 
 
 def compiled(call: Call, point: Point) -> Reference:
     """Return f with the compiled rule."""
-    if point.base.size not in judged._judges:
-        judged.judged(call, point).settled()  # loads it for the next time
-    return judged.judged(call, point)
+    for side in (0, 1, -1):
+        if (point.base.size, side) not in judged._judges:
+            judged.Judged(call, point).settled(side)  # loads it for the next time
+    return judged.Judged(call, point)
 
 
 def made(kind: Callable[..., Reference], f: Callable[..., Any], x: Any, args: tuple[Any, ...] = ()) -> tuple[Any, ...]:
     """Return gradient, nfev, warnings, and each point that f has seen in its argument and in the caller's array."""
     own = np.array(x, float)
-    seen = []
+    seen: list[Any] = []
 
     def watched(y: Floats, *rest: Any) -> Any:
         seen.append((y.tobytes(), own.tobytes()))
         return f(y, *rest)
 
-    point = as_point(own)
-    run = kind(Call(watched, args), point)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            estimate = RULE.differentiate(run, Task(point, everything(own.size)))
-            found = estimate.gradient.tobytes(), str(estimate.flags), str(estimate.slopes)
-        except Exception as error:  # noqa: BLE001  f's own
-            found = repr(error), "", ""
-    return found, run.nfev, seen, [str(one.message) for one in told]
+    found: list[Any] = []
+    for rule in RULES:
+        own[...] = x
+        point = as_point(own)
+        run = kind(Call(watched, args), point)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                estimate = rule.differentiate(run, Task(point, everything(own.size)))
+                found += [estimate.gradient.tobytes(), str(estimate.flags), str(estimate.slopes)]
+            except Exception as error:  # noqa: BLE001  f's own
+                found.append(repr(error))
+        found += [run.nfev, [str(one.message) for one in told]]
+    return found, seen
 
 
 def functions() -> Iterator[Any]:
@@ -121,10 +129,11 @@ def test_the_same_at_points_of_many_sizes(f: Callable[[Floats], Any]) -> None:
             assert made(compiled, f, x) == made(Reference, f, x)
 
 
-def test_usual_gradients_are_settled() -> None:
+@pytest.mark.parametrize(("side", "least"), [(0, 80), (1, 60), (-1, 60)])
+def test_usual_gradients_are_settled(side: int, least: int) -> None:
     rng = np.random.default_rng(8)
     runs = [compiled(Call(FUNCTIONS["smooth"]), as_point(rng.normal(size=5))) for _ in range(100)]
-    assert sum(run.settled() is not None for run in runs) > 80
+    assert sum(run.settled(side) is not None for run in runs) > least
 
 
 @pytest.mark.parametrize("calls", [1, 100])
@@ -138,6 +147,47 @@ assert "numba" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def fresh(code: str, folder: Path) -> str:
+    """Run code in a process of its own, which keeps what is compiled in a folder."""
+    variables = os.environ | {"NUMBA_CACHE_DIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", code], check=True, env=variables, capture_output=True, text=True)
+    return done.stdout
+
+
+def test_what_is_compiled_is_kept_and_loaded_without_numba(tmp_path: Path) -> None:
+    from fastgrad.backends.compiled import judging
+
+    judged._load(3, 0)
+    name = judging._name()
+    kept = judging._kept()
+    assert kept is not None
+    (tmp_path / name).write_bytes(kept + sha256(kept).digest())
+    code = """
+import sys, numpy
+from fastgrad import numerical_gradient
+from fastgrad.backends import judged
+judged.WORTH_LLVM = judged._next = 0
+x, f = numpy.array([0.3, 0.7, 1.1]), lambda x: numpy.sin(x) @ x
+found = [numerical_gradient(f, x).tobytes().hex() for _ in range(2)]
+print(found[0] == found[1], len(judged._judges), "numba" in sys.modules)
+"""
+    assert fresh(code, tmp_path).split() == ["True", "1", "False"]
+    flipped = bytearray(kept + sha256(kept).digest())
+    flipped[len(flipped) // 2] ^= 1
+    (tmp_path / name).write_bytes(flipped)
+    only = (
+        f"from fastgrad.backends.compiled import judging\njudging._folders = lambda: [judging.Path({str(tmp_path)!r})]"
+    )
+    assert fresh(only + code, tmp_path).split() == ["True", "0", "False"]
+
+
+def test_a_symbol_that_is_missing_is_a_refusal() -> None:
+    from fastgrad.backends.compiled import judging
+
+    with pytest.raises(CannotRun, match="no_such_function"):
+        judging._loaded(b"judge\nno_such_function\n")
+
+
 def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
@@ -147,7 +197,6 @@ def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(judged, "load", refuses)
     monkeypatch.setattr(judged, "_judges", {})
-    monkeypatch.setattr(judged, "_wanted", 0)
     x = np.array([1.0, 2.0])
     for _ in range(3):
         assert made(compiled, FUNCTIONS["smooth"], x) == made(Reference, FUNCTIONS["smooth"], x)

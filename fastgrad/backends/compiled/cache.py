@@ -36,7 +36,7 @@ _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
 WORTH_COMPILING = 1.0
 SECONDS = 1.0  # that compiling most kernels takes
 compiling = threading.RLock()
-_owed: dict[Any, float] = {}  # seconds that could have been saved, for each kernel and signature
+_entries: dict[Any, Entry] = {}  # for each kernel and signature
 
 
 @cache
@@ -149,25 +149,42 @@ def inner(function: Any, fastmath: Any = False) -> Any:
     return njit(nogil=True, error_model="numpy", **options)(function)
 
 
-def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
-    """Return a kernel for exactly these types, past numba's dispatcher, which looks at each argument.
+class Entry:
+    """A kernel for exactly these types, past numba's dispatcher, which looks at each argument."""
 
-    None until it is worth compiling, or is found on the disk: `worth` is how many seconds it would save this time. When
-    it is compiled depends on this, never what it gives.
-    """
-    if not any(map(_needs_counting, signature)):
-        kernel = kernel.bare
-    found = kernel.overloads.get(signature)
-    if found is None:
-        with compiling:
-            key = kernel, signature
-            known, owed = key in _owed, _owed.get(key, 0.0) + worth
-            _owed[key] = owed
-            if owed < WORTH_COMPILING * kernel.seconds and (known or not _on_disk(kernel, signature)):
-                return None
-            kernel.compile(signature)
-            found = kernel.overloads[signature]
-    return found.entry_point
+    def __init__(self, kernel: Any, signature: tuple[Any, ...]) -> None:
+        self._kernel = kernel if any(map(_needs_counting, signature)) else kernel.bare
+        self._signature = signature
+        self._owed: float | None = None  # seconds that could have been saved
+        self._found: Any = None
+
+    def point(self, worth: float) -> Any:
+        """Return what to call; None until it is worth compiling, or is found on the disk.
+
+        `worth` is how many seconds it would save this time: when it is compiled depends on this, never what it gives.
+        """
+        if self._found is None:
+            with compiling:
+                first, self._owed = self._owed is None, (self._owed or 0.0) + worth
+                kernel, signature = self._kernel, self._signature
+                if self._owed >= WORTH_COMPILING * kernel.seconds:
+                    kernel.compile(signature)
+                elif not (first and _on_disk(kernel, signature)):
+                    return None
+                self._found = kernel.overloads[signature].entry_point
+        return self._found
+
+
+def entry(kernel: Any, signature: tuple[Any, ...]) -> Entry:
+    """Return the one entry to a kernel for these types; hashing these takes some microseconds."""
+    key = kernel, signature
+    found = _entries.get(key)
+    return _entries.setdefault(key, Entry(kernel, signature)) if found is None else found
+
+
+def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
+    """Return a kernel for exactly these types, or None: see `Entry.point`."""
+    return entry(kernel, signature).point(worth)
 
 
 def _on_disk(kernel: Any, signature: tuple[Any, ...]) -> bool:

@@ -6,9 +6,12 @@ general rule; so tests here may be stricter than there, never laxer.
 """
 
 import math
+import re
 
 import numpy as np
+from numba import njit, types
 
+from ...core.errors import CannotRun
 from ...core.validation import Ints
 from ...schemes import constants, line, looks
 from ...schemes.constants import (
@@ -30,14 +33,18 @@ from ...schemes.constants import (
     TOO_LARGE,
     USUAL,
 )
+from ...schemes.stencils import central
 from .cache import inner, kernel
+from .functions import JIT
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
-from .native import call_at, header, part, ticks
+from .native import array_at, call_at, header, part, ticks
+from .workspace import HEADER_SIZE
 
 calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), inner(looks.better_step)
-look_once = inner(line.look_once)
+look_once, truncation_of_one = inner(line.look_once), inner(looks.truncation_of_one)
 
 SHORTEST, LONGEST = REACH
+AMPLIFICATION = central(2).amplification_rms
 SIGNS, THIRDS = np.array(line.SIGNS), np.array(constants.THIRDS)
 MULTIPLIER, INCREMENT, TOP_BITS = np.uint64(line.MULTIPLIER), np.uint64(line.INCREMENT), np.uint64(line.TOP_BITS)
 # The smallest power of ten that is 1e4 units in the last place of a number, by the exponent of the number.
@@ -102,8 +109,11 @@ def on_a_lattice(value, top, unit):
 
 
 @inner
-def place_line(work, flat):
-    """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM."""
+def place_line(work, flat, side):
+    """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM.
+
+    `side`: 1 or -1 where f is to be evaluated to this side of x alone, else 0.
+    """
     head, n = header(work), flat.size
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
     largest = 0.0
@@ -121,6 +131,8 @@ def place_line(work, flat):
             short = 1
         seed = seed * MULTIPLIER + INCREMENT
         move = power_of_two(SPACING * scale[i]) * (THIRDS[(first + i) & 1] * SIGNS[np.int64(seed >> TOP_BITS)])
+        if side != 0.0:
+            move = math.copysign(move, side)
         if size > 0.0:
             grain = 4.0 * spacing_of(size)
             grains = move / grain
@@ -140,7 +152,7 @@ def look_along(args, work, x):
     vector = part(work, head.vector_at, (n,))
     refresh(work, flat)
     value = call_at(head.address, shaped, args)
-    short = place_line(work, flat)
+    short = place_line(work, flat, 0.0)
     if short == UNCALM or not abs(value) < np.inf:
         return UNCALM
     w0 = w1 = w2 = w4 = w5 = w6 = 0.0
@@ -162,23 +174,31 @@ def look_along(args, work, x):
             w5 = w
         else:
             w6 = w
-    return judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6)
+    return judge_line(work, flat, 0.0, short, value, w0, w1, w2, w4, w5, w6)
 
 
 @inner
-def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
-    """Place the points of the sweep by f(x) and the six values on the line; 0 or UNCALM."""
+def unit_of(value):
+    """Return the power of two above |value|, by its bits; 1 for 0."""
+    if value == 0.0:
+        return 1.0
+    exponent = ((np.float64(value).view(np.int64) >> 52) & 0x7FF) - 1022
+    return np.int64((min(max(exponent, -1000), 1000) + 1023) << 52).view(np.float64)
+
+
+@inner
+def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
+    """Choose the steps of the sweep by f(x) and the six values on the line, and place its points; 0 or UNCALM."""
     head, n = header(work), flat.size
-    scale, points = part(work, head.scale_at, (n,)), table(work)[0]
-    unit = 1.0
-    if value != 0.0:
-        unit = math.ldexp(1.0, min(max(math.frexp(value)[1], -1000), 1000))
+    scale, points, steps = part(work, head.scale_at, (n,)), table(work)[0], part(work, head.lengths_at, (n,))
+    unit = unit_of(value)
     scaling, f0 = 1.0 / unit, value / unit
     w0, w1, w2, w4, w5, w6 = w0 * scaling, w1 * scaling, w2 * scaling, w4 * scaling, w5 * scaling, w6 * scaling
     low, high = min(w0, w1, w2, f0, w4, w5, w6), max(w0, w1, w2, f0, w4, w5, w6)
     spread, top = max(high - f0, f0 - low), max(high, -low)
     floor, reach = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY), max(abs(f0), spread)
-    sigma, third, _, size, variation, slope, doubt = look_once(n, floor, reach, w0, w1, w2, f0, w4, w5, w6)
+    a, b, c, d = (f0, w0, w1, w2) if side != 0.0 else (w0, w1, w2, f0)
+    sigma, third, bend, size, variation, slope, doubt = look_once(n, floor, reach, side != 0.0, a, b, c, d, w4, w5, w6)
     if sigma == 0.0 or (short != 0 and spread > 10.0 * abs(f0) > 0.0):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
@@ -187,18 +207,28 @@ def judge_line(work, flat, short, value, w0, w1, w2, w4, w5, w6):
         if (binary and second_binary) or (decimal and second_decimal):
             return UNCALM
     ratio = min(max(sigma / variation, 1e-17), 1e-2)
-    step = ratio ** (1.0 / 3.0)
-    head.enough = max(ENOUGH, USUAL * step * step)
+    usual_step = ratio ** (1.0 / 3.0)
+    if side == 0.0:
+        step = usual_step
+        usual = USUAL * step * step
+    else:
+        step = (head.best * ratio) ** head.power
+        usual = USUAL * ratio ** (1.0 - head.power)
+    head.enough = max(ENOUGH, usual)
     if third > 0.0:
         shorter = max((3.0 * sigma * math.sqrt(n) / third) ** (1.0 / 3.0), 1e-13)
-        if shorter * n ** (1.0 / 3.0) < 0.5 * step:
-            step = shorter * n ** (1.0 / 6.0)
+        if shorter * n ** (1.0 / 3.0) < 0.5 * usual_step:
+            shorter *= n ** (1.0 / 6.0)
+            step = shorter if side == 0.0 else step * (shorter / usual_step)
     for i in range(n):
-        h = max(power_of_two(step * scale[i]), 4.0 * spacing_of(flat[i]))
-        points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
+        steps[i] = h = max(power_of_two(step * scale[i]), 4.0 * spacing_of(flat[i]))
+        if side == 0.0:
+            points[i, 0], points[i, 1] = flat[i] + h, flat[i] - h
+        else:
+            points[i, 0] = flat[i] + h * side
     head.here, head.unit, head.sigma, head.rho, head.variation = f0, unit, sigma, sigma / max(reach, TINY), variation
     head.size, head.third, head.step = size, third, step
-    head.slope, head.doubt = slope, doubt
+    head.slope, head.doubt, head.bend = slope, doubt, bend
     return 0
 
 
@@ -360,7 +390,7 @@ def settle(work, result):
         relative = size / length
         result[i] = slope * head.unit
         agreement += vector[i] * slope
-        error = vector[i] * (2.8 * noise / size)
+        error = vector[i] * (0.98 * BAR_NOISE * AMPLIFICATION * noise / size)
         doubt += error * error
         top = max(top, abs(slope) * length)
         lengths[i] = np.inf
@@ -413,37 +443,64 @@ def by_rule(args, work, x, out):
     return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
 
 
-# ---- the same in three steps, for an f that only Python can call
+@inner
+def settle_aside(work, flat, result):
+    """Do the same as `settle` for differences of one point and x, as `Search._one_side`: whether all are sure."""
+    head, n = header(work), result.size
+    points, values = table(work)
+    vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
+    scaling, f0, gain, bend = 1.0 / head.unit, head.here, math.sqrt(2.0), head.bend / n
+    top = agreement = doubt = 0.0
+    for i in range(n):
+        top = max(top, abs((values[i, 0] * scaling - f0) / (points[i, 0] - flat[i])) * scale[i])
+    whole, least = max(head.variation, head.size, top), max(NEGLIGIBLE * top, 1e-6 * head.size)
+    sure = 3.01 * head.third * head.step * head.step <= n * least
+    for i in range(n):
+        rise, span, length = values[i, 0] * scaling - f0, points[i, 0] - flat[i], scale[i]
+        noise, slope, size = max(head.sigma, head.rho * abs(f0 + rise)), rise / span + 0.0, abs(span)
+        error = truncation_of_one(size, max(gain * noise, abs(rise)), 1.0, head.variation, bend / length / length)
+        result[i] = slope * head.unit
+        agreement += vector[i] * slope
+        noise, steep, relative = head.amplification * noise / size, abs(slope), size / length
+        doubt += (vector[i] * (0.98 * BAR_NOISE * noise)) ** 2
+        fear = max(error, 0.5 * whole * relative / length)
+        bar = BAR_NOISE * noise + BAR_TRUNCATION * max(fear, 0.5 * steep * relative)
+        sure = sure and error <= TOO_LARGE * noise and (noise <= head.enough * steep or noise <= 35.0 * fear)
+        sure = sure and (bar <= CERTAIN * steep < np.inf or bar * length <= CERTAIN * least)
+    gap = abs(agreement - head.slope) - head.doubt
+    return sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
 
 
-@kernel
-def begin(work, x, points):
-    """Write the points of the line, a row for each; returns a code for `go_on`, or UNCALM."""
-    code, vector = place_line(work, x), part(work, header(work).vector_at, (x.size,))
-    for row in range(6):
-        k = row - 3 if row < 3 else row - 2
-        for i in range(x.size):
-            points[row, i] = x[i] + k * vector[i]
-    return code
+@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+def judge(address, stage):
+    """Do the same in three steps, for an f that only Python can call; see `judging.Area`. Returns whether it is calm.
+
+    0 chooses the line's direction, 1 judges f's values there and chooses the steps, 2 judges those in the sweep and
+    writes the gradient.
+    """
+    work = array_at(address, HEADER_SIZE)  # and more
+    head, n, side = header(work), header(work).count, header(work).side
+    x, seen, result = (
+        part(work, head.tile_at, (n,)),
+        part(work, head.tile_at + n, (7,)),
+        part(work, head.tile_at + n + 7, (n,)),
+    )
+    if stage == 0:
+        head.start = place_line(work, x, side)
+        return np.int64(head.start != UNCALM)
+    if stage == 1:
+        code = judge_line(work, x, side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
+        return np.int64(code == 0)
+    return np.int64(settle(work, result)[0] if side == 0.0 else settle_aside(work, x, result))
 
 
-@kernel
-def go_on(work, x, code, value, line, points):
-    """Judge f's values on the line, and write the points of the sweep, a row for each; 0 or UNCALM."""
-    code = judge_line(work, x, code, value, line[0], line[1], line[2], line[3], line[4], line[5])
-    swept = table(work)[0]
-    for i in range(x.size):
-        for side in range(2):
-            for j in range(x.size):
-                points[2 * i + side, j] = x[j]
-            points[2 * i + side, i] = swept[i, side]
-    return code
-
-
-@kernel
-def end(work, values, out):
-    """Write the gradient from f's values in the sweep; whether it is sure."""
-    found = table(work)[1]
-    for i in range(out.size):
-        found[i, 0], found[i, 1] = values[2 * i], values[2 * i + 1]
-    return settle(work, out)[0]
+def judge_code():
+    """Compile `judge`: return its name, the object code, and the symbols that this does not define itself."""
+    if not JIT:
+        raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
+    signature = types.int64, types.int64
+    judge.compile(signature)
+    compiled = judge.overloads[signature]
+    library = compiled.library
+    foreign = re.findall(r"^declare .*?@(\w+)\(", library.get_llvm_str(), re.MULTILINE)
+    return compiled.fndesc.llvm_func_name, library.serialize_using_object_code()[2][0], foreign

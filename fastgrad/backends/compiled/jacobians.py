@@ -468,7 +468,7 @@ def noises(o, table, shrinks):
             if level > 0.999 * max(QUIET * floor, abs(o[SHORTER, i])):
                 return -1  # steps were hidden, perhaps
             continue
-        if still >= 4 or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
+        if (still >= 4 and low != high) or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
             return -1
@@ -517,7 +517,7 @@ def measured(o, last, terms):
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise)
+        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (low != high)
         sure &= not abs(bend - 8.0 * noise) <= MARGIN * noise
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
@@ -603,6 +603,42 @@ def step_of(o, counts):
 
 
 @inner
+def is_constant(o, i):
+    """Whether an output is the same all along the first line."""
+    same = True
+    for k in range(7):
+        same &= o[LINE + k, i] == o[LINE + 3, i]
+    return same
+
+
+@inner
+def constants(o):
+    """Count such outputs."""
+    count = 0
+    for i in range(o.shape[1]):
+        count += is_constant(o, i)
+    return count
+
+
+@inner
+def stand_still(f, x, here, work, spacing):
+    """Say whether some outputs are not the same along the line, and all that are, are so far away, too."""
+    flat, f0, y, units, vector, o = views(work, x, here)
+    count, same = constants(o), True
+    if count == 0:
+        return True
+    line(flat, units, vector, outputs.WIDEST)
+    for side in range(2):
+        for i in range(flat.size):
+            y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
+        same = same and at_row(f, x, here, work, UP + side)
+    for i in range(f0.size):
+        same &= (o[UP, i] == f0[i] and o[DOWN, i] == f0[i]) or not is_constant(o, i)
+    line(flat, units, vector, spacing)
+    return same and count < f0.size
+
+
+@inner
 def look(f, x, here, work, terms, counts):
     """Look along the line, finer where some output is neither smooth nor noisy; returns the step, 0: not sure."""
     flat, _, _, units, _, o = views(work, x, here)
@@ -613,10 +649,10 @@ def look(f, x, here, work, terms, counts):
         if not along(f, x, here, work, spacing, table):
             return 0.0
         unclear = noises(o, table, shrinks)
-        if unclear < 0:
-            return 0.0
-        if unclear == 0:
+        if unclear == 0 and stand_still(f, x, here, work, spacing):
             return step_of(o, counts) if measured(o, table, terms) and bent_steps(o, terms) else 0.0
+        if unclear <= 0:
+            return 0.0
         spacing, table = spacing * FINER, LATEST
     return 0.0
 

@@ -126,6 +126,18 @@ def part(typingctx, array, start, shape):
 
 
 @intrinsic
+def array_at(typingctx, address, size):
+    """View memory as a vector of numbers."""
+
+    def codegen(context, builder, signature, values):
+        view, eight = context.make_array(signature.return_type)(context, builder), context.get_constant(types.intp, 8)
+        populate_array(view, builder.inttoptr(values[0], view.data.type), [values[1]], [eight], eight, None)
+        return view._getvalue()
+
+    return types.Array(types.float64, 1, "C")(address, size), codegen
+
+
+@intrinsic
 def header(typingctx, work):
     """Return the record that a workspace starts with."""
 

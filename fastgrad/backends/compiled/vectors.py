@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
@@ -190,17 +190,17 @@ class CompiledVectors(Vectors):
             let_go(x)  # compiled code that raises keeps its arguments for ever
             raise
 
-    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
+    def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         shape, table = self.shape, np.array(points if isinstance(points, np.ndarray) else list(points))
         entry, x = self._entry, self._point.base
         if not len(table) or (entry.shape is not None and entry.shape != shape):
-            return super()._at(table, evaluate)
+            return super()._at(table, exploring)
         array = types.Array(types.float64, x.ndim, "C")
         tables = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1 + len(shape), "C")
         kinds = (*entry.kinds, array, *tables, types.Array(types.int64, 1, "C"))
         loop = entry_point(jacobians.rows, kinds, EVALUATION * len(table))
         if loop is None:
-            return super()._at(table, evaluate)
+            return super()._at(table, exploring)
         values, progress, y = np.empty((len(table), *shape)), np.zeros(1, np.int64), np.empty_like(x)
         given, before = entry.given(self._call.args), self.nfev
         try:
@@ -208,9 +208,9 @@ class CompiledVectors(Vectors):
                 try:
                     if not loop(*given, y, table, values, progress):
                         self.nfev = before
-                        return super()._at(table, evaluate)  # which says what is wrong
+                        return super()._at(table, exploring)  # which says what is wrong
                 except OUTSIDE:
-                    if evaluate == self._plainly:
+                    if not exploring:
                         raise
                     values[progress[0]] = np.nan
                     progress[0] += 1

@@ -47,8 +47,14 @@ _FLOATS = (
     "third",
     "slope",
     "doubt",
+    "bend",
     "step",
     "enough",
+    # what the stencil is to the default rule
+    "side",
+    "power",  # of f's relative noise that the step is
+    "best",
+    "amplification",
 )
 # where they are in `work`, and how long they are
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
@@ -123,6 +129,8 @@ def workspace(stencil: Stencil, rule: Step | None, count: int, width: int, addre
     ):
         work[at : at + numbers.size] = numbers
     head.address, head.symmetric, head.unwatched, head.budget = address, stencil.symmetric, 1, np.inf
+    head.side, head.power = 0.0 if stencil.symmetric else np.sign(sum(stencil.reach)), 1.0 / (stencil.order + 1)
+    head.best, head.amplification = stencil.best, stencil.amplification_rms
     if rule:
         head.floor, head.otherwise, head.dyadic = rule.floor, rule.otherwise, rule.dyadic
     return work

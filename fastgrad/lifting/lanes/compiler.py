@@ -186,10 +186,9 @@ def frozen(t, twins):
     """The type of an argument in lanes: f may not write to it there, or it would do so once for each bundle."""
     if isinstance(t, types.Array):
         return t.copy(readonly=True)
-    if isinstance(t, types.NamedTuple):
-        return types.NamedTuple([frozen(item, twins) for item in t], t.instance_class)
     if isinstance(t, types.BaseTuple):
-        return types.Tuple([frozen(item, twins) for item in t])
+        items = [frozen(item, twins) for item in t]
+        return types.BaseTuple.from_types(items, getattr(t, "instance_class", None))
     if isinstance(t, types.Dispatcher):
         return types.Dispatcher(twins.twin(t.dispatcher))
     if isinstance(t, (types.Number, types.Boolean, types.NoneType, types.Omitted, types.UnicodeType, types.Literal)):
