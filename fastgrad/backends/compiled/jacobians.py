@@ -1070,7 +1070,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     return finished(work, began) if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
 
-@kernel
+@kernel(seconds=2.5)
 def by_step(address, before, after, like, x, here, work, out, pattern):
     """Write the entries by central differences with the steps in `work`; returns one of `DONE`, `LATER`, `UNSURE`."""
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
