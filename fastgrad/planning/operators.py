@@ -33,9 +33,10 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil
+from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
+from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import central
 from ..schemes.trust import check_analytic, reads_own_array
@@ -560,9 +561,10 @@ class Operator:
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.measured:
-                found = by_itself(
-                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, settings.stencil
-                )
+                by = bounds, flat, settings.noise, settings.stencil
+                found = by_itself(run, lambda units: Along(flat, vector, units), *by)
+                if found.error is not None and small_and_dim(flat, found.jacobian, found.error):
+                    found = sharper(by_itself(run, lambda _: Along(flat, vector, np.ones(flat.size)), *by), found)
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
