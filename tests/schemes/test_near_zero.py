@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_what_changes_only_beside_what_is_finer_is_told() -> None:
 @pytest.mark.parametrize("place", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
 def test_second_derivatives_of_a_small_x(place: float, n: int) -> None:
     x = place * np.linspace(1.0, 2.0, n)
-    summed = lambda x: sum(float(v) ** 3 + float(np.exp(v)) for v in x)  # noqa: E731
+    summed = lambda x: sum(v**3 + math.exp(v) for v in x.tolist())  # noqa: E731
     right = np.exp(x) + 6.0 * x
     np.testing.assert_allclose(numerical_hessian(summed, x), np.diag(right), atol=1e-6)
     np.testing.assert_allclose(hvp(summed, x, np.ones(n)), right, rtol=1e-4)
@@ -98,7 +99,7 @@ def test_second_derivatives_of_a_small_x(place: float, n: int) -> None:
 def test_a_short_length_stays_what_it_is() -> None:
     for place in (1e-6, 1e-5, 1e-4):
         x = place * np.linspace(1.0, 2.0, 3)
-        waves = lambda x, x0s: sum(float(np.cos(v / x0)) for v, x0 in zip(x, x0s, strict=True))  # noqa: E731
+        waves = lambda x, x0s: sum(math.cos(v / x0) for v, x0 in zip(x.tolist(), x0s, strict=True))  # noqa: E731
         right = -np.cos(1.0) / x**2
         np.testing.assert_allclose(
             numerical_hessian(waves, x, args=(x.tolist(),)), np.diag(right), atol=1e-5 * np.abs(right).max()
