@@ -16,24 +16,24 @@ Instance = tuple[Callable[[Any], float], Any, Any]  # f, x, and the exact Hessia
 
 def waves(rng: Any, n: int) -> Instance:
     w, c, x = rng.normal(size=(5, n)), rng.normal(size=5), rng.normal(size=n)
-    return lambda y: float(c @ np.sin(w @ y)), x, -(w.T * (c * np.sin(w @ x))) @ w
+    return lambda y: (c @ np.sin(w @ y)).tolist(), x, -(w.T * (c * np.sin(w @ x))) @ w
 
 
 def exponentials(rng: Any, n: int) -> Instance:
     w, c, x = rng.normal(size=(4, n)), rng.uniform(0.5, 2.0, 4), rng.normal(size=n)
-    return lambda y: float(c @ np.exp(w @ y)), x, (w.T * (c * np.exp(w @ x))) @ w
+    return lambda y: (c @ np.exp(w @ y)).tolist(), x, (w.T * (c * np.exp(w @ x))) @ w
 
 
 def quartic(rng: Any, n: int) -> Instance:
     w, x = rng.normal(size=(6, n)), rng.normal(size=n)
-    return lambda y: float(np.sum((w @ y) ** 4)), x, (w.T * (12.0 * (w @ x) ** 2)) @ w
+    return lambda y: np.sum((w @ y) ** 4).tolist(), x, (w.T * (12.0 * (w @ x) ** 2)) @ w
 
 
 def logarithm(rng: Any, n: int) -> Instance:
     a, x = rng.uniform(0.5, 2.0, n), rng.normal(size=n)
     total = 1.0 + a @ x**2
     exact = np.diag(2 * a) / total - np.outer(2 * a * x, 2 * a * x) / total**2
-    return lambda y: math.log(1.0 + float(a @ y**2)), x, exact
+    return lambda y: math.log(1.0 + (a @ y**2).tolist()), x, exact
 
 
 def scaled(rng: Any, n: int) -> Instance:
@@ -130,7 +130,7 @@ def test_where_no_digit_is_certain_it_says_so() -> None:
 def test_edges_nearby() -> None:
     """Steps shrink until f is finite."""
     x = [1e-6, 1.0]
-    hessian, info = numerical_hessian(lambda x: math.log(float(x[0])) * float(x[1]), x, full_output=True)
+    hessian, info = numerical_hessian(lambda x: math.log(x.tolist()[0]) * x.tolist()[1], x, full_output=True)
     assert info.way == "second differences"
     exact = np.array([[-1e12, 1e6], [1e6, 0.0]])
     assert (np.abs(hessian - exact) <= info.error).all()
