@@ -18,7 +18,7 @@ from ..work import SparseWork
 from . import bundle as operations
 from .assembling import filled
 from .bundle import SparseBundle, choose, elementwise
-from .slots import Run, Slots, at, entries_of, refuse, spread, spread_box
+from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, NOTHING, evaluated, initial_slots, keep_freed_memory
 
 Array = NDArray[Any]
@@ -93,8 +93,7 @@ class WatchingRun(Run):
         self._size += total
         if self._size > MOST_PAIRS:
             raise CannotLift("too many entries of x meet: the Hessian is not sparse")
-        entry = np.repeat(np.arange(position.size), copies)
-        nth = np.arange(total) - np.repeat(np.cumsum(copies) - copies, copies)
+        entry, nth = copied(copies)
         self._first.append(row[entry])
         self._second.append(other[order[begin[position[entry]] + nth]])
 
