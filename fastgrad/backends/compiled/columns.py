@@ -14,7 +14,7 @@ from numpy import ascontiguousarray, empty, zeros
 from ...core.errors import CannotRun
 from ...core.validation import Floats
 from ...schemes import outputs
-from ...schemes.constants import FINER, SPACING
+from ...schemes.constants import FINER, NEAR_ZERO, SPACING
 from ..vectors import Vectors
 from .cache import entry_point, inner, kernel
 from .functions import JIT
@@ -41,6 +41,7 @@ from .jacobians import (
     VALUE,
     agrees,
     bent_steps,
+    blocks_of,
     constants,
     entered,
     is_constant,
@@ -72,7 +73,7 @@ SAVED = 4.5e-4  # seconds that the rule takes longer in arrays
 
 def workspace_size(n: int, m: int) -> int:
     """Return how many numbers the judge works in."""
-    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + STATE
+    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + m + STATE
 
 
 @inner
@@ -123,10 +124,11 @@ def judge(x, f0, work, values, points, out):
     end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, n))
     end += BINS + 2 * n
-    kept, lengths, state = (
+    kept, lengths, blocks, state = (
         part(work, end, (2 * n, m)),
         part(work, end + 2 * n * m, (n * m,)),
-        part(work, end + 3 * n * m, (STATE,)),
+        part(work, end + 3 * n * m, (m,)).view(np.int64),
+        part(work, end + 3 * n * m + m, (STATE,)),
     )
     stage, index = int(state[STAGE]), a.view(np.int64)
     if stage == BEGINNING:
@@ -135,8 +137,9 @@ def judge(x, f0, work, values, points, out):
         state[STAGE], state[APART] = ON_LINE, SPACING
         return placed(x, units, vector, SPACING, np.int64(3), points)
     if stage == ON_LINE:
-        shrinks = n < 0
+        shrinks, small = n < 0, n > 0
         for i in range(n):
+            small &= units[i] < NEAR_ZERO
             shrinks |= (x[i] != 0.0) & (units[i] > 16.0 * abs(x[i]))
         table = np.int64(LINE if state[LINES] == 0.0 else LATEST)
         if not noted(o, values, f0, table):
@@ -151,7 +154,7 @@ def judge(x, f0, work, values, points, out):
         constant = constants(o)
         for i in range(m):
             o[AGREED, i] = n
-        if constant == m or not measured(o, table, o[AGREED]) or not bent_steps(o, o[AGREED]):
+        if constant == m or not measured(o, table, o[AGREED], small) or not bent_steps(o, o[AGREED]):
             return UNSURE
         state[STEP] = step_of(o, scratch)
         if state[STEP] == 0.0:
@@ -173,16 +176,17 @@ def judge(x, f0, work, values, points, out):
         return swept(x, units, state[STEP], points)
     t, first, looks = state[STEP], int(state[DIRECTION]), np.int64(state[SEEN])
     if stage == SWEEP:
-        certain = m > 0  # literals would be compiled for, too
+        every = n < 0  # literals would be compiled for, too
         for i in range(m):
-            certain &= o[BIN, i] != 0.0
+            every |= o[BIN, i] == 0.0
         shown, far, opened, common = np.int64(0), 0, 0, np.inf
         for g in range(n):
             for i in range(m):
                 o[UP, i], o[UP + 1, i] = values[2 * g, i], values[2 * g + 1, i]
                 kept[2 * g, i], kept[2 * g + 1, i] = values[2 * g, i], values[2 * g + 1, i]
+            some_blocks = part(blocks, 0, (blocks_of(o, f0, None, g, every, blocks),))
             listed, wants, each[STEEP, g], some, long = judged(
-                o, a, f0, x, units, None, g, t, certain, part(lengths, shown, (m,))
+                o, a, f0, x, units, None, g, t, some_blocks, part(lengths, shown, (m,))
             )
             if listed < 0:
                 return UNSURE
