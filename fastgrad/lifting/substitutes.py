@@ -77,7 +77,7 @@ def _asarray(function: Function, a: Any, dtype: Any = None, *args: Any, **kwargs
 
 def _filled(function: Function, *args: Any, **kwargs: Any) -> Any:
     """A new array, which array-likes may be assigned into."""
-    if has_bundles(args[1:]) and function in (np.full, np.full_like) and not isinstance(args[0], ArrayLike):
+    if function in (np.full, np.full_like) and has_bundles(args[1:]) and not isinstance(args[0], ArrayLike):
         shape = args[0] if function is np.full else np.shape(args[0])
         return np.copy(np.broadcast_to(_array(*args[1:], **kwargs), shape))
     made = function(*args, **kwargs)
