@@ -103,6 +103,9 @@ class _Binding:
 
     def value(self, value: Any) -> Any:
         """What f sees in place of a value."""
+        substituted = substitute(value)
+        if substituted is not value:
+            return substituted
         kind = type(value)
         if kind is np.ndarray:
             return value.view(Constant) if value.dtype.kind in "biufc" else value
@@ -121,7 +124,7 @@ class _Binding:
             if id(value) not in self.made:
                 self.made[id(value)] = value, _Seen(value, self)
             return self.made[id(value)][1]
-        return substitute(value)
+        return value
 
     @staticmethod
     def _followed(thing: Any) -> bool:

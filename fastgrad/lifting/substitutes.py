@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .arraylike import NESTED, ArrayLike, has_bundles, is_bundle, stacked
 from .signals import CannotLift
 
-__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "substitute"]
+__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "substitute", "uses_math"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -77,7 +77,7 @@ def _asarray(function: Function, a: Any, dtype: Any = None, *args: Any, **kwargs
 
 def _filled(function: Function, *args: Any, **kwargs: Any) -> Any:
     """A new array, which array-likes may be assigned into."""
-    if has_bundles(args[1:]) and function in (np.full, np.full_like) and not isinstance(args[0], ArrayLike):
+    if function in (np.full, np.full_like) and has_bundles(args[1:]) and not isinstance(args[0], ArrayLike):
         shape = args[0] if function is np.full else np.shape(args[0])
         return np.copy(np.broadcast_to(_array(*args[1:], **kwargs), shape))
     made = function(*args, **kwargs)
@@ -172,6 +172,12 @@ def _of_math(name: str, function: Function) -> Function:
         return function(*numbers)
 
     return either
+
+
+def uses_math(frame: types.FrameType) -> bool:
+    """Whether the code of a frame names the module math, or a function of it."""
+    found = map(frame.f_globals.get, frame.f_code.co_names)
+    return "math" in frame.f_code.co_names or any(v is math or getattr(v, "__module__", "") == "math" for v in found)
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -364,7 +364,7 @@ def test_a_refusal_holds_for_its_closure_only(n: int) -> None:
         return lambda x: np.sum(part(x))
 
     x = np.linspace(0.1, 1.0, n)
-    unliftable = [lambda x: x + math.sin(x[0]), lambda x: x * float(x[1]), lambda x: x + len(str(x[0]))]
+    unliftable = [lambda x: x + math.sin(float(x[0])), lambda x: x * float(x[1]), lambda x: x + len(str(x[0]))]
     for bad in unliftable:
         assert_allclose(numerical_gradient(make(lambda x: x**2), x, backend="numpy"), 2 * x, rtol=1e-8)
         with pytest.raises(TypeError, match="lift"):

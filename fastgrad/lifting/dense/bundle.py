@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..arraylike import ArrayLike, stacked
 from ..signals import CannotLift, Diverged, Signal
-from ..substitutes import Constant
+from ..substitutes import Constant, uses_math
 from ..work import (
     BIG,
     CELL,
@@ -337,7 +338,8 @@ class Bundle(ArrayLike):
         raise CannotLift("text or plain numbers made from an array that holds many points")
 
     def __float__(self) -> float:
-        raise NotAsked("float() or a function of `math` of an array that holds many points")
+        kind = NotAsked if uses_math(sys._getframe(1)) else CannotLift
+        raise kind("float() or a function of `math` of an array that holds many points")
 
     __complex__ = __str__ = __repr__ = __format__ = __reduce__ = _refuse
     item = tolist = tobytes = _refuse

@@ -79,10 +79,7 @@ def sweep(
     """
     m, k = points.shape
     flat = x.reshape(-1)
-    if m * k < 2 or x.ndim == 0:  # a 0-d array differs from the scalars that it is made of
-        raise CannotLift("there is only one point, or x is a scalar")
-    if getattr(_busy, "now", False):
-        raise CannotLift("f is being lifted for a gradient around this one")
+    _free_for(m * k, x.ndim)
     work = DenseWork() if work is None else work
     run = _Run(f, x.shape, args, kwargs or {}, work)
     n, most = flat.size, max(1, min(m, max(TILE_POINTS, tile_bytes // max(1, x.nbytes)) // k))
@@ -122,6 +119,14 @@ def sweep(
         _busy.now, memory.work = False, DenseWork()  # a bundle that outlives the sweep races no more
     values = _joined(results)
     return values.reshape(m, k, *values.shape[1:])
+
+
+def _free_for(points: int, ndim: int) -> None:
+    """Raise where so many points of so many dimensions are not to be lifted, or not now."""
+    if points < 2 or ndim == 0:  # a 0-d array differs from the scalars that it is made of
+        raise CannotLift("there is only one point, or x is a scalar")
+    if getattr(_busy, "now", False):
+        raise CannotLift("f is being lifted for a gradient around this one")
 
 
 def _filled(points: int, flat: Array, dtype: Any) -> Array:
@@ -285,10 +290,7 @@ def at_points(
     CannotLift
         As `sweep`.
     """
-    if len(points) < 2 or points.ndim < 2:
-        raise CannotLift("there is only one point, or x is a scalar")
-    if getattr(_busy, "now", False):
-        raise CannotLift("f is being lifted for a gradient around this one")
+    _free_for(len(points), points.ndim - 1)
     work = DenseWork()
     run = _Run(f, points.shape[1:], args, kwargs or {}, work)
     rows = points.reshape(len(points), -1)

@@ -500,15 +500,12 @@ class SparseBundle(ArrayLike):
         axes = normal_axes(axis, self.ndim)
         base = np.sum(self.base, axis=axis)
         if self.split is not None:
-            part = self.split.total(self.split_axes(axes))
-            shape = tuple(1 if a in axes else n for a, n in enumerate(self.shape)) if keepdims else base.shape
-            part = part.reshape(shape)
+            shape = kept(self.shape, axes) if keepdims else base.shape
+            part = self.split.total(self.split_axes(axes)).reshape(shape)
             return SparseBundle(base.reshape(shape), part.slots, self.run) if part.split is None else part
         numbers = self.as_numbers()
         out = SparseBundle(base, summed(numbers.slots, self.shape, axes, self.run), self.run)
-        if keepdims:
-            return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
-        return out
+        return out.reshape(kept(self.shape, axes)) if keepdims else out
 
     def split_axes(self, axes: Shape) -> Shape:
         """The axes that some axes are split into."""
@@ -528,13 +525,13 @@ class SparseBundle(ArrayLike):
             return self.split.extreme(compare, self.split_axes(axes)).reshape(shape)
         if not self.slots:
             return SparseBundle(compare.reduce(self.base, axis=axes, keepdims=keepdims), (), self.run)
-        kept = tuple(a for a in range(self.ndim) if a not in axes)
+        others = tuple(a for a in range(self.ndim) if a not in axes)
         best = compare.reduce(self.base, axis=axes)
         shape = best.shape
-        moved = self.transpose(kept + axes).reshape((*shape, -1)).resolved()
+        moved = self.transpose(others + axes).reshape((*shape, -1)).resolved()
         if self.run.imaginary:
             out = moved.leading(compare)
-            return out if not keepdims else out.reshape(tuple(1 if i in axes else n for i, n in enumerate(self.shape)))
+            return out.reshape(kept(self.shape, axes)) if keepdims else out
         last = len(shape)
         slots = moved.slots
         narrow = len(slots) == 1 and (
@@ -551,8 +548,8 @@ class SparseBundle(ArrayLike):
                 second = np.full(shape, -np.inf if compare is np.maximum else np.inf)
             winner = (np.argmax if compare is np.maximum else np.argmin)(moved.base, axis=-1)
             held = np.asarray(best)[..., None]
-            others = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
-            less, own = at(others, box), at(moved.base - held, box)
+            rest = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
+            less, own = at(rest, box), at(moved.base - held, box)
             if self.run.tied is not None:
                 self.run.note_ties(less == own, box, d)
             change = compare(less, own + d)
@@ -565,9 +562,7 @@ class SparseBundle(ArrayLike):
             changed = ((smaller, change) if shape else as_rows(smaller, change),)
             self.run.note_ties_among(below, box, d)
         out = SparseBundle(best, changed, self.run)
-        if keepdims:
-            return out.reshape(tuple(1 if a in axes else n for a, n in enumerate(self.shape)))
-        return out
+        return out.reshape(kept(self.shape, axes)) if keepdims else out
 
     def leading(self, compare: np.ufunc) -> SparseBundle:
         """The extreme along the last axis at a complex point: the entry that it is at x, whatever the differences."""
@@ -719,6 +714,11 @@ def normal_axes(axis: Any, ndim: int) -> Shape:
     if axis is None:
         return tuple(range(ndim))
     return tuple(sorted(a % ndim for a in (axis if isinstance(axis, tuple | list) else (axis,))))
+
+
+def kept(shape: Shape, axes: Shape) -> Shape:
+    """A shape with these axes of length 1, as `keepdims` asks for."""
+    return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
 
 
 def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:

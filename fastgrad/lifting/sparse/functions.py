@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, normal_axes
+from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, kept, normal_axes
 from .layout import Box, Entries, groups, place, window
 from .slots import (
     MOST_SLOTS,
@@ -20,6 +20,7 @@ from .slots import (
     as_rows,
     at,
     contracted,
+    copied,
     crossed,
     entries_of,
     mapped,
@@ -57,14 +58,6 @@ def slots_of(value: Any) -> Slots:
 def run_of(values: Any) -> Run:
     """The run of the first bundle."""
     return next(value.run for value in values if isinstance(value, SparseBundle))
-
-
-def kept_dims(out: SparseBundle, a: SparseBundle, axis: Any, keepdims: Any) -> SparseBundle:
-    """Put reduced axes back with length 1, if wanted."""
-    if keepdims is not True:
-        return out
-    axes = normal_axes(axis, a.ndim)
-    return out.reshape(tuple(1 if i in axes else n for i, n in enumerate(a.shape)))
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -190,7 +183,8 @@ def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
         one = SparseBundle(grown.base, ratio, a.run)
         cross = grown * one  # both are 0 at x, so this is the product of the differences
         grown = SparseBundle(grown.base, added(added(grown.slots, one.slots, a.run), cross.slots, a.run), a.run)
-    return kept_dims(SparseBundle(base, (grown * base).slots, a.run), a, axis, keepdims)
+    out = SparseBundle(base, (grown * base).slots, a.run)
+    return out.reshape(kept(a.shape, axes)) if keepdims is True else out
 
 
 @handles(np.any)
@@ -408,8 +402,8 @@ def scattered(a: SparseBundle, begin: Array, column: Array, weight: Array, base:
     for row, position, d in entries_of(a.slots, a.shape, a.run):
         count = begin[position + 1] - begin[position]
         a.run.allow(int(count.sum()))
-        entry = np.repeat(np.arange(position.size), count)
-        which = np.arange(entry.size) - np.repeat(np.cumsum(count) - count, count) + begin[position[entry]]
+        entry, nth = copied(count)
+        which = nth + begin[position[entry]]
         key, inverse = np.unique(row[entry] * base.size + column[which], return_inverse=True)
         terms = d[:, entry] * weight[which]
         if key.size == entry.size:

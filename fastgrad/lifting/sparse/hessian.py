@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..rebinding import rebound
-from ..signals import CannotLift, raised
+from ..signals import CannotLift
 from ..work import SparseWork
 from . import bundle as operations
 from .assembling import filled
 from .bundle import SparseBundle, choose, elementwise
-from .slots import Run, Slots, at, entries_of, refuse, spread, spread_box
-from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
+from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
+from .sweeping import MOST_CELLS, NOTHING, evaluated, initial_slots, keep_freed_memory
 
 Array = NDArray[Any]
 assert filled()
@@ -93,8 +93,7 @@ class WatchingRun(Run):
         self._size += total
         if self._size > MOST_PAIRS:
             raise CannotLift("too many entries of x meet: the Hessian is not sparse")
-        entry = np.repeat(np.arange(position.size), copies)
-        nth = np.arange(total) - np.repeat(np.cumsum(copies) - copies, copies)
+        entry, nth = copied(copies)
         self._first.append(row[entry])
         self._second.append(other[order[begin[position[entry]] + nth]])
 
@@ -204,17 +203,7 @@ def _run(
         slots: Slots = ((spread_box(x.shape, run), every.reshape(1, x.size, *x.shape)),)
     else:
         slots = initial_slots(x.shape, np.arange(x.size), d)
-    bundle = SparseBundle(x.copy(), slots, run)
-    signals = raised()
-    try:
-        with np.errstate(all="ignore", under="call", call=run.underflows):
-            value = f(bundle, *args, **kwargs)
-    except Exception as error:
-        raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
-    if raised() != signals:
-        raise CannotLift("f caught the refusal of an operation")
-    if not isinstance(value, SparseBundle):
-        raise CannotLift("f's result does not depend on its argument, or is no number")
+    value = evaluated(f, SparseBundle(x.copy(), slots, run), args, kwargs)
     if value.size != 1:
         raise CannotLift("f's result is not one number")
     return value

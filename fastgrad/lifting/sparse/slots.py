@@ -591,6 +591,12 @@ def _by_key(key: Array, d: Array, count: int) -> Array:
     return np.stack([np.bincount(key, column, count) for column in d])
 
 
+def copied(copies: Array) -> tuple[Array, Array]:
+    """Of entries each taken so many times: which one each is, and the how manieth of it."""
+    entry = np.repeat(np.arange(copies.size), copies)
+    return entry, np.arange(entry.size) - np.repeat(np.cumsum(copies) - copies, copies)
+
+
 def rearranged(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
     """The slots of an array whose entry o is the old entry at flat position source.flat[o]."""
     if not slots:
@@ -614,8 +620,7 @@ def rearranged(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
             continue
         copies = count[position]
         run.allow(int(copies.sum()))
-        entry = np.repeat(np.arange(position.size), copies)
-        nth = np.arange(entry.size) - np.repeat(np.cumsum(copies) - copies, copies)
+        entry, nth = copied(copies)
         out.append((Entries(row[entry], order[begin[position[entry]] + nth]), d[:, entry]))
     return tuple(slot for slot in out if slot[0].size)
 

@@ -144,6 +144,29 @@ def initial_slots(shape: Shape, index: NDArray[np.intp], d: Array) -> Slots:
     return tuple(slots)
 
 
+def evaluated(
+    f: Callable[..., Any], bundle: SparseBundle, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> SparseBundle:
+    """Call f on a bundle.
+
+    Raises
+    ------
+    CannotLift
+        If f does something that a sparse bundle does not support, whatever it raised then.
+    """
+    signals = raised()
+    try:
+        with np.errstate(all="ignore", under="call", call=bundle.run.underflows):
+            value = f(bundle, *args, **kwargs)
+    except Exception as error:  # a signal is none
+        raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
+    if raised() != signals:
+        raise CannotLift("f caught the refusal of an operation")
+    if not isinstance(value, SparseBundle):
+        raise CannotLift("f's result does not depend on its argument, or is not one array")
+    return value
+
+
 def lift(
     f: Callable[..., Any],
     x: Array,
@@ -184,19 +207,7 @@ def lift(
     work = SparseWork() if work is None else work
     work.nfev += d.size
     run = Run(d.shape[1], d.shape[0], cells, work, ties, filled)
-    bundle = SparseBundle(x.copy(), initial_slots(x.shape, index, d), run)
-    signals = raised()
-    try:
-        with np.errstate(all="ignore", under="call", call=run.underflows):
-            value = f(bundle, *args, **kwargs)
-    except (CannotLift, TooWide):
-        raise
-    except Exception as error:
-        raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
-    if raised() != signals:
-        raise CannotLift("f caught the refusal of an operation")
-    if not isinstance(value, SparseBundle):
-        raise CannotLift("f's result does not depend on its argument, or is not one array")
+    value = evaluated(f, SparseBundle(x.copy(), initial_slots(x.shape, index, d), run), args, kwargs)
     if value.dtype.kind != "f":
         raise CannotLift(f"f returned {value.dtype}")
     if run.faint and not value.ndim:
