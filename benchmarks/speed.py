@@ -5,6 +5,9 @@ c          the compiled backend against the same loops in C (gcc -O3 -march=nati
 lanes      several points in one SIMD register against one after another, the same table of points
 lifting    numpy code, unmodified: the lifts and "auto" against the textbook's loop, over tests/corpus.py
 jax        prepared gradients against ``jax.jit(jax.grad(f))`` on the CPU, float64, one thread (extra ``benchmark``)
+solvers    SciPy's solvers with its own differences and with ours: evaluations of f, time, and f at the minimum, badly
+           scaled problems among them; and the solvers that want Jacobians
+pictures   the README's: error against time, and the paths of three descents, as SVG files in benchmarks/pictures
 """
 
 from __future__ import annotations
@@ -16,8 +19,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
 from collections.abc import Callable, Iterator
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, partial
+from importlib import import_module
 from itertools import product
 from math import exp, log
 from pathlib import Path
@@ -27,13 +34,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit, typeof, types
+from scipy.integrate import solve_ivp
+from scipy.optimize import approx_fprime, curve_fit, least_squares, minimize, root
+from scipy.optimize._numdiff import approx_derivative
 
 from fastgrad import Gradient, gradient_descent, numerical_gradient
+from fastgrad.adapters.scipy import installed
 from fastgrad.lifting.lanes import compile_lanes, evaluate_table_lanes, evaluate_table_scalar, lane_width
 from fastgrad.tools.timing import peak_memory, rounds_of
 
-from .cells import first_seconds, import_seconds, in_a_process
+from . import problems
 from .problems import PROBLEMS, Problem, cases
+from .regressions import first_seconds, import_seconds, in_a_process
 
 H = 1e-4
 
@@ -540,17 +552,235 @@ def targets() -> None:
             print(figure, flush=True)
 
 
+# SciPy's solvers ------------------------------------------------------------------------------------------------------
+
+SOLVERS = ("BFGS", "L-BFGS-B", "trust-constr")
+
+# f, and where to start (Moré, Garbow, Hillstrom 1981; Lukšan, Vlček 1999)
+SOLVED: dict[str, tuple[Callable[..., Any], Any]] = {
+    "rosenbrock 2": (problems.rosenbrock, np.array([-1.2, 1.0])),
+    "beale 2": (problems.beale, np.array([1.0, 1.0])),
+    "helical_valley 3": (problems.helical_valley, np.array([-1.0, 0.1, 0.0])),
+    "wood 4": (problems.wood, np.array([-3.0, -1.0, -3.0, -1.0])),
+    "powell_singular 8": (problems.powell_singular, np.tile([3.0, -1.0, 0.0, 1.0], 2)),
+    "trigonometric 10": (problems.trigonometric, np.full(10, 0.1)),
+    "rosenbrock 20": (problems.rosenbrock, np.tile([-1.2, 1.0], 10)),
+    "variably_dimensioned 20": (problems.variably_dimensioned, 1.0 - np.arange(1.0, 21.0) / 20.0),
+    "broyden_tridiagonal 50": (problems.broyden_tridiagonal, np.full(50, -1.0)),
+    "chained_cragg_levy 100": (problems.chained_cragg_levy, np.r_[1.0, np.full(99, 2.0)]),
+}
+
+
+def rosenbrock_of_units(x: Any) -> Any:
+    """Rosenbrock's valley, its second variable in millionths."""
+    return problems.rosenbrock(np.stack([x[0], 1e6 * x[1]]))
+
+
+def stiff_bowl(x: Any) -> Any:
+    """A bowl with curvatures from 1 to 1e10."""
+    return np.sum(10.0 ** np.linspace(0, 10, len(x)) * (x - 1.0) ** 2) + np.sum((x - 1.0) ** 4)
+
+
+def high_valley(x: Any) -> Any:
+    """Rosenbrock's valley on a plateau of 1e6."""
+    return 1e6 + problems.rosenbrock(x)
+
+
+BADLY_SCALED: dict[str, tuple[Callable[..., Any], Any]] = {
+    "brown_badly_scaled 2": (problems.brown_badly_scaled, np.array([1.0, 1.0])),
+    "rosenbrock_of_units 2": (rosenbrock_of_units, np.array([-1.2, 1e-6])),
+    "stiff_bowl 4": (stiff_bowl, np.zeros(4)),
+    "high_valley 2": (high_valley, np.array([-1.2, 1.0])),
+}
+
+
+def valley(x: Any) -> Any:
+    """The residuals of Rosenbrock's valley."""
+    return np.array([10.0 * (x[1] - x[0] ** 2), 1.0 - x[0]])
+
+
+def tridiagonal(x: Any) -> Any:
+    """Broyden's tridiagonal equations (Moré, Garbow, Hillstrom 1981, problem 30)."""
+    found = (3.0 - 2.0 * x) * x + 1.0
+    found[1:] -= x[:-1]
+    found[:-1] -= 2.0 * x[1:]
+    return found
+
+
+def decay(t: Any, a: float, b: float, c: float) -> Any:
+    """An exponential decay to a level."""
+    return a * np.exp(-b * t) + c
+
+
+def van_der_pol(t: float, y: Any) -> Any:
+    """Van der Pol's oscillator."""
+    return np.array([y[1], 100.0 * (1.0 - y[0] ** 2) * y[1] - y[0]])
+
+
+TIMES = np.linspace(0.0, 4.0, 50)
+SEEN = decay(TIMES, 2.5, 1.3, 0.5) + 0.05 * np.cos(40.0 * TIMES)
+JACOBIANS: dict[str, Callable[[], Any]] = {
+    "root valley 2": lambda: root(valley, [-1.2, 1.0]),
+    "root tridiagonal 20": lambda: root(tridiagonal, -np.ones(20)),
+    "curve_fit decay 3": lambda: curve_fit(decay, TIMES, SEEN),
+    "least_squares valley 2": lambda: least_squares(valley, [-1.2, 1.0]),
+    "least_squares decay 3": lambda: least_squares(lambda p: decay(TIMES, *p) - SEEN, np.ones(3)),
+    "least_squares tridiagonal 20": lambda: least_squares(tridiagonal, -np.ones(20)),
+    "solve_ivp BDF van_der_pol 2": lambda: solve_ivp(van_der_pol, (0.0, 200.0), [2.0, 0.0], method="BDF"),
+}
+
+
+def solved(solve: Callable[[], Any], repeats: int) -> list[tuple[Any, float]]:
+    """Return SciPy's result and the least seconds, without and with fastgrad, taken in turns."""
+    found: list[tuple[Any, float]] = [(None, np.inf), (None, np.inf)]
+    for _ in range(repeats):
+        for i, context in enumerate((nullcontext, installed)):
+            with context(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                began = time.thread_time()
+                result = solve()
+                found[i] = result, min(found[i][1], time.thread_time() - began)
+    return found
+
+
+def solvers(repeats: int, names: list[str]) -> None:
+    def asked(name: str) -> bool:
+        return not names or any(word in name for word in names)
+
+    print(f"{'problem':26}{'solver':14}{'nfev':>13}{'ratio':>7}{'ms':>16}{'ratio':>7}   f, without and with fastgrad")
+    for title, table in (("", SOLVED), ("badly scaled", BADLY_SCALED)):
+        print(title)
+        ratios = []
+        for name, (f, x) in table.items():
+            if not asked(name):
+                continue
+            for solver in SOLVERS:
+                (theirs, before), (ours, after) = solved(partial(minimize, f, x, method=solver), repeats)
+                ratios.append((ours.nfev / theirs.nfev, after / before))
+                print(
+                    f"{name:26}{solver:14}{theirs.nfev:6}{ours.nfev:7}{ratios[-1][0]:7.2f}"
+                    f"{before * 1e3:8.1f}{after * 1e3:8.1f}{ratios[-1][1]:7.2f}   {theirs.fun:.3g} {ours.fun:.3g}"
+                )
+        if ratios:
+            means = np.exp(np.mean(np.log(ratios), axis=0))
+            print(f"geometric means: nfev {means[0]:.2f}, time {means[1]:.2f}")
+    print("of many values")
+    for name, solve in JACOBIANS.items():
+        if asked(name):
+            (_, before), (_, after) = solved(solve, repeats)
+            print(f"{name:60}{before * 1e3:8.2f}{after * 1e3:8.2f}{after / before:7.2f}")
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+FOLDER = Path(__file__).parent / "pictures"
+# Okabe and Ito: told apart by colour-blind readers, on white and on black
+BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
+STYLE = {
+    "font.size": 11,
+    "svg.hashsalt": "fastgrad",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.facecolor": "white",
+}
+
+
+def precision(png: bool) -> None:
+    """Draw error against time on one unmodified numpy function and on its compiled form."""
+    plt, jacobi, numdifftools = map(import_module, ("matplotlib.pyplot", "jacobi", "numdifftools"))
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
+    problem = PROBLEMS["rosenbrock"]
+    for axes, n in zip(panels, (10, 1000), strict=True):
+        x, _ = problem.make(n)
+        exact = problem.gradient(x)
+        f = problem.f
+        ours = {
+            "plain numpy f": Gradient(f),
+            "plain, adaptive": Gradient(f, method="adaptive"),
+            "@njit f": Gradient(problem.jitted, compile="eager"),
+            "@njit, adaptive": Gradient(problem.jitted, method="adaptive"),
+            "@njit, complex step": Gradient(problem.jitted, method="complex"),
+        }
+        peers: dict[str, Callable[[Any], Any]] = {
+            "textbook": lambda x: textbook(problem.f, x),
+            "SciPy 2-point": lambda x: approx_fprime(x, problem.f),
+            "SciPy 3-point": lambda x: approx_derivative(problem.f, x).ravel(),
+            "jacobi": lambda x: jacobi.jacobi(problem.f, x, diagonal=False)[0],
+        }
+        if n <= 10:
+            peers["numdifftools"] = numdifftools.Gradient(f)
+        points: dict[str, tuple[float, float]] = {}
+        for name, gradient in {**ours, **peers}.items():
+            found = gradient(x.copy())
+            spent = rounds_of({"one": lambda gradient=gradient, x=x: gradient(x)}, 5 if n > 10 else 15, 1e-3)["one"]
+            points[name] = median(spent), max(float(np.abs(found - exact).max() / np.abs(exact).max()), 1e-17)
+        for name, (seconds, error) in points.items():
+            mine = name in ours
+            group = list(ours) if mine else list(peers)
+            marker = "osD^v"[group.index(name) % 5]
+            axes.plot(
+                seconds, error, marker, color=BLUE if mine else ORANGE, markersize=9, linestyle="none",
+                markerfacecolor=None if mine else "none", markeredgewidth=1.8,
+                label=f"fastgrad, {name}" if mine else name,
+            )  # fmt: skip
+        axes.set(xscale="log", yscale="log", xlabel="seconds for one gradient", title=f"Rosenbrock, n = {n}")
+        axes.margins(0.1)
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel("largest error / largest entry")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=10)
+    save(figure, "precision", png)
+
+
+def paths(png: bool) -> None:
+    """Draw a descent with a learning rate that is too small, right, and too large."""
+    bowl = lambda x: x[0] ** 2 / 20 + x[1] ** 2  # noqa: E731
+    plt: Any = import_module("matplotlib.pyplot")
+    figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True, layout="constrained")
+    a, b = np.meshgrid(np.linspace(-8, 8, 200), np.linspace(-4, 4, 200))
+    for axes, lr, told, color in zip(
+        panels, (0.05, 0.9, 1.02), ("too small", "right", "too large"), (GREY, GREEN, RED), strict=True
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the third diverges
+            result = gradient_descent(bowl, np.array([-7.0, 2.0]), lr=lr, step_num=30, full_output=True)
+        path = np.asarray(result.path)
+        axes.contour(a, b, bowl(np.stack([a, b])), levels=[0.25, 1, 2, 4, 8, 12], colors="#bbbbbb", linewidths=0.8)
+        axes.plot(path[:, 0], path[:, 1], "o-", color=color, markersize=4, linewidth=1.2)
+        axes.plot(0, 0, "k+", markersize=10)
+        axes.set(title=f"lr = {lr}: {told}", xlim=(-8, 8), ylim=(-4, 4), xlabel="x[0]")
+    panels[0].set_ylabel("x[1]")
+    save(figure, "descent", png)
+
+
+def save(figure: Any, name: str, png: bool) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    figure.savefig(FOLDER / f"{name}.svg", metadata={"Date": None})
+    if png:
+        figure.savefig(FOLDER / f"{name}.png", dpi=60)
+
+
+def pictures(png: bool) -> None:
+    with import_module("matplotlib").rc_context(STYLE):
+        paths(png)
+        precision(png)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     sized = {"lifting": [10, 100, 1000, 10_000], "jax": [2, 10, 30, 100, 1000], "lanes": [lane_width()]}
-    for what in ("targets", "c", "lanes", "lifting", "jax"):
+    for what in ("targets", "c", "lanes", "lifting", "jax", "solvers", "pictures"):
         command = commands.add_parser(what)
         if what in sized:
             told = f"{'points in a register' if what == 'lanes' else 'sizes'}, by default {sized[what]}"
             command.add_argument("numbers", nargs="*", type=int, default=sized[what], metavar="N", help=told)
         if what == "lifting":
             command.add_argument("-v", "--verbose", action="store_true", help="show each function")
+        if what == "solvers":
+            command.add_argument("names", nargs="*", help="only problems whose name contains one of these")
+            command.add_argument("--repeats", type=int, default=5)
+        if what == "pictures":
+            command.add_argument("--png", action="store_true", help="PNG files, too")
     options = parser.parse_args()
     run: dict[str, Callable[[], None]] = {
         "targets": targets,
@@ -558,6 +788,8 @@ def main() -> None:
         "lanes": lambda: lanes(options.numbers),
         "lifting": lambda: lifting(options.numbers, options.verbose),
         "jax": lambda: against_jax(options.numbers),
+        "solvers": lambda: solvers(options.repeats, options.names),
+        "pictures": lambda: pictures(options.png),
     }
     run[options.what]()
 

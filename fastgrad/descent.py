@@ -251,30 +251,22 @@ def _of_labelled(f: Any, init_x: Any, sign: float, course: _Course) -> Any:
 
 def _of_arrays(f: Any, init_x: dict[Any, Any], sign: float, course: _Course) -> Any:
     """Follow the gradient with respect to all arrays of a dictionary: their entries, one after another, are one x."""
-    structure = Structure(init_x, "init_x")
-    callback, joined = course.callback, structure.joined([leaf.array for leaf in structure.leaves])
-    flat = replace(course, callback=None if callback is None else lambda x: callback(structure.split(x)))
-    if course.grad is not None or course.watching.get("journal") is None:  # a journal is of one function of one array
-        gradient = course.grad or course.gradient(f)
-        slopes = (structure.joined(structure.alike("grad", gradient(x))) for x in (structure.copied(), init_x))
-        if course.grad is None and not next(slopes).any() and next(slopes).any():
-            raise ValueError(IGNORES)
-        flat = replace(
-            flat,
-            h=None,
-            grad=lambda x: structure.joined(structure.alike("grad", gradient(structure.split(x)))),
-            backend="python",
-            watching={"progress": course.watching.get("progress", False)},
-        )
-    done = _of_one(lambda x: f(structure.split(x)), as_point(joined), sign, flat)
+    structure, callback, grad = Structure(init_x, "init_x"), course.callback, course.grad
+    flat = replace(
+        course,
+        h=structure.flat_options({"h": course.h})["h"],
+        grad=grad and (lambda x: structure.joined(structure.alike("grad", grad(structure.split(x))))),
+        callback=callback and (lambda x: callback(structure.split(x))),
+    )
+    done = _of_one(structure.of_flat(f), structure.point(), sign, flat)
     if not course.full_output:
         return structure.split(done, narrow=True)
     return replace(done, x=structure.split(done.x, narrow=True), path=[structure.split(x) for x in done.path])
 
 
-def _rate(lr: object) -> float:
+def _rate(lr: Any) -> float:
     try:
-        rate = float(lr)  # type: ignore[arg-type]
+        rate = float(lr)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`lr` must be a number, got {describe(lr)}") from error
     if isinstance(lr, (bool, str)) or not isfinite(rate) or rate < 0:

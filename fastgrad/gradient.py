@@ -19,7 +19,7 @@ from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, describe
 from .core.options import DEFAULT, Options, OptionsDict
-from .core.point import Point, as_point
+from .core.point import Point, as_point, exclusively
 from .core.result import Info
 from .core.structure import Structure
 from .core.validation import FLOAT64, Floats
@@ -247,7 +247,8 @@ class Gradient:
         """Return what is wanted of the gradient with respect to each array of a dictionary, the others constant."""
         structure, given = Structure(x), self._options.given() | ({"args": args} if args else {})
         each = ((Gradient(g, **structure.options(given, leaf)), leaf.value) for leaf, g in structure.functions(self.f))
-        return structure, [one(gradient, leaf) for gradient, leaf in each]
+        with exclusively(structure.holders):  # of another thread, too, f reads all of them
+            return structure, [one(gradient, leaf) for gradient, leaf in each]
 
     def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Done:
         point = as_point(x)
@@ -491,10 +492,11 @@ def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None
     if options.method == "adaptive" or (is_automatic(options) and options.noise is not None):
         return None
     try:
-        fused = load("compiled").quick(call, stencil, rule_for(options, stencil, shape))
+        made = load("compiled").quick(call, stencil, rule_for(options, stencil, shape))
     except CannotRun:
         return None
-    return fused and fused.__call__  # type: ignore[no-any-return]  # 70 ns less than to call the object
+    fused: Fused | None = made and made.__call__  # 70 ns less than to call the object
+    return fused
 
 
 def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:

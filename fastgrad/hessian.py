@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
+from math import isqrt
 from time import perf_counter
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +19,7 @@ from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quiet
 from .core.labels import Labels
 from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
+from .core.structure import as_seen
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
 from .executors.table import reads
 from .gradient import Gradient
@@ -36,6 +39,7 @@ from .planning.hessians import (
 from .planning.matrix import Matrix
 from .planning.operators import Lacking, Made, Operator, put_back
 from .planning.settings import JacobianInfo, Settings
+from .planning.structured import Structured, in_structure
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
@@ -127,6 +131,8 @@ class Hessian:
         self._pattern = self._given
         self._coloring: tuple[Pattern, Ints] | None = None
         self._gradient: Any = None
+        self._arrays: Gradient | None = None
+        self._spent = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.f, {**self._settings.given(), "grad": self._grad})
@@ -134,41 +140,93 @@ class Hessian:
     def __repr__(self) -> str:
         return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
-    def __call__(self, x: ArrayLike, *args: Any) -> Any:
-        """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``."""
+    def __call__(self, x: Any, *args: Any) -> Any:
+        """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``.
+
+        Where x is a dictionary of arrays, it is one of dictionaries: ``H["W"]["b"]`` is of shape
+        ``x["W"].shape + x["b"].shape``.
+        """
         return self.with_info(x, *args)[0]
 
-    def with_info(self, x: ArrayLike, *args: Any) -> tuple[Any, JacobianInfo]:
+    def with_info(self, x: Any, *args: Any) -> tuple[Any, JacobianInfo]:
         """Return the Hessian, and how it was made."""
+
+        def plain() -> tuple[Any, JacobianInfo]:
+            return self._with_info(x, args)
+
+        def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
+            form, inner = self._structured(x, labelled, args)
+            found, info = inner._with_info(form.point, args)
+            if inner._settings.is_sparse:
+                return found, info
+            error = None if info.error is None else form.matrix(_square(info.error))
+            told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
+            return form.matrix(_square(found)), replace(info, **told)
+
+        return in_structure(x, self._settings, plain, structured)
+
+    def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
+        """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
+        form = Structured(self.f, x, self._settings, labelled)
+        inner = Hessian(form.f, grad=form.gradient(self._grad), **form.settings.given())
+        inner._arrays, inner._spent = self._by_arrays(form, x, args)
+        return form, inner
+
+    def _by_arrays(self, form: Structured, x: Any, args: tuple[Any, ...]) -> tuple[Gradient | None, int]:
+        """Return the gradient with respect to each array of a dictionary, where f reads them itself and can be lifted.
+
+        All of it or none: of values some of which are exact, and some not, no one step suits the differences. And the
+        evaluations that it took to find out.
+        """
+        options, settings = self._settings.options, self._settings
+        ordinary = settings.automatic and options.bounds is None and options.noise is None and not settings.watched
+        if form.labelled or self._grad is not None or not ordinary or options.backend == "python":
+            return None, 0
+        if not reads(self.f, form.point):
+            return None, 0
+        gradient = Gradient(self.f, args=options.args, kwargs=options.kwargs, backend="numpy")
+        try:
+            with quietly():
+                done = gradient._each(x, args, lambda one, leaf: one._run(leaf, (), None, False))[1]
+        except (TypeError, ValueError):
+            return None, 0
+        return gradient, sum(one.nfev for one in done)
+
+    def _with_info(self, x: Any, args: tuple[Any, ...]) -> tuple[Any, JacobianInfo]:
         began = perf_counter()
         point = as_point(x)
         call = self._call(args, point)
         with put_back(point):
             made, nfev = self._made(x, call, point)
         shape = (*point.base.shape, *point.base.shape)
-        settings = self._settings
-        info = JacobianInfo(
-            made.way,
-            made.reason,
-            settings.name,
-            settings.stencil.order,
-            made.step.reshape(point.base.shape),
-            nfev,
-            perf_counter() - began,
-            None if made.error is None else made.error.shaped(shape),
-            None,
-            made.colors,
-            made.failures,
+        error = None if made.error is None else made.error.shaped(shape)
+        info = made.info(
+            self._settings, nfev + self._spent, began, step=made.step.reshape(point.base.shape), error=error
         )
         result = made.matrix.shaped(shape)
         return (result if point.dtype is FLOAT64 else result.astype(point.dtype)), info
 
-    def explain(self, x: ArrayLike, *args: Any) -> str:
+    def explain(self, x: Any, *args: Any) -> str:
         """Say how the Hessian at x is made, and why, in words; it is made for that."""
         return str(self.with_info(x, *args)[1])
 
-    def hvp(self, x: ArrayLike, v: ArrayLike, *args: Any) -> NDArray[Any]:
-        """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``."""
+    def hvp(self, x: Any, v: Any, *args: Any) -> Any:
+        """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``.
+
+        Where x is a dictionary of arrays, v is such a one, and so is the result.
+        """
+
+        def plain() -> Any:
+            return self._hvp(x, v, args)
+
+        def structured(labelled: bool) -> Any:
+            form, inner = self._structured(x, labelled, args)
+            vector = form.vector("v", v, form.inputs).reshape(form.point.base.shape)
+            return form.of_inputs(inner._hvp(form.point, vector, args).reshape(-1))
+
+        return in_structure(x, self._settings, plain, structured)
+
+    def _hvp(self, x: Any, v: Any, args: tuple[Any, ...]) -> NDArray[Any]:
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
         call = self._call(args, point)
@@ -191,10 +249,10 @@ class Hessian:
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x as a SciPy ``LinearOperator``: products by `hvp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
-        x = np.array(x, dtype=np.float64)
+        x = as_point(x).base.copy()
 
         def product(v: Floats) -> NDArray[Any]:
-            return self.hvp(x, np.reshape(v, x.shape), *args).reshape(-1)
+            return self._hvp(x, np.reshape(v, x.shape), args).reshape(-1)
 
         return linalg.LinearOperator((x.size, x.size), matvec=product, rmatvec=product, dtype=np.float64)
 
@@ -211,7 +269,12 @@ class Hessian:
     # ---- how it is made
 
     def _call(self, args: tuple[Any, ...], point: Point) -> Call:
-        return self._settings.call(Labels.seen(self.f, point.given), args or self._settings.options.args)
+        return self._settings.call(self._of(point), args or self._settings.options.args)
+
+    def _of(self, point: Point) -> Any:
+        """Return f; where the result is sparse, and so has no labels, with those of x where f wants them."""
+        labels = self._settings.is_sparse and self._settings.options.labels is not False
+        return Labels.seen(self.f, point.given) if labels else self.f
 
     def _bounds(self, point: Point) -> tuple[Floats, Floats] | None:
         bounds = self._settings.options.bounds
@@ -360,7 +423,7 @@ class Hessian:
     def _differenced(self, x: Any) -> Any:
         """The numerical gradient of f, at the caller's own array, which f may read, where that holds the point."""
         point = as_point(x)
-        f = Labels.seen(self.f, point.given)
+        f = self._of(point)
         if self._gradient is None or self._gradient.f is not f:
             given = self._settings.options.given()
             names = (*OF_GRADIENTS, "method", "rtol", "atol") if self._settings.adaptive else OF_GRADIENTS
@@ -370,6 +433,8 @@ class Hessian:
                 taken = {"backend": "python", **taken, "timeout": given.get("timeout")}
                 taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
             self._gradient = Gradient(f, **taken)
+            if self._arrays is not None:
+                self._gradient = _ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
         return _Differenced(self._gradient, point, not shared or reads(f, point))
@@ -436,6 +501,34 @@ def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
+class _Joined(NamedTuple):
+    """The gradients with respect to all arrays of a dictionary, one after another."""
+
+    gradient: Floats
+    error: Floats | None
+    nfev: int
+    backend: str
+
+
+class _ByArray:
+    """The gradient of an f that reads the arrays of a dictionary itself: lifted at each of them, where they are."""
+
+    def __init__(self, flat: Gradient, each: Gradient) -> None:
+        self.f, self._flat, self._each = flat.f, flat, each
+
+    def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Any:
+        if not (isinstance(x, Point) and isinstance(x.given, dict)):
+            return self._flat._run(x, args, f0, bars)
+        structure, done = self._each._each(x.given, args, lambda one, leaf: one._run(leaf, (), f0, bars))
+        slopes, errors = ([one.gradient for one in done], [one.estimate.error for one in done])
+        error = structure.joined(errors) if bars else None
+        return _Joined(structure.joined(slopes), error, sum(one.nfev for one in done), "numpy")
+
+    def with_info(self, x: Any, *args: Any) -> tuple[Floats, Any]:
+        done = self._run(as_point(x), args, None, True)
+        return done.gradient, done
+
+
 class _Differenced:
     """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
 
@@ -455,11 +548,17 @@ class _Differenced:
 
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
         """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
-        held = self._held
+        here = None if self._held is None else as_seen(self._held)
         with quietly():  # whoever differences it tells
-            done = self.gradient._run(y if held is None or not np.array_equal(held, y) else held, args, None, False)
+            done = self.gradient._run(here if here and np.array_equal(here.base, y) else y, args, None, False)
         self.nfev += done.nfev
         return done.gradient, done.nfev
+
+
+def _square(values: Any) -> Matrix:
+    """Return a dense Hessian with a row for each entry of x."""
+    n = isqrt(values.size)
+    return Matrix(values.reshape(n, n))
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
@@ -478,7 +577,7 @@ def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:
 @overload
 def numerical_hessian(
     f: Any,
-    x: ArrayLike,
+    x: ArrayLike | dict[Any, Any],
     h: Any = None,
     *,
     grad: Any = None,
@@ -489,12 +588,24 @@ def numerical_hessian(
 
 @overload
 def numerical_hessian(
-    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: Literal[True], **options: Unpack[HessianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[HessianDict],
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any, x: ArrayLike, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: bool = False,
+    **options: Unpack[HessianDict],
 ) -> Any:
     """Return the Hessian of f at x.
 
@@ -502,11 +613,11 @@ def numerical_hessian(
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns one number.
-    x : array_like
-        The point, of any shape. Not changed, whatever happens.
+    x : array_like or dict of array_like
+        The point, of any shape. Not changed, whatever happens. Of a dictionary (nested, if need be), f gets one, too.
     h, grad, **options
-        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, noise, rtol, atol,
-        workers.
+        As for `Hessian`: sparse, sparsity, args, kwargs, backend, method, order, rel_step, bounds, labels, noise, rtol,
+        atol, workers.
     full_output : bool
         Return ``(hessian, info)``.
 
@@ -514,6 +625,8 @@ def numerical_hessian(
     -------
     hessian : ndarray or csr_array
         Symmetric, of shape ``x.shape + x.shape``; sparse, of shape ``(x.size, x.size)``, with `sparse` or `sparsity`.
+        Of a dictionary, a dictionary of dictionaries: ``hessian["W"]["b"]`` of shape ``x["W"].shape + x["b"].shape``.
+        Of a pandas Series that f reads by its labels, or with labels=True, a DataFrame.
     info : JacobianInfo
         How it was made, with error bars; only with `full_output`.
 
@@ -537,6 +650,9 @@ def numerical_hessian(
     >>> np.round(numerical_hessian(lambda x: np.exp(x[0]) * x[1], [0.0, 2.0]), 4)
     array([[2., 1.],
            [1., 0.]])
+    >>> hessian = numerical_hessian(lambda p: p["scale"] * np.sum(p["w"] ** 2), {"w": np.ones(3), "scale": 2.0})
+    >>> np.round(hessian["w"]["scale"], 6)
+    array([2., 2., 2.])
     """
     result = Hessian(f, h, grad=grad, **options).with_info(x)
     return result if full_output else result[0]

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
-from time import perf_counter
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .backends.vectors import Vectors
+from .backends.vectors import Several, Vectors
 from .core.errors import describe
 from .core.point import Point, as_point
-from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import may_share, numerical_gradient
 from .inspecting.kinds import is_jitted
 from .planning.mapping import mapped
+from .planning.matrix import Matrix
 from .planning.operators import Made, Operator
 from .planning.settings import DETECT, JacobianDict, JacobianInfo, Settings
+from .planning.structured import Structured, in_structure
 from .sparsity import color_columns
 
 __all__ = ["Jacobian", "jacobian_sparsity", "numerical_jacobian"]
@@ -58,6 +57,9 @@ class Jacobian:
         f is never evaluated outside.
     indices : int, sequence of int or boolean mask, optional
         Only these columns; the result's last axis has one entry for each.
+    labels : {None, True, False}
+        True: f gets a Series, a DataFrame or a DataArray as x is, or as x holds; the axes of the result that are of a
+        Series have its labels. None: the same where f cannot do with arrays, by its own IndexError or AttributeError.
     noise : float, optional
         Standard deviation of the noise of f's values, where it is known.
     rtol, atol : float
@@ -126,17 +128,20 @@ class Jacobian:
 
         Returns
         -------
-        ndarray of shape ``f(x).shape + x.shape``, or csr_array
+        ndarray of shape ``f(x).shape + x.shape``, or csr_array; of a dictionary x as for `numerical_jacobian`
         """
         operator = self._operator
         x, args = (arguments[0], operator.args) if len(arguments) == 1 else self._arguments(arguments)
-        jacobian = operator.at_once(x, args)
-        if jacobian is not None:
-            return jacobian
-        made, run, point, _ = operator.at(x, args, bars=False)
-        return self._shaped(made, run, point)
+        if not (isinstance(x, dict) or operator.settings.options.labels):
+            try:
+                jacobian = operator.at_once(x, args)
+            except Several:
+                jacobian = None
+            if jacobian is not None:
+                return jacobian
+        return self._found(x, args, bars=False).matrix()
 
-    def value_and_jacobian(self, *arguments: Any) -> tuple[NDArray[np.float64], Any]:
+    def value_and_jacobian(self, *arguments: Any) -> tuple[Any, Any]:
         """Return f(x) and the Jacobian there.
 
         Examples
@@ -145,29 +150,22 @@ class Jacobian:
         >>> value
         array([6., 4.])
         """
-        x, args = self._arguments(arguments)
-        made, run, point, _ = self._operator.at(x, args, bars=False)
-        return run.value().reshape(run.shape), self._shaped(made, run, point)
+        found = self._found(*self._arguments(arguments), bars=False)
+        return found.of_outputs(found.run.value()), found.matrix()
 
     def with_info(self, *arguments: Any, f0: Any = None) -> tuple[Any, JacobianInfo]:
         """Return the Jacobian, and how it was made."""
-        x, args = self._arguments(arguments)
-        made, run, point, began = self._operator.at(x, args, f0)
-        settings, shape = self._operator.settings, self._shape(run, point)
-        info = JacobianInfo(
-            made.way,
-            made.reason,
-            settings.name,
-            settings.stencil.order,
-            made.step.reshape(point.base.shape),
-            run.nfev,
-            perf_counter() - began,
-            None if made.error is None else made.error.shaped(shape),
-            None if made.noise is None else made.noise.reshape(run.shape),
-            made.colors,
-            made.failures,
+        found = self._found(*self._arguments(arguments), f0)
+        made = found.made
+        info = made.info(
+            self._operator.settings,
+            found.run.nfev,
+            found.began,
+            step=found.of_inputs(made.step),
+            error=None if made.error is None else found.shaped(made.error),
+            noise=None if made.noise is None else found.of_outputs(made.noise),
         )
-        return self._shaped(made, run, point), info
+        return found.matrix(), info
 
     def map(self, points: ArrayLike, workers: Any = None) -> NDArray[Any]:
         """Return the Jacobian at each of many points: of shape (k, *f(x).shape, *x.shape).
@@ -196,59 +194,73 @@ class Jacobian:
         """Say how the Jacobian at x is made, and why, in words; it is made for that."""
         return str(self.with_info(*arguments)[1])
 
-    def _shape(self, run: Vectors, point: Point) -> tuple[int, ...]:
-        index = index_array(self._operator.settings.options.indices, point.base.shape)
-        return (*run.shape, *(point.base.shape if index is None else index.shape))
+    def _found(self, x: Any, args: tuple[Any, ...], f0: Any = None, bars: bool = True) -> _Found:
+        """Make the Jacobian at x."""
+        operator = self._operator
 
-    def _shaped(self, made: Made, run: Vectors, point: Point) -> Any:
-        result = made.matrix.shaped(self._shape(run, point))
-        return result if point.dtype is FLOAT64 else result.astype(point.dtype)
+        def plain() -> _Found:
+            made, run, point, began = operator.at(x, args, f0, bars)
+            chosen, shape = index_array(operator.settings.options.indices, point.base.shape), point.base.shape
+            return _Found(made, run, point, began, shape if chosen is None else chosen.shape, None)
+
+        def structured(labelled: bool) -> _Found:
+            form = Structured(operator.placed, x, operator.settings, labelled)
+            value = form.evaluated(args, f0)
+            made, run, point, began = Operator(form.f, form.settings).at(form.point, args, value, bars)
+            run.nfev += f0 is None
+            return _Found(made, run, point, began, (), form)
+
+        return in_structure(x, operator.settings, plain, structured)
 
     # ---- products
 
-    def _each(self, structure: Structure, args: tuple[Any, ...]) -> Iterator[tuple[Jacobian, Any]]:
-        """Return the Jacobian with respect to each array of a dictionary, the others constant, and that array."""
-        operator, settings = self._operator, self._operator.settings
-        given = {**settings.options.given(), "args": args or operator.args}
-        for leaf, g in structure.functions(operator.placed):
-            yield Jacobian(g, **structure.options(given, leaf)), leaf.value
-
-    def jvp(self, x: Any, v: Any, *args: Any) -> NDArray[Any]:
+    def jvp(self, x: Any, v: Any, *args: Any) -> Any:
         """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape.
 
-        Where x is a dictionary of arrays, v is such a one.
+        Where x is a dictionary of arrays, v is such a one; where f(x) is one, or has labels that f asks for in x, so
+        does the result.
         """
-        if isinstance(x, dict):
-            structure = Structure(x)
-            vectors = structure.alike("v", v)
-            parts = self._each(structure, args)
-            products = [part.jvp(leaf, vector) for (part, leaf), vector in zip(parts, vectors, strict=True)]
-            return np.asarray(np.sum(products, axis=0))
-        vector = like("v", v, np.shape(x), "x")
-        found, run, _ = self._operator.along(x, vector.reshape(-1), args or self._operator.args)
-        product: NDArray[Any] = found.jacobian.reshape(run.shape)
-        return product
+        operator, given = self._operator, args or self._operator.args
 
-    def vjp(self, x: Any, w: ArrayLike, *args: Any) -> Any:
+        def plain() -> Any:
+            vector = like("v", v, np.shape(x), "x")
+            found, run, _ = operator.along(x, vector.reshape(-1), given)
+            return found.jacobian.reshape(run.shape)
+
+        def structured(labelled: bool) -> Any:
+            form = Structured(operator.placed, x, operator.settings, labelled)
+            vector, value = form.vector("v", v, form.inputs), form.evaluated(given)
+            found, _, _ = Operator(form.f, form.settings).along(form.point, vector, given, value)
+            return form.of_outputs(found.jacobian.reshape(-1))
+
+        return in_structure(x, operator.settings, plain, structured)
+
+    def vjp(self, x: Any, w: Any, *args: Any) -> Any:
         """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape.
 
-        Where x is a dictionary of arrays, so is the result.
+        Where x is a dictionary of arrays, so is the result; where f(x) is one, w is such a one.
         """
-        if isinstance(x, dict):
-            structure = Structure(x)
-            return structure.filled([part.vjp(leaf, w) for part, leaf in self._each(structure, args)])
         operator = self._operator
         call = operator.call(args or operator.args)
-        run = operator.opened(call.but(journal=None), as_point(x))  # which is of the sum's values
-        weights = like("w", w, run.shape, "f(x)")
-        given = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
-        product: NDArray[Any] = numerical_gradient(weighted(call.f, weights), x, **given)
-        return product
+        options = {**operator.settings.options.given(), "args": call.args, "kwargs": call.kwargs}
+
+        def plain() -> Any:
+            run = operator.opened(call.but(journal=None), as_point(x))  # which is of the sum's values
+            return weighted(call.f, like("w", w, run.shape, "f(x)"))
+
+        def structured(labelled: bool) -> Any:
+            form = Structured(operator.placed, x, operator.settings, labelled)
+            value = form.evaluated(call.args)
+            weights = form.vector("w", w, form.outputs)
+            return weighted(form.outputs.listing(call.f), weights.reshape(np.shape(value)))
+
+        total = in_structure(x, operator.settings, plain, structured)
+        return numerical_gradient(total, x, **options)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
         linalg = import_module("scipy.sparse.linalg")
-        x = np.array(x, dtype=np.float64)
+        x = as_point(x).base.copy()
         run = self._operator.opened(self._operator.call(args or self._operator.args), as_point(x))
         return linalg.LinearOperator(
             (run.value().size, x.size),
@@ -270,6 +282,33 @@ class Jacobian:
         if operator.colors is None and operator.pattern is not None:
             operator.colors = color_columns(operator.pattern)
         return operator.colors
+
+
+class _Found(NamedTuple):
+    """A Jacobian at one x, and how the caller sees it."""
+
+    made: Made
+    run: Vectors
+    point: Point
+    began: float
+    columns: tuple[int, ...]
+    form: Structured | None
+
+    def shaped(self, matrix: Matrix) -> Any:
+        """Return a matrix of its shape."""
+        if self.form is not None:
+            return self.form.matrix(matrix)
+        return matrix.shaped((*self.run.shape, *self.columns))
+
+    def matrix(self) -> Any:
+        result = self.shaped(self.made.matrix)
+        return result if self.form is not None or self.point.dtype is FLOAT64 else result.astype(self.point.dtype)
+
+    def of_inputs(self, flat: Floats) -> Any:
+        return flat.reshape(self.point.base.shape) if self.form is None else self.form.of_inputs(flat)
+
+    def of_outputs(self, flat: Floats) -> Any:
+        return flat.reshape(self.run.shape) if self.form is None else self.form.of_outputs(flat)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Jacobian:
@@ -301,7 +340,7 @@ def like(name: str, value: object, shape: tuple[int, ...], what: str) -> Floats:
 @overload
 def numerical_jacobian(
     f: Any,
-    x: ArrayLike,
+    x: ArrayLike | dict[Any, Any],
     h: Any = None,
     *,
     f0: Any = None,
@@ -312,12 +351,24 @@ def numerical_jacobian(
 
 @overload
 def numerical_jacobian(
-    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Literal[True], **options: Unpack[JacobianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    f0: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[JacobianDict],
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_jacobian(
-    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[JacobianDict]
+    f: Any,
+    x: ArrayLike | dict[Any, Any],
+    h: Any = None,
+    *,
+    f0: Any = None,
+    full_output: bool = False,
+    **options: Unpack[JacobianDict],
 ) -> Any:
     """Return the Jacobian of f at x by finite differences.
 
@@ -325,11 +376,12 @@ def numerical_jacobian(
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns an array of any shape, a list or a tuple of numbers, or one number.
-    x : array_like
-        The point, of any shape. Not changed, whatever happens; f may read it instead of its argument.
+    x : array_like or dict of array_like
+        The point, of any shape. Not changed, whatever happens; f may read it instead of its argument. Of a dictionary
+        (nested, if need be), f gets one, too.
     h, **options
         As for `Jacobian`: argnum, sparse, sparsity, out, args, kwargs, backend, method, order, rel_step, bounds,
-        indices, noise, rtol, atol, workers, journal, progress.
+        indices, labels, noise, rtol, atol, workers, journal, progress.
     f0 : array_like, optional
         f(x), if it is known: saves its evaluation.
     full_output : bool
@@ -339,7 +391,9 @@ def numerical_jacobian(
     -------
     jacobian : ndarray or csr_array
         Of shape ``f(x).shape + x.shape``, never squeezed; sparse, of shape ``(f(x).size, x.size)``, with `sparse` or
-        `sparsity`.
+        `sparsity`. Of a dictionary, a dictionary: each array in it of shape ``f(x).shape + x["W"].shape``; where f
+        returns a dictionary, one of these for each array of f(x). Of a pandas Series that f reads by its labels, or
+        with labels=True, a DataFrame.
     info : JacobianInfo
         How it was made, with error bars in the Jacobian's layout; only with `full_output`.
 
@@ -363,6 +417,9 @@ def numerical_jacobian(
     >>> np.round(numerical_jacobian(lambda x: [x[0] + x[1], x[0] * x[1]], [3.0, 4.0]), 6)
     array([[1., 1.],
            [4., 3.]])
+    >>> jacobian = numerical_jacobian(lambda p: p["W"] @ p["b"], {"W": np.ones((2, 3)), "b": np.arange(3.0)})
+    >>> jacobian["W"].shape, jacobian["b"].shape
+    ((2, 2, 3), (2, 3))
     >>> jacobian = numerical_jacobian(lambda x: x**2 - np.roll(x, 1), np.arange(30.0), sparsity="detect")
     >>> jacobian.nnz, float(jacobian[2, 1])
     (60, -1.0)

@@ -13,7 +13,15 @@ from .planning.settings import JacobianDict
 __all__ = ["hvp", "jvp", "vjp"]
 
 
-def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]:
+@overload
+def jvp(f: Any, x: dict[Any, Any], v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any: ...
+
+
+@overload
+def jvp(f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
+
+
+def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
     Parameters
@@ -31,7 +39,7 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) 
 
     Returns
     -------
-    ndarray of f(x)'s shape
+    ndarray of f(x)'s shape, or a dictionary as f gives
 
     Notes
     -----
@@ -48,21 +56,21 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) 
 
 
 @overload
-def vjp(f: Any, x: dict[Any, Any], w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> dict[Any, Any]: ...
+def vjp(f: Any, x: dict[Any, Any], w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> dict[Any, Any]: ...
 
 
 @overload
-def vjp(f: Any, x: ArrayLike, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
+def vjp(f: Any, x: ArrayLike, w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
 
 
-def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
+def vjp(f: Any, x: Any, w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
     r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
 
     Parameters
     ----------
     f, x, **options
         As for `jvp`.
-    w : array_like of f(x)'s shape
+    w : array_like of f(x)'s shape, or a dictionary as f gives
         The weights.
     h : float or array_like of x's shape, optional
         Absolute step.
@@ -84,25 +92,35 @@ def vjp(f: Any, x: Any, w: ArrayLike, h: Any = None, **options: Unpack[JacobianD
     return Jacobian(f, h, **options).vjp(x, w)
 
 
+@overload
+def hvp(
+    f: Any, x: dict[Any, Any], v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
+) -> dict[Any, Any]: ...
+
+
+@overload
 def hvp(
     f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
-) -> NDArray[Any]:
+) -> NDArray[Any]: ...
+
+
+def hvp(f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> Any:
     r"""Return the Hessian of f at x times a vector: how its gradient changes along it.
 
     Parameters
     ----------
     f : callable
         ``f(x, *args, **kwargs)`` returns one number.
-    x : array_like
-        The point, of any shape.
-    v : array_like of x's shape
+    x : array_like or dict of array_like
+        The point, of any shape; of a dictionary (nested, if need be), f gets one, too.
+    v : array_like of x's shape, or a dictionary of such
         The direction.
     h, grad, **options
         As for `fastgrad.Hessian`.
 
     Returns
     -------
-    ndarray of x's shape
+    ndarray of x's shape, or a dictionary of such
 
     Notes
     -----

@@ -14,11 +14,11 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.cells import CASES, SOURCES, WAYS, exists, first_seconds, import_seconds, measure
 from benchmarks.networks import NETWORKS, measured
 from benchmarks.operators import CASES as OPERATORS
 from benchmarks.operators import measure as measure_operator
 from benchmarks.problems import PROBLEMS
+from benchmarks.regressions import CASES, SOURCES, WAYS, exists, first_seconds, import_seconds, measure
 
 try:
     from fastgrad import gradient_descent
@@ -39,7 +39,7 @@ def of(figures: Figures, way: str, case: str) -> dict[str, float]:
 
 
 class Measured:
-    """The cells of `benchmarks.cells`, measured once."""
+    """The cells of `benchmarks.regressions`, measured once."""
 
     def setup_cache(self) -> Figures:
         return {case: measure(case) for case in CASES}

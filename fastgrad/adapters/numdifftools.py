@@ -1,13 +1,14 @@
 """numdifftools' classes.
 
-Of numdifftools' own tests of its core those of its internals fail here: `set_richardson_rule`, `final_step` and
-`best_index`, its class of results; and those that allow no absolute error beside an exact zero.
+Step generators, and the options that make one, are of numdifftools' own extrapolation: what has them is done by
+numdifftools itself. Of its own tests of its core those of its internals fail here: `set_richardson_rule`, `final_step`
+and `best_index`, its class of results; and those that allow no absolute error beside an exact zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,6 @@ from ..jacobian import numerical_jacobian
 from ..schemes.constants import EPS
 from ..schemes.stencils import METHODS, Stencil
 from .accurate import accurate_hessian
-from .extrapolating import MaxStepGenerator, MinStepGenerator, extrapolated
 
 __all__ = [
     "Derivative",
@@ -29,8 +29,6 @@ __all__ = [
     "Hessdiag",
     "Hessian",
     "Jacobian",
-    "MaxStepGenerator",
-    "MinStepGenerator",
     "directionaldiff",
 ]
 
@@ -43,10 +41,29 @@ MEANT = {
     "forward": "forward",
     "backward": "backward",
 }
-STEERING = frozenset(field.name for field in fields(MinStepGenerator))  # what numdifftools makes a generator of
+STEERING = (  # what numdifftools makes a step generator of
+    "base_step", "step_ratio", "num_steps", "step_nom", "offset", "num_extrap", "use_exact_steps", "check_num_steps",
+    "scale",
+)  # fmt: skip
 ROUNDINGS = 8.0  # of a complex step
 RUNGS = 24  # of a ladder of steps, each half of the one before
 LEAST_ORDER = 6  # of higher derivatives on a ladder: the truncation error is to fall fast
+
+
+def _numdifftools() -> Any:
+    try:
+        return import_module("numdifftools")
+    except ImportError as error:
+        raise ImportError(
+            "step generators steer numdifftools' own extrapolation: pip install numdifftools, or leave them out, and "
+            "the steps choose themselves"
+        ) from error
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("MinStepGenerator", "MaxStepGenerator"):
+        return getattr(_numdifftools(), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class EstimateResult(NamedTuple):
@@ -71,24 +88,27 @@ class _Made:
         **options: Any,
     ) -> None:
         self.full_output = bool(options.pop("full_output", False))
-        steering = {name: options.pop(name) for name in STEERING & options.keys()}
-        if steering:
-            step = MinStepGenerator(**({"base_step": step} if step is not None else {}) | steering)
-        if options:
-            raise ValueError(f"{sorted(options)} steer numdifftools' own extrapolation and mean nothing here")
+        if unknown := options.keys() - set(STEERING):
+            raise ValueError(f"{sorted(unknown)} steer numdifftools' own extrapolation and mean nothing here")
         if method not in MEANT:
             raise ValueError(f"`method` must be one of {tuple(MEANT)}, got {method!r}")
-        if getattr(step, "_base_step", getattr(step, "base_step", step)) is None:
-            step = None  # a generator without a step to begin with
-        if not (step is None or callable(step) or np.isscalar(step) or isinstance(step, (np.ndarray, list, tuple))):
-            raise ValueError(f"`step` must be a number, an array or a step generator; got {step!r}")
         self.fun, self.step, self.method, self.order, self.n = fun, step, method, order, n
+        self._theirs: Callable[..., Any] | None = None
+        if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
+            own = {"n": n} if n != 1 else {}
+            kind, told = getattr(_numdifftools(), type(self).__name__), {"full_output": self.full_output, **own}
+            self._theirs = kind(fun, step=step, method=method, order=order, **told, **options)
+        elif callable(step):
+            self.step = None  # a generator without a step to begin with
+        elif not (step is None or np.isscalar(step) or isinstance(step, (np.ndarray, list, tuple))):
+            raise ValueError(f"`step` must be a number, an array or a step generator; got {step!r}")
 
-    def _at_steps(self, x: NDArray[Any], difference: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
-        """Return what differences at the steps of a generator come to."""
-        steps = [np.asarray(step) for step in self.step(x, self.method, self.n, self.order)]
-        central = MEANT[self.method] in ("central", "complex")
-        return extrapolated(difference, steps, self.order, 2 if central else 1)
+    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+        """Return the derivative, of the shape that numdifftools gives it."""
+        return self._made(x, args, kwds) if self._theirs is None else self._theirs(x, *args, **kwds)
+
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+        raise NotImplementedError
 
     def _first(self) -> dict[str, Any]:
         """Return the options of a first derivative: the complex step's error is below any order's."""
@@ -158,8 +178,8 @@ class Derivative(_Made):
     fun : callable
         ``fun(x, *args, **kwds)``, elementwise.
     step : float, array or step generator, optional
-        The step, used as it is. Of a generator (`MinStepGenerator`, `MaxStepGenerator`, or numdifftools' own) with a
-        `base_step` all the steps, and the differences are extrapolated. By default the steps choose themselves.
+        The step, used as it is. Of a generator with a `base_step` numdifftools itself takes all the steps. By default
+        the steps choose themselves.
     method : {"central", "complex", "multicomplex", "forward", "backward"}
         The kind of difference. A complex step makes first derivatives only: higher ones are then central.
     order : int
@@ -167,7 +187,7 @@ class Derivative(_Made):
     n : int
         Which derivative. From the second on, the ladder of steps is climbed down to where estimates agree best.
     **options
-        `full_output`, and those of `MinStepGenerator`; others are refused.
+        `full_output`, and those that numdifftools makes a `MinStepGenerator` of; others are refused.
 
     Examples
     --------
@@ -177,7 +197,7 @@ class Derivative(_Made):
     1.0
     """
 
-    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         """Return the derivative, of x's shape."""
         assert self.fun is not None
         places = np.array(x, dtype=np.float64)
@@ -186,11 +206,7 @@ class Derivative(_Made):
             value = np.asarray(fun(places, *args, **kwds))
             return self._returned(value, np.zeros(value.shape), np.zeros(places.shape))
         made = lambda y: fun(y, *args, **kwds)  # noqa: E731
-        if callable(self.step) and (self.n > 1 or MEANT[self.method] != "complex"):
-            stencil = _stencil(self)
-            return self._returned(*self._at_steps(places, lambda h: _quotient(made, places, h, stencil)[0]))
-        given = None if callable(self.step) else self.step  # which the complex step does not depend on
-        steps = None if given is None else np.broadcast_to(np.asarray(given, np.float64), places.shape)
+        steps = None if self.step is None else np.broadcast_to(np.asarray(self.step, np.float64), places.shape)
         if self.n > 1:
             return self._returned(*_higher(made, places, steps, self))
         if places.ndim and not self.full_output:
@@ -266,7 +282,7 @@ class Jacobian(_Made):
            [0., 8.]])
     """
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _differenced(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         if self.n != 1:
             raise ValueError(f"`n` must be 1 for a gradient or a Jacobian; got {self.n!r}")
         real = self._real(x, args, kwds)
@@ -274,12 +290,8 @@ class Jacobian(_Made):
         fun: Any = real
         if real.plain and options["method"] != "complex":
             fun, options = self.fun, options | {"args": args, "kwargs": kwds}
-        if callable(self.step) and options["method"] != "complex":
-            found, error, step = self._at_steps(real.x, lambda h: numerical_jacobian(fun, real.x, h, **options)[0])
-        else:
-            found, info = numerical_jacobian(fun, real.x, None if callable(self.step) else self.step, **options)
-            error, step = info.error, info.step
-        return (*(None if a is None else self._arranged(a, real) for a in (found, error)), step)
+        found, info = numerical_jacobian(fun, real.x, self.step, **options)
+        return (*(None if a is None else self._arranged(a, real) for a in (found, info.error)), info.step)
 
     def _arranged(self, found: NDArray[Any], real: _Real) -> NDArray[Any]:
         """Return the derivatives with the axis of x second; the points, where x has several, each by itself."""
@@ -287,9 +299,9 @@ class Jacobian(_Made):
         found = found.sum(axis=tuple(range(1 - real.x.ndim, 0)))
         return found if found.ndim < 3 else np.moveaxis(found, -1, 1)
 
-    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         """Return the Jacobian, of shape (m, n); where x holds k points, of shape (n, k), of shape (m, n, k)."""
-        found, error, step = self._made(x, args, kwds)
+        found, error, step = self._differenced(x, args, kwds)
         return self._returned(np.atleast_2d(found), None if error is None else np.atleast_2d(error), step)
 
 
@@ -307,9 +319,9 @@ class Gradient(Jacobian):
     array([4., 3.])
     """
 
-    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         """Return the gradient, squeezed."""
-        found, error, step = self._made(np.atleast_1d(np.asarray(x)).ravel(), args, kwds)
+        found, error, step = self._differenced(np.atleast_1d(np.asarray(x)).ravel(), args, kwds)
         return self._returned(np.squeeze(found), None if error is None else np.squeeze(error), step)
 
 
@@ -344,7 +356,7 @@ class Hessian(_Made):
         if self.order != 2:
             raise ValueError(f"`order` must be 2 for a Hessian, got {self.order!r}")
 
-    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         """Return the Hessian, of shape (n, n); of a function of m values of shape (m, n, n)."""
         real = self._real(x, args, kwds)
         if real.plain and real.f0.size == 1:
@@ -364,8 +376,6 @@ class Hessian(_Made):
             called["bounds"] = (x, np.inf) if method == "forward" else (-np.inf, x)
         if self.step is None and method != "complex":
             return (*accurate_hessian(f, x, **called)[:2], np.full(x.shape, np.nan))
-        if callable(self.step):
-            return self._at_steps(x, lambda h: numerical_hessian(f, x, h, **called))
         found, info = numerical_hessian(f, x, self.step, full_output=True, **called)
         return found, info.error, info.step
 
@@ -387,15 +397,14 @@ class Hessdiag(Hessian):
     def _check(self) -> None:
         """Take any order."""
 
-    def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
+    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         """Return the second derivative for each entry of x, of shape (n,)."""
         real = self._real(x, args, kwds)
         second = Derivative(None, None, self.method, self.order, 2, full_output=True)
-        whole = self.step is None or callable(self.step)
-        steps = np.broadcast_to(np.nan if whole else self.step, real.x.shape)
+        steps = np.broadcast_to(np.nan if self.step is None else self.step, real.x.shape)
         made = []
         for i in np.ndindex(real.x.shape):
-            second.fun, second.step = _along(real, i), self.step if whole else steps[i]
+            second.fun, second.step = _along(real, i), None if self.step is None else steps[i]
             made.append(second(real.x[i]))
         found, error, step = (np.array([m[k] for m in made]) for k in range(3))
         return self._returned(found, error, step)

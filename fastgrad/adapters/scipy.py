@@ -15,7 +15,7 @@ from importlib import import_module
 from math import isfinite
 from threading import RLock
 from types import FunctionType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,7 +28,6 @@ from ..gradient import numerical_gradient
 from ..jacobian import numerical_jacobian
 from ..products import jvp
 from .accurate import accurate_hessian
-from .iterating import iterated, iterated_hessian, iterated_jacobian
 from .solving import Run, VectorRun
 
 __all__ = [
@@ -309,14 +308,45 @@ def check_derivative(
 
 STEP = 0.5  # SciPy's first step
 TOLERANCES = {"atol": 0.0, "rtol": 0.0}
-STEERING: dict[str, Any] = {"maxiter": 10, "order": 8, "step_factor": 2.0, "callback": None}
+STEERING: dict[str, Any] = {"maxiter": 10, "order": 8, "step_factor": 2.0}
 NO_SCALARS = "Tolerances and step parameters must be non-negative scalars"
 
 
-def _asked_for(options: dict[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
+class Steering(TypedDict, total=False):
+    """What steers SciPy's own iteration."""
+
+    maxiter: int
+    order: int
+    step_factor: float
+
+
+def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
     """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
-    steered = any(options[name] is not usual and options[name] != usual for name, usual in STEERING.items())
+    for name in steering:
+        if name not in STEERING:
+            raise TypeError(
+                f"`{name}` is no option here; SciPy's are {', '.join(STEERING)}, and those of the signature"
+            )
+    steered = any(value is not STEERING[name] and value != STEERING[name] for name, value in steering.items())
     return steered or not (np.asarray(initial_step) > 0).all() or bool(np.isnan(step_direction).any())
+
+
+def _theirs(name: str, *args: Any, **options: Any) -> Any:
+    """Let SciPy iterate as it is told to.
+
+    Raises
+    ------
+    ImportError
+        If it is too old to do so.
+    """
+    try:
+        module = import_module("scipy.differentiate")
+    except ImportError as error:
+        raise ImportError(
+            f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
+            "leave them out"
+        ) from error
+    return getattr(module, name)(*args, **options)
 
 
 def _tolerances(tolerances: Any) -> dict[str, float]:
@@ -358,13 +388,11 @@ def derivative(
     *,
     args: Any = (),
     tolerances: Any = None,
-    maxiter: int = 10,
-    order: int = 8,
     initial_step: Any = STEP,
-    step_factor: float = 2.0,
     step_direction: Any = 0,
     preserve_shape: bool = False,
     callback: Any = None,
+    **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the derivative of an elementwise function, with the fields of ``scipy.differentiate.derivative``.
 
@@ -379,8 +407,9 @@ def derivative(
         f is not evaluated farther from x, if it is given.
     preserve_shape : bool
         True: f gets all of x, and returns an array whose last axes are those of x.
-    maxiter, order, step_factor, callback
-        Any of these asks for SciPy's own iteration (`fastgrad.adapters.iterating`), with its errors, counts and status.
+    callback, **steering
+        Any of these (maxiter, order, step_factor) asks for SciPy's own iteration, from SciPy 1.15 on, with its errors,
+        counts and status.
 
     Returns
     -------
@@ -401,12 +430,9 @@ def derivative(
     if given.dtype.kind not in "biuf":
         raise ValueError(f"Abscissae and function output must be real numbers, got x of {given.dtype}")
     _tolerances(tolerances)
-    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": callback}
-    if _asked_for(steering, initial_step, step_direction):
-        return iterated(
-            f, x, args=args, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction,
-            preserve_shape=preserve_shape, **steering,
-        )  # fmt: skip
+    if _asked_for(steering, initial_step, step_direction) or callback is not None:
+        first = {"initial_step": initial_step, "step_direction": step_direction, "preserve_shape": preserve_shape}
+        return _theirs("derivative", f, x, args=args, tolerances=tolerances, callback=callback, **first, **steering)
     places: NDArray[Any] = given.astype(np.float64)
     if preserve_shape:
         if args:
@@ -455,11 +481,9 @@ def jacobian(
     x: ArrayLike,
     *,
     tolerances: Any = None,
-    maxiter: int = 10,
-    order: int = 8,
     initial_step: Any = STEP,
-    step_factor: float = 2.0,
     step_direction: Any = 0,
+    **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Jacobian, with the fields of ``scipy.differentiate.jacobian``.
 
@@ -469,8 +493,8 @@ def jacobian(
         As SciPy's: x of shape (m,), or (m, ...) for several points.
     tolerances, initial_step, step_direction
         As for `derivative`; the last two of x's shape, or one that broadcasts to (m,).
-    maxiter, order, step_factor
-        As for `derivative`.
+    **steering
+        maxiter, order, step_factor: as for `derivative`.
 
     Returns
     -------
@@ -485,11 +509,9 @@ def jacobian(
     """
     given, points = _points(x)
     _tolerances(tolerances)
-    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
     if _asked_for(steering, initial_step, step_direction):
-        return iterated_jacobian(
-            f, x, tolerances=tolerances, initial_step=initial_step, step_direction=step_direction, **steering
-        )
+        first = {"initial_step": initial_step, "step_direction": step_direction}
+        return _theirs("jacobian", f, x, tolerances=tolerances, **first, **steering)
     steps = (np.reshape(a, np.shape(a) + (1,) * (points.ndim - np.ndim(a))) for a in (initial_step, step_direction))
     found, info = numerical_jacobian(f, points, full_output=True, **_within(points, *steps))
     # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
@@ -504,10 +526,8 @@ def hessian(
     x: ArrayLike,
     *,
     tolerances: Any = None,
-    maxiter: int = 10,
-    order: int = 8,
     initial_step: Any = STEP,
-    step_factor: float = 2.0,
+    **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 
@@ -515,8 +535,8 @@ def hessian(
     ----------
     f, x, tolerances, initial_step
         As for `jacobian`.
-    maxiter, order, step_factor
-        As for `derivative`.
+    **steering
+        maxiter, order, step_factor: as for `derivative`.
 
     Returns
     -------
@@ -533,9 +553,8 @@ def hessian(
     least = 100.0 * float(np.finfo(given.dtype if given.dtype.kind == "f" else np.float64).eps)
     if 0.0 < (rtol := _tolerances(tolerances)["rtol"]) < least:
         warnings.warn(f"The specified `rtol={rtol}`, but error bars below {least} mean nothing", RuntimeWarning, 2)
-    steering = {"maxiter": maxiter, "order": order, "step_factor": step_factor, "callback": None}
     if _asked_for(steering, initial_step):
-        return iterated_hessian(f, x, tolerances, initial_step=initial_step, **steering)
+        return _theirs("hessian", f, x, tolerances=tolerances, initial_step=initial_step, **steering)
     steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
     several = points.ndim > 1
 

@@ -17,32 +17,11 @@ from ..jacobian import numerical_jacobian
 __all__ = ["approx_fprime", "approx_fprime_cs", "approx_hess", "approx_hess1", "approx_hess2", "approx_hess3",
            "approx_hess_cs"]  # fmt: skip
 
-
+Kwargs = Mapping[str, Any] | None
 # Ridout 2009, equations 7 to 9: (side of i, side of j, weight), and the divisor
 FORWARD = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 1)), 1
 MEAN = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 2), (-1, -1, 1), (-1, 0, -1), (0, -1, -1)), 2
 CENTRAL = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)), 4
-
-
-def _hessian(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, formula: Any) -> NDArray[np.float64]:
-    """Return the Hessian: by statsmodels' own points where a step is given."""
-    x = np.array(x, dtype=np.float64)
-    if epsilon is None:
-        free: NDArray[np.float64] = np.asarray(numerical_hessian(f, x, args=args, kwargs=kwargs))
-        return free
-    corners, divisor = formula
-    step = np.broadcast_to(_step(x, epsilon), x.shape)
-    moves, hessian = np.diag(step), np.empty((x.size, x.size))
-    for i, j in np.ndindex(hessian.shape):
-        if i <= j:
-            total = sum(w * f(x + a * moves[i] + b * moves[j], *args, **(kwargs or {})) for a, b, w in corners)
-            hessian[i, j] = hessian[j, i] = np.squeeze(total) / (divisor * step[i] * step[j])
-    return hessian
-
-
-def _with_gradient(x: ArrayLike, f: Any, epsilon: Any, args: Any, kwargs: Any, return_grad: bool, formula: Any) -> Any:
-    hessian = _hessian(x, f, epsilon, args, kwargs, formula)
-    return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
 
 
 def _differenced(f: Any, x: NDArray[Any], step: Any, **options: Any) -> NDArray[Any]:
@@ -58,12 +37,7 @@ def _step(x: NDArray[Any], epsilon: Any) -> Any:
 
 
 def approx_fprime(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    centered: bool = False,
+    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None, centered: bool = False
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of f, as statsmodels' ``approx_fprime`` does.
 
@@ -104,11 +78,7 @@ def approx_fprime(
 
 
 def approx_fprime_cs(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of an analytic f by complex steps, as statsmodels' ``approx_fprime_cs`` does.
 
@@ -134,14 +104,21 @@ def approx_fprime_cs(
     return _differenced(f, x, _step(x, epsilon), method="complex", args=args, kwargs=kwargs).T
 
 
-def approx_hess3(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> NDArray[np.float64]:
-    """Return the Hessian of f by central differences, as statsmodels' ``approx_hess3`` does.
+def _hessian_by(formula: Any, name: str, kind: str) -> Callable[..., Any]:
+    """Return one of the functions that make a Hessian of f's values: by this formula where a step is given."""
+
+    def approx_hess(
+        x: ArrayLike, f: Any, epsilon: Any = None, args: Any = (), kwargs: Kwargs = None, return_grad: bool = False
+    ) -> Any:
+        x = np.array(x, dtype=np.float64)
+        if epsilon is None:
+            hessian = np.asarray(numerical_hessian(f, x, args=args, kwargs=kwargs))
+        else:
+            hessian = _at_corners(f, x, np.broadcast_to(_step(x, epsilon), x.shape), args, kwargs or {}, *formula)
+        return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
+
+    approx_hess.__name__ = approx_hess.__qualname__ = name
+    approx_hess.__doc__ = f"""Return the Hessian of f by {kind} differences, as statsmodels' ``{name}`` does.
 
     Parameters
     ----------
@@ -149,67 +126,8 @@ def approx_hess3(
         As statsmodels'.
     epsilon : float or array_like, optional
         The step of each entry. By default the steps choose themselves.
-
-    Returns
-    -------
-    ndarray
-        Of shape (n, n).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.round(approx_hess3(np.array([3.0, 4.0]), lambda x: x[0] ** 2 * x[1]), 4)
-    array([[8., 6.],
-           [6., 0.]])
-    """
-    return _hessian(x, f, epsilon, args, kwargs, CENTRAL)
-
-
-def approx_hess(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> NDArray[np.float64]:
-    """Return the Hessian of f: an alias for approx_hess3, as statsmodels has one.
-
-    Parameters
-    ----------
-    x, f, epsilon, args, kwargs
-        As for `approx_hess3`.
-
-    Returns
-    -------
-    ndarray
-        Of shape (n, n).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.round(approx_hess(np.array([3.0, 4.0]), lambda x: x[0] ** 2 * x[1]), 4)
-    array([[8., 6.],
-           [6., 0.]])
-    """
-    return approx_hess3(x, f, epsilon, args, kwargs)
-
-
-def approx_hess2(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    return_grad: bool = False,
-) -> Any:
-    """Return the Hessian of f, with `return_grad` and the gradient, as statsmodels' ``approx_hess2`` does.
-
-    Parameters
-    ----------
-    x, f, epsilon, args, kwargs
-        As for `approx_hess`.
     return_grad : bool
-        Return the gradient too.
+        Return the gradient, too.
 
     Returns
     -------
@@ -220,51 +138,34 @@ def approx_hess2(
     Examples
     --------
     >>> import numpy as np
-    >>> hessian, grad = approx_hess2(np.array([3.0, 4.0]), lambda x: x[0] * x[1], return_grad=True)
+    >>> hessian, grad = {name}(np.array([3.0, 4.0]), lambda x: x[0] * x[1], return_grad=True)
     >>> np.round(hessian, 4) + 0.0, np.round(grad, 4)
     (array([[0., 1.],
            [1., 0.]]), array([4., 3.]))
     """
-    return _with_gradient(x, f, epsilon, args, kwargs, return_grad, MEAN)
+    return approx_hess
 
 
-def approx_hess1(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    return_grad: bool = False,
-) -> Any:
-    """Return the Hessian of f by forward differences, with `return_grad` and the gradient, as statsmodels' does.
+def _at_corners(
+    f: Any, x: NDArray[Any], step: NDArray[Any], args: Any, kwargs: Mapping[str, Any], corners: Any, divisor: int
+) -> NDArray[np.float64]:
+    """Return the Hessian by statsmodels' own points."""
+    moves, hessian = np.diag(step), np.empty((x.size, x.size))
+    for i, j in np.ndindex(hessian.shape):
+        if i <= j:
+            total = sum(w * f(x + a * moves[i] + b * moves[j], *args, **kwargs) for a, b, w in corners)
+            hessian[i, j] = hessian[j, i] = np.squeeze(total) / (divisor * step[i] * step[j])
+    return hessian
 
-    Parameters
-    ----------
-    x, f, epsilon, args, kwargs, return_grad
-        As for `approx_hess2`.
 
-    Returns
-    -------
-    hessian : ndarray of shape (n, n)
-    grad : ndarray of shape (n,)
-        Only with `return_grad`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> np.round(approx_hess1(np.array([3.0, 4.0]), lambda x: x[0] * x[1]), 4) + 0.0
-    array([[0., 1.],
-           [1., 0.]])
-    """
-    return _with_gradient(x, f, epsilon, args, kwargs, return_grad, FORWARD)
+approx_hess1 = _hessian_by(FORWARD, "approx_hess1", "forward")
+approx_hess2 = _hessian_by(MEAN, "approx_hess2", "the mean of forward and backward")
+approx_hess3 = _hessian_by(CENTRAL, "approx_hess3", "central")
+approx_hess = _hessian_by(CENTRAL, "approx_hess", "central")
 
 
 def approx_hess_cs(
-    x: ArrayLike,
-    f: Callable[..., Any],
-    epsilon: Any = None,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
+    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the Hessian of an analytic f: central differences of its complex-step gradient.
 

@@ -13,6 +13,7 @@ _PLACES = {
     "judged": ("judged", "Judged"),
     "judge": ("compiled.judging", "judge"),
     "judge's code": ("compiled.default", "judge_code"),
+    "judge of columns": ("compiled.columns", "judge_of_columns"),
     "parallel": ("parallel", "Parallel"),
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),

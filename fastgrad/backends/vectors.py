@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
+from math import nan, prod
 from typing import Any
 
 import numpy as np
+from numpy import array, empty, ndarray
 from numpy.typing import NDArray
 
 from ..core.call import Call
@@ -23,6 +24,10 @@ REAL = (
 )
 
 OTHER_SHAPE = "`f` must return values of one shape at all points, got {} at x and {} beside it"
+
+
+class Several(TypeError):
+    """f returns a dictionary."""
 
 
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
@@ -49,7 +54,8 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         ) from error
     if array.dtype.kind not in kinds:
         hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
-        raise TypeError(
+        kind = Several if isinstance(result, Mapping) else TypeError
+        raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
         )
     return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)
@@ -100,55 +106,54 @@ class Vectors:
 
     def at(self, points: Iterable[Floats]) -> Floats:
         """Evaluate f at whole flat points; returns one row of values for each."""
-        return self._at(points, self._plainly)
+        return self._at(points, False)
 
     def explore(self, points: Iterable[Floats]) -> Floats:
         """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
-        return self._at(points, self._exploring)
+        return self._at(points, True)
 
-    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
+    def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         self._at_x()  # now, while the caller's array is as it was
+        base, own = self._point.base, self._point.own
         # a copy: f may write into its argument, or keep it
-        rows = np.array(points if isinstance(points, np.ndarray) else list(points), dtype=np.float64)
-        rows = rows.reshape(-1, *self._point.base.shape)
-        own = self._point.own
+        rows = array(points if isinstance(points, ndarray) else list(points), dtype=FLOAT64)
+        if base.ndim != 1:
+            rows = rows.reshape(-1, *base.shape)
         if own is None or not self._in_place:
-            return self._each(rows, evaluate, None)
+            return self._each(rows, exploring, None)
         with exclusive(own):
             try:
-                return self._each(rows, evaluate, own)
+                return self._each(rows, exploring, own)
             finally:
-                own[...] = self._point.base
+                own[...] = base
 
-    def _each(self, rows: Floats, evaluate: Callable[[Floats], NDArray[Any]], own: NDArray[Any] | None) -> Floats:
-        shape = self.shape
-        values = np.empty((len(rows), *shape))
+    def _each(self, rows: Floats, exploring: bool, own: NDArray[Any] | None) -> Floats:
+        called, shape = self._called, self._at_x().shape
+        values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
                 own[...] = x  # whole, for f may have written there
-            found = evaluate(x if own is None or own.dtype is FLOAT64 else own.astype(np.float64))
+                if own.dtype is not FLOAT64:
+                    x = own.astype(FLOAT64)
+            try:
+                found = called(x)
+            except OUTSIDE:
+                if not exploring:
+                    raise
+                values[k] = nan
+                continue
+            if type(found) is not ndarray or found.dtype is not FLOAT64:
+                found = values_of(found)
             if found.shape != shape:
                 raise ValueError(OTHER_SHAPE.format(shape, found.shape))
             values[k] = found
-        return values.reshape(len(rows), math.prod(shape))  # there may be none
+        return values if len(shape) == 1 else values.reshape(len(rows), prod(shape))  # there may be none
 
     def _called(self, x: Floats) -> Any:
         """Call f with an array that is its own."""
         call = self._call
         self.nfev += 1
         return call.f(x, *call.args, **call.kwargs)
-
-    def _plainly(self, x: Floats) -> NDArray[Any]:
-        """Return f's values, which are to be copied at once."""
-        result = self._called(x)
-        return result if type(result) is np.ndarray and result.dtype is FLOAT64 else values_of(result)
-
-    def _exploring(self, x: Floats) -> NDArray[Any]:
-        try:
-            result = self._called(x)
-        except OUTSIDE:
-            return np.full(self.shape, np.nan)
-        return result if type(result) is np.ndarray and result.dtype is FLOAT64 else values_of(result)
 
     def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
         """Evaluate f at whole complex points; returns one row of complex values for each."""
@@ -166,4 +171,4 @@ class Vectors:
         for row in rows:
             if row.shape != shape:
                 raise ValueError(OTHER_SHAPE.format(shape, row.shape))
-        return np.array(rows).reshape(len(rows), math.prod(shape))  # there may be none
+        return np.array(rows).reshape(len(rows), prod(shape))  # there may be none

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..backends.table import load
 from ..core.call import Call
-from ..core.errors import describe
 from ..core.labels import Labels, has_labels
-from ..core.options import WATCHING, Options, tolerance
-from ..core.point import Point, as_point, exclusive
+from ..core.options import Options
+from ..core.point import Point, as_point, exclusive, exclusively
 from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
 from ..executors.executor import Function, Points
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
+from .asked import Asked, GradientCheckDict
 from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
 
 __all__ = ["check_gradient"]
 
-OPTIONS = (
-    "args",
-    "kwargs",
-    "backend",
-    "batch_axis",
-    "bounds",
-    "compile",
-    "dtype",
-    "fastmath",
-    "labels",
-    "noise",
-    *WATCHING,
-)
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.
@@ -51,12 +38,7 @@ def check_gradient(
     f: Any,
     grad: Callable[..., Any] | ArrayLike | dict[Any, Any],
     x: Any,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    directions: int | None = None,
-    seed: int = 0,
-    **options: Any,
+    **options: Unpack[GradientCheckDict],
 ) -> GradientCheck:
     r"""Check an analytic gradient against a numerical one that knows its own error.
 
@@ -113,10 +95,10 @@ def check_gradient(
     1 of 2 components wrong, 0 cannot be told; ... evaluations of f
       component 1: given 12.1, numerical 12 ± ... (wrong)
     """
-    rtol, atol = asked("check_gradient", rtol, atol, directions, options, OPTIONS)
+    asked, given_options = Asked.of("check_gradient", options, GradientCheckDict)
     if isinstance(x, dict):
-        return _of_arrays(f, grad, x, {"rtol": rtol, "atol": atol, "directions": directions, "seed": seed}, options)
-    chosen = Options(**options)
+        return _of_arrays(f, grad, x, asked, given_options)
+    chosen = Options(**given_options)
     call = call_of(f, chosen, False)
     point, labels = as_point(x), None
     if chosen.labels or (chosen.labels is None and has_labels(x)):
@@ -126,48 +108,31 @@ def check_gradient(
     analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)
     if analytic.shape != point.base.shape:
         raise ValueError(f"`grad` must give an array of x's shape {point.base.shape}, got shape {analytic.shape}")
-    if directions is None:
-        seen = _look(call, chosen, x, analytic.reshape(-1), rtol, atol)
-        allowed = np.maximum(rtol * np.abs(seen.expected), atol)
-        return judged(analytic, seen, allowed, directions, GradientCheck, labels=labels and labels.name)
+    if asked.directions is None:
+        seen = _look(call, chosen, x, analytic.reshape(-1), asked)
+        allowed = asked.allowed(seen.expected)
+        return judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name)
     if labels is not None:
         call = call.but(f=(labels.giving if chosen.labels else labels.where_wanted)(call.f))
-    return _along(call, chosen, point, analytic, rtol, atol, directions, seed)
+    return _along(call, chosen, point, analytic, asked)
 
 
-def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: dict[str, Any], options: dict[str, Any]) -> GradientCheck:
+def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict[str, Any]) -> GradientCheck:
     """Check the gradient with respect to each array of a dictionary, the others constant."""
     structure, chosen = Structure(x), Options(**options)
     given = grad(structure.copied(), *chosen.args, **(chosen.kwargs or {})) if callable(grad) else grad
     analytic = structure.alike("grad", given)
-    checks = [
-        check_gradient(g, part, leaf.value, **asked, **structure.options(options, leaf))
-        for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
-    ]
+    with exclusively(structure.holders):
+        checks = [
+            check_gradient(g, part, leaf.value, **asdict(asked), **structure.options(options, leaf))
+            for (leaf, g), part in zip(structure.functions(f), analytic, strict=True)
+        ]
     names = [leaf.name for leaf in structure.leaves]
-    along = asked["directions"]
+    along = asked.directions
     return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")
 
 
-def asked(
-    verb: str, rtol: Any, atol: Any, directions: Any, options: dict[str, Any], valid: tuple[str, ...]
-) -> tuple[float, float]:
-    """Return the tolerances.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If these, the directions or an option are not valid.
-    """
-    for name in options:
-        if name not in valid:
-            raise TypeError(f"`{name}` is no option of {verb}; valid are {', '.join(valid)}")
-    if directions is not None and (isinstance(directions, bool) or not isinstance(directions, int) or directions < 1):
-        raise ValueError(f"`directions` must be a whole number, 1 or more, or None; got {describe(directions)}")
-    return tolerance("rtol", rtol), tolerance("atol", atol)
-
-
-def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol: float) -> Seen:
+def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> Seen:
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
     done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True, quiet=True)
     estimate, nfev = done.estimate, done.nfev
@@ -177,7 +142,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
     kinks = np.isfinite(slopes).all(axis=1)
     with np.errstate(invalid="ignore"):
         gap = np.abs(given - expected)
-        again = (error > BLURRED * np.abs(given)) | (gap > error + np.maximum(rtol * np.abs(expected), atol))
+        again = (error > BLURRED * np.abs(given)) | (gap > error + asked.allowed(expected))
     again = again & (gap > 0.0) & ~kinks
     if again.any():
         place = np.flatnonzero(again)
@@ -199,32 +164,30 @@ def _look(call: Call, options: Options, x: Any, given: Floats, rtol: float, atol
 # ---- along directions ----------------------------------------------------------------------------------------
 
 
-def _along(
-    call: Call, options: Options, point: Point, given: Floats, rtol: float, atol: float, directions: int, seed: int
-) -> GradientCheck:
+def _along(call: Call, options: Options, point: Point, given: Floats, asked: Asked) -> GradientCheck:
     """Differentiate f along directions, each of which moves its share of the components."""
     base, flat = point.base.reshape(-1), given.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
     sides, seen, allowed = [], [], []
     tiny = base.size > 0 and 0.0 < float(np.abs(base).max()) < TINY
     nfev = 0
-    for way in ways(base, flat, bounds, directions, seed):
-        side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
+    for way in ways(base, flat, bounds, asked):
+        side, look = _slope_along(call, options, point, way, bounds, flat, asked)
         if tiny and way.any() and look.error[0] > BLURRED * abs(side[0]):  # x may be far below the scale of f
             nfev += look.nfev
             way = short(way / np.abs(way).max())
-            side, look = _slope_along(call, options, point, way, bounds, flat, rtol)
+            side, look = _slope_along(call, options, point, way, bounds, flat, asked)
         terms = np.where(way != 0.0, flat * way, 0.0)
         size = max(abs(float(look.expected[0])), CANCELLED * float(np.hypot.reduce(terms, initial=0.0)))
         sides.append(side)
         seen.append(look)
-        allowed.append(max(rtol * size, atol * float(np.abs(way).sum())))
-    return judged(np.concatenate(sides), joined(seen, nfev), np.array(allowed), directions, GradientCheck)
+        allowed.append(max(asked.rtol * size, asked.atol * float(np.abs(way).sum())))
+    return judged(np.concatenate(sides), joined(seen, nfev), np.array(allowed), asked.directions, GradientCheck)
 
 
-def ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, directions: int, seed: int) -> list[Floats]:
+def ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, asked: Asked) -> list[Floats]:
     """Return directions: the components in the order of what they contribute, an equal share of them to each."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     scale = scales(x)
     signs = rng.choice([-1.0, 1.0], x.size)
     if bounds is not None:
@@ -233,7 +196,7 @@ def ways(x: Floats, given: Floats, bounds: tuple[Floats, Floats] | None, directi
         scale = np.where(np.where(signs > 0, up, down) > 0, scale, 0.0)
     effect = np.where(np.isfinite(given), np.abs(given), 0.0) * scale
     found = []
-    for share in np.array_split(np.argsort(-effect, kind="stable"), directions):
+    for share in np.array_split(np.argsort(-effect, kind="stable"), asked.count):
         # what has a larger effect moves less, so that all of the share count alike; what has none moves as the middle
         top = effect[share].max(initial=0.0)
         counted = np.maximum(effect[share], LEAST * top)
@@ -266,13 +229,13 @@ def _slope_along(
     way: Floats,
     bounds: tuple[Floats, Floats] | None,
     given: Floats,
-    rtol: float,
+    asked: Asked,
 ) -> tuple[Floats, Seen]:
     """Return what the given gradient says of f at x + t * way, at t = 0, and what f itself shows."""
     side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
 
     def slope(line: Call, limits: Any) -> Seen:
-        return _look(line, Options(noise=options.noise, bounds=limits), np.zeros(1), side, rtol, 0.0)
+        return _look(line, Options(noise=options.noise, bounds=limits), np.zeros(1), side, replace(asked, atol=0.0))
 
     return side, on_line(call, point, way, bounds, slope)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..backends.vectors import Vectors
 from ..core.call import Call
 from ..core.errors import quietly
-from ..core.options import WATCHING, Options
+from ..core.options import Options
 from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, bounds_arrays, real_array
 from ..hessian import Hessian
@@ -20,13 +21,14 @@ from ..planning.operators import BAR, Operator, put_back
 from ..planning.rows import OnLine, of_rows
 from ..planning.run import call_of
 from ..planning.settings import Settings
+from ..planning.structured import Structured, in_structure
 from ..sparsity.patterns import Pattern, as_pattern
-from .gradient import BLURRED, CANCELLED, asked, on_line, scales, short, ways
+from .asked import Asked, HessianCheckDict, JacobianCheckDict
+from .gradient import BLURRED, CANCELLED, on_line, scales, short, ways
 from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of
 
 __all__ = ["check_hessian", "check_jacobian"]
 
-OPTIONS = ("args", "kwargs", "backend", "bounds", "noise", *WATCHING)
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.
@@ -36,16 +38,9 @@ LEAST = 1e-6  # of two entries of x that move together, the one with less effect
 
 def check_jacobian(
     f: Any,
-    jac: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    directions: int | None = None,
-    seed: int = 0,
-    argnum: int = 0,
-    out: Any = None,
-    **options: Any,
+    jac: Any,
+    x: Any,
+    **options: Unpack[JacobianCheckDict],
 ) -> JacobianCheck:
     r"""Check an analytic Jacobian against a numerical one that knows its own error.
 
@@ -56,8 +51,10 @@ def check_jacobian(
     jac : callable, array_like or sparse matrix
         ``jac(x, *args, **kwargs)``, called as f is, returns an array of shape ``f(x).shape + x.shape``, or a sparse
         matrix of shape ``(f(x).size, x.size)``; or that array or matrix.
-    x : array_like
-        Where; a point without special properties shows the most.
+    x : array_like or dict of array_like
+        Where; a point without special properties shows the most. Of a dictionary f and `jac` get one, and `jac` gives
+        one of matrices, as `numerical_jacobian` does; the report names entries as ``(1, W1[3, 2])``. Of a pandas Series
+        both get labels where they want them, and what `jac` gives may be labelled, too, in any order.
     rtol, atol : float
         An entry is wrong if it differs by more than ``max(rtol * |derivative|, atol)`` and the error bars; each is
         judged on its own scale.
@@ -70,7 +67,7 @@ def check_jacobian(
     argnum, out
         As for `Jacobian`.
     **options
-        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Jacobian`.
+        args, kwargs, backend, bounds, labels, noise, workers, journal, progress, on_error, timeout: as for `Jacobian`.
 
     Returns
     -------
@@ -100,44 +97,34 @@ def check_jacobian(
     1 of 4 entries wrong, 0 cannot be told; ... evaluations of f
       entry (1, 1): given 8.1, numerical 8 ± ... (wrong)
     """
-    rtol, atol = asked("check_jacobian", rtol, atol, directions, options, OPTIONS)
-    chosen = Options(**options)
-    point, args = as_point(x), chosen.args
-    operator = Operator(f, Settings(chosen, argnum, out=out))
-    base, kwargs = point.base.copy(), operator.kwargs
-    given = jac(*args[:argnum], base, *args[argnum:], **kwargs) if callable(jac) else jac
-    if hasattr(given, "tocoo") and directions is None:
-        operator = Operator(f, Settings(chosen, argnum, True, None, out))
-    with quietly():
-        if directions is not None:
-            return _along(operator, point, x, given, rtol, atol, directions, seed)
-        made, run, point, _ = operator.at(x, args)
-        shape = (*run.shape, *point.base.shape)
-        both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
-        bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+    asked, told = Asked.of("check_jacobian", options, JacobianCheckDict)
+    argnum, out = told.pop("argnum", 0), told.pop("out", None)
+    settings = Settings(Options(**told), argnum, out=out)
+    before, after, kwargs = settings.arguments()
 
-        def again(rows: Ints, columns: Ints) -> _Look:
-            with put_back(point):
-                return _looked(run, point, rows, columns, bounds, chosen)
+    def plain() -> JacobianCheck:
+        point = as_point(x)
+        given = jac(*before, point.base.copy(), *after, **kwargs) if callable(jac) else jac
+        with quietly():
+            if asked.directions is not None:
+                return _along(Operator(f, settings), point, x, given, asked)
+            return _by_entry(f, given, x, settings, asked)
 
-        seen = both.seen(again, rtol, atol)._replace(nfev=run.nfev)
-    if bounds is not None:
-        fixed = (bounds[0] == bounds[1])[both.columns]  # there is nothing to compare with
-        seen.low[fixed], seen.high[fixed], seen.reasons[fixed] = -np.inf, np.inf, ""
-    return both.judged(seen, rtol, atol, shape, JacobianCheck)
+    def structured(labelled: bool) -> JacobianCheck:
+        form = Structured(Operator(f, settings).placed, x, settings, labelled)
+        form.evaluated(settings.options.args)
+        given = form.given("jac", jac(*before, form.at(), *after, **kwargs) if callable(jac) else jac)
+        check = check_jacobian(form.f, given, form.point, **asdict(asked), **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
+
+    return in_structure(x, settings, plain, structured)
 
 
 def check_hessian(
     f: Any,
-    hess: Callable[..., Any] | ArrayLike,
-    x: ArrayLike,
-    *,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    directions: int | None = None,
-    seed: int = 0,
-    grad: Callable[..., Any] | None = None,
-    **options: Any,
+    hess: Any,
+    x: Any,
+    **options: Unpack[HessianCheckDict],
 ) -> JacobianCheck:
     r"""Check an analytic Hessian against a numerical one that knows its own error.
 
@@ -156,7 +143,7 @@ def check_hessian(
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, if there is one that is right: it is differenced, once.
     **options
-        args, kwargs, backend, bounds, noise, workers, journal, progress, on_error, timeout: as for `Hessian`.
+        args, kwargs, backend, bounds, labels, noise, workers, journal, progress, on_error, timeout: as for `Hessian`.
 
     Returns
     -------
@@ -176,39 +163,73 @@ def check_hessian(
     >>> bool(check_hessian(f, hess, [3.0, 4.0])), bool(check_hessian(f, lambda x: 1.01 * hess(x), [3.0, 4.0]))
     (True, False)
     """
-    rtol, atol = asked("check_hessian", rtol, atol, directions, options, OPTIONS)
-    chosen = Options(**options)
-    point = as_point(x)
-    given = hess(point.base.copy(), *chosen.args, **(chosen.kwargs or {})) if callable(hess) else hess
-    shape = (*point.base.shape, *point.base.shape)
-    with quietly():
-        if directions is not None:
-            return _curvatures(f, chosen, point, given, rtol, atol, directions, seed)
-        sparse = hasattr(given, "tocoo")
-        found, info = Hessian(f, grad=grad, sparse=sparse, **options).with_info(x)
-        both, nfev = _both("hess", given, _matrix(found), _matrix(info.error), shape, point.base.size), info.nfev
+    asked, told = Asked.of("check_hessian", options, HessianCheckDict)
+    grad = told.pop("grad", None)
+    settings = Settings(Options(**told))
+    args, kwargs = settings.options.args, settings.options.kwargs or {}
 
-        def again(rows: Ints, columns: Ints) -> _Look:
-            nonlocal nfev
-            finer = {
-                **options,
-                "method": "adaptive",
-                "backend": "python",
-                "journal": None,
-            }  # that is of other gradients
-            better, told = Hessian(f, grad=grad, **finer).with_info(x)
-            nfev += told.nfev
-            n = point.base.size
-            look = _Look.nothing(rows.size)
-            look.expected[:] = better.reshape(n, n)[rows, columns]
-            look.error[:] = told.error.reshape(n, n)[rows, columns]
-            return look
+    def plain() -> JacobianCheck:
+        point = as_point(x)
+        given = hess(point.base.copy(), *args, **kwargs) if callable(hess) else hess
+        with quietly():
+            if asked.directions is not None:
+                return _curvatures(f, settings.options, point, given, asked)
+            return _by_entry_of_hessian(f, given, x, grad, told, asked)
 
-        seen = both.seen(again, rtol, atol)._replace(nfev=nfev)
-    return both.judged(seen, rtol, atol, shape, HessianCheck)
+    def structured(labelled: bool) -> JacobianCheck:
+        form = Structured(f, x, settings, labelled)
+        given = form.given("hess", hess(form.at(), *args, **kwargs) if callable(hess) else hess)
+        inner = form.gradient(grad)
+        check = check_hessian(form.f, given, form.point, grad=inner, **asdict(asked), **form.settings.options.given())
+        return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
+
+    return in_structure(x, settings, plain, structured)
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------
+
+
+def _by_entry(f: Any, given: Any, x: Any, settings: Settings, asked: Asked) -> JacobianCheck:
+    """Compare every entry of a Jacobian."""
+    if hasattr(given, "tocoo"):
+        settings = replace(settings, sparse=True)
+    chosen = settings.options
+    made, run, point, _ = Operator(f, settings).at(x, chosen.args)
+    shape = (*run.shape, *point.base.shape)
+    both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
+    bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+
+    def again(rows: Ints, columns: Ints) -> _Look:
+        with put_back(point):
+            return _looked(run, point, rows, columns, bounds, chosen)
+
+    seen = both.seen(again, asked)._replace(nfev=run.nfev)
+    if bounds is not None:
+        fixed = (bounds[0] == bounds[1])[both.columns]  # there is nothing to compare with
+        seen.low[fixed], seen.high[fixed], seen.reasons[fixed] = -np.inf, np.inf, ""
+    return both.judged(seen, asked, shape, JacobianCheck)
+
+
+def _by_entry_of_hessian(f: Any, given: Any, x: Any, grad: Any, options: dict[str, Any], asked: Asked) -> JacobianCheck:
+    """Compare every entry of a Hessian."""
+    options = {**options, "labels": False}
+    found, info = Hessian(f, grad=grad, sparse=hasattr(given, "tocoo"), **options).with_info(x)
+    shape, n = info.step.shape * 2, info.step.size
+    both, nfev = _both("hess", given, _matrix(found), _matrix(info.error), shape, n), info.nfev
+
+    def again(rows: Ints, columns: Ints) -> _Look:
+        nonlocal nfev
+        # without a journal, which is of other gradients
+        finer = {**options, "method": "adaptive", "backend": "python", "journal": None}
+        better, told = Hessian(f, grad=grad, **finer).with_info(x)
+        nfev += told.nfev
+        look = _Look.nothing(rows.size)
+        look.expected[:] = better.reshape(n, n)[rows, columns]
+        look.error[:] = told.error.reshape(n, n)[rows, columns]
+        return look
+
+    seen = both.seen(again, asked)._replace(nfev=nfev)
+    return both.judged(seen, asked, shape, HessianCheck)
 
 
 class _Look(NamedTuple):
@@ -239,14 +260,14 @@ class _Both(NamedTuple):
     error: Floats
     missing: Ints | None
 
-    def seen(self, again: Callable[[Ints, Ints], _Look], rtol: float, atol: float) -> Seen:
+    def seen(self, again: Callable[[Ints, Ints], _Look], asked: Asked) -> Seen:
         """Judge the numerical entries, and look again at those that hide an error or contradict the given ones."""
         expected, error = self.expected.copy(), self.error.copy()
         reasons = np.where(np.isfinite(expected), "", "f is not finite beside x").astype("<U200")
         slopes = np.full((expected.size, 2), np.nan)
         with np.errstate(all="ignore"):
             gap = np.abs(self.given - expected)
-            beyond = gap > error + np.maximum(rtol * np.abs(expected), atol)
+            beyond = gap > error + asked.allowed(expected)
             doubtful = (error > BLURRED * np.abs(self.given)) | beyond | np.isnan(gap)
             place = np.flatnonzero(doubtful & (gap != 0.0) & ~(gap > CONCLUSIVE * error))
             if place.size:
@@ -259,10 +280,8 @@ class _Both(NamedTuple):
                 expected[place[better]], error[place[better]] = look.expected[better], look.error[better]
         return seen_of(expected, error, reasons, slopes, 0)
 
-    def judged(
-        self, seen: Seen, rtol: float, atol: float, shape: tuple[int, ...], kind: type[JacobianCheck]
-    ) -> JacobianCheck:
-        allowed = np.maximum(rtol * np.abs(seen.expected), atol)
+    def judged(self, seen: Seen, asked: Asked, shape: tuple[int, ...], kind: type[JacobianCheck]) -> JacobianCheck:
+        allowed = asked.allowed(seen.expected)
         if self.missing is None:
             return judged(self.given.reshape(shape), seen, allowed, None, kind)
         entries = np.stack([self.rows, self.columns], axis=1)
@@ -328,9 +347,7 @@ def _listed(name: str, given: Any, shape: tuple[int, int]) -> tuple[Ints, Ints, 
 # ---- along directions ----------------------------------------------------------------------------------------
 
 
-def _along(
-    operator: Operator, point: Point, x: Any, given: Any, rtol: float, atol: float, directions: int, seed: int
-) -> JacobianCheck:
+def _along(operator: Operator, point: Point, x: Any, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
@@ -343,7 +360,7 @@ def _along(
         effect = np.zeros(flat.size)
         np.fmax.at(effect, columns, np.abs(data) / np.where(largest > 0.0, largest, 1.0)[rows])
     sides, looks, allowed, nfev = [], [], [], run.nfev
-    for way in ways(flat, effect, bounds, directions, seed):
+    for way in ways(flat, effect, bounds, asked):
         found, line, _ = operator.along(x, way, options.args, f0=run.value().reshape(run.shape))
         assert found.error is not None
         moved = np.where(way[columns] != 0.0, data * way[columns], 0.0)
@@ -357,13 +374,13 @@ def _along(
             with put_back(point):
                 return _looked(beside, beside.origin, rows, columns, beside.room(), options, beside.length)
 
-        seen = both.seen(again, rtol, atol)
+        seen = both.seen(again, asked)
         size = np.maximum(np.abs(seen.expected), CANCELLED * norms)
         sides.append(side)
         looks.append(seen)
-        allowed.append(np.maximum(rtol * size, atol * float(np.abs(way).sum())))
+        allowed.append(np.maximum(asked.rtol * size, asked.atol * float(np.abs(way).sum())))
         nfev += line.nfev
-    return judged(np.array(sides), joined(looks, nfev), np.concatenate(allowed), directions, JacobianCheck)
+    return judged(np.array(sides), joined(looks, nfev), np.concatenate(allowed), asked.directions, JacobianCheck)
 
 
 def _looked(
@@ -390,9 +407,7 @@ def _entries(name: str, given: Any, shape: tuple[int, ...], sides: tuple[int, in
     return rows, columns, array
 
 
-def _curvatures(
-    f: Any, options: Options, point: Point, given: Any, rtol: float, atol: float, directions: int, seed: int
-) -> JacobianCheck:
+def _curvatures(f: Any, options: Options, point: Point, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the curvatures of f along some directions."""
     flat = point.base.reshape(-1)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
@@ -407,9 +422,9 @@ def _curvatures(
     if bounds is not None:
         room = np.minimum(flat - bounds[0], bounds[1] - flat)
         reach = np.where(room > 0.0, reach, 0.0)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     sides, looks, allowed = [], [], []
-    for _ in range(directions):
+    for _ in range(asked.count):
         way = short(reach * rng.choice([-1.0, 1.0], flat.size) * rng.uniform(0.5, 1.0, flat.size))
         terms = way[rows] * data * way[columns]
         side = np.array([np.where((way[rows] != 0.0) & (way[columns] != 0.0), terms, 0.0).sum()])
@@ -426,11 +441,11 @@ def _curvatures(
                 return _Look.nothing(1)._replace(expected=better.reshape(1), error=more.error.reshape(1))
 
             both = _Both(zero, zero, side, found.reshape(1), info.error.reshape(1), None)
-            return both.seen(again, rtol, atol)._replace(nfev=nfev)
+            return both.seen(again, asked)._replace(nfev=nfev)
 
         seen = on_line(call_of(f, options, False), point, way, bounds, curvature)
         size = max(abs(float(seen.expected[0])), CANCELLED * float(np.sqrt(np.nansum(terms**2))))
         sides.append(side)
         looks.append(seen)
-        allowed.append(np.array([max(rtol * size, atol * float(np.abs(way).sum()) ** 2)]))
-    return judged(np.concatenate(sides), joined(looks, 0), np.concatenate(allowed), directions, HessianCheck)
+        allowed.append(np.array([max(asked.rtol * size, asked.atol * float(np.abs(way).sum()) ** 2)]))
+    return judged(np.concatenate(sides), joined(looks, 0), np.concatenate(allowed), asked.directions, HessianCheck)

@@ -18,12 +18,12 @@ class Part(NamedTuple):
 
     Attributes
     ----------
-    target : ndarray or mutable sequence
+    target : ndarray, mutable sequence or dict
         The piece itself.
     place : tuple
         The index of its entries in an array of x's shape.
-    kept : ndarray or list
-        What it held: the very objects, where it is a sequence.
+    kept : ndarray, list or dict
+        What it held: the very objects, where it is a sequence; of a dictionary one number, by its key.
     """
 
     target: Any
@@ -38,21 +38,25 @@ class Container:
     ----------
     given : object
         The container itself.
+    holders : list
+        What other threads are to keep away from meanwhile.
     """
 
-    __slots__ = ("_ndim", "_parts", "given")
+    __slots__ = ("_ndim", "_parts", "given", "holders")
 
-    def __init__(self, given: object, ndim: int) -> None:
+    def __init__(
+        self, given: object, ndim: int, parts: list[Part] | None = None, holders: list[Any] | None = None
+    ) -> None:
         self.given = given
+        self.holders = [given] if holders is None else holders
         self._ndim = ndim
-        self._parts: list[Part] | None = None
+        self._parts = parts
 
     @property
     def parts(self) -> list[Part]:
         """The pieces that hold x; none, where one of them cannot be changed."""
         if self._parts is None:
-            found = _pieces(self.given, self._ndim, ())
-            self._parts = [] if found is None or _repeated(found) else found
+            self._parts = parts_of(self.given, self._ndim) or []
         return self._parts
 
     @property
@@ -73,22 +77,23 @@ class Container:
             things = list(things.values())
         return isinstance(things, (list, tuple)) and any(map(self.among, things))
 
-    @property
-    def refusal(self) -> str:
+    def refusal(self, name: str = "x") -> str:
         """Say that f reads it, and what to do, where it cannot be changed."""
         return (
-            f"`x` is {self} that f reads itself instead of its argument, and its entries cannot be changed. Make it a "
-            "float array: x = np.array(x, dtype=float), before f is made"
+            f"`{name}` is {self} that f reads itself instead of its argument, and its entries cannot be changed. Make "
+            "it a float array: x = np.array(x, dtype=float), before f is made"
         )
 
     def write(self, x: NDArray[Any]) -> None:
         """Put the entries of an array of x's shape in; `restore` puts back what was there."""
-        for target, place, _ in self.parts:
+        for target, place, kept in self.parts:
             values = x[place]
             if isinstance(target, np.ndarray):
                 target[...] = values
             elif type(target) is list:
                 target[:] = values.tolist()
+            elif isinstance(target, dict):
+                target.update(dict.fromkeys(kept, float(values)))
             else:
                 for i, value in enumerate(values.tolist()):
                     target[i] = value
@@ -100,6 +105,8 @@ class Container:
                 target[...] = kept
             elif type(target) is list:
                 target[:] = kept
+            elif isinstance(target, dict):
+                target.update(kept)
             else:
                 for i, value in enumerate(kept):
                     target[i] = value
@@ -121,6 +128,12 @@ def memory_of(given: object, array: NDArray[Any]) -> NDArray[Any] | None:
         with suppress(ValueError):
             array.flags.writeable = True
     return array
+
+
+def parts_of(given: object, ndim: int) -> list[Part] | None:
+    """Find the pieces that hold an x of so many dimensions; None where one of them cannot be changed alone."""
+    found = _pieces(given, ndim, ())
+    return None if found is None or _repeated(found) else found
 
 
 def _pieces(given: Any, ndim: int, place: tuple[Any, ...]) -> list[Part] | None:

@@ -88,11 +88,15 @@ class Labels:
 
     def where_wanted(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f, which gets its argument labelled wherever it cannot do with a plain array."""
-        labelled = self.giving(f)
+        return self.either(f, self.giving(f))
+
+    @staticmethod
+    def either(plain: Callable[..., Any], labelled: Callable[..., Any]) -> Callable[..., Any]:
+        """Return f with arrays, or wherever it cannot do with these, f with labels."""
 
         def of_either(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
             try:
-                return f(x, *args, **kwargs)
+                return plain(x, *args, **kwargs)
             except WANTS as without:
                 try:
                     return labelled(x, *args, **kwargs)

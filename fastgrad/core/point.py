@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .container import Container, memory_of
 from .errors import describe
-from .validation import FLOAT64, Floats, finite, real_array
+from .validation import FLOAT64, Floats, coordinate_of, finite, real_array
 
 FEW = 20
 
@@ -54,6 +54,15 @@ def exclusive(holder: object) -> AbstractContextManager[Any]:
     lock = lock_of(holder)
     held = _held() if len(_locks) > 1 else []
     return _in_turn(lock, held) if held and lock not in held else lock
+
+
+@contextmanager
+def exclusively(holders: list[Any]) -> Iterator[None]:
+    """Do the same for several, one after another in the same order everywhere."""
+    with ExitStack() as stack:
+        for holder in holders:
+            stack.enter_context(exclusive(holder))
+        yield
 
 
 def _held() -> list[Any]:
@@ -142,9 +151,11 @@ class Point:
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
     given : object
         x as the caller gave it, which may have labels.
+    naming : callable or None
+        What an entry is called, by its place among all, where that is more than an index.
     """
 
-    __slots__ = ("base", "container", "dtype", "given", "own", "perturbable")
+    __slots__ = ("base", "container", "dtype", "given", "naming", "own", "perturbable")
 
     def __init__(
         self,
@@ -155,6 +166,7 @@ class Point:
         given: object = None,
     ) -> None:
         self.base, self.own, self.dtype, self.container, self.given = base, own, dtype, container, given
+        self.naming: Callable[[int], str] | None = None
         self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
@@ -165,6 +177,10 @@ class Point:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
 
+    def name(self, flat: int) -> str:
+        """Word the place of an entry as a user would write it."""
+        return coordinate_of(flat, self.base.shape) if self.naming is None else self.naming(flat)
+
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""
         container = self.container
@@ -174,7 +190,7 @@ class Point:
         def seen(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
             if x.dtype.kind == "c":  # a closure shows: what it reads is real
                 return f(x, *args, **kwargs)
-            with exclusive(container.given):
+            with exclusively(container.holders):
                 try:
                     container.write(x)
                     return f(x, *args, **kwargs)
@@ -213,7 +229,8 @@ def stand_in(shown: Any, array: NDArray[Any]) -> None:
     _stand_ins[key] = ref(shown, partial(_stand_ins.pop, key)), array, threading.get_ident()
 
 
-def _meant(x: object) -> object:
+def meant(x: Any) -> Any:
+    """Return the array in place of which another thread's function sees a thing; anything else as it is."""
     found = _stand_ins.get(id(x))
     return x if found is None or found[0]() is not x or found[2] == threading.get_ident() else found[1]
 
@@ -244,7 +261,7 @@ def as_point(x: object) -> Point:
     if type(x) is Point:
         return x
     if _stand_ins:
-        x = _meant(x)
+        x = meant(x)
     container = None
     if type(x) is np.ndarray and x.dtype is FLOAT64:
         mark = _latest
@@ -256,8 +273,8 @@ def as_point(x: object) -> Point:
     else:
         if isinstance(x, dict):
             raise TypeError(
-                f"`x` is a dictionary, which is for gradients, jvp, vjp, check_gradient and gradient_descent; pass one "
-                f"of its arrays, or all of them as one: got the keys {describe(list(x))}"
+                "`x` is a dictionary, which is for derivatives, products, checks and gradient_descent; pass one of its "
+                f"arrays, or all of them as one: got the keys {describe(list(x))}"
             )
         before = quiet()
         given = real_array("x", x)

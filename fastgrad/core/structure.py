@@ -1,9 +1,15 @@
-"""Parameters as a dictionary of arrays, nested if need be: each array is a variable of its own, all others constant."""
+"""Parameters as a dictionary of arrays, nested if need be, or what has labels; and what f makes of them.
+
+For a gradient each array is a variable of its own, all others constant. For Jacobians and Hessians the entries of all
+of them, one after another, are one x.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping, Set
+from contextlib import nullcontext
+from functools import cached_property, wraps
+from importlib import import_module
 from pathlib import Path as File
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -11,19 +17,23 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
+from .container import Container, Part, parts_of
 from .errors import describe
-from .validation import Floats, finite, real_array
+from .labels import Labels, has_labels
+from .point import Point, as_point, exclusive, exclusively, meant
+from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
 
-__all__ = ["Leaf", "Structure"]
+__all__ = ["Leaf", "Structure", "Tree", "as_seen", "blocks", "flattened", "named", "unblocked"]
 
 BY_ENTRY = ("h", "rel_step", "bounds")  # options that may differ from array to array
 
 Path = tuple[Any, ...]
-Tree = dict[Any, Any]
+Nested = dict[Any, Any]
+Function = Callable[..., Any]
 
 
 class Leaf(NamedTuple):
-    """One array of a dictionary.
+    """One array of a dictionary, or all that there is.
 
     Attributes
     ----------
@@ -44,13 +54,31 @@ class Leaf(NamedTuple):
         """What the array is called in messages."""
         return ".".join(map(str, self.path))
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """What its derivatives are returned as: short floats stay."""
+        dtype = self.array.dtype
+        return dtype if dtype.kind == "f" and dtype.itemsize < 8 else FLOAT64
 
-class Structure:
-    """A dictionary of arrays.
+    def labelled(self, values: NDArray[Any]) -> Any:
+        """Return values of its shape with its labels, if it has any."""
+        return Labels(self.value).on(values) if has_labels(self.value) else values
+
+    def label(self, flat: int) -> str:
+        """Name an entry: ``W1[3, 2]``, by labels where there are some."""
+        if not self.array.ndim:
+            return self.name
+        where = np.unravel_index(flat, self.array.shape)
+        told = Labels(self.value).name(flat) if has_labels(self.value) else ", ".join(str(int(i)) for i in where)
+        return f"{self.name}[{told}]" if self.path else told
+
+
+class Tree:
+    """A dictionary of arrays; or one array, which is all of it.
 
     Parameters
     ----------
-    x : mapping
+    value : mapping or array_like
         From any keys to arrays, numbers or further mappings.
     name : str
         What it is called in messages.
@@ -59,37 +87,40 @@ class Structure:
     ----------
     leaves : list of Leaf
         Its arrays, in the order of the dictionary.
+    ends : list of int
+        Where each of them ends among the entries of all.
 
     Raises
     ------
     TypeError, ValueError
-        If something in it is no finite array of real numbers, or is there twice.
+        If something in it is no array of real numbers.
     """
 
-    def __init__(self, x: Mapping[Any, Any], name: str = "x") -> None:
-        for path, value in _walk(x, ()):
-            if isinstance(value, Mapping):
-                raise ValueError(f"`{_named(name, path)}` must hold arrays, got {describe(value)}")
-        self.leaves = [Leaf(path, value, real_array(_named(name, path), value)) for path, value in _walk(x, ())]
-        for place, leaf in enumerate(self.leaves):
-            finite(_named(name, leaf.path), leaf.array)
-            for other in self.leaves[:place]:
-                if np.may_share_memory(leaf.array, other.array) and np.shares_memory(leaf.array, other.array):
-                    raise ValueError(
-                        f"`{name}` holds the same memory as {other.name!r} and as {leaf.name!r}: neither can be "
-                        "changed alone; leave one of them out"
-                    )
+    def __init__(self, value: Any, name: str) -> None:
+        self.name = name
+        parts = [(path, meant(part)) for path, part in _walk(value, ())]
+        for path, part in parts:
+            if isinstance(part, Mapping):
+                raise ValueError(f"`{named(name, path)}` must hold arrays, got {describe(part)}")
+        self.leaves = [Leaf(path, part, real_array(named(name, path), part)) for path, part in parts]
+        self.ends: list[int] = np.cumsum([leaf.array.size for leaf in self.leaves]).tolist()
 
-    def functions(self, f: Callable[..., Any]) -> Iterator[tuple[Leaf, Callable[..., Any]]]:
-        """Return, for each array, f as a function of that array: it gets a dictionary of its own each time."""
-        for leaf in self.leaves:
-            others = [None if other is leaf else other.array.copy() for other in self.leaves]
-            yield leaf, _of_one(f, _template(self.filled(others)))
+    @property
+    def nested(self) -> bool:
+        """Whether it is a dictionary."""
+        return bool(self.leaves[0].path)
 
-    def filled(self, values: list[Any]) -> Tree:
+    @property
+    def has_labels(self) -> bool:
+        """Whether something in it has labels."""
+        return any(has_labels(leaf.value) for leaf in self.leaves)
+
+    def filled(self, values: list[Any]) -> Any:
         """Return a dictionary of the same structure."""
-        tree: Tree = {}
+        tree: Nested = {}
         for leaf, value in zip(self.leaves, values, strict=True):
+            if not leaf.path:
+                return value
             inner = tree
             for key in leaf.path[:-1]:
                 inner = inner.setdefault(key, {})
@@ -97,30 +128,159 @@ class Structure:
         return tree
 
     def alike(self, name: str, other: Any) -> list[NDArray[Any]]:
-        """Return the arrays of another dictionary, which must have the same keys and shapes.
+        """Return the arrays of another dictionary, which must have the same keys and shapes; labels in any order.
 
         Raises
         ------
         TypeError, ValueError
             If it has not.
         """
-        if not isinstance(other, Mapping):
-            raise TypeError(f"`{name}` must be a dictionary with the keys of x, got {describe(other)}")
-        found = dict(_walk(other, ()))
         arrays = []
-        for leaf in self.leaves:
-            if leaf.path not in found:
-                raise ValueError(f"`{name}` must have the keys of x: {leaf.name!r} is missing")
-            array = real_array(_named(name, leaf.path), found.pop(leaf.path))
+        for leaf, part in zip(self.leaves, self.parts(name, other), strict=True):
+            labels = Labels(leaf.value) if has_labels(leaf.value) else None
+            told = named(name, leaf.path)
+            array = real_array(told, part if labels is None else labels.plain(told, part))
             if array.shape != leaf.array.shape:
                 raise ValueError(
-                    f"`{_named(name, leaf.path)}` must have the shape of x there, {leaf.array.shape}; got shape "
-                    f"{array.shape}"
+                    f"`{told}` must have the shape of {self.name}{' there' * self.nested}, {leaf.array.shape}; got "
+                    f"shape {array.shape}"
                 )
             arrays.append(array)
-        if found:
-            raise ValueError(f"`{name}` must have the keys of x, got {'.'.join(map(str, next(iter(found))))!r}, too")
         return arrays
+
+    def parts(self, name: str, other: Any) -> list[Any]:
+        """Return what another dictionary of the same keys holds.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it has other keys.
+        """
+        if self.nested and not isinstance(other, Mapping):
+            raise TypeError(f"`{name}` must be a dictionary with the keys of {self.name}, got {describe(other)}")
+        found = dict(_walk(other, (), {leaf.path for leaf in self.leaves}))
+        for leaf in self.leaves:
+            if leaf.path not in found:
+                raise ValueError(f"`{name}` must have the keys of {self.name}: {leaf.name!r} is missing")
+        parts = [found.pop(leaf.path) for leaf in self.leaves]
+        if found:
+            raise ValueError(
+                f"`{name}` must have the keys of {self.name}, got {'.'.join(map(str, next(iter(found))))!r}, too"
+            )
+        return parts
+
+    def copied(self) -> Any:
+        """Return a dictionary of copies."""
+        return self.filled([leaf.array.copy() for leaf in self.leaves])
+
+    def joined(self, arrays: list[Any]) -> Floats:
+        """Return the entries of all arrays one after another."""
+        return np.concatenate([np.empty(0), *(np.asarray(array, dtype=np.float64).reshape(-1) for array in arrays)])
+
+    def split(self, flat: Floats, narrow: bool = False, labelled: bool = False) -> Any:
+        """Do the inverse: new arrays; `narrow`: of the dtype that x has, where that is a short one of floats."""
+        arrays: list[Any] = []
+        for leaf, part in zip(self.leaves, np.split(flat, self.ends[:-1]), strict=True):
+            array = part.reshape(leaf.array.shape).astype(leaf.dtype if narrow else np.float64)
+            arrays.append(leaf.labelled(array) if labelled else array)
+        return self.filled(arrays)
+
+    def label(self, flat: int) -> str:
+        """Name an entry by its place among all: ``W1[3, 2]``."""
+        for leaf in self.leaves:
+            if flat < leaf.array.size:
+                return leaf.label(flat)
+            flat -= leaf.array.size
+        raise IndexError(flat)
+
+    def listing(self, f: Function) -> Function:
+        """Return f, whose results are dictionaries like this one, as a function that gives all entries of each."""
+        return _listing(f, tuple(leaf.path for leaf in self.leaves)) if self.nested else f
+
+
+class Structure(Tree):
+    """What a derivative is taken with respect to: finite, and no memory in it twice.
+
+    Attributes
+    ----------
+    holders : list
+        Of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something in it is no finite array of real numbers, or is there twice.
+    """
+
+    def __init__(self, x: Any, name: str = "x") -> None:
+        with exclusive(x) if isinstance(x, dict) else nullcontext():  # another thread may perturb what it holds
+            super().__init__(x, name)
+        self.given = x
+        self.holders = [x, *sorted((leaf.value for leaf in self.leaves), key=_block)] if self.nested else []
+        for place, leaf in enumerate(self.leaves):
+            finite(named(name, leaf.path), leaf.array)
+            for other in self.leaves[:place]:
+                if np.may_share_memory(leaf.array, other.array) and np.shares_memory(leaf.array, other.array):
+                    raise ValueError(
+                        f"`{name}` holds the same memory as {other.name!r} and as {leaf.name!r}: neither can be "
+                        "changed alone; leave one of them out"
+                    )
+
+    def functions(self, f: Function) -> Iterator[tuple[Leaf, Function]]:
+        """Return, for each array, f as a function of that array: it gets a dictionary of its own each time.
+
+        Where it cannot do with arrays, what else has labels in x has them there, too.
+        """
+        for leaf in self.leaves:
+            others = [None if other is leaf else other.array.copy() for other in self.leaves]
+            of_one = _of_one(f, _template(self.filled(others)))
+            if any(has_labels(other.value) for other in self.leaves if other is not leaf):
+                kept = [None if other is leaf else other.labelled(other.array.copy()) for other in self.leaves]
+                of_one = Labels.either(of_one, _of_one(f, _template(self.filled(kept))))
+            yield leaf, of_one
+
+    def of_flat(self, f: Function, labelled: bool = False) -> Function:
+        """Return f as a function of what `point` holds: all entries one after another, or x's only array."""
+        if not self.nested:
+            return Labels(self.given).giving(f) if labelled else f
+        if labelled:
+            return lambda flat, *args, **kwargs: f(self.split(flat, labelled=True), *args, **kwargs)
+        starts = [end - leaf.array.size for leaf, end in zip(self.leaves, self.ends, strict=True)]
+        places = [(start, leaf.array.size, leaf.array.shape) for start, leaf in zip(starts, self.leaves, strict=True)]
+        return _of_flat(f, _template(self.filled(places)))
+
+    def point(self) -> Point:
+        """Return where the derivatives are wanted; whoever evaluates f there can show it to closures, too."""
+        if not self.nested:
+            point = as_point(self.given)
+            point.naming = self.label if self.has_labels else None
+            return point
+        with exclusively(self.holders):
+            pieces = [part for parts in self._held for part in parts or ()]
+            base = self.joined([as_point(leaf.value).base for leaf in self.leaves])
+        point = Point(base, None, FLOAT64, Container(self.given, 1, pieces, self.holders), self.given)
+        point.naming = self.label
+        return point
+
+    @cached_property
+    def _held(self) -> list[list[Part] | None]:
+        """What holds each array of a dictionary; None where it cannot be changed."""
+        found: list[list[Part] | None] = []
+        for leaf, end in zip(self.leaves, self.ends, strict=True):
+            places = np.arange(end - leaf.array.size, end).reshape(leaf.array.shape)
+            if isinstance(leaf.value, (int, float, np.generic)):
+                inner = _at(self.given, leaf.path[:-1])
+                parts = [Part(inner, (), {leaf.path[-1]: leaf.value})] if isinstance(inner, dict) else None
+            else:
+                parts = parts_of(leaf.value, leaf.array.ndim)
+            found.append(parts and [part._replace(place=(places[part.place],)) for part in parts])
+        return found
+
+    def fixed(self) -> Iterator[tuple[Leaf, slice]]:
+        """Return the arrays of a dictionary that cannot be changed where they are, and their places among all."""
+        for leaf, end, parts in zip(self.leaves, self.ends, self._held if self.nested else (), strict=False):
+            if not parts:
+                yield leaf, slice(end - leaf.array.size, end)
 
     def options(self, given: Mapping[str, Any], leaf: Leaf) -> dict[str, Any]:
         """Return the options for one array: its own step or bounds, where these are given as dictionaries.
@@ -132,43 +292,133 @@ class Structure:
         ValueError
             If an option counts the entries of x.
         """
-        if given.get("indices") is not None:
-            raise ValueError(
-                f"`indices` has no meaning where x is a dictionary, got {describe(given['indices'])}; leave out the "
-                "arrays that are not wanted: f may read them elsewhere"
-            )
+        _refuse_indices(given)
         options = {name: _picked(value, leaf.path) if name in BY_ENTRY else value for name, value in given.items()}
         if (journal := given.get("journal")) is not None:
             path = File(journal)
             options["journal"] = path.with_name(f"{path.stem}.{quote(leaf.name, safe='')}{path.suffix}")
         return options
 
-    def copied(self) -> Tree:
-        """Return a dictionary of copies."""
-        return self.filled([leaf.array.copy() for leaf in self.leaves])
+    def flat_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options for all entries as one x, where steps or bounds are given as dictionaries.
 
-    def joined(self, arrays: list[Any]) -> Floats:
-        """Return the entries of all arrays one after another."""
-        return np.concatenate([np.empty(0), *(np.asarray(array, dtype=np.float64).reshape(-1) for array in arrays)])
+        Raises
+        ------
+        ValueError
+            If an option counts the entries of x, or a dictionary of steps lacks an array.
+        """
+        if not self.nested:
+            return dict(given)
+        _refuse_indices(given)
+        options = dict(given)
+        for name in BY_ENTRY:
+            if isinstance(given.get(name), Mapping):
+                sides = [self._of_leaf(name, given[name], leaf) for leaf in self.leaves]
+                both = [self.joined(list(side)) for side in zip(*sides, strict=True)]
+                options[name] = tuple(both) if name == "bounds" else both[0]
+        return options
 
-    def split(self, flat: Floats, narrow: bool = False) -> Tree:
-        """Do the inverse: new arrays; `narrow`: of the dtype that x has, where that is a short one of floats."""
-        ends = np.cumsum([leaf.array.size for leaf in self.leaves])
-        parts = np.split(flat, ends[:-1]) if self.leaves else []
-        arrays = []
-        for leaf, part in zip(self.leaves, parts, strict=True):
-            short = narrow and leaf.array.dtype.kind == "f" and leaf.array.dtype.itemsize < 8
-            arrays.append(part.reshape(leaf.array.shape).astype(leaf.array.dtype if short else np.float64))
-        return self.filled(arrays)
+    def _of_leaf(self, name: str, given: Mapping[Any, Any], leaf: Leaf) -> tuple[Floats, ...]:
+        value, size = _picked(given, leaf.path), leaf.array.size
+        if name == "bounds":
+            found = bounds_arrays(value, leaf.array.astype(np.float64))
+            return found or (np.full(size, -np.inf), np.full(size, np.inf))
+        if value is None or isinstance(value, str):
+            raise ValueError(
+                f"`{name}` must have a step for each array of x where some are given, got {describe(value)} for "
+                f"{leaf.name!r}"
+            )
+        return (np.broadcast_to(real_array(name, value), leaf.array.shape),)
 
-    def label(self, flat: int) -> str:
-        """Name an entry by its place among all: ``W1[3, 2]``."""
-        for leaf in self.leaves:
-            if flat < leaf.array.size:
-                where = tuple(int(i) for i in np.unravel_index(flat, leaf.array.shape))
-                return f"{leaf.name}[{', '.join(map(str, where))}]" if where else leaf.name
-            flat -= leaf.array.size
-        raise IndexError(flat)
+
+def as_seen(x: Any) -> Point:
+    """Return what the caller holds x in, as it is now."""
+    return Structure(x).point() if isinstance(x, dict) else as_point(x)
+
+
+def blocks(matrix: Floats, rows: Tree, columns: Tree, labelled: bool = False) -> Any:
+    """Return a matrix of derivatives in the structure of both: a block for each array of rows and of columns."""
+    found = []
+    for outer, below in zip(rows.leaves, np.split(matrix, rows.ends[:-1], axis=0), strict=True):
+        row = []
+        for inner, part in zip(columns.leaves, np.split(below, columns.ends[:-1], axis=1), strict=True):
+            dtype = np.promote_types(outer.dtype, inner.dtype) if rows is columns else inner.dtype
+            block = part.reshape((*outer.array.shape, *inner.array.shape)).astype(dtype)
+            row.append(_labelled(block, outer, inner) if labelled else block)
+        found.append(columns.filled(row))
+    return rows.filled(found)
+
+
+def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
+    """Do the inverse, of what a caller gave.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it has another structure.
+    """
+    found = []
+    for outer, row in zip(rows.leaves, rows.parts(name, given), strict=True):
+        row_name, parts = named(name, outer.path), []
+        for inner, part in zip(columns.leaves, columns.parts(row_name, row), strict=True):
+            told, shape = named(row_name, inner.path), (*outer.array.shape, *inner.array.shape)
+            block = real_array(told, _unlabelled(told, part, outer, inner)).astype(np.float64)
+            if block.shape != shape:
+                raise ValueError(f"`{told}` must give an array of shape {shape}, got shape {block.shape}")
+            parts.append(block.reshape(outer.array.size, inner.array.size))
+        found.append(np.concatenate(parts, axis=1))
+    return np.concatenate(found)
+
+
+def flattened(value: Any) -> NDArray[Any]:
+    """Return all numbers in nested dictionaries of arrays one after another."""
+    return np.concatenate([np.asarray(part).reshape(-1) for _, part in _walk(value, ())])
+
+
+def _labelled(block: NDArray[Any], outer: Leaf, inner: Leaf) -> Any:
+    """Label the axes of a block that have labels: those of a Series, and of what stands alone."""
+    if not outer.array.ndim:
+        return inner.labelled(block)
+    if not inner.array.ndim:
+        return outer.labelled(block)
+    index, columns = _index(outer), _index(inner)
+    if block.ndim != 2 or (index is None and columns is None):
+        return block
+    return import_module("pandas").DataFrame(block, index=index, columns=columns)
+
+
+def _unlabelled(name: str, block: Any, outer: Leaf, inner: Leaf) -> Any:
+    """Put a labelled block into the order of x."""
+    for alone, other in ((outer, inner), (inner, outer)):
+        if not alone.array.ndim and has_labels(other.value):
+            return Labels(other.value).plain(name, block)
+    if not hasattr(block, "columns"):
+        return block
+    wanted = {"index": _index(outer), "columns": _index(inner)}
+    ours = block.reindex(**{axis: labels for axis, labels in wanted.items() if labels is not None})
+    if ours.size != block.size or np.count_nonzero(ours.isnull()) != np.count_nonzero(block.isnull()):
+        raise ValueError(f"`{name}` must have the labels of x, got {describe(block)}")
+    return ours
+
+
+def _index(leaf: Leaf) -> Any:
+    """The labels of a Series; None of anything else."""
+    return leaf.value.index if hasattr(leaf.value, "iloc") and leaf.array.ndim == 1 else None
+
+
+def _block(value: Any) -> int:
+    """The memory that an array views: what locks are of."""
+    while isinstance(value, np.ndarray) and value.base is not None:
+        value = value.base
+    return id(value)
+
+
+def _refuse_indices(given: Mapping[str, Any]) -> None:
+    if given.get("indices") is not None:
+        raise ValueError(
+            f"`indices` has no meaning where x is a dictionary, got {describe(given['indices'])}; leave out the "
+            "arrays that are not wanted: f may read them elsewhere"
+        )
 
 
 def _picked(value: Any, path: Path) -> Any:
@@ -179,28 +429,28 @@ def _picked(value: Any, path: Path) -> Any:
     return value
 
 
-def _walk(x: Mapping[Any, Any], path: Path) -> Iterator[tuple[Path, Any]]:
-    if not x:
+def _walk(x: Any, path: Path, ends: Set[Path] = frozenset()) -> Iterator[tuple[Path, Any]]:
+    """List what a dictionary holds that is none itself, or stands where a path ends; an empty one is listed."""
+    if path in ends or not isinstance(x, Mapping) or not x:
         yield path, x
+        return
     for key, value in x.items():
-        if isinstance(value, Mapping):
-            yield from _walk(value, (*path, key))
-        else:
-            yield (*path, key), value
+        yield from _walk(value, (*path, key), ends)
 
 
-def _named(name: str, path: Path) -> str:
+def named(name: str, path: Path) -> str:
+    """Word where something stands in a dictionary."""
     return name + "".join(f"[{key!r}]" for key in path)
 
 
 # Written so that a function made of them is seen to keep nothing: no assignment, nothing that can be changed.
 
 
-def _template(tree: Tree) -> tuple[Any, ...]:
+def _template(tree: Nested) -> tuple[Any, ...]:
     return tuple((key, _template(value) if isinstance(value, dict) else value) for key, value in tree.items())
 
 
-def _built(template: tuple[Any, ...], value: Any) -> Tree:
+def _built(template: tuple[Any, ...], value: Any) -> Nested:
     """Return the dictionary of a template, with copies of its arrays and `value` where it has none."""
     return {
         key: _built(part, value) if isinstance(part, tuple) else value if part is None else part.copy()
@@ -208,7 +458,7 @@ def _built(template: tuple[Any, ...], value: Any) -> Tree:
     }
 
 
-def _of_one(f: Callable[..., Any], template: tuple[Any, ...]) -> Callable[..., Any]:
+def _of_one(f: Function, template: tuple[Any, ...]) -> Function:
     """Return f as a function of one array; the others are as they were."""
 
     @wraps(f, updated=())  # also the module's name: what f reads in place is its own business, not this module's
@@ -216,3 +466,40 @@ def _of_one(f: Callable[..., Any], template: tuple[Any, ...]) -> Callable[..., A
         return f(_built(template, value), *args, **kwargs)
 
     return of_one
+
+
+def _cut(template: tuple[Any, ...], flat: Any) -> Nested:
+    """Return the dictionary of a template of places: where an array begins, its size and its shape."""
+    return {key: _piece(part, flat) if isinstance(part[0], int) else _cut(part, flat) for key, part in template}
+
+
+def _piece(place: tuple[int, int, tuple[int, ...]], flat: Any) -> Any:
+    return flat[place[0] : place[0] + place[1]].reshape(place[2]) if place[2] else flat[place[0]]
+
+
+def _of_flat(f: Function, template: tuple[Any, ...]) -> Function:
+    """Return f as a function of all entries."""
+
+    @wraps(f, updated=())
+    def of_flat(flat: Any, *args: Any, **kwargs: Any) -> Any:
+        return f(_cut(template, flat), *args, **kwargs)
+
+    return of_flat
+
+
+def _at(value: Any, path: Path) -> Any:
+    return _at(value[path[0]], path[1:]) if path else value
+
+
+def _listing(f: Function, paths: tuple[Path, ...]) -> Function:
+    """Return f, which gives a dictionary, as a function that gives all entries of it."""
+
+    @wraps(f, updated=())
+    def listing(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return _entries(f(x, *args, **kwargs), paths)
+
+    return listing
+
+
+def _entries(value: Any, paths: tuple[Path, ...]) -> Any:
+    return np.concatenate([np.ravel(_at(value, path)) for path in paths])

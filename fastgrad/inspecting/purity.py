@@ -102,9 +102,11 @@ class Nature(NamedTuple):
         return bool(self.keeps) or any(np.may_share_memory(a, array) for a in self.arrays)
 
     def finds(self, containers: Iterable[object]) -> bool:
-        """Whether f may read one of these lists itself, without being given it."""
+        """Whether f may read one of these lists or arrays itself, without being given it."""
         known = {id(holder) for holder, _, _ in self.places}
-        return bool(self.keeps) or any(id(container) in known for container in containers)
+        return bool(self.keeps) or any(
+            self.may_read(one) if isinstance(one, np.ndarray) else id(one) in known for one in containers
+        )
 
 
 def nature(f: Any, arguments: tuple[Any, ...] = ()) -> Nature:

@@ -128,6 +128,15 @@ class DenseWork:
         """Count operations with arrays."""
         self._lead += operations * self._array
 
+    def calls(self, points: int) -> None:
+        """Count a function of numbers that is called point by point, as the plain loop does.
+
+        For a few numbers beside arrays that is no loss. Where f takes them out of x, it is a loop of such calls.
+        """
+        self._lead -= PLAIN_NUMBER * points + DENSE_NUMBER
+        if self.racing and (self.entries or self._lead < 0.0):
+            raise Outrun("functions of math, number by number", to="loop")
+
     def multiplies(self, multiplications: int, other: float) -> None:
         """Count a product of matrices, and what the other lift would pay for it."""
         self._lead += self._array

@@ -150,7 +150,7 @@ def _blocks(run: Points, points: Floats, options: Options) -> tuple[Floats, Floa
         # a point is not to be moved by the scale of others
         return Colors(x, pattern, colors, relative if np.array_equal(units, relative) else own)
 
-    found = by_itself(run, seeds, None, x, options.noise, True, stencil)
+    found = by_itself(run, seeds, None, x, options.noise, stencil)
     assert found.error is not None
     bars = found.error if found.doubtful is None else np.where(found.doubtful, np.inf, found.error)
     return found.jacobian.reshape(k, m, n), bars.reshape(k, m, n)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from math import inf, prod
+from math import inf, isfinite, prod
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backends.judged_vectors import Judged, judge_of_columns
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -32,9 +33,10 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Found, Values, by_itself, by_stencil
+from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
+from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import central
 from ..schemes.trust import check_analytic, reads_own_array
@@ -42,12 +44,16 @@ from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
 from .rows import OnLine, climbed
-from .settings import Settings
+from .settings import JacobianInfo, Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
+FEW = 100  # numbers that Python adds up faster than numpy
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
+
+
+_NO_STEPS = np.empty(0)
 
 
 @dataclass
@@ -62,6 +68,20 @@ class Made:
     noise: Floats | None = None
     colors: int | None = None
     failures: tuple[str, ...] = ()
+
+    def info(self, settings: Settings, nfev: int, began: float, **shaped: Any) -> JacobianInfo:
+        """Return what is told of it; `shaped`: step, error and noise as the caller sees them."""
+        return JacobianInfo(
+            way=self.way,
+            reason=self.reason,
+            method=settings.name,
+            order=settings.stencil.order,
+            nfev=nfev,
+            seconds=perf_counter() - began,
+            colors=self.colors,
+            failures=self.failures,
+            **shaped,
+        )
 
 
 class Lacking(ValueError):
@@ -128,8 +148,8 @@ class Operator:
 
     def opened(self, call: Call, point: Point) -> Vectors:
         """Open the plain evaluation of f: by workers where there are some, by a compiled loop where f is compiled."""
-        if has_labels(point.given):
-            call = call.but(f=Labels.seen(call.f, point.given))
+        if self.settings.is_sparse and self.settings.options.labels is not False and has_labels(point.given):
+            call = call.but(f=Labels.seen(call.f, point.given))  # what is sparse has none
         if call.shared:
             shared: Vectors = load("parallel vectors")(call, point)
             return shared
@@ -167,11 +187,10 @@ class Operator:
         with put_back(point):
             if not run.value().size:
                 return None
-            found = self._found(run, point, None, lambda units: Columns(flat, index, units), False)
+            found = self._found(run, point, None, lambda units: Columns(flat, index, units), True)
         warn_of(found, run, point, index.__getitem__, self.what)
-        if not found.jacobian.any():
-            _refuse_unseen(call, point)
-        return found.jacobian.T.reshape(*run.shape, *x.shape)
+        shape = *run.shape, *x.shape
+        return found.jacobian.T if len(shape) == 2 else found.jacobian.T.reshape(shape)
 
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
@@ -283,7 +302,8 @@ class Operator:
         elif self.settings.adaptive:
             found = climbed(run, point, index, bounds, self.settings.options)
         else:
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), bars)
+            judged = not bars and bounds is None and index is everything(x.size)
+            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), judged)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -345,12 +365,20 @@ class Operator:
         point: Point,
         bounds: tuple[Floats, Floats] | None,
         seeds_of: Callable[[Floats], Seeds],
-        bars: bool = True,
+        judged: bool = False,
     ) -> Found:
+        """Differentiate along some directions; `judged`: along all columns, anywhere, and nobody asks for bars."""
         settings, x = self.settings, point.base.reshape(-1)
         run.value()
         if settings.measured:
-            return by_itself(run, seeds_of, bounds, x, settings.noise, bars, settings.stencil)
+            explorer: Explorer = run
+            judge = judge_of_columns() if judged and settings.plainest else None
+            if judge is not None:
+                explorer = known = Judged(run, judge)
+                found = known.settled(x)
+                if found is not None:
+                    return Found(found, None, _NO_STEPS)
+            return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
@@ -533,9 +561,10 @@ class Operator:
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.measured:
-                found = by_itself(
-                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, True, settings.stencil
-                )
+                by = bounds, flat, settings.noise, settings.stencil
+                found = by_itself(run, lambda units: Along(flat, vector, units), *by)
+                if found.error is not None and small_and_dim(flat, found.jacobian, found.error):
+                    found = sharper(by_itself(run, lambda _: Along(flat, vector, np.ones(flat.size)), *by), found)
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
@@ -559,7 +588,7 @@ def _refuse_unseen(call: Call, point: Point) -> None:
     """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
     container = point.container
     if container is not None and not container.perturbable and reads_own_array(call, point):
-        raise TypeError(container.refusal)
+        raise TypeError(container.refusal())
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are
@@ -580,13 +609,10 @@ class put_back:  # noqa: N801 - used like a function, as contextlib's are
 
 def _finite(values: Floats) -> bool:
     """Whether all are; their sum, which takes half as long, may overflow."""
+    if values.size <= FEW:
+        return isfinite(sum(values.reshape(-1).tolist())) or bool(np.isfinite(values).all())
     with np.errstate(all="ignore"):
         return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
-
-
-def named(flat: int, shape: tuple[int, ...]) -> str:
-    """Word a flat position as a user would write it."""
-    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
 
 
 def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
@@ -595,15 +621,15 @@ def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, place_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
-    if not np.isfinite(found.jacobian).all():
+    if not _finite(found.jacobian):
         warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
     for g, reason in sorted((found.reasons or {}).items())[:1]:
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
         warn(
-            f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}",
+            f"`f` is not differentiable at coordinate {point.name(int(place_of(g)))}{also}: {reason}",
             AccuracyWarning,
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():

@@ -242,7 +242,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
         return
     own, container = point.own, point.container
     if container is not None and not container.perturbable:
-        raise TypeError(container.refusal)
+        raise TypeError(container.refusal())
     if own is not None and own.dtype.kind in "iub":
         raise TypeError(
             f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "

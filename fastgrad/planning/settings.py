@@ -12,7 +12,8 @@ import numpy as np
 from ..core.call import Call
 from ..core.errors import describe
 from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
-from ..core.validation import Floats, one_of
+from ..core.structure import flattened
+from ..core.validation import one_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
@@ -103,8 +104,15 @@ class Settings:
                     f"{describe(self.sparsity)}; leave it out, or the method"
                 )
 
+    def arguments(self) -> tuple[tuple[Any, ...], tuple[Any, ...], Mapping[str, Any]]:
+        """Return what f gets before and after x, and by keyword."""
+        options = self.options
+        return options.args[: self.argnum], options.args[self.argnum :], options.kwargs or {}
+
     def call(self, f: Any, args: tuple[Any, ...]) -> Call:
         """Return how f is called."""
+        if not self.watched:
+            return Call(f, args, self.options.kwargs)
         watching = {name: getattr(self.options, name) for name in WATCHING}
         return Call(f, args, self.options.kwargs or {}, **watching)
 
@@ -130,6 +138,11 @@ class Settings:
     def automatic(self) -> bool:
         """The same, where no stencil was asked for either: what needs no steps at all may take its place."""
         return self.measured and (self.stencil == central(2) or self.adaptive)
+
+    @cached_property
+    def plainest(self) -> bool:
+        """Whether the steps follow from f's values alone, by the default rule."""
+        return self.automatic and not self.adaptive and self.noise is None
 
     @cached_property
     def may_lift(self) -> bool:
@@ -192,7 +205,8 @@ class JacobianInfo:
     method, order
         The kind of difference, and its order of accuracy.
     step : ndarray
-        The step of each entry of x, of x's shape; nan where none was taken.
+        The step of each entry of x, of x's shape; nan where none was taken. Where x is a dictionary, or f(x), all that
+        is of their shapes has their structures.
     nfev : int
         Evaluations of f, probes and checks included; a lift counts as one.
     seconds : float
@@ -211,11 +225,11 @@ class JacobianInfo:
     reason: str
     method: str
     order: int
-    step: Floats
+    step: Any
     nfev: int
     seconds: float
     error: Any = None
-    noise: Floats | None = None
+    noise: Any = None
     colors: int | None = None
     failures: tuple[str, ...] = ()
 
@@ -223,13 +237,14 @@ class JacobianInfo:
         lines = [f"way      {self.way}: {self.reason}", f"method   {self.method}, order {self.order}"]
         if self.colors is not None:
             lines.append(f"colors   {self.colors}")
-        known = self.step[np.isfinite(self.step)]
+        step = flattened(self.step)
+        known = step[np.isfinite(step)]
         if known.size:
             lines.append(f"step     {known.min():.3g} to {known.max():.3g}")
         lines += [f"nfev     {self.nfev}", f"seconds  {self.seconds:.3g}"]
         if self.error is not None:
-            bars = getattr(self.error, "data", self.error) if hasattr(self.error, "tocoo") else self.error
-            if np.size(bars):
+            bars = self.error.data if hasattr(self.error, "tocoo") else flattened(self.error)
+            if bars.size:
                 lines.append(f"error    {np.max(bars):.3g} at most")
         if self.failures:
             lines.append(f"failed   {len(self.failures)} evaluations, the first at {self.failures[0]}")

@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from math import ceil, inf, isfinite
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +82,17 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What variants have in common."""
+        return self.backend, self.form
+
     def code(self, form: Form, names: Names) -> str:
         """Return a line to paste."""
         written = {"backend": self.backend, **dict(self.options)} if self.write is None else dict(self.write)
         if form.batch_axis is not None:
             written["batch_axis"] = form.batch_axis
-        words = [names.f, *([f"args={names.args}"] if names.args else [])]
-        words += [f"{name}={value!r}" for name, value in written.items()]
-        call = ", ".join(words).replace("'", '"')
-        return f"{names.imports}from fastgrad import Gradient; gradient = Gradient({call}); g = gradient({names.x})"
+        return names.line("Gradient", "gradient", "g", written)
 
 
 EAGER = (("compile", "eager"),)
@@ -243,6 +246,7 @@ class Run(Timed):
     form: str = ""
     gradient: Floats = field(default_factory=lambda: np.empty(0))
     where: Ints | None = None
+    coordinates: int | None = None  # where these are not the entries of `gradient`
     first_call: float = 0.0  # not scaled, of which `extra` is beyond a warm call
     extra: float = 0.0
     nfev: int = 0
@@ -250,6 +254,13 @@ class Run(Timed):
     ran: str = ""
     compiles: bool = False
     peer: bool = False
+
+
+class Competitor(Protocol):
+    """A candidate, or another package's function; its text is its name in the table, ``backend/form``."""
+
+    @property
+    def key(self) -> tuple[str, str]: ...
 
 
 class Target(NamedTuple):
@@ -309,51 +320,78 @@ def compare(
     applicable = [c for c in candidates if c.form in workload.forms and workload.x.size >= c.fewest]
     if not applicable:
         raise ValueError(f"`workload` has the forms {list(workload.forms)}, which no candidate takes")
-    present = [peer for peer in (*workload.rivals, *peers) if peer.present]
-    report = progress or (lambda share: None)
     form = workload.forms[applicable[0].form]
     allowance = LONGEST * budget
     sample = sampled(workload, form, allowance)
     target = reference_gradient(workload, form, sample)
-
-    runs: list[Run] = []
-    refusals: list[Refusal] = []
     if any(FORMS[candidate.form].compiles for candidate in applicable):
         _load_kernels(workload)
-    refused = set()
+    own = [(c, partial(open_candidate, c, workload, sample, allowance)) for c in applicable]
+    present = [peer for peer in (*workload.rivals, *peers) if peer.present]
+    others = [(peer, partial(_open_peer, peer, workload, form, sample, allowance)) for peer in present]
+    runs, refusals = measured(own, others, budget, progress)
+    return concluded(
+        workload, runs, refusals, target, workload.source, partial(_recommend, workload=workload, bar=target.bar)
+    )
+
+
+def measured(
+    own: Sequence[tuple[Competitor, Callable[[], Run]]],
+    others: Sequence[tuple[Competitor, Callable[[], Run]]],
+    budget: float,
+    progress: Progress | None,
+) -> tuple[list[Run], tuple[Refusal, ...]]:
+    """Open and time all, each given with how it is opened; what raises is a refusal, but for the first, the reference.
+
+    Of a backend and form that cannot run, variants are not tried: it is said once.
+    """
+    report = progress or (lambda share: None)
+    runs: list[Run] = []
+    refusals: dict[Any, Refusal] = {}
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
-        for number, candidate in enumerate(applicable):
-            if (candidate.backend, candidate.form) in refused:
-                continue  # a variant of what cannot run; said once
+        for number, (who, opened) in enumerate((*own, *others)):
+            key, peer = (who.key, number >= len(own)), number >= len(own)
+            if key in refusals:
+                continue
             try:
-                runs.append(open_candidate(candidate, workload, sample, allowance))
-            except Exception as error:  # whatever it is, it is this candidate's; the reference's is f's own
+                runs.append(opened())
+            except (Exception, TooSlow) as error:
                 if not runs:
                     raise
-                refused.add((candidate.backend, candidate.form))
-                refusals.append(_refusal(candidate, error))
-            report(0.3 * (number + 1) / (len(applicable) + len(present)))
-        for number, peer in enumerate(present, len(applicable)):
-            try:
-                runs.append(_open_peer(peer, workload, form, sample, allowance))
-            except (Exception, TooSlow) as error:  # noqa: BLE001  a peer may raise anything
-                refusals.append(_refusal(peer, error))
-            report(0.3 * (number + 1) / (len(applicable) + len(present)))
+                reason = " ".join(str(error).split()) or type(error).__name__
+                if isinstance(error, TooSlow):
+                    reason = (
+                        "skipped: two partial derivatives take too long for this budget; --budget SECONDS allows more"
+                    )
+                backend, _, form = str(who).partition("/")
+                refusals[key] = Refusal(backend, form, reason, peer)
+            report(0.3 * (number + 1) / (len(own) + len(others)))
         interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
+    return runs, tuple(refusals.values())
 
+
+def concluded(
+    workload: Workload,
+    runs: list[Run],
+    refusals: tuple[Refusal, ...],
+    target: Target,
+    source: str,
+    recommend: Callable[[list[Score], tuple[Score, ...]], tuple[str, str]],
+) -> Comparison:
+    """Return what the times say; `recommend` makes a reason and a line of code of the winners and all scores."""
     scores = tuple(score(run, runs[0], target.gradient) for run in runs)
     winners = winners_of(scores)
-    recommendation, code = _recommend(winners, scores, workload, target.bar)
+    recommendation, code = recommend(winners, scores)
     return Comparison(
         workload=workload.name,
         problem=workload.problem or workload.name,
-        source=workload.source,
+        source=source,
         shape=workload.x.shape,
         coordinates=scores[0].coordinates,
         exact=target.described,
         bar=target.bar,
         scores=scores,
-        refusals=tuple(refusals),
+        refusals=refusals,
         winners=tuple(map(str, winners)),
         recommendation=recommendation,
         code=code,
@@ -409,15 +447,6 @@ def _load_kernels(workload: Workload) -> None:
     with suppress(Exception):  # without numba's compiler, or with arguments that it does not take
         f = import_module("numba").njit(lambda x, *args: np.sum(x))
         Gradient(f, "fixed", args=workload.args, compile="eager")(workload.x)
-
-
-def _refusal(who: Candidate | Peer, error: BaseException) -> Refusal:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, TooSlow):
-        reason = "skipped: two partial derivatives take too long for this budget; --budget SECONDS allows more"
-    if isinstance(who, Peer):
-        return Refusal(who.package, who.name, reason, peer=True)
-    return Refusal(who.backend, str(who).partition("/")[2], reason)
 
 
 def open_candidate(
@@ -490,12 +519,10 @@ def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
 
 def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, allowance: float) -> Run:
     f = workload.of_argument or form.fresh()
-    axis = form.batch_axis
-
-    def alone(x: Any, *args: Any) -> Any:
-        return f(np.expand_dims(x, axis), *args)[0]  # type: ignore[arg-type]
-
-    opened = open_peer(peer, f if axis is None else alone, workload.x, workload.args, sample, allowance)
+    if (axis := form.batch_axis) is not None:
+        several = f
+        f = lambda x, *args: several(np.expand_dims(x, axis), *args)[0]  # noqa: E731
+    opened = open_peer(peer, f, workload.x, workload.args, sample, allowance)
     began = perf_counter()
     opened.call()
     warm = perf_counter() - began
@@ -535,7 +562,7 @@ def score(run: Run, reference: Run, exact: Floats) -> Score:
         rounds=len(run.samples),
         loops=run.loops,
         ran=run.ran,
-        coordinates=run.gradient.size,
+        coordinates=run.gradient.size if run.coordinates is None else run.coordinates,
         peer=run.peer,
     )
 

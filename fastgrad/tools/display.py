@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from importlib import import_module
 
 import numpy as np
 
-from .compare import EXACT, Comparison, Score
+from .compare import EXACT, Comparison
+from .report.figures import CELLS, cells, plain
 
 __all__ = ["COLUMNS", "LEGEND", "Display"]
 
@@ -17,7 +19,7 @@ PIPE_WIDTH = 1000
 
 Progress = Callable[[float], None]
 
-COLUMNS = ("backend/f", "time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
+COLUMNS = ("backend/f", *CELLS)
 LEGEND = """\
 time      of one gradient, or Jacobian, prepared and warm: the median of interleaved rounds
 spread    half the distance between the quartiles of the time, as a share of it
@@ -47,27 +49,17 @@ class Display:
         self._err = console.Console(stderr=True, highlight=False)
         if not self._out.is_terminal:
             self._out = console.Console(highlight=False, markup=False, width=PIPE_WIDTH)
-        self._micro = "µ" if (self._out.encoding or "").lower().startswith("utf") else "u"
+        self._unicode = (self._out.encoding or "").lower().startswith("utf")
 
-    def progress(self, name: str) -> AbstractContextManager[Progress | None]:
+    @contextmanager
+    def progress(self, name: str) -> Iterator[Progress | None]:
         """Show how far one workload is, on a terminal."""
         if not (self._err.is_terminal and self._out.is_terminal):
-            return nullcontext()
-        return self._bar(name)
-
-    def _bar(self, name: str) -> AbstractContextManager[Progress]:
-        bar = self._progress.Progress(console=self._err, transient=True)
-        task = bar.add_task(name, total=1.0)
-
-        class Shown(AbstractContextManager[Progress]):
-            def __enter__(self) -> Progress:
-                bar.start()
-                return lambda share: bar.update(task, completed=share)
-
-            def __exit__(self, *error: object) -> None:
-                bar.stop()
-
-        return Shown()
+            yield None
+            return
+        with self._progress.Progress(console=self._err, transient=True) as bar:
+            task = bar.add_task(name, total=1.0)
+            yield lambda share: bar.update(task, completed=share)
 
     def text(self, line: str, style: str | None = None) -> None:
         """Print text; a terminal breaks long lines itself."""
@@ -84,18 +76,18 @@ class Display:
             table.add_column(name, justify="right" if number else "left", overflow="fold")
         for score in result.scores:
             style = "green" if str(score) in result.winners else None
-            table.add_row(*self._row(score, result.bar), style=style)
+            table.add_row(score.described(), *map(self._written, cells(plain(asdict(score)), result.bar)), style=style)
         self._out.print(table)
         for refusal in result.refusals:
             self.text(f"{refusal.backend}/{refusal.form}: {refusal.reason:.300}", style="dim")
         if result.exact != EXACT:
             self.text(f"g* is {result.exact}", style="dim")
-        size = int(np.prod(result.shape))
-        for count in sorted({score.coordinates for score in result.scores if score.coordinates < size}):
+        entries = int(np.prod(result.shape))
+        for count in sorted({score.coordinates for score in result.scores if score.coordinates < entries}):
             names = ", ".join(str(score) for score in result.scores if score.coordinates == count)
             rough = "; of so few they are rough" if count < FEW else ""
             self.text(
-                f"measured on {count} of {size} partial derivatives, times and nfev scaled to all{rough}; "
+                f"measured on {count} of {entries} partial derivatives, times and nfev scaled to all{rough}; "
                 f"--budget SECONDS allows more: {names}",
                 style="dim",
             )
@@ -104,32 +96,6 @@ class Display:
         self.text(f"-> {result.recommendation}", style="bold")
         self.text(f"   {result.code}\n")
 
-    def _row(self, score: Score, bar: float | None) -> tuple[str, ...]:
-        low, high = score.quartiles
-        known = bar is None or not score.error <= bar
-        return (
-            score.described(),
-            self._seconds(score.seconds),
-            f"{(high - low) / (2 * score.seconds):.0%}",
-            f"{score.faster:.3g}x",
-            f"{score.error:.1e}" if known else f"<= {bar:.0e}",
-            f"{score.nfev:,}",
-            _bytes(score.memory),
-            self._seconds(score.first_call),
-            "" if score.payback is None else f"{score.payback:,}",
-        )
-
-    def _seconds(self, seconds: float) -> str:
-        for unit, size in (("s", 1.0), ("ms", 1e-3), (f"{self._micro}s", 1e-6)):
-            if seconds >= size:
-                return f"{_digits(seconds / size)} {unit}"
-        return f"{_digits(seconds * 1e9)} ns"
-
-
-def _digits(value: float) -> str:
-    """Three significant digits, never as a power of ten."""
-    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
-
-
-def _bytes(count: int) -> str:
-    return f"{_digits(count / 2**20)} MB" if count >= 2**20 else f"{_digits(count / 2**10)} kB"
+    def _written(self, text: str) -> str:
+        """Return text as this terminal can show it."""
+        return text if self._unicode else text.replace("µ", "u").replace("≤", "<=")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -13,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import CannotRun, describe
+from ..core.errors import describe
 from ..core.validation import Floats
 from ..jacobian import Jacobian
-from .compare import EXACT, UNSTEADY, Comparison, Progress, Refusal, Run, Score, score, winners_of
-from .timing import interleaved, peak_memory
+from .compare import EXACT, Comparison, Progress, Run, Score, Target, concluded, measured
+from .timing import peak_memory
 from .workload import Workload
 
 __all__ = ["WAYS", "JacobianPeer", "compare_jacobians", "is_vector"]
@@ -35,13 +34,12 @@ class Way(NamedTuple):
     form: str
     options: dict[str, Any]
 
-    def code(self, workload: Workload) -> str:
-        """Return a line to paste."""
-        names = workload.names
-        words = [names.f, *([f"args={names.args}"] if names.args else [])]
-        words += [f"{name}={value!r}" for name, value in self.options.items()]
-        call = ", ".join(words).replace("'", '"')
-        return f"{names.imports}from fastgrad import Jacobian; jacobian = Jacobian({call}); J = jacobian(x)"
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.backend, self.form
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.form}"
 
 
 # The first is the reference of the times.
@@ -60,6 +58,13 @@ class JacobianPeer(NamedTuple):
     name: str
     module: str
     bind: Callable[[Any, Function, Any], Callable[[Floats], Any]]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.package, self.name
+
+    def __str__(self) -> str:
+        return f"{self.package}/{self.name}"
 
 
 def _scipy(method: str) -> Callable[[Any, Function, Any], Callable[[Floats], Any]]:
@@ -135,78 +140,39 @@ def compare_jacobians(
             f"the Jacobian has {size} entries, and at most {MOST} are compared; choose a smaller point (--n), or use "
             "Jacobian(f, sparse=True) itself"
         )
-    report = progress or (lambda share: None)
-    exact, described, bar = _exact(workload, f, (*shape, *x.shape))
+    target = _exact(workload, f, (*shape, *x.shape))
+    own = [(way, partial(_own, way, f, workload)) for way in WAYS]
     present = [peer for peer in peers if importlib.util.find_spec(peer.package) is not None]
-    runs: list[Run] = []
-    refusals: list[Refusal] = []
-    with warnings.catch_warnings(action="ignore"):
-        for number, way in enumerate(WAYS):
-            try:
-                runs.append(_own(way, f, workload))
-            except (TypeError, ValueError, CannotRun, ImportError) as error:
-                if not runs:
-                    raise
-                refusals.append(Refusal(way.backend, way.form, " ".join(str(error).split())))
-            report(0.3 * (number + 1) / (len(WAYS) + len(present)))
-        for number, peer in enumerate(present, len(WAYS)):
-            try:
-                runs.append(_peer(peer, f, workload))
-            except Exception as error:  # noqa: BLE001 - a peer may raise anything
-                refusals.append(Refusal(peer.package, peer.name, " ".join(str(error).split()), True))
-            report(0.3 * (number + 1) / (len(WAYS) + len(present)))
-        interleaved(runs, budget, lambda share: report(0.3 + 0.7 * share))
-    scores = tuple(_scored(run, runs[0], exact, x.size) for run in runs)
-    winners = winners_of(scores)
-    best = winners[0]
-    way = next(way for way in WAYS if (way.backend, way.form) == (best.backend, best.form))
-    unsteady = float(np.median([(s.quartiles[1] - s.quartiles[0]) / s.seconds for s in scores]))
-    return Comparison(
-        workload=workload.name,
-        problem=workload.problem or workload.name,
-        source=f"a Jacobian of shape {(*shape, *x.shape)}",
-        shape=x.shape,
-        coordinates=x.size,
-        exact=described,
-        bar=bar,
-        scores=scores,
-        refusals=tuple(refusals),
-        winners=tuple(map(str, winners)),
-        recommendation=f"{best} ({best.ran}), {best.faster:.3g}x faster than plain columns",
-        code=way.code(workload),
-        unsteady=unsteady > UNSTEADY,
-    )
+    others = [(peer, partial(_peer, peer, f, workload)) for peer in present]
+    runs, refusals = measured(own, others, budget, progress)
+
+    def recommend(winners: list[Score], scores: tuple[Score, ...]) -> tuple[str, str]:
+        best = winners[0]
+        way = next(way for way in WAYS if str(way) == str(best))
+        code = workload.names.line("Jacobian", "jacobian", "J", way.options)
+        return f"{best} ({best.ran}), {best.faster:.3g}x faster than plain columns", code
+
+    return concluded(workload, runs, refusals, target, f"a Jacobian of shape {(*shape, *x.shape)}", recommend)
 
 
-def _exact(workload: Workload, f: Any, shape: tuple[int, ...]) -> tuple[Floats, str, float | None]:
+def _exact(workload: Workload, f: Any, shape: tuple[int, ...]) -> Target:
     """Return what errors are measured against, flat, what it is, and its relative error bar."""
     if workload.gradient is not None:
         exact = workload.gradient(workload.x.copy(), *workload.args)
         exact = np.asarray(exact.toarray() if hasattr(exact, "toarray") else exact, dtype=np.float64)
         if exact.shape != shape and exact.size != np.prod(shape):
             raise ValueError(f"the exact Jacobian must have shape {shape}, got {describe(exact.shape)}")
-        return exact.reshape(-1), EXACT.replace("gradient", "Jacobian"), None
+        return Target(exact.reshape(-1), EXACT.replace("gradient", "Jacobian"), None)
     found, info = Jacobian(f, args=workload.args, method="adaptive").with_info(workload.x)
     top = float(np.abs(found).max(initial=0.0)) or 1.0
-    return found.reshape(-1), ADAPTIVE, float(info.error.max(initial=0.0)) / top
+    return Target(found.reshape(-1), ADAPTIVE, float(info.error.max(initial=0.0)) / top)
 
 
 def _own(way: Way, f: Any, workload: Workload) -> Run:
     jacobian, x = Jacobian(f, args=workload.args, **way.options), workload.x
-    began = perf_counter()
-    jacobian(x)
-    first = perf_counter() - began
-    result, info = jacobian.with_info(x)
-    return Run(
-        call=lambda: jacobian(x),
-        backend=way.backend,
-        form=way.form,
-        gradient=_flat(result),
-        first_call=first,
-        nfev=info.nfev,
-        memory=peak_memory(lambda: jacobian(x)),
-        ran=info.way,
-    )
+    run = _run(way, lambda: jacobian(x), x.size)
+    run.nfev, run.ran = (info := jacobian.with_info(x)[1]).nfev, info.way
+    return run
 
 
 def _peer(peer: JacobianPeer, f: Any, workload: Workload) -> Run:
@@ -222,28 +188,20 @@ def _peer(peer: JacobianPeer, f: Any, workload: Workload) -> Run:
         return import_module("scipy.sparse").csr_matrix(found)
 
     call = peer.bind(import_module(peer.module), flat, pattern)
-    began = perf_counter()
+    run = _run(peer, lambda: call(x.copy()), x.size)
+    count, run.peer = 0, True
     call(x.copy())
+    run.nfev = count
+    return run
+
+
+def _run(who: Way | JacobianPeer, call: Callable[[], Any], n: int) -> Run:
+    """Make the first call, and measure the memory of another."""
+    backend, form = who.key
+    began = perf_counter()
+    result = call()
     first = perf_counter() - began
-    count = 0
-    result = call(x.copy())
-    evaluated = count
-    return Run(
-        call=lambda: call(x),
-        backend=peer.package,
-        form=peer.name,
-        gradient=_flat(result),
-        first_call=first,
-        nfev=evaluated,
-        memory=peak_memory(lambda: call(x)),
-        peer=True,
-    )
-
-
-def _flat(result: Any) -> Floats:
     dense = result.toarray() if hasattr(result, "toarray") else result
-    return np.asarray(dense, dtype=np.float64).reshape(-1)
-
-
-def _scored(run: Run, reference: Run, exact: Floats, n: int) -> Score:
-    return replace(score(run, reference, exact), coordinates=n)
+    flat = np.asarray(dense, dtype=np.float64).reshape(-1)
+    memory = peak_memory(call)
+    return Run(call, backend=backend, form=form, gradient=flat, coordinates=n, first_call=first, memory=memory)

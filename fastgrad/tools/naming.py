@@ -75,10 +75,10 @@ def _file(path: Path) -> Any:
 
 def function(what: str, target: str) -> Callable[..., Any]:
     """Return the function that ``module:function`` stands for; `what` names it in messages."""
-    f = _load(what, target)
+    f: Callable[..., Any] = _load(what, target)
     if not callable(f):
         raise UsageError(f"{what}: {target} is not a function but {type(f).__name__}")
-    return f  # type: ignore[no-any-return]
+    return f
 
 
 def _literal(flag: str, text: str) -> Any:

@@ -50,6 +50,10 @@ class Peer(NamedTuple):
         return f"{self.package}/{self.name}"
 
     @property
+    def key(self) -> tuple[str, str]:
+        return self.package, self.name
+
+    @property
     def present(self) -> bool:
         """Whether it can take part: installed, and, if f has to be written for it, used by the user's modules."""
         if not self.differences:

@@ -76,6 +76,15 @@ class Names(NamedTuple):
     args: str = ""
     x: str = "x"
 
+    def line(self, kind: str, prepared: str, result: str, options: Mapping[str, Any]) -> str:
+        """Return a line to paste: a prepared derivative, and its call."""
+        words = [self.f, *([f"args={self.args}"] if self.args else [])]
+        words += [f"{name}={value!r}" for name, value in options.items()]
+        call = ", ".join(words).replace("'", '"')
+        return (
+            f"{self.imports}from fastgrad import {kind}; {prepared} = {kind}({call}); {result} = {prepared}({self.x})"
+        )
+
     def function(self) -> str:
         """Return an expression for f of x alone."""
         return f"lambda x: {self.f}(x, *{self.args})" if self.args else self.f

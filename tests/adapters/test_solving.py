@@ -10,18 +10,18 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import _differentiable_functions, curve_fit, least_squares, minimize, root
 
-from benchmarks.solvers import BADLY_SCALED, PROBLEMS
+from benchmarks.speed import BADLY_SCALED, SOLVED
 from fastgrad.adapters.scipy import installed
 from fastgrad.adapters.solving import Run, VectorRun
 
-QUICK = [name for name in PROBLEMS if not name.startswith(("chained", "rosenbrock 20"))]
+QUICK = [name for name in SOLVED if not name.startswith(("chained", "rosenbrock 20"))]
 
 
 @pytest.mark.parametrize("solver", ["BFGS", "L-BFGS-B"])
 @pytest.mark.parametrize("name", QUICK)
 def test_the_same_minimum_for_hardly_more(name: str, solver: str) -> None:
     """Beyond SciPy's: a lift's check at a few points, and central differences at one near the end."""
-    f, x = PROBLEMS[name]
+    f, x = SOLVED[name]
     theirs = minimize(f, x, method=solver)
     with installed():
         ours = minimize(f, x, method=solver)
@@ -40,7 +40,7 @@ def test_where_scipy_stops_early(name: str) -> None:
 
 def test_a_run_knows_nothing_of_others() -> None:
     """The same run gives the same bits: after others, beside one in another thread, and within one."""
-    f, x = PROBLEMS["beale 2"]
+    f, x = SOLVED["beale 2"]
     results: list[Any] = []
 
     def solve() -> None:

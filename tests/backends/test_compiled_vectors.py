@@ -14,6 +14,8 @@ import pytest
 from numba import config, njit
 
 from fastgrad import Jacobian, numerical_jacobian
+from fastgrad.backends.compiled import cache, kernels
+from fastgrad.backends.compiled.functions import WIDTH
 from fastgrad.core.validation import Floats
 
 if config.DISABLE_JIT:
@@ -300,3 +302,41 @@ def test_sparse_without_a_pattern(options: dict[str, Any]) -> None:
 def test_one_shot() -> None:
     x = np.linspace(-1, 1.1, 9)
     np.testing.assert_array_equal(numerical_jacobian(broyden, x), numerical_jacobian(broyden, x, backend="python"))
+
+
+def branching(x):
+    return np.abs(x - 0.5) if x[0] > 0.3 else x * x[::-1]
+
+
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
+@pytest.mark.parametrize("h", [pytest.param(None, marks=pytest.mark.slow), 1e-5])
+@pytest.mark.parametrize("python", [broyden.py_func, branching])
+def test_the_same_bits_in_lanes_and_not(python: Any, h: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "WORTH_LANES", 0.0)
+    f, n = njit(python), 37
+    jacobian, plain = Jacobian(f, h, compile="eager"), Jacobian(f, h, backend="python")
+    jacobian(np.linspace(-1.0, 1.1, n))
+    fused = jacobian._operator._fused
+    assert fused._lanes((), False)[0][1] == WIDTH  # which take turns with one point at a time at first
+    for first in (0.1, 0.3 + 1e-7, 0.5):
+        x = np.linspace(first, 1.1, n)
+        wanted = plain(x)
+        for _ in range(8):
+            found = fused(x, ())
+            assert found is not None or python is branching
+            np.testing.assert_array_equal(jacobian(x), wanted)
+
+
+def test_lanes_are_compiled_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    f, x = njit(lambda x: x * x[::-1]), np.linspace(0.1, 1.1, 9)
+    jacobian = Jacobian(f, 1e-5)
+    for _ in range(3):
+        expected = jacobian(x)
+    known = jacobian._operator._compiled
+    assert known.lanes(1, 1, (), False) is None
+    monkeypatch.setattr(kernels, "WORTH_LANES", 0.0)
+    monkeypatch.setattr(cache, "WORTH_COMPILING", 0.0)
+    jacobian = Jacobian(f, 1e-5)
+    for _ in range(3):
+        np.testing.assert_array_equal(jacobian(x), expected)
+    assert known.lanes(1, 1, (), False)[1] == WIDTH

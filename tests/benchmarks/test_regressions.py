@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import regressions, site
-from benchmarks.cells import CASES, WAYS, Cell, Missing, cells, exists, measure
-from benchmarks.regressions import Figures, compare, report
+from benchmarks.regressions import CASES, WAYS, Cell, Figures, Missing, cells, compare, exists, measure, report
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = [("python", "rosenbrock 10"), ("batched", "rosenbrock 100")]

@@ -3,6 +3,7 @@ neighbours. Each with a point and its other arguments.
 """
 
 import math
+from collections import namedtuple
 
 import numpy as np
 from numba import njit
@@ -12,12 +13,25 @@ numbers = np.random.default_rng(7)
 LINE, GRID = numbers.uniform(-2, 2, 200), numbers.normal(size=(14, 15)) * 0.5
 
 
+BY_HAND = {}
+
+
 def add(x, *args):
     """Put f into the table."""
 
     def kept(f):
         TABLE[f.py_func.__name__] = f, x, args
         return f
+
+    return kept
+
+
+def by_hand(f):
+    """Of a function of the same name, written with what is there for complex numbers of extended precision."""
+
+    def kept(same):
+        BY_HAND[f.py_func.__name__] = njit(same)
+        return same
 
     return kept
 
@@ -437,4 +451,163 @@ def hermite(p):
         for t in np.linspace(0.0, 1.0, 5):
             y = a + t * (b + t * (c + t * d))
             s += y * y
+    return s
+
+
+@add(numbers.uniform(0, 4, (60, 3)))
+@njit
+def dihedral_angles(r):
+    """Small vectors: of rows, of lists, their products and lengths."""
+    e = 0.0
+    for i in range(len(r) - 3):
+        first = r[i + 1] - r[i]
+        second = np.array([r[i + 2, 0] - r[i + 1, 0], r[i + 2, 1] - r[i + 1, 1], r[i + 2, 2] - r[i + 1, 2]])
+        n, m = np.cross(first, second), np.cross(second, r[i + 3] - r[i + 2])
+        e += np.dot(n, m) / (np.linalg.norm(n) * np.linalg.norm(m)) + sum([v * v for v in first])
+    return e
+
+
+@add(np.tile([1.0, 0.1, 0.05, 1.2], 50) + LINE / 20)
+@njit
+def elements(x):
+    """Small matrices: determinants, inverses, solutions and products."""
+    e = 0.0
+    force = np.array([1.0, 2.0])
+    for k in range(0, len(x), 4):
+        f = x[k : k + 4].copy().reshape(2, 2)
+        c = f.T @ f
+        j = np.linalg.det(f)
+        y = np.linalg.solve(f, force)
+        e += 0.5 * (np.trace(c) - 2.0 - 2.0 * np.log(j)) + 0.5 * (j - 1.0) ** 2
+        e += np.linalg.inv(f)[0, 1] * np.outer(y, force)[1, 0] + (force @ f)[1]
+    return e
+
+
+@by_hand(elements)
+def elements_by_hand(x):
+    e = 0.0
+    for k in range(0, len(x), 4):
+        p, q, r, s = x[k : k + 4]
+        j = p * s - q * r
+        e += 0.5 * (p * p + q * q + r * r + s * s - 2.0 - 2.0 * np.log(j)) + 0.5 * (j - 1.0) ** 2
+        e += (-q / j) * ((-r + 2.0 * p) / j) + q + 2.0 * s
+    return e
+
+
+@add(LINE)
+@njit
+def ranked(x):
+    """Order statistics: each entry weighs by its rank."""
+    y = np.sort(np.abs(x))
+    s = 0.0
+    for i in range(len(y)):
+        s += i * y[i] ** 2
+    return s / len(x) + np.sum((x - np.median(x)) ** 4) + np.ptp(x) * x[np.argmax(x)]
+
+
+@add(LINE, 30.0)
+@njit
+def quantiles(x, percent):
+    low, high = np.percentile(x, percent), np.quantile(x, 0.75)
+    return np.sum(np.sqrt(1.0 + (x - low) ** 2)) + high**2
+
+
+@by_hand(quantiles)
+def quantiles_by_hand(x, percent):
+    y = np.sort(x)
+    ends = []
+    for part in (percent / 100.0, 0.75):
+        place = part * (len(x) - 1)
+        k = int(place)
+        ends.append(y[k] + (y[k + 1] - y[k]) * (place - k))
+    return np.sum(np.sqrt(1.0 + (x - ends[0]) ** 2)) + ends[1] ** 2
+
+
+KNOTS = np.linspace(-2.5, 2.5, 27)
+HEIGHTS = np.cos(KNOTS)
+
+
+@add(LINE)
+@njit
+def tables(x):
+    s = 0.0
+    for v in x:
+        k = np.searchsorted(KNOTS, v) - 1
+        w = (v - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k])
+        s += ((1.0 - w) * HEIGHTS[k] + w * HEIGHTS[k + 1]) ** 2 * np.interp(v, KNOTS, HEIGHTS)
+    return s + np.sum(np.interp(x, KNOTS, HEIGHTS))
+
+
+@by_hand(tables)
+def tables_by_hand(x):
+    s = 0.0
+    for v in x:
+        k = int(np.searchsorted(KNOTS, np.real(v))) - 1
+        w = (v - KNOTS[k]) / (KNOTS[k + 1] - KNOTS[k])
+        y = HEIGHTS[k] + w * (HEIGHTS[k + 1] - HEIGHTS[k])
+        s += y**3 + y
+    return s
+
+
+@add(LINE)
+@njit
+def periodic(x):
+    """Angles and boxes: remainders, rounding, what lies between whole numbers; and some rarer functions."""
+    s = 0.0
+    for i in range(len(x) - 1):
+        d = (x[i + 1] - x[i] + np.pi) % (2.0 * np.pi) - np.pi
+        box = x[i] - x[i - 1]
+        box -= 3.0 * np.round(box / 3.0)
+        s += d * d + box**4 + np.fmod(x[i], 0.9) * (x[i] // 0.5) + np.mod(x[i], 0.7 + x[i + 1] ** 2)
+        s += np.logaddexp(x[i], x[i + 1]) + np.copysign(x[i], x[i + 1]) * np.sinc(x[i]) + np.radians(x[i])
+        s += (x[i] > 0.3) * x[i] ** 2
+    return s + np.sum(x % 0.3)
+
+
+@by_hand(periodic)
+def periodic_by_hand(x):
+    def whole(v):
+        return np.floor(np.real(v))
+
+    s = 0.0
+    for i in range(len(x) - 1):
+        d = x[i + 1] - x[i] + np.pi
+        d -= 2.0 * np.pi * whole(d / (2.0 * np.pi)) + np.pi
+        box = x[i] - x[i - 1]
+        box -= 3.0 * np.rint(np.real(box / 3.0))
+        width = 0.7 + x[i + 1] ** 2
+        s += d * d + box**4 + (x[i] - 0.9 * np.trunc(np.real(x[i] / 0.9))) * whole(x[i] / 0.5)
+        s += x[i] - width * whole(x[i] / width) + np.log(np.exp(x[i]) + np.exp(x[i + 1])) + x[i] * np.pi / 180.0
+        size = x[i] * np.sign(np.real(x[i])) * np.sign(np.real(x[i + 1]))
+        s += size * np.sin(np.pi * x[i]) / (np.pi * x[i]) + (x[i] ** 2 if np.real(x[i]) > 0.3 else 0.0)
+    return s + np.sum(x - 0.3 * np.floor(np.real(x) / 0.3))
+
+
+Spring = namedtuple("Spring", "stiffness rest")
+
+
+@add(LINE, Spring(2.0, 0.7))
+@njit
+def soft_maximum(x, spring):
+    """The largest of all, in every term; those of rows; and a tuple with names."""
+    m = np.max(x)
+    s = m + np.log(np.sum(np.exp(x - m)))
+    for row in x.reshape(40, 5):
+        e = np.exp(row - row.max())
+        s -= np.log(e[1] / e.sum()) + spring.stiffness * (row[1] - row[0] - spring.rest) ** 2
+    return s
+
+
+@add(LINE)
+@njit
+def convolved(x):
+    return np.sum(np.convolve(x, np.array([0.25, 0.5, 0.25])) ** 2) + np.cumsum(x)[-1] ** 2 + sum(x[1:] * x[:-1])
+
+
+@add(LINE)
+@njit
+def begins_with_a_term(x):
+    s = x[0] * x[1] * x[2]
+    for u, v in zip(x[:100], x[100:]):  # noqa: B905  numba knows no strict
+        s += (u - v) ** 2 * (1.0 + 0.1 * u)
     return s

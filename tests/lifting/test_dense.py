@@ -18,7 +18,7 @@ from fastgrad.lifting.dense import Bundle, sweep
 from fastgrad.lifting.signals import CannotLift, Diverged, where_in
 from tests.corpus import CORPUS, Problem
 
-NOT_LIFTED = {"math_module_loop", "float_conversion"}  # they ask each point for a Python float
+NOT_LIFTED = {"float_conversion"}  # a Python float is no number of numpy: it divides by zero with an error
 
 
 def table(x: Any, h: float = 1e-4) -> tuple[Any, Any]:
@@ -364,7 +364,7 @@ def swallows_everything(x: Any) -> Any:
 @pytest.mark.parametrize(
     "f",
     [
-        lambda x: math.sin(x[0]),
+        lambda x: math.sin(float(x[0])),
         lambda x: float(x[0]) ** 2,
         lambda x: x[0].item(),
         lambda x: sum(x.tolist()),
@@ -417,10 +417,10 @@ def test_a_result_that_ignores_the_argument(f: Callable[[Any], Any]) -> None:
 def test_the_cause_and_the_line_are_kept() -> None:
     def f(x: Any) -> Any:
         y = x * 2
-        return math.exp(y[0])
+        return float(y[0])
 
     error = refused(f)
-    assert where_in(f, error.__traceback__).endswith("return math.exp(y[0])")
+    assert where_in(f, error.__traceback__).endswith("return float(y[0])")
     error = refused(lambda x: 1 / 0 + x)
     assert isinstance(error.__cause__, ZeroDivisionError)
     assert "1 / 0" in where_in(refused, error.__traceback__)

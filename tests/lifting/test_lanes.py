@@ -589,7 +589,7 @@ def a_program(body, ending, model, base, far, width):
         assert_same(both, x, points, message=source)
 
 
-test_random_programs = UNHURRIED(max_examples=8)(programs(a_program))
+test_random_programs = UNHURRIED(max_examples=4)(programs(a_program))
 test_many_random_programs = pytest.mark.slow(UNHURRIED(max_examples=30)(programs(a_program)))
 
 
@@ -661,7 +661,7 @@ def f(u, c):
         assert_same(both, x, points, message=source)
 
 
-test_random_programs_on_matrices = UNHURRIED(max_examples=4)(programs_on_matrices(a_program_on_matrices))
+test_random_programs_on_matrices = UNHURRIED(max_examples=2)(programs_on_matrices(a_program_on_matrices))
 test_many_random_programs_on_matrices = pytest.mark.slow(
     UNHURRIED(max_examples=12)(programs_on_matrices(a_program_on_matrices))
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import tracemalloc
 
 import mpmath
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastgrad.lifting.arraylike import has_bundles, stacked
 from fastgrad.lifting.signals import CannotLift
 from fastgrad.lifting.sparse import lift, sweep
-from fastgrad.lifting.sparse.functions import stacked
 from fastgrad.lifting.sparse.layout import Box, Dim, broadcast, flat_indices, permute, place, relation, reshape, take
 from fastgrad.lifting.sparse.rules import BINARY, UNARY
 from tests.corpus import CORPUS
@@ -730,9 +731,21 @@ def test_writes_and_views_as_in_numpy():
     assert_agrees(writes, rng(1).normal(size=6), 0.01)
 
 
+@pytest.mark.parametrize("operation", ["imod", "ifloordiv", "ipow", "itruediv"])
+def test_every_operator_in_place_writes_into_what_a_view_shows(operation):
+    def f(x):
+        y = 3.0 * x
+        part = y[1:]
+        getattr(operator, operation)(part, 2.5)
+        return np.sum(y * y * np.arange(1.0, 5.0))
+
+    assert_agrees(f, rng(3).uniform(0.9, 1.6, size=4), 0.01)
+
+
 def test_nested_lists_of_entries():
     def f(x):
-        a = stacked([[x[0], 1.0], [x[1] * x[2], x[0]]])
+        rows = [[x[0], 1.0], [x[1] * x[2], x[0]]]
+        a = stacked(rows) if has_bundles(rows) else np.array(rows)
         return np.sum((a @ x[:2]) ** 2) + np.sum(a**3)
 
     assert_agrees(f, rng(1).normal(size=4), 0.01)

@@ -196,7 +196,7 @@ def test_own_function_in_a_file_without_gradient(capsys, user):
     code, out, _ = run(capsys, "compare", f"./{user}.py:Model.loss", "--n", "3", *FAST)
     assert code == 0
     assert "\ng* is the adaptive gradient" in out
-    assert "<= " in out
+    assert "≤ " in out
     assert "no exact gradient was given" in out
 
 

@@ -36,7 +36,7 @@ _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
 WORTH_COMPILING = 1.0
 SECONDS = 1.0  # that compiling most kernels takes
 compiling = threading.RLock()
-_owed: dict[Any, float] = {}  # seconds that could have been saved, for each kernel and signature
+_entries: dict[Any, Entry] = {}  # for each kernel and signature
 
 
 @cache
@@ -149,25 +149,42 @@ def inner(function: Any, fastmath: Any = False) -> Any:
     return njit(nogil=True, error_model="numpy", **options)(function)
 
 
-def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
-    """Return a kernel for exactly these types, past numba's dispatcher, which looks at each argument.
+class Entry:
+    """A kernel for exactly these types, past numba's dispatcher, which looks at each argument."""
 
-    None until it is worth compiling, or is found on the disk: `worth` is how many seconds it would save this time. When
-    it is compiled depends on this, never what it gives.
-    """
-    if not any(map(_needs_counting, signature)):
-        kernel = kernel.bare
-    found = kernel.overloads.get(signature)
-    if found is None:
-        with compiling:
-            key = kernel, signature
-            known, owed = key in _owed, _owed.get(key, 0.0) + worth
-            _owed[key] = owed
-            if owed < WORTH_COMPILING * kernel.seconds and (known or not _on_disk(kernel, signature)):
-                return None
-            kernel.compile(signature)
-            found = kernel.overloads[signature]
-    return found.entry_point
+    def __init__(self, kernel: Any, signature: tuple[Any, ...]) -> None:
+        self._kernel = kernel if any(map(_needs_counting, signature)) else kernel.bare
+        self._signature = signature
+        self._owed: float | None = None  # seconds that could have been saved
+        self._found: Any = None
+
+    def point(self, worth: float) -> Any:
+        """Return what to call; None until it is worth compiling, or is found on the disk.
+
+        `worth` is how many seconds it would save this time: when it is compiled depends on this, never what it gives.
+        """
+        if self._found is None:
+            with compiling:
+                first, self._owed = self._owed is None, (self._owed or 0.0) + worth
+                kernel, signature = self._kernel, self._signature
+                if self._owed >= WORTH_COMPILING * kernel.seconds:
+                    kernel.compile(signature)
+                elif not (first and _on_disk(kernel, signature)):
+                    return None
+                self._found = kernel.overloads[signature].entry_point
+        return self._found
+
+
+def entry(kernel: Any, signature: tuple[Any, ...]) -> Entry:
+    """Return the one entry to a kernel for these types; hashing these takes some microseconds."""
+    key = kernel, signature
+    found = _entries.get(key)
+    return _entries.setdefault(key, Entry(kernel, signature)) if found is None else found
+
+
+def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
+    """Return a kernel for exactly these types, or None: see `Entry.point`."""
+    return entry(kernel, signature).point(worth)
 
 
 def _on_disk(kernel: Any, signature: tuple[Any, ...]) -> bool:
@@ -193,8 +210,8 @@ def _is_data(kind: Any) -> bool:
     return isinstance(getattr(kind, "dtype", kind), (types.Number, types.Boolean, types.NoneType, types.UnicodeType))
 
 
-def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
-    """Return f compiled for lanes: from the disk, if it is kept there, or anew.
+def lanes_of(compile_lanes: Any, f: Any, *how: Any) -> Any:
+    """Return ``compile_lanes(f, *how)``: from the disk, if it is kept there, or anew.
 
     Raises
     ------
@@ -202,12 +219,12 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
         As `compile_lanes`.
     """
     if not isinstance(getattr(f, "_cache", None), FunctionCache):
-        return lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
+        return compile_lanes(f, *how)
     path, mark = None, b""
     with suppress(_Unknown, OSError, AttributeError, RecursionError):
-        if not all(map(_is_data, kinds)):
+        if not all(_is_data(kind) for kinds in how if isinstance(kinds, tuple) for kind in kinds):
             raise _Unknown
-        wanted = repr((f.py_func.__module__, f.py_func.__qualname__, ndim, kinds, fastmath, lanes.lane_width()))
+        wanted = repr((f.py_func.__module__, f.py_func.__qualname__, compile_lanes.__name__, how, lanes.lane_width()))
         name = f"{f.py_func.__name__}.lanes-{sha256(wanted.encode()).hexdigest()[:16]}"
         path, mark = Path(f._cache.cache_path) / name, sha256(wanted.encode() + _surroundings() + _print(f)).digest()
     if path is not None:
@@ -218,7 +235,7 @@ def lanes_of(f: Any, ndim: int, kinds: tuple[Any, ...], fastmath: bool) -> Any:
                 found = lanes.thaw_lanes(body[32:])
                 if found is not None:
                     return found
-    lifted = lanes.compile_lanes(f, ndim, kinds, fastmath=fastmath)
+    lifted = compile_lanes(f, *how)
     frozen = lifted.frozen() if path is not None else None
     if path is not None and frozen is not None:
         body = mark + frozen

@@ -59,7 +59,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     def attempt(typingctx, args, work, x, out):
         """Run the kernel; returns its code, and numba's own of what f raised, with where that is described."""
         target = target_of(x, tuple(args))
-        kinds = kernels.signature(target.kinds, x.ndim)
+        kinds = kernels.signature(target.kinds, types.Array(types.float64, x.ndim, "C"))
         loop.compile(kinds)
         kernel, function = loop.overloads[kinds], target.native[1]
         result = types.UniTuple(types.int64, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from sys import byteorder
 from typing import Any
 
@@ -10,9 +11,9 @@ from numpy.typing import NDArray
 
 from ...core.call import Call
 from ...core.errors import CannotRun
-from ...core.evaluation import InFloats, Values
+from ...core.evaluation import BOTH_WAYS, InFloats, Values
 from ...core.point import Point
-from ...core.validation import FLOAT64, Ints
+from ...core.validation import FLOAT64, Floats, Ints
 from ...inspecting.cfunctions import CFunction
 from ...lifting import lanes
 from ...schemes.stencils import Stencil, central
@@ -120,20 +121,28 @@ class Compiled(InFloats):
 
     def line(self, points: Values) -> Values:
         target = self._target(points.dtype)
-        values = np.empty(len(points), points.dtype)
-        for row, point in enumerate(points):
-            self.nfev += 1
-            x = point.reshape(self._base.shape).copy()
-            if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
-                first = np.array([0]), np.array(point[:1]).reshape(1, 1)
-                values[row] = Table(target, self._args, x, *first).evaluate(1)[0, 0]
-            else:
-                try:
-                    values[row] = target.call(x, *self._args)
-                except BaseException:
-                    let_go(x)
-                    raise
+        return np.array([self._at(target, point) for point in points], points.dtype)
+
+    def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
+        target, values = self._target(FLOAT64), []
+        for point in self._base.reshape(-1) + multiples * np.array(vector):
+            value = float(self._at(target, point))
+            values.append(value)
+            if not isfinite(value):
+                break
         return values
+
+    def _at(self, target: Target, point: Values) -> Any:
+        self.nfev += 1
+        x = point.reshape(self._base.shape).copy()
+        if target.fast and target.lanes and point.size:  # they round differently: let the noise be seen
+            first = np.array([0]), np.array(point[:1]).reshape(1, 1)
+            return Table(target, self._args, x, *first).evaluate(1)[0, 0]
+        try:
+            return target.call(x, *self._args)
+        except BaseException:
+            let_go(x)
+            raise
 
     def sweep(self, index: Ints, points: Values) -> Values:
         base = self._base if points.dtype.kind == "f" else self._base.astype(np.complex128)

@@ -23,7 +23,7 @@ from ...core.validation import FLOAT64, number
 from ...inspecting.captures import Capture, arrays_in, captures
 from ...lifting import lanes
 from . import kernels
-from .cache import compiling, entry_point, lanes_of
+from .cache import Entry, compiling, entry, lanes_of
 
 JIT = not config.DISABLE_JIT
 
@@ -74,6 +74,7 @@ class Target:
         self.owners: Any = None  # f compiled for owner lanes, or why it cannot be; None before
         self.scalar_reason = NO_LANES
         self._spent = 0.0
+        self._entries: dict[Any, Entry] = {}
         self._kind, self._kinds = shape_kind, kinds
         if shape_kind.dtype != types.float64:
             self.scalar_reason = COMPLEX
@@ -123,9 +124,14 @@ class Target:
         """Return the extra arguments as f at `address` takes them."""
         return (args,) if self.packed else args
 
-    def kernel(self, which: Any, worth: float) -> Any:
-        """Return a kernel of ``(args, work, x, out)``; None until it is worth compiling, see `cache.entry_point`."""
-        return entry_point(which, kernels.signature(self.kinds, self._kind.ndim), worth) if JIT else None
+    def kernel(self, which: Any, signature: Callable[..., tuple[Any, ...]], worth: float) -> Any:
+        """Return a kernel whose types follow from those of the arguments and of x; None until it is worth compiling."""
+        if not JIT:
+            return None
+        known = self._entries.get(which)
+        if known is None:
+            known = self._entries[which] = entry(which, signature(self.kinds, self._kind))
+        return known.point(worth)
 
     @property
     def settled(self) -> bool:
@@ -138,7 +144,8 @@ class Target:
             if self.settled:
                 return
             try:
-                lifted = lanes_of(self.native[0], self._kind.ndim, self.kinds, self.fast)
+                how = self._kind.ndim, self.kinds, self.fast
+                lifted = lanes_of(lanes.compile_lanes, self.native[0], *how)
             except lanes.CannotLift as error:
                 self.scalar_reason = error.reason
             else:
@@ -175,6 +182,8 @@ def _compile(f: Any, signature: tuple[types.Type, ...]) -> Any:
 
 
 def _refuse_result(result: Any) -> None:
+    if isinstance(result, types.Optional):
+        raise CannotRun(f"f may return None: numba types its result {result}")
     if not isinstance(result, (types.Integer, types.Boolean, types.Float, types.Array, types.Literal)):
         raise TypeError(
             f"`f` must return one real number, got {result} (as numba types it); return its real part or a sum"

@@ -125,7 +125,7 @@ class FusedGradient:
             if self._eager:
                 target.lift()
             loop = by_rule if self._rule is None else kernels.by_step
-            kernel = target.kernel(loop, inf if self._eager or target.fast else GENERAL)
+            kernel = target.kernel(loop, kernels.signature, inf if self._eager or target.fast else GENERAL)
             if kernel is None:
                 return None
             self._size, self._nfev = x.size, x.size * self._stencil.nodes.size + (not self._stencil.symmetric)

@@ -11,19 +11,35 @@ import math
 
 import numpy as np
 
+from ...core.validation import Floats
+from ...lifting.lanes import BLOCK, call_lanes
 from ...schemes import outputs
-from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
+from ...schemes.constants import (
+    EPS,
+    FIFTH,
+    FINER,
+    FOURTH,
+    NEAR_ZERO,
+    NEGLIGIBLE,
+    QUIET,
+    SAME,
+    SIXTH,
+    SPACING,
+    THIRD,
+    TINY,
+)
 from .cache import inner, kernel
 from .default import checksum, choose, nth, on_a_lattice, spacing_of
-from .kernels import TICKS, power_of_two
+from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
 from .native import call_into, part, ticks
+from .workspace import aligned
 
-DONE, LATER, UNSURE = range(3)  # LATER: call again, to go on; Ctrl-C answers in between
+# LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
+DONE, RECONSIDER, LATER, UNSURE = range(4)
 MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
 SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
 MARGIN = 1e-9  # numpy sums in another order
 TILE = 1 << 16  # as in `schemes.columns`
-BLOCK = 16  # entries that are passed over together
 BINS = 64
 FARTHER = 2.0**-19
 # What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
@@ -33,7 +49,13 @@ LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
 LOOKS = 4
 WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
 FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
-STATE = 4  # to go on with: the next direction, the step, the usual length, and whether that is known
+# To go on with: the next direction, the step, the usual length, and whether that is known; f in lanes, how many points
+# these are, and whether it runs in them; the first direction of the last pass, and how many blocks it listed; how many
+# passes are to do without, and how many were to after the last one in vain; the ticks of all Jacobians, after how many
+# lanes are due, and those of this one; how many were timed, and the fewest ticks of one in lanes, and without.
+(START, STEP, COMMON, KNOWN_LENGTH, LANES, WIDTH, RUNS, AT, LISTED, IDLE, VAIN) = range(11)
+(SPENT, BUDGET, PASSED, TIMED, TOGETHER, ALONE) = range(11, 17)
+STATE = 24
 OF_OUTPUTS, OF_ENTRIES = LATEST + 7, PLACE + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
@@ -44,9 +66,23 @@ def most(n: int, m: int) -> int:
     return m * min(n, max(1, TILE // max(m, n, 1)))
 
 
-def workspace_size(n: int, m: int, directions: int, entries: int) -> int:
-    """Return how many numbers a kernel works in; `entries`: the most that directions have that are judged together."""
-    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries + STATE
+def workspace(n: int, m: int, directions: int, entries: int, lanes: int, width: int, budget: float) -> Floats:
+    """Return what a kernel works in; `entries`: the most that directions have that are judged together."""
+    size = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries + m // BLOCK + 1 + STATE
+    work = aligned(-(-size // 8) * 8 + (n + m) * width)
+    state = work[-STATE:]
+    state[LANES : WIDTH + 1].view(np.int64)[:] = lanes, width
+    state[BUDGET], state[TOGETHER], state[ALONE] = budget, np.inf, np.inf
+    return work
+
+
+@inner
+def tiles(work, n, m, width):
+    """View what is kept for f in lanes: the points, its values for each, and where blocks of entries begin."""
+    end, blocks = work.size - STATE, m // BLOCK + 1
+    first = end - (n + m) * width
+    listed = part(work, first - blocks, (blocks,)).view(np.int64)
+    return part(work, first, (n, width)), part(work, end - m * width, (width, m)), listed
 
 
 @inner
@@ -104,6 +140,121 @@ def evaluated(f, x, here, work, pattern, g, t, above):
             return False
     move(y, flat, units, pattern, g, 0.0)
     return True
+
+
+@inner
+def blocks_of(o, f0, pattern, g, every, blocks):
+    """List where the blocks of entries of a direction begin that have some effect, or all; returns how many."""
+    first, behind = extent(pattern, g, f0.size)
+    count = np.int64(0)
+    for begin in range(first, behind, BLOCK):
+        some = every
+        for k in range(begin, min(begin + BLOCK, behind)):
+            i, _, _ = entry(pattern, g, f0.size, k)
+            some |= (o[UP, i] != f0[i]) | (o[DOWN, i] != f0[i])
+        blocks[count] = begin
+        count += some
+    return count
+
+
+@inner
+def displaced(flat, units, pattern, g, t, tile, lane):
+    """Move the points of two lanes to both sides along a direction; to x itself with t = 0."""
+    if pattern is None:
+        tile[g, lane], tile[g, lane + 1] = flat[g] + t * units[g], flat[g] + -t * units[g]
+        return
+    for k in range(pattern[1][g], pattern[1][g + 1]):
+        j = pattern[0][k]
+        tile[j, lane], tile[j, lane + 1] = flat[j] + t * units[j], flat[j] + -t * units[j]
+
+
+@inner
+def in_lanes(f, x, here, work, pattern, g, t, every):
+    """Evaluate f on both sides along as many directions as there are lanes for, from one on.
+
+    Returns how many blocks of values move, and are listed; -1 where it was in vain.
+    """
+    state = part(work, work.size - STATE, (STATE,))
+    if state[IDLE] > 0.0:
+        state[IDLE] -= 1.0
+        return -1
+    index = state.view(np.int64)
+    flat, _, _, units, _, _ = views(work, x, here)
+    points, values, blocks = tiles(work, x.size, here.size, index[WIDTH])
+    end = min(g + index[WIDTH] // 2, directions(pattern, x.size))
+    for d in range(g, end):
+        displaced(flat, units, pattern, d, t, points, 2 * (d - g))
+    count = call_lanes(index[LANES], (x, points, here, values, blocks, every or pattern is not None, f[1] + f[2]))
+    for d in range(g, end):
+        displaced(flat, units, pattern, d, 0.0, points, 2 * (d - g))
+    state[VAIN] = 0.0 if count >= 0 else min(2.0 * state[VAIN] + 1.0, 1e6)  # f that always branches is left alone
+    state[IDLE] = state[VAIN]
+    return count
+
+
+@inner
+def swept(f, x, here, work, pattern, g, t, every):
+    """Evaluate f on both sides along the next direction of a sweep, into `UP` and `DOWN` of the outputs' table.
+
+    Returns how many blocks of entries have some effect, and are listed: the others are not written; -1 where the shape
+    is not f(x)'s. In lanes where f has been compiled for them: to the same bits.
+    """
+    n, m = x.size, here.size
+    state, (_, f0, _, _, _, o) = part(work, work.size - STATE, (STATE,)), views(work, x, here)
+    index = state.view(np.int64)
+    width = index[WIDTH]
+    _, values, blocks = tiles(work, n, m, width)
+    if state[RUNS] != 0.0:
+        if g == 0 or 2 * (g - state[AT]) >= width:
+            state[AT], state[LISTED] = g, in_lanes(f, x, here, work, pattern, g, t, every)
+        if state[LISTED] >= 0.0:
+            lane, count = 2 * (g - int(state[AT])), int(state[LISTED])
+            for b in range(count):
+                for i in range(blocks[b], min(blocks[b] + BLOCK, m)):
+                    o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
+            if pattern is None:
+                return count
+            for i in range(m):
+                o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
+            return blocks_of(o, f0, pattern, g, every, blocks)
+    if not evaluated(f, x, here, work, pattern, g, t, UP):
+        return -1
+    return blocks_of(o, f0, pattern, g, every, blocks)
+
+
+@inner
+def begun(work, flat, m):
+    """Make all points in lanes x; f is to run in them if that is the faster way, which takes a few trials to know."""
+    state = part(work, work.size - STATE, (STATE,))
+    width = state.view(np.int64)[WIDTH]
+    state[PASSED] = 0.0
+    if width > 0:
+        trial = state[TIMED] < 2 * TRIALS and not NOT_TIMED < state[TOGETHER] < np.inf
+        state[RUNS] = state[TIMED] % 2.0 == 0.0 if trial else state[TOGETHER] <= state[ALONE]
+        points, _, _ = tiles(work, flat.size, m, width)
+        for i in range(flat.size):
+            for lane in range(width):
+                points[i, lane] = flat[i]
+
+
+@inner
+def passed(work, began):
+    """Count the ticks spent since then."""
+    state = part(work, work.size - STATE, (STATE,))
+    state[PASSED] += ticks() - began
+    return LATER
+
+
+@inner
+def finished(work, began):
+    """Note how long it took; returns `DONE` or `RECONSIDER`."""
+    passed(work, began)
+    state = part(work, work.size - STATE, (STATE,))
+    which = TOGETHER if state[RUNS] != 0.0 else ALONE
+    state[which] = min(state[which], state[PASSED]) if state[TIMED] >= 2.0 else state[PASSED]
+    state[TIMED] += 1.0
+    state[SPENT] += state[PASSED]
+    return RECONSIDER if state[SPENT] > state[BUDGET] else DONE
 
 
 @inner
@@ -330,7 +481,7 @@ def noises(o, table, shrinks):
             if level > 0.999 * max(QUIET * floor, abs(o[SHORTER, i])):
                 return -1  # steps were hidden, perhaps
             continue
-        if still >= 4 or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
+        if (still >= 4 and low != high) or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
             return -1
@@ -368,8 +519,11 @@ def middle_of_four(a, b, c, d):
 
 
 @inner
-def measured(o, last, terms):
-    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure."""
+def measured(o, last, terms, small):
+    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure.
+
+    Where x is `small`, what drowns may change farther away.
+    """
     m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
     for i in range(m):
         third_level, fourth_level, _, _, low, high, _, third, _, _ = seen(o, table, i)
@@ -379,8 +533,8 @@ def measured(o, last, terms):
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise)
-        sure &= not abs(bend - 8.0 * noise) <= MARGIN * noise
+        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (low != high)
+        sure &= not (abs(bend - 8.0 * noise) <= MARGIN * noise or (small and rise < 10.1 * noise))
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
         size = min(size, max(abs(f0), spread))
@@ -465,20 +619,57 @@ def step_of(o, counts):
 
 
 @inner
+def is_constant(o, i):
+    """Whether an output is the same all along the first line."""
+    same = True
+    for k in range(7):
+        same &= o[LINE + k, i] == o[LINE + 3, i]
+    return same
+
+
+@inner
+def constants(o):
+    """Count such outputs."""
+    count = 0
+    for i in range(o.shape[1]):
+        count += is_constant(o, i)
+    return count
+
+
+@inner
+def stand_still(f, x, here, work, spacing):
+    """Say whether some outputs are not the same along the line, and all that are, are so far away, too."""
+    flat, f0, y, units, vector, o = views(work, x, here)
+    count, same = constants(o), True
+    if count == 0:
+        return True
+    line(flat, units, vector, outputs.WIDEST)
+    for side in range(2):
+        for i in range(flat.size):
+            y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
+        same = same and at_row(f, x, here, work, UP + side)
+    for i in range(f0.size):
+        same &= (o[UP, i] == f0[i] and o[DOWN, i] == f0[i]) or not is_constant(o, i)
+    line(flat, units, vector, spacing)
+    return same and count < f0.size
+
+
+@inner
 def look(f, x, here, work, terms, counts):
     """Look along the line, finer where some output is neither smooth nor noisy; returns the step, 0: not sure."""
     flat, _, _, units, _, o = views(work, x, here)
-    spacing, table, shrinks = SPACING, np.int64(LINE), flat.size < 0
+    spacing, table, shrinks, small = SPACING, np.int64(LINE), flat.size < 0, flat.size > 0
     for i in range(flat.size):
+        small &= units[i] < NEAR_ZERO
         shrinks |= (flat[i] != 0.0) & (units[i] > 16.0 * abs(flat[i]))
     for _ in range(outputs.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
         unclear = noises(o, table, shrinks)
-        if unclear < 0:
+        if unclear == 0 and stand_still(f, x, here, work, spacing):
+            return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
+        if unclear <= 0:
             return 0.0
-        if unclear == 0:
-            return step_of(o, counts) if measured(o, table, terms) and bent_steps(o, terms) else 0.0
         spacing, table = spacing * FINER, LATEST
     return 0.0
 
@@ -505,25 +696,19 @@ def half_span(flat, units, j, t):
 
 
 @inner
-def judged(o, a, f0, flat, units, pattern, g, t, certain, lengths):
-    """List the entries of a direction that have an effect, and judge them, as `columns._doubts`.
+def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
+    """List those of the blocks' entries that have an effect, and judge them, as `columns._doubts`.
 
     Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
     change to noise; how many of them show their `lengths`, and how many of these are long.
     """
     m, index = f0.size, a.view(np.int64)
-    first_entry, behind = extent(pattern, g, m)
+    _, behind = extent(pattern, g, m)
     wants = strange = False
     count = longer = moved = shown = far = 0
     steepest = 0.0
-    for begin in range(first_entry, behind, BLOCK):
-        end, alive = min(begin + BLOCK, behind), not certain
-        for k in range(begin, end):
-            i, _, _ = entry(pattern, g, m, k)
-            alive |= (o[UP, i] != f0[i]) | (o[DOWN, i] != f0[i])
-        if not alive:
-            continue  # and zeros they are: so pages that nobody writes to take no time
-        for k in range(begin, end):
+    for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
+        for k in range(begin, min(begin + BLOCK, behind)):
             i, j, _ = entry(pattern, g, m, k)
             here = f0[i]
             above, below = o[UP, i] - here, o[DOWN, i] - here
@@ -821,10 +1006,11 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
     lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
     state = part(work, work.size - STATE, (STATE,))
-    start, t, common, known = int(state[0]), state[1], state[2], state[3] != 0.0
+    start, t, common, known = int(state[START]), state[STEP], state[COMMON], state[KNOWN_LENGTH] != 0.0
     if start == 0:
         for i in range(n):
             y[i] = flat[i]
+        begun(work, flat, m)
         if not scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
             return UNSURE
         terms = o[AGREED]
@@ -835,16 +1021,18 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
             return UNSURE
         prepared(o, t)
         refreshed(y, flat)
-    state[0], certain = 0.0, True
+    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    state[START], every = 0.0, n < 0
     for i in range(m):
-        certain &= o[BIN, i] != 0.0
+        every |= o[BIN, i] == 0.0
     together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
     begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
     for g in range(start, count):
-        if not evaluated(f, x, here, work, pattern, g, t, UP):
+        moved = swept(f, x, here, work, pattern, g, t, every)
+        if moved < 0:
             return UNSURE
         listed, wants, each[STEEP, g], some, long = judged(
-            o, a, f0, flat, units, pattern, g, t, certain, part(lengths, shown, (m,))
+            o, a, f0, flat, units, pattern, g, t, part(blocks, 0, (moved,)), part(lengths, shown, (m,))
         )
         if listed < 0:
             return UNSURE
@@ -865,31 +1053,32 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                 before = each[FLAGGED, d] == 0.0
                 if before and not short:
                     continue
-                done, every = -1, flat.size < 0
+                done, again = -1, flat.size < 0
                 while done < 0:
-                    done = looks_again(f, x, here, work, pattern, d, t, common, before, every, scratch, out)
-                    every = True
+                    done = looks_again(f, x, here, work, pattern, d, t, common, before, again, scratch, out)
+                    again = True
                 if done == 0 or ticks() - began > MOST:
                     return UNSURE
             begin, entries, shown, far, opened = g + 1, 0, 0, 0, 0
             if ticks() - began > TICKS and begin < count:
-                state[0], state[1], state[2], state[3] = begin, t, common, known
-                return LATER
+                state[START], state[STEP], state[COMMON], state[KNOWN_LENGTH] = begin, t, common, known
+                return passed(work, began)
         if ticks() - began > MOST:
             return UNSURE
     if not refreshed(y, flat) or not agrees(o):
         return UNSURE
-    return DONE if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
+    return finished(work, began) if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
 
-@kernel
+@kernel(seconds=2.5)
 def by_step(address, before, after, like, x, here, work, out, pattern):
     """Write the entries by central differences with the steps in `work`; returns one of `DONE`, `LATER`, `UNSURE`."""
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
-    flat, _, y, units, spans, o = views(work, x, here)
+    flat, reference, y, units, spans, o = views(work, x, here)
     out = part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
-    start, state[0] = int(state[0]), 0.0
+    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    start, state[START] = int(state[START]), 0.0
     for j in range(n):
         unit = units[j]
         above, below = flat[j] + unit, flat[j] - unit
@@ -898,19 +1087,18 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
         spans[j] = (above - below) / unit
         if start == 0:
             y[j] = flat[j]
+    if start == 0:
+        begun(work, flat, m)
     for g in range(start, directions(pattern, n)):
-        if not evaluated(f, x, here, work, pattern, g, 1.0, UP):
+        moved = swept(f, x, here, work, pattern, g, 1.0, g == 0)
+        if moved < 0:
             return UNSURE
-        first, behind = extent(pattern, g, m)
-        finite = True
-        for begin in range(first, behind, BLOCK):
-            end, alive = min(begin + BLOCK, behind), False
-            for k in range(begin, end):
-                i, _, _ = entry(pattern, g, m, k)
-                alive |= o[UP, i] != o[DOWN, i]
-            if not alive:
-                continue  # and zeros they are: so pages that nobody writes to take no time
-            for k in range(begin, end):
+        if g == 0:
+            for i in range(m):  # whatever it is: where both sides are the same, so is their difference zero
+                reference[i] = o[UP, i]
+        finite, (_, behind) = True, extent(pattern, g, m)
+        for begin in part(blocks, 0, (moved,)):
+            for k in range(begin, min(begin + BLOCK, behind)):
                 i, j, place = entry(pattern, g, m, k)
                 slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
                 finite &= abs(slope) < np.inf
@@ -918,12 +1106,13 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
         if not finite:
             return UNSURE
         if ticks() - began > TICKS and g + 1 < directions(pattern, n):
-            state[0] = g + 1
-            return LATER
+            state[START] = g + 1
+            return passed(work, began)
     if not refreshed(y, flat):
         return UNSURE
-    if pattern is None:
-        return DONE
-    for i in range(m):
-        o[SIGMA, i] = 0.0
-    return DONE if confirmed(f, x, here, work, pattern, out) else UNSURE
+    if pattern is not None:
+        for i in range(m):
+            o[SIGMA, i] = 0.0
+        if not confirmed(f, x, here, work, pattern, out):
+            return UNSURE
+    return finished(work, began)

@@ -37,10 +37,22 @@ VECTOR = types.Array(types.float64, 1, "C")
 TABLE = types.Array(types.float64, 2, "C")
 
 
-def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+def signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
     """Return the types of ``(args, work, x, out)``."""
-    array = types.Array(types.float64, ndim, "C")
-    return types.Tuple(args), VECTOR, array, array
+    return types.Tuple(args), VECTOR, x, x
+
+
+def sweep_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+    """Return the types of `sweep`'s arguments."""
+    index, vector, table = types.Array(types.int64, 1, "C"), x.copy(ndim=1), x.copy(ndim=2)
+    return types.intp, types.Tuple(args), vector, x, index, table, table, types.intp, types.boolean, types.intp
+
+
+def lanes_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+    """Return the types of the arguments of `sweep_lanes`."""
+    index, table = types.Array(types.int64, 1, "C"), x.copy(ndim=2)
+    given = types.intp, types.intp, types.Tuple(args), x, x, table
+    return *given, index, index, table, table, types.intp, x.copy(ndim=1)
 
 
 @kernel

@@ -10,14 +10,12 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numba import types
 
 from ...core.evaluation import Values
 from ...core.validation import Ints
 from ...executors.threads import run_all
 from . import kernels
-from .cache import entry_point
-from .functions import JIT, WIDTH, Target
+from .functions import WIDTH, Target
 from .workspace import aligned, let_go
 
 # A thread that is handed a task begins some 30 µs later than the one that hands it: worth it from a few times that on.
@@ -82,17 +80,9 @@ class Table:
         return all(run_all([partial(self._rows, a, b) for a, b in pairwise(cuts) if a < b]))
 
     def _kernel(self, in_lanes: bool) -> Any:
-        if not JIT:
-            return None
-        x, points = self._x, self._points
-        number = types.float64 if points.dtype.kind == "f" else types.complex128
-        array, vector, table = (types.Array(number, ndim, "C") for ndim in (x.ndim, 1, 2))
-        args, index = types.Tuple(self._target.kinds), types.Array(types.int64, 1, "C")
-        if not in_lanes:
-            one = types.intp, args, vector, array, index, table, table, types.intp, types.boolean, types.intp
-            return entry_point(kernels.sweep, one, self._worth)
-        many = types.intp, types.intp, args, array, array, table, index, index, table, table, types.intp, vector
-        return entry_point(kernels.sweep_lanes, many, inf)  # f in lanes took longer to compile
+        if in_lanes:
+            return self._target.kernel(kernels.sweep_lanes, kernels.lanes_signature, inf)  # f took longer to compile
+        return self._target.kernel(kernels.sweep, kernels.sweep_signature, self._worth)
 
     def _rows(self, first: int, last: int, stop: threading.Event | None) -> bool:
         """Evaluate rows with buffers of their own, until told to stop."""

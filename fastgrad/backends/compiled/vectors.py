@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
 
@@ -15,13 +16,14 @@ from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
+from ...lifting import lanes
 from ...schemes.constants import OUTSIDE
 from ...schemes.steps import Step
 from ...sparsity import Pattern
 from ..vectors import Vectors
-from . import jacobians
-from .cache import compiling, entry_point
-from .functions import JIT, Jitted, _compile, _type, jitted, kind_of
+from . import jacobians, kernels
+from .cache import compiling, entry_point, lanes_of
+from .functions import JIT, NO_LANES, Jitted, _compile, _type, jitted, kind_of
 from .workspace import let_go
 
 # What a kernel saves, in seconds, for each evaluation; and where it makes a Jacobian from the first point to the last,
@@ -143,6 +145,30 @@ class Compiled:
         address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
         return Entry(address, (types.intp, *tuples, types.none if like is None else result), place, like, out)
 
+    def lanes(self, ndim: int, ndim_out: int, args: tuple[Any, ...], lift: bool) -> tuple[int, int] | None:
+        """Return where f compiled for lanes is, and how many points these are; 0 and 0 where it cannot be.
+
+        None where nobody has asked to `lift` it yet.
+        """
+        key = "lanes", ndim, ndim_out, *map(kind_of, args)
+        found = self.kernels.get(key)
+        if found is None and not lift:
+            return None
+        with compiling:
+            found = self.kernels.get(key)
+            if found is None:
+                entry = self.entry(ndim, args)
+                found = 0, 0, None
+                before, after = (tuple(t.types) for t in entry.kinds[1:3])
+                real = entry.like is None or entry.like.dtype == np.float64
+                with suppress(lanes.CannotLift):
+                    if real and not NO_LANES:
+                        how = ndim, before, after, entry.shape is not None, ndim_out
+                        lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
+                        found = lifted.address, lifted.width, lifted  # which keeps it alive
+                self.kernels[key] = found
+        return found[:2]
+
 
 class CompiledVectors(Vectors):
     """An f of many values around one point, evaluated by a compiled loop where that pays."""
@@ -164,17 +190,17 @@ class CompiledVectors(Vectors):
             let_go(x)  # compiled code that raises keeps its arguments for ever
             raise
 
-    def _at(self, points: Iterable[Floats], evaluate: Callable[[Floats], NDArray[Any]]) -> Floats:
+    def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         shape, table = self.shape, np.array(points if isinstance(points, np.ndarray) else list(points))
         entry, x = self._entry, self._point.base
         if not len(table) or (entry.shape is not None and entry.shape != shape):
-            return super()._at(table, evaluate)
+            return super()._at(table, exploring)
         array = types.Array(types.float64, x.ndim, "C")
         tables = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1 + len(shape), "C")
         kinds = (*entry.kinds, array, *tables, types.Array(types.int64, 1, "C"))
         loop = entry_point(jacobians.rows, kinds, EVALUATION * len(table))
         if loop is None:
-            return super()._at(table, evaluate)
+            return super()._at(table, exploring)
         values, progress, y = np.empty((len(table), *shape)), np.zeros(1, np.int64), np.empty_like(x)
         given, before = entry.given(self._call.args), self.nfev
         try:
@@ -182,9 +208,9 @@ class CompiledVectors(Vectors):
                 try:
                     if not loop(*given, y, table, values, progress):
                         self.nfev = before
-                        return super()._at(table, evaluate)  # which says what is wrong
+                        return super()._at(table, exploring)  # which says what is wrong
                 except OUTSIDE:
-                    if evaluate == self._plainly:
+                    if not exploring:
                         raise
                     values[progress[0]] = np.nan
                     progress[0] += 1
@@ -258,14 +284,14 @@ class FusedJacobian:
             assert colors is not None
             self._listed = listed(pattern, colors)
             directions, together = self._listed[1].size - 1, pattern.size
-        self._size = jacobians.workspace_size(n, m, directions, together)
+        self._sizes = n, m, directions, together
+        self._eager = eager
         one, each = BY_RULE if rule is None else BY_STEP
         entries = n * m if pattern is None else pattern.size
         self._worth = inf if eager else one + EVALUATION * 2 * directions + each * entries
         self._step = None if rule is None else rule.constant
-        self._spare: list[tuple[Floats, Floats]] = []  # append and pop are atomic
+        self._kinds: dict[Any, Any] = {}  # by the types of extra arguments: kernel, what it gets first, f, spare memory
         self._kernel = jacobians.by_rule if rule is None else jacobians.by_step
-        self._kind = self._kernel, len(shape), len(value), pattern is None
         self._alone: Any = None  # what to call without extra arguments
 
     def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
@@ -277,20 +303,21 @@ class FusedJacobian:
             return None
         found = self._alone
         if args or found is None:
-            key = (*self._kind, *map(kind_of, args))
-            found = None if captured else self._f.kernels.get(key)
-            if found is None:
+            key = tuple(map(kind_of, args))
+            found = self._kinds.get(key)
+            if found is None or found[2] is not self._f._known:
                 found = self._prepare(key, args)
                 if found is None:
                     return None
             if not (args or captured):
                 self._alone = found
-        kernel, given = found
+        kernel, given, _, spare = found
         before = quiet()
         try:
-            work, here = self._spare.pop()
+            work, here = spare.pop()  # as append, atomic
         except IndexError:
-            work, here = np.zeros(self._size), np.empty(self._value)
+            lifted, budget = self._lanes(args, self._eager)
+            work, here = jacobians.workspace(*self._sizes, *lifted, budget), np.empty(self._value)
             if self._step is not None:
                 work[self._n : 2 * self._n] = self._step
         if self._rule is not None and self._step is None:
@@ -305,8 +332,14 @@ class FusedJacobian:
         except Exception:  # noqa: BLE001  perhaps at a point that only explores
             let_go(work, here, out)
             return None
-        self._spare.append((work, here))
-        if done != jacobians.DONE or not quiet() is before is not None:
+        if done == jacobians.RECONSIDER:
+            self._lanes(args, True)
+            spare.clear()  # which has no room for them
+        else:
+            spare.append((work, here))
+            if done != jacobians.DONE:
+                return None
+        if not quiet() is before is not None:
             return None
         if self.pattern is not None:
             return self.pattern.array(out)
@@ -327,5 +360,11 @@ class FusedJacobian:
         kernel = entry_point(self._kernel, kinds, self._worth)
         if kernel is None:
             return None
-        found = self._f.kernels[key] = kernel, entry.given(args)
+        spare: list[tuple[Floats, Floats]] = []
+        found = self._kinds[key] = kernel, entry.given(args), self._f._known, spare
         return found
+
+    def _lanes(self, args: tuple[Any, ...], lift: bool) -> tuple[tuple[int, int], float]:
+        """Return `Compiled.lanes`, and after how many ticks to ask for them; finds out what they are with `lift`."""
+        found = self._f.lanes(len(self.shape), len(self._value), args, lift)
+        return ((0, 0), kernels.WORTH_LANES) if found is None else (found, inf)

@@ -11,12 +11,15 @@ import operator
 import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import ArrayLike, stacked
 from ..signals import CannotLift, Diverged, Signal
+from ..substitutes import Constant
 from ..work import (
     BIG,
     CELL,
@@ -181,7 +184,7 @@ def _operable(other: Any) -> bool:
     return isinstance(other, np.ndarray | np.generic | float | int | complex | list | tuple | Bundle) or other is None
 
 
-class Bundle:
+class Bundle(ArrayLike):
     """Many arrays of one shape that are used like one of them.
 
     Parameters
@@ -197,7 +200,6 @@ class Bundle:
     """
 
     __slots__ = ("data", "run")
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: Array) -> None:
         self.data = data
@@ -332,9 +334,12 @@ class Bundle:
         return rounded.__int__() if ndigits is None else rounded
 
     def _refuse(self, *args: Any) -> NoReturn:
-        raise CannotLift("float(), a function of `math`, or text made from an array that holds many points")
+        raise CannotLift("text or plain numbers made from an array that holds many points")
 
-    __float__ = __complex__ = __str__ = __repr__ = __format__ = __reduce__ = _refuse
+    def __float__(self) -> float:
+        raise NotAsked("float() or a function of `math` of an array that holds many points")
+
+    __complex__ = __str__ = __repr__ = __format__ = __reduce__ = _refuse
     item = tolist = tobytes = _refuse
 
     def __getattr__(self, name: str) -> Any:
@@ -347,6 +352,35 @@ class Bundle:
 
     def __deepcopy__(self, memo: Any) -> Bundle:
         return Bundle(self.data.copy())
+
+    # --- where f sees numpy, math and float through substitutes ------------------------------------
+
+    def settled(self) -> Any:
+        return same_for_all(self.data)
+
+    def number(self) -> NoReturn:
+        raise CannotLift("float() of an array that holds many points")  # which is no float: 1 / 0.0 would not raise
+
+    def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
+        """Number by number: numpy's own functions may round differently."""
+        points = len(self.data)
+        memory.work.calls(points)
+        if not all(v.data.ndim == 1 if type(v) is Bundle else type(v) in SCALARS for v in numbers):
+            return per_point(function, numbers, {})
+        columns = (v.data.tolist() if type(v) is Bundle else repeat(v, points) for v in numbers)
+        try:
+            return Bundle(np.array(list(map(function, *columns))))
+        except Exception:  # noqa: BLE001 (at which of the points?)
+            return per_point(function, numbers, {})
+
+    def times(self, matrix: Any) -> Bundle:
+        if self.ndim != 1:
+            raise CannotLift("a sparse matrix times an array that is not a vector")
+        return Bundle(np.ascontiguousarray((matrix @ self.data.T).T))
+
+    def fresh(self, made: Array) -> Any:
+        points = len(self.data)
+        return made.view(Constant) if made.nbytes * points > LARGE else Bundle(np.repeat(made[None], points, axis=0))
 
     # --- as a sequence ------------------------------------------------------------------------------
 
@@ -421,48 +455,12 @@ class Bundle:
 
     # --- operators ----------------------------------------------------------------------------------
 
-    __add__, __radd__ = _operation(operator.add, np.add)
-    __sub__, __rsub__ = _operation(operator.sub, np.subtract)
-    __mul__, __rmul__ = _operation(operator.mul, np.multiply)
-    __truediv__, __rtruediv__ = _operation(operator.truediv, np.true_divide)
-    __floordiv__, __rfloordiv__ = _operation(operator.floordiv, np.floor_divide)
-    __mod__, __rmod__ = _operation(operator.mod, np.remainder)
-    __and__, __rand__ = _operation(operator.and_, np.bitwise_and)
-    __or__, __ror__ = _operation(operator.or_, np.bitwise_or)
-    __xor__, __rxor__ = _operation(operator.xor, np.bitwise_xor)
-    __lshift__, __rlshift__ = _operation(operator.lshift, np.left_shift)
-    __rshift__, __rrshift__ = _operation(operator.rshift, np.right_shift)
-    __lt__, _ = _operation(operator.lt, np.less)
-    __le__, _ = _operation(operator.le, np.less_equal)
-    __gt__, _ = _operation(operator.gt, np.greater)
-    __ge__, _ = _operation(operator.ge, np.greater_equal)
-    __eq__, _ = _operation(operator.eq, np.equal)
-    __ne__, _ = _operation(operator.ne, np.not_equal)
-    _array_power, __rpow__ = _operation(operator.pow, np.power)
-
     def __pow__(self, other: Any, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
         if not (type(other) in SCALARS and other == 2):  # a square is a product
             expect_heavy(np.power, (self,), BIG // 8)
-        return self._array_power(other)
-
-    __iadd__ = _in_place(operator.iadd, __add__)
-    __isub__ = _in_place(operator.isub, __sub__)
-    __imul__ = _in_place(operator.imul, __mul__)
-    __itruediv__ = _in_place(operator.itruediv, __truediv__)
-    __ifloordiv__ = _in_place(operator.ifloordiv, __floordiv__)
-    __imod__ = _in_place(operator.imod, __mod__)
-    __ipow__ = _in_place(operator.ipow, __pow__)
-    __iand__ = _in_place(operator.iand, __and__)
-    __ior__ = _in_place(operator.ior, __or__)
-    __ixor__ = _in_place(operator.ixor, __xor__)
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
-
-    def __rdivmod__(self, other: Any) -> Any:
-        return other // self, other % self
+        return _array_power(self, other)
 
     def __matmul__(self, other: Any) -> Any:
         return matmul(self, other) if _operable(other) else NotImplemented
@@ -481,6 +479,10 @@ class Bundle:
 
     def __invert__(self) -> Bundle:
         return Bundle(~self.data)
+
+
+Bundle.operators(_operation, _in_place)
+_array_power, _ = _operation(operator.pow, np.power)
 
 
 def _scalar_power(base: Array, exponent: Any) -> Array:
@@ -507,11 +509,6 @@ def raw(bundle: Bundle, ndim: int) -> Array:
     return data if missing <= 0 else data.reshape(data.shape[:1] + (1,) * missing + data.shape[1:])
 
 
-def has_bundles(value: Any) -> bool:
-    """Whether there is a bundle in nested lists, tuples and dictionaries."""
-    return next(_bundles(value), None) is not None
-
-
 def _bundles(value: Any) -> Iterator[Bundle]:
     if type(value) is Bundle:
         yield value
@@ -523,10 +520,9 @@ def _bundles(value: Any) -> Iterator[Bundle]:
             yield from _bundles(v)
 
 
-def stacked(value: Any) -> Any:
+def gathered(value: Any) -> Any:
     """Nested lists, or an array of objects, that hold bundles as one bundle; anything else as it is."""
-    if isinstance(value, list | tuple) and has_bundles(value):
-        return np.stack([stacked(v) for v in value])
+    value = stacked(value)
     return absorb(value) if isinstance(value, np.ndarray) and value.dtype == object else value
 
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rebinding import rebound
 from ..signals import CannotLift, Diverged, Outrun, raised
 from ..work import LOOP_TILES, DenseWork
-from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, memory, stacked
-from .rebinding import rebound
-from .rebinding import tile as _tile
+from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, gathered, memory
 
 __all__ = ["sweep", "tile_points"]
 
@@ -211,7 +210,7 @@ class _Run:
             shown = shown.copy()
         else:
             shown.flags.writeable = False
-        _tile.points, memory.boxed, before = len(tile), False, raised()
+        memory.boxed, before = False, raised()
         self.work.nfev += len(tile)
         try:
             result = self.f(Bundle(shown), *self.args, **self.kwargs)
@@ -227,7 +226,7 @@ class _Run:
     def values(self, result: Any, tile: Array, constant: bool) -> Array:
         """What f returned as one array."""
         if type(result) is not Bundle:
-            result = stacked(result)
+            result = gathered(result)
         if type(result) is Bundle:
             values = as_values(result.data)
             if len(values) != len(tile):

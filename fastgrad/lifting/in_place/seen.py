@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import types
 from collections.abc import Callable, Hashable
 from typing import Any, cast
 
@@ -15,8 +14,8 @@ from numpy.typing import NDArray
 from ...core.point import stand_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
+from ..substitutes import SUBSTITUTED, Constant, Float, substitute
 from .places import MISSING, Names, Place
-from .substitutes import FUNCTIONS, NUMPY, SUBSTITUTES, Constant, Float
 from .walk import Walk
 
 __all__ = ["Seen"]
@@ -126,13 +125,9 @@ class Seen:
             if func is value.func and args is value.args and all(a is value.keywords[n] for n, a in keywords.items()):
                 return value
             return functools.partial(cast("Callable[..., object]", func), *cast("tuple[object, ...]", args), **keywords)
-        if self._filling:
-            if value is np:
-                return NUMPY
-            if kind in FUNCTIONS:
-                return SUBSTITUTES.get(value, value)
-        if kind is not types.ModuleType:
-            self._same.add(kind)
+        if self._filling and kind in SUBSTITUTED:
+            return substitute(value)
+        self._same.add(kind)
         return value
 
     def _array(self, array: Array) -> object:

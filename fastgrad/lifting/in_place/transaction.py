@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.point import exclusive, lock_of, stand_in
-from ..dense.bundle import Bundle, memory, stacked
+from ..dense.bundle import Bundle, gathered, memory
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
 from ..sparse.slots import TooWide
+from ..substitutes import present
 from .places import Place
 from .seen import Seen
-from .substitutes import UNASKED, filling
 from .walk import Walk
 
 __all__ = ["InPlace", "alone"]
@@ -30,6 +30,8 @@ __all__ = ["InPlace", "alone"]
 Array = NDArray[Any]
 NOTHING: Mapping[str, Any] = {}
 SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
+# names of functions that do not ask a bundle: of arrays that are made to be written into, and of a constant's product
+UNASKED = frozenset({"zeros", "empty", "zeros_like", "empty_like", "dot"})
 TRIES = 1000  # interruptions that putting back survives
 SHARED: Sequence[Any] = [getattr(f, "__self__", None) for f in (random.getstate, np.random.get_state)]
 
@@ -222,7 +224,7 @@ class InPlace:
             raise CannotLift("f finds x by itself, or writes into arrays that it keeps")
         memory.run = run = object()
         try:
-            value = stacked(self._transaction(None, Bundle(given.data)))
+            value = gathered(self._transaction(None, Bundle(given.data)))
         finally:
             memory.run = None
         if type(value) is Bundle:
@@ -251,7 +253,7 @@ class InPlace:
             try:
                 try:
                     alone.open = True
-                    filling.run = bundle.run if bundle is not None and self.filling else None
+                    present.fresh = bundle.fresh if bundle is not None and self.filling else None
                     for place, key, new in writes:
                         place.put(key, new)
                     self._x[...] = np.nan
@@ -278,7 +280,7 @@ class InPlace:
                 for place in places:
                     place.restore()
                 chance.restore()
-                filling.run = None
+                present.fresh = None
                 alone.open = False
                 self._back = True
                 break

@@ -20,10 +20,11 @@ import threading
 import types
 import typing
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from ..rebinding import names_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
@@ -80,14 +81,6 @@ def _written_in_c(kind: type) -> bool:
         isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)) and value.__objclass__ is kind
         for value in vars(kind).values()
     )
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes in code, in functions within it, too."""
-    yield from code.co_names
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            yield from _names(part)
 
 
 class Walk:
@@ -188,7 +181,7 @@ class Walk:
                 name = function.__name__
                 special = name.startswith("__") and name.endswith("__") and name not in NOT_CALLED
                 if id(function) not in self._methods or special or name in named:
-                    named.update(_names(function.__code__))
+                    named.update(names_in(function.__code__))
                 else:
                     later.append(function)
             waiting = later
@@ -248,7 +241,7 @@ class Walk:
         if self._of_library(thing):
             return
         self._functions.append(thing)
-        self.names.update(_names(thing.__code__))
+        self.names.update(names_in(thing.__code__))
         self._space(thing.__globals__)
         self._queue.extend(thing.__closure__ or ())
         self._add(Identity(thing, ("__code__", "__defaults__", "__kwdefaults__", "__dict__"), _set_of_function))

@@ -4,15 +4,18 @@ from importlib import import_module
 from typing import Any
 
 from .capability import CannotLift, lane_width
-from .kernel import evaluate_table_lanes, evaluate_table_scalar
+from .kernel import BLOCK, call_lanes, evaluate_table_lanes, evaluate_table_scalar
 from .mathematics import MAX_ULP
 from .mathematics import available as fastmath_available
 
 __all__ = [
+    "BLOCK",
     "MAX_ULP",
     "CannotLift",
     "LaneFunction",
+    "call_lanes",
     "compile_lanes",
+    "compile_lanes_of_outputs",
     "evaluate_table_lanes",
     "evaluate_table_scalar",
     "fastmath_available",
@@ -21,7 +24,8 @@ __all__ = [
 ]
 
 # loading the compiler takes 0.16 s, a quarter of numba's own start
-_LATER = {"LaneFunction": ".frozen", "thaw_lanes": ".frozen", "compile_lanes": ".compiler"}
+_LATER = {"LaneFunction": ".frozen", "thaw_lanes": ".frozen"}
+_LATER |= dict.fromkeys(("compile_lanes", "compile_lanes_of_outputs"), ".compiler")
 
 
 def __getattr__(name: str) -> Any:

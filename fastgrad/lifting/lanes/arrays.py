@@ -78,13 +78,17 @@ SUBSTITUTES: dict[Any, Any] = {np.float64: float}
 """numpy function -> what stands for it in lanes; numba's own would misread a lane as something that is no float."""
 
 
-def stands_for(*functions):
-    """Register a stub, which is overloaded for numba only, as what lanes call instead of these numpy functions."""
+def overloaded(*functions):
+    """Register what numba compiles where lanes call a function: a helper, or a stub for these of numpy."""
 
-    def register(stub):
-        stub.__name__ = functions[0].__name__  # for messages
+    def register(write):
+        def stub():
+            pass
+
+        stub.__name__ = (functions or (write,))[0].__name__  # for messages
         SUBSTITUTES.update(dict.fromkeys(functions, stub))
         ARRAY_FUNCTIONS.add(stub)
+        overload(stub)(write)
         return stub
 
     return register
@@ -92,10 +96,12 @@ def stands_for(*functions):
 
 # --- memory
 
+LINE = np.uint32(64)  # bytes: lanes that straddle two cache lines take up to three times as long
+
 
 @overload_classmethod(Bundle, "_allocate")
 def allocate(cls, allocsize, align):
-    return lambda cls, allocsize, align: intrin_alloc(allocsize, align)
+    return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
 @intrinsic
@@ -125,12 +131,8 @@ def like(a, dtype=None):
 def filled(function, value):
     """np.zeros_like and its kin."""
 
-    @stands_for(function)
-    def stub(a):
-        pass
-
-    @overload(stub)
-    def overload_stub(a):
+    @overloaded(function)
+    def alike(a):
         if not isinstance(a, Bundle):
             return lambda a: function(a)
         if not isinstance(a.dtype, Number):
@@ -152,13 +154,8 @@ filled(np.zeros_like, 0.0)
 filled(np.ones_like, 1.0)
 
 
-@stands_for(np.full_like)
+@overloaded(np.full_like)
 def full_like(a, value):
-    pass
-
-
-@overload(full_like)
-def overload_full_like(a, value):
     if not (isinstance(a, Bundle) or isinstance(value, Number)):
         return lambda a, value: np.full_like(a, value)
     if not isinstance(a.dtype, (Number, types.Float)):
@@ -179,11 +176,8 @@ def allocator(function, value):
 
     @cache
     def for_lane(lane):
-        def stub(shape, dtype=None):
-            pass
-
-        @overload(stub)
-        def overload_stub(shape, dtype=None):
+        @overloaded()
+        def made(shape, dtype=None):
             asked = getattr(dtype, "dtype", None)
             if asked is not None and asked != types.float64 and asked != lane:
                 return lambda shape, dtype=None: function(shape, dtype)
@@ -199,18 +193,13 @@ def allocator(function, value):
 
             return fill
 
-        ARRAY_FUNCTIONS.add(stub)
-        return stub
+        return made
 
     return for_lane
 
 
+@overloaded()
 def as_shape(shape):
-    pass
-
-
-@overload(as_shape)
-def overload_as_shape(shape):
     return (lambda shape: (shape,)) if isinstance(shape, types.Integer) else (lambda shape: shape)
 
 
@@ -219,11 +208,8 @@ def allocator_like(function, value):
 
     @cache
     def for_lane(lane):
-        def stub(a):
-            pass
-
-        @overload(stub)
-        def overload_stub(a):
+        @overloaded()
+        def alike(a):
             if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
                 return lambda a: function(a)
             bundle = Bundle(lane, a.ndim, a.layout if a.layout in "CF" else "C")
@@ -237,19 +223,15 @@ def allocator_like(function, value):
 
             return fill
 
-        ARRAY_FUNCTIONS.add(stub)
-        return stub
+        return alike
 
     return for_lane
 
 
 @cache
 def wide_full(lane):
-    def stub(shape, value, dtype=None):
-        pass
-
-    @overload(stub)
-    def overload_stub(shape, value, dtype=None):
+    @overloaded()
+    def full(shape, value, dtype=None):
         asked = narrow(getattr(dtype, "dtype", value))
         if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
             return lambda shape, value, dtype=None: np.full(shape, value, dtype)
@@ -263,17 +245,13 @@ def wide_full(lane):
 
         return fill
 
-    ARRAY_FUNCTIONS.add(stub)
-    return stub
+    return full
 
 
 @cache
 def wide_eye(lane):
-    def stub(n):
-        pass
-
-    @overload(stub)
-    def overload_stub(n):
+    @overloaded()
+    def eye(n):
         bundle = Bundle(lane, 2, "C")
 
         def fill(n):
@@ -285,27 +263,16 @@ def wide_eye(lane):
 
         return fill
 
-    ARRAY_FUNCTIONS.add(stub)
-    return stub
+    return eye
 
 
 @cache
 def wide_array(lane):
-    def stub(values, dtype=None):
-        pass
-
-    overload(stub)(lambda values, dtype=None: array_of(values, dtype, lane))
-    ARRAY_FUNCTIONS.add(stub)
-    return stub
+    return overloaded()(lambda values, dtype=None: array_of(values, dtype, lane))
 
 
-@stands_for(np.array)
+@overloaded(np.array)
 def array(values, dtype=None):
-    pass
-
-
-@overload(array)
-def overload_array(values, dtype=None):
     return array_of(values, dtype, lane_type([values]))
 
 
@@ -389,16 +356,13 @@ ALLOCATORS: dict[Any, Any] = {
 def growing(name, operation):
     """A sum and one more term, or a product and one more factor."""
 
-    def stub(sum_so_far, value):
-        pass
-
-    @overload(stub)
-    def overload_stub(sum_so_far, value):
+    @overloaded()
+    def grown(sum_so_far, value):
         lane = lane_type([sum_so_far, value])
         grow = operation if lane is None else getattr(type(lane), name)
         return lambda sum_so_far, value: grow(sum_so_far, value)
 
-    return stub
+    return grown
 
 
 plus, minus = growing("add", operator.add), growing("subtract", operator.sub)
@@ -406,21 +370,17 @@ times = growing("multiply", operator.mul)
 
 
 def reduction(*functions, method, loop):
-    @stands_for(*functions)
-    def stub(a):
-        pass
-
     function = functions[0]
 
-    def overload_stub(a):
+    def reduce(a):
         if isinstance(a, Bundle) and isinstance(a.dtype, Number):
-            return loop(a)
+            return a.dtype.forms[function](a) if function in a.dtype.forms else loop(a)
         if isinstance(a, Bundle):
             return each_lane(function, a)
         return None if is_wide(a) else lambda a: function(a)
 
-    overload(stub)(overload_stub)
-    overload_method(Bundle, method)(overload_stub)
+    overloaded(*functions)(reduce)
+    overload_method(Bundle, method)(reduce)
 
 
 def sum_loop(a):
@@ -464,6 +424,23 @@ def mean_loop(a):
     return mean
 
 
+def running(grown, start):
+    def loop(a):
+        bundle = Bundle(a.dtype.wide, 1, "C")
+
+        def grow(a):
+            out = empty_bundle((a.size,), bundle)
+            c = start
+            for i, v in enumerate(a.flat):
+                c = grown(c, v)
+                out[i] = c
+            return out
+
+        return grow
+
+    return loop
+
+
 def extremum_loop(better):
     def loop(a):
         def extremum(a):
@@ -486,12 +463,7 @@ def extremum_loop(better):
     return loop
 
 
-@stands_for(np.sum)
 def total(a, axis=None):
-    pass
-
-
-def overload_total(a, axis=None):
     if not isinstance(a, Bundle):
         return None if is_wide(a) else lambda a, axis=None: np.sum(a, axis)
     if not isinstance(a.dtype, Number):
@@ -533,10 +505,30 @@ def overload_total(a, axis=None):
     return lambda a, axis=None: loop_of_all(a)
 
 
-overload(total)(overload_total)
-overload_method(Bundle, "sum")(overload_total)
+overloaded(np.sum)(total)
+overload_method(Bundle, "sum")(total)
+
+
+@overloaded(sum)
+def sum_of(values, start=0):
+    if not is_wide(values):
+        return lambda values, start=0: sum(values, start)
+    if not isinstance(values, (types.Array, types.List, types.UniTuple)):
+        return None
+
+    def added(values, start=0):
+        c = start
+        for v in values:
+            c = plus(c, v)
+        return c
+
+    return added
+
+
 reduction(np.prod, method="prod", loop=prod_loop)
 reduction(np.mean, method="mean", loop=mean_loop)
+reduction(np.cumsum, method="cumsum", loop=running(plus, 0.0))
+reduction(np.cumprod, method="cumprod", loop=running(times, 1.0))
 reduction(np.min, np.amin, method="min", loop=extremum_loop(operator.lt))
 reduction(np.max, np.amax, method="max", loop=extremum_loop(operator.gt))
 
@@ -626,31 +618,18 @@ for mixed in (*ARITHMETIC, operator.lt, operator.le, operator.gt, operator.ge, o
     with_lane(mixed)
 
 
+@overloaded()
 def entry(a, i):
-    pass
-
-
-@overload(entry)
-def overload_entry(a, i):
     return (lambda a, i: a[i]) if isinstance(a, types.Array) else (lambda a, i: a)
 
 
+@overloaded()
 def same_shape(a, b):
-    pass
-
-
-@overload(same_shape)
-def overload_same_shape(a, b):
     return (lambda a, b: a.shape == b.shape) if isinstance(b, types.Array) else (lambda a, b: True)
 
 
-@stands_for(np.where)
+@overloaded(np.where)
 def where(condition, a, b):
-    pass
-
-
-@overload(where)
-def overload_where(condition, a, b):
     if not any(map(is_wide, (condition, a, b))):
         return lambda condition, a, b: np.where(condition, a, b)
     if not (
@@ -684,12 +663,8 @@ def instead(function, *others):
     """Register what lanes call instead of a numpy function of one array: ``write(a)`` gives it for a bundle."""
 
     def register(write):
-        @stands_for(function, *others)
-        def stub(a):
-            pass
-
-        @overload(stub)
-        def overload_stub(a):
+        @overloaded(function, *others)
+        def instead_of_it(a):
             return write(a) if isinstance(a, Bundle) else None if is_wide(a) else (lambda a: function(a))
 
         return write
@@ -753,25 +728,15 @@ def diagonal(a):
     return spread
 
 
-@stands_for(np.reshape)
+@overloaded(np.reshape)
 def reshape(a, shape):
-    pass
-
-
-@overload(reshape)
-def overload_reshape(a, shape):
     if not is_wide(a):
         return lambda a, shape: np.reshape(a, shape)
     return (lambda a, shape: a.reshape(shape)) if isinstance(a, Bundle) else None
 
 
-@stands_for(np.clip)
+@overloaded(np.clip)
 def clip(a, a_min, a_max):
-    pass
-
-
-@overload(clip)
-def overload_clip(a, a_min, a_max):
     if not any(map(is_wide, (a, a_min, a_max))):
         return lambda a, a_min, a_max: np.clip(a, a_min, a_max)
     clipped = clip_loop(a, a_min, a_max)
@@ -807,21 +772,13 @@ def clip_loop(a, a_min, a_max):
     return clipped
 
 
+@overloaded()
 def greatest(v, bound):
-    pass
-
-
-@overload(greatest)
-def overload_greatest(v, bound):
     return (lambda v, bound: v) if is_nonelike(bound) else (lambda v, bound: max(v, bound))
 
 
+@overloaded()
 def least(v, bound):
-    pass
-
-
-@overload(least)
-def overload_least(v, bound):
     return (lambda v, bound: v) if is_nonelike(bound) else (lambda v, bound: min(v, bound))
 
 
@@ -830,13 +787,8 @@ def floats(t):
     return isinstance(t, types.Array) and t.ndim == 1 and narrow(t.dtype) == types.float64
 
 
-@stands_for(np.concatenate, np.hstack)
+@overloaded(np.concatenate, np.hstack)
 def concatenate(arrays):
-    pass
-
-
-@overload(concatenate)
-def overload_concatenate(arrays):
     if not is_wide(arrays):
         return lambda arrays: np.concatenate(arrays)
     if not (isinstance(arrays, types.BaseTuple) and all(map(floats, arrays))):
@@ -851,23 +803,15 @@ def overload_concatenate(arrays):
     return joined
 
 
+@overloaded()
 def total_size(arrays):
-    pass
-
-
-@overload(total_size)
-def overload_total_size(arrays):
     if len(arrays) == 1:
         return lambda arrays: arrays[0].size
     return lambda arrays: arrays[0].size + total_size(arrays[1:])
 
 
+@overloaded()
 def fill_from(out, start, arrays):
-    pass
-
-
-@overload(fill_from)
-def overload_fill_from(out, start, arrays):
     def fill_first(out, start, arrays):
         first = arrays[0]
         for i in range(first.size):
@@ -884,13 +828,8 @@ def overload_fill_from(out, start, arrays):
     return fill_all
 
 
-@stands_for(np.append)
+@overloaded(np.append)
 def append(a, values):
-    pass
-
-
-@overload(append)
-def overload_append(a, values):
     if not (is_wide(a) or is_wide(values)):
         return lambda a, values: np.append(a, values)
     if floats(a) and floats(values):
@@ -909,13 +848,8 @@ def overload_append(a, values):
     return None
 
 
-@stands_for(np.roll)
+@overloaded(np.roll)
 def roll(a, shift):
-    pass
-
-
-@overload(roll)
-def overload_roll(a, shift):
     if not is_wide(a):
         return lambda a, shift: np.roll(a, shift)
     if not (floats(a) and isinstance(shift, types.Integer)):
@@ -942,12 +876,9 @@ def extract(typingctx, value, k):
     return narrow(value)(value, k), codegen
 
 
+@overloaded()
 def nth(a, k):
     """Lane k of anything."""
-
-
-@overload(nth)
-def overload_nth(a, k):
     if isinstance(a, (Lane, Mask)):
         return lambda a, k: extract(a, k)
     if not isinstance(a, Bundle):
@@ -992,12 +923,9 @@ def counted(typingctx, value, condition):
     return value(value, condition), codegen
 
 
+@overloaded()
 def begin(result, lane):
     """Where the results of all lanes are put together, given that of one."""
-
-
-@overload(begin)
-def overload_begin(result, lane):
     lane_t = lane.instance_type
     if isinstance(result, types.Array):
         bundle = widen(result, lane_t)
@@ -1008,12 +936,9 @@ def overload_begin(result, lane):
     return wide and (lambda result, lane: undefined(wide))
 
 
+@overloaded()
 def put(out, k, result):
     """`out` with lane k from `result`."""
-
-
-@overload(put)
-def overload_put(out, k, result):
     if isinstance(out, types.Integer):
         return lambda out, k, result: counted(out, out != result)
     if not isinstance(out, Bundle):
@@ -1047,24 +972,17 @@ def each_lane(function, a):
 
 
 def unary(function, method=None):
-    @stands_for(function)
-    def stub(a):
-        pass
-
-    def overload_stub(a):
+    def each(a):
         return each_lane(function, a) if is_wide(a) else lambda a: function(a)
 
-    overload(stub)(overload_stub)
+    overloaded(function)(each)
     if method:
-        overload_method(Bundle, method)(overload_stub)
+        overload_method(Bundle, method)(each)
 
 
 def binary(function, *keys, method=None):
-    @stands_for(function)
-    def stub(a, b):
-        pass
-
-    def overload_stub(a, b):
+    @overloaded(function)
+    def each_or_plain(a, b):
         if not (is_wide(a) or is_wide(b)):
             return lambda a, b: function(a, b)
         return each_of(a, b)
@@ -1087,7 +1005,6 @@ def binary(function, *keys, method=None):
 
         return each
 
-    overload(stub)(overload_stub)
     for key in keys:
         overload(key)(overload_wide)
     if method:
@@ -1099,8 +1016,6 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
     (np.std, "std"),
     (np.any, "any"),
     (np.all, "all"),
-    (np.cumsum, "cumsum"),
-    (np.cumprod, None),
     (np.argmin, "argmin"),
     (np.argmax, "argmax"),
     (np.median, None),
@@ -1124,22 +1039,27 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
 for function, method in LANE_BY_LANE:
     unary(function, method)
 binary(np.dot, operator.matmul, np.dot, method="dot")  # np.dot itself: `a.dot(x)` of an array that is no bundle
-for pair_function in (np.outer, np.vdot, np.kron, np.linalg.solve, np.convolve, np.cross, np.quantile, np.percentile):
+for pair_function in (
+    np.outer,
+    np.vdot,
+    np.kron,
+    np.linalg.solve,
+    np.convolve,
+    np.cross,
+    np.quantile,
+    np.percentile,
+    np.searchsorted,
+):
     binary(pair_function)
 
 
-@stands_for(np.interp)
+@overloaded(np.interp)
 def interp(x, xp, fp):
-    pass
-
-
-@overload(interp)
-def overload_interp(x, xp, fp):
     if not any(map(is_wide, (x, xp, fp))):
         return lambda x, xp, fp: np.interp(x, xp, fp)
     lane = lane_type([x, xp, fp])
     if not isinstance(lane, Lane):
-        return None
+        return lane.forms[np.interp](x, xp, fp)
     width = lane.width
 
     def each(x, xp, fp):

@@ -15,16 +15,16 @@ from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_p
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numba.np.arrayobj import make_array, populate_array
 
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
-from .kernel import flat
+from .kernel import BLOCK, flat
 from .mathematics import vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
-from .types import I32, I64, Bundle, Lane, assemble, divergence_slot, is_wide, splat
+from .types import I32, I64, Bundle, Lane, any_lane, assemble, divergence_slot, is_wide, splat
 
 # --- the private compilation: f and the jitted functions that it calls are compiled as copies, so that nothing shows in
 # --- the user's own dispatchers (`f.signatures` stays as it was)
@@ -186,10 +186,9 @@ def frozen(t, twins):
     """The type of an argument in lanes: f may not write to it there, or it would do so once for each bundle."""
     if isinstance(t, types.Array):
         return t.copy(readonly=True)
-    if isinstance(t, types.NamedTuple):
-        return types.NamedTuple([frozen(item, twins) for item in t], t.instance_class)
     if isinstance(t, types.BaseTuple):
-        return types.Tuple([frozen(item, twins) for item in t])
+        items = [frozen(item, twins) for item in t]
+        return types.BaseTuple.from_types(items, getattr(t, "instance_class", None))
     if isinstance(t, types.Dispatcher):
         return types.Dispatcher(twins.twin(t.dispatcher))
     if isinstance(t, (types.Number, types.Boolean, types.NoneType, types.Omitted, types.UnicodeType, types.Literal)):
@@ -198,9 +197,9 @@ def frozen(t, twins):
 
 
 @intrinsic
-def as_bundle(typingctx, x, tile, lane):
-    """The tile as a read-only array of lanes with x's shape."""
-    bundle = Bundle(lane.instance_type, x.ndim, "C", readonly=True)
+def as_bundle(typingctx, x, tile, kind):
+    """The tile as an array of lanes with x's shape."""
+    bundle = kind.instance_type
 
     def codegen(context, builder, sig, args):
         point = make_array(sig.args[0])(context, builder, args[0])
@@ -217,7 +216,7 @@ def as_bundle(typingctx, x, tile, lane):
         )
         return array._getvalue()
 
-    return bundle(x, tile, lane), codegen
+    return bundle(x, tile, kind), codegen
 
 
 def _row(builder, tile, i, lane):
@@ -229,7 +228,8 @@ def entry_of(typingctx, array, i):
     """array[i] of a C-contiguous array, i >= 0: numba's own indexing allows for negative ones."""
 
     def codegen(context, builder, sig, args):
-        return builder.load(builder.gep(make_array(sig.args[0])(context, builder, args[0]).data, [args[1]]))
+        place = builder.gep(make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
+        return context.unpack_value(builder, array.dtype, place)
 
     return array.dtype(array, types.intp), codegen
 
@@ -292,6 +292,32 @@ def set_row(typingctx, tile, i, value, lane):
 
 
 @intrinsic
+def set_column(typingctx, table, i, value):
+    """table[:, i] = value, a lane"""
+
+    def codegen(context, builder, sig, args):
+        array = make_array(sig.args[0])(context, builder, args[0])
+        step = builder.extract_value(array.shape, 1)
+        place = args[1]
+        for k in range(value.width):
+            builder.store(builder.extract_element(args[2], I32(k)), builder.gep(array.data, [place]))
+            place = builder.add(place, step)
+        return context.get_dummy_value()
+
+    return types.void(table, types.intp, value), codegen
+
+
+@intrinsic
+def differs(typingctx, value, number):
+    """Whether some lane is another number."""
+
+    def codegen(context, builder, sig, args):
+        return any_lane(builder, builder.fcmp_unordered("!=", args[0], splat(builder, args[1], value.vector)))
+
+    return types.boolean(value, number), codegen
+
+
+@intrinsic
 def as_lane(typingctx, value, lane):
     """What f returned as a lane: numbers that do not depend on x, too."""
     lane_type = lane.instance_type
@@ -340,12 +366,23 @@ def divergences(typingctx, slot):
     return types.int64(slot), codegen
 
 
+def in_a_row(array):
+    """The entries of an array, in C's order, as a contiguous vector."""
+
+
+@overload(in_a_row)
+def overload_in_a_row(array):
+    if array.layout == "C":
+        return lambda array: flat(array)  # noqa: PLW0108  an intrinsic is no function of its own
+    return lambda array: array.copy() if array.ndim == 1 else array.ravel()
+
+
 # Parts of the names of external symbols that f must not call: once for a whole bundle is not once for each point.
 IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output", "PySys_": "output"}
 
 
 def compile_lanes(
-    function: Any, ndim: int, arg_types: tuple[Any, ...] = (), *, fastmath: bool = False, width: int | None = None
+    function: Any, ndim: int, arg_types: tuple[Any, ...] = (), fastmath: bool = False, *, width: int | None = None
 ) -> LaneFunction:
     """Compile f for lanes.
 
@@ -366,35 +403,39 @@ def compile_lanes(
     CannotLift
         f does something that lanes do not cover. Nothing is wrong with f: evaluate it point by point.
     """
+    return _narrow_first(_compile, function, Lane(width or lane_width(), fastmath), ndim, arg_types)
+
+
+def _narrow_first(make: Any, function: Any, lane: Lane, *how: Any) -> LaneFunction:
     dispatcher = function if isinstance(function, Dispatcher) else njit(function)
-    lane = Lane(width or lane_width(), fastmath)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)  # said already, if ever, when f itself was compiled
         # What f allocates is narrow first: the points share what they do not change. Only where that does not type, f
         # may be filling it with lanes. Whatever stops the compilation is no reason to fail.
         twins = Twins(lane, wide_allocations=False)
         try:
-            return _compile(dispatcher, ndim, arg_types, twins)
+            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
         except Exception as error:
             if not twins.allocates:
                 raise cannot_lift(error, dispatcher) from error
         try:
-            return _compile(dispatcher, ndim, arg_types, Twins(lane, wide_allocations=True))
+            twins = Twins(lane, wide_allocations=True)
+            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
         except Exception as error:
             raise cannot_lift(error, dispatcher) from error
 
 
-def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twins) -> LaneFunction:
+def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     lane = twins.lane
     f = twins.twin(dispatcher)
     arguments = tuple(frozen(t, twins) for t in arg_types)
-    width = lane.width
+    width, kind = lane.width, Bundle(lane, ndim, "C", readonly=True)
 
     def run(x, tile, index, points, values, progress, args):
         base, pairs = flat(x), flat(points)
         for i in range(base.size):
             set_row(tile, i, entry_of(base, i), lane)
-        bundle = as_bundle(x, tile, lane)
+        bundle = as_bundle(x, tile, kind)
         total, (rows, columns) = points.size, points.shape
         slot = thread_slot()
         start = progress[0]
@@ -433,6 +474,96 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
         types.Array(intp, 1, "C"),
         types.Tuple(arguments),
     )
+    return run, signature
+
+
+def compile_lanes_of_outputs(
+    function: Any, ndim: int, before: tuple[Any, ...], after: tuple[Any, ...], filled: bool, ndim_out: int
+) -> LaneFunction:
+    """Compile f of many values for lanes.
+
+    Parameters
+    ----------
+    function : numba dispatcher
+    ndim : int
+        Of x, a C-contiguous float64 array.
+    before, after : tuple of numba types
+        Of the arguments before x, and of those behind it and what f fills.
+    filled : bool
+        Whether f fills an array of floats behind x, or returns one.
+    ndim_out : int
+        Dimensions of that array.
+
+    Returns
+    -------
+    LaneFunction
+        Of ``run(x, tile, here, out, blocks, every, args)``: the points are in `tile`. It returns how many blocks of
+        `BLOCK` values have one that is not at all points what `here` says, or all where `every` one is asked for;
+        lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
+        returned another shape.
+
+    Raises
+    ------
+    CannotLift
+        As `compile_lanes`.
+    """
+    return _narrow_first(_compile_outputs, function, Lane(lane_width()), ndim, before, after, filled, ndim_out)
+
+
+def _compile_outputs(
+    dispatcher: Any,
+    twins: Twins,
+    ndim: int,
+    before: tuple[Any, ...],
+    after: tuple[Any, ...],
+    filled: bool,
+    ndim_out: int,
+) -> tuple[Any, tuple[Any, ...]]:
+    f, lane, place = twins.twin(dispatcher), twins.lane, len(before)
+    arguments = tuple(frozen(t, twins) for t in before + after)
+    of_x, of_values = Bundle(lane, ndim, "C", readonly=True), Bundle(lane, ndim_out, "C")
+
+    if filled:
+
+        def called(points, shape, args):
+            values = empty_bundle(shape, of_values)
+            values[...] = 0.0
+            f(*(args[:place] + (points, values) + args[place:]))  # noqa: RUF005  numba knows no stars in tuples
+            return values
+
+    else:
+
+        def called(points, shape, args):
+            return f(*(args[:place] + (points,) + args[place:]))  # noqa: RUF005
+
+    called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+
+    def run(x, tile, here, out, blocks, every, args):
+        size, f0 = here.size, flat(here)
+        slot = thread_slot()
+        before = divergences(slot)
+        found = called(as_bundle(x, tile, of_x), here.shape, args)
+        if divergences(slot) != before or found.shape != here.shape:
+            return -1
+        values, count = in_a_row(found), 0
+        for begin in range(0, size, BLOCK):
+            end, some = min(begin + BLOCK, size), every
+            for i in range(begin, end):
+                some |= differs(as_lane(entry_of(values, i), lane), entry_of(f0, i))
+            if some:
+                blocks[count] = begin
+                count += 1
+                for i in range(begin, end):
+                    set_column(out, i, as_lane(entry_of(values, i), lane))
+        return count
+
+    number, intp = types.float64, types.intp
+    x, here = (types.Array(number, d, "C") for d in (ndim, ndim_out))
+    table, whole = types.Array(number, 2, "C"), types.Array(intp, 1, "C")
+    return run, (x, table, here, table, whole, types.boolean, types.Tuple(arguments))
+
+
+def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...]) -> LaneFunction:
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
@@ -442,7 +573,9 @@ def _compile(dispatcher: Any, ndim: int, arg_types: tuple[Any, ...], twins: Twin
             raise CannotLift(effect)
     library, symbol = compiled.library, compiled.fndesc.llvm_func_name
     address = library.get_pointer_to_function(symbol)
-    return LaneFunction(address, lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher))
+    return LaneFunction(
+        address, twins.lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher)
+    )
 
 
 def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:

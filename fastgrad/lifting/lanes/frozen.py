@@ -17,7 +17,8 @@ class LaneFunction:
     `address` is that of `intp run(x, tile, index, points, values, progress, args)` in numba's calling convention: it
     evaluates the sweep table from the point progress[0] on, and returns the point that a bundle whose lanes disagreed
     starts at, or the number of points. Where f raises, progress[0] says in which bundle. It fills `tile` itself.
-    Valid as long as this object lives. `vectorised` names the functions taken from the vector mathematics library.
+    Of an f of many values, see `compile_lanes_of_outputs`. Valid as long as this object lives. `vectorised` names the
+    functions taken from the vector mathematics library.
     """
 
     address: int

@@ -9,6 +9,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+BLOCK = 16  # values of f that are passed over together, where none of them moves
+
 
 @intrinsic
 def call_scalar(typingctx, address, x, args):
@@ -50,17 +52,18 @@ def flat(typingctx, array):
 
 
 @intrinsic
-def call_lanes(typingctx, address, x, tile, index, points, values, progress, args):
-    """`intp run(x, tile, ...)` at `address` (see `LaneFunction`); -1 where it raised."""
-    argument_types = (x, tile, index, points, values, progress, args)
+def call_lanes(typingctx, address, arguments):
+    """`intp run(*arguments)` at `address` (see `LaneFunction`); -1 where it raised."""
+    kinds = tuple(arguments)
 
-    def codegen(context, builder, sig, arguments):
-        function_type = context.call_conv.get_function_type(types.intp, argument_types)
-        run = builder.inttoptr(arguments[0], function_type.as_pointer())
-        status, reached = context.call_conv.call_function(builder, run, types.intp, argument_types, arguments[1:])
+    def codegen(context, builder, sig, values):
+        function_type = context.call_conv.get_function_type(types.intp, kinds)
+        run = builder.inttoptr(values[0], function_type.as_pointer())
+        unpacked = cgutils.unpack_tuple(builder, values[1])
+        status, reached = context.call_conv.call_function(builder, run, types.intp, kinds, unpacked)
         return builder.select(status.is_ok, reached, reached.type(-1))
 
-    return types.intp(address, *argument_types), codegen
+    return types.intp(address, arguments), codegen
 
 
 @njit(nogil=True, error_model="numpy")
@@ -116,7 +119,7 @@ def evaluate_table_lanes(lane_address, scalar_address, args, x, tile, progress, 
     start = 0
     while start < total:
         progress[0] = start
-        start = call_lanes(lane_address, x, tile, index, points, values, progress, args)
+        start = call_lanes(lane_address, (x, tile, index, points, values, progress, args))
         if start < 0:
             start = progress[0]
         for pair in range(start, min(start + width, total)):

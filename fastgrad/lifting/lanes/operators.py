@@ -264,6 +264,8 @@ LANE_BY_LANE = (
     np.signbit,
     np.sin,
     np.sinc,
+    np.round,
+    np.around,
     np.sinh,
     np.tan,
     np.tanh,
@@ -407,7 +409,7 @@ def lower_power(function):
 
 for function in SCALAR_FUNCTIONS:
     # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
-    infer_global(function, types.Function(type("LaneTemplate", (ScalarTemplate,), {"key": function})))
+    infer_global(function, types.Function(type("LaneTemplate", (ScalarTemplate,), {"key": staticmethod(function)})))
     lower_builtin(Wide(function), types.VarArg(types.Any))(  # type: ignore[attr-defined]
         lower_division
         if function in DIVISIONS

@@ -3,48 +3,28 @@
 The rest is shared with lanes (`lanes.arrays`). The value is always what numba's own function makes of the values.
 """
 
+import operator
+
 import numpy as np
 from numba.core import types
-from numba.extending import intrinsic, overload, register_jitable
+from numba.extending import register_jitable
 
-from ..lanes.arrays import empty_bundle
+from ..lanes.arrays import empty_bundle, extremum_loop, overloaded
 from ..lanes.types import Bundle, is_wide, lane_type, narrow
+from .functions import apart, tie, value, with_value
 from .operators import accumulate_add
-from .types import Owned
+from .totals import MANY
+from .types import Owned, is_number
 
 
-@intrinsic
-def value(typingctx, number):
-    """The value at x."""
-    if not isinstance(number, Owned):
-        return None
-
-    def codegen(context, builder, sig, args):
-        return builder.extract_value(args[0], 0)
-
-    return types.float64(number), codegen
-
-
-@intrinsic
-def with_value(typingctx, number, value):
-    """The number's differences, from another value."""
-    if not (isinstance(number, Owned) and value == types.float64):
-        return None
-
-    def codegen(context, builder, sig, args):
-        return builder.insert_value(args[0], args[1], 0)
-
-    return number(number, value), codegen
-
-
+@overloaded()
 def values(a):
     """An array's values at x."""
-
-
-@overload(values)
-def overload_values(a):
     if not is_wide(a):
         return lambda a: a
+
+    if a.layout == "F" and a.ndim > 1:  # BLAS goes another way, with other bits
+        return lambda a: values(a.T).T
 
     def gather(a):
         out = np.empty(a.shape)
@@ -55,8 +35,12 @@ def overload_values(a):
     return gather
 
 
-def vectors(*ts):
-    return all(isinstance(t, types.Array) and t.ndim == 1 and narrow(t.dtype) == types.float64 for t in ts)
+def arrays(*ts):
+    return all(isinstance(t, types.Array) and narrow(t.dtype) == types.float64 for t in ts)
+
+
+def dimensions(*ts):
+    return tuple(t.ndim for t in ts) if arrays(*ts) else ()
 
 
 @register_jitable
@@ -67,37 +51,245 @@ def sum_of_products(a, b):
     return s
 
 
-def dot(a, b):
-    if vectors(a, b):
+def filled(function, fill, ts, ndim):
+    """The form whose slopes are those that ``fill(out, exact, *arrays)`` leaves in the result."""
+    bundle = Bundle(lane_type(ts), ndim, "C")
 
-        def dot_vectors(a, b):
-            exact = np.dot(values(a), values(b))  # which raises where they are of different sizes
-            return with_value(sum_of_products(a, b), exact)
-
-        return dot_vectors
-    matrix = isinstance(a, types.Array) and a.ndim == 2 and narrow(a.dtype) == types.float64
-    if not (matrix and vectors(b)):
-        return None
-    bundle = Bundle(lane_type([a, b]), 1, "C")
-
-    def dot_rows(a, b):
-        exact = np.dot(values(a), values(b))
-        out = empty_bundle(exact.shape, bundle)
-        for i in range(out.size):
-            out[i] = with_value(sum_of_products(a[i], b), exact[i])
+    @register_jitable
+    def exactly(out, exact):
+        for place in np.ndindex(out.shape):
+            out[place] = with_value(out[place], exact[place])
         return out
 
-    return dot_rows
+    def of_one(a):
+        exact = function(values(a))
+        out = empty_bundle(exact.shape, bundle)
+        fill(out, exact, a)
+        return exactly(out, exact)
+
+    def of_two(a, b):
+        exact = function(values(a), values(b))  # which raises where their shapes do not fit
+        out = empty_bundle(exact.shape, bundle)
+        fill(out, exact, a, b)
+        return exactly(out, exact)
+
+    return of_one if len(ts) == 1 else of_two
+
+
+@register_jitable
+def rows(out, exact, a, b):
+    for i in range(out.size):
+        out[i] = sum_of_products(a[i], b)
+
+
+@register_jitable
+def columns(out, exact, a, b):
+    for j in range(out.size):
+        out[j] = sum_of_products(a, b[:, j])
+
+
+@register_jitable
+def products(out, exact, a, b):
+    for i, j in np.ndindex(out.shape):
+        out[i, j] = sum_of_products(a[i], b[:, j])
+
+
+def dot(a, b):
+    if dimensions(a, b) == (1, 1):
+        return lambda a, b: with_value(sum_of_products(a, b), np.dot(values(a), values(b)))
+    fill = {(2, 1): rows, (1, 2): columns, (2, 2): products}.get(dimensions(a, b))
+    return fill and filled(np.dot, fill, (a, b), a.ndim + b.ndim - 2)
+
+
+def outer(a, b):
+    @register_jitable
+    def fill(out, exact, a, b):
+        for i, j in np.ndindex(out.shape):
+            out[i, j] = a[i] * b[j]
+
+    return filled(np.outer, fill, (a, b), 2) if dimensions(a, b) == (1, 1) else None
+
+
+def convolution(a, b):
+    @register_jitable
+    def fill(out, exact, a, b):
+        for i in range(a.size):
+            for j in range(b.size):
+                out[i + j] = accumulate_add(out[i + j], a[i] * b[j])
+
+    return filled(np.convolve, fill, (a, b), 1) if dimensions(a, b) == (1, 1) else None
+
+
+def cross(a, b):
+    @register_jitable
+    def fill(out, exact, a, b):
+        for i in range(3):
+            j, k = (i + 1) % 3, (i + 2) % 3
+            out[i] = a[j] * b[k] - a[k] * b[j]
+
+    return filled(np.cross, fill, (a, b), 1) if dimensions(a, b) == (1, 1) else None
+
+
+def inverse(a):
+    @register_jitable
+    def fill(out, exact, a):
+        moved = out.copy()
+        products(moved, exact, a, exact)
+        products(out, exact, -exact, moved)
+
+    return filled(np.linalg.inv, fill, (a,), 2)
+
+
+def solution(a, b):
+    """What x = a^-1 b changes by is a^-1 (db - da x)."""
+
+    @register_jitable
+    def fill(out, exact, a, b):
+        inverse = np.linalg.inv(values(a))
+        rest = out.copy()
+        for i in range(out.size):
+            rest[i] = b[i] - sum_of_products(a[i], exact)
+        rows(out, exact, inverse, rest)
+
+    return filled(np.linalg.solve, fill, (a, b), 1) if dimensions(a, b) == (2, 1) else None
+
+
+def determinant(a):
+    def determinant_of(a):
+        plain = values(a)
+        exact = np.linalg.det(plain)
+        slopes = exact * np.linalg.inv(plain).T
+        return with_value(sum_of_products(a.ravel(), slopes.ravel()), exact)
+
+    return determinant_of
+
+
+def trace(a):
+    def trace_of(a):
+        exact, s = np.trace(values(a)), 0.0
+        for i in range(min(a.shape)):
+            s = accumulate_add(s, a[i, i])
+        return with_value(s, exact)
+
+    return trace_of
 
 
 def norm(a):
-    if not vectors(a):
+    return lambda a: with_value(np.sqrt(sum_of_products(a.ravel(), a.ravel())), np.linalg.norm(values(a)))
+
+
+# ---- what hangs on the order of the values: equal ones are evaluated plainly
+
+
+@overloaded()
+def settled(number, size):
+    """One of very many numbers, which may meet all of them: as a total, it is an owner of its own."""
+    return lambda number, size: apart(number) if size > MANY else number
+
+
+def extremum(better):
+    def form(a):
+        find = register_jitable(extremum_loop(better)(a))
+        return lambda a: settled(find(a), a.size)
+
+    return form
+
+
+def spread(a):
+    largest, smallest = (register_jitable(extremum(better)(a)) for better in (operator.gt, operator.lt))
+    return lambda a: largest(a) - smallest(a)
+
+
+def place_of(function):
+    def form(a):
+        def place(a):
+            k = function(values(a))
+            for i in range(a.size):
+                if i != k:
+                    tie(a[i], a[k])
+            return k
+
+        return place if dimensions(a) == (1,) else None
+
+    return form
+
+
+@register_jitable
+def ordered(out, exact, a):
+    order = np.argsort(values(a))
+    for i in range(out.size):
+        out[i] = a[order[i]]
+        if i > 0:
+            tie(out[i - 1], out[i])
+
+
+def sort(a):
+    return filled(np.sort, ordered, (a,), 1) if dimensions(a) == (1,) else None
+
+
+def median(a):
+    in_order = register_jitable(sort(a) or np.sort)
+
+    def middle(a):
+        s, k = in_order(a), a.size // 2
+        between = accumulate_add(s[k] * 0.5, s[k - 1 + a.size % 2] * 0.5)
+        return settled(with_value(between, np.median(values(a))), a.size)
+
+    return middle if dimensions(a) == (1,) else None
+
+
+def quantile(function, whole):
+    def form(a, b):
+        in_order = register_jitable(sort(a) or np.sort)
+
+        def part(a, b):
+            s, place = in_order(a), b / whole * (a.size - 1)
+            k = min(int(place), a.size - 2)
+            between = accumulate_add(s[k] * (k + 1 - place), s[k + 1] * (place - k))
+            return settled(with_value(between, function(values(a), b)), a.size)
+
+        return part if dimensions(a) == (1,) and is_number(b) else None
+
+    return form
+
+
+def place_among(a, b):
+    def place(a, b):
+        k = np.searchsorted(a, value(b))
+        if k < a.size:
+            tie(b, a[k])
+        return k
+
+    return place if isinstance(b, Owned) and not is_wide(a) else None
+
+
+def interpolated(x, xp, fp):
+    if is_wide(xp) or is_wide(fp):
         return None
 
-    def norm_of_vector(a):
-        return with_value(np.sqrt(sum_of_products(a, a)), np.linalg.norm(values(a)))
+    @register_jitable
+    def at(x, xp, fp):
+        k, slope = np.searchsorted(xp, value(x)), 0.0
+        if k < xp.size:
+            tie(x, xp[k])
+            if k > 0:
+                slope = (fp[k] - fp[k - 1]) / (xp[k] - xp[k - 1])
+        return with_value(x * slope, np.interp(value(x), xp, fp))
 
-    return norm_of_vector
+    if isinstance(x, Owned):
+        return at
+    bundle = Bundle(x.dtype.wide, 1, "C")
+
+    def each(x, xp, fp):
+        out = empty_bundle((x.size,), bundle)
+        for i in range(x.size):
+            out[i] = at(x[i], xp, fp)
+        return out
+
+    return each if dimensions(x) == (1,) else None
+
+
+# ---- statistics
 
 
 @register_jitable
@@ -129,14 +321,32 @@ def deviation(a):
 
 
 def steps(a):
-    return (lambda a: a[1:] - a[:-1]) if vectors(a) else None
+    return (lambda a: a[1:] - a[:-1]) if dimensions(a) == (1,) else None
 
 
 Owned.forms = {
     np.dot: dot,
     np.vdot: dot,
+    np.outer: outer,
+    np.convolve: convolution,
+    np.cross: cross,
     np.linalg.norm: norm,
+    np.linalg.inv: inverse,
+    np.linalg.solve: solution,
+    np.linalg.det: determinant,
+    np.trace: trace,
     np.var: variance,
     np.std: deviation,
     np.diff: steps,
+    np.min: extremum(operator.lt),
+    np.max: extremum(operator.gt),
+    np.ptp: spread,
+    np.argmin: place_of(np.argmin),
+    np.argmax: place_of(np.argmax),
+    np.sort: sort,
+    np.median: median,
+    np.quantile: quantile(np.quantile, 1.0),
+    np.percentile: quantile(np.percentile, 100.0),
+    np.searchsorted: place_among,
+    np.interp: interpolated,
 }

@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import CONTAINERS, IMPURE, LaneCompiler, Twins, cannot_lift, frozen
+from ..lanes.compiler import IMPURE, LaneCompiler, Twins, cannot_lift, frozen
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
@@ -109,7 +109,6 @@ class OwnerCompiler(LaneCompiler):
     """The pipeline of lanes, with the passes above."""
 
     covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex})
-    refused = (*CONTAINERS, types.List)
 
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()

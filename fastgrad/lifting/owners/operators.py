@@ -22,7 +22,7 @@ from .types import F64, I64, Owned, Total, is_number
 
 UNARY, BINARY = make_rules(emitted_sqrt)
 KNOWN = set()  # what may be called with owned numbers
-NUMBERS = (Owned, types.Float, types.Integer)
+NUMBERS = (Owned, types.Float, types.Integer, types.Boolean)
 
 
 def colours_of(ts):
@@ -66,7 +66,9 @@ class Template(AbstractTemplate):
 def register(function, lower, arity, inplace=False, result=None):
     KNOWN.add(function)
     template = type(
-        "OwnerTemplate", (Template,), {"key": function, "arity": arity, "inplace": inplace, "result": result}
+        "OwnerTemplate",
+        (Template,),
+        {"key": staticmethod(function), "arity": arity, "inplace": inplace, "result": result},
     )
     # as a type, not by the decorator, which wants a `__module__`: numpy 2.0's ufuncs have none
     infer_global(function, types.Function(template))
@@ -200,7 +202,7 @@ def lower_accumulate(name):
         def plain():
             wide = term.as_wide_as(t)
             d = slope(builder, name, s, wide, base, F64(0.0), False, False)
-            return Number(builder, base, d.value, builder.or_(s.code, wide.code))
+            return Number(builder, base, d.value, builder.or_(s.code, wide.code), s.tag, s.serial)
 
         def no_total():
             code = builder.or_(s.code, term.as_wide_as(t).code)
@@ -441,6 +443,7 @@ register(operator.ipow, lower_power, 2)
 register(pow, lower_power, 2)
 register(math.pow, lower_power, 2)
 register(np.power, lower_power, 2)
+register(np.float_power, lower_power, 2)
 
 
 def compared(builder, predicate, a, b, colours):
@@ -492,41 +495,16 @@ for functions, lower in TESTS:
         register(function, lower, 1, result=types.boolean)
 
 
-def lower_jumps(function, result):
-    """Functions that are constant between jumps: whoever's differences come to one is lost."""
-
-    def lower(context, builder, sig, args):
-        colours, number = colours_of(sig.args), Number.read(builder, args[0])
-        kind = signature(result, types.float64)
-        called = context.typing_context.resolve_value_type(function)
-        called.get_call_type(context.typing_context, kind.args, {})
-        y = context.get_function(called, kind)(builder, (number.base,))
-        jump = F64(0.0)
-        if function is not np.sign:
-            floor = builder.module.declare_intrinsic("llvm.floor", [F64])
-            shift = F64(0.5 if function in (round, np.rint) else 0.0)
-            jump = builder.fsub(builder.call(floor, [builder.fadd(number.base, shift)]), shift)
-        compared(builder, "==", number, Number.plain(builder, jump, Owned(colours)), colours)
-        return y
-
-    return lower
-
-
-JUMPS: tuple[tuple[types.Type, tuple[Any, ...]], ...] = (
-    (types.int64, (int, round, math.floor, math.ceil, math.trunc)),
-    (types.float64, (np.floor, np.ceil, np.trunc, np.rint, np.sign)),
-)
-for result, functions in JUMPS:
-    for function in functions:
-        register(function, lower_jumps(function, result), 1, result=result)
-
-
 @lower_cast(types.Float, Owned)
 @lower_cast(types.Integer, Owned)
 @lower_cast(types.IntegerLiteral, Owned)
+@lower_cast(types.Boolean, Owned)
+@lower_cast(types.BooleanLiteral, Owned)
 @lower_cast(types.Float, Total)
 @lower_cast(types.Integer, Total)
 @lower_cast(types.IntegerLiteral, Total)
+@lower_cast(types.Boolean, Total)
+@lower_cast(types.BooleanLiteral, Total)
 def number_to_owned(context, builder, fromty, toty, val):
     return Number.plain(builder, context.cast(builder, val, fromty, types.float64), toty).pack(toty)
 

@@ -269,8 +269,11 @@ def grow(builder, s, term, base, sign, colours, product=False):
         with inside.if_else(is_logging(inside, header)) as (yes, no):
             with yes:
                 s = read(inside, first, colours)
+                new = inside.and_(inside.icmp_signed("==", s.serial, I64(0)), conflicts(inside, s.code))
+                with inside.if_then(new):  # what it begins with is a term, too: told once
+                    tell(inside, header, s, colours)
                 tell(inside, header, term, colours)
-                s.code = inside.or_(s.code, term.code)
+                s.code, s.serial = inside.or_(s.code, term.code), I64(1)
                 write(inside, first, s, colours)
             with no:
                 use(inside, first, colours)  # it was used, and is not to grow any more
@@ -361,6 +364,23 @@ def retire(builder, header, words, colours):
         deposit(builder, buffer, number, colours)
         write(builder, words, empty(builder, number.base, buffer, serial, colours), colours)
         use(builder, words, colours)
+
+
+def separate(builder, words, colours):
+    """Make a number an owner of its own; while the pattern is looked for, it depends on nobody."""
+
+    def body(inside, header, words):
+        with inside.if_else(is_logging(inside, header)) as (yes, no):
+            with yes:
+                number = read(inside, words, colours)
+                marks = ir.Constant(number.code.type, [I64(~0x7FFFFFFF7FFFFFFF)] * number.code.type.count)
+                number.code = inside.and_(number.code, marks)
+                write(inside, words, number, colours)
+            with no:
+                use(inside, words, colours)
+                retire(inside, header, words, colours)
+
+    call(builder, "separate", colours, body, words)
 
 
 def no_code(number):

@@ -32,12 +32,12 @@ class Owned(Number):
     def unify(self, typingctx, other):
         if isinstance(other, Owned):
             return other if other.total else self
-        return self if isinstance(other, (types.Float, types.Integer)) else None
+        return self if is_number(other) else None
 
     def can_convert_from(self, typingctx, other):
         if isinstance(other, Owned):
             return Conversion.promote if self.total and not other.total else None
-        return Conversion.promote if isinstance(other, (types.Float, types.Integer)) else None
+        return Conversion.promote if is_number(other) else None
 
     @property
     def wide(self):
@@ -133,4 +133,4 @@ class PointIteratorModel(models.StructModel):
 
 
 def is_number(t):
-    return isinstance(t, (types.Float, types.Integer))
+    return isinstance(t, (types.Float, types.Integer, types.Boolean))

@@ -40,7 +40,7 @@ def _add_at(a: Any, indices: Any, values: Any) -> None:
     if isinstance(values, SparseBundle):
         places = np.arange(a.size).reshape(a.shape)[indices]
         flat: Any = np.broadcast_to(values, places.shape).reshape(-1)
-        more = a + _gathered(flat, places.reshape(-1), np.zeros_like(a.base).reshape(-1)).reshape(a.shape)
+        more = more + _gathered(flat, places.reshape(-1), np.zeros_like(a.base).reshape(-1)).reshape(a.shape)
     a[...] = SparseBundle(base, more.slots, a.run)
 
 
@@ -110,6 +110,30 @@ def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any =
     for _ in range(n):
         a = a[(*before, slice(1, None))] - a[(*before, slice(None, -1))]
     return a
+
+
+@handles(np.cross)
+def _cross(a: Any, b: Any) -> Any:
+    if np.shape(a)[-1] != 3 or np.shape(b)[-1] != 3:
+        raise refuse("np.cross of other vectors than those of length 3")
+    (a0, a1, a2), (b0, b1, b2) = ([v[..., i] for i in range(3)] for v in (a, b))
+    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
+
+
+@handles(np.gradient)
+def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
+    axes = range(f.ndim) if axis is None else [axis]
+    if edge_order != 1 or any(np.ndim(h) for h in spacing) or len(spacing) not in (0, 1, len(axes)):
+        raise refuse("np.gradient with uneven spacing or another edge_order")
+    steps = list(spacing or (1.0,)) * (1 if len(spacing) == len(axes) else len(axes))
+    found = []
+    for along, h in zip(axes, steps, strict=True):
+        lead = (slice(None),) * (along % f.ndim)
+        first = (f[(*lead, slice(1, 2))] - f[(*lead, slice(0, 1))]) / h
+        inner = (f[(*lead, slice(2, None))] - f[(*lead, slice(None, -2))]) / (2.0 * h)
+        last = (f[(*lead, slice(-1, None))] - f[(*lead, slice(-2, -1))]) / h
+        found.append(np.concatenate([first, inner, last], axis=along))
+    return found[0] if len(found) == 1 else found
 
 
 def filled() -> bool:

@@ -11,6 +11,7 @@ from weakref import ReferenceType, ref
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import ArrayLike
 from .layout import (
     Box,
     Dim,
@@ -64,7 +65,7 @@ LISTS, TRUTHS, BASIC = (list, tuple), (bool, np.bool_), (int, np.integer, slice)
 OWN = 2.0**-200  # imaginary parts that a complex point makes are far below
 
 
-class SparseBundle:
+class SparseBundle(ArrayLike):
     """An array of f, at x and at all points of a run.
 
     Attributes
@@ -190,9 +191,31 @@ class SparseBundle:
             self.run.lost |= rows_of(self.slots, self.run)
         return self.base
 
+    def truth(self) -> Any:
+        """Where the array is not zero at x; rows in which that differs are lost."""
+        truth = self if self.dtype == bool else elementwise(np.not_equal, self, 0)
+        return truth.settled() if isinstance(truth, SparseBundle) else truth
+
     def __bool__(self) -> bool:
-        truth = self if self.dtype == bool else self != 0
-        return bool(truth.settled() if isinstance(truth, SparseBundle) else truth)
+        return bool(self.truth())
+
+    # where f sees numpy, math and float through substitutes
+
+    def number(self) -> SparseBundle:
+        return self
+
+    def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
+        if ufunc is None:
+            raise refuse(f"math.{function.__name__}")
+        return ufunc(*numbers)
+
+    def times(self, matrix: Any) -> Any:
+        return METHODS[np.matmul, "__call__"](matrix, self)
+
+    def fresh(self, made: Array) -> Any:
+        if made.dtype != np.float64 or not made.ndim:
+            return made
+        return SparseBundle(made.astype(np.complex128) if self.run.imaginary else made, (), self.run)
 
     # elementwise operations
 
@@ -216,7 +239,7 @@ class SparseBundle:
     def __array_function__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         handler = FUNCTIONS.get(func)
         if handler is None:
-            raise refuse(f"np.{func.__name__}")
+            return func(*(constant(v, func) for v in args), **{name: constant(v, func) for name, v in kwargs.items()})
         for value in args:
             if type(value) is SparseBundle:
                 value.run.function()
@@ -256,8 +279,12 @@ class SparseBundle:
         changed = tuple((layout, d * (1.0 - 2.0 * at(self.base, layout))) for layout, d in slots)
         return SparseBundle(self.base, changed, self.run, disjoint=True)
 
-    def astype(self, dtype: Any, *args: Any, **kwargs: Any) -> Any:
+    def astype(self, dtype: Any, *args: Any, copy: bool = True, **kwargs: Any) -> Any:
         dtype = np.dtype(dtype)
+        if self.run.imaginary and dtype.kind == "f" and self.dtype.kind == "c":  # at a complex point, floats are that
+            dtype = self.dtype
+        if dtype == self.dtype and not copy:
+            return self
         if dtype == self.dtype or (dtype.kind == "f" and dtype.itemsize == 8 and self.dtype.kind in "bfiu"):
             numbers = self.as_numbers()
             return SparseBundle(self.base.astype(dtype), numbers.slots, self.run, numbers.disjoint)
@@ -563,46 +590,7 @@ class SparseBundle:
                 return box, at(below, box), np.broadcast_to(d, (len(d), *(dim.length for dim in box.dims)))
         return spread_box(self.shape, self.run), below, spread(moved.slots, self.shape, self.run)
 
-    # operators: lean, since f is called for its elementwise arithmetic
-
-    def __add__(self, other: Any) -> Any:
-        return elementwise(np.add, self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return elementwise(np.add, other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return elementwise(np.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return elementwise(np.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return elementwise(np.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return elementwise(np.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return elementwise(np.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return elementwise(np.divide, other, self)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return elementwise(np.floor_divide, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Any:
-        return elementwise(np.floor_divide, other, self)
-
-    def __mod__(self, other: Any) -> Any:
-        return elementwise(np.remainder, self, other)
-
-    def __rmod__(self, other: Any) -> Any:
-        return elementwise(np.remainder, other, self)
-
-    def __divmod__(self, other: Any) -> Any:
-        return self // other, self % other
+    # operators that are no ufunc by themselves
 
     def __pow__(self, other: Any) -> Any:
         if type(other) in (int, float):
@@ -611,9 +599,6 @@ class SparseBundle:
             if other == 0.5 and self.ndim:  # as numpy: exact for arrays, np.power for scalars
                 return elementwise(np.sqrt, self)
         return elementwise(np.power, self, other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return elementwise(np.power, other, self)
 
     def __neg__(self) -> Any:
         return elementwise(np.negative, self)
@@ -626,37 +611,6 @@ class SparseBundle:
 
     def __invert__(self) -> Any:
         return elementwise(np.invert, self)
-
-    def __and__(self, other: Any) -> Any:
-        return elementwise(np.bitwise_and, self, other)
-
-    def __or__(self, other: Any) -> Any:
-        return elementwise(np.bitwise_or, self, other)
-
-    def __xor__(self, other: Any) -> Any:
-        return elementwise(np.bitwise_xor, self, other)
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __lt__(self, other: Any) -> Any:
-        return elementwise(np.less, self, other)
-
-    def __le__(self, other: Any) -> Any:
-        return elementwise(np.less_equal, self, other)
-
-    def __gt__(self, other: Any) -> Any:
-        return elementwise(np.greater, self, other)
-
-    def __ge__(self, other: Any) -> Any:
-        return elementwise(np.greater_equal, self, other)
-
-    def __eq__(self, other: object) -> Any:
-        return elementwise(np.equal, self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return elementwise(np.not_equal, self, other)
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __matmul__(self, other: Any) -> Any:
         return METHODS[np.matmul, "__call__"](self, other)
@@ -676,21 +630,6 @@ class SparseBundle:
         if self.owner is not None or self.views:
             self._written()
         return self
-
-    def __iadd__(self, other: Any) -> Self:
-        return self._in_place(self + other)
-
-    def __isub__(self, other: Any) -> Self:
-        return self._in_place(self - other)
-
-    def __imul__(self, other: Any) -> Self:
-        return self._in_place(self * other)
-
-    def __itruediv__(self, other: Any) -> Self:
-        return self._in_place(self / other)
-
-    def __ipow__(self, other: Any) -> Self:
-        return self._in_place(self**other)
 
 
 def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
@@ -714,6 +653,17 @@ def _extreme_change(compare: np.ufunc, below: Any, d: Array) -> Array:
             out[:, close] = compare.reduce(below[close] + each[:, close], axis=-1)
         return out.reshape(d.shape[:-1])
     return compare.reduce(below + d, axis=-1)  # type: ignore[no-any-return]
+
+
+def constant(value: Any, func: Any) -> Any:
+    """An argument of a function that the lift does not know: an array at x, if no row differs in it."""
+    if isinstance(value, LISTS):
+        return [constant(part, func) for part in value]
+    if not isinstance(value, SparseBundle):
+        return value
+    if value.slots:
+        raise refuse(f"np.{func.__name__}")
+    return value.base
 
 
 def plain_key(key: Any) -> Any:
@@ -848,6 +798,18 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _operation(_: Handler, ufunc: np.ufunc) -> tuple[Handler, Handler]:
+    """A binary operator and its reflection: lean, since f is called for its elementwise arithmetic."""
+    return lambda self, other: elementwise(ufunc, self, other), lambda self, other: elementwise(ufunc, other, self)
+
+
+def _updated(_: Handler, forward: Handler) -> Handler:
+    return lambda self, other: self._in_place(forward(self, other))
+
+
+SparseBundle.operators(_operation, _updated)
 
 
 def as_split(value: Any, like: SparseBundle) -> Any:
@@ -998,7 +960,7 @@ def choose(condition: Any, p: Any, q: Any) -> Any:
     run = bundles[0].run
     y = np.where(c, a, b)
     if isinstance(condition, SparseBundle) and condition.dtype != bool:
-        condition = condition != 0
+        condition = elementwise(np.not_equal, condition, 0)
         c = condition.base if isinstance(condition, SparseBundle) else condition
     operands: list[Any] = [
         v.stretched(y.shape)

@@ -195,20 +195,17 @@ def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 
 @handles(np.any)
 def _any(a: Any, axis: Any = None) -> Any:
-    truth = a if a.dtype == bool else a != 0
-    return np.any(truth.settled() if isinstance(truth, SparseBundle) else truth, axis=axis)
+    return np.any(a.truth(), axis=axis)
 
 
 @handles(np.all)
 def _all(a: Any, axis: Any = None) -> Any:
-    truth = a if a.dtype == bool else a != 0
-    return np.all(truth.settled() if isinstance(truth, SparseBundle) else truth, axis=axis)
+    return np.all(a.truth(), axis=axis)
 
 
 @handles(np.count_nonzero)
 def _count_nonzero(a: Any) -> Any:
-    truth = a if a.dtype == bool else a != 0
-    return np.count_nonzero(truth.settled() if isinstance(truth, SparseBundle) else truth)
+    return np.count_nonzero(a.truth())
 
 
 @handles(np.cumsum)
@@ -569,21 +566,6 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return _concatenate([_expand_dims(a, axis) for a in arrays], axis)
 
 
-def stacked(nested: Sequence[Any]) -> Any:
-    """What np.array makes of nested lists, which may hold bundles."""
-    if not has_bundles(nested):
-        return np.array(nested)
-    parts = [stacked(part) if isinstance(part, list | tuple) and has_bundles(part) else part for part in nested]
-    return _stack(parts)
-
-
-def has_bundles(values: Any) -> bool:
-    """Whether a value is, or nested lists hold, a bundle."""
-    if isinstance(values, list | tuple):
-        return any(map(has_bundles, values))
-    return type(values) is SparseBundle
-
-
 @handles(np.hstack)
 def _hstack(arrays: Sequence[Any]) -> Any:
     parts = [np.reshape(a, (1,)) if np.ndim(base_of(a)) == 0 else a for a in arrays]
@@ -608,6 +590,12 @@ def _append(a: Any, values: Any, axis: Any = None) -> Any:
 @handles(np.expand_dims)
 def _expand_dims(a: Any, axis: Any) -> Any:
     return np.reshape(a, np.expand_dims(base_of(a), axis).shape)
+
+
+@handles(np.atleast_1d)
+def _atleast_1d(*arrays: Any) -> Any:
+    found = [np.reshape(a, np.atleast_1d(base_of(a)).shape) for a in arrays]
+    return found[0] if len(found) == 1 else tuple(found)
 
 
 @handles(np.squeeze)
@@ -778,8 +766,7 @@ for _name, _value in (("shape", np.shape), ("ndim", np.ndim), ("size", np.size))
 @handles(np.where)
 def _where(condition: Any, *values: Any) -> Any:
     if not values:
-        truth = condition if condition.dtype == bool else condition != 0
-        return np.where(truth.settled() if isinstance(truth, SparseBundle) else truth)
+        return np.where(condition.truth())
     return choose(condition, *values)
 
 
@@ -851,6 +838,8 @@ def _sinc(x: Any) -> Any:
 
 @handles(np.nan_to_num)
 def _nan_to_num(x: Any, **kwargs: Any) -> Any:
+    if np.isfinite(x.base).all():
+        return x.copy()
     return pointwise(lambda v: np.asarray(np.nan_to_num(v, **kwargs)), x)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..rebinding import rebound
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from . import bundle as operations
 from .assembling import filled
 from .bundle import SparseBundle, choose, elementwise
-from .rebinding import current, rebound
 from .slots import Run, Slots, at, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, NOTHING, initial_slots, keep_freed_memory
 
@@ -198,7 +198,6 @@ def _run(
     keep_freed_memory()
     if substitutes:
         f, args = rebound(f, args)
-    kept, current.run = current.run, run if substitutes else None
     if run.imaginary and x.size <= FEW:
         every = np.zeros((1, x.size, x.size), dtype=d.dtype)
         every[0].flat[:: x.size + 1] = d[0]
@@ -212,8 +211,6 @@ def _run(
             value = f(bundle, *args, **kwargs)
     except Exception as error:
         raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
-    finally:
-        current.run = kept
     if raised() != signals:
         raise CannotLift("f caught the refusal of an operation")
     if not isinstance(value, SparseBundle):

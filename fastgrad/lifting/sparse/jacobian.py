@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import stacked
+from ..rebinding import rebound
 from ..signals import CannotLift
-from .functions import has_bundles, stacked
 from .layout import Box
-from .rebinding import current, rebound
 from .slots import FILLED, TooWide
 from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
 
@@ -85,12 +85,7 @@ def entries(
     given, given_args = (f, args) if not substitutes else rebound(f, args)
 
     def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
-        kept, current.run = current.run, bundle.run if substitutes else None
-        try:
-            value = given(bundle, *args, **kwargs)
-        finally:
-            current.run = kept
-        return stacked(value) if isinstance(value, list | tuple) and has_bundles(value) else value
+        return stacked(given(bundle, *args, **kwargs))
 
     begin, together = 0, x.size
     outputs: list[Array] = []

@@ -7,20 +7,24 @@ the name of what it shows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = [
+    "CELLS",
     "COSTS",
     "METHOD_STYLES",
     "PEER_SYMBOLS",
     "WHO_COLOURS",
     "amount",
     "break_even",
+    "cells",
     "duration",
     "error_against_step",
     "memory",
+    "plain",
     "size",
     "slope",
     "speed_against_n",
@@ -125,6 +129,36 @@ def size(count: float) -> str:
         if count >= least:
             return f"{count / least:.3g} {unit}"
     return f"{count:.0f} B"
+
+
+CELLS = ("time", "spread", "faster", "error", "nfev", "memory", "1st call", "payback")
+
+
+def cells(score: Data, bar: float | None) -> tuple[str, ...]:
+    """Write the row of a score: what `CELLS` names, the error as far as its own error bar lets one know it."""
+    low, high = score["quartiles"]
+    error = "?" if score["error"] is None else f"{score['error']:.1e}"
+    if bar is not None and score["error"] is not None and score["error"] <= bar:
+        error = f"≤ {bar:.0e}"
+    return (
+        duration(score["seconds"]),
+        f"{(high - low) / (2 * score['seconds']):.0%}",
+        f"{score['faster']:.3g}x",
+        error,
+        f"{score['nfev']:,}",
+        size(score["memory"]),
+        duration(score["first_call"]),
+        "" if score["payback"] is None else f"{score['payback']:,}",
+    )
+
+
+def plain(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not have, by null."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _decades(title: str, write: Any, low: int, high: int) -> Data:

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ..machine import machine, versions
 from ..peers import Peer
 from ..timing import interleaved, relative_error
 from ..workload import Form, Workload
+from .figures import plain
 
 __all__ = ["METHODS", "QUICK_SUITE", "SCHEMA", "SUITE", "document", "step_study", "study", "work_precision"]
 
@@ -106,15 +106,6 @@ def document(
         }
     )
     return found
-
-
-def plain(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by null."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _followed(result: Comparison) -> list[Candidate]:

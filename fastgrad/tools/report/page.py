@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from . import figures
-from .figures import amount, duration, size
 
 __all__ = ["render"]
 
@@ -225,33 +224,17 @@ def _toggles(legend: str, names: Sequence[str], swatch: Callable[[str], str]) ->
     return f"<fieldset><legend>{escape(legend)}</legend>{buttons}</fieldset>"
 
 
-COLUMNS = ("backend/f", "ran", "time", "± quartiles", "faster", "error", "nfev", "memory", "1st call", "payback")
+COLUMNS = ("backend/f", "ran", *figures.CELLS)
 
 
 def _table(comparison: Data, unfolded: bool) -> str:
     """Return the comparison as a table."""
     rows = []
-    bar = comparison.get("bar")
     for s in comparison["scores"]:
         name = f"{s['backend']}/{s['form']}"
-        low, high = s["quartiles"]
-        error = "?" if s["error"] is None else f"{s['error']:.1e}"
-        if bar is not None and s["error"] is not None and s["error"] <= bar:
-            error = f"≤ {bar:.0e}"
-        cells = (
-            name,
-            "another package" if s["peer"] else s["ran"],
-            duration(s["seconds"]),
-            f"{(high - low) / (2 * s['seconds']):.0%}",
-            f"{s['faster']:.3g}x",
-            error,
-            f"{s['nfev']:,}",
-            size(s["memory"]),
-            duration(s["first_call"]),
-            "" if s["payback"] is None else amount(s["payback"]),
-        )
+        row = (name, "another package" if s["peer"] else s["ran"], *figures.cells(s, comparison.get("bar")))
         best = ' class="best"' if name in comparison["winners"] else ""
-        rows.append(f"<tr{best}>{''.join(f'<td>{escape(c)}</td>' for c in cells)}</tr>")
+        rows.append(f"<tr{best}>{''.join(f'<td>{escape(c)}</td>' for c in row)}</tr>")
     head = "".join(f"<th>{escape(c)}</th>" for c in COLUMNS)
     notes = [f"Errors are against {comparison['exact']}."]
     notes += [f"{r['backend']}/{r['form']} did not take part: {r['reason']}" for r in comparison["refusals"]]
