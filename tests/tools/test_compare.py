@@ -348,7 +348,7 @@ def chain_gradient(x):
     return g
 
 
-@pytest.mark.parametrize(("n", "chosen"), [(10, "dense lift"), (1000, "sparse lift")])
+@pytest.mark.parametrize(("n", "chosen"), [(30, "dense lift"), (1000, "sparse lift")])
 def test_the_row_tells_which_lift_ran(n, chosen, monkeypatch):
     monkeypatch.setattr(comparing, "LONGEST", 1.0)  # of a part of the coordinates another lift may be faster
     x = np.linspace(0.5, 1.5, n)
