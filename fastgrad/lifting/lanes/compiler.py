@@ -564,6 +564,16 @@ def _compile_outputs(
 
 
 def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...]) -> LaneFunction:
+    jitted, compiled, external = compiled_alone(run, signature)
+    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
+    address = library.get_pointer_to_function(symbol)
+    return LaneFunction(
+        address, twins.lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher)
+    )
+
+
+def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
+    """Compile what must have no effect but its result; returns what numba makes of it, and what that calls."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
@@ -571,11 +581,7 @@ def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...])
     for part, effect in IMPURE.items():
         if any(part in name for name in external):
             raise CannotLift(effect)
-    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
-    address = library.get_pointer_to_function(symbol)
-    return LaneFunction(
-        address, twins.lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher)
-    )
+    return jitted, compiled, external
 
 
 def cannot_lift(error: Exception, dispatcher: Any) -> CannotLift:

@@ -5,7 +5,7 @@ import warnings
 from itertools import product
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
 from numba.core.compiler_machinery import FunctionPass, register_pass
@@ -17,7 +17,7 @@ from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import IMPURE, LaneCompiler, Twins, cannot_lift, frozen
+from ..lanes.compiler import LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
@@ -207,11 +207,5 @@ def compiled_run(run, ndim, arg_types, entries, *more):
         types.Array(whole, 1, "C"),
         *more,
     )
-    jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
-    jitted.compile(signature)
-    compiled = jitted.overloads[signature]
-    external = [function.name for function in compiled.library._final_module.functions if function.is_declaration]
-    for part, effect in IMPURE.items():
-        if any(part in name for name in external):
-            raise CannotLift(effect)
+    jitted, compiled, _ = compiled_alone(run, signature)
     return jitted, compiled, entry_size(entries) if entries else 0

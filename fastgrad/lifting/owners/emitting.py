@@ -6,6 +6,7 @@ import sys
 from llvmlite import ir
 from numba.core import cgutils, types
 
+from ..lanes.types import splat
 from .header import BEFORE, FLAGS, PLAIN
 from .types import F64, I32, I64, Owned
 
@@ -62,12 +63,6 @@ class Emitted:
 
     def __neg__(self):
         return Emitted(self.builder, self.builder.fneg(self.value))
-
-
-def splat(builder, value, vector):
-    undefined = ir.Constant(vector, ir.Undefined)
-    first = builder.insert_element(undefined, value, I32(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, vector.count), [0] * vector.count))
 
 
 def emitted_sqrt(number):

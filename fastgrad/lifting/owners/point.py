@@ -10,9 +10,9 @@ from numba.core.typing.templates import AbstractTemplate, infer, signature
 from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
 from numba.np.arrayobj import populate_array
 
-from ..lanes.types import Bundle
+from ..lanes.types import Bundle, splat
 from . import totals
-from .emitting import Number, as_number, enter, header_of, splat
+from .emitting import Number, as_number, enter, header_of
 from .types import F64, I64, Owned, Point, PointIterator, Total
 
 

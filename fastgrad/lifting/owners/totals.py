@@ -26,7 +26,8 @@ that the number is stale, and the run is refused. What it holds is then wrong, b
 from llvmlite import ir
 from numba.core import cgutils
 
-from .emitting import Number, clashes, conflicts, flag, header_of, none_set, splat
+from ..lanes.types import splat
+from .emitting import Number, clashes, conflicts, flag, header_of, none_set
 from .header import (
     BUFFERS,
     CAPACITY,
