@@ -20,6 +20,7 @@ from numba import config, njit
 
 from fastgrad import Gradient, numerical_gradient
 from fastgrad import gradient as gradient_module
+from fastgrad.backends import judged
 from fastgrad.backends.compiled import cache
 from fastgrad.core.point import exclusive
 
@@ -374,8 +375,10 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
     ],
 )
 def test_how_much_a_one_shot_call_of_a_plain_f_takes(
-    n: int, options: dict[str, Any], most_frames: int, most_bytecodes: int
+    n: int, options: dict[str, Any], most_frames: int, most_bytecodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(judged, "_judges", {})  # the rule in plain floats
+    monkeypatch.setattr(judged, "_next", sys.maxsize)
     x = np.arange(3.0, 3.0 + n)
     frames, bytecodes = work_of(lambda: numerical_gradient(lambda x: x[0] ** 2 / 20.0 + x[1] ** 2, x, **options))
     assert 0 < frames <= most_frames

@@ -329,7 +329,7 @@ class _Beside:
 
     def _opened(self) -> Evaluation:
         if self.plan is None:
-            self._call, facts, self.plan = plan_for(self._call, DEFAULT, self._point)
+            self._call, facts, self.plan = plan_for(self._call, DEFAULT, self._point, None)
             self._nature = facts.nature
         while True:
             try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .container import Container, memory_of
 from .errors import describe
-from .validation import FLOAT64, Floats, finite, real_array
+from .validation import FLOAT64, Floats, coordinate_of, finite, real_array
 
 FEW = 20
 
@@ -151,9 +151,11 @@ class Point:
         What the gradient is returned as: float32 and float16 stay, all else becomes float64.
     given : object
         x as the caller gave it, which may have labels.
+    naming : callable or None
+        What an entry is called, by its place among all, where that is more than an index.
     """
 
-    __slots__ = ("base", "container", "dtype", "given", "own", "perturbable")
+    __slots__ = ("base", "container", "dtype", "given", "naming", "own", "perturbable")
 
     def __init__(
         self,
@@ -164,6 +166,7 @@ class Point:
         given: object = None,
     ) -> None:
         self.base, self.own, self.dtype, self.container, self.given = base, own, dtype, container, given
+        self.naming: Callable[[int], str] | None = None
         self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
@@ -173,6 +176,10 @@ class Point:
     def held(self) -> bool:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
+
+    def name(self, flat: int) -> str:
+        """Word the place of an entry as a user would write it."""
+        return coordinate_of(flat, self.base.shape) if self.naming is None else self.naming(flat)
 
     def following(self, f: Callable[..., Any]) -> Callable[..., Any]:
         """Return f with the caller's container holding each point at which it is evaluated, as long as that takes."""

@@ -252,11 +252,15 @@ class Structure(Tree):
     def point(self) -> Point:
         """Return where the derivatives are wanted; whoever evaluates f there can show it to closures, too."""
         if not self.nested:
-            return as_point(self.given)
+            point = as_point(self.given)
+            point.naming = self.label if self.has_labels else None
+            return point
         with exclusively(self.holders):
             pieces = [part for parts in self._held for part in parts or ()]
             base = self.joined([as_point(leaf.value).base for leaf in self.leaves])
-        return Point(base, None, FLOAT64, Container(self.given, 1, pieces, self.holders), self.given)
+        point = Point(base, None, FLOAT64, Container(self.given, 1, pieces, self.holders), self.given)
+        point.naming = self.label
+        return point
 
     @cached_property
     def _held(self) -> list[list[Part] | None]:

@@ -1,7 +1,7 @@
 """A copy of f, of the very same code, that sees numpy, math and float through the table of `substitutes`.
 
-Functions, methods, objects and modules that f uses are seen likewise, of any package but numpy's kin, and what f
-imports while it runs. Nothing of the caller's is changed, so that other threads notice nothing.
+Functions, methods, objects and modules that f uses are seen likewise, of any package but numpy's kin; numpy and
+math also where f imports them while it runs. Nothing of the caller's is changed, so that other threads notice nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from .arraylike import ArrayLike
 from .signals import CannotLift
-from .substitutes import Constant, running, substitute
+from .substitutes import Constant, present, substitute
 
 __all__ = ["names_in", "rebound"]
 
@@ -88,15 +88,18 @@ class _Module(types.ModuleType):
         return self._binding.value(getattr(self._original, name))
 
 
+def _imported(*args: Any, **kwargs: Any) -> Any:
+    return substitute(builtins.__import__(*args, **kwargs))
+
+
+BUILTINS = {**vars(builtins), "float": substitute(float), "__import__": _imported}
+
+
 class _Binding:
     """The substitutes of one call of `rebound`."""
 
     def __init__(self) -> None:
         self.made: dict[int, tuple[Any, Any]] = {}
-        self.builtins = {**vars(builtins), "float": substitute(float), "__import__": self._imported}
-
-    def _imported(self, *args: Any, **kwargs: Any) -> Any:
-        return self.value(builtins.__import__(*args, **kwargs))
 
     def value(self, value: Any) -> Any:
         """What f sees in place of a value."""
@@ -132,7 +135,7 @@ class _Binding:
         if id(func) in self.made:
             return self.made[id(func)][1]
         known = func.__globals__
-        seen: dict[str, Any] = {"__builtins__": self.builtins}
+        seen: dict[str, Any] = {"__builtins__": BUILTINS}
         seen.update((name, known[name]) for name in ("__name__", "__package__", "__spec__") if name in known)
         cells = tuple(types.CellType() for _ in func.__closure__ or ())
         clone = types.FunctionType(func.__code__, seen, func.__name__, None, cells or None)
@@ -165,7 +168,10 @@ def rebound(f: Function, args: Any) -> tuple[Function, Any]:
     bound = binding.value(f)
 
     def run(bundle: ArrayLike, *args: Any, **kwargs: Any) -> Any:
-        with running(bundle.fresh):
+        before, present.fresh = present.fresh, bundle.fresh
+        try:
             return bound(bundle, *args, **kwargs)
+        finally:
+            present.fresh = before
 
     return run, tuple(map(binding.value, args))

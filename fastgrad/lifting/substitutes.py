@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from .arraylike import NESTED, ArrayLike, has_bundles, is_bundle, stacked
 from .signals import CannotLift
 
-__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "running", "substitute"]
+__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "substitute"]
 
 Array = NDArray[Any]
 Function = Callable[..., Any]
@@ -35,16 +34,6 @@ class Present(threading.local):
 
 
 present = Present()
-
-
-@contextmanager
-def running(fresh: Callable[[Array], Any] | None) -> Iterator[None]:
-    """Run f in this thread, with these in place of the arrays that it makes."""
-    before, present.fresh = present.fresh, fresh
-    try:
-        yield
-    finally:
-        present.fresh = before
 
 
 class Constant(np.ndarray[Any, Any]):
@@ -108,11 +97,13 @@ OF_PARTS = frozenset({
 
 def _of_lists(function: Function, *args: Any, **kwargs: Any) -> Any:
     """A function that may be given lists of array-likes, where numpy looks at no more than the list."""
-    if any(isinstance(a, NESTED) for a in args):
-        if function in OF_PARTS:
-            args = tuple([stacked(part) for part in a] if isinstance(a, NESTED) else a for a in args)
-        else:
-            args = tuple(map(stacked, args))
+    for a in args:
+        if isinstance(a, NESTED):
+            if function in OF_PARTS:
+                args = tuple([stacked(part) for part in a] if isinstance(a, NESTED) else a for a in args)
+            else:
+                args = tuple(map(stacked, args))
+            break
     return function(*args, **kwargs)
 
 

@@ -21,7 +21,7 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import UNROUNDED, named
+from .operators import UNROUNDED
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
@@ -160,7 +160,7 @@ class Checked:
                     first, *more = np.flatnonzero(vector).tolist()
                     among = f", or one of {len(more)} more" if more else ""
                     raise Kinked(
-                        f"`f` chooses between what is equal at x, where coordinate {named(first, shape)}{among} "
+                        f"`f` chooses between what is equal at x, where coordinate {self._point.name(first)}{among} "
                         "changes: it has no second derivative there"
                     )
 

@@ -33,9 +33,10 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil
+from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
+from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import central
 from ..schemes.trust import check_analytic, reads_own_array
@@ -560,9 +561,10 @@ class Operator:
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.measured:
-                found = by_itself(
-                    run, lambda units: Along(flat, vector, units), bounds, flat, settings.noise, settings.stencil
-                )
+                by = bounds, flat, settings.noise, settings.stencil
+                found = by_itself(run, lambda units: Along(flat, vector, units), *by)
+                if found.error is not None and small_and_dim(flat, found.jacobian, found.error):
+                    found = sharper(by_itself(run, lambda _: Along(flat, vector, np.ones(flat.size)), *by), found)
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
@@ -613,18 +615,13 @@ def _finite(values: Floats) -> bool:
         return bool(np.isfinite(values.sum())) or bool(np.isfinite(values).all())
 
 
-def named(flat: int, shape: tuple[int, ...]) -> str:
-    """Word a flat position as a user would write it."""
-    return coordinate(tuple(int(i) for i in np.unravel_index(flat, shape))) if shape else "()"
-
-
 def _among_zeros(part: Floats, rows: NDArray[np.bool_]) -> Floats:
     whole = np.zeros((rows.size, part.shape[1]))
     whole[rows] = part
     return whole
 
 
-def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[int], Any], what: str) -> None:
+def warn_of(found: Found, run: Vectors, point: Point, place_of: Callable[[int], Any], what: str) -> None:
     """Warn where f is not finite, not differentiable, or no digit of an entry is certain."""
     if not _finite(found.jacobian):
         warn(f"the {what} is not finite everywhere: `f` is not finite at x, or beside it", NonFiniteWarning)
@@ -632,7 +629,7 @@ def warn_of(found: Found, run: Vectors, point: Point, coordinate_of: Callable[[i
         more = len(found.reasons or {}) - 1
         also = f", and {more} more" if more else ""
         warn(
-            f"`f` is not differentiable at coordinate {named(int(coordinate_of(g)), point.base.shape)}{also}: {reason}",
+            f"`f` is not differentiable at coordinate {point.name(int(place_of(g)))}{also}: {reason}",
             AccuracyWarning,
         )
     if found.doubtful is not None and not found.reasons and (found.doubtful & np.isfinite(found.jacobian)).any():

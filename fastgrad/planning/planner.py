@@ -30,16 +30,33 @@ from .choices import (
     by_owners,
 )
 
-__all__ = ["FACTS", "FEW", "FEW_AT_GIVEN_STEPS", "Facts", "Plan", "Step", "plan", "read", "with_owners"]
+__all__ = ["FACTS", "GIVEN", "LOOKING", "UNROUNDED", "Facts", "Plan", "Sizes", "Step", "plan", "read", "with_owners"]
 
-# Below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred functions of
-# 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's values; where the rule
-# runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77, 2.07.
-FEW = 12
-FEW_AT_GIVEN_STEPS = 7
-# From here on the sparse lift is the faster one for most f; at 199 entries its attempts in vain still cost more than it
-# gains. What n alone gets wrong the race of the lifts puts right.
-MANY = 200
+
+class Sizes(NamedTuple):
+    """From how many entries of x on lifts are the faster ones, for most f.
+
+    Attributes
+    ----------
+    few : int
+        Below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred
+        functions of 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's
+        values; where the rule runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77,
+        2.07.
+    many : int
+        From here on the sparse lift is tried first. Dense over sparse, attempts in vain included, at 60, 100, 140, 170,
+        199 entries: 0.85, 1.06, 1.42, 1.64, 1.77 where differences are taken unrounded, which spares the sparse lift
+        all looks at noise and steps and makes it right to the last digits; else 0.54, 0.63, 0.80, 0.89, 0.94. What n
+        alone gets wrong the race of the lifts puts right.
+    """
+
+    few: int
+    many: int
+
+
+UNROUNDED = Sizes(12, 100)
+LOOKING = Sizes(12, 200)
+GIVEN = Sizes(7, 200)
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
 NOTHING_KEPT = Nature("", ())
@@ -99,7 +116,7 @@ def plan(
     n: int,
     ndim: int,
     shared: bool = False,
-    few: int = FEW,
+    sizes: Sizes = UNROUNDED,
 ) -> Plan:
     """Choose the ways to evaluate f.
 
@@ -117,8 +134,8 @@ def plan(
         Entries and dimensions of x.
     shared : bool
         Whether workers share the evaluations, or a journal keeps them.
-    few : int
-        Entries of x below which no lift is tried.
+    sizes : Sizes
+        From which on lifts are tried, as the scheme asks for them.
     """
     if shared:
         return _SHARED
@@ -127,7 +144,7 @@ def plan(
             return _DECLARED
         if facts.kind != PLAIN:
             return _C_FUNCTION if facts.kind == C_FUNCTION else _JITTED
-        if n < few:
+        if n < sizes.few:
             return _FEW
         if ndim == 0:
             return _PLAIN
@@ -136,9 +153,9 @@ def plan(
     if backend != AUTO:
         return _IN_PLACE_ONLY if in_place and backend == "numpy" else _EXPLICIT[backend, batch, imaginary]
     if why:
-        steps = _IN_PLACE[n >= MANY] if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
+        steps = _IN_PLACE[n >= LOOKING.many] if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
         return Plan(steps, False, (f"not lifted as a function of its argument alone: {why}",))
-    way = DENSE if imaginary else DENSE_FIRST if n < MANY else SPARSE_FIRST
+    way = DENSE if imaginary else DENSE_FIRST if n < sizes.many else SPARSE_FIRST
     return _LIFTED[way.name, imaginary]
 
 

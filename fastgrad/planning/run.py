@@ -34,11 +34,10 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
-from ..schemes.table import is_automatic
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, reads_own_array
 from .choices import Way
-from .planner import FACTS, FEW, FEW_AT_GIVEN_STEPS, Facts, Plan, Step, is_shared, plan, read
+from .planner import FACTS, GIVEN, LOOKING, UNROUNDED, Facts, Plan, Step, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -95,23 +94,23 @@ _MANNER = attrgetter(
 _USUAL = _MANNER(DEFAULT)
 
 
-def plan_for(call: Call, options: Options, point: Point) -> tuple[Call, Facts, Plan]:
-    """Return how f is called at this point, what it is, and the plan."""
+def plan_for(call: Call, options: Options, point: Point, scheme: Scheme | None) -> tuple[Call, Facts, Plan]:
+    """Return how f is called at this point, what it is, and the plan for what a scheme asks for."""
     backend = options.backend
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
     kind = PLAIN if type(call.f) is FunctionType else kind_of(call.f)
     n, batch = point.base.size, call.batch_axis is not None
-    few = FEW
-    if options.h is not None or options.rel_step is not None:
-        few = FEW if is_automatic(options) else FEW_AT_GIVEN_STEPS
-    if kind == PLAIN and (n >= few or backend == "numpy") and backend != "python" and not batch:
+    sizes = LOOKING
+    if scheme is not None and not call.imaginary:
+        sizes = GIVEN if type(scheme) is Fixed else UNROUNDED if scheme.unrounded else LOOKING
+    if kind == PLAIN and (n >= sizes.few or backend == "numpy") and backend != "python" and not batch:
         facts = read(call, point)
     else:  # its code, which takes long to read, decides nothing
         facts = FACTS[kind]
     shared = call.shared and is_shared(call, backend, kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared, few)
+    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared, sizes)
 
 
 def run(
@@ -143,7 +142,7 @@ def run(
     if options.labels:
         labels = Labels(point.given)
         call = call.but(f=labels.giving(call.f))
-    call, facts, planned = plan_for(call, options, point)
+    call, facts, planned = plan_for(call, options, point, scheme)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
         _refuse_frozen(given, point)
@@ -272,7 +271,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     stencil = scheme.stencil
     chosen = index_array(options.indices, point.base.shape)
     count = point.base.size if chosen is None else chosen.size
-    planned = only or plan_for(call, options, point)[2]
+    planned = only or plan_for(call, options, point, scheme)[2]
     done = None
     if any(step.way.backend == "numpy" for step in planned.steps):
         with warnings.catch_warnings():
@@ -283,7 +282,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     if done is not None:
         way, reason, evaluation = done.way, done.reason, done.evaluation
     else:
-        way, reason, evaluation = _first(call, options, point, planned)
+        way, reason, evaluation = _first(call, options, point, scheme, planned)
     lines = [f"backend {way.backend!r}, {evaluation.way or way.name}: {reason}; {way.does}", *evaluation.notes()]
     carries = evaluation.carries(count)
     if options.fastmath:
@@ -304,9 +303,9 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     return "\n".join(lines)
 
 
-def _first(call: Call, options: Options, point: Point, planned: Plan) -> tuple[Way, str, Evaluation]:
+def _first(call: Call, options: Options, point: Point, scheme: Scheme, planned: Plan) -> tuple[Way, str, Evaluation]:
     """Open the first way of the plan that takes f."""
-    call, facts, _ = plan_for(call, options, point)
+    call, facts, _ = plan_for(call, options, point, scheme)
     told = ""
     for way, reason in planned.steps:
         try:

@@ -68,9 +68,11 @@ class Structured:
 
     def evaluated(self, args: tuple[Any, ...], f0: Any = None) -> Any:
         """Learn from f(x), which is evaluated unless it is known, what f returns; return all entries of it."""
-        value = f0
+        value, container, kwargs = f0, self.point.container, self.settings.options.kwargs or {}
         if f0 is None:
-            value = self.f(self.point.base.copy(), *args, **self.settings.options.kwargs or {})
+            shown = container is not None and not container.among((args, kwargs))
+            f = self.point.following(self.f) if shown else self.f  # another thread may perturb what f reads
+            value = f(self.point.base.copy(), *args, **kwargs)
         if isinstance(value, Mapping) and self.settings.is_sparse:
             raise ValueError("`sparse` and `sparsity` are of an f that returns one array; got a dictionary")
         self.outputs = Tree(value, "f(x)")

@@ -30,7 +30,7 @@ from .constants import (
     TOO_LARGE,
     USUAL,
 )
-from .outputs import Beyond, look_along, step_of
+from .outputs import Beyond, Short, look_along, step_of
 from .seeds import Seeds, units_of
 from .stencils import Stencil, backward, central, forward
 
@@ -328,17 +328,40 @@ def by_itself(
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        shrinks = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
+        shrinks: bool | NDArray[np.bool_] = bool(((units > 16.0 * np.abs(x)) & (x != 0)).any())
+        unseen: NDArray[np.bool_] | None = None
         try:
-            found = _Automatic(run, seeds_of(units), bounds, x, noise, shrinks, stencil).found()
+            try:
+                made = _Automatic(
+                    run, seeds_of(units), bounds, x, noise, shrinks, stencil, float(units.max(initial=0.0))
+                )
+            except Short as short:
+                units, unseen = np.ones(x.size), short.outputs
+                made = _Automatic(run, seeds_of(units), bounds, x, noise, ~unseen, stencil)
+                unseen = None
         except Beyond:
             units = units_of(x, relative=True)
-            found = _Automatic(run, seeds_of(units), bounds, x, noise, False, stencil).found()
+            made = _Automatic(run, seeds_of(units), bounds, x, noise, False, stencil)
+        found = made.found(unseen)
         if stencil.order > 2 and found.contradicted is not None and (found.contradicted > 1.0).any():
             # wide stencils are fooled by a period that divides their step
             side = next((side(2) for side in (forward, backward) if side(2).reach == stencil.reach), CENTRAL)
             return by_itself(run, seeds_of, bounds, x, noise, side)
         return found._replace(units=units)
+
+
+def sharper(wide: Found, found: Found) -> Found:
+    """Take of each entry what is surer of two; where these contradict each other, its bar covers both."""
+    assert wide.error is not None
+    assert wide.doubtful is not None
+    assert found.error is not None
+    assert found.doubtful is not None
+    better = ~(found.error <= wide.error)
+    value, bars = (np.where(better, a, b) for a, b in ((wide.jacobian, found.jacobian), (wide.error, found.error)))
+    gap = np.abs(wide.jacobian - found.jacobian)
+    bars = np.where(gap > wide.error + found.error, np.maximum(bars, gap), bars)
+    doubtful = np.where(better, wide.doubtful, found.doubtful) | (bars > CERTAIN * np.abs(value).max(initial=0.0))
+    return found._replace(jacobian=value, error=bars, doubtful=doubtful, reasons=found.reasons and wide.reasons)
 
 
 class _Automatic:
@@ -351,8 +374,9 @@ class _Automatic:
         bounds: Bounds | None,
         x: Floats,
         noise: float | None,
-        shrinks: bool,
+        shrinks: bool | NDArray[np.bool_],
         stencil: Stencil,
+        unit: float = 1.0,
     ) -> None:
         self._run, self._seeds, self._stencil, self._power = run, seeds, stencil, 1.0 / (stencil.order + 1)
         self._f0 = f0 = run.value()
@@ -361,7 +385,18 @@ class _Automatic:
         low, high = stencil.reach
         side = 1 if low == 0.0 else -1 if high == 0.0 else 0
         self._line = line = look_along(
-            run.explore, x, f0, seeds.coordinates, seeds.terms, seeds.line, seeds.factors, bounds, noise, shrinks, side
+            run.explore,
+            x,
+            f0,
+            seeds.coordinates,
+            seeds.terms,
+            seeds.line,
+            seeds.factors,
+            bounds,
+            noise,
+            shrinks,
+            side,
+            unit,
         )
         best, self._step = step_of(line, seeds.terms, stencil)
         # near a singularity the third derivative may be any
@@ -376,7 +411,8 @@ class _Automatic:
         self._reasons: dict[int, str] = {}
         self._common = np.inf
 
-    def found(self) -> Found:
+    def found(self, unseen: NDArray[np.bool_] | None) -> Found:
+        """Differentiate; of outputs that change elsewhere only, nothing is certain."""
         seeds, line = self._seeds, self._line
         parts = [self._part(part) for part in seeds.parts(max(1, TILE // max(self._f0.size, self._size)))]
         slopes, bars, dead = (np.concatenate([p[k] for p in parts]) for k in range(3))
@@ -394,7 +430,7 @@ class _Automatic:
         largest = seeds.of_outputs(seeds.largest(slopes), everything)
         doubtful = ~(bars <= CERTAIN * np.maximum(np.abs(slopes), np.maximum(NEGLIGIBLE * largest, 1e-6 * size)))
         doubtful &= dead == 0
-        doubtful |= seeds.of_outputs(line.jumps, everything)
+        doubtful |= seeds.of_outputs(line.jumps if unseen is None else line.jumps | unseen, everything)
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
         return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
 

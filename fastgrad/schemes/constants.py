@@ -23,6 +23,7 @@ DOUBT = 1e-3  # noise above this share of |f(x)| is looked at three times, at fi
 SAME = 0.25  # noise is at least so many times as large at a spacing 8 times finer, a kink 1/8, structure less
 SAME_ON_BOTH_SIDES = 0.5  # the same at the third look, where f is even or odd about x: so are roots, which fall by 1/4
 LOOKS = 8
+NEAR_ZERO = 2.0**-10  # an x whose entries are all below this may be moved as if it were 0
 ENDS = 1024.0  # finer by this where f ends, wider where f is flat
 # The noise that k-th differences suggest, over their norm, k = 3 to 6 (Moré, Wild 2011, SIAM J. Sci. Comput. 33, 1292)
 THIRD, FOURTH, FIFTH, SIXTH = (sqrt(factorial(k) ** 2 / factorial(2 * k) / (7 - k)) for k in (3, 4, 5, 6))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.errors import AccuracyWarning, NonFiniteWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, coordinate_of
+from ..core.validation import FLOAT64, Floats, Ints
 from .stencils import Stencil, backward, forward
 from .steps import Step
 
@@ -112,7 +112,7 @@ def refuse_lost_steps(point: Point, x: Floats, index: Ints, h: Floats, stencil: 
         i = int(np.argmax(wrong))
         what, remedy = ("vanishes", "larger") if lost[i].any() else ("overflows", "smaller")
         raise ValueError(
-            f"`h` {what} at coordinate {coordinate_of(int(index[i]), point.base.shape)}: x = {x[i]}, step {h[i]}; "
+            f"`h` {what} at coordinate {point.name(int(index[i]))}: x = {x[i]}, step {h[i]}; "
             f"use a {remedy} `h`, `rel_step`, or leave both out"
         )
 
@@ -144,7 +144,7 @@ def _fit(
     if stuck.any():
         i = int(np.argmax(stuck))
         raise ValueError(
-            f"`bounds` leave no room for a step at coordinate {coordinate_of(int(index[i]), point.base.shape)}: "
+            f"`bounds` leave no room for a step at coordinate {point.name(int(index[i]))}: "
             f"x = {x[i]} in [{bounds[0][i]}, {bounds[1][i]}]; leave such a coordinate out with `indices`"
         )
     rows = ((c, np.flatnonzero((choice == k) & movable)) for k, c in enumerate(candidates))
@@ -194,7 +194,7 @@ def _try_other_sides(
 def _warn_of_other(point: Point, coordinates: Ints, what: str) -> None:
     """Warn that a step of the user's own was not used as it is."""
     more = f", and {coordinates.size - 1} more" if coordinates.size > 1 else ""
-    name = coordinate_of(int(coordinates[0]), point.base.shape)
+    name = point.name(int(coordinates[0]))
     warn(f"component {name}{more} was not differentiated as asked: {what}", AccuracyWarning)
 
 
@@ -206,7 +206,7 @@ def warn_not_finite(point: Point, coordinates: Ints, tried: float, value: float)
     where = f"around x = {x} (f(x) = {value}), tried last at {tried}, a step of {tried - x:.3g}"
     if not np.isfinite(value):
         where = f"at x = {x} itself (f(x) = {value}), so no step helps"
-    name = coordinate_of(int(first), point.base.shape)
+    name = point.name(int(first))
     warn(
         f"the partial derivative at coordinate {name}{many} is nan: f is not finite {where}",
         NonFiniteWarning,

@@ -19,6 +19,8 @@ FEW = 40  # components: as many are faster in plain floats than in arrays
 class Fixed:
     """Steps by a rule that does not look at f."""
 
+    unrounded = False
+
     def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
         self.stencil, self.rule, self.name = stencil, rule, name
         self._short = None  # a stencil with a single quotient: how that is made in plain floats

@@ -21,6 +21,7 @@ from .constants import (
     FOURTH,
     HALF_ROOT,
     LOOKS,
+    NEAR_ZERO,
     QUIET,
     SAME,
     SAME_ON_BOTH_SIDES,
@@ -163,7 +164,7 @@ class CourseOfMany:
         self._signs = _signs(seed, x.size)
         self._room: Floats | None = None
         if room is not None:
-            reach = np.ones(x.size) if scale.max() < 2.0**-10 else scale  # scales so small may be widened
+            reach = np.ones(x.size) if scale.max() < NEAR_ZERO else scale  # scales so small may be widened
             self.aside = bool((np.minimum(*room) <= 8.0 * SPACING * reach).any())
             down, up = room
             if self.aside:
@@ -461,7 +462,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             if bad:  # what a finer line does not resolve was noise
                 out.sigma, bad = max(floor, bad[0].level), []
                 break
-            if not widened and not near and course.largest() < 2.0**-10:
+            if not widened and not near and course.largest() < NEAR_ZERO:
                 course.ones()
             elif spacing > 1e-3:
                 break

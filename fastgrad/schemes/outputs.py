@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import ENDS, EPS, FINER, JUMPS, QUIET, SAME, SPACING, THIRDS, TINY
+from .constants import ENDS, EPS, FINER, JUMPS, NEAR_ZERO, QUIET, SAME, SPACING, THIRDS, TINY
 from .stencils import Stencil, central
 
 CENTRAL = central(2)
@@ -27,6 +27,7 @@ STEP = 1e-6  # of f: a step of single precision, and the one back
 BETWEEN = 8.0  # times as far as the second look
 BLOCK = 2048
 TRIES = 6
+CLOSE, DIM = 2.0**-4, 1e-6  # so small an x is moved by more where bars are a larger share of the largest entry
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
 # the k-th differences among all, and what makes the noise that they suggest of their squares
@@ -41,6 +42,14 @@ Flags = NDArray[np.bool_]
 
 class Beyond(Exception):
     """The line is longer than f's length, or leaves its domain: coordinates are to be moved relative to themselves."""
+
+
+class Short(Exception):
+    """Some outputs change only farther away than x is from 0: coordinates are to be moved as if they were 0."""
+
+    def __init__(self, outputs: Flags) -> None:
+        super().__init__()
+        self.outputs = outputs
 
 
 @dataclass(slots=True)
@@ -228,8 +237,9 @@ def look_along(
     factors: Callable[[Floats], Floats],
     bounds: tuple[Floats, Floats] | None,
     noise: float | None,
-    shrinks: bool,
+    shrinks: bool | Flags,
     side: int = 0,
+    unit: float = 1.0,
 ) -> Outputs:
     """Look along one line, and again only where an output is not smooth there.
 
@@ -253,15 +263,19 @@ def look_along(
         Lower and upper; no point is outside.
     noise : float, optional
         Standard deviation of the noise of every output, where it is known.
-    shrinks : bool
-        Whether some coordinate is much smaller than its scale.
+    shrinks : bool or ndarray of bool, shape (m,)
+        Whether some coordinate is much smaller than its scale; and which outputs can tell that this is too long.
     side : int
         1 or -1: all points are to this side of x, where there is room.
+    unit : float
+        The largest unit; where that is small, all coordinates have it, and may be moved by 1.
 
     Raises
     ------
     Beyond
         If the line is too long and `shrinks`.
+    Short
+        If outputs drown in their noise there, and change as x is moved as far as if it were 0.
     """
     m, z = f0.size, signs(x, count)
     if side:
@@ -297,18 +311,25 @@ def look_along(
         values = np.concatenate([found[:at_x], f0[None], found[at_x:]])
         finite = np.logical_and.reduce(np.isfinite(values), axis=0)
         if not np.all(finite[alive]):
-            if shrinks:
+            if shrinks is not False:
                 raise Beyond
             if spacing < 2.0**-40:
                 break
             spacing /= ENDS  # beyond the domain of f
             continue
         look = _Seven(spacing, np.where(alive, values, 0.0), np.where(alive, f0, 0.0))
+        small = 0.0 < unit < NEAR_ZERO and not (looks or widened)
         if look.flat[alive].all() and not widened and not looks:
+            if small:
+                _watch_unmoved(alive, look.floor, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
             spacing, widened = spacing * ENDS, True
             continue
         stepped = _judge(out, look, looks, unclear)
-        if shrinks and (unclear & (look.level > 1e-3 * look.spread)).any():
+        if small:
+            sigma = np.where(unclear, look.level, out.sigma)
+            drowned = alive & (np.abs(look.values[6] - look.values[0]) < 10.0 * sigma)
+            _watch_unmoved(drowned, sigma, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
+        if np.any(shrinks & unclear & (look.level > 1e-3 * look.spread)):
             raise Beyond
         looks.append(look)
         if len(looks) == LOOKS:
@@ -339,6 +360,35 @@ def look_along(
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
+
+
+def _watch_unmoved(
+    drowned: Flags,
+    sigma: Floats,
+    evaluate: Evaluate,
+    x: Floats,
+    f0: Floats,
+    line: Callable[[float], Floats],
+    bounds: tuple[Floats, Floats] | None,
+) -> None:
+    """Look whether outputs that drown as a small x moves by its own size change where it moves as if it were 0."""
+    for reach in (SPACING, WIDEST):
+        if not drowned.any():
+            return
+        vector = line(reach)
+        points = np.stack([x + vector, x - vector])
+        if bounds is not None:
+            np.clip(points, *bounds, out=points)
+        change = np.abs(evaluate(list(points)) - f0)
+        moved = drowned & (np.where(np.isfinite(change), change, 0.0) > 10.0 * sigma).any(axis=0)
+        if moved.any():
+            raise Short(moved)
+
+
+def small_and_dim(x: Floats, entries: Floats, error: Floats) -> bool:
+    """Whether x is small, and f hardly changes as it moves by its own size: it may be moved as if it were 0."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return 0.0 < largest < CLOSE and not error.max(initial=0.0) <= DIM * np.abs(entries).max(initial=0.0)
 
 
 def _watch_from_afar(out: Outputs, still: Flags, values: Floats, terms: Any) -> None:

@@ -94,6 +94,11 @@ class Scheme(Protocol):
     stencil: Stencil
     name: str
 
+    @property
+    def unrounded(self) -> bool:
+        """Whether differences are taken unrounded where an evaluation carries them."""
+        ...
+
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
         """Differentiate along the coordinates of the task."""
         ...

@@ -29,12 +29,13 @@ class Automatic:
     def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:
         self.stencil, self.noise, self.name = stencil, noise, name
         self._side = SIDES.get(stencil) if noise is None else None
+        self.unrounded = self._side == 0
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
         point = task.point
         side = self._side
         if side is not None and point.dtype is FLOAT64:
-            if side == 0 and run.carries(task.index.size):
+            if self.unrounded and run.carries(task.index.size):
                 exactly = nearby(run, point.base.reshape(-1), task.index, task.bounds, task.bars)
                 if exactly is not None:
                     return exactly
@@ -56,9 +57,10 @@ class Adaptive:
 
     def __init__(self, noise: float | None, rtol: float, atol: float) -> None:
         self.noise, self.rtol, self.atol = noise, rtol, atol
+        self.unrounded = noise is None
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        if self.noise is None and task.point.dtype is FLOAT64:
+        if self.unrounded and task.point.dtype is FLOAT64:
             exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, True)
             if exactly is not None and exactly.error is not None:
                 wanted = np.maximum(self.rtol * np.abs(exactly.gradient), self.atol)

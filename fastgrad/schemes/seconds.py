@@ -15,7 +15,7 @@ import numpy as np
 from ..core.errors import CannotRun
 from ..core.validation import Floats, Ints
 from .constants import EPS
-from .outputs import Beyond, look_along, signs
+from .outputs import Beyond, look_along, signs, small_and_dim
 from .seeds import Columns, units_of
 
 LEVELS = np.array([1.0, 2.0, 4.0])
@@ -83,22 +83,31 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
         Where f is not smooth, or not finite, at x or beside it.
     """
     with np.errstate(all="ignore"):
-        return _Differences(run, x, noise).found(rows, columns)
+        units = units_of(x)
+        found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        if not small_and_dim(x, found.entries, found.error):
+            return found
+        try:
+            wide = _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
+        except CannotRun:
+            return found
+        agree = np.abs(wide.entries - found.entries) <= CONTRADICTION * (wide.error + found.error)
+        return wide if agree.all() and wide.error.max(initial=0.0) < found.error.max(initial=0.0) else found
 
 
 class _Differences:
     """f around x, and what its values along the coordinates tell."""
 
-    def __init__(self, run: Values, x: Floats, noise: float | None) -> None:
+    def __init__(self, run: Values, x: Floats, noise: float | None, *tried: Floats) -> None:
         self._run, self._x, self._f0 = run, x, float(run.value()[0])
         if not np.isfinite(self._f0):
             raise CannotRun("f is not finite at x")
-        for relative in (False, True):
-            self._units = units = units_of(x, relative)
+        for turn, units in enumerate(tried, 1):
+            self._units, shrinks = units, turn < len(tried)
             seeds = Columns(x, np.arange(x.size), units)
             try:
                 line = look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, not relative
+                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
                 )
                 break
             except Beyond:

@@ -18,6 +18,7 @@ from .steps import power_of_two
 
 Rows = NDArray[np.intp]
 LARGEST = 2.0**1023  # power of two
+LEAST = 2.0**-1022  # an x below this counts as 0
 
 
 def units_of(x: Floats, relative: bool = False) -> Floats:
@@ -27,7 +28,7 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     """
     size = np.abs(x)
     largest = float(np.maximum.reduce(size, initial=0.0))
-    scale = np.maximum(size, min(1.0, largest) if largest > 0 else 1.0)
+    scale = np.maximum(size, min(1.0, largest) if largest > LEAST else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
     return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST))

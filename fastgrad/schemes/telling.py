@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..core.errors import AccuracyWarning, warn
 from ..core.point import Point
-from ..core.validation import Ints, coordinate_of
+from ..core.validation import Ints
 from .constants import NOT_FINITE
 
 __all__ = ["tell"]
@@ -35,7 +35,7 @@ def tell(flags: Sequence[str] | None, point: Point, index: Ints) -> None:
     said = [] if flags is None else [(i, flag) for i, flag in enumerate(flags) if flag and not _told(flag)]
     if not said:
         return
-    named = [f"component {coordinate_of(int(index[i]), point.base.shape)}: {flag}" for i, flag in said[:SHOWN]]
+    named = [f"component {point.name(int(index[i]))}: {flag}" for i, flag in said[:SHOWN]]
     more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
     remedies = [remedy for word, remedy in REMEDIES if any(word in flag for _, flag in said)]
     advice = f". To do: {'; or '.join(dict.fromkeys(remedies))}" if remedies else ""

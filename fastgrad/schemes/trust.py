@@ -22,7 +22,6 @@ EPS = float(np.finfo(np.float64).eps)
 ANALYTIC_RTOL, OF_BEND = 1e-4, 1e-2
 ANALYTIC_STEPS = 2.0**-8, 2.0**-11, 2.0**-14, 2.0**-17, 2.0**-20, 2.0**-26, 2.0**-32, 2.0**-38
 ROUNDINGS = 10.0  # of f: what its values may be wrong by
-UNDERFLOW = 2.0**-500  # of the largest output's terms: complex arithmetic multiplies parts with each other
 VANISHING = 4  # steps in a row whose differences are nearer to the slope by as much as they are shorter
 WANDERING = 4.0  # times the noise that differences of several steps show
 
@@ -40,14 +39,14 @@ def reads_own_array(call: Call, point: Point) -> bool:
     if container is not None:
         if not container.perturbable:
             return holds(call.f, container.given)
-        plain = _outcome(call, point)
         with exclusively(container.holders):
+            plain = _outcome(call, point)
             try:
                 container.write(_nudged(point.base))
                 perturbed = _outcome(call, point)
             finally:
                 container.restore()
-        return plain != perturbed and plain == _outcome(call, point)
+            return plain != perturbed and plain == _outcome(call, point)
     if own is None:
         return False
     if not own.flags.writeable:
@@ -142,7 +141,8 @@ def _agrees_along(
     open_ = np.arange(here.size)  # outputs on which there is no verdict yet
     agreed, against = np.zeros((2, here.size), dtype=np.intp)
     before, slack_before = np.full(here.size, np.inf), np.zeros(here.size)
-    underflow = UNDERFLOW * float(terms.max())
+    # what cancels in an output leaves the rounding of terms as large as those of others
+    rounded = ROUNDINGS * EPS * float(terms.max())
     seen: list[tuple[float, Floats]] = []  # steps and differences, nan where f is not finite
     for step in ANALYTIC_STEPS:
         ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
@@ -157,7 +157,7 @@ def _agrees_along(
         seen.append((step, measured))
         bend = np.abs((above - here) + (below - here)) / step
         noise = ROUNDINGS * EPS * np.maximum(np.maximum(np.abs(above), np.abs(below)), np.abs(here)) / step
-        slack = ANALYTIC_RTOL * np.maximum(terms, np.abs(measured)) + OF_BEND * bend + noise + underflow
+        slack = ANALYTIC_RTOL * np.maximum(terms, np.abs(measured)) + OF_BEND * bend + noise + rounded
         off = np.abs(measured - expected)
         agrees = off <= slack
         agreed = np.where(inside, np.where(agrees, agreed + 1, 0), agreed)

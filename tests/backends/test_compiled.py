@@ -642,3 +642,19 @@ def test_a_fingerprint_tells_what_compiles_differently() -> None:
             lane_store._print(made(unknown))
     assert not lane_store._is_data(types.Dispatcher(made(1)))
     assert lane_store._is_data(types.UniTuple(types.Array(types.float64, 1, "C"), 2))
+
+
+@pytest.mark.parametrize("n", [2, 40])
+def test_a_function_that_may_return_none_runs_as_any_other(n: int) -> None:
+    @njit
+    def halves(x):  # type: ignore[no-untyped-def]
+        if x[0] > 0:
+            return x @ x
+        return None
+
+    x = np.linspace(1.0, 2.0, n)
+    np.testing.assert_allclose(numerical_gradient(halves, x), 2 * x, rtol=1e-8)
+    with pytest.raises(TypeError, match="must return one number, got None"):
+        numerical_gradient(halves, -x)
+    with pytest.raises(TypeError, match="may return None"):
+        numerical_gradient(halves, x, backend="numba")

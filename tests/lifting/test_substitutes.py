@@ -14,9 +14,9 @@ from numpy import linalg
 from numpy import zeros as nothing
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import numerical_gradient, numerical_jacobian
+from fastgrad import numerical_gradient, numerical_hessian, numerical_jacobian
 from fastgrad.lifting.dense.sweep import sweep
-from fastgrad.lifting.substitutes import present, running
+from fastgrad.lifting.substitutes import TABLE, Float, present
 
 xp = np
 X = np.random.default_rng(3).uniform(0.3, 0.9, size=30)
@@ -128,7 +128,6 @@ def test_in_place(name: str) -> None:
 
 def test_complex_points() -> None:
     """A float that f asks for is complex there."""
-    from fastgrad import numerical_hessian
 
     def f(x: Any) -> Any:
         y = np.asarray(x, dtype=float)
@@ -142,25 +141,29 @@ def test_complex_points() -> None:
 
 
 def test_other_threads_see_numpy_as_it_is() -> None:
-    from fastgrad.lifting.substitutes import TABLE
-
     found: list[Any] = []
-    with running(lambda values: "mine"):
-        thread = threading.Thread(
-            target=lambda: found.append((TABLE[np.zeros](3), TABLE[np.array]([1.0]), present.fresh))
-        )
+
+    def fresh(values: Any) -> Any:
+        return "mine"
+
+    def elsewhere() -> None:
+        found.extend((TABLE[np.zeros](3), TABLE[np.array]([1.0]), present.fresh))
+
+    present.fresh = fresh
+    try:
+        thread = threading.Thread(target=elsewhere)
         thread.start()
         thread.join()
         assert TABLE[np.zeros](3) == "mine"
-    zeros, ones, fresh = found[0]
+    finally:
+        present.fresh = None
+    zeros, ones, there = found
     assert type(zeros) is type(ones) is np.ndarray
-    assert fresh is None
+    assert there is None
     assert type(TABLE[np.zeros](3)) is np.ndarray
 
 
 def test_float_is_a_type_for_numpy() -> None:
-    from fastgrad.lifting.substitutes import Float
-
     assert np.zeros(2, dtype=Float).dtype == np.arange(2).astype(Float).dtype == np.float64
     assert isinstance(1.0, Float)
     assert Float("2.5") == 2.5

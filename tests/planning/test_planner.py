@@ -17,26 +17,38 @@ from fastgrad.core.point import quiet
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
-from fastgrad.planning.planner import FEW, MANY, MANY_IN_PLACE, Facts, plan
+from fastgrad.planning.planner import GIVEN, LOOKING, MANY_IN_PLACE, UNROUNDED, Facts, plan
 
 PURE = Facts(PLAIN)
 
 
-def ways(facts, n, backend="auto", batch=False, imaginary=False, ndim=1):
-    return [step.way.name for step in plan(facts, backend, batch, imaginary, n, ndim).steps]
+def ways(facts, n, backend="auto", batch=False, imaginary=False, ndim=1, sizes=UNROUNDED):
+    return [step.way.name for step in plan(facts, backend, batch, imaginary, n, ndim, sizes=sizes).steps]
+
+
+@pytest.mark.parametrize("sizes", [UNROUNDED, LOOKING, GIVEN])
+def test_size_chooses_the_first_way(sizes):
+    assert ways(PURE, sizes.few - 1, sizes=sizes) == ["reference"]
+    assert ways(PURE, sizes.few, sizes=sizes) == ["dense lift", "reference"]
+    assert ways(PURE, sizes.many - 1, sizes=sizes) == ["dense lift", "reference"]
+    assert ways(PURE, sizes.many, sizes=sizes) == ["sparse lift", "reference"]
 
 
 @pytest.mark.parametrize(
-    ("n", "expected"),
+    ("options", "first"),
     [
-        (FEW - 1, ["reference"]),
-        (FEW, ["dense lift", "reference"]),
-        (MANY - 1, ["dense lift", "reference"]),
-        (MANY, ["sparse lift", "reference"]),
+        ({}, "sparse lift"),
+        ({"method": "adaptive"}, "sparse lift"),
+        ({"h": 1e-4}, "dense lift"),
+        ({"method": "forward"}, "dense lift"),
+        ({"noise": 1e-9}, "dense lift"),
+        ({"method": "complex"}, "dense lift"),
     ],
 )
-def test_size_chooses_the_first_way(n, expected):
-    assert ways(PURE, n) == expected
+def test_where_differences_are_taken_unrounded_the_sparse_lift_pays_sooner(options, first):
+    x = np.linspace(0.5, 1.5, UNROUNDED.many)
+    info = numerical_gradient(lambda x: np.sum(x**3), x, full_output=True, **options)[1]
+    assert info.way == first
 
 
 def test_kind_chooses_the_backend():

@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastgrad import (
+    AccuracyWarning,
     Gradient,
     Hessian,
     Jacobian,
@@ -27,6 +28,11 @@ from fastgrad import (
 
 pandas = pytest.importorskip("pandas")
 RNG = np.random.default_rng(3)
+
+
+@pytest.fixture(autouse=True)
+def each_test_draws_the_same() -> None:
+    RNG.bit_generator.state = np.random.default_rng(3).bit_generator.state
 
 
 def parameters(width: int = 2) -> dict[str, Any]:
@@ -166,7 +172,7 @@ def test_a_net_that_keeps_its_arrays() -> None:
 def test_threads_on_one_dictionary() -> None:
     """Each sees what it perturbs itself, in arrays that f reads, whatever the others do with them."""
     net, x, wrong = Net(), RNG.normal(size=(5, 8)), []
-    net.params = {"W": RNG.normal(size=(8, 6)), "b": np.zeros(6)}
+    net.params = {"W": 0.2 * RNG.normal(size=(8, 6)), "b": np.zeros(6)}
     f = lambda _: np.tanh(x @ net.params["W"] + net.params["b"])  # noqa: E731
     total = lambda _: np.sum(f(None) ** 2)  # noqa: E731
     verbs = (lambda: numerical_jacobian(f, net.params), lambda: numerical_gradient(total, net.params))
@@ -220,6 +226,17 @@ def test_a_hessian(width: int) -> None:
     assert_allclose(square(numerical_hessian(one, p, grad=slopes)), flat, atol=1e-6)
     v = parameters(width)
     assert_allclose(joined(hvp(one, p, v)), flat @ joined(v), atol=1e-9)
+
+
+def test_messages_name_entries() -> None:
+    p = {"W": np.array([[1.0, -1.0], [0.0, 2.0]]), "b": np.ones(2)}
+    f = lambda q: np.abs(q["W"]).sum(axis=0) + q["b"]  # noqa: E731
+    with pytest.warns(AccuracyWarning, match=r"not differentiable at coordinate W\[1, 0\]"):
+        numerical_jacobian(f, p)
+    with pytest.raises(ValueError, match=r"`h` vanishes at coordinate b\[1\]"):
+        numerical_jacobian(f, {**p, "b": np.array([1.0, 1e16])}, 1e-4)
+    with pytest.warns(AccuracyWarning, match="not differentiable at coordinate y"):
+        numerical_jacobian(lambda q: [abs(q["y"]) + q["x"]], pandas.Series({"x": 1.0, "y": 0.0}))
 
 
 def test_f_that_gives_a_dictionary() -> None:

@@ -93,3 +93,23 @@ def test_one_output_that_is_not_analytic_is_seen(derivative, place):
 
     with pytest.raises(ValueError, match="not analytic"):
         derivative(faulty, x)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_output_whose_terms_cancel_is_analytic(seed):
+    random = np.random.default_rng(seed)
+    features, x, v = random.normal(size=(6, 4)), random.normal(size=4), random.normal(size=4)
+
+    def constrained(x):
+        weights = np.exp(features @ x)
+        shares = weights / weights.sum()
+        return np.concatenate([[shares.sum() - 1.0], features.T @ shares])
+
+    shares = np.exp(features @ x) / np.exp(features @ x).sum()
+    right = (features.T * shares) @ features - np.outer(features.T @ shares, shares @ features)
+    for length in (1.0, 1e-17):
+        product = jvp(constrained, x, length * v, method="complex")
+        np.testing.assert_allclose(product[1:], length * (right @ v), rtol=1e-9)
+    jacobian = numerical_jacobian(constrained, x, method="complex")
+    np.testing.assert_allclose(jacobian[1:], right, atol=1e-12)
+    assert np.abs(jacobian[0]).max() < 1e-15

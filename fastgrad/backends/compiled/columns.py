@@ -14,7 +14,7 @@ from numpy import ascontiguousarray, empty, zeros
 from ...core.errors import CannotRun
 from ...core.validation import Floats
 from ...schemes import outputs
-from ...schemes.constants import FINER, SPACING
+from ...schemes.constants import FINER, NEAR_ZERO, SPACING
 from ..vectors import Vectors
 from .cache import entry_point, inner, kernel
 from .functions import JIT
@@ -137,8 +137,9 @@ def judge(x, f0, work, values, points, out):
         state[STAGE], state[APART] = ON_LINE, SPACING
         return placed(x, units, vector, SPACING, np.int64(3), points)
     if stage == ON_LINE:
-        shrinks = n < 0
+        shrinks, small = n < 0, n > 0
         for i in range(n):
+            small &= units[i] < NEAR_ZERO
             shrinks |= (x[i] != 0.0) & (units[i] > 16.0 * abs(x[i]))
         table = np.int64(LINE if state[LINES] == 0.0 else LATEST)
         if not noted(o, values, f0, table):
@@ -153,7 +154,7 @@ def judge(x, f0, work, values, points, out):
         constant = constants(o)
         for i in range(m):
             o[AGREED, i] = n
-        if constant == m or not measured(o, table, o[AGREED]) or not bent_steps(o, o[AGREED]):
+        if constant == m or not measured(o, table, o[AGREED], small) or not bent_steps(o, o[AGREED]):
             return UNSURE
         state[STEP] = step_of(o, scratch)
         if state[STEP] == 0.0:

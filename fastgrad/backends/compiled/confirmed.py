@@ -77,28 +77,35 @@ def moved_along(flat, g, y, lost, losses, h, side):
 
 
 @inner
-def confirmed(at, args, x, g, lost, losses, moved, plain, square):
-    """Compare with f as it is, by a plain difference; returns whether it agrees, and how often f was evaluated.
+def confirmed(at, args, x, g, value, lost, losses, moved, square):
+    """Compare with f as it is, by a plain difference; returns why it does not agree (0: it does), and how often f ran.
 
-    The step is as small as f's rounding lets it be. A difference to one side tells, as a rule; where it does not (f is
-    flat there, or bent), central ones do.
+    The step is as small as f's rounding lets it be. From the pass's own value, a difference to one side tells, as a
+    rule, of that value, too: were it another than f's by more than rounding, so would the difference be. Where it does
+    not agree (f is flat there, or bent), f's value and central differences tell.
     """
     flat, y = x.reshape(x.size), moved.reshape(x.size)
     rounding = 2.0**-52 * (8.0 + sqrt(flat.size))
     size, count = sqrt(square), 0
     step = 0.1 * AGREES * size
-    step = min(max(rounding * 2.0 * abs(plain) / step, SMALLEST), LARGEST) if step > 0.0 else LARGEST
+    step = min(max(rounding * 2.0 * abs(value) / step, SMALLEST), LARGEST) if step > 0.0 else LARGEST
     for h in (step, AGAIN * step):
         slope = moved_along(flat, g, y, lost, losses, h, 1.0)
         above, count = call_at(at, moved, args), count + 1
         allowed = AGREES * h * size
-        if count == 1 and abs(above - plain - slope) <= allowed + rounding * (abs(above) + abs(plain)):
-            return True, count
+        if count == 1:
+            if abs(above - value - slope) <= allowed + rounding * (abs(above) + abs(value)):
+                return 0, count
+            for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
+                y[i] = flat[i]
+            if call_at(at, moved, args) != value:
+                return DIFFERENT, count + 1
+            count += 1
         slope -= moved_along(flat, g, y, lost, losses, h, -1.0)
         below, count = call_at(at, moved, args), count + 1
         if abs(above - below - slope) <= 2.0 * allowed + rounding * (abs(above) + abs(below)):
-            return True, count
-    return False, count
+            return 0, count
+    return UNCONFIRMED, count
 
 
 @kernel
@@ -108,15 +115,11 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
     Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
     With a log: the terms.
     """
-    value, losses, plain, n = 0.0, 0, 0.0, x.size
+    value, losses, n = 0.0, 0, x.size
     if header[LOSSES] != 0:
         header[LOSSES] = 0
         lost[:] = 0
-    flat, g, y = x.reshape(n), out.reshape(n), moved.reshape(n)
-    if confirm:  # first: what f allocates is lost where f raises, and its numbers are large in owner lanes
-        for i in range(n):  # a slice would need numba's memory, which entry points do without
-            y[i] = flat[i]
-        plain = call_at(at, moved, args)
+    flat, g = x.reshape(n), out.reshape(n)
     for p in range(codes.shape[0]):
         value = call_at(run, x, (args, codes, rows, p, header))
         if header[LOG] != 0 or header[FLAGS] != 0:
@@ -134,7 +137,7 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
         else:
             for i in range(n):
                 g[i] += buffers[k, FIRST + i]
-    count = codes.shape[0] + confirm
+    count = codes.shape[0]
     if header[LOSSES] != 0:
         for i in range(n):
             if lost[i + 1] != 0:
@@ -145,11 +148,7 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
     square = magnitude(flat, g)
     if not (abs(value) < inf and square < inf):
         return UNUSUAL, value, losses, count
-    if confirm:
-        if plain != value:
-            return DIFFERENT, value, losses, count
-        agrees, more = confirmed(at, args, x, g, lost, losses, moved, plain, square)
-        count += more
-        if not agrees:
-            return UNCONFIRMED, value, losses, count
-    return 0, value, losses, count
+    if not confirm:
+        return 0, value, losses, count
+    why, more = confirmed(at, args, x, g, value, lost, losses, moved, square)
+    return why, value, losses, count + more

@@ -182,6 +182,8 @@ def _compile(f: Any, signature: tuple[types.Type, ...]) -> Any:
 
 
 def _refuse_result(result: Any) -> None:
+    if isinstance(result, types.Optional):
+        raise CannotRun(f"f may return None: numba types its result {result}")
     if not isinstance(result, (types.Integer, types.Boolean, types.Float, types.Array, types.Literal)):
         raise TypeError(
             f"`f` must return one real number, got {result} (as numba types it); return its real part or a sum"

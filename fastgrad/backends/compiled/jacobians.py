@@ -14,7 +14,20 @@ import numpy as np
 from ...core.validation import Floats
 from ...lifting.lanes import BLOCK, call_lanes
 from ...schemes import outputs
-from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
+from ...schemes.constants import (
+    EPS,
+    FIFTH,
+    FINER,
+    FOURTH,
+    NEAR_ZERO,
+    NEGLIGIBLE,
+    QUIET,
+    SAME,
+    SIXTH,
+    SPACING,
+    THIRD,
+    TINY,
+)
 from .cache import inner, kernel
 from .default import checksum, choose, nth, on_a_lattice, spacing_of
 from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
@@ -508,8 +521,11 @@ def middle_of_four(a, b, c, d):
 
 
 @inner
-def measured(o, last, terms):
-    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure."""
+def measured(o, last, terms, small):
+    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure.
+
+    Where x is `small`, what drowns may change farther away.
+    """
     m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
     for i in range(m):
         third_level, fourth_level, _, _, low, high, _, third, slope, fifth = seen(o, table, i)
@@ -521,7 +537,7 @@ def measured(o, last, terms):
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
         drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (low != high)
-        sure &= not abs(bend - 8.0 * noise) <= MARGIN * noise
+        sure &= not (abs(bend - 8.0 * noise) <= MARGIN * noise or (small and rise < 10.1 * noise))
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
         size = min(size, max(abs(f0), spread))
@@ -645,15 +661,16 @@ def stand_still(f, x, here, work, spacing):
 def look(f, x, here, work, terms, counts):
     """Look along the line, finer where some output is neither smooth nor noisy; returns the step, 0: not sure."""
     flat, _, _, units, _, o = views(work, x, here)
-    spacing, table, shrinks = SPACING, np.int64(LINE), flat.size < 0
+    spacing, table, shrinks, small = SPACING, np.int64(LINE), flat.size < 0, flat.size > 0
     for i in range(flat.size):
+        small &= units[i] < NEAR_ZERO
         shrinks |= (flat[i] != 0.0) & (units[i] > 16.0 * abs(flat[i]))
     for _ in range(outputs.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
         unclear = noises(o, table, shrinks)
         if unclear == 0 and stand_still(f, x, here, work, spacing):
-            return step_of(o, counts) if measured(o, table, terms) and bent_steps(o, terms) else 0.0
+            return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
         if unclear <= 0:
             return 0.0
         spacing, table = spacing * FINER, LATEST

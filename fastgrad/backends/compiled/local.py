@@ -68,7 +68,7 @@ class VectorOwner(Owner):
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._ready: list[Lists] = []
-        self._buffers = 1
+        self._buffers, self._shape = 1, shape
         self._entry_point, self._value = entry, value
         self.pattern: Pattern | None = None
         try:
@@ -85,7 +85,7 @@ class VectorOwner(Owner):
         if x.size < A_PASS * self.passes:
             raise Refused(f"{self.colours} colours for {x.size} coordinates: columns are no slower")
         lists = Lists.of(self._value, x.size, self._found.codes, 0)
-        flags, _ = self._listed(x, args, self._found, self._work(x.size), lists, False)
+        flags, _ = self._listed(x, args, self._found, self._work(), lists, False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
 
@@ -126,7 +126,7 @@ class VectorOwner(Owner):
         Refused
             Where x is not for owner lanes.
         """
-        n, m, found, work = x.size, prod(self._value), self._found, self._work(x.size)
+        n, m, found, work = x.size, prod(self._value), self._found, self._work()
         room = 4 * max(n, m) if self.pattern is None else self.pattern.size
         nfev = 2  # which confirm the entries
         for _ in range(3):

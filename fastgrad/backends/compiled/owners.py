@@ -95,7 +95,7 @@ class Colours(NamedTuple):
 
 
 class Found(NamedTuple):
-    """f(x), the coordinates that change a branch (their entry is 0), and how often f was evaluated."""
+    """f(x) as it was in the pass, the coordinates that change a branch (their entry is 0), and how often f ran."""
 
     value: float
     losses: Ints
@@ -124,30 +124,31 @@ class Owner:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
-        self._buffers = 1
+        self._buffers, self._shape = 1, shape
         try:
             self._run, self._entry = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
+            self._compare(_somewhere(shape), target, args)
         except CannotLift as error:
             self.declined = error.reason
         except Refused as error:
             self.declined = str(error)
 
-    def _work(self, n: int) -> Work:
+    def _work(self) -> Work:
         try:
             return self._spare.pop()
         except IndexError:
             pass
-        count = self._buffers
+        n, count = prod(self._shape), self._buffers
         cells = FIRST + n + count
         header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
         header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
         header[CELLS], header[SLOTS], header[COORDINATES] = cells, count, n
         entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
         header[ENTRIES] = entries.ctypes.data
-        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(n), entries)
+        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(self._shape), entries)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
         """Colour f's terms, and count what a gradient costs.
@@ -166,6 +167,22 @@ class Owner:
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
+
+    def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
+        """Compare f's value to the bit: at other points, differences tell it to a few roundings.
+
+        Raises
+        ------
+        Refused
+            Where it is another.
+        """
+        flags, found = self._once(x, target.pack(args), self._found, np.empty_like(x), False)
+        plain = found.value
+        with suppress(Exception):  # f may have none here
+            plain = plain if flags else target.call(x.copy(), *args)
+        if plain != found.value and not flags:
+            warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
+            raise Refused(_words(DIFFERENT))
 
     def _look(self, x: Floats, args: tuple[Any, ...]) -> int:
         """Colour f's terms as they are at x and, if f has a value there, at its reflection; returns how many there are.
@@ -193,7 +210,7 @@ class Owner:
         n, width = x.size, COLOURS
         table, logs = colours.digit_table(n), []
         capacity = max(TERMS * n + 1000, MOST_TERMS)
-        work = self._work(n)
+        work = self._work()
         header = work.header
         log, rows = np.empty((capacity, width), np.int64), np.arange(n, dtype=np.int32)
         try:
@@ -256,31 +273,19 @@ class Owner:
     def _call(
         self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
-        header, buffers, words, lost, moved, _ = work
         try:
             done: tuple[int, float, int, int] = self._kernel(
-                self._address,
-                self._run,
-                args,
-                x,
-                *found,
-                out,
-                header,
-                buffers,
-                words,
-                lost,
-                moved.reshape(x.shape),
-                confirm,
+                self._address, self._run, args, x, *found, out, *work[:-1], confirm
             )
         except BaseException:
-            owners.leave(header)
+            owners.leave(work.header)
             raise
         return done
 
     def _once(
         self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, confirm: bool = True
     ) -> tuple[int, Found]:
-        work = self._work(x.size)
+        work = self._work()
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
         except Exception as error:  # f's own are raised by the way that takes over
@@ -401,10 +406,9 @@ class OwnerLanes(Compiled):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         out = np.empty(self._base.shape)
         try:
-            value, losses, nfev = self._owner.gradient(self._base, self._packed, out)
+            _, losses, nfev = self._owner.gradient(self._base, self._packed, out)
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
-        self._value = value
         self.nfev += nfev
         beside = self._beside(out) * steps if bars else None
         gradient = out.reshape(-1)

@@ -1,0 +1,106 @@
+"""An x that rounding or a solver left next to 0 is differentiated as well as 0 itself, by every verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numba import njit
+
+from fastgrad import AccuracyWarning, Hessian, Jacobian, hvp, jvp, numerical_hessian, numerical_jacobian, vjp
+
+PLACES = [5e-324, 1e-300, -1e-100, 1e-20, 6.1e-17, 1e-15, -1e-14, 1e-12, 1e-10]
+JACOBIANS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "bars": {"full_output": True},
+    "forward": {"method": "forward"},
+    "order 4": {"order": 4},
+    "bounds": {"bounds": (-1.0, 1.0)},
+    "at a bound": {"bounds": (-1e-7, np.inf)},
+    "noise": {"noise": 1e-15},
+    "adaptive": {"method": "adaptive"},
+}
+
+
+def rises(x: Any) -> Any:
+    """Some that x moves by itself, some only from 1e-16 on."""
+    return np.concatenate((x + 1.0, -x, np.exp(x) + x[0]))
+
+
+def slopes_of(x: np.ndarray) -> np.ndarray:
+    last = np.diag(np.exp(x))
+    last[:, 0] += 1.0
+    return np.concatenate([np.eye(x.size), -np.eye(x.size), last])
+
+
+def energy(x: Any) -> Any:
+    return np.sum(np.exp(x)) + x[0] * x[-1]
+
+
+def bends_of(x: np.ndarray) -> np.ndarray:
+    bends = np.diag(np.exp(x))
+    bends[0, -1] += 1.0
+    bends[-1, 0] += 1.0
+    return bends
+
+
+@pytest.mark.parametrize("n", [1, 3, 30])
+@pytest.mark.parametrize("name", JACOBIANS)
+def test_jacobians(name: str, n: int) -> None:
+    for place in PLACES:
+        x = place * np.linspace(1.0, 2.0, n)
+        found = numerical_jacobian(rises, x, **JACOBIANS[name])
+        jacobian = found[0] if isinstance(found, tuple) else found
+        np.testing.assert_allclose(jacobian, slopes_of(x), atol=3e-6, err_msg=str(place))
+
+
+@pytest.mark.parametrize("n", [1, 3, 30])
+@pytest.mark.parametrize("f", [rises, njit(rises)], ids=["numpy", "numba"])
+def test_products_and_sparse_jacobians(f: Callable[[Any], Any], n: int) -> None:
+    for place in PLACES:
+        x = place * np.linspace(1.0, 2.0, n)
+        right = slopes_of(x)
+        np.testing.assert_allclose(numerical_jacobian(f, x), right, atol=1e-6)
+        np.testing.assert_allclose(Jacobian(f, sparse=True)(x).toarray(), right, atol=1e-6)
+        np.testing.assert_allclose(jvp(f, x, np.ones(n)), right.sum(axis=1), rtol=1e-6)
+        np.testing.assert_allclose(vjp(f, x, np.ones(3 * n)), right.sum(axis=0), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("f", [energy, njit(energy)], ids=["numpy", "numba"])
+def test_second_derivatives(f: Callable[[Any], Any]) -> None:
+    for n in (1, 3):
+        for place in PLACES:
+            x = place * np.linspace(1.0, 2.0, n)
+            right = bends_of(x) if n > 1 else np.exp(x)[:, None] + 2.0
+            np.testing.assert_allclose(numerical_hessian(f, x), right, atol=1e-4, err_msg=str(place))
+            np.testing.assert_allclose(Hessian(f)(x), right, atol=1e-4)
+            np.testing.assert_allclose(hvp(f, x, np.ones(n)), right.sum(axis=1), atol=1e-4)
+
+
+def test_what_changes_only_beside_what_is_finer_is_told() -> None:
+    with pytest.warns(AccuracyWarning, match="no digit is certain of 1 entries"):
+        fine = numerical_jacobian(lambda x: np.array([1.0 / x[0], x[0] + 5.0, 5.0]), [1e-17])
+    assert fine[0, 0] == pytest.approx(-1e34)
+
+
+@pytest.mark.parametrize("n", [2, 30])
+@pytest.mark.parametrize("place", [1e-6, 1e-5, 1e-4, 1e-3, 1e-2])
+def test_second_derivatives_of_a_small_x(place: float, n: int) -> None:
+    x = place * np.linspace(1.0, 2.0, n)
+    summed = lambda x: sum(float(v) ** 3 + float(np.exp(v)) for v in x)  # noqa: E731
+    right = np.exp(x) + 6.0 * x
+    np.testing.assert_allclose(numerical_hessian(summed, x), np.diag(right), atol=1e-6)
+    np.testing.assert_allclose(hvp(summed, x, np.ones(n)), right, rtol=1e-4)
+
+
+def test_a_short_length_stays_what_it_is() -> None:
+    for place in (1e-6, 1e-5, 1e-4):
+        x = place * np.linspace(1.0, 2.0, 3)
+        waves = lambda x, x0s: sum(float(np.cos(v / x0)) for v, x0 in zip(x, x0s, strict=True))  # noqa: E731
+        right = -np.cos(1.0) / x**2
+        np.testing.assert_allclose(
+            numerical_hessian(waves, x, args=(x.tolist(),)), np.diag(right), atol=1e-5 * np.abs(right).max()
+        )
+        np.testing.assert_allclose(hvp(waves, x, np.ones(3), args=(x.tolist(),)), right, rtol=1e-4)
