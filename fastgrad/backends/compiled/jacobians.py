@@ -41,6 +41,8 @@ SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
 MARGIN = 1e-9  # numpy sums in another order
 TILE = 1 << 16  # as in `schemes.columns`
 BINS = 64
+# Where a loop over entries counts in `np.uint64`, it runs in SIMD: numba takes an index of another type from the end
+# where it is negative, which takes longer than all else.
 FARTHER = 2.0**-19
 # What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
 (SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
@@ -113,10 +115,10 @@ def extent(pattern, g, m):
 
 @inner
 def entry(pattern, g, m, k):
-    """Return the output and the column of an entry, and its place in the result."""
+    """Return the output (of `np.uint64`) and the column of an entry, and its place in the result."""
     if pattern is None:
-        return k, g, g * m + k
-    return pattern[3][k], pattern[4][k], pattern[5][k]
+        return np.uint64(k), g, g * m + np.int64(k)
+    return np.uint64(pattern[3][k]), pattern[4][k], pattern[5][k]
 
 
 @inner
@@ -149,7 +151,7 @@ def blocks_of(o, f0, pattern, g, every, blocks):
     count = np.int64(0)
     for begin in range(first, behind, BLOCK):
         some = every
-        for k in range(begin, min(begin + BLOCK, behind)):
+        for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
             i, _, _ = entry(pattern, g, f0.size, k)
             some |= (o[UP, i] != f0[i]) | (o[DOWN, i] != f0[i])
         blocks[count] = begin
@@ -210,11 +212,11 @@ def swept(f, x, here, work, pattern, g, t, every):
         if state[LISTED] >= 0.0:
             lane, count = 2 * (g - int(state[AT])), int(state[LISTED])
             for b in range(count):
-                for i in range(blocks[b], min(blocks[b] + BLOCK, m)):
+                for i in range(np.uint64(blocks[b]), np.uint64(min(blocks[b] + BLOCK, m))):
                     o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
             if pattern is None:
                 return count
-            for i in range(m):
+            for i in range(np.uint64(m)):
                 o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
             return blocks_of(o, f0, pattern, g, every, blocks)
     if not evaluated(f, x, here, work, pattern, g, t, UP):
@@ -526,9 +528,10 @@ def measured(o, last, terms, small):
     """
     m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
     for i in range(m):
-        third_level, fourth_level, _, _, low, high, _, third, _, _ = seen(o, table, i)
+        third_level, fourth_level, _, _, low, high, _, third, slope, fifth = seen(o, table, i)
         w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
-        slope, fifth = seen(o, last, i)[8:]
+        if last != table:
+            slope, fifth = seen(o, last, i)[8:]
         spread = max(high - f0, f0 - low)
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
@@ -926,17 +929,26 @@ def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch
     while t > 0.0 and looks < LOOKS:
         if not evaluated(f, x, here, work, pattern, g, t, LINE):
             return 0
-        listed = 0
-        for k in range(first, behind):
-            i, j, place = entry(pattern, g, m, k)
-            alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
-            if looks == 0 and alive:
-                index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
-                count += 1
-            if listed < count and index[OUTPUT, listed] == i:
-                listed += 1
-            elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
-                return -1
+        listed, far = 0, t if looks > 0 else np.inf
+        for begin in range(first, behind, BLOCK):
+            end, some = min(begin + BLOCK, behind), every
+            for k in range(np.uint64(begin), np.uint64(end)):
+                i, _, _ = entry(pattern, g, m, k)
+                some |= (o[LINE, i] != f0[i]) | (o[LINE + 1, i] != f0[i]) | (o[BIN, i] == 0.0)
+                some |= 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * far
+            last, _, _ = entry(pattern, g, m, end - 1)
+            if not some and not (listed < count and index[OUTPUT, listed] <= last):
+                continue
+            for k in range(begin, end):
+                i, j, place = entry(pattern, g, m, k)
+                alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
+                if looks == 0 and alive:
+                    index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
+                    count += 1
+                if listed < count and index[OUTPUT, listed] == i:
+                    listed += 1
+                elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
+                    return -1
         if not looked(o, a, looks, count, flat, units, f0, t):
             return 0
         looks += 1
@@ -945,7 +957,7 @@ def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch
             return 0
     if entered:
         for e in range(count):
-            i, factor = index[OUTPUT, e], vector[index[COLUMN, e]] / units[index[COLUMN, e]]
+            i, factor = np.uint64(index[OUTPUT, e]), vector[index[COLUMN, e]] / units[index[COLUMN, e]]
             error = 2.8 / 0.71 * a[NOISE_OF, e] * factor
             o[AGREED, i] -= a[DERIVATIVE, e] * factor
             o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
@@ -1094,11 +1106,11 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
         if moved < 0:
             return UNSURE
         if g == 0:
-            for i in range(m):  # whatever it is: where both sides are the same, so is their difference zero
+            for i in range(np.uint64(m)):  # whatever it is: where both sides are the same, so is their difference zero
                 reference[i] = o[UP, i]
         finite, (_, behind) = True, extent(pattern, g, m)
         for begin in part(blocks, 0, (moved,)):
-            for k in range(begin, min(begin + BLOCK, behind)):
+            for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
                 i, j, place = entry(pattern, g, m, k)
                 slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
                 finite &= abs(slope) < np.inf
@@ -1111,7 +1123,7 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
     if not refreshed(y, flat):
         return UNSURE
     if pattern is not None:
-        for i in range(m):
+        for i in range(np.uint64(m)):
             o[SIGMA, i] = 0.0
         if not confirmed(f, x, here, work, pattern, out):
             return UNSURE
