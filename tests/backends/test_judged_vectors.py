@@ -185,6 +185,13 @@ def test_other_options_are_for_the_rule_in_arrays(same: Callable[..., None], opt
             same(f, np.array([0.25, 0.5, 3.0], np.float32), once, **options)
 
 
+def test_a_value_that_is_known_is_not_evaluated(same: Callable[..., None], judge: Watched) -> None:
+    x, before = np.array([0.25, 0.5, 3.0]), judge.settled
+    for f in (FUNCTIONS["broyden"], FUNCTIONS["kinks"], FUNCTIONS["one still"]):
+        same(f, x, once=True, f0=f(x))
+    assert judge.settled > before
+
+
 def test_a_closure_sees_its_array_perturbed(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judged_vectors, "_judge", judge)
     own = np.array([0.5, 2.0, -1.0])
