@@ -13,6 +13,14 @@ from .planning.settings import JacobianDict
 __all__ = ["hvp", "jvp", "vjp"]
 
 
+@overload
+def jvp(f: Any, x: dict[Any, Any], v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any: ...
+
+
+@overload
+def jvp(f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
+
+
 def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
@@ -82,6 +90,18 @@ def vjp(f: Any, x: Any, w: Any, h: Any = None, **options: Unpack[JacobianDict]) 
     array([ 4., 11.])
     """
     return Jacobian(f, h, **options).vjp(x, w)
+
+
+@overload
+def hvp(
+    f: Any, x: dict[Any, Any], v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
+) -> dict[Any, Any]: ...
+
+
+@overload
+def hvp(
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
+) -> NDArray[Any]: ...
 
 
 def hvp(f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> Any:

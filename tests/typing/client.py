@@ -36,6 +36,10 @@ def twice(x: Floats) -> Floats:
     return 2.0 * x
 
 
+def of_parameters(p: dict[str, Any]) -> float:
+    return float(p["b"] * p["w"] @ p["w"])
+
+
 def main() -> None:
     x = np.array([3.0, 4.0])
 
@@ -62,6 +66,14 @@ def main() -> None:
     assert_type(jvp(twice, x, direction), NDArray[Any])
     assert_type(vjp(twice, x, direction), NDArray[Any])
     assert_type(hvp(paraboloid, x, direction), NDArray[Any])
+
+    parameters = {"w": x, "b": 1.0}
+    product = hvp(of_parameters, parameters, {"w": direction, "b": 0.0})
+    assert_type(product, dict[Any, Any])
+    np.testing.assert_allclose(product["w"], [2.0, 0.0], atol=1e-8)
+    blocks, about = numerical_hessian(of_parameters, parameters, full_output=True)
+    assert_type(about, JacobianInfo)
+    np.testing.assert_allclose(blocks["w"]["b"], [6.0, 8.0], atol=1e-8)
 
     check = check_gradient(paraboloid, twice, x)
     assert_type(check, GradientCheck)
