@@ -435,10 +435,9 @@ def numerical_jacobian(
             args = args if type(args) is tuple else (args,)
             return shared(*args[:k], x, *args[k:]) if args else shared(x)
     jacobian = Jacobian(f, h, **options)
-    if full_output or f0 is not None:
-        result = jacobian.with_info(x, f0=f0)
-        return result if full_output else result[0]
-    return jacobian(x)
+    if full_output:
+        return jacobian.with_info(x, f0=f0)
+    return jacobian(x) if f0 is None else jacobian._found(x, jacobian._operator.args, f0, bars=False).matrix()
 
 
 @lru_cache(maxsize=64, typed=True)

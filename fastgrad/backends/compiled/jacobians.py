@@ -483,7 +483,8 @@ def noises(o, table, shrinks):
             if level > 0.999 * max(QUIET * floor, abs(o[SHORTER, i])):
                 return -1  # steps were hidden, perhaps
             continue
-        if (still >= 4 and low != high) or not top < 1e140 or (low != high and max(high - f0, f0 - low) < 1e-140):
+        # cubes are compared
+        if (still >= 4 and low != high) or not top < 1e80 or (low != high and max(high - f0, f0 - low) < 1e-80):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
             return -1
