@@ -201,3 +201,16 @@ def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.Monkey
     for _ in range(3):
         assert made(compiled, FUNCTIONS["smooth"], x) == made(Reference, FUNCTIONS["smooth"], x)
     assert asked == ["judge"]
+
+
+@pytest.mark.slow
+def test_what_is_compiled_first_leaves_no_references_to_count(tmp_path: Path) -> None:
+    """numba lets an inner function count references where the first kernel that needs it does."""
+    code = """
+from numba import types
+from fastgrad.backends.compiled import default, kernels
+counts = types.ListType(types.float64),
+default.by_rule.compile(kernels.signature(counts, types.Array(types.float64, 1, "C")))
+print(*default.judge_code()[2])
+"""
+    assert "NRT" not in fresh(code, tmp_path)

@@ -574,7 +574,7 @@ def test_jacobians_are_scored_against_the_exact_one():
 
 
 def test_what_cannot_be_lifted_is_told():
-    plain = Workload.of_function("plain", lambda x: [float(v) ** 2 for v in x], np.linspace(1.0, 2.0, 25))
+    plain = Workload.of_function("plain", lambda x: [v**2 for v in x.tolist()], np.linspace(1.0, 2.0, 25))
     result = compare_jacobians(plain, budget=QUICK, peers=())
     assert [str(r.backend) for r in result.refusals] == ["numpy"]
     assert {s.ran for s in result.scores} == {"columns"}

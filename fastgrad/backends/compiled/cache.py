@@ -143,10 +143,14 @@ def _needs_counting(kind: Any) -> bool:
     return not isinstance(kind, types.Array) and bool(default_manager[kind].contains_nrt_meminfo())
 
 
-def inner(function: Any, fastmath: Any = False) -> Any:
+def inner(function: Any, fastmath: Any = False, **counts: bool) -> Any:
     """Compile what only kernels call: it is kept within them."""
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": fastmath}
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": fastmath, **counts}
     return njit(nogil=True, error_model="numpy", **options)(function)
+
+
+# What counts no references, whichever kernel is the first to be compiled: else an inner function does as that does.
+uncounted = partial(inner, _nrt=False)
 
 
 class Entry:

@@ -34,14 +34,14 @@ from ...schemes.constants import (
     USUAL,
 )
 from ...schemes.stencils import central
-from .cache import inner, kernel
+from .cache import inner, kernel, uncounted
 from .functions import JIT
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
 from .native import array_at, call_at, header, part, ticks
 from .workspace import HEADER_SIZE
 
-calm, truncation, better_step = inner(constants.calm), inner(looks.truncation), inner(looks.better_step)
-look_once, truncation_of_one = inner(line.look_once), inner(looks.truncation_of_one)
+calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
+look_once, truncation_of_one = uncounted(line.look_once), uncounted(looks.truncation_of_one)
 
 SHORTEST, LONGEST = REACH
 AMPLIFICATION = central(2).amplification_rms
@@ -68,7 +68,7 @@ def _after() -> Ints:
 AFTER = _after()
 
 
-@inner
+@uncounted
 def checksum(flat):
     """`zlib.crc32` of the bytes of x."""
     crc = np.int64(0xFFFFFFFF)
@@ -88,14 +88,14 @@ def checksum(flat):
     return np.uint64(crc ^ 0xFFFFFFFF)
 
 
-@inner
+@uncounted
 def spacing_of(x):
     """`math.ulp` of a finite number, by its bits."""
     bits = np.float64(x).view(np.int64) & 0x7FF0000000000000
     return max(EPS * np.int64(bits).view(np.float64), SMALLEST)
 
 
-@inner
+@uncounted
 def on_a_lattice(value, top, unit):
     """Say whether a value may lie on the binary lattice of `line.quantum`, and whether on a decimal one."""
     steps = value / (16.0 * spacing_of(top))
@@ -108,7 +108,7 @@ def on_a_lattice(value, top, unit):
     return np.floor(steps) == steps, decimal
 
 
-@inner
+@uncounted
 def place_line(work, flat, side):
     """Choose scales and direction of the line; whether some entry is far smaller than its scale, or UNCALM.
 
@@ -177,7 +177,7 @@ def look_along(args, work, x):
     return judge_line(work, flat, 0.0, short, value, w0, w1, w2, w4, w5, w6)
 
 
-@inner
+@uncounted
 def unit_of(value):
     """Return the power of two above |value|, by its bits; 1 for 0."""
     if value == 0.0:
@@ -186,7 +186,7 @@ def unit_of(value):
     return np.int64((min(max(exponent, -1000), 1000) + 1023) << 52).view(np.float64)
 
 
-@inner
+@uncounted
 def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
     """Choose the steps of the sweep by f(x) and the six values on the line, and place its points; 0 or UNCALM."""
     head, n = header(work), flat.size
@@ -232,7 +232,7 @@ def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
     return 0
 
 
-@inner
+@uncounted
 def difference(head, above, below, up, down):
     """Return step, slope, and size of the first and second difference and of the noise, from two points and values."""
     scaling, f0 = 1.0 / head.unit, head.here
@@ -243,7 +243,7 @@ def difference(head, above, below, up, down):
     return size, first / (2.0 * size), abs(first), abs(rise + fall), noise
 
 
-@inner
+@uncounted
 def nth(values, count, k):
     """Return the k-th smallest of the first numbers, from 0 (Hoare 1961, Comm. ACM 4, 321); moves them about."""
     low, high = 0, count - 1
@@ -374,7 +374,7 @@ def look_again(args, work, x, result, seen, whole):
     return 0
 
 
-@inner
+@uncounted
 def settle(work, result):
     """Difference and judge the values: whether all are sure, how many show their lengths, and f's size."""
     head, n = header(work), result.size
@@ -443,7 +443,7 @@ def by_rule(args, work, x, out):
     return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
 
 
-@inner
+@uncounted
 def settle_aside(work, flat, result):
     """Do the same as `settle` for differences of one point and x, as `Search._one_side`: whether all are sure."""
     head, n = header(work), result.size

@@ -13,7 +13,7 @@ from numba import types
 
 from ...lifting.lanes import evaluate_table_lanes
 from ...schemes.steps import HALF_ROOT
-from .cache import inner, kernel
+from .cache import inner, kernel, uncounted
 from .native import call_at, call_c, header, part, ticks
 
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
@@ -61,7 +61,7 @@ def call_c_function(x, address):
     return call_c(address, x)
 
 
-@inner
+@uncounted
 def power_of_two(h):
     """`steps.power_of_two` for one step; by its bits, for frexp and ldexp cost 15 ns a component."""
     bits = np.float64(h).view(np.int64) & 0x7FF0000000000000
@@ -133,7 +133,7 @@ def sweep_lanes(lanes, address, args, x, y, tile, progress, index, points, value
     return start
 
 
-@inner
+@uncounted
 def table(work):
     """View the points within a workspace, and the values there."""
     head = header(work)
