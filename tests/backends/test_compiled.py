@@ -591,6 +591,7 @@ print(len(compiled), gradient.tobytes().hex())
 """
 
 
+@pytest.mark.slow
 @fastmath
 def test_lanes_of_a_cached_f_are_kept_on_the_disk(tmp_path: Path) -> None:
     module = tmp_path / "cached_module.py"

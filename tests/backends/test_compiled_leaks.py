@@ -82,7 +82,7 @@ def test_the_callers_arrays_are_not_kept() -> None:
     assert [sys.getrefcount(a) for a in (x, weights, out)] == before
 
 
-@pytest.mark.parametrize("h", [None, 1e-4])
+@pytest.mark.parametrize("h", [pytest.param(None, marks=pytest.mark.slow), 1e-4])
 def test_arguments_that_numba_counts(h: float | None) -> None:
     @njit
     def scaled(x, factors):

@@ -661,8 +661,7 @@ def f(u, c):
         assert_same(both, x, points, message=source)
 
 
-test_random_programs_on_matrices = UNHURRIED(max_examples=2)(programs_on_matrices(a_program_on_matrices))
-test_many_random_programs_on_matrices = pytest.mark.slow(
+test_random_programs_on_matrices = pytest.mark.slow(
     UNHURRIED(max_examples=12)(programs_on_matrices(a_program_on_matrices))
 )
 
