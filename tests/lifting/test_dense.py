@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -59,6 +60,11 @@ def refused(f: Callable[..., Any], x: Any = None, match: str | None = None) -> C
 # --- the corpus ------------------------------------------------------------------------------------------
 
 
+SUMS = {"sorted_values"}  # in another order
+if sys.version_info >= (3, 12):
+    SUMS.add("math_module_loop")  # sum() compensates the rounding of floats since, and of nothing else
+
+
 @pytest.mark.parametrize("problem", CORPUS, ids=lambda p: p.name)
 def test_corpus(problem: Problem) -> None:
     """Right to a few units in the last place where a sum may be ordered differently, else bit for bit."""
@@ -70,8 +76,7 @@ def test_corpus(problem: Problem) -> None:
         return
     values = sweep(f, x, index, points, args=args)
     expected = loop(f, x, index, points, args)
-    exact = problem.style not in ("matrix", "model", "class") and problem.name != "sorted_values"
-    if exact:
+    if problem.style not in ("matrix", "model", "class") and problem.name not in SUMS:
         np.testing.assert_array_equal(values, expected)
     np.testing.assert_allclose(values, expected, rtol=1e-14)
     np.testing.assert_array_equal(x, before)
