@@ -10,6 +10,8 @@ from numba import njit
 from fastgrad import AccuracyWarning, Jacobian, numerical_jacobian
 from tests.lifting.test_owners import Names
 
+pytestmark = pytest.mark.usefixtures("fenced")
+
 
 @njit
 def tridiagonal(x):

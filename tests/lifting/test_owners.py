@@ -14,6 +14,8 @@ from numba import njit
 from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, numerical_gradient
 
+pytestmark = pytest.mark.usefixtures("fenced")
+
 
 class Names:
     """numpy and math on complex numbers of extended precision."""
@@ -475,6 +477,27 @@ def test_conflicts_write_nowhere(n):
         assert (info.way == "owner lanes") == (first < 3.0 or n == 5000)
         counts.append(info.nfev)
     assert counts[:2] == counts[2:]
+
+
+def test_ties_of_owners_that_have_met_write_nowhere():
+    """Two owners of one colour joined, 64 | 128 = 192 of 130, are no place in the list of who changes a branch."""
+
+    @njit
+    def tied(x):
+        s = 0.0
+        for i in range(len(x) - 1):
+            j = i + 1 if x[0] < 3.0 else (i + 64) % len(x)
+            a, b = x[i] * x[j], x[j] * x[i]
+            s += a if a > b else 0.5 * b
+        return s
+
+    gradient = Gradient(tied, compile="eager")
+    x = sample(4, 130)
+    assert gradient.with_info(x)[1].way == "owner lanes"
+    x[0] = 4.0
+    g, info = gradient.with_info(x)
+    assert "owners of one colour met" in info.reason
+    assert np.array_equal(gradient(x), g)
 
 
 # ---- faults of ours

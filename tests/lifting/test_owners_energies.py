@@ -10,6 +10,8 @@ from fastgrad import Gradient
 from tests.lifting.energies import BY_HAND, TABLE
 from tests.lifting.test_owners import exact
 
+pytestmark = pytest.mark.usefixtures("fenced")
+
 # which variables meet depends on their order at x: colours of another point do not part them, and no call is remembered
 BY_ORDER = ("median_of_three",)
 QUICK = ("pair_list", "sorted_gaps", "tuple_index", "binned")

@@ -17,6 +17,8 @@ from numba import njit
 from fastgrad import Gradient, numerical_gradient
 from tests.lifting.test_owners import BINARY, RESULTS, UNARY, Names
 
+pytestmark = pytest.mark.usefixtures("fenced")
+
 REGISTERS, S, Q, FREE = 24, 0, 1, 2  # two totals, and the first register for anything else
 ORDERS = {
     "load": "r[c] = x[i + a]",

@@ -415,8 +415,8 @@ def compare(builder, a, b, colours):
             met = clashes(inside, inside.or_(a.code, b.code))
             for number, alone in ((a, of_a), (b, of_b)):
                 flag(inside, conflicts(inside, number.code), CONFLICT)
-                # two owners of one colour: each with the other's value
-                other = inside.select(met, alone, together)
+                # two owners of one colour: each with the other's value. Two joined in one number are no owner's cell
+                other = inside.and_(inside.select(met, alone, together), inside.not_(clashes(inside, number.code)))
                 for c in range(other.type.count):
                     owner = inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
                     owner = inside.select(inside.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody

@@ -1,0 +1,51 @@
+"""Fences around the memory that owner lanes write to: whoever writes beyond it is found out, not its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fastgrad.backends.compiled import owners
+from fastgrad.lifting.owners.header import BUFFERS, ENTRIES, LOST, SELF
+
+WIRE = -0x0123456789ABCDF
+
+
+@pytest.fixture
+def fenced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fences twice as large as what is within: two owners joined are less than twice an owner."""
+    plain = owners.Owner._work
+    wires: list[NDArray[np.int64]] = []
+    seen: set[int] = set()
+
+    def within(array: NDArray[np.generic]) -> NDArray[np.generic]:
+        words, bytes_ = 2 * array.size + 64, array.nbytes
+        whole = np.full(2 * words + -(-bytes_ // 8), WIRE, np.int64)
+        wires.extend((whole[:words], whole[len(whole) - words :]))
+        inner = whole[words : len(whole) - words].view(np.uint8)[:bytes_].view(array.dtype).reshape(array.shape)
+        inner[...] = array
+        return inner
+
+    def work(self: owners.Owner) -> owners.Work:
+        given = plain(self)
+        if id(given) in seen:  # it comes back
+            return given
+        header, buffers, _, lost, _, entries = given
+        header, buffers, lost = within(header), within(buffers), within(lost)
+        if entries.size:
+            entries = within(entries)
+        for place, memory in ((SELF, header), (BUFFERS, buffers), (LOST, lost), (ENTRIES, entries)):
+            header[place] = memory.ctypes.data
+        made = owners.Work(header, buffers, buffers.view(np.int64), lost, given.moved, entries)
+        seen.add(id(made))
+        kept.append(made)
+        return made
+
+    kept: list[owners.Work] = []  # no other takes its number
+    monkeypatch.setattr(owners.Owner, "_work", work)
+    yield
+    for wire in wires:
+        assert (wire == WIRE).all(), np.flatnonzero(wire != WIRE)
