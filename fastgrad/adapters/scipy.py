@@ -129,7 +129,7 @@ def approx_derivative(
             raise ValueError("`abs_step` and `sparsity` mean nothing to a linear operator: give `rel_step`, or none")
         operator = _operator(fun, x, np.size(f0), rel_step, common)
         return (operator, {"nfev": nfev}) if full_output else operator
-    common["workers"] = 1 if _is_serial(workers) else workers
+    common["workers"] = _workers(workers)
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
     step = _steps(method, x, rel_step, abs_step)
@@ -140,9 +140,9 @@ def approx_derivative(
     return (result, {"nfev": nfev + made}) if full_output else result
 
 
-def _is_serial(workers: Any) -> bool:
-    """Whether these are none: SciPy hands on `map` for that, or its wrapper of it."""
-    return workers is None or getattr(workers, "_mapfunc", workers) is map
+def _workers(given: Any) -> Any:
+    """Return SciPy's workers as ours: it hands on `map` for none, or its wrapper of it."""
+    return 1 if given is None or getattr(given, "_mapfunc", given) is map else given
 
 
 def _is_narrow(dtype: np.dtype[Any]) -> bool:
@@ -617,7 +617,7 @@ def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
     Or where it is not SciPy that chooses the steps.
     """
     given = options.get
-    free = given("rel_step") is None and given("abs_step") is None and _is_serial(given("workers"))
+    free = given("rel_step") is None and given("abs_step") is None
     simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
     if not simple:
         return None
@@ -638,11 +638,12 @@ def _has_few_doubles(x: Any, f0: Any) -> bool:
 def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) -> Run:
     given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
     bounds = given if any(np.isfinite(b).any() for b in given) else None
+    workers = _workers(options.get("workers"))
     if kind is not Run:
-        return VectorRun(options["method"], bounds)
+        return VectorRun(options["method"], bounds, workers)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
     held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
-    return Run(held["fun"], options["method"], tuple(held["args"]), bounds)
+    return Run(held["fun"], options["method"], tuple(held["args"]), bounds, workers)
 
 
 def _held(fun: Any) -> dict[str, Any]:

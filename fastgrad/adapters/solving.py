@@ -15,9 +15,11 @@ from ..core.evaluation import Evaluation
 from ..core.options import DEFAULT, Options
 from ..core.point import Point
 from ..core.validation import FLOAT64, Floats
+from ..executors.executor import Rows
+from ..executors.table import executor_for
 from ..jacobian import numerical_jacobian
-from ..planning.choices import REFERENCE, SPARSE
-from ..planning.planner import NOTHING_KEPT, Plan, Step
+from ..planning.choices import JUDGED, PARALLEL, REFERENCE, SPARSE
+from ..planning.planner import NOTHING_KEPT, Facts, Plan, Step
 from ..planning.run import call_of, plan_for, run
 from ..schemes.constants import EPS
 from ..schemes.table import scheme_for
@@ -74,10 +76,14 @@ class Run:
         What f gets after x.
     bounds : pair of arrays or None
         Where f may be evaluated.
+    workers : int, executor or map-like callable
+        Who evaluates f where it is evaluated point by point: not a bit depends on them.
     """
 
-    def __init__(self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any) -> None:
-        self._options = Options(args=args, bounds=bounds)
+    def __init__(
+        self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any, workers: Any = 1
+    ) -> None:
+        self._options = Options(args=args, bounds=bounds, workers=workers)
         self._call = call_of(f, self._options, False)
         self._bounds, self._central = bounds, BEGIN[method]
         self._plan: Plan | None = None
@@ -100,11 +106,13 @@ class Run:
                 self._by_itself = True
             self._plan = there.plan
             if there.evaluation is not None and there.evaluation.carries(x.size):
-                self._unrounded, self._plan = True, CARRIED
+                self._unrounded, self._plan = True, _shared(self._call, CARRIED)
         nfev = there.nfev
         if slope is None:
-            scheme = scheme_for(self._options, x.shape)
-            done = run(self._call, self._options, scheme, Point(x, None, FLOAT64), f0=f0, only=self._plan)
+            scheme, point = scheme_for(self._options, x.shape), Point(x, None, FLOAT64)
+            if self._call.shared and self._plan is None:
+                self._plan = _planned(self._call, point)[1]
+            done = run(self._call, self._options, scheme, point, f0=f0, only=self._plan)
             slope, nfev = done.gradient, nfev + done.nfev
             self._unrounded = self._unrounded and done.nfev <= x.size + UNROUNDED
         self._x, self._slope = x, slope
@@ -228,12 +236,12 @@ class VectorRun(Run):
 
     Parameters
     ----------
-    method, bounds
+    method, bounds, workers
         As for `Run`.
     """
 
-    def __init__(self, method: str = "2-point", bounds: Any = None) -> None:
-        super().__init__(_unknown, method, (), bounds)
+    def __init__(self, method: str = "2-point", bounds: Any = None, workers: Any = 1) -> None:
+        super().__init__(_unknown, method, (), bounds, workers)
         self._f0: Floats = ZERO
 
     def jacobian(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool = False) -> tuple[NDArray[Any], int]:
@@ -244,12 +252,13 @@ class VectorRun(Run):
         if self._x is not None and np.array_equal(x, self._x) and np.array_equal(f0, self._f0):
             return self._slope, 0  # MINPACK's callers try a Jacobian first
         self._f0 = f0
-        there = _Columns(f, x, f0, at_once)
+        workers = self._options.workers
+        there = _Columns(f, x, f0, at_once, workers)
         slope, nfev = self._derivative(x, f0[:, None], there), there.nfev
         if slope is None:
             bounds = {} if self._bounds is None else {"bounds": self._bounds}
             one = (lambda y: f(y[:, None])[:, 0]) if at_once else f
-            slope, info = numerical_jacobian(one, x, f0=f0, full_output=True, **bounds)
+            slope, info = numerical_jacobian(one, x, f0=f0, full_output=True, workers=workers, **bounds)
             nfev += info.nfev
             self._by_itself = False
         self._x, self._slope = x, slope
@@ -271,8 +280,9 @@ def _unknown(x: Floats) -> Any:
 class _Columns:
     """A function of many values beside one point."""
 
-    def __init__(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool) -> None:
+    def __init__(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool, workers: Any) -> None:
         self._f, self._x, self._f0, self._at_once, self.nfev = f, x, f0, at_once, 0
+        self._call = Call(f, workers=workers)
 
     def moved(self, steps: Floats) -> tuple[Floats, Floats]:
         x, f = self._x, self._f
@@ -280,7 +290,12 @@ class _Columns:
         moved = x + steps
         points = np.repeat(x[None, :], x.size, 0)
         points.reshape(-1)[:: x.size + 1] = moved
-        values = f(points.T) if self._at_once else np.array([f(point) for point in points], dtype=np.float64).T
+        if self._at_once:
+            values = f(points.T)
+        elif self._call.shared:
+            values = executor_for(self._call).evaluate(f, Rows(points, x.shape)).T
+        else:
+            values = np.array([f(point) for point in points], dtype=np.float64).T
         return moved - x, values - self._f0[:, None]
 
 
@@ -295,6 +310,20 @@ def _within(error: Floats, slope: Floats, bend: Floats) -> bool:
 
 def _length(x: Floats) -> float:
     return sqrt(x @ x)
+
+
+def _planned(call: Call, point: Point) -> tuple[Facts, Plan]:
+    """Plan as without workers: they are to change no bit."""
+    _, facts, plan = plan_for(call.but(workers=1) if call.shared else call, DEFAULT, point, None)
+    return facts, _shared(call, plan)
+
+
+def _shared(call: Call, plan: Plan) -> Plan:
+    """Let workers, if there are any, evaluate f where that is done point by point."""
+    if not call.shared:
+        return plan
+    alone = (REFERENCE, JUDGED)
+    return plan._replace(steps=tuple(s._replace(way=PARALLEL) if s.way in alone else s for s in plan.steps))
 
 
 class _Beside:
@@ -329,7 +358,7 @@ class _Beside:
 
     def _opened(self) -> Evaluation:
         if self.plan is None:
-            self._call, facts, self.plan = plan_for(self._call, DEFAULT, self._point, None)
+            facts, self.plan = _planned(self._call, self._point)
             self._nature = facts.nature
         while True:
             try:

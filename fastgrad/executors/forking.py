@@ -99,8 +99,12 @@ def _waits(frame: FrameType) -> bool:
 
 def _openmp() -> str:
     """GNU's OpenMP does not start its threads anew in a child (OpenBLAS with threads of its own does)."""
-    spans = _mapped("libgomp")
-    if spans and _any_thread_in(spans):
+    try:
+        alone = not _where_threads_wait()
+    except OSError:
+        alone = False
+    # to list what is mapped takes the system a millisecond or two where numba has compiled much
+    if not alone and (spans := _mapped("libgomp")) and _any_thread_in(spans):
         return "threads of GNU OpenMP are running, which a forked child would wait for"
     return ""
 

@@ -140,8 +140,7 @@ class _Worker:
         self.pid = pid
         self.place = place
         self.channel = channel
-        self.start = self.next = self.stop = 0  # its points: the first, the next that will arrive, and the end
-        self.began = 0.0
+        self.next = self.stop = 0  # its points: the next that will arrive, and the end
         self.received = bytearray()
         self.status: int | None = None
         self.stopped_at: int | None = None  # the point at which it was late
@@ -188,28 +187,29 @@ class _Crew:
         self._workers: list[_Worker] = []
         self._returned: list[tuple[int, int]] = []  # points that a worker was given and did not evaluate
         self._selector = selectors.DefaultSelector()
-        # which point each is at, and since when, in memory that all share: a worker that dies cannot say it any more
-        shared = mmap.mmap(-1, 16 * workers)
+        # which point each is at, since when, and for how many seconds it was busy, in memory that all share: a worker
+        # that dies cannot say it any more
+        shared = mmap.mmap(-1, 24 * workers)
         self._at = np.frombuffer(shared, np.int64, workers)
-        self._since = np.frombuffer(shared, np.float64, workers, 8 * workers)
+        self._since, self._busy = np.frombuffer(shared, np.float64, 2 * workers, 8 * workers).reshape(2, workers)
         self._at[:], self._since[:] = -1, inf
-        self.busy = 0.0  # seconds that workers were busy, all together
 
     def __enter__(self) -> _Crew:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(AttributeError, OSError, ValueError):
                 stream.flush()  # or each child would print it again
-        try:
-            for place in range(self._count):
-                self._fork(place)
-        except BaseException:
-            self._stop(politely=False)
-            raise
         return self
 
+    @property
+    def busy(self) -> float:
+        """Seconds that workers were busy, all together."""
+        return float(self._busy.sum())
+
     def _fork(self, place: int) -> None:
+        """Fork a worker, and give it its first points: it begins while the next is forked."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
+        _libc()  # or each child would load it
         # Ctrl-C between the fork and the child's first line would let the child go on as if it were its parent
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -219,9 +219,9 @@ class _Crew:
                 pid = os.fork()
             if pid == 0:
                 mine = slice(place, place + 1)
-                at, since = self._at[mine], self._since[mine]
+                state = self._at[mine], self._since[mine], self._busy[mine]
                 _stir(place)
-                serve = partial(_serve, theirs, self._function, self._points, at, since, self._gathering.tolerant)
+                serve = partial(_serve, theirs, self._function, self._points, *state, self._gathering.tolerant)
                 _live(parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
                 os.setpgid(pid, pid)
@@ -231,17 +231,19 @@ class _Crew:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._selector.register(ours, selectors.EVENT_READ, worker)
+        self._give(worker)
 
     def __exit__(self, kind: object, *error: object) -> None:
         self._stop(politely=True)
 
     def run(self, start: int) -> None:
         """Hand out the points from one on, until all that are needed have arrived."""
-        self._start, looked = start, monotonic()
-        for worker in self._workers:
-            self._give(worker)
+        self._start, looked, place = start, monotonic(), 0
         while not self._gathering.complete:
-            for key, _ in self._selector.select(self._wait()):
+            if forking := place < self._count and self._start < self._gathering.end:
+                self._fork(place)
+                place += 1
+            for key, _ in self._selector.select(0.0 if forking else self._wait()):
                 worker = key.data
                 if not self._receive(worker):
                     self._lost(worker)
@@ -257,15 +259,11 @@ class _Crew:
                         self._lost(worker)
 
     def _give(self, worker: _Worker) -> None:
-        """Give a worker its next points, if there are any."""
-        now = perf_counter()
-        self.busy += now - worker.began if worker.stop > worker.start else 0.0
-        worker.began = now
-        worker.start, worker.stop = self._next_part()
-        worker.next = worker.start
-        if worker.start < worker.stop:
+        """Give a worker its next points; where no point can come back to be evaluated by another it may end instead."""
+        worker.next, worker.stop = self._next_part()
+        if worker.next < worker.stop or all(other.stop - other.next <= 1 for other in self._workers):
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end will be noticed
-                worker.channel.sendall(_TASK.pack(worker.start, worker.stop))
+                worker.channel.sendall(_TASK.pack(worker.next, worker.stop))
 
     def _next_part(self) -> tuple[int, int]:
         end = self._gathering.end
@@ -326,6 +324,8 @@ class _Crew:
     def _lost(self, worker: _Worker) -> None:
         """Say what became of a worker that is no more; where that is put up with, another takes its place."""
         self._selector.unregister(worker.channel)
+        if worker.next == worker.stop:
+            return  # it was not needed any more
         deadline = monotonic() + PATIENCE
         while not worker.ended():
             if monotonic() > deadline:  # it has closed its channel, but lives
@@ -334,7 +334,7 @@ class _Crew:
         self._workers.remove(worker)
         worker.channel.close()
         gathering, number = self._gathering, int(self._at[worker.place])
-        if worker.next == worker.stop or worker.next >= gathering.end:
+        if worker.next >= gathering.end:
             return  # what it had is not needed
         if worker.stopped_at is None:
             gathering.fail(number, Failure(self._how_it_was_lost(worker, number)))
@@ -467,6 +467,7 @@ def _serve(
     points: Points,
     at: NDArray[np.int64],
     since: NDArray[np.float64],
+    busy: NDArray[np.float64],
     tolerant: bool,
 ) -> None:
     while True:
@@ -476,6 +477,7 @@ def _serve(
         start, stop = _TASK.unpack(task)
         if start == stop:
             return
+        began = perf_counter()
         values: list[Any] = []
         number, size, flushed = start, 0, perf_counter()
         now = flushed
@@ -505,6 +507,7 @@ def _serve(
                 values, size, flushed = [], 0, now
                 now = perf_counter()
         since[0] = inf
+        busy[0] += perf_counter() - began
         _send(channel, number, values)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -213,3 +214,58 @@ def test_single_precision() -> None:
 
     with installed():
         assert minimize(narrow, np.zeros(2, np.float32)).fun < 1e-6
+
+
+def rough(x: NDArray[Any]) -> float:
+    """Take one entry after the other: no lift does."""
+    return float(sum(float(a) ** 4 - float(a) + 0.1 * abs(float(a)) for a in x) + x[0] * x[1])
+
+
+def valley(x: NDArray[Any]) -> Any:
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+def residuals(x: NDArray[Any]) -> NDArray[Any]:
+    return np.append(10.0 * (x[1:] - x[:-1] ** 2), 1.0 - x[:-1])
+
+
+class Recorder:
+    """A map that counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, function: Any, points: Any) -> Any:
+        self.calls += 1
+        return map(function, points)
+
+
+def takes_workers() -> bool:
+    return "workers" in signature(least_squares).parameters
+
+
+@pytest.mark.skipif(not takes_workers(), reason="SciPy's solvers take no `workers` yet")
+@pytest.mark.parametrize("n", [2, 14])
+@pytest.mark.parametrize("f", [valley, rough])
+@pytest.mark.parametrize("solver", ["BFGS", "L-BFGS-B", "SLSQP", "CG", "trust-constr"])
+def test_workers_change_no_bit_of_a_minimum(solver: str, f: Any, n: int) -> None:
+    x, workers = np.linspace(-1.2, 1.5, n), Recorder()
+    with installed():
+        alone = minimize(f, x, method=solver, options={"maxiter": 20})
+        shared = minimize(f, x, method=solver, options={"maxiter": 20, "workers": workers})
+    assert shared.x.tobytes() == alone.x.tobytes()
+    assert shared.nfev == alone.nfev
+    assert bool(workers.calls) == (f is rough or n == 2)  # a lift runs f once
+
+
+@pytest.mark.skipif(not takes_workers(), reason="SciPy's solvers take no `workers` yet")
+@pytest.mark.parametrize("jac", ["2-point", "3-point"])
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_workers_change_no_bit_of_a_fit(method: str, jac: str) -> None:
+    workers = Recorder()
+    with installed():
+        alone = least_squares(residuals, np.linspace(-1.2, 1.5, 4), jac, method=method)
+        shared = least_squares(residuals, np.linspace(-1.2, 1.5, 4), jac, method=method, workers=workers)
+    assert shared.x.tobytes() == alone.x.tobytes()
+    assert shared.nfev == alone.nfev
+    assert workers.calls > 1
