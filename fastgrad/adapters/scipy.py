@@ -588,6 +588,8 @@ def _in_solver(original: Any) -> Any:
         step = options.get("abs_step")
         if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
+        if options.get("as_linear_operator"):
+            return original(fun, x0, *rest, **options)  # a product for one evaluation, which a solver wants many of
         kind = None if rest else _kind_of_run(fun, x0, options)
         if kind is None:
             return approx_derivative(fun, x0, *rest, **options)
@@ -618,7 +620,7 @@ def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
     """
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None
-    simple = free and given("method") in ("2-point", "3-point") and not (given("as_linear_operator") or given("args"))
+    simple = free and given("method") in ("2-point", "3-point") and not given("args")
     if not simple:
         return None
     name, f0 = type(fun).__name__, given("f0")
@@ -732,8 +734,8 @@ def installed() -> Iterator[None]:
     A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
     these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
     variables (of `least_squares` where SciPy gives each run's function a wrapper of its own, as 1.17 does; in older
-    versions they are those of `approx_derivative`); what it knows ends with it. At a trial point where f is not finite
-    SciPy's own differences answer. A step that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told
+    versions they are those of `approx_derivative`); what it knows ends with it. Where f is not finite at a
+    trial point SciPy's own differences answer, and so they do for products of a Hessian, of one evaluation each. A step that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told
     from the solvers' own default.
 
     Examples

@@ -327,6 +327,15 @@ def test_numdifftools(n, f):
     assert set(full._fields) == {"estimate", "error_estimate", "final_step", "best_index"}
 
 
+@pytest.mark.parametrize("step", [None, "MaxStepGenerator"])
+def test_a_function_of_numdifftools_classes_that_is_set_later(step):
+    peer = pytest.importorskip("numdifftools")
+    made = numdifftools.Hessian(None, step=step and getattr(peer, step)(base_step=1e-2))
+    for scale in (1.0, 2.0):
+        made.fun = lambda x, scale=scale: scale * x[0] ** 2 * x[1]
+        same(made([3.0, 4.0]), scale * np.array([[8.0, 6.0], [6.0, 0.0]]), 1e-5)
+
+
 def test_refusals_of_numdifftools():
     for options, word in (({"method": "hybrid"}, "`method`"), ({"steps": 3}, "steps")):
         with pytest.raises(ValueError, match=word):
