@@ -669,7 +669,7 @@ def pattern_of_pairs(n: int) -> Any:
 def test_colors_whose_coordinates_are_at_bounds_on_both_sides() -> None:
     """A step to one side leaves room for all of them only where they are parted."""
 
-    def f(x: NDArray[Any]) -> list[float]:
+    def f(x: Any) -> list[float]:
         y = [0.0, *map(float, x), 0.0]
         return [(y[i] - y[i - 1]) ** 3 + y[i] * y[i + 1] for i in range(1, len(y) - 1)]
 

@@ -730,13 +730,13 @@ def installed() -> Iterator[None]:
     Notes
     -----
     It replaces functions within SciPy (of `minimize`, `least_squares`, `root`, `curve_fit`, and of the implicit methods
-    of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own.
-    A run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
+    of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own. A
+    run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
     these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
     variables (of `least_squares` where SciPy gives each run's function a wrapper of its own, as 1.17 does; in older
-    versions they are those of `approx_derivative`); what it knows ends with it. Where f is not finite at a
-    trial point SciPy's own differences answer, and so they do for products of a Hessian, of one evaluation each. A step that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told
-    from the solvers' own default.
+    versions they are those of `approx_derivative`); what it knows ends with it. Where f is not finite at a trial point
+    SciPy's own differences answer, and so they do for products of a Hessian, of one evaluation each. A step that you
+    give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the solvers' own default.
 
     Examples
     --------
