@@ -500,6 +500,46 @@ def test_ties_of_owners_that_have_met_write_nowhere():
     assert np.array_equal(gradient(x), g)
 
 
+@njit
+def of_planes(x):
+    """`np.cross` of a vector in space and one of a plane, whose third component is not there to be read."""
+    s = 0.0
+    for i in range(len(x) - 3):
+        c = np.cross(x[i : i + 3] * 1.0, x[i : i + 2] * x[i + 1 : i + 3])
+        s += c[0] * c[1] + c[2]
+    return s
+
+
+@njit
+def of_nothing(x):
+    """The median of no numbers is nan, which f leaves out."""
+    m = np.median((x * x)[:0].copy())
+    return np.sum(x * x) + (m if m == m else 0.0)
+
+
+@njit
+def beyond(x, at):
+    y = x * x
+    return y.flat[at] + np.sum(y)
+
+
+@pytest.mark.parametrize(
+    ("f", "args", "way"),
+    [
+        pytest.param(of_planes, (), "owner lanes", marks=pytest.mark.slow),
+        (of_nothing, (), "lanes"),
+        (beyond, (7,), "lanes"),
+    ],
+)
+def test_numbers_that_are_not_there_are_not_read(f, args, way):
+    """numba checks no bounds in what f calls, and none of `flat`: owners made of anything would write anywhere."""
+    x = sample(5, 160)
+    g, info = Gradient(f, args=args, compile="eager").with_info(x)
+    assert info.way == way
+    exact = numerical_gradient(f, x, args=args)
+    assert np.allclose(g, exact, rtol=1e-9, atol=1e-9)
+
+
 # ---- faults of ours
 
 

@@ -89,6 +89,10 @@ class CheckCoverage(AnalysisPass):
                 if expr.op == "getattr" and is_wide(typemap[expr.value.name]):
                     if expr.attr not in ARRAY_ATTRIBUTES:
                         raise CannotLift(f".{expr.attr} of a perturbed array, {place(expr.loc)}")
+                elif expr.op in ("getitem", "static_getitem") and isinstance(
+                    typemap[expr.value.name], state.pipeline.unindexed
+                ):
+                    raise CannotLift(f"an index into {typemap[expr.value.name]}, {place(expr.loc)}")
                 elif expr.op == "call" and any(map(is_wide, calltypes[expr].args)):
                     function = typemap[expr.func.name]
                     if isinstance(function, types.BoundFunction):
@@ -116,6 +120,7 @@ class LaneCompiler(CompilerBase):
     substitute: Any
     covered: tuple[Any, ...] = (SCALAR_FUNCTIONS, TRUTHS, ARRAY_FUNCTIONS)
     refused: tuple[Any, ...] = CONTAINERS
+    unindexed: tuple[Any, ...] = ()
 
     def define_pipelines(self):
         pipeline = DefaultPassBuilder.define_nopython_pipeline(self.state)

@@ -96,7 +96,12 @@ def products(out, exact, a, b):
 
 def dot(a, b):
     if dimensions(a, b) == (1, 1):
-        return lambda a, b: with_value(sum_of_products(a, b), np.dot(values(a), values(b)))
+
+        def product(a, b):
+            exact = np.dot(values(a), values(b))  # which raises where their sizes do not fit
+            return with_value(sum_of_products(a, b), exact)
+
+        return product
     fill = {(2, 1): rows, (1, 2): columns, (2, 2): products}.get(dimensions(a, b))
     return fill and filled(np.dot, fill, (a, b), a.ndim + b.ndim - 2)
 
@@ -120,12 +125,18 @@ def convolution(a, b):
     return filled(np.convolve, fill, (a, b), 1) if dimensions(a, b) == (1, 1) else None
 
 
+@register_jitable
+def component(a, i):
+    """Of a vector in space; one of the plane has two."""
+    return a[i] if i < a.size else 0.0 * a[0]
+
+
 def cross(a, b):
     @register_jitable
     def fill(out, exact, a, b):
         for i in range(3):
             j, k = (i + 1) % 3, (i + 2) % 3
-            out[i] = a[j] * b[k] - a[k] * b[j]
+            out[i] = component(a, j) * component(b, k) - component(a, k) * component(b, j)
 
     return filled(np.cross, fill, (a, b), 1) if dimensions(a, b) == (1, 1) else None
 
@@ -231,6 +242,8 @@ def median(a):
     in_order = register_jitable(sort(a) or np.sort)
 
     def middle(a):
+        if a.size == 0:
+            raise ValueError  # left to the scalar evaluation
         s, k = in_order(a), a.size // 2
         between = accumulate_add(s[k] * 0.5, s[k - 1 + a.size % 2] * 0.5)
         return settled(with_value(between, np.median(values(a))), a.size)
@@ -243,10 +256,13 @@ def quantile(function, whole):
         in_order = register_jitable(sort(a) or np.sort)
 
         def part(a, b):
+            exact = function(values(a), b)  # which raises where b is no such part
+            if a.size == 0:
+                raise ValueError  # left to the scalar evaluation
             s, place = in_order(a), b / whole * (a.size - 1)
             k = min(int(place), a.size - 2)
             between = accumulate_add(s[k] * (k + 1 - place), s[k + 1] * (place - k))
-            return settled(with_value(between, function(values(a), b)), a.size)
+            return settled(with_value(between, exact), a.size)
 
         return part if dimensions(a) == (1,) and is_number(b) else None
 
@@ -269,12 +285,13 @@ def interpolated(x, xp, fp):
 
     @register_jitable
     def at(x, xp, fp):
+        exact = np.interp(value(x), xp, fp)  # which raises where their sizes do not fit
         k, slope = np.searchsorted(xp, value(x)), 0.0
         if k < xp.size:
             tie(x, xp[k])
             if k > 0:
                 slope = (fp[k] - fp[k - 1]) / (xp[k] - xp[k - 1])
-        return with_value(x * slope, np.interp(value(x), xp, fp))
+        return with_value(x * slope, exact)
 
     if isinstance(x, Owned):
         return at

@@ -109,6 +109,7 @@ class OwnerCompiler(LaneCompiler):
     """The pipeline of lanes, with the passes above."""
 
     covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex})
+    unindexed = (types.NumpyFlatType,)  # numba reads beyond it, whatever it is told of bounds
 
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()

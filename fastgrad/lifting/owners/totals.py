@@ -15,6 +15,7 @@ Why no run writes where it should not: compiled code writes through three kinds 
 - A buffer, by a number's tag. Tags are made in `new_buffer` only, of a slot that exists. Numbers are copied as a whole,
   and wherever there may be a number that nobody has made there are zeros, which say that it is no total: in variables
   (`ZeroedLower`) and in arrays. f is compiled with bounds checked, or an index beyond an array could read anything.
+  numba does not check those of functions that f calls, ours in `arrays` among them: they ask for sizes first.
 - A cell of a buffer, by an owner's code. Codes are 0, a coordinate's, a used total's (there are cells for as many as
   there are buffers), or joined from these by `or`; the table that they come from is read within bounds
   (`point.entry`). What joins two owners is seen before it is used (`conflicts`), and then written nowhere.
