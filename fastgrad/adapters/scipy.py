@@ -201,14 +201,15 @@ def _operator(fun: Any, x: NDArray[Any], m: int, rel_step: Any, common: dict[str
 
 
 def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *args: Any) -> NDArray[Any]:
-    """Return the forward difference of f, as ``scipy.optimize.approx_fprime`` does.
+    """Return the derivatives of f, as ``scipy.optimize.approx_fprime`` does.
 
     Parameters
     ----------
     xk, f, *args
         As SciPy's.
     epsilon : float or array_like, optional
-        The step, used as it is. By default the steps choose themselves.
+        The step of a forward difference, used as it is. By default the steps choose themselves, on both sides: one
+        side leaves a right gradient some 1e-6 off, which is what `check_grad` asks for.
 
     Returns
     -------
@@ -222,7 +223,8 @@ def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *ar
     array([6., 1.])
     """
     x = np.asarray(xk, dtype=np.float64)
-    result: NDArray[Any] = approx_derivative(f, x, method="2-point", abs_step=epsilon, args=args)
+    method = "3-point" if epsilon is None else "2-point"
+    result: NDArray[Any] = approx_derivative(f, x, method=method, abs_step=epsilon, args=args)
     return result
 
 
@@ -588,6 +590,8 @@ def _in_solver(original: Any) -> Any:
         step = options.get("abs_step")
         if isinstance(step, float) and step in (1e-8, EPSILON):  # the solvers' own, which they hand on as if given
             options["abs_step"] = None
+            if "bounds" not in options and "f0" in options:  # of `approx_fprime` and `check_grad`, of no solver
+                options["method"] = "3-point"
         if options.get("as_linear_operator"):
             return original(fun, x0, *rest, **options)  # a product for one evaluation, which a solver wants many of
         kind = None if rest else _kind_of_run(fun, x0, options)

@@ -327,6 +327,17 @@ def test_numdifftools(n, f):
     assert set(full._fields) == {"estimate", "error_estimate", "final_step", "best_index"}
 
 
+def test_a_right_gradient_is_nearer_than_by_one_sided_differences():
+    f, slope = (
+        lambda x: np.exp(-x[0]) * np.sin(7.0 * x[1]),
+        lambda x: np.exp(-x[0]) * np.array([-np.sin(7.0 * x[1]), 7.0 * np.cos(7.0 * x[1])]),
+    )
+    x = np.array([-3.0, 0.3])
+    assert scipy.check_grad(f, slope, x) < 0.1 * optimize.check_grad(f, slope, x)
+    with scipy.installed():
+        assert optimize.check_grad(f, slope, x) == scipy.check_grad(f, slope, x)
+
+
 @pytest.mark.parametrize("step", [None, "MaxStepGenerator"])
 def test_a_function_of_numdifftools_classes_that_is_set_later(step):
     peer = pytest.importorskip("numdifftools")
