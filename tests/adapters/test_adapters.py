@@ -513,3 +513,22 @@ def test_step_generators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numdifftools", None)
     with pytest.raises(ImportError, match="pip install numdifftools, or leave them out"):
         numdifftools.Derivative(np.sin, step=given)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_right_jacobian_beside_bounds_on_both_sides(sparse):
+    from scipy.sparse import csr_array
+
+    def f(x):
+        return np.array([float(a) ** 3 - float(b) * float(a) for a, b in zip(x, np.roll(x, 1), strict=True)])
+
+    def slope(x):
+        n = len(x)
+        exact = np.diag(3.0 * x**2 - np.roll(x, 1))
+        exact[np.arange(n), np.arange(n) - 1] -= x
+        return csr_array(exact) if sparse else exact
+
+    bound = 4.9 + 0.1 * np.arange(20)
+    x = bound * np.where(np.arange(20) % 2, 1 - 1e-7, -1 + 1e-7)
+    assert scipy.check_derivative(f, slope, x, (-bound, bound)) < 1e-9
+    assert scipy.check_derivative(f, lambda x: 1.001 * slope(x), x, (-bound, bound)) > 1e-4
