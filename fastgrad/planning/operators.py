@@ -50,6 +50,7 @@ LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than th
 FEW = 100  # numbers that Python adds up faster than numpy
 UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
+AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
@@ -339,6 +340,8 @@ class Operator:
         if free is not None:
             moves, mine = free[pattern.indices], np.where(free, colors, -1)
             left = Pattern.of(pattern.rows[moves], pattern.indices[moves], pattern.shape)
+        if bounds is not None:
+            mine = _on_one_side(x, bounds, mine)
         found = self._found(run, point, bounds, lambda units: Colors(x, left, mine, units))
 
         def widened(entries: Floats) -> Matrix:
@@ -354,9 +357,10 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
-        count = int(colors.max(initial=-1)) + 1
+        count = int(mine.max(initial=-1)) + 1
         assert found.units is not None
-        step = np.where(mine < 0, np.nan, found.step[mine] * found.units)
+        step, stepped = np.full(x.size, np.nan), mine >= 0
+        step[stepped] = found.step[mine[stepped]] * found.units[stepped]
         return Made(matrix, error, step, COLORS, reason, found.noise, count)
 
     def _found(
@@ -673,3 +677,13 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
         return f(*args[:argnum], x, *args[argnum:], **kwargs)
 
     return placed
+
+
+def _on_one_side(x: Floats, bounds: tuple[Floats, Floats], colors: Ints) -> Ints:
+    """Part colours whose coordinates are near bounds on both sides: a step to one side would leave room for none."""
+    moves, count, near = colors >= 0, int(colors.max(initial=-1)) + 1, AT_BOUNDS * np.maximum(np.abs(x), 1.0)
+    low, high = moves & (x - bounds[0] < near), moves & (bounds[1] - x < near)
+    clash = np.logical_and(*(np.bincount(colors[side], minlength=count).astype(bool) for side in (low, high)))
+    if not clash.any():
+        return colors
+    return np.where(high & ~low & clash[colors], count - 1 + np.cumsum(clash)[colors], colors)
