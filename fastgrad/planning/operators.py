@@ -48,13 +48,18 @@ from .settings import JacobianInfo, Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 FEW = 100  # numbers that Python adds up faster than numpy
-UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
 AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
 _NO_STEPS = np.empty(0)
+
+
+def unrounded(units: Floats) -> Floats:
+    """Return steps, given the scales of x, for differences that carry no round-off."""
+    with np.errstate(under="ignore"):
+        return units * 2.0**-80
 
 
 @dataclass
@@ -451,7 +456,7 @@ class Operator:
         if not _finite(run.value()):  # f's own errors come from a plain call, too
             raise CannotRun("f is not finite at x")
         units = units_of(x)
-        signed = units * UNROUNDED
+        signed = unrounded(units)
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
         listed = load("listed")(self.f, call, base, signed[None], self._listed, self.settings.is_sparse)
@@ -473,7 +478,8 @@ class Operator:
         matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
         if disagrees(run, x, units, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
+        with np.errstate(all="ignore"):
+            error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
     def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
@@ -534,7 +540,7 @@ class Operator:
             run.value()
             if not self._unreadable(call, point):
                 try:
-                    steps = units_of(point.base.reshape(-1)) * UNROUNDED
+                    steps = unrounded(units_of(point.base.reshape(-1)))
                     found = load("listed")(self.f, call, point.base, steps[None], None, True)
                     if not found.lost.any():
                         return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
@@ -579,9 +585,9 @@ class Operator:
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
                 origin = OnLine(run, flat, vector, bounds)
-                self._check_analytic(
-                    origin, origin.origin, everything(1), found.jacobian.reshape(-1, 1) / origin.length
-                )
+                with np.errstate(all="ignore"):
+                    along = found.jacobian.reshape(-1, 1) / origin.length
+                self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
         warn_along(found)
