@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged_vectors import Judged, judge_of_columns
+from ..backends.judged import JACOBIANS, JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -381,9 +381,9 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = judge_of_columns() if judged and settings.plainest else None
+            judge = JACOBIANS.wanted() if judged and settings.plainest else None
             if judge is not None:
-                explorer = known = Judged(run, judge)
+                explorer = known = JudgedVectors(run, judge)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)

@@ -6,12 +6,9 @@ general rule; so tests here may be stricter than there, never laxer.
 """
 
 import math
-import re
 
 import numpy as np
-from numba import njit, types
 
-from ...core.errors import CannotRun
 from ...core.validation import Ints
 from ...schemes import constants, line, looks
 from ...schemes.constants import (
@@ -35,7 +32,6 @@ from ...schemes.constants import (
 )
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
-from .functions import JIT
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
 from .native import array_at, call_at, header, part, ticks
 from .workspace import HEADER_SIZE
@@ -475,7 +471,7 @@ def settle_aside(work, flat, result):
     return sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@uncounted
 def judge(address, stage):
     """Do the same in three steps, for an f that only Python can call; see `judging.Area`. Returns whether it is calm.
 
@@ -496,15 +492,3 @@ def judge(address, stage):
         code = judge_line(work, x, side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
         return np.int64(code == 0)
     return np.int64(settle(work, result)[0] if side == 0.0 else settle_aside(work, x, result))
-
-
-def judge_code():
-    """Compile `judge`: return its name, the object code, and the symbols that this does not define itself."""
-    if not JIT:
-        raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
-    signature = types.int64, types.int64
-    judge.compile(signature)
-    compiled = judge.overloads[signature]
-    library = compiled.library
-    foreign = re.findall(r"^declare .*?@(\w+)\(", library.get_llvm_str(), re.MULTILINE)
-    return compiled.fndesc.llvm_func_name, library.serialize_using_object_code()[2][0], foreign
