@@ -378,7 +378,7 @@ def settle(work, result):
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
     lengths = part(work, head.lengths_at, (n,))
     enough = head.enough / 1.42
-    top = bow = coarse = still = agreement = doubt = 0.0
+    top = bow = coarse = still = steep = hides = agreement = doubt = 0.0
     seen, sure = 0, True
     for i in range(n):
         size, slope, change, bent, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
@@ -388,13 +388,13 @@ def settle(work, result):
         agreement += vector[i] * slope
         error = vector[i] * (0.98 * BAR_NOISE * AMPLIFICATION * noise / size)
         doubt += error * error
-        top = max(top, abs(slope) * length)
+        top, steep = max(top, abs(slope) * length), max(steep, abs(slope))
         lengths[i] = np.inf
         if bent > 8.0 * noise and 8.0 * noise < change:
             lengths[i] = relative * change / (2.0 * bent)
             seen += 1
         if change == 0.0 and bent == 0.0:
-            still = max(still, noise / relative)
+            still, hides = max(still, noise / relative), max(hides, noise / size)
         else:
             sure = sure and calm(change, bent, noise, head.variation, enough)
             coarse = max(coarse, noise / relative)
@@ -415,6 +415,8 @@ def settle(work, result):
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         sure = middle * middle >= bow
+    if BAR_NOISE * hides > 0.99 * CERTAIN * steep and 0.0 < top >= 0.99e-6 * head.size:  # see `Search._hidden`
+        return False, -1, whole
     return sure, seen, whole
 
 
@@ -433,6 +435,8 @@ def by_rule(args, work, x, out):
     sure, seen, whole = settle(work, result)
     if sure:
         return ended(work)
+    if seen < 0:
+        return n + UNCALM
     head = header(work)
     head.more = 0
     code = look_again(args, work, x, result, seen, whole)
