@@ -33,7 +33,7 @@ from ...schemes.constants import (
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
-from .native import array_at, call_at, header, part, ticks
+from .native import array_at, call_at, header, integers, part, ticks
 from .workspace import HEADER_SIZE
 
 calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
@@ -76,7 +76,7 @@ def crossed(word, more):
 @uncounted
 def checksum(flat):
     """`zlib.crc32` of the bytes of x."""
-    crc, words = np.int64(0xFFFFFFFF), flat.view(np.int64)
+    crc, words = np.int64(0xFFFFFFFF), integers(flat)
     for i in range(0, words.size - 1, 2):  # a look into a table waits for the one before it, whatever the bytes
         crc = crossed(words[i] ^ crc, 8) ^ crossed(words[i + 1], 0)
     if words.size % 2:

@@ -31,7 +31,7 @@ from ...schemes.constants import (
 from .cache import inner, kernel, uncounted
 from .default import checksum, choose, nth, on_a_lattice, spacing_of
 from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
-from .native import call_into, part, ticks
+from .native import call_into, integers, part, ticks
 from .workspace import aligned
 
 # LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
@@ -89,7 +89,7 @@ def tiles(work, n, m, width):
     """View what is kept for f in lanes: the points, its values for each, and where blocks of entries begin."""
     end, blocks = work.size - STATE, m // BLOCK + 1
     first = end - (n + m) * width
-    listed = part(work, first - blocks, (blocks,)).view(np.int64)
+    listed = integers(part(work, first - blocks, (blocks,)))
     return part(work, first, (n, width)), part(work, end - m * width, (width, m)), listed
 
 
@@ -189,7 +189,7 @@ def in_lanes(f, x, here, work, pattern, total, every):
     if state[IDLE] > 0.0:
         state[IDLE] -= 1.0
         return -1
-    index = state.view(np.int64)
+    index = integers(state)
     flat, _, _, units, _, _ = views(work, x, here)
     points, values, blocks = tiles(work, x.size, here.size, index[WIDTH])
     for d in range(total):
@@ -211,7 +211,7 @@ def swept(f, x, here, work, pattern, g, t, every):
     """
     n, m = x.size, here.size
     state, (_, f0, _, _, _, o) = part(work, work.size - STATE, (STATE,)), views(work, x, here)
-    index = state.view(np.int64)
+    index = integers(state)
     width = index[WIDTH]
     _, values, blocks = tiles(work, n, m, width)
     if state[RUNS] != 0.0:
@@ -239,7 +239,7 @@ def swept(f, x, here, work, pattern, g, t, every):
 def begun(work, flat, m):
     """Make all points in lanes x; f is to run in them if that is the faster way, which takes a few trials to know."""
     state = part(work, work.size - STATE, (STATE,))
-    width = state.view(np.int64)[WIDTH]
+    width = integers(state)[WIDTH]
     state[PASSED] = 0.0
     if width > 0:
         trial = state[TIMED] < 2 * TRIALS and not NOT_TIMED < state[TOGETHER] < np.inf
@@ -407,7 +407,7 @@ def last_bit(value):
 def lattices(o, table):
     """Write the spacing of the binary lattice of each output, as `outputs` does; returns whether one may be decimal."""
     m = o.shape[1]
-    bits = o.view(np.int64)
+    bits = integers(o)
     for i in range(m):
         digits, same = np.int64(0), True
         for k in range(7):
@@ -717,7 +717,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
     change to noise; how many of them show their `lengths`, and how many of these are long.
     """
-    m, index = f0.size, a.view(np.int64)
+    m, index = f0.size, integers(a)
     _, behind = extent(pattern, g, m)
     wants = strange = False
     count = longer = moved = shown = far = 0
@@ -762,7 +762,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
 @uncounted
 def entered(o, a, count, f0, units, vector, pattern, g, out):
     """Write the listed entries of a direction, and enter them into what is checked at the end."""
-    index = a.view(np.int64)
+    index = integers(a)
     for e in range(count):
         i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
         slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
@@ -798,7 +798,7 @@ def agrees(o):
 @uncounted
 def looked(o, a, k, count, flat, units, f0, t):
     """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
-    index = a.view(np.int64)
+    index = integers(a)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
         half = half_span(flat, units, j, t)
@@ -850,7 +850,7 @@ def mean_of(a, k, count):
 @uncounted
 def next_step(o, a, k, count, common):
     """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
-    index, chosen = a.view(np.int64), a[BAR]
+    index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
         i = index[OUTPUT, e]
@@ -909,7 +909,7 @@ def next_step(o, a, k, count, common):
 @uncounted
 def settled(o, a, looks, count, units, vector, common, of_one):
     """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
-    index, sure = a.view(np.int64), True
+    index, sure = integers(a), True
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
         for k in range(looks):
@@ -935,7 +935,7 @@ def settled(o, a, looks, count, units, vector, common, of_one):
 @uncounted
 def entries_of(o, a, f0, pattern, g, t, first, every, count, blocks):
     """List the entries of a direction at the first look, and see at others that there are no more; -1: there are."""
-    index, listed, (_, behind) = a.view(np.int64), 0, extent(pattern, g, f0.size)
+    index, listed, (_, behind) = integers(a), 0, extent(pattern, g, f0.size)
     for begin in blocks:
         for k in range(begin, min(begin + BLOCK, behind)):
             i, j, place = entry(pattern, g, f0.size, k)
@@ -963,7 +963,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
     n, m = x.size, here.size
     flat, f0, _, units, vector, o = views(work, x, here)
     state = part(work, work.size - STATE, (STATE,))
-    group, tables = state.view(np.int64), 3 * n + OF_OUTPUTS * m
+    group, tables = integers(state), 3 * n + OF_OUTPUTS * m
     _, values, blocks = tiles(work, n, m, group[WIDTH])
     for k in range(total):
         state[STEPS + k], group[ENTRIES + k] = t, 0
@@ -980,7 +980,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
             a = part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
             if step == 0.0:
                 continue
-            index, some = a.view(np.int64), moved
+            index, some = integers(a), moved
             if moved < 0:
                 if not evaluated(f, x, here, work, pattern, g, step, LINE):
                     return 0
@@ -1005,7 +1005,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
             state[STEPS + k], group[ENTRIES + k], group[LOOKED + k] = following, count, look + 1
     for k in range(total):
         g, count, a = group[GROUP + k], group[ENTRIES + k], part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
-        index = a.view(np.int64)
+        index = integers(a)
         if each[FLAGGED, g] == 0.0:  # what the first look says has been entered
             for e in range(count):
                 i, factor = np.uint64(index[OUTPUT, e]), vector[index[COLUMN, e]] / units[index[COLUMN, e]]
@@ -1066,7 +1066,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     flat, f0, y, units, vector, o = views(work, x, here)
     count, out = directions(pattern, n), part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
-    group, a = state.view(np.int64), part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
+    group, a = integers(state), part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
     tables = max(1, min(n, group[WIDTH] // 2)) if pattern is None else 1
     end = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
@@ -1086,7 +1086,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
             return UNSURE
         prepared(o, t)
         refreshed(y, flat)
-    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     state[START], every, faint = 0.0, n < 0, 0.0
     for i in range(m):
         every |= o[BIN, i] == 0.0
@@ -1145,7 +1145,7 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
     flat, reference, y, units, spans, o = views(work, x, here)
     out = part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
-    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     start, state[START] = int(state[START]), 0.0
     lost = False
     for j in range(n):
