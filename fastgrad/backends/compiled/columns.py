@@ -180,7 +180,7 @@ def judge(address, n, m):
             for i in range(m):
                 o[UP, i], o[UP + 1, i] = values[2 * g, i], values[2 * g + 1, i]
                 kept[2 * g, i], kept[2 * g + 1, i] = values[2 * g, i], values[2 * g + 1, i]
-            some_blocks = part(blocks, 0, (blocks_of(o, f0, None, g, every, blocks),))
+            some_blocks = part(blocks, 0, (blocks_of(o, UP, f0, None, g, every, blocks),))
             listed, wants, each[STEEP, g], some, long = judged(
                 o, a, f0, x, units, None, g, t, some_blocks, part(lengths, shown, (m,))
             )

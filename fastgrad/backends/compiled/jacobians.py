@@ -57,7 +57,10 @@ FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = rang
 # lanes are due, and those of this one; how many were timed, and the fewest ticks of one in lanes, and without.
 (START, STEP, COMMON, KNOWN_LENGTH, LANES, WIDTH, RUNS, AT, LISTED, IDLE, VAIN) = range(11)
 (SPENT, BUDGET, PASSED, TIMED, TOGETHER, ALONE) = range(11, 17)
-STATE = 24
+# Of the directions that are evaluated together: which, by what steps, whether each entry of them is to be looked at
+# again, how many there are, and how often they were looked at.
+GROUP, STEPS, WHOLE, ENTRIES, LOOKED = range(17, 57, 8)
+STATE = 64
 OF_OUTPUTS, OF_ENTRIES = LATEST + 7, PLACE + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
@@ -68,9 +71,12 @@ def most(n: int, m: int) -> int:
     return m * min(n, max(1, TILE // max(m, n, 1)))
 
 
-def workspace(n: int, m: int, directions: int, entries: int, lanes: int, width: int, budget: float) -> Floats:
+def workspace(
+    n: int, m: int, directions: int, entries: int, lanes: int, width: int, budget: float, colored: bool
+) -> Floats:
     """Return what a kernel works in; `entries`: the most that directions have that are judged together."""
-    size = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * directions + entries + m // BLOCK + 1 + STATE
+    tables = 1 if colored else max(1, min(n, width // 2))
+    size = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m + BINS + 2 * directions + entries + m // BLOCK + 1 + STATE
     work = aligned(-(-size // 8) * 8 + (n + m) * width)
     state = work[-STATE:]
     state[LANES : WIDTH + 1].view(np.int64)[:] = lanes, width
@@ -145,15 +151,18 @@ def evaluated(f, x, here, work, pattern, g, t, above):
 
 
 @uncounted
-def blocks_of(o, f0, pattern, g, every, blocks):
-    """List where the blocks of entries of a direction begin that have some effect, or all; returns how many."""
+def blocks_of(o, above, f0, pattern, g, every, blocks):
+    """List where the blocks of entries of a direction begin that have some effect, or all; returns how many.
+
+    The values on both sides are in the row `above` and the next.
+    """
     first, behind = extent(pattern, g, f0.size)
     count = np.int64(0)
     for begin in range(first, behind, BLOCK):
         some = every
         for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
             i, _, _ = entry(pattern, g, f0.size, k)
-            some |= (o[UP, i] != f0[i]) | (o[DOWN, i] != f0[i])
+            some |= (o[above, i] != f0[i]) | (o[above + 1, i] != f0[i])
         blocks[count] = begin
         count += some
     return count
@@ -171,8 +180,8 @@ def displaced(flat, units, pattern, g, t, tile, lane):
 
 
 @inner
-def in_lanes(f, x, here, work, pattern, g, t, every):
-    """Evaluate f on both sides along as many directions as there are lanes for, from one on.
+def in_lanes(f, x, here, work, pattern, total, every):
+    """Evaluate f on both sides along the directions of `GROUP`, by their steps.
 
     Returns how many blocks of values move, and are listed; -1 where it was in vain.
     """
@@ -183,12 +192,11 @@ def in_lanes(f, x, here, work, pattern, g, t, every):
     index = integers(state)
     flat, _, _, units, _, _ = views(work, x, here)
     points, values, blocks = tiles(work, x.size, here.size, index[WIDTH])
-    end = min(g + index[WIDTH] // 2, directions(pattern, x.size))
-    for d in range(g, end):
-        displaced(flat, units, pattern, d, t, points, 2 * (d - g))
+    for d in range(total):
+        displaced(flat, units, pattern, index[GROUP + d], state[STEPS + d], points, 2 * d)
     count = call_lanes(index[LANES], (x, points, here, values, blocks, every or pattern is not None, f[1] + f[2]))
-    for d in range(g, end):
-        displaced(flat, units, pattern, d, 0.0, points, 2 * (d - g))
+    for d in range(total):
+        displaced(flat, units, pattern, index[GROUP + d], 0.0, points, 2 * d)
     state[VAIN] = 0.0 if count >= 0 else min(2.0 * state[VAIN] + 1.0, 1e6)  # f that always branches is left alone
     state[IDLE] = state[VAIN]
     return count
@@ -208,7 +216,10 @@ def swept(f, x, here, work, pattern, g, t, every):
     _, values, blocks = tiles(work, n, m, width)
     if state[RUNS] != 0.0:
         if g == 0 or 2 * (g - state[AT]) >= width:
-            state[AT], state[LISTED] = g, in_lanes(f, x, here, work, pattern, g, t, every)
+            total = min(width // 2, directions(pattern, n) - g)
+            for d in range(total):
+                index[GROUP + d], state[STEPS + d] = g + d, t
+            state[AT], state[LISTED] = g, in_lanes(f, x, here, work, pattern, total, every)
         if state[LISTED] >= 0.0:
             lane, count = 2 * (g - int(state[AT])), int(state[LISTED])
             for b in range(count):
@@ -218,10 +229,10 @@ def swept(f, x, here, work, pattern, g, t, every):
                 return count
             for i in range(np.uint64(m)):
                 o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
-            return blocks_of(o, f0, pattern, g, every, blocks)
+            return blocks_of(o, UP, f0, pattern, g, every, blocks)
     if not evaluated(f, x, here, work, pattern, g, t, UP):
         return -1
-    return blocks_of(o, f0, pattern, g, every, blocks)
+    return blocks_of(o, UP, f0, pattern, g, every, blocks)
 
 
 @inner
@@ -817,17 +828,23 @@ def looked(o, a, k, count, flat, units, f0, t):
 @uncounted
 def middle(values, count):
     """Return the median of the first numbers of an array; moves them about."""
-    above = nth(values, count, count // 2)
-    return above if count % 2 else 0.5 * (nth(values, count, count // 2 - 1) + above)
+    above, below = nth(values, count, count // 2), -np.inf
+    for k in range(np.uint64(count // 2)):  # which are the smaller ones now
+        below = max(below, values[k])
+    return above if count % 2 else 0.5 * (below + above)
 
 
 @uncounted
 def mean_of(a, k, count):
     """Return the mean step of the k-th look."""
-    total = 0.0
-    for e in range(count):
-        total += a[4 * k + WIDTH_OF, e]
-    return total / count
+    first = second = third = fourth = 0.0  # sums that do not wait for each other
+    whole = count - count % 4
+    for e in range(0, whole, 4):
+        first, second = first + a[4 * k + WIDTH_OF, e], second + a[4 * k + WIDTH_OF, e + 1]
+        third, fourth = third + a[4 * k + WIDTH_OF, e + 2], fourth + a[4 * k + WIDTH_OF, e + 3]
+    for e in range(whole, count):
+        first += a[4 * k + WIDTH_OF, e]
+    return ((first + second) + (third + fourth)) / count
 
 
 @uncounted
@@ -915,57 +932,91 @@ def settled(o, a, looks, count, units, vector, common, of_one):
     return sure
 
 
-@inner
-def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch, out):
-    """Look at a direction as often as the rule asks for, and write its entries; returns 1, or 0 where it is not sure.
+@uncounted
+def entries_of(o, a, f0, pattern, g, t, first, every, count, blocks):
+    """List the entries of a direction at the first look, and see at others that there are no more; -1: there are."""
+    index, listed, (_, behind) = integers(a), 0, extent(pattern, g, f0.size)
+    for begin in blocks:
+        for k in range(begin, min(begin + BLOCK, behind)):
+            i, j, place = entry(pattern, g, f0.size, k)
+            alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
+            if first:
+                if alive:
+                    index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
+                    count += 1
+                continue
+            while listed < count and index[OUTPUT, listed] < np.int64(i):
+                listed += 1
+            known = listed < count and index[OUTPUT, listed] == np.int64(i)
+            if not known and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
+                return -1
+    return count
 
-    Entries that have no effect are left out unless `every` one is to be looked at; -1 where one of them may matter.
-    `entered`: what the first look says has been entered, and is taken out again.
+
+@inner
+def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratch, out):
+    """Look at the directions of `GROUP` as often as the rule asks for; returns 1, or 0 where it is not sure.
+
+    Entries that have no effect are left out except where `WHOLE`; -1 where one may matter, which is `WHOLE` then.
+    With steps shorter than `faint` there are some whose noise may hide one. In lanes where several are left.
     """
     n, m = x.size, here.size
     flat, f0, _, units, vector, o = views(work, x, here)
-    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
-    first, behind = extent(pattern, g, m)
-    index, looks, count = integers(a), np.int64(0), np.int64(0)  # literals would be compiled for, too
-    while t > 0.0 and looks < LOOKS:
-        if not evaluated(f, x, here, work, pattern, g, t, LINE):
-            return 0
-        listed, far = 0, t if looks > 0 else np.inf
-        for begin in range(first, behind, BLOCK):
-            end, some = min(begin + BLOCK, behind), every
-            for k in range(np.uint64(begin), np.uint64(end)):
-                i, _, _ = entry(pattern, g, m, k)
-                some |= (o[LINE, i] != f0[i]) | (o[LINE + 1, i] != f0[i]) | (o[BIN, i] == 0.0)
-                some |= 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * far
-            last, _, _ = entry(pattern, g, m, end - 1)
-            if not some and not (listed < count and index[OUTPUT, listed] <= last):
+    state = part(work, work.size - STATE, (STATE,))
+    group, tables = integers(state), 3 * n + OF_OUTPUTS * m
+    _, values, blocks = tiles(work, n, m, group[WIDTH])
+    for k in range(total):
+        state[STEPS + k], group[ENTRIES + k] = t, 0
+    for look in range(LOOKS):
+        left, every = 0, faint > 1e300
+        for k in range(total):
+            left += state[STEPS + k] > 0.0
+            every |= group[WHOLE + k] != 0 or 0.0 < state[STEPS + k] < faint
+        if left == 0:
+            break
+        moved = in_lanes(f, x, here, work, pattern, total, every) if state[RUNS] != 0.0 and left > 1 else -1
+        for k in range(total):
+            g, step, count = group[GROUP + k], state[STEPS + k], group[ENTRIES + k]
+            a = part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            if step == 0.0:
                 continue
-            for k in range(begin, end):
-                i, j, place = entry(pattern, g, m, k)
-                alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
-                if looks == 0 and alive:
-                    index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
-                    count += 1
-                if listed < count and index[OUTPUT, listed] == i:
-                    listed += 1
-                elif looks > 0 and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
-                    return -1
-        if not looked(o, a, looks, count, flat, units, f0, t):
+            index, some = integers(a), moved
+            if moved < 0:
+                if not evaluated(f, x, here, work, pattern, g, step, LINE):
+                    return 0
+                some = blocks_of(o, LINE, f0, pattern, g, every, blocks)
+            else:
+                for e in range(count):
+                    i = np.uint64(index[OUTPUT, e])
+                    o[LINE, i], o[LINE + 1, i] = f0[i], f0[i]
+                for begin in part(blocks, 0, (moved,)):
+                    for i in range(np.uint64(begin), np.uint64(min(begin + BLOCK, m))):
+                        o[LINE, i], o[LINE + 1, i] = values[2 * k, i], values[2 * k + 1, i]
+            whole = group[WHOLE + k] != 0
+            count = entries_of(o, a, f0, pattern, g, step, look == 0, whole, count, part(blocks, 0, (some,)))
+            if count < 0:
+                group[WHOLE + k] = 1
+                return -1
+            if not looked(o, a, look, count, flat, units, f0, step):
+                return 0
+            following = next_step(o, a, look, count, common) if look + 1 < LOOKS and count > 0 else 0.0
+            if following < 0.0 or 0.0 < following < 2.0**-60:
+                return 0
+            state[STEPS + k], group[ENTRIES + k], group[LOOKED + k] = following, count, look + 1
+    for k in range(total):
+        g, count, a = group[GROUP + k], group[ENTRIES + k], part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
+        index = integers(a)
+        if each[FLAGGED, g] == 0.0:  # what the first look says has been entered
+            for e in range(count):
+                i, factor = np.uint64(index[OUTPUT, e]), vector[index[COLUMN, e]] / units[index[COLUMN, e]]
+                error = 2.8 / 0.71 * a[NOISE_OF, e] * factor
+                o[AGREED, i] -= a[DERIVATIVE, e] * factor
+                o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
+        looks = group[LOOKED + k]
+        if not settled(o, a, looks, count, units, vector, common, part(scratch, 0, (LOOKS, 4))):
             return 0
-        looks += 1
-        t = next_step(o, a, looks - 1, count, common) if looks < LOOKS and count > 0 else 0.0
-        if t < 0.0 or 0.0 < t < 2.0**-60:
-            return 0
-    if entered:
         for e in range(count):
-            i, factor = np.uint64(index[OUTPUT, e]), vector[index[COLUMN, e]] / units[index[COLUMN, e]]
-            error = 2.8 / 0.71 * a[NOISE_OF, e] * factor
-            o[AGREED, i] -= a[DERIVATIVE, e] * factor
-            o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
-    if not settled(o, a, looks, count, units, vector, common, part(scratch, 0, (LOOKS, 4))):
-        return 0
-    for e in range(count):
-        out[index[PLACE, e]] = a[VALUE, e] / units[index[COLUMN, e]]
+            out[index[PLACE, e]] = a[VALUE, e] / units[index[COLUMN, e]]
     return 1
 
 
@@ -1014,11 +1065,12 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     n, m, began, f = x.size, here.size, ticks(), (address, before, after, like)
     flat, f0, y, units, vector, o = views(work, x, here)
     count, out = directions(pattern, n), part(out, 0, (out.size,))
-    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
-    end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
+    state = part(work, work.size - STATE, (STATE,))
+    group, a = integers(state), part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
+    tables = max(1, min(n, group[WIDTH] // 2)) if pattern is None else 1
+    end = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
     lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
-    state = part(work, work.size - STATE, (STATE,))
     start, t, common, known = int(state[START]), state[STEP], state[COMMON], state[KNOWN_LENGTH] != 0.0
     if start == 0:
         for i in range(n):
@@ -1035,9 +1087,11 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
         prepared(o, t)
         refreshed(y, flat)
     _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
-    state[START], every = 0.0, n < 0
+    state[START], every, faint = 0.0, n < 0, 0.0
     for i in range(m):
         every |= o[BIN, i] == 0.0
+        faint = max(faint, 0.7201 * o[SIGMA, i] / (0.999e-5 * o[VARIATION, i]))
+    faint, total = np.inf if every else faint, 0
     together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
     begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
     for g in range(start, count):
@@ -1063,15 +1117,16 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                 return UNSURE
             for d in range(begin, g + 1):
                 short = each[STEEP, d] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
-                before = each[FLAGGED, d] == 0.0
-                if before and not short:
-                    continue
-                done, again = -1, flat.size < 0
-                while done < 0:
-                    done = looks_again(f, x, here, work, pattern, d, t, common, before, again, scratch, out)
-                    again = True
-                if done == 0 or ticks() - began > MOST:
-                    return UNSURE
+                if short or each[FLAGGED, d] != 0.0:
+                    group[GROUP + total], group[WHOLE + total] = d, 0
+                    total += 1
+                if total == tables or (total > 0 and d == g):
+                    done = -1
+                    while done < 0:
+                        done = looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratch, out)
+                    if done == 0 or ticks() - began > MOST:
+                        return UNSURE
+                    total, state[AT] = 0, -float(group[WIDTH])  # another pass fills the tile for the sweep
             begin, entries, shown, far, opened = g + 1, 0, 0, 0, 0
             if ticks() - began > TICKS and begin < count:
                 state[START], state[STEP], state[COMMON], state[KNOWN_LENGTH] = begin, t, common, known
@@ -1092,15 +1147,16 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
     state = part(work, work.size - STATE, (STATE,))
     _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     start, state[START] = int(state[START]), 0.0
+    lost = False
     for j in range(n):
         unit = units[j]
         above, below = flat[j] + unit, flat[j] - unit
-        if above == flat[j] or below == flat[j] or not (abs(above) < np.inf and abs(below) < np.inf):
-            return UNSURE
+        lost |= (above == flat[j]) | (below == flat[j]) | (not abs(above) < np.inf) | (not abs(below) < np.inf)
         spans[j] = (above - below) / unit
-        if start == 0:
-            y[j] = flat[j]
+    if lost:
+        return UNSURE
     if start == 0:
+        refreshed(y, flat)
         begun(work, flat, m)
     for g in range(start, directions(pattern, n)):
         moved = swept(f, x, here, work, pattern, g, 1.0, g == 0)

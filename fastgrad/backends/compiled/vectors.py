@@ -328,7 +328,10 @@ class FusedJacobian:
             work, here = spare.pop()  # as append, atomic
         except IndexError:
             lifted, budget = self._lanes(args, self._eager)
-            work, here = jacobians.workspace(*self._sizes, *lifted, budget), np.empty(self._value)
+            work, here = (
+                jacobians.workspace(*self._sizes, *lifted, budget, self.pattern is not None),
+                np.empty(self._value),
+            )
             if self._step is not None:
                 work[self._n : 2 * self._n] = self._step
         if self._rule is not None and self._step is None:
