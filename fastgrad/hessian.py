@@ -163,7 +163,7 @@ class Hessian:
             told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
-        return in_structure(x, self._settings, plain, structured)
+        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
 
     def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
@@ -224,7 +224,7 @@ class Hessian:
             vector = form.vector("v", v, form.inputs).reshape(form.point.base.shape)
             return form.of_inputs(inner._hvp(form.point, vector, args).reshape(-1))
 
-        return in_structure(x, self._settings, plain, structured)
+        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
 
     def _hvp(self, x: Any, v: Any, args: tuple[Any, ...]) -> NDArray[Any]:
         point = as_point(x)

@@ -210,7 +210,7 @@ class Jacobian:
             run.nfev += f0 is None
             return _Found(made, run, point, began, (), form)
 
-        return in_structure(x, operator.settings, plain, structured)
+        return in_structure(x, operator.settings, plain, structured, operator.placed, args)
 
     # ---- products
 
@@ -233,7 +233,7 @@ class Jacobian:
             found, _, _ = Operator(form.f, form.settings).along(form.point, vector, given, value)
             return form.of_outputs(found.jacobian.reshape(-1))
 
-        return in_structure(x, operator.settings, plain, structured)
+        return in_structure(x, operator.settings, plain, structured, operator.placed, given)
 
     def vjp(self, x: Any, w: Any, *args: Any) -> Any:
         """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape.
@@ -254,7 +254,7 @@ class Jacobian:
             weights = form.vector("w", w, form.outputs)
             return weighted(form.outputs.listing(call.f), weights.reshape(np.shape(value)))
 
-        total = in_structure(x, operator.settings, plain, structured)
+        total = in_structure(x, operator.settings, plain, structured, call.f, call.args)
         return numerical_gradient(total, x, **options)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:

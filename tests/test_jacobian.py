@@ -664,3 +664,26 @@ def test_what_is_done_to_a_sparse_result_does_not_change_the_next(n: int) -> Non
 
 def pattern_of_pairs(n: int) -> Any:
     return sp.eye_array(n - 1, n) + sp.eye_array(n - 1, n, k=1)
+
+
+def test_colors_whose_coordinates_are_at_bounds_on_both_sides() -> None:
+    """A step to one side leaves room for all of them only where they are parted."""
+
+    def f(x: Any) -> list[float]:
+        y = [0.0, *map(float, x), 0.0]
+        return [(y[i] - y[i - 1]) ** 3 + y[i] * y[i + 1] for i in range(1, len(y) - 1)]
+
+    n = 12
+    x = np.where(np.arange(n) % 2, 2.0 - 1e-10, -2.0 + 1e-10)
+    x[::5] = 0.3
+    y = np.concatenate([[0.0], x, [0.0]])
+    slope = 3.0 * (y[1:-1] - y[:-2]) ** 2
+    exact = np.diag(slope + y[2:]) - np.diag(slope[1:], -1) + np.diag(x[:-1], 1)
+    found, info = numerical_jacobian(f, x, bounds=(-2.0, 2.0), sparsity=exact != 0, full_output=True)
+    np.testing.assert_allclose(found.toarray(), exact, rtol=1e-6, atol=1e-7)
+    assert info.colors <= 6
+
+
+def test_every_coordinate_fixed_by_bounds() -> None:
+    found = numerical_jacobian(lambda x: x**2, np.ones(3), bounds=(1.0, 1.0), sparsity=np.eye(3), backend="python")
+    assert not found.toarray().any()

@@ -10,6 +10,7 @@ import tracemalloc
 import types
 import weakref
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -377,8 +378,8 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
 def test_how_much_a_one_shot_call_of_a_plain_f_takes(
     n: int, options: dict[str, Any], most_frames: int, most_bytecodes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judged, "_judges", {})  # the rule in plain floats
-    monkeypatch.setattr(judged, "_next", sys.maxsize)
+    monkeypatch.setattr(judged, "LOADS", inf)
+    monkeypatch.setattr(judged, "GRADIENTS", judged.Awaited("gradients", 1.0, inf))  # the rule in plain floats
     x = np.arange(3.0, 3.0 + n)
     frames, bytecodes = work_of(lambda: numerical_gradient(lambda x: x[0] ** 2 / 20.0 + x[1] ** 2, x, **options))
     assert 0 < frames <= most_frames

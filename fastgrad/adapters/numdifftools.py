@@ -93,7 +93,7 @@ class _Made:
         if method not in MEANT:
             raise ValueError(f"`method` must be one of {tuple(MEANT)}, got {method!r}")
         self.fun, self.step, self.method, self.order, self.n = fun, step, method, order, n
-        self._theirs: Callable[..., Any] | None = None
+        self._theirs: Any = None
         if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
             own = {"n": n} if n != 1 else {}
             kind, told = getattr(_numdifftools(), type(self).__name__), {"full_output": self.full_output, **own}
@@ -105,7 +105,10 @@ class _Made:
 
     def __call__(self, x: ArrayLike, *args: Any, **kwds: Any) -> Any:
         """Return the derivative, of the shape that numdifftools gives it."""
-        return self._made(x, args, kwds) if self._theirs is None else self._theirs(x, *args, **kwds)
+        if self._theirs is None:
+            return self._made(x, args, kwds)
+        self._theirs.fun = self.fun  # which may have been set since
+        return self._theirs(x, *args, **kwds)
 
     def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
         raise NotImplementedError

@@ -1,10 +1,11 @@
-"""The reference, where compiled code decides on f's values: to the bits of the rule in plain floats, in less time."""
+"""The rules where compiled code decides on f's values: to the bits of those in floats and in arrays, in less time."""
 
 from __future__ import annotations
 
 import sys
-from math import isfinite
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from math import inf, isfinite
+from typing import Any
 
 import numpy as np
 
@@ -14,18 +15,52 @@ from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
 from .reference import Reference
 from .table import load
-
-if TYPE_CHECKING:
-    from .compiled.judging import Judge
+from .vectors import Vectors
 
 MOST = 60  # entries: of more the rule judges in arrays
-# Gradients after which the compiled rule has saved, at 40 µs each, what it takes to load it: 4 ms where llvmlite is in
-# the process, as it is with numba, else 40; and to compile it, where it is not on the disk.
-WORTH_LOADING, WORTH_LLVM, WORTH_COMPILING = 100, 1_000, 100_000
+# Seconds that a rule takes to load, and llvmlite where it is not in the process, as it is with numba.
+LOADS, LLVM = 0.008, 0.03
 
-_judges: dict[tuple[int, int], Judge] = {}
-_wanted = 0  # gradients without: decides on time alone
-_next = WORTH_LOADING  # of them, to ask again
+
+class Awaited:
+    """A compiled rule, loaded once it has saved what that takes: decides on time alone.
+
+    Parameters
+    ----------
+    name : str
+        Of the rule.
+    saves, compiles : float
+        Seconds that it saves each time, and that it takes to compile where it is not on the disk.
+    """
+
+    def __init__(self, name: str, saves: float, compiles: float) -> None:
+        self._name, self._saves, self._compiles = name, saves, compiles
+        self.judge: Any = None
+        self._wanted, self._next = 0, LOADS / saves  # how often it was missed, and is to be until it is asked for
+
+    def wanted(self) -> Any:
+        """Return the rule; None until it is worth loading."""
+        if self.judge is None:
+            self._wanted += 1
+            if self._wanted >= self._next:
+                self._load()
+        return self.judge
+
+    def _load(self) -> None:
+        saved = self._wanted * self._saves
+        if saved < LOADS + LLVM and "llvmlite" not in sys.modules:
+            self._next = (LOADS + LLVM) / self._saves
+            return
+        try:
+            self.judge = load("judge")(self._name, saved >= self._compiles)
+        except CannotRun:
+            self._next = inf
+        else:
+            self._next = self._compiles / self._saves
+
+
+GRADIENTS = Awaited("gradients", saves=4e-5, compiles=4.0)
+JACOBIANS = Awaited("columns", saves=4.5e-4, compiles=9.0)
 
 
 class Judged(Reference):
@@ -34,25 +69,20 @@ class Judged(Reference):
     Where that does not decide, the rule in plain floats goes on with the values that are known.
     """
 
-    def settled(self, side: int) -> Floats | None:
-        global _wanted
-        judge = _judges.get((self._base.size, side))
-        if judge is not None:
-            return self._settled(judge, side)
-        _wanted += 1
-        if _wanted >= _next:
-            _load(self._base.size, side)
-        return None
-
     @np.errstate(all="ignore")
-    def _settled(self, judge: Judge, side: int) -> Floats | None:
+    def settled(self, side: int) -> Floats | None:
+        n = self._base.size
+        judge = GRADIENTS.wanted() if 0 < n <= MOST else None
+        if judge is None:
+            return None
         value = self.value()
         if not isfinite(value):
             return None
-        area = judge.area()
+        area = judge.area(n, side)
+        first, second, third = area.calm
         try:
             area.x[:] = self._base.reshape(-1)
-            if not area.judge(0):
+            if first() != 1:
                 return None
             try:
                 line = self.along(area.vector.tolist(), ONE_WAY if side else BOTH_WAYS)
@@ -61,16 +91,16 @@ class Judged(Reference):
             calm = len(line) == 6 and isfinite(line[-1])
             if calm:
                 area.seen[:] = [value, *line]
-                calm = area.judge(1)
+                calm = second() == 1
             if calm:
                 swept = area.values[:] = self.around(area.steps.tolist(), (float(side),) if side else TWO_SIDES)
-                if area.judge(2):
-                    return area.result.copy()
+                if third() == 1:
+                    return area.result.copy()  # type: ignore[no-any-return]
                 self._knows("around", swept)
             self._knows("along", line)
             return None
         finally:
-            judge.give_back(area)
+            judge.spare[n, side].append(area)
 
     def _knows(self, name: str, values: list[float]) -> None:
         """Let the next call of a method give values that are known."""
@@ -82,20 +112,33 @@ class Judged(Reference):
         setattr(self, name, known)
 
 
-def _load(n: int, side: int) -> None:
-    """Load the compiled rule, if that is worth it."""
-    global _next
-    if not 0 < n <= MOST:
-        return
-    if _wanted < WORTH_LLVM and "llvmlite" not in sys.modules:
-        _next = WORTH_LLVM
-        return
-    try:
-        judge = load("judge")(n, side, _wanted >= WORTH_COMPILING)
-    except CannotRun:
-        _next = sys.maxsize
-    else:
-        if judge is None:
-            _next = WORTH_COMPILING
-        else:
-            _judges[n, side] = judge
+class JudgedVectors:
+    """f around a point, judged by compiled code in the usual case of smooth functions.
+
+    Where that does not decide, the rule in arrays goes on with the values that are known.
+    """
+
+    def __init__(self, run: Vectors, judge: Any) -> None:
+        self._run, self._judge = run, judge
+        self._noted: list[tuple[Floats, Floats]] = []
+
+    def settled(self, x: Floats) -> Floats | None:
+        """Return the Jacobian, column by column; None where it is not sure."""
+        with np.errstate(all="ignore"):
+            found: Floats | None = self._judge.entries(self._run, x, self._noted)
+            return found
+
+    def value(self) -> Floats:
+        """Return f(x), flat."""
+        return self._run.value()
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Evaluate f at whole points, or remember its values, if they are asked for in the same order again."""
+        if not self._noted:
+            return self._run.explore(points)
+        asked = np.asarray(points if isinstance(points, np.ndarray) else list(points))
+        known, values = self._noted.pop(0)
+        if known.shape == asked.shape and known.tobytes() == asked.tobytes():
+            return values
+        self._noted.clear()
+        return self._run.explore(asked)

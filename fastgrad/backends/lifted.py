@@ -260,7 +260,8 @@ class Lifted(InFloats):
             near = x.copy()
             moved = near.reshape(-1)[index]
             to = np.where((self._draw + np.arange(index.size) * 5) % 13 < 6, -inf, inf)
-            near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
+            with np.errstate(under="ignore"):
+                near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
             again = self._unrounded(near, index, steps)
             if again is None:
                 return None

@@ -103,6 +103,7 @@ def check_gradient(
     point, labels = as_point(x), None
     if chosen.labels or (chosen.labels is None and has_labels(x)):
         labels = Labels(x)
+        chosen = replace(chosen, labels=chosen.labels or labels.change(call.f, call.args, call.kwargs) or None)
         grad = (labels.giving if chosen.labels else labels.where_wanted)(grad) if callable(grad) else grad
     given = grad(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
     analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)

@@ -117,7 +117,7 @@ def check_jacobian(
         check = check_jacobian(form.f, given, form.point, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured)
+    return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args)
 
 
 def check_hessian(
@@ -183,7 +183,7 @@ def check_hessian(
         check = check_hessian(form.f, given, form.point, grad=inner, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured)
+    return in_structure(x, settings, plain, structured, f, settings.options.args)
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .call import NO_KWARGS
 from .errors import describe
 
 # what an array says of an index by a label, and of `loc` or `sel`
 WANTS = (IndexError, AttributeError)
+SAME = 1e-9  # relative: sums are rounded elsewhere
 
 
 def has_labels(x: object) -> bool:
@@ -48,6 +50,15 @@ class Labels:
     def on(self, values: NDArray[Any]) -> Any:
         """Return an array of x's shape with the labels of x."""
         return self._labelled(values)
+
+    def change(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> bool:
+        """Whether f makes another value of x with its labels than of a plain array: it may ask which of them it got."""
+        values = np.asarray(self._x)
+        try:
+            plain, labelled = (np.asarray(of(values.copy(), *args, **kwargs)) for of in (f, self.giving(f)))
+            return plain.shape == labelled.shape and not np.allclose(plain, labelled, SAME, SAME, equal_nan=True)
+        except Exception:  # noqa: BLE001 - it takes one of them only, and that shows
+            return False
 
     def name(self, flat: int) -> str:
         """Return the labels of an entry, by its place."""

@@ -21,7 +21,7 @@ from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import UNROUNDED
+from .operators import unrounded
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
@@ -93,7 +93,7 @@ class Checked:
 
     def products(self) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
-        steps, bounds, free = self._units * UNROUNDED, self._bounds, moving(self._bounds)
+        steps, bounds, free = unrounded(self._units), self._bounds, moving(self._bounds)
         if bounds is not None:
             steps = np.where(self._point.base.reshape(-1) >= bounds[1], -steps, steps)
         found = load("curvature")(self._call.f, self._call, self._point.base, steps)
@@ -231,12 +231,13 @@ def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:
 
 def symmetric(matrix: Matrix) -> Matrix:
     """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
-    if matrix.dense is not None:
-        return Matrix(0.5 * matrix.dense + 0.5 * matrix.dense.T)  # halved first: a sum may overflow
-    assert matrix.pattern is not None
-    assert matrix.data is not None
-    mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
-    return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
+    with np.errstate(all="ignore"):
+        if matrix.dense is not None:
+            return Matrix(0.5 * matrix.dense + 0.5 * matrix.dense.T)  # halved first: a sum may overflow
+        assert matrix.pattern is not None
+        assert matrix.data is not None
+        mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
+        return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
 
 
 def bars_of(matrix: Matrix) -> Matrix:

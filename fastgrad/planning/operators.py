@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged_vectors import Judged, judge_of_columns
+from ..backends.judged import JACOBIANS, JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -48,12 +48,18 @@ from .settings import JacobianInfo, Settings
 
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 FEW = 100  # numbers that Python adds up faster than numpy
-UNROUNDED = 2.0**-80  # a step, in scales of x, for differences that carry no round-off
 SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
+AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
 _NO_STEPS = np.empty(0)
+
+
+def unrounded(units: Floats) -> Floats:
+    """Return steps, given the scales of x, for differences that carry no round-off."""
+    with np.errstate(under="ignore"):
+        return units * 2.0**-80
 
 
 @dataclass
@@ -339,6 +345,8 @@ class Operator:
         if free is not None:
             moves, mine = free[pattern.indices], np.where(free, colors, -1)
             left = Pattern.of(pattern.rows[moves], pattern.indices[moves], pattern.shape)
+        if bounds is not None:
+            mine = _on_one_side(x, bounds, mine)
         found = self._found(run, point, bounds, lambda units: Colors(x, left, mine, units))
 
         def widened(entries: Floats) -> Matrix:
@@ -354,9 +362,10 @@ class Operator:
         self._notice(run, point, bounds, matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
-        count = int(colors.max(initial=-1)) + 1
+        count = int(mine.max(initial=-1)) + 1
         assert found.units is not None
-        step = np.where(mine < 0, np.nan, found.step[mine] * found.units)
+        step, stepped = np.full(x.size, np.nan), mine >= 0
+        step[stepped] = found.step[mine[stepped]] * found.units[stepped]
         return Made(matrix, error, step, COLORS, reason, found.noise, count)
 
     def _found(
@@ -372,9 +381,9 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = judge_of_columns() if judged and settings.plainest else None
+            judge = JACOBIANS.wanted() if judged and settings.plainest else None
             if judge is not None:
-                explorer = known = Judged(run, judge)
+                explorer = known = JudgedVectors(run, judge)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
@@ -447,7 +456,7 @@ class Operator:
         if not _finite(run.value()):  # f's own errors come from a plain call, too
             raise CannotRun("f is not finite at x")
         units = units_of(x)
-        signed = units * UNROUNDED
+        signed = unrounded(units)
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
         listed = load("listed")(self.f, call, base, signed[None], self._listed, self.settings.is_sparse)
@@ -469,7 +478,8 @@ class Operator:
         matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
         if disagrees(run, x, units, matrix, bounds, None) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
+        with np.errstate(all="ignore"):
+            error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
         return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
 
     def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
@@ -530,7 +540,7 @@ class Operator:
             run.value()
             if not self._unreadable(call, point):
                 try:
-                    steps = units_of(point.base.reshape(-1)) * UNROUNDED
+                    steps = unrounded(units_of(point.base.reshape(-1)))
                     found = load("listed")(self.f, call, point.base, steps[None], None, True)
                     if not found.lost.any():
                         return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
@@ -575,9 +585,9 @@ class Operator:
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
                 found = found._replace(jacobian=found.jacobian / step)
                 origin = OnLine(run, flat, vector, bounds)
-                self._check_analytic(
-                    origin, origin.origin, everything(1), found.jacobian.reshape(-1, 1) / origin.length
-                )
+                with np.errstate(all="ignore"):
+                    along = found.jacobian.reshape(-1, 1) / origin.length
+                self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
         warn_along(found)
@@ -673,3 +683,13 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
         return f(*args[:argnum], x, *args[argnum:], **kwargs)
 
     return placed
+
+
+def _on_one_side(x: Floats, bounds: tuple[Floats, Floats], colors: Ints) -> Ints:
+    """Part colours whose coordinates are near bounds on both sides: a step to one side would leave room for none."""
+    moves, count, near = colors >= 0, int(colors.max(initial=-1)) + 1, AT_BOUNDS * np.maximum(np.abs(x), 1.0)
+    low, high = moves & (x - bounds[0] < near), moves & (bounds[1] - x < near)
+    clash = np.logical_and(*(np.bincount(colors[side], minlength=count).astype(bool) for side in (low, high)))
+    if not clash.any():
+        return colors
+    return np.where(high & ~low & clash[colors], count - 1 + np.cumsum(clash)[colors], colors)

@@ -106,7 +106,8 @@ class OnLine:
         """Differentiate at t = 0, along the vector as it was given."""
         found = climbed(self, self.origin, everything(1), self.room(), options)
         assert found.error is not None
-        return found._replace(jacobian=found.jacobian * self.length, error=found.error * self.length)
+        with np.errstate(all="ignore"):  # next to overflow, or to nothing
+            return found._replace(jacobian=found.jacobian * self.length, error=found.error * self.length)
 
     def value(self) -> Floats:
         return self._run.value()

@@ -139,15 +139,15 @@ def run(
         index = everything(base.size)
     else:
         index, places = _once(chosen)
-    if options.labels:
-        labels = Labels(point.given)
-        call = call.but(f=labels.giving(call.f))
+    nfev = 0
+    if options.labels or (options.labels is None and type(point.given) is not np.ndarray):
+        labels, nfev, call = _labelled(call, point, options.labels)
     call, facts, planned = plan_for(call, options, point, scheme)
     planned = only or planned
     if facts.kind == JITTED or call is not given:
         _refuse_frozen(given, point)
     task = Task(point, index, chosen is None, bounds, bars, memory)
-    nfev, told = 0, planned.refused
+    told = planned.refused
     for step in planned.steps:
         evaluation: Evaluation | None = None
         try:
@@ -212,6 +212,16 @@ def _once(chosen: Ints) -> tuple[Ints, Ints | None]:
     """Return components that are named more than once only once, and then where each of them is found."""
     index, places = np.unique(chosen, return_inverse=True)
     return (chosen, None) if index.size == chosen.size else (index, places)
+
+
+def _labelled(call: Call, point: Point, wanted: bool | None) -> tuple[Labels | None, int, Call]:
+    """Return the labels of x that f is to get, the evaluations that this took to see, and how f is called then."""
+    if not (wanted or has_labels(point.given)):
+        return None, 0, call
+    labels, nfev = Labels(point.given), 0 if wanted else 2
+    if not (wanted or labels.change(call.f, call.args, call.kwargs)):
+        return None, nfev, call
+    return labels, nfev, call.but(f=labels.giving(call.f))
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:

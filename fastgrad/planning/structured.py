@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..backends.vectors import Several
 from ..core.container import Container
 from ..core.errors import describe
-from ..core.labels import WANTS, has_labels
+from ..core.labels import WANTS, Labels, has_labels
 from ..core.structure import Structure, Tree, blocks, named, unblocked
 from ..core.validation import Floats, finite, index_array
 from ..inspecting.captures import holds
@@ -142,7 +142,12 @@ class Structured:
 
 
 def in_structure(
-    x: Any, settings: Settings, plain: Callable[[], Result], structured: Callable[[bool], Result]
+    x: Any,
+    settings: Settings,
+    plain: Callable[[], Result],
+    structured: Callable[[bool], Result],
+    f: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> Result:
     """Differentiate with respect to an array, or to anything else in its structure; with labels where f wants them.
 
@@ -152,8 +157,12 @@ def in_structure(
         Does so for an array.
     structured : callable
         For anything else; is told whether f gets labels.
+    f, args
+        The function of x, and what it gets after x.
     """
     nested, labels = isinstance(x, dict), settings.options.labels
+    if not labels and labels is not False and type(x) is not np.ndarray and has_labels(x) and not settings.is_sparse:
+        labels = Labels(x).change(f, args, settings.options.kwargs or {}) or None
     if labels:
         return structured(True)
     try:

@@ -410,7 +410,9 @@ class Search:
         self.first = list(zip(*table.tolist(), strict=True)) if doubtful else []
         if doubtful:
             self._look_again(doubtful, h.tolist())
-        elif not self.task.bars and self._agreed(slope, noise / h):
+        elif not (self.task.bars or (still.any() and self._hidden(slope, noise / h).any())) and self._agreed(
+            slope, noise / h
+        ):
             memory = None if self.task.memory is None else self._memory(h)
             return Estimate(slope * self.unit, h, None, None, line.sigma * self.unit, None, None, memory)
         return self._report(table)
@@ -814,6 +816,8 @@ class Search:
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
         if line.flat or line.rough or line.vector is None:
             return None
+        if 0.0 in gradient and self._hidden(np.array(gradient), np.array([seen[4] / seen[0] for seen in first])).any():
+            return None
         bars: dict[int, float] = {}
         steps: dict[int, float] = {}
         if doubtful:
@@ -897,6 +901,8 @@ class Search:
             dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
             if not reason[i] and not dead:
                 self._no_digit(i, float(bar[i]))
+        for i in np.flatnonzero(self._hidden(slope, bar / BAR_NOISE)).tolist():
+            reason[i] = reason[i] or f"rounding of f hides what is less than {float(bar[i]) * self.unit:.0e}"
         failed = np.flatnonzero(np.isnan(slope))
         if failed.size:
             i = int(failed[0])
@@ -913,6 +919,17 @@ class Search:
             self._two_slopes(),
             None if self.task.memory is None else self._memory(step),
         )
+
+    def _hidden(self, slope: Floats, noise: Floats) -> NDArray[np.bool_]:
+        """Say of which components without effect the noise hides slopes as steep as the steepest.
+
+        In scales of x they may be negligible, as the 1 of a sum with 1e150 is; but their derivative is another number.
+        """
+        sizes = np.abs(slope)
+        steepest, top = (float(np.nanmax(each, initial=0.0)) for each in (sizes, sizes * self.scale))
+        tells = self.plain and top > 0.0 and top >= 1e-6 * self.line.size
+        found: NDArray[np.bool_] = tells & (slope == 0.0) & (BAR_NOISE * noise > CERTAIN * steepest)
+        return found
 
     def _third_along(self, third: Floats, scale: Floats) -> float:
         """Return the size of f's third derivative along the line, from those of the components."""

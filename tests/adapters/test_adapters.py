@@ -327,6 +327,26 @@ def test_numdifftools(n, f):
     assert set(full._fields) == {"estimate", "error_estimate", "final_step", "best_index"}
 
 
+def test_a_right_gradient_is_nearer_than_by_one_sided_differences():
+    f, slope = (
+        lambda x: np.exp(-x[0]) * np.sin(7.0 * x[1]),
+        lambda x: np.exp(-x[0]) * np.array([-np.sin(7.0 * x[1]), 7.0 * np.cos(7.0 * x[1])]),
+    )
+    x = np.array([-3.0, 0.3])
+    assert scipy.check_grad(f, slope, x) < 0.1 * optimize.check_grad(f, slope, x)
+    with scipy.installed():
+        assert optimize.check_grad(f, slope, x) == scipy.check_grad(f, slope, x)
+
+
+@pytest.mark.parametrize("step", [None, "MaxStepGenerator"])
+def test_a_function_of_numdifftools_classes_that_is_set_later(step):
+    peer = pytest.importorskip("numdifftools")
+    made = numdifftools.Hessian(None, step=step and getattr(peer, step)(base_step=1e-2))
+    for scale in (1.0, 2.0):
+        made.fun = lambda x, scale=scale: scale * x[0] ** 2 * x[1]
+        same(made([3.0, 4.0]), scale * np.array([[8.0, 6.0], [6.0, 0.0]]), 1e-5)
+
+
 def test_refusals_of_numdifftools():
     for options, word in (({"method": "hybrid"}, "`method`"), ({"steps": 3}, "steps")):
         with pytest.raises(ValueError, match=word):
@@ -493,3 +513,22 @@ def test_step_generators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numdifftools", None)
     with pytest.raises(ImportError, match="pip install numdifftools, or leave them out"):
         numdifftools.Derivative(np.sin, step=given)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_right_jacobian_beside_bounds_on_both_sides(sparse):
+    from scipy.sparse import csr_array
+
+    def f(x):
+        return np.array([float(a) ** 3 - float(b) * float(a) for a, b in zip(x, np.roll(x, 1), strict=True)])
+
+    def slope(x):
+        n = len(x)
+        exact = np.diag(3.0 * x**2 - np.roll(x, 1))
+        exact[np.arange(n), np.arange(n) - 1] -= x
+        return csr_array(exact) if sparse else exact
+
+    bound = 4.9 + 0.1 * np.arange(20)
+    x = bound * np.where(np.arange(20) % 2, 1 - 1e-7, -1 + 1e-7)
+    assert scipy.check_derivative(f, slope, x, (-bound, bound)) < 1e-9
+    assert scipy.check_derivative(f, lambda x: 1.001 * slope(x), x, (-bound, bound)) > 1e-4

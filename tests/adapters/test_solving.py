@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import _differentiable_functions, curve_fit, least_squares, minimize, root
+from scipy.optimize import _differentiable_functions, curve_fit, least_squares, minimize, root, rosen, rosen_der
 
 from benchmarks.speed import BADLY_SCALED, SOLVED
 from fastgrad.adapters.scipy import installed
@@ -269,3 +269,22 @@ def test_workers_change_no_bit_of_a_fit(method: str, jac: str) -> None:
     assert shared.x.tobytes() == alone.x.tobytes()
     assert shared.nfev == alone.nfev
     assert workers.calls > 1
+
+
+@pytest.mark.parametrize("hess", ["2-point", "3-point"])
+@pytest.mark.parametrize("solver", ["trust-constr", "trust-ncg", "trust-krylov"])
+def test_products_of_a_hessian_cost_no_more_gradients(solver: str, hess: str) -> None:
+    calls = [0]
+
+    def gradient(x: NDArray[Any]) -> Any:
+        calls[0] += 1
+        return rosen_der(x)
+
+    def solve() -> int:
+        calls[0] = 0
+        assert minimize(rosen, np.linspace(-1.0, 1.5, 3), jac=gradient, hess=hess, method=solver).fun < 1e-8
+        return calls[0]
+
+    theirs = solve()
+    with installed():
+        assert solve() <= theirs

@@ -17,6 +17,7 @@ import pytest
 from benchmarks.accuracy import AWKWARD
 from benchmarks.problems import PROBLEMS
 from fastgrad.backends import judged
+from fastgrad.backends.compiled import judging
 from fastgrad.backends.reference import Reference
 from fastgrad.core.call import Call
 from fastgrad.core.errors import CannotRun
@@ -37,18 +38,14 @@ RULES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def loads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load and compile at first use."""
-    for name in ("WORTH_LLVM", "WORTH_COMPILING", "_next"):
-        monkeypatch.setattr(judged, name, 0)
+@pytest.fixture(autouse=True, scope="module")
+def loads_at_once() -> None:
+    """Load, and compile, at first use."""
+    judged.GRADIENTS.judge = judged.GRADIENTS.judge or judging.judge("gradients", True)
 
 
 def compiled(call: Call, point: Point) -> Reference:
     """Return f with the compiled rule."""
-    for side in (0, 1, -1):
-        if (point.base.size, side) not in judged._judges:
-            judged.Judged(call, point).settled(side)  # loads it for the next time
     return judged.Judged(call, point)
 
 
@@ -155,62 +152,85 @@ def fresh(code: str, folder: Path) -> str:
 
 
 def test_what_is_compiled_is_kept_and_loaded_without_numba(tmp_path: Path) -> None:
-    from fastgrad.backends.compiled import judging
-
-    judged._load(3, 0)
-    name = judging._name()
-    kept = judging._kept()
+    name = judging._file("gradients")
+    kept = judging._kept("gradients")
     assert kept is not None
     (tmp_path / name).write_bytes(kept + sha256(kept).digest())
     code = """
 import sys, numpy
 from fastgrad import numerical_gradient
 from fastgrad.backends import judged
-judged.WORTH_LLVM = judged._next = 0
+judged.LOADS = judged.LLVM = judged.GRADIENTS._next = 0
 x, f = numpy.array([0.3, 0.7, 1.1]), lambda x: numpy.sin(x) @ x
 found = [numerical_gradient(f, x).tobytes().hex() for _ in range(2)]
-print(found[0] == found[1], len(judged._judges), "numba" in sys.modules)
+print(found[0] == found[1], judged.GRADIENTS.judge is not None, "numba" in sys.modules)
 """
-    assert fresh(code, tmp_path).split() == ["True", "1", "False"]
+    assert fresh(code, tmp_path).split() == ["True", "True", "False"]
     flipped = bytearray(kept + sha256(kept).digest())
     flipped[len(flipped) // 2] ^= 1
     (tmp_path / name).write_bytes(flipped)
     only = (
         f"from fastgrad.backends.compiled import judging\njudging._folders = lambda: [judging.Path({str(tmp_path)!r})]"
     )
-    assert fresh(only + code, tmp_path).split() == ["True", "0", "False"]
+    assert fresh(only + code, tmp_path).split() == ["True", "False", "False"]
 
 
 def test_a_symbol_that_is_missing_is_a_refusal() -> None:
-    from fastgrad.backends.compiled import judging
-
     with pytest.raises(CannotRun, match="no_such_function"):
         judging._loaded(b"judge\nno_such_function\n")
 
 
-def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def awaited(monkeypatch: pytest.MonkeyPatch, answer: Any) -> tuple[judged.Awaited, list[Any]]:
+    """Return a rule that is asked for at once, and what it is asked for."""
+    asked: list[Any] = []
 
-    def refuses(name: str) -> Any:
-        asked.append(name)
+    def load(_: str) -> Any:
+        def judge(*given: Any) -> Any:
+            asked.append(given)
+            return answer()
+
+        return judge
+
+    monkeypatch.setattr(judged, "load", load)
+    return judged.Awaited("gradients", saves=1.0, compiles=3.0), asked
+
+
+def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses() -> None:
         raise CannotRun("another numba")
 
-    monkeypatch.setattr(judged, "load", refuses)
-    monkeypatch.setattr(judged, "_judges", {})
+    rule, asked = awaited(monkeypatch, refuses)
+    assert [rule.wanted() for _ in range(5)] == [None] * 5
+    assert asked == [("gradients", False)]
+    monkeypatch.setattr(judged, "GRADIENTS", rule)
     x = np.array([1.0, 2.0])
-    for _ in range(3):
-        assert made(compiled, FUNCTIONS["smooth"], x) == made(Reference, FUNCTIONS["smooth"], x)
-    assert asked == ["judge"]
+    assert made(compiled, FUNCTIONS["smooth"], x) == made(Reference, FUNCTIONS["smooth"], x)
+
+
+def test_what_is_not_on_the_disk_is_compiled_when_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule, asked = awaited(monkeypatch, lambda: "it" if asked[-1][1] else None)
+    assert [rule.wanted() for _ in range(4)] == [None, None, "it", "it"]
+    assert asked == [("gradients", False), ("gradients", True)]
 
 
 @pytest.mark.slow
-def test_what_is_compiled_first_leaves_no_references_to_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("module", "integers", "first"),
+    [
+        ("default", 2, "default.by_rule.compile(kernels.signature((lists,), x))"),
+        ("columns", 3, "jacobians.by_rule.compile((types.intp, nothing, some, x, x, x, x, work, types.none))"),
+    ],
+)
+def test_what_is_compiled_first_leaves_no_references_to_count(
+    tmp_path: Path, module: str, integers: int, first: str
+) -> None:
     """numba lets an inner function count references where the first kernel that needs it does."""
-    code = """
+    code = f"""
 from numba import types
-from fastgrad.backends.compiled import default, kernels
-counts = types.ListType(types.float64),
-default.by_rule.compile(kernels.signature(counts, types.Array(types.float64, 1, "C")))
-print(*default.judge_code()[2])
+from fastgrad.backends.compiled import cache, default, jacobians, kernels
+lists, x, work = types.ListType(types.float64), *(types.Array(types.float64, k, "C") for k in (1, 2))
+nothing, some = types.Tuple(()), types.Tuple((lists,))
+{first}
+print(*cache.object_code({module!r}, {integers})[2])
 """
     assert "NRT" not in fresh(code, tmp_path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,8 @@ import pytest
 
 from benchmarks.problems import PROBLEMS
 from fastgrad import Jacobian, numerical_jacobian
-from fastgrad.backends import judged_vectors
-from fastgrad.backends.table import load
-from fastgrad.core.errors import CannotRun
+from fastgrad.backends import judged
+from fastgrad.backends.compiled import judging
 from fastgrad.core.validation import Floats
 
 config = pytest.importorskip("numba").config
@@ -38,22 +38,21 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Watched]:
-    from fastgrad.backends.compiled import cache
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "WORTH_COMPILING", 0.0)
-        yield Watched(load("judge of columns")(1))
+        watched = Watched(judging.judge("columns", True))
+        patch.setattr(judged.JACOBIANS, "judge", watched)
+        yield watched
 
 
 @pytest.fixture
 def same(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Make a Jacobian without and with the compiled rule, and compare all that shows."""
-    monkeypatch.setattr(judged_vectors, "_wanted", -sys.maxsize)
+    monkeypatch.setattr(judged.JACOBIANS, "_next", inf)
 
     def compared(f: Callable[..., Any], x: Any, once: bool = False, **options: Any) -> None:
         found = []
         for known in (None, judge):
-            monkeypatch.setattr(judged_vectors, "_judge", known)
+            monkeypatch.setattr(judged.JACOBIANS, "judge", known)
             found.append(made(f, np.array(x), once, options))
         assert found[0] == found[1]
 
@@ -192,8 +191,7 @@ def test_a_value_that_is_known_is_not_evaluated(same: Callable[..., None], judge
     assert judge.settled > before
 
 
-def test_a_closure_sees_its_array_perturbed(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judged_vectors, "_judge", judge)
+def test_a_closure_sees_its_array_perturbed(judge: Watched) -> None:
     own = np.array([0.5, 2.0, -1.0])
     found = Jacobian(lambda _: own * own[0])(own)
     np.testing.assert_allclose(found, own[0] * np.eye(3) + np.outer(own, [1.0, 0.0, 0.0]), rtol=1e-9, atol=1e-9)
@@ -201,8 +199,7 @@ def test_a_closure_sees_its_array_perturbed(judge: Watched, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["broyden", "tanh", "many", "few", "oscillates", "one still", "scalar"])
-def test_usual_jacobians_are_settled(judge: Watched, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(judged_vectors, "_judge", judge)
+def test_usual_jacobians_are_settled(judge: Watched, name: str) -> None:
     rng, before, asked = np.random.default_rng(8), judge.settled, judge.asked
     for n in (2, 5, 19):
         for _ in range(10):
@@ -220,19 +217,3 @@ for _ in range({calls}):
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_what_cannot_be_loaded_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def refuses(name: str) -> Any:
-        asked.append(name)
-        raise CannotRun("another numba")
-
-    monkeypatch.setattr(judged_vectors, "load", refuses)
-    monkeypatch.setattr(judged_vectors, "_judge", None)
-    monkeypatch.setattr(judged_vectors, "_wanted", judged_vectors.WORTH_LOADING - 1)
-    monkeypatch.setattr(judged_vectors, "ASKED", 1)
-    for _ in range(3):
-        np.testing.assert_allclose(numerical_jacobian(lambda x: x * x, [1.0, 2.0]), np.diag([2.0, 4.0]))
-    assert asked == ["judge of columns"]

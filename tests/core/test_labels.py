@@ -19,6 +19,7 @@ from fastgrad import (
     numerical_hessian,
     numerical_jacobian,
     value_and_gradient,
+    vjp,
 )
 
 pandas = pytest.importorskip("pandas")
@@ -184,3 +185,32 @@ def test_a_descent_keeps_labels() -> None:
     assert list(x) == [3.0, -2.0]
     with pytest.raises(ValueError, match="ignores its argument"):
         gradient_descent(lambda _: bowl(x), x)
+
+
+def as_it_comes(p: Any) -> Any:
+    """Ask what it got: a column of a frame is one parameter vector, and an array is another thing."""
+    vector = p["value"].to_numpy() if isinstance(p, pandas.DataFrame) else 10.0 * np.asarray(p).ravel()
+    return vector**3
+
+
+@pytest.mark.parametrize("labels", [None, True])
+def test_f_that_asks_whether_it_got_labels(labels: bool | None) -> None:
+    values = np.array([1.0, -2.0, 0.5])
+    table = pandas.DataFrame({"value": values}, index=["a", "b", "c"])
+    total = lambda p: as_it_comes(p).sum()  # noqa: E731
+    slope = numerical_gradient(total, table, labels=labels)
+    assert list(slope.index) == ["a", "b", "c"]
+    assert_allclose(slope["value"], 3.0 * values**2, rtol=1e-8)
+    exact = np.diag(3.0 * values**2)
+    assert_allclose(np.asarray(numerical_jacobian(as_it_comes, table, labels=labels)).reshape(3, 3), exact, atol=1e-7)
+    assert_allclose(
+        np.asarray(numerical_hessian(total, table, labels=labels)).reshape(3, 3), np.diag(6.0 * values), atol=1e-5
+    )
+    v = pandas.DataFrame({"value": np.ones(3)}, index=table.index)
+    assert_allclose(np.ravel(jvp(as_it_comes, table, v, labels=labels)), exact.sum(axis=1), rtol=1e-7)
+    assert_allclose(np.ravel(vjp(as_it_comes, table, np.ones(3), labels=labels)), exact.sum(axis=0), rtol=1e-7)
+    assert_allclose(np.ravel(hvp(total, table, v, labels=labels)), 6.0 * values, rtol=1e-5)
+    assert check_gradient(total, lambda p: 3.0 * p**2, table)
+    assert check_gradient(total, lambda p: 3.0 * p**2, table, directions=2)
+    bowl = lambda p: float(np.sum((np.asarray(p) - (1.0 if isinstance(p, pandas.DataFrame) else 5.0)) ** 2))  # noqa: E731
+    assert_allclose(gradient_descent(bowl, table, 0.1, 100)["value"], 1.0, atol=1e-6)

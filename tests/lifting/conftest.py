@@ -16,27 +16,28 @@ WIRE = -0x0123456789ABCDF
 
 @pytest.fixture
 def fenced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fences twice as large as what is within: two owners joined are less than twice an owner."""
+    """Fences twice as large as a row of what is within: two owners joined are less than twice an owner."""
     plain = owners.Owner._work
     wires: list[NDArray[np.int64]] = []
     seen: set[int] = set()
 
     def within(array: NDArray[np.generic]) -> NDArray[np.generic]:
-        words, bytes_ = 2 * array.size + 64, array.nbytes
-        whole = np.full(2 * words + -(-bytes_ // 8), WIRE, np.int64)
+        words, bytes_ = 2 * array.shape[-1] + 64, array.nbytes
+        whole = np.empty(2 * words + -(-bytes_ // 8), np.int64)
         wires.extend((whole[:words], whole[len(whole) - words :]))
-        inner = whole[words : len(whole) - words].view(np.uint8)[:bytes_].view(array.dtype).reshape(array.shape)
-        inner[...] = array
-        return inner
+        for wire in wires[-2:]:
+            wire[:] = WIRE
+        return whole[words : len(whole) - words].view(np.uint8)[:bytes_].view(array.dtype).reshape(array.shape)
 
     def work(self: owners.Owner) -> owners.Work:
         given = plain(self)
         if id(given) in seen:  # it comes back
             return given
         header, buffers, _, lost, _, entries = given
-        header, buffers, lost = within(header), within(buffers), within(lost)
         if entries.size:
             entries = within(entries)
+        header, buffers, lost = within(header), within(buffers), within(lost)  # of buffers, what is used is taken
+        header[:], lost[:] = given.header, given.lost
         for place, memory in ((SELF, header), (BUFFERS, buffers), (LOST, lost), (ENTRIES, entries)):
             header[place] = memory.ctypes.data
         made = owners.Work(header, buffers, buffers.view(np.int64), lost, given.moved, entries)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 
 import numpy as np
 import pytest
+from numba import njit
 
 from benchmarks.accuracy_problems import FAMILIES
-from fastgrad import AccuracyWarning, numerical_gradient
+from fastgrad import AccuracyWarning, Gradient, numerical_gradient
 from fastgrad.schemes import automatic as rule
 from fastgrad.schemes.constants import calm, nearest_power
 from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
@@ -653,3 +655,25 @@ def test_unbounded_slopes_at_the_edge_of_the_domain_are_told(part, n):
 def test_slopes_at_the_edge_of_the_domain_that_exist_are_not(part, slope, n):
     x = np.append(np.linspace(0.5, 1.5, n - 1), 0.0)
     assert numerical_gradient(lambda v: np.sum(part(v)), x)[-1] == pytest.approx(slope, rel=1e-4)
+
+
+SUMS = {"np.sum": np.sum, "by entry": lambda z: z[0] + z[1], "compiled": njit(lambda z: z[0] + z[1])}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("size", [1e14, 1e150])
+@pytest.mark.parametrize("backend", ["auto", "python"])
+@pytest.mark.parametrize("n", [2, 100])
+def test_what_rounding_hides_is_told(name, size, backend, n):
+    """In scales of x the 1 of a sum with 1e150 is negligible; its derivative is as large as the other."""
+    gradient = Gradient(SUMS[name], backend=backend)
+    x = np.array([size, *[1.0] * (n - 1)])
+    for how in (gradient, lambda x: gradient.with_info(x)[0]):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = how(x)
+        assert found[1] == 1.0 or "component 1: rounding of f hides" in str(told[0].message)
+
+
+def test_what_f_does_not_read_is_certain():
+    assert numerical_gradient(lambda z: z[0] ** 2, [1e3, 1.0])[1] == 0.0  # warnings are errors here

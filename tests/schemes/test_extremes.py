@@ -12,13 +12,16 @@ from numba import njit
 
 from fastgrad import (
     NonFiniteWarning,
+    check_hessian,
     gradient_descent,
     hvp,
+    jacobian_sparsity,
     jvp,
     numerical_diff,
     numerical_gradient,
     numerical_hessian,
     numerical_jacobian,
+    vjp,
 )
 from fastgrad.core.errors import AccuracyWarning
 
@@ -119,3 +122,44 @@ def test_arithmetic_of_our_own_warns_of_nothing(f, x):
             except ValueError as error:
                 assert "complex step" in str(error)  # noqa: PT017  (overflow next to x is no contradiction)
         assert not [w for w in told if issubclass(w.category, RuntimeWarning) and "fastgrad" in w.filename]
+
+
+VERBS = {
+    "gradient": lambda x, **o: numerical_gradient(total, x, full_output=True, **o)[0],
+    "hessian": lambda x, **o: numerical_hessian(total, x, full_output=True, **o)[0],
+    "jacobian": lambda x, **o: numerical_jacobian(roots, x, full_output=True, **o)[0],
+    "hvp": lambda x, **o: hvp(total, x, np.ones(len(x)), **o),
+    "jvp": lambda x, **o: jvp(roots, x, np.ones(len(x)), **o),
+    "vjp": lambda x, **o: vjp(roots, x, np.ones(len(x)), **o),
+    "sparsity": lambda x, **_: jacobian_sparsity(roots, x),
+    "check": lambda x, **_: check_hessian(total, lambda y: np.full((y.size, y.size), 1e-304), x),
+}
+
+
+def total(x):
+    return np.sum(roots(x)) if len(x) > 1 else float(x[0])
+
+
+def roots(x):
+    return np.sqrt(1.0 + x) + x
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"backend": "python"}, {"backend": "numpy"}, {"method": "adaptive"}, {"method": "complex"}, {"h": 1e-5}],
+)
+@pytest.mark.parametrize(
+    "x", [[0.0, 0.0, 0.0], [1e-300], [1e-300, 1e60, 1e60], [5e-324, 5e-324, 1e300], [5e-324, 5e-324]]
+)
+def test_arithmetic_of_our_own_raises_nothing(verb, options, x):
+    """f itself computes within the range of floats: under `np.errstate(all="raise")` all is as it is without."""
+    found = []
+    for how in ("ignore", "raise"):
+        with warnings.catch_warnings(), np.errstate(all=how):
+            warnings.simplefilter("ignore")
+            try:
+                found.append(repr(VERBS[verb](np.array(x), **options)))
+            except (TypeError, ValueError) as error:
+                found.append(str(error))
+    assert found[0] == found[1]

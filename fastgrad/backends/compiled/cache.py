@@ -8,12 +8,14 @@ this package's lift, the versions and the processor.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import types as python_types
 from contextlib import suppress
 from functools import cache, cached_property, partial
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ import llvmlite
 import llvmlite.binding as llvm
 import numba
 import numpy as np
-from numba import njit, types
+from numba import config, njit, types
 from numba.core.caching import FunctionCache, NullCache
 from numba.core.datamodel import default_manager
 from numba.core.dispatcher import Dispatcher
 
+from ...core.errors import CannotRun
 from ...inspecting.captures import STABLE_MODULES, captures
 from ...lifting import lanes
 from ...schemes import steps
@@ -151,6 +154,21 @@ def inner(function: Any, fastmath: Any = False, **counts: bool) -> Any:
 
 # What counts no references, whichever kernel is the first to be compiled: else an inner function does as that does.
 uncounted = partial(inner, _nrt=False)
+
+
+def object_code(module: str, integers: int) -> tuple[str, bytes, list[str]]:
+    """Compile `judge` of a module, which gets so many integers.
+
+    Returns its name, the object code, and the symbols that this does not define itself.
+    """
+    if config.DISABLE_JIT:
+        raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
+    judge, signature = import_module(f".{module}", __package__).judge, (types.int64,) * integers
+    judge.compile(signature)
+    compiled = judge.overloads[signature]
+    library = compiled.library
+    foreign = re.findall(r"^declare .*?@(\w+)\(", library.get_llvm_str(), re.MULTILINE)
+    return compiled.fndesc.llvm_func_name, library.serialize_using_object_code()[2][0], foreign
 
 
 class Entry:

@@ -6,18 +6,11 @@ does, it decides: tests here may be stricter than there, never laxer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy import ascontiguousarray, empty, zeros
 
-from ...core.errors import CannotRun
-from ...core.validation import Floats
 from ...schemes import outputs
 from ...schemes.constants import FINER, NEAR_ZERO, SPACING
-from ..vectors import Vectors
-from .cache import entry_point, inner, kernel
-from .functions import JIT
+from .cache import uncounted
 from .jacobians import (
     AGREED,
     BIN,
@@ -58,8 +51,7 @@ from .jacobians import (
     step_of,
     views,
 )
-from .kernels import TABLE, VECTOR
-from .native import part
+from .native import array_at, part
 
 DONE, UNSURE = 0, -1  # else: at so many points f's values are wanted
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
@@ -68,15 +60,9 @@ BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
 STAGE, LINES, APART, STEP, COMMON, DIRECTION, SEEN, OTHER = range(8)
 STATE = 8
 WIDEST = outputs.WIDEST
-SAVED = 4.5e-4  # seconds that the rule takes longer in arrays
 
 
-def workspace_size(n: int, m: int) -> int:
-    """Return how many numbers the judge works in."""
-    return 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + m + STATE
-
-
-@inner
+@uncounted
 def placed(x, units, vector, spacing, reach, points):
     """Write points of a line, on both sides of x, that go so many times its spacing; returns how many."""
     line(x, units, vector, spacing)
@@ -87,7 +73,7 @@ def placed(x, units, vector, spacing, reach, points):
     return 2 * reach
 
 
-@inner
+@uncounted
 def noted(o, values, f0, table):
     """Take f's values on a line into seven rows of the outputs' table; returns whether all is finite."""
     finite = True
@@ -101,7 +87,7 @@ def noted(o, values, f0, table):
     return finite
 
 
-@inner
+@uncounted
 def swept(x, units, t, points):
     """Write the points of all columns; returns how many."""
     for g in range(x.size):
@@ -112,13 +98,23 @@ def swept(x, units, t, points):
     return 2 * x.size
 
 
-@kernel(seconds=8.0)
-def judge(x, f0, work, values, points, out):
-    """Go on with a Jacobian, by f's values at the points that were asked for; `work` is zero at first.
+@uncounted
+def judge(address, n, m):
+    """Go on with a Jacobian, by f's values at the points that were asked for.
 
-    Returns how many points f is wanted at next, `DONE` or `UNSURE`. `out`: the entries, column by column.
+    `address` is that of x, f(x), the entries column by column, room for points and f's values there, and of what is
+    worked in: zeros at first. Returns how many points f is wanted at next, `DONE` or `UNSURE`; of how many numbers all
+    that is, where the address is 0.
     """
-    n, m = x.size, f0.size
+    most = max(np.int64(6), 2 * n)
+    begin = n + m + n * m + most * (n + m)
+    size = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + m + STATE
+    if address == 0:
+        return begin + size if 0 < n * max(n, m) <= TILE else np.int64(UNSURE)
+    memory = array_at(address, begin + size)
+    x, f0, out = part(memory, 0, (n,)), part(memory, n, (m,)), part(memory, n + m, (n, m))
+    points, work = part(memory, n + m + n * m, (most, n)), part(memory, begin, (size,))
+    values = part(memory, begin - most * m, (most, m))
     _, _, _, units, vector, o = views(work, x, f0)
     a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
     end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
@@ -244,46 +240,3 @@ def judge(x, f0, work, values, points, out):
         for i in range(m):
             finite &= abs(out[g, i]) < np.inf
     return DONE if finite and agrees(o) else UNSURE
-
-
-class Judge:
-    """What decides on f's values at and around x."""
-
-    def __init__(self, entry: Callable[[Floats, Floats, Floats, Floats, Floats, Floats], int]) -> None:
-        self._judge = entry
-
-    def entries(self, run: Vectors, x: Floats, noted: list[tuple[Floats, Floats]]) -> Floats | None:
-        """Return the Jacobian, column by column; None where it is not sure. Notes points, and f's values there."""
-        f0, n = run.value(), x.size
-        m = f0.size
-        if not 0 < n * max(n, m) <= TILE:
-            return None
-        judge, work, out, values = self._judge, zeros(workspace_size(n, m)), zeros((n, m)), _NONE
-        while True:
-            points = empty((max(6, 2 * n), n))
-            count = judge(x, f0, work, values, points, out)
-            if count <= 0:
-                return out if count == DONE else None
-            asked = points[:count]
-            values = ascontiguousarray(run.explore(asked))
-            noted.append((asked, values))
-
-
-_NONE = empty((0, 0))
-_SIGNATURE = VECTOR, VECTOR, VECTOR, TABLE, TABLE, TABLE
-
-
-def judge_of_columns(jacobians: int) -> Judge | None:
-    """Return what decides; None until it is worth compiling, see `cache.entry_point`.
-
-    `jacobians` could have been had by it since it was asked for.
-
-    Raises
-    ------
-    CannotRun
-        Where numba does not compile.
-    """
-    if not JIT:
-        raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
-    found = entry_point(judge, _SIGNATURE, jacobians * SAVED)
-    return None if found is None else Judge(found)

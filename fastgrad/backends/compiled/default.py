@@ -6,12 +6,9 @@ general rule; so tests here may be stricter than there, never laxer.
 """
 
 import math
-import re
 
 import numpy as np
-from numba import njit, types
 
-from ...core.errors import CannotRun
 from ...core.validation import Ints
 from ...schemes import constants, line, looks
 from ...schemes.constants import (
@@ -35,7 +32,6 @@ from ...schemes.constants import (
 )
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
-from .functions import JIT
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
 from .native import array_at, call_at, header, part, ticks
 from .workspace import HEADER_SIZE
@@ -382,7 +378,7 @@ def settle(work, result):
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
     lengths = part(work, head.lengths_at, (n,))
     enough = head.enough / 1.42
-    top = bow = coarse = still = agreement = doubt = 0.0
+    top = bow = coarse = still = steep = hides = agreement = doubt = 0.0
     seen, sure = 0, True
     for i in range(n):
         size, slope, change, bent, noise = difference(head, points[i, 0], points[i, 1], values[i, 0], values[i, 1])
@@ -392,13 +388,13 @@ def settle(work, result):
         agreement += vector[i] * slope
         error = vector[i] * (0.98 * BAR_NOISE * AMPLIFICATION * noise / size)
         doubt += error * error
-        top = max(top, abs(slope) * length)
+        top, steep = max(top, abs(slope) * length), max(steep, abs(slope))
         lengths[i] = np.inf
         if bent > 8.0 * noise and 8.0 * noise < change:
             lengths[i] = relative * change / (2.0 * bent)
             seen += 1
         if change == 0.0 and bent == 0.0:
-            still = max(still, noise / relative)
+            still, hides = max(still, noise / relative), max(hides, noise / size)
         else:
             sure = sure and calm(change, bent, noise, head.variation, enough)
             coarse = max(coarse, noise / relative)
@@ -419,6 +415,8 @@ def settle(work, result):
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         sure = middle * middle >= bow
+    if BAR_NOISE * hides > 0.99 * CERTAIN * steep and 0.0 < top >= 0.99e-6 * head.size:  # see `Search._hidden`
+        return False, -1, whole
     return sure, seen, whole
 
 
@@ -437,6 +435,8 @@ def by_rule(args, work, x, out):
     sure, seen, whole = settle(work, result)
     if sure:
         return ended(work)
+    if seen < 0:
+        return n + UNCALM
     head = header(work)
     head.more = 0
     code = look_again(args, work, x, result, seen, whole)
@@ -471,7 +471,7 @@ def settle_aside(work, flat, result):
     return sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
 
 
-@njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+@uncounted
 def judge(address, stage):
     """Do the same in three steps, for an f that only Python can call; see `judging.Area`. Returns whether it is calm.
 
@@ -492,15 +492,3 @@ def judge(address, stage):
         code = judge_line(work, x, side, head.start, seen[0], seen[1], seen[2], seen[3], seen[4], seen[5], seen[6])
         return np.int64(code == 0)
     return np.int64(settle(work, result)[0] if side == 0.0 else settle_aside(work, x, result))
-
-
-def judge_code():
-    """Compile `judge`: return its name, the object code, and the symbols that this does not define itself."""
-    if not JIT:
-        raise CannotRun("numba does not compile (NUMBA_DISABLE_JIT)")
-    signature = types.int64, types.int64
-    judge.compile(signature)
-    compiled = judge.overloads[signature]
-    library = compiled.library
-    foreign = re.findall(r"^declare .*?@(\w+)\(", library.get_llvm_str(), re.MULTILINE)
-    return compiled.fndesc.llvm_func_name, library.serialize_using_object_code()[2][0], foreign

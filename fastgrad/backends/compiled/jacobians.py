@@ -28,7 +28,7 @@ from ...schemes.constants import (
     THIRD,
     TINY,
 )
-from .cache import inner, kernel
+from .cache import inner, kernel, uncounted
 from .default import checksum, choose, nth, on_a_lattice, spacing_of
 from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
 from .native import call_into, part, ticks
@@ -87,7 +87,7 @@ def tiles(work, n, m, width):
     return part(work, first, (n, width)), part(work, end - m * width, (width, m)), listed
 
 
-@inner
+@uncounted
 def views(work, x, here):
     """View x and f(x) as vectors, x's working copy, units, a vector along x, and the table of the outputs."""
     n, m = x.size, here.size
@@ -107,13 +107,13 @@ def directions(pattern, n):
     return n if pattern is None else pattern[1].size - 1
 
 
-@inner
+@uncounted
 def extent(pattern, g, m):
     """Return the first entry of a direction, and the one behind its last."""
     return (0, m) if pattern is None else (pattern[2][g], pattern[2][g + 1])
 
 
-@inner
+@uncounted
 def entry(pattern, g, m, k):
     """Return the output (of `np.uint64`) and the column of an entry, and its place in the result."""
     if pattern is None:
@@ -144,7 +144,7 @@ def evaluated(f, x, here, work, pattern, g, t, above):
     return True
 
 
-@inner
+@uncounted
 def blocks_of(o, f0, pattern, g, every, blocks):
     """List where the blocks of entries of a direction begin that have some effect, or all; returns how many."""
     first, behind = extent(pattern, g, f0.size)
@@ -292,7 +292,7 @@ def rows(address, before, after, like, x, points, values, progress):
 # ---- the line
 
 
-@inner
+@uncounted
 def scales(x, units):
     """Write `seeds.units_of`; returns whether x is finite and of a usual size."""
     largest = 0.0
@@ -306,7 +306,7 @@ def scales(x, units):
     return least > 1e-270
 
 
-@inner
+@uncounted
 def line(x, units, vector, spacing):
     """Write the direction of `outputs.look_along`, one that small multiples of are exact."""
     begin = np.int64(checksum(x)) % PERIOD
@@ -342,7 +342,7 @@ def along(f, x, here, work, spacing, table):
     return finite
 
 
-@inner
+@uncounted
 def seven(w0, w1, w2, w3, w4, w5, w6):
     """Return what seven values on a line, x in their middle, say.
 
@@ -371,7 +371,7 @@ def seven(w0, w1, w2, w3, w4, w5, w6):
     )
 
 
-@inner
+@uncounted
 def seen(o, table, i):
     """Return `seven` of one output's values on a line."""
     return seven(
@@ -385,14 +385,14 @@ def seen(o, table, i):
     )
 
 
-@inner
+@uncounted
 def last_bit(value):
     """Return the unit of the last binary digit that a number needs; inf for 0."""
     digits = (np.float64(value).view(np.int64) & 0xFFFFFFFFFFFFF) | 0x10000000000000
     return spacing_of(abs(value)) * (digits & -digits) if value != 0.0 else np.inf
 
 
-@inner
+@uncounted
 def lattices(o, table):
     """Write the spacing of the binary lattice of each output, as `outputs` does; returns whether one may be decimal."""
     m = o.shape[1]
@@ -419,13 +419,13 @@ def lattices(o, table):
     return False
 
 
-@inner
+@uncounted
 def near(a, b):
     """Say whether rounding, in another order, may decide which of two numbers is larger."""
     return abs(a - b) <= MARGIN * max(abs(a), abs(b)) and max(abs(a), abs(b)) > 1e-290
 
 
-@inner
+@uncounted
 def power_near(value):
     """Return the nearest power of two in the logarithm; 0 where rounding may decide on it."""
     exponent = math.log2(value)
@@ -433,7 +433,7 @@ def power_near(value):
     return 2.0**nearest if abs(exponent - nearest) < 0.5 - MARGIN else 0.0
 
 
-@inner
+@uncounted
 def stepped(o, table, i, top):
     """Say whether an output may move by steps on the line, as `outputs._Seven.stepped` says."""
     largest = there = 0.0
@@ -449,7 +449,7 @@ def stepped(o, table, i, top):
     return there < 0.2001 * largest and largest < 1.001 * outputs.STEP * top
 
 
-@inner
+@uncounted
 def median_bend(o, table, i):
     """Return the median of the five second differences: the only one with two at most on either side."""
     for k in range(1, 6):
@@ -462,7 +462,7 @@ def median_bend(o, table, i):
     return 0.0
 
 
-@inner
+@uncounted
 def noises(o, table, shrinks):
     """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
 
@@ -514,14 +514,14 @@ def noises(o, table, shrinks):
     return unclear
 
 
-@inner
+@uncounted
 def middle_of_four(a, b, c, d):
     """Return the median of four numbers."""
     low, high = max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
     return 0.5 * (low + high)
 
 
-@inner
+@uncounted
 def measured(o, last, terms, small):
     """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure.
 
@@ -565,7 +565,7 @@ def measured(o, last, terms, small):
     return sure and 2 * drowned <= m
 
 
-@inner
+@uncounted
 def bent_steps(o, terms):
     """Shorten the steps of outputs whose third derivative shows, as `outputs.step_of`; False: not sure."""
     for i in range(o.shape[1]):
@@ -591,7 +591,7 @@ def bent_steps(o, terms):
     return True
 
 
-@inner
+@uncounted
 def step_of(o, counts):
     """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it."""
     active = 0
@@ -622,7 +622,7 @@ def step_of(o, counts):
     return 0.0
 
 
-@inner
+@uncounted
 def is_constant(o, i):
     """Whether an output is the same all along the first line."""
     same = True
@@ -631,7 +631,7 @@ def is_constant(o, i):
     return same
 
 
-@inner
+@uncounted
 def constants(o):
     """Count such outputs."""
     count = 0
@@ -678,7 +678,7 @@ def look(f, x, here, work, terms, counts):
     return 0.0
 
 
-@inner
+@uncounted
 def prepared(o, t):
     """Finish what needs the step; `BIN` then says whether an output's entries without any effect are certain."""
     for i in range(o.shape[1]):
@@ -693,13 +693,13 @@ def prepared(o, t):
 # ---- the first look at a direction
 
 
-@inner
+@uncounted
 def half_span(flat, units, j, t):
     """Return half of the way between the points of a column, in its unit."""
     return 0.5 * (((flat[j] + t * units[j]) - (flat[j] - t * units[j])) / units[j])
 
 
-@inner
+@uncounted
 def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     """List those of the blocks' entries that have an effect, and judge them, as `columns._doubts`.
 
@@ -748,7 +748,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
 
 
-@inner
+@uncounted
 def entered(o, a, count, f0, units, vector, pattern, g, out):
     """Write the listed entries of a direction, and enter them into what is checked at the end."""
     index = a.view(np.int64)
@@ -767,7 +767,7 @@ def entered(o, a, count, f0, units, vector, pattern, g, out):
             o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
 
 
-@inner
+@uncounted
 def agrees(o):
     """Say whether the line's slopes agree with the entries, and each output's least entry is certain."""
     good = True
@@ -784,7 +784,7 @@ def agrees(o):
 # ---- further looks at a direction
 
 
-@inner
+@uncounted
 def looked(o, a, k, count, flat, units, f0, t):
     """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
     index = a.view(np.int64)
@@ -814,14 +814,14 @@ def looked(o, a, k, count, flat, units, f0, t):
     return True
 
 
-@inner
+@uncounted
 def middle(values, count):
     """Return the median of the first numbers of an array; moves them about."""
     above = nth(values, count, count // 2)
     return above if count % 2 else 0.5 * (nth(values, count, count // 2 - 1) + above)
 
 
-@inner
+@uncounted
 def mean_of(a, k, count):
     """Return the mean step of the k-th look."""
     total = 0.0
@@ -830,7 +830,7 @@ def mean_of(a, k, count):
     return total / count
 
 
-@inner
+@uncounted
 def next_step(o, a, k, count, common):
     """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
     index, chosen = a.view(np.int64), a[BAR]
@@ -889,7 +889,7 @@ def next_step(o, a, k, count, common):
     return t if t > 0.0 else -1.0
 
 
-@inner
+@uncounted
 def settled(o, a, looks, count, units, vector, common, of_one):
     """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
     index, sure = a.view(np.int64), True

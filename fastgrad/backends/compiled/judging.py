@@ -1,11 +1,12 @@
-"""The default rule as machine code, for an f that only Python can call.
+"""Rules as machine code, for an f that only Python can call: they judge its values.
 
-numba compiles it once, into a file of its own; llvmlite alone loads that, in a tenth of the time that numba takes.
+numba compiles each once, into a file of its own; llvmlite alone loads that, in a tenth of the time that numba takes.
 """
 
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from ctypes import CDLL, PYFUNCTYPE, addressof, c_int, c_int64, c_void_p, cast
@@ -18,24 +19,43 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from ...core.errors import CannotRun
+from ...core.validation import Floats
 from ...schemes import constants
-from ...schemes.stencils import Stencil, backward, central, forward
+from ...schemes.stencils import backward, central, forward
 from ..table import load
+from ..vectors import Vectors
 from .workspace import aligned, record, workspace
 
 DIGEST = 32  # bytes
 # It is called in numba's own convention: where the result and what is raised go, then the arguments. Without
 # their types ctypes converts nothing, in half the time.
 _KERNEL = PYFUNCTYPE(c_int)
-_SOURCES = ("cache", "default", "kernels", "native", "workspace"), ("constants", "line", "looks", "stencils", "steps")
+_SOURCES = (
+    ("cache", "columns", "default", "jacobians", "kernels", "native", "workspace"),
+    ("constants", "line", "looks", "outputs", "stencils", "steps"),
+)
 
 _STENCILS = {0: central(2), 1: forward(1), -1: backward(1)}
 
 Kernel = Callable[..., int]
 
 
+class Step:
+    """One step of a kernel, which gets integers: calling it gives the integer that it returns."""
+
+    def __init__(self, kernel: Kernel, *given: int) -> None:
+        self._answer, self._raised = c_int64(), c_void_p()
+        places = (c_void_p(addressof(place)) for place in (self._answer, self._raised))
+        self._run = partial(kernel, *places, *map(c_int64, given))
+
+    def __call__(self) -> int:
+        return -1 if self._run() else self._answer.value
+
+
 class Area:
-    """What `default.judge` works in, for one x at a time.
+    """What `default.judge` works in, for one x of n entries at a time.
+
+    By the differences of two points (`side` 0), or of one above (1) or below (-1) and x.
 
     Attributes
     ----------
@@ -45,9 +65,12 @@ class Area:
         f at x, and on the line.
     values : ndarray of shape (k n,)
         f in the sweep, k values for each entry.
+    calm : tuple of callable
+        The first, second and third step of the rule: 1 where f is calm so far.
     """
 
-    def __init__(self, kernel: Kernel, stencil: Stencil, n: int) -> None:
+    def __init__(self, kernel: Kernel, n: int, side: int) -> None:
+        stencil = _STENCILS[side]
         numbers = workspace(stencil, None, n, 0, 0)
         work = aligned(numbers.size + n + 7 + n)
         own, self.x, self.seen, self.result = np.split(work, np.cumsum([numbers.size, n, 7]))
@@ -55,60 +78,105 @@ class Area:
         head = record(work)
         self.vector, self.steps = (work[at : at + n] for at in (head.vector_at, head.lengths_at))
         self.values = work[head.values_at :][: stencil.nodes.size * n]
-        self._calm, self._raised = c_int64(), c_void_p()
-        given = [c_void_p(place) for place in (addressof(self._calm), addressof(self._raised), work.ctypes.data)]
-        self._steps = [partial(kernel, *given, c_int64(step)) for step in range(3)]
-
-    def judge(self, step: int) -> bool:
-        """Take the first, second or third step (0, 1, 2) of `default.judge`; whether f is calm so far."""
-        return not self._steps[step]() and self._calm.value == 1
+        self.calm = tuple(Step(kernel, work.ctypes.data, step) for step in range(3))
 
 
-class Judge:
-    """What decides on f's values at and around an x of n entries.
+class Gradients:
+    """What decides on one value of f at and around x.
 
     Attributes
     ----------
-    give_back : callable
-        To be called with each area that was used.
+    spare : dict of list
+        Areas that nobody works in, by the number of entries and the side; append and pop are atomic.
     """
 
-    def __init__(self, kernel: Kernel, stencil: Stencil, n: int) -> None:
-        self._new = partial(Area, kernel, stencil, n)
-        self._spare: list[Area] = []  # append and pop are atomic
-        self.give_back = self._spare.append
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self.spare: dict[tuple[int, int], list[Area]] = defaultdict(list)
 
-    def area(self) -> Area:
+    def area(self, n: int, side: int) -> Area:
         """Return what nobody else works in."""
         try:
-            return self._spare.pop()
+            return self.spare[n, side].pop()
         except IndexError:
-            return self._new()
+            return Area(self._kernel, n, side)
 
 
-_kernels: list[Kernel] = []  # one, when it is loaded
+class Room:
+    """What `columns.judge` works in, for one x of n entries and m values at a time.
+
+    Attributes
+    ----------
+    whole : ndarray
+        All of it; zeros at first.
+    x, f0, result : ndarray of shape (n,), (m,) and (n, m)
+        The point, f there, and the Jacobian, column by column.
+    points, values : ndarray
+        Where f is wanted, and f there: as many rows as `step` says, unless that is negative.
+    """
+
+    def __init__(self, kernel: Kernel, n: int, m: int) -> None:
+        self.shape, most = (n, m), max(6, 2 * n)
+        self.whole = np.zeros(max(Step(kernel, 0, n, m)(), 0))
+        flat = np.split(self.whole, np.cumsum([n, m, n * m, most * n, most * m]))
+        self.x, self.f0 = flat[:2]
+        self.step = Step(kernel, self.whole.ctypes.data, n, m)
+        if self.whole.size:
+            shapes = (n, m), (most, n), (most, m)
+            self.result, self.points, self.values = (a.reshape(s) for a, s in zip(flat[2:5], shapes, strict=True))
 
 
-def judge(n: int, side: int, compiles: bool) -> Judge | None:
-    """Return what decides at x of n entries; None where the kernel is not on the disk, and not to be compiled.
+class Columns:
+    """What decides on many values of f at and around x."""
 
-    By the differences of two points (`side` 0), or of one above (1) or below (-1) and x.
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._spare: list[Room] = []  # the last; append and pop are atomic
+
+    def entries(self, run: Vectors, x: Floats, noted: list[tuple[Floats, Floats]]) -> Floats | None:
+        """Return the Jacobian, column by column; None where it is not sure. Notes points, and f's values there."""
+        f0 = run.value()
+        try:
+            room = self._spare.pop()
+        except IndexError:
+            room = None
+        if room is None or room.shape != (x.size, f0.size):
+            room = Room(self._kernel, x.size, f0.size)
+        if not room.whole.size:
+            return None
+        room.whole.fill(0.0)
+        room.x[:], room.f0[:] = x, f0
+        while (count := room.step()) > 0:
+            asked = room.points[:count].copy()
+            room.values[:count] = found = run.explore(asked)
+            noted.append((asked, found))
+        result = None if count < 0 else room.result.copy()
+        self._spare.append(room)
+        return result
+
+
+# the class of each rule, its module, and how many integers it gets
+_RULES: dict[str, tuple[Callable[[Kernel], Gradients | Columns], str, int]] = {
+    "gradients": (Gradients, "default", 2),
+    "columns": (Columns, "columns", 3),
+}
+
+
+def judge(name: str, compiles: bool) -> Gradients | Columns | None:
+    """Return what decides; None where the kernel is not on the disk, and not to be compiled.
 
     Raises
     ------
     CannotRun
         Where numba does not compile, or what it compiled cannot be loaded.
     """
-    if not _kernels:
-        content = _kept()
-        if content is None and compiles:
-            symbol, code, foreign = load("judge's code")()
-            content = b"\n".join((symbol.encode(), " ".join(foreign).encode(), code))
-            _keep(content)
-        if content is None:
-            return None
-        _kernels.append(_loaded(content))
-    return Judge(_kernels[0], _STENCILS[side], n)
+    kind, module, integers = _RULES[name]
+    content = _kept(name)
+    if content is None and compiles:
+        symbol, code, foreign = load("object code")(module, integers)
+        content = b"\n".join((symbol.encode(), " ".join(foreign).encode(), code))
+        _keep(name, content)
+    return None if content is None else kind(_loaded(content))
 
 
 def _loaded(content: bytes) -> Kernel:
@@ -151,29 +219,33 @@ def _folders() -> Iterator[Path]:
 
 
 @cache
-def _name() -> str:
-    """Name the file after all that goes into it."""
+def _digest() -> str:
+    """Digest all that goes into a file, to name it after."""
     here, schemes = (Path(str(module)).parent for module in (__file__, constants.__file__))
     sources = [folder / f"{name}.py" for folder, names in zip((here, schemes), _SOURCES, strict=True) for name in names]
     about = llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     content = repr(about).encode() + b"".join(path.read_bytes() for path in sources)
-    return f"judge.{sha256(content).hexdigest()[:32]}.o"
+    return sha256(content).hexdigest()[:32]
 
 
-def _kept() -> bytes | None:
+def _file(name: str) -> str:
+    return f"{name}.{_digest()}.o"
+
+
+def _kept(name: str) -> bytes | None:
     for folder in _folders():
         with suppress(OSError):
-            content = (folder / _name()).read_bytes()
+            content = (folder / _file(name)).read_bytes()
             if sha256(content[:-DIGEST]).digest() == content[-DIGEST:]:  # machine code with a flipped bit would run
                 return content[:-DIGEST]
     return None
 
 
-def _keep(content: bytes) -> None:
+def _keep(name: str, content: bytes) -> None:
     for folder in _folders():
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            partial_file = folder / f"{_name()}.{os.getpid()}"
+            partial_file = folder / f"{_file(name)}.{os.getpid()}"
             partial_file.write_bytes(content + sha256(content).digest())
-            partial_file.replace(folder / _name())
+            partial_file.replace(folder / _file(name))
             return

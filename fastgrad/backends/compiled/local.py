@@ -18,7 +18,7 @@ from . import listed
 from .cache import compiling, entry_point
 from .functions import kind_of
 from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
-from .vectors import Compiled, Entry
+from .vectors import Compiled, VectorTarget
 from .workspace import let_go
 
 
@@ -59,7 +59,7 @@ class VectorOwner(Owner):
     def __init__(
         self,
         compiled: Compiled,
-        entry: Entry,
+        target: VectorTarget,
         shape: tuple[int, ...],
         value: tuple[int, ...],
         args: tuple[Any, ...],
@@ -69,11 +69,11 @@ class VectorOwner(Owner):
         self._spare: list[Work] = []
         self._ready: list[Lists] = []
         self._buffers, self._shape = 1, shape
-        self._entry_point, self._value = entry, value
+        self._target, self._value = target, value
         self.pattern: Pattern | None = None
         try:
-            self._run, self._entry = _compiled(compiled, entry, len(shape), len(value))
-            self._kernel = entry_point(listed.listed, listed.signature(entry.kinds, len(shape), len(value)), inf)
+            self._run, self._entry = _compiled(compiled, target, len(shape), len(value))
+            self._kernel = entry_point(listed.listed, listed.signature(target.kinds, len(shape), len(value)), inf)
             self._decide(_somewhere(shape), args)
         except CannotLift as error:
             self.declined = error.reason
@@ -100,7 +100,7 @@ class VectorOwner(Owner):
     ) -> tuple[int, int]:
         try:
             done: tuple[int, int] = self._kernel(
-                *self._entry_point.given(args), self._run, args, x, *found, work.header, work.lost, *lists, confirm
+                *self._target.given(args), self._run, args, x, *found, work.header, work.lost, *lists, confirm
             )
         except BaseException:
             owners.leave(work.header)
@@ -155,13 +155,13 @@ class VectorOwner(Owner):
         return pattern, data, nfev + 1 + len(found.codes)
 
 
-def _compiled(compiled: Compiled, entry: Entry, ndim: int, ndim_out: int) -> tuple[int, int]:
+def _compiled(compiled: Compiled, target: VectorTarget, ndim: int, ndim_out: int) -> tuple[int, int]:
     """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    key = VectorOwner, ndim, ndim_out, *entry.kinds
+    key = VectorOwner, ndim, ndim_out, *target.kinds
     found = compiled.kernels.get(key)
     if found is None:
-        before, after = (tuple(t.types) for t in entry.kinds[1:3])
-        f, filled = compiled.known().f, entry.shape is not None
+        before, after = (tuple(t.types) for t in target.kinds[1:3])
+        f, filled = compiled.known().f, target.shape is not None
         try:
             jitted, made, size = owners.compile_outputs(f, ndim, before, after, filled, ndim_out)
             address = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
@@ -211,8 +211,8 @@ class OwnerJacobian:
             with compiling:
                 owner = self._kinds.get(key)
                 if owner is None:
-                    entry = self._f.entry(len(self.shape), args)
-                    owner = VectorOwner(self._f, entry, self.shape, self._value, args)
+                    target = self._f.target(len(self.shape), args)
+                    owner = VectorOwner(self._f, target, self.shape, self._value, args)
                     self._kinds[key] = owner
         if owner.declined:
             raise CannotRun(f"not in owner lanes: {owner.declined}")

@@ -22,7 +22,7 @@ from ...schemes.steps import Step
 from ...sparsity import Pattern
 from ..vectors import Vectors
 from . import jacobians, kernels
-from .cache import compiling, entry_point, lanes_of
+from .cache import Entry, compiling, entry, lanes_of
 from .functions import JIT, NO_LANES, Jitted, _compile, _type, jitted, kind_of
 from .workspace import let_go
 
@@ -31,10 +31,11 @@ from .workspace import let_go
 # that compiling takes. When it is compiled follows from that, not what it gives.
 EVALUATION = 2e-6
 BY_STEP, BY_RULE = (3e-4, 4e-8), (6e-4, 1.5e-7)
-LISTS = 8  # that `listed` makes
+INTEGERS = types.Array(types.int64, 1, "C")
+LISTS = types.UniTuple(INTEGERS, 8)  # that `listed` makes
 
 
-class Entry(NamedTuple):
+class VectorTarget(NamedTuple):
     """f, compiled for one kind of x and of arguments, as kernels call it.
 
     Attributes
@@ -49,6 +50,8 @@ class Entry(NamedTuple):
         Of the type that f returns; None where it fills an array.
     shape : tuple or None
         Of what it fills.
+    entries : dict
+        To kernels that call it, by the kernel and its arrays' dimensions: numba's types take 27 µs to make and hash.
     """
 
     address: int
@@ -56,6 +59,15 @@ class Entry(NamedTuple):
     place: int
     like: NDArray[Any] | None
     shape: tuple[int, ...] | None
+    entries: dict[Any, Entry]
+
+    def kernel(self, which: Any, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
+        """Return a kernel that gets arrays of so many dimensions, then `last`; None until it is worth compiling."""
+        found = self.entries.get((which, ndims))
+        if found is None:
+            arrays = (types.Array(types.float64, ndim, "C") for ndim in ndims)
+            found = self.entries[which, ndims] = entry(which, (*self.kinds, *arrays, last))
+        return found.point(worth)
 
     def given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """Return the first arguments of a kernel."""
@@ -89,7 +101,7 @@ class Compiled:
         if not getattr(f, "_can_compile", False) or any(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters):
             raise CannotRun("f takes any number of arguments, or is not to be compiled for others")
         self._count = len(parameters)
-        self._entries: dict[Any, Entry] = {}
+        self._targets: dict[Any, VectorTarget] = {}
         self.kernels: dict[Any, Any] = {}  # what `FusedJacobian` has found for it
 
     @classmethod
@@ -111,20 +123,20 @@ class Compiled:
             fresh = jitted(self._f, True)
             if fresh is not self._known:
                 self._known = fresh
-                self._entries.clear()
+                self._targets.clear()
                 self.kernels.clear()
         return self._known
 
-    def entry(self, ndim: int, args: tuple[Any, ...]) -> Entry:
+    def target(self, ndim: int, args: tuple[Any, ...]) -> VectorTarget:
         """Return f compiled for an x of so many dimensions, and arguments of these types."""
         key = ndim, tuple(map(kind_of, args))
-        found = self._entries.get(key)
+        found = self._targets.get(key)
         if found is None:
             with compiling:
-                found = self._entries[key] = self._compiled(ndim, tuple(map(_type, args)))
+                found = self._targets[key] = self._compiled(ndim, tuple(map(_type, args)))
         return found
 
-    def _compiled(self, ndim: int, kinds: tuple[Any, ...]) -> Entry:
+    def _compiled(self, ndim: int, kinds: tuple[Any, ...]) -> VectorTarget:
         place, out = self._place, self._out
         if 1 + (out is not None) + len(kinds) != self._count or len(kinds) < place:
             raise CannotRun("f has defaults")  # or is called wrongly, which a plain call says best
@@ -143,7 +155,9 @@ class Compiled:
             raise CannotRun(f"f fills an array, and returns {result}")
         tuples = types.Tuple(kinds[:place]), types.Tuple(kinds[place:])
         address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        return Entry(address, (types.intp, *tuples, types.none if like is None else result), place, like, out)
+        return VectorTarget(
+            address, (types.intp, *tuples, types.none if like is None else result), place, like, out, {}
+        )
 
     def lanes(self, ndim: int, ndim_out: int, args: tuple[Any, ...], lift: bool) -> tuple[int, int] | None:
         """Return where f compiled for lanes is, and how many points these are; 0 and 0 where it cannot be.
@@ -157,13 +171,13 @@ class Compiled:
         with compiling:
             found = self.kernels.get(key)
             if found is None:
-                entry = self.entry(ndim, args)
+                target = self.target(ndim, args)
                 found = 0, 0, None
-                before, after = (tuple(t.types) for t in entry.kinds[1:3])
-                real = entry.like is None or entry.like.dtype == np.float64
+                before, after = (tuple(t.types) for t in target.kinds[1:3])
+                real = target.like is None or target.like.dtype == np.float64
                 with suppress(lanes.CannotLift):
                     if real and not NO_LANES:
-                        how = ndim, before, after, entry.shape is not None, ndim_out
+                        how = ndim, before, after, target.shape is not None, ndim_out
                         lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
                         found = lifted.address, lifted.width, lifted  # which keeps it alive
                 self.kernels[key] = found
@@ -179,7 +193,7 @@ class CompiledVectors(Vectors):
             raise CannotRun("f has keyword arguments")
         if point.own is not None and compiled.known().shares_memory(point.own):
             raise CannotRun("f captured the very array x")
-        self._entry = compiled.entry(point.base.ndim, call.args)
+        self._target = compiled.target(point.base.ndim, call.args)
 
     def _called(self, point: Floats) -> Any:
         x = point.reshape(self._point.base.shape).copy()
@@ -192,17 +206,14 @@ class CompiledVectors(Vectors):
 
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         shape, table = self.shape, np.array(points if isinstance(points, np.ndarray) else list(points))
-        entry, x = self._entry, self._point.base
-        if not len(table) or (entry.shape is not None and entry.shape != shape):
+        target, x = self._target, self._point.base
+        if not len(table) or (target.shape is not None and target.shape != shape):
             return super()._at(table, exploring)
-        array = types.Array(types.float64, x.ndim, "C")
-        tables = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1 + len(shape), "C")
-        kinds = (*entry.kinds, array, *tables, types.Array(types.int64, 1, "C"))
-        loop = entry_point(jacobians.rows, kinds, EVALUATION * len(table))
+        loop = target.kernel(jacobians.rows, (x.ndim, 2, 1 + len(shape)), INTEGERS, EVALUATION * len(table))
         if loop is None:
             return super()._at(table, exploring)
         values, progress, y = np.empty((len(table), *shape)), np.zeros(1, np.int64), np.empty_like(x)
-        given, before = entry.given(self._call.args), self.nfev
+        given, before = target.given(self._call.args), self.nfev
         try:
             while progress[0] < len(table):
                 try:
@@ -348,20 +359,17 @@ class FusedJacobian:
     def _prepare(self, key: Any, args: tuple[Any, ...]) -> Any:
         """Return the kernel, and what it gets first; None until it is worth compiling."""
         try:
-            entry = self._f.entry(len(self.shape), args)
+            target = self._f.target(len(self.shape), args)
         except CannotRun:
             return None
-        if entry.shape is not None and entry.shape != self._value:
+        if target.shape is not None and target.shape != self._value:
             return None
-        x, here = (types.Array(types.float64, len(shape), "C") for shape in (self.shape, self._value))
-        work, result = (types.Array(types.float64, ndim, "C") for ndim in (1, len(self._entries)))
-        pattern = types.none if self._listed is None else types.UniTuple(types.Array(types.int64, 1, "C"), LISTS)
-        kinds = (*entry.kinds, x, here, work, result, pattern)
-        kernel = entry_point(self._kernel, kinds, self._worth)
+        ndims = len(self.shape), len(self._value), 1, len(self._entries)
+        kernel = target.kernel(self._kernel, ndims, types.none if self._listed is None else LISTS, self._worth)
         if kernel is None:
             return None
         spare: list[tuple[Floats, Floats]] = []
-        found = self._kinds[key] = kernel, entry.given(args), self._f._known, spare
+        found = self._kinds[key] = kernel, target.given(args), self._f._known, spare
         return found
 
     def _lanes(self, args: tuple[Any, ...], lift: bool) -> tuple[tuple[int, int], float]:
