@@ -163,7 +163,7 @@ class Gradient:
         **options: Unpack[OptionsDict],
     ) -> None:
         self.f = f
-        self._options = chosen = Options(h, **options) if options or h is not None else DEFAULT
+        self._options = chosen = Options.of(h, options) if options or h is not None else DEFAULT
         self._stencil, self._name = stencil_and_name(chosen)
         self._call = call_of(f, chosen, self._stencil.imaginary)
         self._measured: dict[tuple[int, ...], Measured] | None = None
@@ -526,7 +526,7 @@ def _shared(f: Any, h: Any, **options: Any) -> Gradient:
 @lru_cache(maxsize=64, typed=True)
 def _simple(h: float | None, **options: Any) -> tuple[Options, Scheme]:
     """Return checked options, and the scheme for them at an x of any shape."""
-    chosen = Options(h, **options) if options or h is not None else DEFAULT
+    chosen = Options.of(h, options) if options or h is not None else DEFAULT
     return chosen, scheme_for(chosen, ())
 
 
@@ -662,7 +662,7 @@ def numerical_gradient(
             plain = type(f) is FunctionType and not scheme.stencil.imaginary
             call = Call(f) if plain else call_of(f, chosen, scheme.stencil.imaginary)
             return run(call, chosen, scheme, as_point(x), f0=f0).gradient
-    chosen = Options(h, **options)
+    chosen = Options.of(h, options)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)

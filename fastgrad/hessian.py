@@ -684,7 +684,7 @@ def hessian_sparsity(f: Any, x: ArrayLike, **options: Unpack[OptionsDict]) -> An
     >>> hessian_sparsity(lambda x: np.sum(x[1:] * x[:-1]), np.zeros(4)).nnz
     10
     """
-    chosen = Options(**options)
+    chosen = Options.of(None, options)
     point = as_point(x)
     call = Call(f, chosen.args, chosen.kwargs or {})
     try:

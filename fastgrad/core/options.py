@@ -14,7 +14,7 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "tolerance"]
+__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "check_names", "tolerance"]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
@@ -98,11 +98,31 @@ class Options:
             if value is not _DEFAULT_OF.get(name):
                 object.__setattr__(self, name, check(name, value))
 
+    @classmethod
+    def of(cls, h: Any, options: Mapping[str, Any]) -> Options:
+        """Return the options that a caller of a gradient gave.
+
+        Raises
+        ------
+        TypeError
+            If there is another one.
+        """
+        check_names(options, OptionsDict)
+        return cls(h, **options)
+
     def given(self) -> dict[str, Any]:
         """Return those that are not the default."""
         return {
             field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not field.default
         }
+
+
+def check_names(options: Mapping[str, Any], valid: type[Any]) -> None:
+    """Refuse options that a TypedDict does not list."""
+    known = valid.__annotations__
+    for name, value in options.items():
+        if name not in known:
+            raise TypeError(f"`{name}` is no option here, got {describe(value)}; valid are {', '.join(known)}")
 
 
 def tolerance(name: str, value: Any) -> float:

@@ -194,6 +194,13 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
                 f"`bounds` must be {_BOUNDS}; got a {name} bound of shape {array.shape} for x of shape {x.shape}"
             ) from error
     low, high = sides
+    crossed = low > high
+    if crossed.any():
+        i = int(np.argmax(crossed))
+        raise ValueError(
+            f"`bounds` must have no lower bound above the upper one; got [{low[i]}, {high[i]}] at coordinate "
+            f"{coordinate(where_first(crossed.reshape(x.shape)))}"
+        )
     flat = x.reshape(-1)
     outside = ~((low <= flat) & (flat <= high))  # NaN bounds count as violated
     if outside.any():

@@ -279,6 +279,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     """
     point = as_point(x)
     stencil = scheme.stencil
+    bounds_arrays(options.bounds, point.base)  # wrong ones are refused here, too
     chosen = index_array(options.indices, point.base.shape)
     count = point.base.size if chosen is None else chosen.size
     planned = only or plan_for(call, options, point, scheme)[2]

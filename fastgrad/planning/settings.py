@@ -11,7 +11,7 @@ import numpy as np
 
 from ..core.call import Call
 from ..core.errors import describe
-from ..core.options import DEFAULT, WATCHING, Options, OptionsDict
+from ..core.options import DEFAULT, WATCHING, Options, OptionsDict, check_names
 from ..core.structure import flattened
 from ..core.validation import one_of
 from ..schemes.stencils import Stencil, central
@@ -60,12 +60,7 @@ class Settings:
 
     @classmethod
     def _sorted(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
-        known = valid.__annotations__
-        for name in given:
-            if name not in known:
-                raise TypeError(
-                    f"`{name}` is no option here, got {describe(given[name])}; valid are {', '.join(known)}"
-                )
+        check_names(given, valid)
         own = {field.name for field in fields(cls)} - {"options"}
         options = {name: value for name, value in given.items() if name not in own}
         return cls(Options(h, **options), **{name: given[name] for name in given.keys() & own})
