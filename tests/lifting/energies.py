@@ -611,3 +611,17 @@ def begins_with_a_term(x):
     for u, v in zip(x[:100], x[100:]):  # noqa: B905  numba knows no strict
         s += (u - v) ** 2 * (1.0 + 0.1 * u)
     return s
+
+
+@add(LINE)
+@njit
+def stacked(x):
+    """Points of the plane from their coordinates, by rows and by columns; a mesh twice as fine."""
+    a, b = x[:100], x[100:]
+    rows, columns, steep = np.stack((a, b)), np.column_stack((a, b)), np.stack((b, a * a), axis=-1)
+    s = np.sum(np.vstack((a, b * b)) ** 2)
+    for i in range(99):
+        s += np.sqrt((rows[0, i + 1] - rows[0, i]) ** 2 + (columns[i + 1, 1] - columns[i, 1]) ** 2 + 0.1)
+        s += steep[i, 0] * steep[i + 1, 1]
+    fine = np.repeat(a, 2)
+    return s + np.sum((fine[1:] - fine[:-1] + 0.1) ** 2)

@@ -267,6 +267,15 @@ def moved(x):
     return np.sum(y**2) + np.sum((x - np.roll(x, 1)) ** 2) + np.append(x, 2.0)[-2] + np.flip(x)[0] * x[1]
 
 
+def tables(x):
+    a, b = x[:3], x[3:]
+    total = np.sum(np.stack((a, b)) ** 2) + np.stack((a, b), axis=1)[1, 1] + np.stack((b, a * a), axis=-1)[2, 0]
+    total += np.sum(np.vstack((a, b, a + b))[:, 1] * np.repeat(x, 2)[4:7])
+    for row in np.column_stack((a, b)):
+        total += row @ row
+    return total
+
+
 def inner_function(x):
     def g(v):
         return v * v + 1
@@ -354,6 +363,7 @@ STYLES = [
     (kernel_matrix, 4, ()),
     (linear_system, 5, (DATA,)),
     (moved, 6, ()),
+    (tables, 6, ()),
     (inner_function, 6, ()),
     (along_axes, (3, 4), ()),
     (filter_of_kalman, 2, ()),
@@ -364,7 +374,8 @@ STYLES = [
 ]
 
 
-LONG = (filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix)  # to compile
+# to compile
+LONG = (tables, filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix)
 
 
 @pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")

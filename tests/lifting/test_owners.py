@@ -540,6 +540,19 @@ def test_numbers_that_are_not_there_are_not_read(f, args, way):
     assert np.allclose(g, exact, rtol=1e-9, atol=1e-9)
 
 
+@njit
+def uneven(x, axis):
+    y = x * x
+    return np.sum(np.stack((y[:3], y[:2], y[:4]), axis)) + np.sum(y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", [0, 1])
+def test_uneven_rows_raise_as_in_f(axis):
+    with pytest.raises(ValueError, match="same shape"):
+        Gradient(uneven, args=(axis,), compile="eager")(sample(5, 160))
+
+
 # ---- faults of ours
 
 

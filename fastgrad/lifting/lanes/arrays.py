@@ -813,6 +813,81 @@ def fill_from(out, start, arrays):
     return fill_all
 
 
+@overloaded()
+def of_one_size(arrays):
+    if len(arrays) == 1:
+        return lambda arrays: True
+    return lambda arrays: arrays[0].size == arrays[1].size and of_one_size(arrays[1:])
+
+
+def stacked(arrays):
+    """The form of ``(arrays, by_rows)``: the arrays as the rows of a table, or as its columns."""
+    if not (isinstance(arrays, types.BaseTuple) and all(map(floats, arrays))):
+        return None
+    bundle = Bundle(lane_type([arrays]), 2, "C")
+
+    def table(arrays, by_rows):
+        if not of_one_size(arrays):
+            raise ValueError
+        rows = concatenate(arrays).reshape((len(arrays), arrays[0].size))
+        if by_rows:
+            return rows
+        out = empty_bundle((arrays[0].size, len(arrays)), bundle)
+        for i, j in np.ndindex(out.shape):
+            out[i, j] = rows[j, i]
+        return out
+
+    return register_jitable(table)
+
+
+@overloaded(np.stack)
+def stack(arrays, axis=0):
+    if not is_wide(arrays):
+        return lambda arrays, axis=0: np.stack(arrays, axis)
+    table = stacked(arrays)
+
+    def along(arrays, axis=0):
+        if axis < -2 or axis > 1:
+            raise ValueError
+        return table(arrays, axis % 2 == 0)
+
+    return table and along
+
+
+def joining(function, by_rows):
+    """np.vstack and its kin."""
+
+    @overloaded(function)
+    def join(arrays):
+        if not is_wide(arrays):
+            return lambda arrays: function(arrays)
+        table = stacked(arrays)
+        return table and (lambda arrays: table(arrays, by_rows))
+
+
+joining(np.vstack, True)
+joining(np.column_stack, False)
+
+
+@overloaded(np.repeat)
+def repeat(a, repeats):
+    if not is_wide(a):
+        return lambda a, repeats: np.repeat(a, repeats)
+    if not (floats(a) and isinstance(repeats, types.Integer)):
+        return None
+    bundle = Bundle(a.dtype, 1, "C")
+
+    def repeated(a, repeats):
+        if repeats < 0:
+            raise ValueError
+        out = empty_bundle((a.size * repeats,), bundle)
+        for i in range(out.size):
+            out[i] = a[i // repeats]
+        return out
+
+    return repeated
+
+
 @overloaded(np.append)
 def append(a, values):
     if not (is_wide(a) or is_wide(values)):
