@@ -352,11 +352,8 @@ def look_along(
     _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
     still = alive & looks[0].flat
     if still.any() and not widened:
-        vector = line(WIDEST * z)
-        points = np.stack([x + vector, x + 2.0 * vector if aside else x - vector])
-        if bounds is not None:
-            np.clip(points, *bounds, out=points)
-        _watch_from_afar(out, still, np.vstack([f0, evaluate(list(points))]), terms)
+        points = _beside(x, line(WIDEST * z), bounds, aside)
+        _watch_from_afar(out, still, np.vstack([f0, evaluate(points)]), terms)
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
@@ -375,14 +372,18 @@ def _watch_unmoved(
     for reach in (SPACING, WIDEST):
         if not drowned.any():
             return
-        vector = line(reach)
-        points = np.stack([x + vector, x - vector])
-        if bounds is not None:
-            np.clip(points, *bounds, out=points)
-        change = np.abs(evaluate(list(points)) - f0)
+        change = np.abs(evaluate(_beside(x, line(reach), bounds)) - f0)
         moved = drowned & (np.where(np.isfinite(change), change, 0.0) > 10.0 * sigma).any(axis=0)
         if moved.any():
             raise Short(moved)
+
+
+def _beside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, aside: bool = False) -> list[Floats]:
+    """Return two points along a vector, within the bounds: on both sides of x, or both aside."""
+    points = np.stack([x + vector, x + 2.0 * vector if aside else x - vector])
+    if bounds is not None:
+        np.clip(points, *bounds, out=points)
+    return list(points)
 
 
 def small_and_dim(x: Floats, entries: Floats, error: Floats) -> bool:

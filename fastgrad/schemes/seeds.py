@@ -118,7 +118,32 @@ class Seeds(Protocol):
         ...
 
 
-class Columns:
+class _Whole:
+    """Directions that have an entry of each output."""
+
+    def picked(self, values: Floats, part: slice) -> Floats:
+        return values
+
+    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
+        return numbers
+
+    def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
+        total: Floats = combine(entries * factors[:, None]).sum(axis=0)
+        return total
+
+    def largest(self, entries: Floats) -> Floats:
+        found: Floats = np.fmax.reduce(np.abs(entries), axis=0, initial=0.0)
+        return found
+
+    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        return found
+
+    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
+        return values
+
+
+class Columns(_Whole):
     """One coordinate at a time."""
 
     def __init__(self, x: Floats, index: Ints, units: Floats) -> None:
@@ -160,35 +185,14 @@ class Columns:
     def parts(self, size: int) -> list[slice]:
         return _cut(self.count, size)
 
-    def picked(self, values: Floats, part: slice) -> Floats:
-        return values
-
-    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
-        return numbers
-
     def of(self, g: int, part: slice) -> Any:
         return g - part.start
-
-    def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
-        total: Floats = combine(entries * factors[:, None]).sum(axis=0)
-        return total
-
-    def largest(self, entries: Floats) -> Floats:
-        found: Floats = np.fmax.reduce(np.abs(entries), axis=0, initial=0.0)
-        return found
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         x, units = self._x if self._every else self._x[self._index], self._units
         x, units = x[part], units[part]
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
-
-    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
-        return found
-
-    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
-        return values
 
     def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
         x, unit = self._x[self._index[g]], self._units[g]
@@ -198,7 +202,7 @@ class Columns:
         return entries / self._units[part, None]
 
 
-class Along:
+class Along(_Whole):
     """One direction of the caller's: a Jacobian-vector product."""
 
     count = coordinates = terms = 1
@@ -233,33 +237,12 @@ class Along:
     def parts(self, size: int) -> list[slice]:
         return [slice(0, 1)]
 
-    def picked(self, values: Floats, part: slice) -> Floats:
-        return values
-
-    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
-        return numbers
-
     def of(self, g: int, part: slice) -> Any:
         return 0
-
-    def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
-        total: Floats = combine(entries * factors[:, None]).sum(axis=0)
-        return total
-
-    def largest(self, entries: Floats) -> Floats:
-        found: Floats = np.fmax.reduce(np.abs(entries), axis=0, initial=0.0)
-        return found
 
     def span(self, part: slice, up: Floats, down: Floats) -> Floats:
         apart: Floats = (up - down)[:, None]
         return apart
-
-    def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
-        return found
-
-    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
-        return values
 
     def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
         return up - down

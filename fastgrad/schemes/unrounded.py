@@ -76,8 +76,8 @@ def _central(run: Evaluation, x: Floats, index: Ints, h: Floats) -> tuple[Floats
     here = x[index]
     points = here[:, None] + h[:, None] * SIDES
     f0 = run.value() - run.origin
-    values = run.sweep(index, points)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # what f says of points that nobody asked for is no news
+        values = run.sweep(index, points)
         slopes = (values - f0) / (points - here[:, None])
         above, below = slopes[:, 0], slopes[:, 1]
         largest = np.abs(slopes).max(axis=1)

@@ -51,7 +51,7 @@ from .jacobians import (
     step_of,
     views,
 )
-from .native import array_at, part
+from .native import array_at, integers, part
 
 DONE, UNSURE = 0, -1  # else: at so many points f's values are wanted
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
@@ -123,10 +123,10 @@ def judge(address, n, m):
     kept, lengths, blocks, state = (
         part(work, end, (2 * n, m)),
         part(work, end + 2 * n * m, (n * m,)),
-        part(work, end + 3 * n * m, (m,)).view(np.int64),
+        integers(part(work, end + 3 * n * m, (m,))),
         part(work, end + 3 * n * m + m, (STATE,)),
     )
-    stage, index = int(state[STAGE]), a.view(np.int64)
+    stage, index = int(state[STAGE]), integers(a)
     if stage == BEGINNING:
         if not scales(x, units):
             return UNSURE

@@ -33,7 +33,7 @@ from ...schemes.constants import (
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
 from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
-from .native import array_at, call_at, header, part, ticks
+from .native import array_at, call_at, header, integers, part, ticks
 from .workspace import HEADER_SIZE
 
 calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
@@ -68,7 +68,7 @@ AFTER = _after()
 def checksum(flat):
     """`zlib.crc32` of the bytes of x."""
     crc = np.int64(0xFFFFFFFF)
-    words = flat.view(np.int64)
+    words = integers(flat)
     for i in range(words.size):
         low, high = (words[i] & 0xFFFFFFFF) ^ crc, (words[i] >> 32) & 0xFFFFFFFF
         crc = (

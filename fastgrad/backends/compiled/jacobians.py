@@ -31,7 +31,7 @@ from ...schemes.constants import (
 from .cache import inner, kernel, uncounted
 from .default import checksum, choose, nth, on_a_lattice, spacing_of
 from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
-from .native import call_into, part, ticks
+from .native import call_into, integers, part, ticks
 from .workspace import aligned
 
 # LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
@@ -83,7 +83,7 @@ def tiles(work, n, m, width):
     """View what is kept for f in lanes: the points, its values for each, and where blocks of entries begin."""
     end, blocks = work.size - STATE, m // BLOCK + 1
     first = end - (n + m) * width
-    listed = part(work, first - blocks, (blocks,)).view(np.int64)
+    listed = integers(part(work, first - blocks, (blocks,)))
     return part(work, first, (n, width)), part(work, end - m * width, (width, m)), listed
 
 
@@ -180,7 +180,7 @@ def in_lanes(f, x, here, work, pattern, g, t, every):
     if state[IDLE] > 0.0:
         state[IDLE] -= 1.0
         return -1
-    index = state.view(np.int64)
+    index = integers(state)
     flat, _, _, units, _, _ = views(work, x, here)
     points, values, blocks = tiles(work, x.size, here.size, index[WIDTH])
     end = min(g + index[WIDTH] // 2, directions(pattern, x.size))
@@ -203,7 +203,7 @@ def swept(f, x, here, work, pattern, g, t, every):
     """
     n, m = x.size, here.size
     state, (_, f0, _, _, _, o) = part(work, work.size - STATE, (STATE,)), views(work, x, here)
-    index = state.view(np.int64)
+    index = integers(state)
     width = index[WIDTH]
     _, values, blocks = tiles(work, n, m, width)
     if state[RUNS] != 0.0:
@@ -228,7 +228,7 @@ def swept(f, x, here, work, pattern, g, t, every):
 def begun(work, flat, m):
     """Make all points in lanes x; f is to run in them if that is the faster way, which takes a few trials to know."""
     state = part(work, work.size - STATE, (STATE,))
-    width = state.view(np.int64)[WIDTH]
+    width = integers(state)[WIDTH]
     state[PASSED] = 0.0
     if width > 0:
         trial = state[TIMED] < 2 * TRIALS and not NOT_TIMED < state[TOGETHER] < np.inf
@@ -396,7 +396,7 @@ def last_bit(value):
 def lattices(o, table):
     """Write the spacing of the binary lattice of each output, as `outputs` does; returns whether one may be decimal."""
     m = o.shape[1]
-    bits = o.view(np.int64)
+    bits = integers(o)
     for i in range(m):
         digits, same = np.int64(0), True
         for k in range(7):
@@ -706,7 +706,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
     change to noise; how many of them show their `lengths`, and how many of these are long.
     """
-    m, index = f0.size, a.view(np.int64)
+    m, index = f0.size, integers(a)
     _, behind = extent(pattern, g, m)
     wants = strange = False
     count = longer = moved = shown = far = 0
@@ -751,7 +751,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
 @uncounted
 def entered(o, a, count, f0, units, vector, pattern, g, out):
     """Write the listed entries of a direction, and enter them into what is checked at the end."""
-    index = a.view(np.int64)
+    index = integers(a)
     for e in range(count):
         i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
         slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
@@ -787,7 +787,7 @@ def agrees(o):
 @uncounted
 def looked(o, a, k, count, flat, units, f0, t):
     """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
-    index = a.view(np.int64)
+    index = integers(a)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
         half = half_span(flat, units, j, t)
@@ -833,7 +833,7 @@ def mean_of(a, k, count):
 @uncounted
 def next_step(o, a, k, count, common):
     """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
-    index, chosen = a.view(np.int64), a[BAR]
+    index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
         i = index[OUTPUT, e]
@@ -892,7 +892,7 @@ def next_step(o, a, k, count, common):
 @uncounted
 def settled(o, a, looks, count, units, vector, common, of_one):
     """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
-    index, sure = a.view(np.int64), True
+    index, sure = integers(a), True
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
         for k in range(looks):
@@ -926,7 +926,7 @@ def looks_again(f, x, here, work, pattern, g, t, common, entered, every, scratch
     flat, f0, _, units, vector, o = views(work, x, here)
     a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
     first, behind = extent(pattern, g, m)
-    index, looks, count = a.view(np.int64), np.int64(0), np.int64(0)  # literals would be compiled for, too
+    index, looks, count = integers(a), np.int64(0), np.int64(0)  # literals would be compiled for, too
     while t > 0.0 and looks < LOOKS:
         if not evaluated(f, x, here, work, pattern, g, t, LINE):
             return 0
@@ -1034,7 +1034,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
             return UNSURE
         prepared(o, t)
         refreshed(y, flat)
-    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     state[START], every = 0.0, n < 0
     for i in range(m):
         every |= o[BIN, i] == 0.0
@@ -1090,7 +1090,7 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
     flat, reference, y, units, spans, o = views(work, x, here)
     out = part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
-    _, _, blocks = tiles(work, n, m, state.view(np.int64)[WIDTH])
+    _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     start, state[START] = int(state[START]), 0.0
     for j in range(n):
         unit = units[j]

@@ -14,7 +14,7 @@ from numba import types
 from ...lifting.lanes import evaluate_table_lanes
 from ...schemes.steps import HALF_ROOT
 from .cache import inner, kernel, uncounted
-from .native import call_at, call_c, header, part, ticks
+from .native import call_at, call_c, header, integers, part, ticks
 
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
 TICKS = 100_000_000
@@ -193,7 +193,7 @@ def one_by_one(args, work, x):
     """Evaluate the table from the row `start` on; returns the next row, or a code."""
     head = header(work)
     points, values = table(work)
-    index = part(work, head.index_at, (head.count,)).view(np.int64)
+    index = integers(part(work, head.index_at, (head.count,)))
     y, flat, began = part(work, head.y_at, x.shape), part(x, 0, (x.size,)), ticks()
     done = sweep(head.address, args, flat, y, index, points, values, head.start, head.refill != 0, head.unwatched)
     passed = ticks() - began
@@ -216,8 +216,8 @@ def in_lanes(args, work, x):
         x,
         part(work, head.y_at, x.shape),
         tile,
-        progress.view(np.int64),
-        index.view(np.int64),
+        integers(progress),
+        integers(index),
         points,
         values,
         head.start,

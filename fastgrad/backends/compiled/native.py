@@ -138,6 +138,26 @@ def array_at(typingctx, address, size):
 
 
 @intrinsic
+def integers(typingctx, array):
+    """View a C-contiguous array of floats as integers.
+
+    numba's own view is a function within: it counts references wherever the first that called it did.
+    """
+    result = types.Array(types.int64, array.ndim, "C")
+
+    def codegen(context, builder, signature, values):
+        floats, view = (
+            context.make_array(array)(context, builder, values[0]),
+            context.make_array(result)(context, builder),
+        )
+        shape, strides = (cgutils.unpack_tuple(builder, each) for each in (floats.shape, floats.strides))
+        populate_array(view, builder.bitcast(floats.data, view.data.type), shape, strides, floats.itemsize, None)
+        return view._getvalue()
+
+    return result(array), codegen
+
+
+@intrinsic
 def header(typingctx, work):
     """Return the record that a workspace starts with."""
 

@@ -183,19 +183,19 @@ def allocator(function, value):
                 return lambda shape, dtype=None: function(shape, dtype)
             ndim = 1 if isinstance(shape, types.Integer) else len(shape)
             bundle = Bundle(lane, ndim, "C")
-
-            def fill(shape, dtype=None):
-                out = empty_bundle(as_shape(shape), bundle)
-                if value is not None:
-                    for i in np.ndindex(out.shape):
-                        out[i] = value
-                return out
-
-            return fill
+            return lambda shape, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
 
         return made
 
     return for_lane
+
+
+@register_jitable
+def filled_with(out, value):
+    if value is not None:
+        for i in np.ndindex(out.shape):
+            out[i] = value
+    return out
 
 
 @overloaded()
@@ -213,15 +213,7 @@ def allocator_like(function, value):
             if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
                 return lambda a: function(a)
             bundle = Bundle(lane, a.ndim, a.layout if a.layout in "CF" else "C")
-
-            def fill(a):
-                out = empty_bundle(a.shape, bundle)
-                if value is not None:
-                    for i in np.ndindex(a.shape):
-                        out[i] = value
-                return out
-
-            return fill
+            return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
         return alike
 
@@ -236,14 +228,7 @@ def wide_full(lane):
         if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
             return lambda shape, value, dtype=None: np.full(shape, value, dtype)
         bundle = Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
-
-        def fill(shape, value, dtype=None):
-            out = empty_bundle(as_shape(shape), bundle)
-            for i in np.ndindex(out.shape):
-                out[i] = value
-            return out
-
-        return fill
+        return lambda shape, value, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
 
     return full
 

@@ -15,10 +15,10 @@ from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_p
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle, overloaded
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
 from .kernel import BLOCK, flat
@@ -371,12 +371,9 @@ def divergences(typingctx, slot):
     return types.int64(slot), codegen
 
 
+@overloaded()
 def in_a_row(array):
     """The entries of an array, in C's order, as a contiguous vector."""
-
-
-@overload(in_a_row)
-def overload_in_a_row(array):
     if array.layout == "C":
         return lambda array: flat(array)  # noqa: PLW0108  an intrinsic is no function of its own
     return lambda array: array.copy() if array.ndim == 1 else array.ravel()
