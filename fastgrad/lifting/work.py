@@ -33,6 +33,7 @@ FOREIGN = 0.04  # of another package's function
 FLOP = 0.00005  # of a multiplication within a product of matrices, one thread
 SPARSE_CELL = 0.002  # of a difference
 SPARSE_RULE = 0.001  # of a difference to which a rule is applied, beyond that: it makes several arrays
+SPARSE_FILL = 0.005  # of a difference of an array that differed in few entries and will in most: it is spread
 SPARSE_FACTOR = 0.004  # of a difference that is a factor of a product of matrices: it is put in order first
 SPARSE_LISTED = 0.2  # of a difference that is listed by itself: lists are sorted
 WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, and how much dearer they are then

@@ -21,6 +21,7 @@ from ..work import (
     SPARSE_ARRAY,
     SPARSE_CELL,
     SPARSE_FACTOR,
+    SPARSE_FILL,
     SPARSE_FUNCTION,
     SPARSE_LISTED,
     SPARSE_RULE,
@@ -162,10 +163,12 @@ class Run:
             raise TooWide(size / self.rows)
 
     def fills(self, entries: int, size: int) -> None:
-        """Count beforehand, on trial, an operation whose result is an array of this size that differs in so many."""
-        cost = SPARSE_CELL * self.columns * entries
+        """Count the spreading to an array of this size that differs in so many entries; and on trial what makes it."""
+        spreading = SPARSE_FILL * self.columns * entries
+        cost = spreading + SPARSE_CELL * self.columns * entries
         if cost > self.lead and cost > self.lead + self._array + self._cell * size:
             raise Outrun(_FULL, to="dense")
+        self.lead -= spreading
 
     def made(self, base: Any, slots: int, cells: int) -> None:
         """Count an operation by its result: an array at x, and its differences."""
