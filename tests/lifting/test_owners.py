@@ -527,7 +527,7 @@ def beyond(x, at):
     ("f", "args", "way"),
     [
         pytest.param(of_planes, (), "owner lanes", marks=pytest.mark.slow),
-        (of_nothing, (), "lanes"),
+        pytest.param(of_nothing, (), "lanes", marks=pytest.mark.slow),
         (beyond, (7,), "lanes"),
     ],
 )
