@@ -372,7 +372,7 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
         (2, {"h": 1e-4}, 20, 1200),
         (5, {"h": 1e-4}, 20, 1800),
         (2, {"method": "forward"}, 38, 3600),
-        (5, {"method": "forward"}, 45, 5050),
+        (5, {"method": "forward"}, 45, 5150),  # 91 of them ask whether rounding hides the three that f does not read
     ],
 )
 def test_how_much_a_one_shot_call_of_a_plain_f_takes(

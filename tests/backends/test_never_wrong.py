@@ -730,7 +730,7 @@ def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool) -> None:
     ({"indices": 4}, "indices", "4"), ({"indices": [0.5]}, "indices", "0.5"), ({"indices": [-5]}, "indices", "-5"),
     ({"indices": [True]}, "indices", r"\(1,\)"), ({"indices": "all"}, "indices", "'all'"),
     ({"bounds": (0.0, 1.0)}, "bounds", "outside"), ({"bounds": 3.0}, "bounds", "3.0"),
-    ({"bounds": ([0.0], [1.0, 2.0])}, "bounds", "shape"), ({"bounds": (2.0, 1.0)}, "bounds", "outside"),
+    ({"bounds": ([0.0], [1.0, 2.0])}, "bounds", "shape"), ({"bounds": (2.0, 1.0)}, "bounds", "no lower bound above"),
     ({"h": "tiny"}, "h", "'tiny'"), ({"f0": "zero"}, "f0", "'zero'"), ({"kwargs": 3}, "kwargs", "3"),
 ], ids=str)  # fmt: skip
 def test_errors_name_the_argument_and_show_the_value(x: Any, options: Any, name: str, shown: str) -> None:
