@@ -45,7 +45,7 @@ def made(h: float | None, stencil: Any = CENTRAL, method: str = "central") -> tu
     [
         (1e-4, CENTRAL, "central"),
         pytest.param(1e-6, FORWARD, "forward", marks=pytest.mark.slow),
-        (None, CENTRAL, "central"),
+        pytest.param(None, CENTRAL, "central", marks=pytest.mark.slow),
     ],
 )
 def test_the_values_from_outside_and_what_f_raises(h: Any, stencil: Any, method: str) -> None:

@@ -119,8 +119,8 @@ def of_all_kinds(x):
 # of other types of results, and arguments, the default rule's kernels are compiled for many seconds
 BY_RULE = pytest.param(None, marks=pytest.mark.slow)
 FUNCTIONS = [broyden, decay, kinked, noisy, writes, steep]
-CASES = [(f, h) for f in FUNCTIONS for h in (None, 1e-5)] + [(integers, 1e-5), (matrix, 1e-5)]
-SLOW = [pytest.param(f, None, marks=pytest.mark.slow) for f in (integers, matrix)]
+CASES = [(f, h) for f in FUNCTIONS for h in (None, 1e-5)] + [(integers, 1e-5)]
+SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in ((integers, None), (matrix, None), (matrix, 1e-5))]
 TRIDIAGONAL = np.eye(14) + np.eye(14, k=1) + np.eye(14, k=-1)
 
 

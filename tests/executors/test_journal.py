@@ -125,7 +125,7 @@ print(values.tobytes().hex())
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_killed_at_any_time_it_goes_on_to_the_same_bits(path: Path, tmp_path: Path, workers: int) -> None:
     chance = random.Random(workers)
     calls = tmp_path / "calls"

@@ -358,7 +358,13 @@ HAND = [
 ]
 
 
-@pytest.mark.parametrize(("f", "shape", "args"), HAND, ids=[f.__name__ for f, *_ in HAND])
+LONG = (lists, matrices, temporaries)  # to compile
+
+
+@pytest.mark.parametrize(
+    ("f", "shape", "args"),
+    [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in LONG), id=case[0].__name__) for case in HAND],
+)
 def test_bit_identical(f, shape, args):
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape)

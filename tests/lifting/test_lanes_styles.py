@@ -375,7 +375,10 @@ STYLES = [
 
 
 # to compile
-LONG = (tables, filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix)
+LONG = (
+    tables, filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix,
+    quadratic, clipped,
+)  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")

@@ -275,7 +275,10 @@ LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
 MORE = (slices, reshaped, filled, regression, angles, about_the_mean, product, whole, listed)
 
 
-@pytest.mark.parametrize("f", LOCAL + MORE)
+LONG = (regression, listed, reshaped, whole)  # to compile
+
+
+@pytest.mark.parametrize("f", [pytest.param(f, marks=[pytest.mark.slow] * (f in LONG)) for f in LOCAL + MORE])
 def test_right_to_the_last_digits(f):
     args, shape = ARGS.get(f, ()), (12, 17) if f is springs else 200
     gradient = Gradient(f, args=args, compile="eager")

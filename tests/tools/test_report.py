@@ -502,6 +502,7 @@ def test_text_can_be_read_in_light_and_in_dark(visit, scheme):
         assert (high + 0.05) / (low + 0.05) >= 4.5, what
 
 
+@pytest.mark.slow
 def test_a_phone_needs_no_sideways_scrolling(visit):
     page = visit(viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True, device_scale_factor=2).page
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -509,6 +510,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit):
     assert max(wide) <= 390
 
 
+@pytest.mark.slow
 def test_paper_gets_charts_of_its_width_and_the_screen_its_own_back(visit):
     page = visit(viewport={"width": 1400, "height": 900}, color_scheme="dark").page
     width = f"document.getElementById('{WORK}').querySelector('.main-svg').getBoundingClientRect().width"
