@@ -355,7 +355,7 @@ def test_no_memory_of_negative_size_is_cleared():
         w, s = (
             np.zeros(len(x) - 201),
             0.0,
-        )  # what is allocated beside it hid the sign, and clearing it ended the process
+        )  # room for other things hid the sign
         for i in range(len(x)):
             s += x[i] ** 2
         for i in range(len(w)):
@@ -373,7 +373,7 @@ def test_comprehensions_tables_and_parts_along_an_axis():
         g = x.reshape((-1, 10))
         around = np.concatenate((g[:, 1:], g[:, :1]), axis=1)
         framed = np.vstack((np.zeros((1, 10)), g))
-        s = np.sum(r * r) + np.sum((g - around) ** 2) + np.sum(np.diff(framed[:, :3], 2) ** 2)
+        s = np.sum(r * r) + np.sum((g - around) ** 2) + np.sum(np.diff(framed, 2) ** 2)
         return s + np.sum(weights.inner[0] * (x - np.roll(g, 1).ravel()) ** 2)
 
     weights = Weights(np.linspace(0.5, 1.5, 200), (np.array(2.0).reshape(1),))
