@@ -366,6 +366,7 @@ def test_no_memory_of_negative_size_is_cleared():
         Gradient(negative, compile="eager")(sample(1, 200))
 
 
+@pytest.mark.slow
 def test_comprehensions_tables_and_parts_along_an_axis():
     @njit
     def tables(x, weights):
