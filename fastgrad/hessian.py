@@ -32,6 +32,7 @@ from .planning.hessians import (
     colored,
     dense,
     pattern_of,
+    surest,
     symmetric,
     unliftable,
     verify,
@@ -95,7 +96,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations.
+    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
+    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
+    is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -453,19 +456,14 @@ class Hessian:
         if error is not None and self._grad is None:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
-        return (
-            Made(
-                symmetric(matrix),
-                None if error is None else symmetric(error),
-                made.step,
-                GRADIENTS,
-                reason,
-                None,
-                made.colors,
-                made.failures,
-            ),
-            nfev,
-        )
+        if error is None:
+            matrix = symmetric(matrix)
+        else:
+            before = matrix, error
+            matrix, error, contradicted = surest(matrix, error)
+            if contradicted:
+                _tell_of_asymmetry(before, (matrix, error), units_of(point.base.reshape(-1)))
+        return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
@@ -491,14 +489,32 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
-    """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
-    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        scale = units[rows] * units[columns]
-        size = np.abs(found.entries) * scale
-        doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-    if doubtful.any():
-        count = np.count_nonzero(doubtful)
+    """Warn where no digit of an entry is certain."""
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows] * units[columns]))
+    if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
+
+
+def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
+    """Warn of entries of which no digit is certain since their mirror images say something else."""
+    pattern = before[0].pattern
+    scale = np.multiply.outer(units, units) if pattern is None else units[pattern.rows] * units[pattern.indices]
+    was, now = (_doubtful(matrix.entries, error.entries, scale) for matrix, error in (before, after))
+    count = np.count_nonzero(now & ~was)
+    if count:
+        warn(
+            f"no digit is certain of {count} entries of the Hessian: derivatives of the gradient's entry i along j and "
+            "of j along i differ; either the gradient is noisy, or it is not that of `f`",
+            AccuracyWarning,
+        )
+
+
+def _doubtful(entries: Floats, error: Floats, scale: Floats) -> NDArray[np.bool_]:
+    """Say of which entries no digit is certain; of scales of x, small ones are measured against the largest."""
+    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
+        size = np.abs(entries) * scale
+        found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+    return found
 
 
 class _Joined(NamedTuple):

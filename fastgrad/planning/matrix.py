@@ -28,6 +28,13 @@ class Matrix:
     pattern: Pattern | None = None
     data: Floats | None = None
 
+    @property
+    def entries(self) -> Floats:
+        """All that it has, in its own layout."""
+        found = self.dense if self.data is None else self.data
+        assert found is not None
+        return found
+
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector

@@ -232,8 +232,7 @@ class Operator:
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
-        if values is None or not values.any():
+        if not made.matrix.entries.any():
             _refuse_unseen(call, point)
         return made, run, point, began
 
