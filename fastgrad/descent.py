@@ -241,7 +241,7 @@ def _of_one(f: Any, point: Point, sign: float, course: _Course) -> Any:
 def _of_labelled(f: Any, init_x: Any, sign: float, course: _Course) -> Any:
     """Follow the gradient with respect to what has labels."""
     labels = Labels(init_x)
-    giving = labels.giving if labels.change(f) else labels.where_wanted
+    giving = labels.giving if labels.change(f)[0] else labels.where_wanted
     grad, callback = (g and giving(g) for g in (course.grad, course.callback))
     plain = grad and (lambda x: labels.plain("grad", grad(x)))
     done = _of_one(giving(f), as_point(init_x), sign, replace(course, grad=plain, callback=callback))

@@ -210,7 +210,11 @@ class Jacobian:
             run.nfev += f0 is None
             return _Found(made, run, point, began, (), form)
 
-        return in_structure(x, operator.settings, plain, structured, operator.placed, args)
+        def counted(found: _Found, nfev: int) -> _Found:
+            found.run.nfev += nfev
+            return found
+
+        return in_structure(x, operator.settings, plain, structured, operator.placed, args, counted)
 
     # ---- products
 

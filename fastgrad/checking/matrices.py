@@ -25,7 +25,7 @@ from ..planning.structured import Structured, in_structure
 from ..sparsity.patterns import Pattern, as_pattern
 from .asked import Asked, HessianCheckDict, JacobianCheckDict
 from .gradient import BLURRED, CANCELLED, on_line, scales, short, ways
-from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of
+from .report import HessianCheck, JacobianCheck, Seen, counted, joined, judged, reasons_of, seen_of
 
 __all__ = ["check_hessian", "check_jacobian"]
 
@@ -117,7 +117,7 @@ def check_jacobian(
         check = check_jacobian(form.f, given, form.point, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args)
+    return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args, counted)
 
 
 def check_hessian(
@@ -183,7 +183,7 @@ def check_hessian(
         check = check_hessian(form.f, given, form.point, grad=inner, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured, f, settings.options.args)
+    return in_structure(x, settings, plain, structured, f, settings.options.args, counted)
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "GradientCheck",
     "JacobianCheck",
     "Seen",
+    "counted",
     "joined",
     "joined_checks",
     "judged",
@@ -214,6 +215,11 @@ def seen_of(expected: Floats, error: Floats, reasons: NDArray[np.str_], slopes: 
     low[kinks], high[kinks] = below - SLACK * (above - below), above + SLACK * (above - below)
     reasons[kinks] = ""
     return Seen(expected, error, low, high, reasons, nfev)
+
+
+def counted(check: Kind, nfev: int) -> Kind:
+    """Return a check that has cost so many evaluations more."""
+    return replace(check, nfev=check.nfev + nfev)
 
 
 def joined(looks: list[Seen], nfev: int) -> Seen:

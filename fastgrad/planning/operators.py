@@ -34,7 +34,7 @@ from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
-from ..schemes.constants import EPS
+from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
@@ -53,13 +53,15 @@ AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+STEP = 2.0**-80  # in scales of x, of differences that carry no round-off
+
 _NO_STEPS = np.empty(0)
 
 
 def unrounded(units: Floats) -> Floats:
     """Return steps, given the scales of x, for differences that carry no round-off."""
     with np.errstate(under="ignore"):
-        return units * 2.0**-80
+        return units * STEP
 
 
 @dataclass
@@ -589,6 +591,11 @@ class Operator:
                 self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
             _refuse_unseen(self.call(args), point)
+        if found.error is not None and found.doubtful is not None and (found.jacobian == 0.0).any():
+            # of a slope that rounding may hide, f's size over that of x is the measure: there is no other slope
+            usual = np.abs(run.value()) * (np.abs(vector).max() / np.abs(flat).max(initial=TINY))
+            hidden = (found.jacobian == 0.0) & (found.error > CERTAIN * usual) & (usual > 0.0)
+            found = found._replace(doubtful=found.doubtful | hidden)
         warn_along(found)
         return found, run, point
 
