@@ -9,7 +9,7 @@ import numpy as np
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .differencing import difference
-from .scheme import NOT_ASKED_FOR, Estimate, Task
+from .scheme import NOT_ASKED_FOR, Estimate, Steps, Task
 from .stencils import Stencil
 from .steps import Step
 
@@ -19,7 +19,7 @@ FEW = 40  # components: as many are faster in plain floats than in arrays
 class Fixed:
     """Steps by a rule that does not look at f."""
 
-    unrounded = False
+    steps: Steps = "given"
 
     def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
         self.stencil, self.rule, self.name = stencil, rule, name
