@@ -61,15 +61,14 @@ class Fixed:
         base = task.point.base
         x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
         steps = self.rule.scalars(x)
-        spans, slopes = [], []
+        spans = []
         for e, h in zip(x, steps, strict=True):
             above, below = e + h, e - h
-            if above == e or below == e:
+            if not below < e < above:
                 return None
             spans.append(above - below)
         values = iter(run.around(steps))
-        for span, above, below in zip(spans, values, values, strict=True):
-            slopes.append((above - below) / span)
+        slopes = [(above - below) / span for span, above, below in zip(spans, values, values, strict=True)]
         if not isfinite(sum(slopes)):
             return None
         return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else NOT_ASKED_FOR)
