@@ -69,15 +69,16 @@ class Judged(Reference):
     Where that does not decide, the rule in plain floats goes on with the values that are known.
     """
 
-    @np.errstate(all="ignore")
     def settled(self, side: int) -> Floats | None:
-        n = self._base.size
-        judge = GRADIENTS.wanted() if 0 < n <= MOST else None
-        if judge is None:
-            return None
+        judge = (GRADIENTS.judge or GRADIENTS.wanted()) if 0 < self._base.size <= MOST else None
+        return None if judge is None else self._settled_by(judge, side)
+
+    @np.errstate(all="ignore")
+    def _settled_by(self, judge: Any, side: int) -> Floats | None:
         value = self.value()
         if not isfinite(value):
             return None
+        n = self._base.size
         area = judge.area(n, side)
         first, second, third = area.calm
         try:
