@@ -173,16 +173,22 @@ class Run:
     ) -> Floats | None:
         """Return central differences, of which the upper half may be there; None where they are not good enough.
 
+        Where a bound is in the way, both points of an entry are on its other side.
         From `simpler` differences these are to differ by what those may be wrong, their `own` doubt, not by more.
         """
-        if self._bounds is not None and ((x - steps < self._bounds[0]) | (x - steps > self._bounds[1])).any():
-            return None
+        back = -steps
+        if self._bounds is not None:
+            back = np.where(_outside(x + back, self._bounds), 2.0 * steps, back)
+            if _outside(x + back, self._bounds).any():
+                return None
         above = (x + steps) - x
         if up is None:
             above, up = there.moved(steps)
-        below, down = there.moved(-steps)
+        below, down = there.moved(back)
         between, known = above - below, self._second
         slope: Floats = (up - down) / between
+        if (beside := back != -steps).any():
+            slope = np.where(beside, (down * above / below - up * below / above) / between, slope)
         second = 2.0 * (up / above - down / below) / between
         if not np.isfinite(second.sum()):
             return None
@@ -197,7 +203,9 @@ class Run:
             apart = steep - self._steepness(simpler, f0)
             self._by_itself = not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (steep @ steep)
         rounding = self._weighed(EPS * (2.0 * np.abs(f0) + np.maximum(np.abs(up), np.abs(down))), f0)
-        self._by_itself |= not _within(rounding / np.abs(steps), steep, self._weighed(np.abs(second), f0))
+        self._by_itself |= not _within(
+            np.where(beside, 4.0, 1.0) * rounding / np.abs(steps), steep, self._weighed(np.abs(second), f0)
+        )
         if self._by_itself:
             return None
         self._second = Second(second, x, change)
@@ -223,6 +231,11 @@ class Run:
 
     def _keep(self, bend: Floats) -> None:
         self._bent, self._most = bend, np.maximum(self._most, bend)
+
+
+def _outside(x: Floats, bounds: Any) -> NDArray[np.bool_]:
+    outside: NDArray[np.bool_] = (x < bounds[0]) | (x > bounds[1])
+    return outside
 
 
 def _inside(x: Floats, steps: Floats, bounds: Any) -> Floats | None:
