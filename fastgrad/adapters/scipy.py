@@ -689,7 +689,8 @@ def _for_ode(original: Any) -> Any:
 class _Seen:
     """A function of a run of MINPACK or SLSQP, which ask for Jacobians where they have evaluated it."""
 
-    def __init__(self, f: Any, args: Any) -> None:
+    def __init__(self, f: Any, args: Any, constrains: bool = False) -> None:
+        self._constrains = constrains
         self._f, self._args = f, args if isinstance(args, tuple) else (args,)
         self._run: VectorRun | None = None
         self._at, self._value = b"", None
@@ -707,7 +708,7 @@ class _Seen:
         if not _has_few_doubles(x, f0):
             return np.atleast_2d(approx_derivative(self._f, x, method, f0=f0, bounds=bounds, args=self._args))
         if self._run is None:
-            self._run = VectorRun(method, _limits(bounds, x))
+            self._run = VectorRun(method, _limits(bounds, x), curved=self._constrains)
         return self._run.jacobian(lambda y: np.atleast_1d(self._f(y, *self._args)), x.copy(), f0)[0]
 
 
@@ -741,7 +742,7 @@ def _for_slsqp(original: Any) -> Any:
     ) -> Any:
         given = (constraints,) if isinstance(constraints, dict) else constraints
         seen = tuple(
-            {**c, "fun": _Seen(c["fun"], c.get("args", ())), "args": ()}
+            {**c, "fun": _Seen(c["fun"], c.get("args", ()), True), "args": ()}
             if isinstance(c, dict) and c.get("jac") is None and callable(c.get("fun"))
             else c
             for c in given

@@ -87,7 +87,7 @@ class Run:
         self._call = call_of(f, self._options, False)
         self._bounds, self._central = bounds, BEGIN[method]
         self._plan: Plan | None = None
-        self._by_itself = self._unrounded = False
+        self._by_itself = self._unrounded = self._curved = False
         self._points = 0
         self._x: Floats | None = None
         self._slope: Any = None
@@ -141,7 +141,7 @@ class Run:
             if sided is None or both is None:
                 return None
             near, far = sided, both
-        if self._central:
+        if self._central or (known is None and self._curved):
             return self._both_sides(x, f0, far, there)
         span, values = there.moved(near)
         slope: Floats = values / span
@@ -251,10 +251,14 @@ class VectorRun(Run):
     ----------
     method, bounds, workers
         As for `Run`.
+    curved : bool
+        Whether central differences tell the second derivatives at the first point: of a constraint, which vanishes
+        where it holds, nothing says what is good enough.
     """
 
-    def __init__(self, method: str = "2-point", bounds: Any = None, workers: Any = 1) -> None:
+    def __init__(self, method: str = "2-point", bounds: Any = None, workers: Any = 1, *, curved: bool = False) -> None:
         super().__init__(_unknown, method, (), bounds, workers)
+        self._curved = curved
         self._f0: Floats = ZERO
 
     def jacobian(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool = False) -> tuple[NDArray[Any], int]:
