@@ -60,7 +60,7 @@ class Awaited:
 
 
 GRADIENTS = Awaited("gradients", saves=4e-5, compiles=4.0)
-JACOBIANS = Awaited("columns", saves=4.5e-4, compiles=9.0)
+JACOBIANS = Awaited("columns", saves=1.5e-4, compiles=9.0)
 
 
 class Judged(Reference):
@@ -114,7 +114,7 @@ class Judged(Reference):
 
 
 class JudgedVectors:
-    """f around a point, judged by compiled code in the usual case of smooth functions.
+    """f around a point, judged in plain floats or by compiled code in the usual case of smooth functions.
 
     Where that does not decide, the rule in arrays goes on with the values that are known.
     """

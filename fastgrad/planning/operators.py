@@ -33,6 +33,7 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
+from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
@@ -380,9 +381,8 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = JACOBIANS.wanted() if judged and settings.plainest else None
-            if judge is not None:
-                explorer = known = JudgedVectors(run, judge)
+            if judged and settings.plainest:
+                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
