@@ -34,7 +34,7 @@ from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
-from ..schemes.trust import check_analytic, reads_own_array
+from ..schemes.trust import check_analytic, refuse_unseen
 from .choices import Way
 from .planner import FACTS, FEW, LOOKING, SIZES, Facts, Plan, Step, is_shared, plan, read
 
@@ -242,20 +242,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
     if gradient.any() and not (point.perturbable and point.dtype is not FLOAT64):
         return
     evaluation.nfev += 2
-    if not reads_own_array(call, point):
-        return
-    own, container = point.own, point.container
-    if container is not None and not container.perturbable:
-        raise TypeError(container.refusal())
-    if own is not None and own.dtype.kind in "iub":
-        raise TypeError(
-            f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
-            "Make it a float array: x = x.astype(float), before f is made"
-        )
-    raise NotTrusted(
-        "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
-        "if it is a writable float array whose entries do not overlap"
-    )
+    refuse_unseen(call, point)
 
 
 def _check_analytic(evaluation: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
