@@ -244,7 +244,10 @@ class SparseBundle(ArrayLike):
             if type(value) is SparseBundle:
                 value.run.function()
                 break
-        return handler(*args, **kwargs)
+        result = handler(*args, **kwargs)
+        if result is NotImplemented:
+            raise refuse(f"np.{func.__name__} with these arguments")
+        return result
 
     def resolved(self) -> SparseBundle:
         """The same, with each (row, position) in one slot at most."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..composites import COMPOSITES, axes_of, shape_of
 from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, kept, normal_axes
 from .layout import Box, Entries, groups, place, window
 from .slots import (
@@ -32,6 +33,7 @@ from .slots import (
 )
 
 Array = NDArray[Any]
+_function: Any  # of numpy, in the loops below that fill the tables
 
 
 def handles(*functions: Any) -> Callable[[Handler], Handler]:
@@ -78,15 +80,6 @@ def _mean(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     count = a.size // max(total.size, 1)
     base = np.mean(a.base, axis=axis, keepdims=keepdims is True)
     return SparseBundle(base, mapped(total.slots, lambda d: d / count), a.run)
-
-
-@handles(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
-    if weights is None:
-        return _mean(a, axis)
-    if np.ndim(weights) != np.ndim(a):
-        raise refuse("np.average with weights of another shape")
-    return np.sum(a * weights, axis=axis) / np.sum(weights, axis=axis)
 
 
 @handles(np.var)
@@ -450,16 +443,6 @@ def _inner(a: Any, b: Any) -> Any:
     return product(np.inner(base_of(a), base_of(b)), a, la, b, lb, la[:-1] + lb[:-1])
 
 
-@handles(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
-    return _dot(np.ravel(a), np.ravel(b))
-
-
-@handles(np.outer)
-def _outer(a: Any, b: Any) -> Any:
-    return np.ravel(a)[:, None] * np.ravel(b)
-
-
 @handles(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
@@ -557,44 +540,7 @@ def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Any:
 @handles(np.stack)
 def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     axis %= np.ndim(base_of(arrays[0])) + 1
-    return _concatenate([_expand_dims(a, axis) for a in arrays], axis)
-
-
-@handles(np.hstack)
-def _hstack(arrays: Sequence[Any]) -> Any:
-    parts = [np.reshape(a, (1,)) if np.ndim(base_of(a)) == 0 else a for a in arrays]
-    return _concatenate(parts, 0 if np.ndim(base_of(parts[0])) == 1 else 1)
-
-
-@handles(np.vstack)
-def _vstack(arrays: Sequence[Any]) -> Any:
-    return _concatenate([np.reshape(a, (1, -1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 0)
-
-
-@handles(np.column_stack)
-def _column_stack(arrays: Sequence[Any]) -> Any:
-    return _concatenate([np.reshape(a, (-1, 1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 1)
-
-
-@handles(np.append)
-def _append(a: Any, values: Any, axis: Any = None) -> Any:
-    return _concatenate((np.ravel(a), np.ravel(values)) if axis is None else (a, values), axis or 0)
-
-
-@handles(np.expand_dims)
-def _expand_dims(a: Any, axis: Any) -> Any:
-    return np.reshape(a, np.expand_dims(base_of(a), axis).shape)
-
-
-@handles(np.atleast_1d)
-def _atleast_1d(*arrays: Any) -> Any:
-    found = [np.reshape(a, np.atleast_1d(base_of(a)).shape) for a in arrays]
-    return found[0] if len(found) == 1 else tuple(found)
-
-
-@handles(np.squeeze)
-def _squeeze(a: Any, axis: Any = None) -> Any:
-    return a.reshape(np.squeeze(a.base, axis).shape)
+    return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
 @handles(np.reshape)
@@ -609,28 +555,6 @@ def _ravel(a: Any, order: str = "C") -> Any:
 
 def _flatten(a: SparseBundle, order: str = "C") -> SparseBundle:
     return a.reshape(-1, order=order).copy()
-
-
-@handles(np.transpose)
-def _transpose(a: Any, axes: Any = None) -> Any:
-    return a.transpose(axes)
-
-
-@handles(np.swapaxes)
-def _swapaxes(a: Any, first: int, second: int) -> Any:
-    axes = list(range(a.ndim))
-    axes[first], axes[second] = axes[second], axes[first]
-    return a.transpose(axes)
-
-
-@handles(np.moveaxis)
-def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    moved = [i % a.ndim for i in ([source] if isinstance(source, int) else source)]
-    to = [i % a.ndim for i in ([destination] if isinstance(destination, int) else destination)]
-    axes = [i for i in range(a.ndim) if i not in moved]
-    for place_of, axis in sorted(zip(to, moved, strict=True)):
-        axes.insert(place_of, axis)
-    return a.transpose(axes)
 
 
 @handles(np.broadcast_to)
@@ -673,6 +597,27 @@ def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
     return SparseBundle(base, out.slots, a.run, a.disjoint)
 
 
+FUNCTIONS.update(COMPOSITES)
+
+
+def reshaping(function: Any) -> Handler:
+    """Functions that only give their argument another shape."""
+    return lambda a, *args, **kwargs: a.reshape(shape_of(function, a.shape, *args, **kwargs))
+
+
+for _function in (np.expand_dims, np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    FUNCTIONS[_function] = reshaping(_function)
+
+
+def permuting(function: Any) -> Handler:
+    """Functions that only change the order of the axes."""
+    return lambda a, *args, **kwargs: a.transpose(axes_of(function, a.ndim, *args, **kwargs))
+
+
+for _function in (np.transpose, np.permute_dims, np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose):
+    FUNCTIONS[_function] = permuting(_function)
+
+
 def moving(function: Any) -> None:
     """Register a function that only repeats, drops or moves entries."""
 
@@ -684,7 +629,7 @@ def moving(function: Any) -> None:
     FUNCTIONS[function] = handler
 
 
-for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.fliplr, np.flipud, np.diagonal):
+for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.diagonal):
     moving(_function)
 
 
@@ -764,24 +709,11 @@ def _where(condition: Any, *values: Any) -> Any:
     return choose(condition, *values)
 
 
-@handles(np.select)
-def _select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Any:
-    out = default
-    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-        out = np.where(condition, choice, out)
-    return out
-
-
 @handles(np.clip)
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     out = a if low is None else np.maximum(a, low)
     return out if high is None else np.minimum(out, high)
-
-
-@handles(np.ediff1d)
-def _ediff1d(a: Any) -> Any:
-    return np.diff(np.ravel(a))
 
 
 @handles(np.trapezoid)
@@ -842,14 +774,6 @@ def _round(x: Any, decimals: int = 0) -> Any:
     return pointwise(lambda v: np.round(v, decimals), x)
 
 
-@handles(np.polyval)
-def _polyval(p: Any, x: Any) -> Any:
-    out: Any = 0.0
-    for i in range(len(p)):
-        out = out * x + p[i]
-    return out
-
-
 @handles(np.real, np.real_if_close)
 def _real(a: Any) -> Any:
     return a.real
@@ -896,8 +820,8 @@ for _name, _handler in {
     "dot": _dot,
     "ravel": _ravel,
     "flatten": _flatten,
-    "squeeze": _squeeze,
-    "swapaxes": _swapaxes,
+    "squeeze": FUNCTIONS[np.squeeze],
+    "swapaxes": FUNCTIONS[np.swapaxes],
     "clip": _clip,
     "round": _round,
     "trace": _trace,
