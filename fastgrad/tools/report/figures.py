@@ -66,15 +66,14 @@ METHOD_STYLES = {
     "automatic": Style("square", "dashdot"),
     "adaptive": Style("diamond", "dash"),
 }
-# symbol of the chart, the same as a letter
 PEER_SYMBOLS = {
-    "scipy/approx_fprime": ("x", "✖"),
-    "scipy/3-point": ("cross", "✚"),
-    "numdifftools/Gradient": ("hexagon", "⬢"),
-    "jacobi/jacobi": ("pentagon", "⬟"),
-    "statsmodels/centered": ("triangle-down", "▼"),
-    "statsmodels/complex step": ("triangle-left", "◀"),
-    "jax/grad": ("bowtie", "⧓"),
+    "scipy/approx_fprime": "x",
+    "scipy/3-point": "cross",
+    "numdifftools/Gradient": "hexagon",
+    "jacobi/jacobi": "pentagon",
+    "statsmodels/centered": "triangle-down",
+    "statsmodels/complex step": "triangle-left",
+    "jax/grad": "bowtie",
 }
 # what makes two curves of one backend different where the method does not
 WHO_SYMBOLS = {
@@ -268,7 +267,7 @@ def _curve(curve: Data) -> Data:
 def _point(score: Data) -> Data:
     who = _who(score)
     if score["peer"]:
-        symbol, colour, kind = PEER_SYMBOLS.get(who, ("circle-open", ""))[0], GREY, "peer"
+        symbol, colour, kind = PEER_SYMBOLS.get(who, "circle-open"), GREY, "peer"
     else:
         symbol, colour, kind = WHO_SYMBOLS[who].symbol, WHO_COLOURS[who], "comparison"
     text = "another package" if score["peer"] else score["ran"]
