@@ -101,15 +101,15 @@ def _controls(work: Sequence[Data]) -> list[tuple[str, list[tuple[str, str, str,
     who, methods = {meta["who"] for meta in metas}, {meta["method"] for meta in metas}
     peers = dict.fromkeys(meta["who"] for meta in metas if meta["method"] == "peer")
     return [
-        ("backend/f", [(name, colour, "solid", "") for name, colour in figures.WHO_COLOURS.items() if name in who]),
+        ("backend/f", [(name, style.colour, "solid", "") for name, style in figures.WHO_STYLES.items() if name in who]),
         ("method", [(m, "currentColor", s.dash, s.symbol) for m, s in figures.METHOD_STYLES.items() if m in methods]),
-        ("packages", [(name, figures.GREY, "", figures.PEER_SYMBOLS.get(name, "circle-open")) for name in peers]),
+        ("packages", [(name, figures.GREY, "", figures.PEER_STYLES.get(name, figures.OTHER).symbol) for name in peers]),
         ("", [("Pareto front", "", "", "")]),
     ]
 
 
 def _scores(comparison: Data) -> Table:
-    rows = []
+    rows: list[tuple[bool, Sequence[Any]]] = []
     for score in comparison["scores"]:
         name = f"{score['backend']}/{score['form']}"
         ran = "another package" if score["peer"] else score["ran"]
