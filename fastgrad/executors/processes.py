@@ -26,18 +26,7 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import (
-    FLUSH_SECONDS,
-    Failures,
-    Function,
-    Gathering,
-    Points,
-    Receive,
-    Values,
-    append_like,
-    chunks_of,
-    evaluate_here,
-)
+from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, append_like, chunks_of, evaluate_here
 from .failures import Failure
 from .forking import unsafe
 
@@ -55,7 +44,7 @@ _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
 _FAILED = b"F"
 
 
-class Processes:
+class Processes(Executor):
     """Forked for each sweep, with a copy of everything that this process has.
 
     Points and f are there already; values come back as plain numbers. Each worker gets its next points when it is done
@@ -66,8 +55,8 @@ class Processes:
     stops = True
 
     def __init__(self, workers: int, reason: str, timeout: float = inf, apart: bool = False) -> None:
+        super().__init__(reason)
         self.workers = workers
-        self.reason = reason
         self.timeout = timeout  # of one evaluation, in seconds
         self.apart = apart or timeout < inf  # no evaluation in this process, which it might end
         self._seconds: float | None = None  # of one evaluation, as far as is known
@@ -81,23 +70,19 @@ class Processes:
             owner = owner.obj
         return not isinstance(owner, mmap.mmap)
 
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        gathering = Gathering(len(points), receive, failures)
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
         begun = self._begin(function, points, gathering)
         if begun < gathering.count:
             workers = min(self.workers, gathering.count - begun)
             with _Crew(function, points, workers, gathering, self.timeout) as crew:
                 crew.run(begun)
             self._seconds = crew.busy / (gathering.count - begun)
-        return gathering.result()
 
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known = len(points), self._seconds
         long = count > 1 and (known is None or known * count > 1.5 * SHORT)
-        if count and (self.apart or long) and self._may_fork():
+        if (self.apart or long) and self._may_fork():
             return 0
         watch, done, looking = _Stopwatch(), 0, not long
         while not gathering.complete:
