@@ -118,7 +118,7 @@ def workers_of(executor: Any) -> int:
 def _kept_by_cluster(executor: Any, task: Task) -> Any:
     """Send a large f to all workers of a cluster at once, where the executor belongs to one (dask)."""
     scatter = getattr(getattr(executor, "_client", None), "scatter", None)
-    if scatter is None or len(task.packed().data) < LARGE:
+    if scatter is None or len(task.packed()) < LARGE:
         return task
     return scatter(task, broadcast=True, hash=False)
 

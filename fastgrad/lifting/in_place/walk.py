@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from ...inspecting.kinds import written_in_python
 from ..rebinding import names_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
@@ -74,13 +75,6 @@ def of_library(thing: object) -> bool:
     """Whether a function, class or module is of a library that is known to keep nothing of f's."""
     module = getattr(thing, "__module__", None)
     return isinstance(module, str) and module.partition(".")[0] in LIBRARIES
-
-
-def _written_in_c(kind: type) -> bool:
-    return any(
-        isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)) and value.__objclass__ is kind
-        for value in vars(kind).values()
-    )
 
 
 class Walk:
@@ -231,12 +225,6 @@ class Walk:
     def _cell(self, thing: types.CellType) -> None:
         self._add(Cell(thing))
 
-    def _partial(self, thing: functools.partial[object]) -> None:
-        self._queue.extend((thing.func, thing.args, thing.keywords))
-
-    def _method(self, thing: types.MethodType) -> None:
-        self._queue.extend((thing.__self__, thing.__func__))
-
     def _function(self, thing: types.FunctionType) -> None:
         if self._of_library(thing):
             return
@@ -252,15 +240,6 @@ class Walk:
             raise CannotLift(f"f holds the method {thing.__name__!r} of an array")
         if owner is not None and not isinstance(owner, types.ModuleType):
             self._queue.append(owner)
-
-    def _wrapper(self, thing: staticmethod[..., object] | classmethod[object, ..., object]) -> None:
-        self._queue.append(thing.__func__)
-
-    def _property(self, thing: property) -> None:
-        self._queue.extend((thing.fget, thing.fset, thing.fdel))
-
-    def _cached_property(self, thing: functools.cached_property[object]) -> None:
-        self._queue.append(thing.func)
 
     def _module(self, thing: types.ModuleType) -> None:
         package = thing.__name__.partition(".")[0]
@@ -292,7 +271,7 @@ class Walk:
         if hasattr(kind, "__next__"):
             raise CannotLift(f"f can reach a {kind.__name__}, whose position cannot be put back")
         for base in kind.__mro__[:-1]:
-            if base not in CONTAINER_BASES and base is not types.SimpleNamespace and _written_in_c(base):
+            if base not in CONTAINER_BASES and base is not types.SimpleNamespace and not written_in_python(base):
                 raise CannotLift(f"f can reach a {kind.__name__}, which is not written in Python")
         self._queue.append(kind)
         names = ["__class__"]
@@ -324,13 +303,18 @@ def _lru_cache(walk: Walk, thing: object) -> None:
     raise CannotLift(f"f can reach {getattr(thing, '__name__', 'a function')!r}, which keeps its results (lru_cache)")
 
 
+def _made_of(*names: str) -> Reader:
+    """What holds other things by some attributes, and nothing else."""
+    return lambda walk, thing: walk._queue.extend(getattr(thing, name) for name in names)
+
+
 READERS: dict[type, Reader] = {
     types.CellType: Walk._cell,
     types.FunctionType: Walk._function,
-    types.MethodType: Walk._method,
+    types.MethodType: _made_of("__self__", "__func__"),
     types.BuiltinFunctionType: Walk._builtin,
-    functools.partial: Walk._partial,
-    functools.cached_property: Walk._cached_property,
+    functools.partial: _made_of("func", "args", "keywords"),
+    functools.cached_property: _made_of("func"),
     functools._lru_cache_wrapper: _lru_cache,
     types.MappingProxyType: Walk._proxy,
     weakref.ref: Walk._reference,
@@ -340,8 +324,8 @@ FAMILIES: Sequence[tuple[tuple[type, ...], Reader]] = (
     ((np.ndarray,), Walk._array),
     (CONTAINERS, Walk._container),
     ((tuple,), Walk._items),
-    ((staticmethod, classmethod), Walk._wrapper),
-    ((property,), Walk._property),
+    ((staticmethod, classmethod), _made_of("__func__")),
+    ((property,), _made_of("fget", "fset", "fdel")),
     ((types.ModuleType,), Walk._module),
     (GENERATORS, Walk._generator),
     ((type,), Walk._class),
