@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import types
 from functools import lru_cache
 from typing import Any
 
@@ -23,14 +22,6 @@ def is_jitted(f: object) -> bool:
     """Whether f is a numba dispatcher."""
     numba = sys.modules.get("numba.core.dispatcher")
     return numba is not None and _is_dispatcher(type(f), numba.Dispatcher)  # type: ignore[arg-type]
-
-
-def written_in_python(kind: type) -> bool:
-    """Whether a class is written in Python: one in C has descriptors of its own methods."""
-    return not any(
-        isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)) and value.__objclass__ is kind
-        for value in vars(kind).values()
-    )
 
 
 @lru_cache(maxsize=64)

@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .kinds import written_in_python
-
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
 # names that do something beside computing, or look at more than values
@@ -323,7 +321,7 @@ class _Study:
             isinstance(inspect.getattr_static(kind, name, None), types.FunctionType)
             for name in ("__getattr__", "__getattribute__", "__setattr__")
         )
-        if own or not all(map(written_in_python, kind.__mro__[:-1])):
+        if own or not all(map(_of_python, kind.__mro__[:-1])):
             raise _MayKeepError(f"{what} is a {kind.__name__}, which may keep what it is given")
         self._seen.add(id(thing))
         self._objects.append(thing)
@@ -363,6 +361,13 @@ class _Study:
                         f"the attribute {name!r} is a {type(value).__name__}, which may keep its result"
                     )
                 self.value(f"the attribute {name!r}", value)
+
+
+def _of_python(kind: type) -> bool:
+    """Whether a class is written in Python: one in C has descriptors of its methods."""
+    return not any(
+        isinstance(v, (types.WrapperDescriptorType, types.MethodDescriptorType)) for v in vars(kind).values()
+    )
 
 
 def _of_a_library(f: Any) -> bool:

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ...inspecting.kinds import written_in_python
 from ..rebinding import names_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
@@ -75,6 +74,13 @@ def of_library(thing: object) -> bool:
     """Whether a function, class or module is of a library that is known to keep nothing of f's."""
     module = getattr(thing, "__module__", None)
     return isinstance(module, str) and module.partition(".")[0] in LIBRARIES
+
+
+def _written_in_c(kind: type) -> bool:
+    return any(
+        isinstance(value, (types.WrapperDescriptorType, types.MethodDescriptorType)) and value.__objclass__ is kind
+        for value in vars(kind).values()
+    )
 
 
 class Walk:
@@ -271,7 +277,7 @@ class Walk:
         if hasattr(kind, "__next__"):
             raise CannotLift(f"f can reach a {kind.__name__}, whose position cannot be put back")
         for base in kind.__mro__[:-1]:
-            if base not in CONTAINER_BASES and base is not types.SimpleNamespace and not written_in_python(base):
+            if base not in CONTAINER_BASES and base is not types.SimpleNamespace and _written_in_c(base):
                 raise CannotLift(f"f can reach a {kind.__name__}, which is not written in Python")
         self._queue.append(kind)
         names = ["__class__"]
