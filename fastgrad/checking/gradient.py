@@ -16,7 +16,7 @@ from ..core.options import Options
 from ..core.point import Point, as_point, exclusive, exclusively
 from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
-from ..executors.executor import Function, Points
+from ..executors.executor import Executor, Function, Points
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
 from .asked import Asked, GradientCheckDict
@@ -156,7 +156,7 @@ def _look(call: Call, options: Options, point: Point, given: Floats, asked: Aske
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
         reasons[place] = reasons_of(done.estimate)[better]
     seen = seen_of(expected, error, reasons, slopes, nfev)
-    if options.bounds is not None and (limits := bounds_arrays(options.bounds, point.base)) is not None:
+    if (limits := bounds_arrays(options.bounds, point.base)) is not None:
         fixed = limits[0] == limits[1]  # there is nothing to compare with
         seen.low[fixed], seen.high[fixed] = -np.inf, np.inf
     return seen
@@ -168,7 +168,7 @@ def _look(call: Call, options: Options, point: Point, given: Floats, asked: Aske
 def _along(call: Call, options: Options, point: Point, given: Floats, asked: Asked) -> GradientCheck:
     """Differentiate f along directions, each of which moves its share of the components."""
     base, flat = point.base.reshape(-1), given.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     sides, seen, allowed = [], [], []
     tiny = base.size > 0 and 0.0 < float(np.abs(base).max()) < TINY
     nfev = 0
@@ -243,12 +243,11 @@ def _slope_along(
     return side, on_line(call, point, way, bounds, slope)
 
 
-class _Along:
+class _Along(Executor):
     """An executor of a function of a distance, by that of many distances: whoever evaluates f there shares them."""
 
-    way, reason, stops = "executor", "workers share the points", False
-
     def __init__(self, of_distances: Callable[[Floats], Floats]) -> None:
+        super().__init__("workers share the points")
         self._of_distances = of_distances
 
     def may_perturb(self, thing: object) -> bool:

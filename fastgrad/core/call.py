@@ -110,6 +110,10 @@ class Call:
             self.shared = self.watched or self.workers != 1
             self.usual = False
 
+    def value(self, x: Any) -> Any:
+        """Return what f gives at x."""
+        return self.f(x, *self.args, **self.kwargs)
+
     @property
     def threads(self) -> int:
         """How many threads may run a compiled f, where `workers` is a number."""

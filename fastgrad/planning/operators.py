@@ -229,9 +229,7 @@ class Operator:
         run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
-        bounds = (
-            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
-        )
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
@@ -535,8 +533,7 @@ class Operator:
         point = as_point(x)
         call = self.call(self.args)
         run = self.opened(call, point)
-        given = self.settings.options.bounds
-        bounds = None if given is None else bounds_arrays(given, point.base)
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
             if not self._unreadable(call, point):
@@ -563,7 +560,7 @@ class Operator:
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
-        bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        bounds = bounds_arrays(settings.options.bounds, point.base)
         free = moving(bounds)
         vector = vector if free is None else np.where(free, vector, 0.0)
         with put_back(point):
