@@ -37,7 +37,7 @@ from .planning.hessians import (
     verify,
 )
 from .planning.matrix import Matrix
-from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.constants import CERTAIN, NEGLIGIBLE
@@ -249,6 +249,8 @@ class Hessian:
                 except (CannotRun, NotTrusted) as refusal:
                     _tell_of_kinks(refusal)
             found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
+        if vector.any() and not found.jacobian.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         return self._like_x(found.jacobian.reshape(-1), point)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
@@ -444,7 +446,9 @@ class Hessian:
                 self._gradient = _ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
-        return _Differenced(self._gradient, point, not shared or reads(f, point))
+        # and gradients at float32 would be taken where the array rounds to
+        asks = shared or (point.own is not None and point.own.dtype is not FLOAT64)
+        return _Differenced(self._gradient, point, not asks or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
@@ -453,6 +457,9 @@ class Hessian:
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
+        values = matrix.dense if matrix.data is None else matrix.data
+        if values is None or not values.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
@@ -565,7 +572,7 @@ class _Differenced:
             return
         if container is not None and container.perturbable:
             self._held = container.given
-        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+        elif own is not None and point.perturbable:
             self._held = own
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
@@ -574,8 +581,9 @@ class _Differenced:
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
         """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
         here = None if self._held is None else as_seen(self._held)
+        held = here is not None and np.array_equal(here.base, y if here.own is None else y.astype(here.own.dtype))
         with quietly():  # whoever differences it tells
-            done = self.gradient._run(here if here and np.array_equal(here.base, y) else y, args, None, False)
+            done = self.gradient._run(here if held else y, args, None, False)
         self.nfev += done.nfev
         return done.gradient, done.nfev
 
