@@ -189,11 +189,9 @@ class Lifted(InFloats):
             lift, racing = attempts.pop(0)
             if hopeless and lift == DENSE:
                 continue
-            call, work = self._call, self._work(lift, points.size, racing, lead)
+            work = self._work(lift, points.size, racing, lead)
             try:
-                values = _lift(lift).sweep(
-                    call.f, self._point.base, index, points, args=call.args, kwargs=call.kwargs, work=work
-                )
+                values = _lift(lift).sweep(self._call, self._point.base, index, points, work=work)
             except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
                 self._note(lift, failure)
                 outrun = failure if isinstance(failure, Outrun) else None
@@ -276,11 +274,9 @@ class Lifted(InFloats):
 
     def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_], float] | None:
         """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
-        call, work = self._call, self._sparse_work(steps.size, self._attempts[0].racing)
+        work = self._sparse_work(steps.size, self._attempts[0].racing)
         try:
-            found = _lift(SPARSE).differences(
-                call.f, x, index, steps[:, None], args=call.args, kwargs=call.kwargs, work=work
-            )
+            found = _lift(SPARSE).differences(self._call, x, index, steps[:, None], work=work)
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
             self._note(SPARSE, failure)
             self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)

@@ -72,7 +72,7 @@ class Points:
         call = self._call
         self.nfev += len(points)
         try:
-            found: NDArray[Any] = _dense().at_points(call.f, points, args=call.args, kwargs=call.kwargs)
+            found: NDArray[Any] = _dense().at_points(call, points)
         except (Signal, Exception) as failure:
             raise CannotRun(f"f cannot be lifted: {failure}") from failure
         if found.dtype.kind == "c" or (self._value is not None and found.size != self._value.size):

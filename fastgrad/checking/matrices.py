@@ -197,7 +197,7 @@ def _by_entry(f: Any, given: Any, x: Any, settings: Settings, asked: Asked) -> J
     made, run, point, _ = Operator(f, settings).at(x, chosen.args)
     shape = (*run.shape, *point.base.shape)
     both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
-    bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+    bounds = bounds_arrays(chosen.bounds, point.base)
 
     def again(rows: Ints, columns: Ints) -> _Look:
         with put_back(point):
@@ -350,7 +350,7 @@ def _listed(name: str, given: Any, shape: tuple[int, int]) -> tuple[Ints, Ints, 
 def _along(operator: Operator, point: Point, x: Any, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     run = operator.opened(operator.call(options.args), point)
     value = run.value()
     rows, columns, data = _entries("jac", given, (*run.shape, *point.base.shape), (value.size, flat.size))
@@ -410,7 +410,7 @@ def _entries(name: str, given: Any, shape: tuple[int, ...], sides: tuple[int, in
 def _curvatures(f: Any, options: Options, point: Point, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the curvatures of f along some directions."""
     flat = point.base.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     rows, columns, data = _entries("hess", given, (*point.base.shape,) * 2, (flat.size,) * 2)
     scale = scales(flat)
     with np.errstate(all="ignore"):

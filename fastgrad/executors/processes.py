@@ -30,18 +30,7 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import (
-    FLUSH_SECONDS,
-    Failures,
-    Function,
-    Gathering,
-    Points,
-    Receive,
-    Values,
-    append_like,
-    chunks_of,
-    evaluate_here,
-)
+from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, append_like, chunks_of, evaluate_here
 from .failures import Failure
 from .forking import unsafe
 
@@ -63,7 +52,7 @@ _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
 _FAILED = b"F"
 
 
-class Processes:
+class Processes(Executor):
     """Forked when they are first wanted, with a copy of everything that this process has.
 
     f and the points of that sweep are there already; values come back as plain numbers. Each worker gets its next
@@ -75,8 +64,8 @@ class Processes:
     stops = True
 
     def __init__(self, workers: int, reason: str, timeout: float = inf, apart: bool = False) -> None:
+        super().__init__(reason)
         self.workers = workers
-        self.reason = reason
         self.timeout = timeout  # of one evaluation, in seconds
         self.apart = apart or timeout < inf  # no evaluation in this process, which it might end
         self._seconds: float | None = None  # of one evaluation, as far as is known
@@ -92,10 +81,7 @@ class Processes:
             owner = owner.obj
         return not isinstance(owner, mmap.mmap)
 
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        gathering = Gathering(len(points), receive, failures)
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
         if self._crew is not None and self._crew.function is not function:
             self.dismiss()
         try:
@@ -105,9 +91,8 @@ class Processes:
                     self._crew = _Crew(function, self.workers, self.timeout)
                     self._end = weakref.finalize(self, _ended, self._crew)
                 self._seconds = self._crew.run(points, gathering, begun) / (gathering.count - begun)
-                if not self._crew.rest():
+                if gathering.end < gathering.count or not self._crew.rest():
                     self.dismiss()
-            return gathering.result()
         except BaseException:
             self.dismiss()
             raise
@@ -123,7 +108,7 @@ class Processes:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
         count, known, short = len(points), self._seconds, SHORT if self._crew is None else BRIEF
         long = count > 1 and (known is None or known * count > 1.5 * short)
-        if count and (self.apart or long) and self._may_share():
+        if (self.apart or long) and self._may_share():
             return 0
         watch, done, looking = _Stopwatch(), 0, not long
         while not gathering.complete:

@@ -32,6 +32,12 @@ BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
     "eq": (operator.eq, np.equal),
     "ne": (operator.ne, np.not_equal),
 }
+UNARY: dict[str, tuple[Callable[[Any], Any], np.ufunc]] = {
+    "neg": (operator.neg, np.negative),
+    "pos": (operator.pos, np.positive),
+    "abs": (operator.abs, np.absolute),
+    "invert": (operator.invert, np.invert),
+}
 REFLECTED = frozenset(BINARY) - {"lt", "le", "gt", "ge", "eq", "ne"}  # Python reflects comparisons by itself
 IN_PLACE = {name: getattr(operator, f"__i{name}__") for name in REFLECTED}
 
@@ -47,6 +53,7 @@ class ArrayLike:
         cls,
         made: Callable[[Callable[[Any, Any], Any], np.ufunc], tuple[Callable[..., Any], Callable[..., Any]]],
         in_place: Callable[[Callable[[Any, Any], Any], Callable[[Any, Any], Any]], Callable[[Any, Any], Any]],
+        unary: Callable[[Callable[[Any], Any], np.ufunc], Callable[[Any], Any]],
     ) -> None:
         """Give the class all of Python's operators that it does not define itself.
 
@@ -56,7 +63,11 @@ class ArrayLike:
             From an operator and its ufunc to what stands for it and for its reflection.
         in_place
             From an operator in place and the plain one to what stands for it.
+        unary
+            From an operator of one operand and its ufunc to what stands for it.
         """
+        for name, functions_of_one in UNARY.items():
+            setattr(cls, f"__{name}__", unary(*functions_of_one))
         for name, functions in BINARY.items():
             forward, reflected = made(*functions)
             forward = vars(cls).get(f"__{name}__", forward)

@@ -416,8 +416,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _drawable() -> None:
-    if importlib.util.find_spec("plotly") is None:
-        raise UsageError("the charts need plotly: pip install 'fastgrad[report]'")
+    for package in ("plotly", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"the charts need {package}: pip install 'fastgrad[report]'")
 
 
 def _measured(options: argparse.Namespace, budget: float) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from math import ceil, inf, isfinite
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,11 +256,7 @@ class Run(Timed):
     peer: bool = False
 
 
-class Competitor(Protocol):
-    """A candidate, or another package's function; its text is its name in the table, ``backend/form``."""
-
-    @property
-    def key(self) -> tuple[str, str]: ...
+Competitor = Candidate | Peer
 
 
 class Target(NamedTuple):

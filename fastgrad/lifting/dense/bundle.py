@@ -470,20 +470,8 @@ class Bundle(ArrayLike):
     def __rmatmul__(self, other: Any) -> Any:
         return matmul(other, self) if _operable(other) else NotImplemented
 
-    def __neg__(self) -> Bundle:
-        return Bundle(-self.data)
 
-    def __pos__(self) -> Bundle:
-        return Bundle(+self.data)
-
-    def __abs__(self) -> Bundle:
-        return Bundle(abs(self.data))
-
-    def __invert__(self) -> Bundle:
-        return Bundle(~self.data)
-
-
-Bundle.operators(_operation, _in_place)
+Bundle.operators(_operation, _in_place, lambda op, _: lambda self: Bundle(op(self.data)))
 _array_power, _ = _operation(operator.pow, np.power)
 
 

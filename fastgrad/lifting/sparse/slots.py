@@ -286,6 +286,14 @@ def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[
     return [(Entries(row, position), differences)]
 
 
+def in_one_list(slots: Slots, shape: Shape, run: Run) -> tuple[Entries, Array]:
+    """All slots of one array, of which there are some, as one list of entries."""
+    ((layout, (d,)),) = as_entries([slots], shape, run)
+    assert isinstance(layout, Entries)
+    assert d is not None
+    return layout, d
+
+
 def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
     """Let any slots meet: in a full array where they fill a good part of one, else listed entry by entry.
 
