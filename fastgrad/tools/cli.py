@@ -155,7 +155,10 @@ def _measuring(commands: Any, name: str, told: str) -> Any:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be whole numbers, as 10,100,1000; got {text!r}") from None
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
