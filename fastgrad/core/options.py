@@ -122,7 +122,8 @@ def check_names(options: Mapping[str, Any], valid: type[Any]) -> None:
     known = valid.__annotations__
     for name, value in options.items():
         if name not in known:
-            raise TypeError(f"`{name}` is no option here, got {describe(value)}; valid are {', '.join(known)}")
+            step = "; the step is `h`, or `rel_step`" if name.startswith(("eps", "step", "delta")) else ""
+            raise TypeError(f"`{name}` is no option here, got {describe(value)}; valid are {', '.join(known)}{step}")
 
 
 def tolerance(name: str, value: Any) -> float:

@@ -61,8 +61,9 @@ class Leaf(NamedTuple):
         return dtype if dtype.kind == "f" and dtype.itemsize < 8 else FLOAT64
 
     def labelled(self, values: NDArray[Any]) -> Any:
-        """Return values of its shape with its labels, if it has any."""
-        return Labels(self.value).on(values) if has_labels(self.value) else values
+        """Return values of its shape with its labels, if it has any; within a dictionary a named tuple is an array."""
+        plain = bool(self.path) and isinstance(self.value, tuple)
+        return Labels(self.value).on(values) if has_labels(self.value) and not plain else values
 
     def label(self, flat: int) -> str:
         """Name an entry: ``W1[3, 2]``, by labels where there are some."""
