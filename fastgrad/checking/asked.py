@@ -12,8 +12,6 @@ from ..core.errors import describe
 from ..core.options import Watching, tolerance
 from ..core.validation import Floats
 
-__all__ = ["Asked", "GradientCheckDict", "HessianCheckDict", "JacobianCheckDict"]
-
 
 class CheckDict(Watching, total=False):
     """The types of the options of all checks, for signatures."""

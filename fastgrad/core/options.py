@@ -14,8 +14,6 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "check_names", "tolerance"]
-
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
 WATCHING = ("workers", "journal", "progress", "on_error", "timeout")

@@ -23,8 +23,6 @@ from .labels import Labels, has_labels
 from .point import Point, as_point, exclusive, exclusively, meant
 from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
 
-__all__ = ["Leaf", "Structure", "Tree", "as_seen", "blocks", "flattened", "named", "unblocked"]
-
 BY_ENTRY = ("h", "rel_step", "bounds")  # options that may differ from array to array
 
 Path = tuple[Any, ...]

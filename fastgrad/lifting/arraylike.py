@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINARY", "IN_PLACE", "ArrayLike", "has_bundles", "is_bundle", "stacked"]
-
 # Python's operators by their special names: the function of the operator, and numpy's
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
     "add": (operator.add, np.add),

@@ -9,8 +9,6 @@ import numpy as np
 
 from .arraylike import is_bundle, stacked
 
-__all__ = ["COMPOSITES", "axes_of", "shape_of"]
-
 Function = Callable[..., Any]
 
 

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from .arraylike import NESTED, ArrayLike, has_bundles, is_bundle, stacked
 from .signals import CannotLift
 
-__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "substitute", "uses_math"]
-
 Array = NDArray[Any]
 Function = Callable[..., Any]
 

@@ -27,8 +27,6 @@ from .naming import UsageError, arguments, function, names, point
 from .peers import PEERS, Peer
 from .workload import Workload, problems
 
-__all__ = ["main"]
-
 BUDGET, QUICK = 12.0, 1.5
 REPORT_BUDGET, REPORT_QUICK = 240.0, 12.0
 

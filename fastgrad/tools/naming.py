@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from .workload import Names
 
-__all__ = ["UsageError", "arguments", "function", "names", "point"]
-
 
 class UsageError(Exception):
     """Something on the command line is wrong; one line says what."""

@@ -15,8 +15,6 @@ from . import textbook
 from .peers import Peer
 from .workload import Form, Names, Workload
 
-__all__ = ["ARRAYS", "NAME", "unavailable", "workload"]
-
 NAME = "digits"
 ARRAYS = {3200: "W1", 50: "b1", 500: "W2", 10: "b2"}  # its arrays, by their sizes
 BATCH = 100

@@ -14,8 +14,6 @@ import numpy as np
 
 from ..core.validation import Floats
 
-__all__ = ["Timed", "interleaved", "peak_memory", "relative_error", "rounds_of"]
-
 # Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
 

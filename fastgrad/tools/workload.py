@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ..inspecting.kinds import is_jitted
 from .peers import Peer
 
-__all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
-
 
 class Form(NamedTuple):
     """One way in which the function is written.

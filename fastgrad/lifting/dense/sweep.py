@@ -14,8 +14,6 @@ from ..signals import CannotLift, Diverged, Outrun, raised
 from ..work import LOOP_TILES, DenseWork
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, gathered, memory
 
-__all__ = ["sweep", "tile_points"]
-
 Array = NDArray[Any]
 
 # Measured on 15 functions at n = 100, 300 and 1000: of 32 kB to 1 MB, 256 kB is the best or within 1.15x of it (a

@@ -18,8 +18,6 @@ from ..substitutes import SUBSTITUTED, Constant, Float, substitute
 from .places import MISSING, Names, Place
 from .walk import Walk
 
-__all__ = ["Seen"]
-
 Array = NDArray[Any]
 Write = tuple[Place, Hashable, object]
 

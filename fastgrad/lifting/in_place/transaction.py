@@ -25,8 +25,6 @@ from .places import Place
 from .seen import Seen
 from .walk import Walk
 
-__all__ = ["InPlace", "alone"]
-
 Array = NDArray[Any]
 NOTHING: Mapping[str, Any] = {}
 SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
