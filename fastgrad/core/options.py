@@ -115,12 +115,12 @@ class Options:
         }
 
 
-def check_names(options: Mapping[str, Any], valid: type[Any]) -> None:
-    """Refuse options that a TypedDict does not list."""
+def check_names(options: Mapping[str, Any], valid: type[Any], where: str = "here") -> None:
+    """Refuse options that a TypedDict does not list; `where` says whose they are."""
     known = valid.__annotations__
     for name, value in options.items():
         if name not in known:
-            raise TypeError(f"`{name}` is no option here, got {describe(value)}; valid are {', '.join(known)}")
+            raise TypeError(f"`{name}` is no option {where}, got {describe(value)}; valid are {', '.join(known)}")
 
 
 def tolerance(name: str, value: Any) -> float:

@@ -130,14 +130,11 @@ def _mean(a: Any, axis: Any = None, **kwargs: Any) -> Any:
     return reduction(np.mean, a, axis, **kwargs)
 
 
-@handles(np.quantile)
-def _quantile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.quantile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
+for _func in (np.quantile, np.percentile):
 
-
-@handles(np.percentile)
-def _percentile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.percentile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
+    @handles(_func)
+    def _quantile(a: Any, q: Any, axis: Any = None, func: Function = _func, **kwargs: Any) -> Any:
+        return reduction(partial(func, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
 
 
 # --- along an axis --------------------------------------------------------------------------------------
