@@ -32,12 +32,13 @@ from .planning.hessians import (
     colored,
     dense,
     pattern_of,
+    surest,
     symmetric,
     unliftable,
     verify,
 )
 from .planning.matrix import Matrix
-from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.constants import CERTAIN, NEGLIGIBLE
@@ -95,7 +96,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations.
+    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
+    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
+    is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -244,6 +247,8 @@ class Hessian:
                 except (CannotRun, NotTrusted) as refusal:
                     _tell_of_kinks(refusal)
             found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
+        if vector.any() and not found.jacobian.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         return self._like_x(found.jacobian.reshape(-1), point)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
@@ -437,7 +442,9 @@ class Hessian:
                 self._gradient = _ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
-        return _Differenced(self._gradient, point, not shared or reads(f, point))
+        # and gradients at float32 would be taken where the array rounds to
+        asks = shared or (point.own is not None and point.own.dtype is not FLOAT64)
+        return _Differenced(self._gradient, point, not asks or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
@@ -446,6 +453,9 @@ class Hessian:
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
+        values = matrix.dense if matrix.data is None else matrix.data
+        if values is None or not values.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
@@ -453,19 +463,14 @@ class Hessian:
         if error is not None and self._grad is None:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
-        return (
-            Made(
-                symmetric(matrix),
-                None if error is None else symmetric(error),
-                made.step,
-                GRADIENTS,
-                reason,
-                None,
-                made.colors,
-                made.failures,
-            ),
-            nfev,
-        )
+        if error is None:
+            matrix = symmetric(matrix)
+        else:
+            before = matrix, error
+            matrix, error, contradicted = surest(matrix, error)
+            if contradicted:
+                _tell_of_asymmetry(before, (matrix, error), units_of(point.base.reshape(-1)))
+        return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
@@ -491,14 +496,32 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
-    """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
-    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        scale = units[rows] * units[columns]
-        size = np.abs(found.entries) * scale
-        doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-    if doubtful.any():
-        count = np.count_nonzero(doubtful)
+    """Warn where no digit of an entry is certain."""
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows] * units[columns]))
+    if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
+
+
+def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
+    """Warn of entries of which no digit is certain since their mirror images say something else."""
+    pattern = before[0].pattern
+    scale = np.multiply.outer(units, units) if pattern is None else units[pattern.rows] * units[pattern.indices]
+    was, now = (_doubtful(matrix.entries, error.entries, scale) for matrix, error in (before, after))
+    count = np.count_nonzero(now & ~was)
+    if count:
+        warn(
+            f"no digit is certain of {count} entries of the Hessian: derivatives of the gradient's entry i along j and "
+            "of j along i differ; either the gradient is noisy, or it is not that of `f`",
+            AccuracyWarning,
+        )
+
+
+def _doubtful(entries: Floats, error: Floats, scale: Floats) -> NDArray[np.bool_]:
+    """Say of which entries no digit is certain; of scales of x, small ones are measured against the largest."""
+    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
+        size = np.abs(entries) * scale
+        found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+    return found
 
 
 class _Joined(NamedTuple):
@@ -540,7 +563,7 @@ class _Differenced:
             return
         if container is not None and container.perturbable:
             self._held = container.given
-        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+        elif own is not None and point.perturbable:
             self._held = own
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
@@ -549,8 +572,9 @@ class _Differenced:
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
         """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
         here = None if self._held is None else as_seen(self._held)
+        held = here is not None and np.array_equal(here.base, y if here.own is None else y.astype(here.own.dtype))
         with quietly():  # whoever differences it tells
-            done = self.gradient._run(here if here and np.array_equal(here.base, y) else y, args, None, False)
+            done = self.gradient._run(here if held else y, args, None, False)
         self.nfev += done.nfev
         return done.gradient, done.nfev
 

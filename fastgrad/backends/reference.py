@@ -38,18 +38,18 @@ class Reference(InFloats):
             call = call.of_one_point()
         self._point, self._base = point, point.base
         own = point.own if point.perturbable else None
-        f, args, kwargs, container = call.f, call.args, call.kwargs, point.container
-        shown = False
+        f, args, kwargs = call.f, call.args, call.kwargs
         if args or kwargs:
             given = f
             f = lambda x: given(x, *args, **kwargs)  # noqa: E731
             if call.shares_memory(own):  # what perturbs one would perturb the other
                 own = None
-        if container is not None and container.perturbable and not container.among((args, kwargs)):
+        shown = own is not None
+        if point.container is not None and point.container.perturbable and not point.container.among((args, kwargs)):
             f, shown = point.following(f), True
         self._f: Callable[[NDArray[Any]], Any] = f
         self.own = own
-        self.sees_own = own is not None or shown or not point.held
+        self.sees_own = shown or not point.held
 
     def notes(self) -> list[str]:
         return []

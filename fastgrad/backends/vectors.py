@@ -132,9 +132,7 @@ class Vectors:
         values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
-                own[...] = x  # whole, for f may have written there
-                if own.dtype is not FLOAT64:
-                    x = own.astype(FLOAT64)
+                own[...] = x  # whole, for f may have written there; rounded, where x is float32: f's argument is not
             try:
                 found = called(x)
             except OUTSIDE:

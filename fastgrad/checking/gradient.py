@@ -108,7 +108,7 @@ def check_gradient(
     if analytic.shape != point.base.shape:
         raise ValueError(f"`grad` must give an array of x's shape {point.base.shape}, got shape {analytic.shape}")
     if asked.directions is None:
-        seen = _look(call, chosen, x, analytic.reshape(-1), asked)
+        seen = _look(call, chosen, point, analytic.reshape(-1), asked)
         allowed = asked.allowed(seen.expected)
         return judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name)
     if labels is not None:
@@ -131,9 +131,9 @@ def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict
     return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")
 
 
-def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> Seen:
+def _look(call: Call, options: Options, point: Point, given: Floats, asked: Asked) -> Seen:
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
-    done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True, quiet=True)
+    done = run(call, options, scheme_for(options, point.base.shape), point, bars=True, quiet=True)
     estimate, nfev = done.estimate, done.nfev
     assert estimate.error is not None
     expected, error, reasons = estimate.gradient.copy(), estimate.error.copy(), reasons_of(estimate)
@@ -146,7 +146,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> 
     if again.any():
         place = np.flatnonzero(again)
         finer = replace(options, method="adaptive", indices=place)
-        done = run(call, finer, scheme_for(finer, np.shape(x)), x, bars=True, quiet=True)
+        done = run(call, finer, scheme_for(finer, point.base.shape), point, bars=True, quiet=True)
         nfev += done.nfev
         assert done.estimate.error is not None
         better = done.estimate.error < error[place]
@@ -154,7 +154,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> 
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
         reasons[place] = reasons_of(done.estimate)[better]
     seen = seen_of(expected, error, reasons, slopes, nfev)
-    if (limits := bounds_arrays(options.bounds, as_point(x).base)) is not None:
+    if (limits := bounds_arrays(options.bounds, point.base)) is not None:
         fixed = limits[0] == limits[1]  # there is nothing to compare with
         seen.low[fixed], seen.high[fixed] = -np.inf, np.inf
     return seen
@@ -234,7 +234,9 @@ def _slope_along(
     side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
 
     def slope(line: Call, limits: Any) -> Seen:
-        return _look(line, Options(noise=options.noise, bounds=limits), np.zeros(1), side, replace(asked, atol=0.0))
+        return _look(
+            line, Options(noise=options.noise, bounds=limits), as_point(np.zeros(1)), side, replace(asked, atol=0.0)
+        )
 
     return side, on_line(call, point, way, bounds, slope)
 

@@ -311,8 +311,12 @@ class Gathering:
 
     def result(self) -> Values:
         """Return all values, or raise the first exception."""
-        if self._failure is not None:
-            raise self._failure.exception()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure.exception()
+            finally:
+                del failure  # or its traceback would hold itself, and whoever asked
         assert self.complete
         if self._values is None:
             return np.full(self.count, np.nan)

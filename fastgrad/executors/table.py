@@ -108,7 +108,7 @@ def _here(workers: int, call: Call) -> Executor:
     if not danger:
         many = "one process" if count == 1 else f"{count} processes"
         timeout = inf if call.timeout is None else call.timeout
-        made = _load("processes").Processes(count, f"{many}, forked for each sweep", timeout, call.on_error == "nan")
+        made = _load("processes").Processes(count, f"{many}, forked for it", timeout, call.on_error == "nan")
     elif kept := keeps(call.f):
         made = Serial(f"no processes: {danger}; no threads: {kept}")
     else:

@@ -16,7 +16,7 @@ from ..core.validation import FLOAT64, Floats, Ints, moving, number
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.constants import EPS, OUTSIDE
+from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
@@ -238,6 +238,38 @@ def symmetric(matrix: Matrix) -> Matrix:
         assert matrix.data is not None
         mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
         return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
+
+
+def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
+    """Return the surer of each entry and its mirror image, their mean where neither is; bars; and whether these grew.
+
+    Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
+    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
+    """
+    pattern, value, bar = matrix.pattern, matrix.entries, error.entries
+    mirrored = None if pattern is None else np.lexsort((pattern.rows, pattern.indices))
+
+    def mirror(part: Floats) -> Floats:
+        return part.T if mirrored is None else part[mirrored]
+
+    with np.errstate(all="ignore"):
+        gap, known = np.abs(value - mirror(value)), bar + mirror(bar)
+        times = np.where(gap > known, gap / np.maximum(known, TINY), 1.0)
+        contradicted = bool((times > 1.0).any())
+        if pattern is None:
+            bar = bar * times.max(axis=1, initial=1.0)[:, None]
+        else:
+            widest = np.ones(pattern.shape[0])
+            np.maximum.at(widest, pattern.rows, times)
+            bar = bar * widest[pattern.rows]
+        other = mirror(bar)
+        mine, its = bar < 0.5 * other, other < 0.5 * bar
+        # halved first: a sum may overflow
+        value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
+        bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
+    if pattern is None:
+        return Matrix(value), Matrix(bar), contradicted
+    return Matrix(pattern=pattern, data=value), Matrix(pattern=pattern, data=bar), contradicted
 
 
 def bars_of(matrix: Matrix) -> Matrix:

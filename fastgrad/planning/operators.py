@@ -33,13 +33,14 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
+from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import EPS
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import central
-from ..schemes.trust import check_analytic, reads_own_array
+from ..schemes.trust import check_analytic, refuse_unseen
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
@@ -194,6 +195,8 @@ class Operator:
             if not run.value().size:
                 return None
             found = self._found(run, point, None, lambda units: Columns(flat, index, units), True)
+        if not (point.perturbable or found.jacobian.any()):
+            refuse_unmoved(call, point)
         warn_of(found, run, point, index.__getitem__, self.what)
         shape = *run.shape, *x.shape
         return found.jacobian.T if len(shape) == 2 else found.jacobian.T.reshape(shape)
@@ -230,9 +233,8 @@ class Operator:
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
-        if values is None or not values.any():
-            _refuse_unseen(call, point)
+        if not made.matrix.entries.any():
+            refuse_unmoved(call, point)
         return made, run, point, began
 
     def _refuse_frozen(self, point: Point) -> None:
@@ -379,9 +381,8 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = JACOBIANS.wanted() if judged and settings.plainest else None
-            if judge is not None:
-                explorer = known = JudgedVectors(run, judge)
+            if judged and settings.plainest:
+                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
@@ -586,16 +587,26 @@ class Operator:
                     along = found.jacobian.reshape(-1, 1) / origin.length
                 self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
-            _refuse_unseen(self.call(args), point)
+            refuse_unmoved(self.call(args), point)
         warn_along(found)
         return found, run, point
 
 
-def _refuse_unseen(call: Call, point: Point) -> None:
-    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+def refuse_unmoved(call: Call, point: Point) -> None:
+    """Refuse an f that reads what the caller gave as x, and what cannot be changed, instead of its argument.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does: all derivatives came out as 0.
+    """
     container = point.container
-    if container is not None and not container.perturbable and reads_own_array(call, point):
-        raise TypeError(container.refusal())
+    shown = point.perturbable and not call.shares_memory(point.own) if container is None else container.perturbable
+    if point.held and not shown:
+        try:
+            refuse_unseen(call, point)
+        except NotTrusted as doubt:
+            raise ValueError(str(doubt)) from doubt
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are

@@ -8,6 +8,7 @@ allows steps that leave ten digits, where the usual four points leave eight.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -41,7 +42,7 @@ class Values(Protocol):
 
     def value(self) -> Floats: ...
 
-    def explore(self, points: list[Floats]) -> Floats: ...
+    def explore(self, points: Iterable[Floats]) -> Floats: ...
 
 
 class Seconds(NamedTuple):
