@@ -149,7 +149,15 @@ class InFloats:
     """
 
     _point: Point
+    _value: float | None = None  # f(x), once it is known
+    nfev = 0
     trusted = False
+
+    def known_value(self, value: float) -> None:
+        self._value = value
+
+    def notes(self) -> list[str]:
+        return []
 
     def sweep(self, index: Ints, points: Values) -> Values:
         raise NotImplementedError
