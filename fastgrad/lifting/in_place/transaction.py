@@ -14,9 +14,9 @@ from typing import Any
 from weakref import ref
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.point import exclusive, lock_of, stand_in
+from ..arraylike import Array
 from ..dense.bundle import Bundle, gathered, memory
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
@@ -26,7 +26,6 @@ from .places import Place
 from .seen import Seen
 from .walk import Walk
 
-Array = NDArray[Any]
 NOTHING: Mapping[str, Any] = {}
 SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
 # names of functions that do not ask a bundle: of arrays that are made to be written into, and of a constant's product

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from ..arraylike import Array
+
 Shape = tuple[int, ...]
 NO_AXIS = -1
 

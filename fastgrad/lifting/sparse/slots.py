@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import Array
 from ..signals import CannotLift, Outrun, Signal
 from ..work import (
     FLOP,
@@ -52,7 +53,6 @@ from .layout import (
     window,
 )
 
-Array = NDArray[Any]
 Slots = tuple[Slot, ...]
 FILLED = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
