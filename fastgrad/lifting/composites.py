@@ -52,7 +52,7 @@ def _vdot(a: Any, b: Any) -> Any:
 
 
 def _outer(a: Any, b: Any) -> Any:
-    return np.multiply(np.ravel(stacked(a))[:, None], np.ravel(stacked(b))[None, :])
+    return np.ravel(stacked(a))[:, None] * np.ravel(stacked(b))
 
 
 def _broadcast_arrays(*args: Any) -> tuple[Any, ...]:
