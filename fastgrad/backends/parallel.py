@@ -103,11 +103,10 @@ class Parallel(InFloats):
         return [self._watch.note()]
 
     def value(self) -> float:
-        if self._value is None:
-            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
-            if self.failures:
-                warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
-        return self._value
+        known, value = self._value is not None, super().value()
+        if self.failures and not known:
+            warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
+        return value
 
     @property
     def failures(self) -> list[str]:

@@ -153,6 +153,11 @@ class InFloats:
     nfev = 0
     trusted = False
 
+    def value(self) -> float:
+        if self._value is None:
+            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
+        return self._value
+
     def known_value(self, value: float) -> None:
         self._value = value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -176,10 +176,6 @@ class Workload:
             if isinstance(f, FunctionType):
                 forms["compiled"] = Form(f, copied=True)
         return Workload(name, x, forms, args, gradient, names=names or Names(args="args" if args else ""))
-
-    def titled(self, name: str, problem: str) -> Workload:
-        """Return the same under another name."""
-        return replace(self, name=name, problem=problem)
 
 
 def _jitted_form(f: Any) -> Form:

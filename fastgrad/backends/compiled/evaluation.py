@@ -81,11 +81,6 @@ class Compiled(InFloats):
         possible = possible and JIT and call.threads == 1
         return FusedGradient(call, stencil, rule) if possible else None
 
-    def value(self) -> float:
-        if self._value is None:
-            self._value = float(self.line(self._base.reshape(1, -1))[0])
-        return self._value
-
     @staticmethod
     def descent(call: Call, stencil: Stencil, rule: Step) -> CompiledDescent:
         """Return a compiled descent along gradients by a fixed rule."""
