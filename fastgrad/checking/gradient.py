@@ -22,8 +22,6 @@ from ..schemes.table import scheme_for
 from .asked import Asked, GradientCheckDict
 from .report import GradientCheck, Seen, counted, joined, joined_checks, judged, reasons_of, seen_of
 
-__all__ = ["check_gradient"]
-
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
 # A directional derivative is a sum: its relative error counts as that of so much of its terms, if they cancel.

@@ -27,8 +27,6 @@ from .asked import Asked, HessianCheckDict, JacobianCheckDict
 from .gradient import BLURRED, CANCELLED, on_line, scales, short, ways
 from .report import HessianCheck, JacobianCheck, Seen, counted, joined, judged, reasons_of, seen_of
 
-__all__ = ["check_hessian", "check_jacobian"]
-
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
 # A bar of such a share of an entry leaves no digit.

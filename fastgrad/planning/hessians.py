@@ -110,9 +110,8 @@ class Checked:
         return self._value
 
     def _at(self, x: Floats) -> float:
-        call = self._call
         self.nfev += 1
-        return number(call.f(x.copy(), *call.args, **call.kwargs))
+        return number(self._call.value(x.copy()))
 
     def direction(self) -> Floats:
         """A direction that follows from x's own bytes."""

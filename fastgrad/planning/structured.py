@@ -22,8 +22,6 @@ from ..inspecting.captures import holds
 from .matrix import Matrix
 from .settings import Settings
 
-__all__ = ["Structured", "in_structure"]
-
 Result = TypeVar("Result")
 
 

@@ -199,8 +199,10 @@ def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
     if binary or decimal:
-        second_binary, second_decimal = on_a_lattice(w1, top, unit)
-        if (binary and second_binary) or (decimal and second_decimal):
+        for w in (w1, w2, f0, w4, w5, w6):  # one in sixteen is on the binary one by chance
+            here = on_a_lattice(w, top, unit)
+            binary, decimal = binary and here[0], decimal and here[1]
+        if binary or decimal:
             return UNCALM
     ratio = min(max(sigma / variation, 1e-17), 1e-2)
     usual_step = ratio ** (1.0 / 3.0)
