@@ -368,8 +368,10 @@ def sharper(wide: Found, found: Found) -> Found:
     better = ~(found.error <= wide.error)
     value, bars = (np.where(better, a, b) for a, b in ((wide.jacobian, found.jacobian), (wide.error, found.error)))
     gap = np.abs(wide.jacobian - found.jacobian)
-    bars = np.where(gap > wide.error + found.error, np.maximum(bars, gap), bars)
-    doubtful = np.where(better, wide.doubtful, found.doubtful) | (bars > CERTAIN * np.abs(value).max(initial=0.0))
+    torn, size = gap > wide.error + found.error, np.abs(value)
+    bars, largest = np.where(torn, np.maximum(bars, gap), bars), size.max(initial=0.0)
+    doubtful = np.where(better, wide.doubtful, found.doubtful) | (bars > CERTAIN * largest)
+    doubtful |= torn & (bars > CERTAIN * np.maximum(size, NEGLIGIBLE * largest))
     return found._replace(jacobian=value, error=bars, doubtful=doubtful, reasons=found.reasons and wide.reasons)
 
 
