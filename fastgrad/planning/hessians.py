@@ -12,16 +12,13 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, moving, number
-from ..inspecting.captures import holds
-from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..core.validation import Floats, Ints, moving, number
 from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import STEP, unrounded
+from .operators import STEP, unreadable, unrounded
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
@@ -50,21 +47,7 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
-    if not settings.automatic:
-        return "the steps were given" if not settings.measured else "the stencil was given"
-    if settings.options.noise:
-        return "f is noisy"
-    if is_jitted(f):
-        return "f is compiled by numba"
-    if not point.base.ndim:
-        return "x is a single number"
-    if point.dtype is not FLOAT64:
-        return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
-    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
-        return "f reads the caller's own list"
-    keeps = known.keeps
-    return f"f may keep what it is given: {keeps}" if keeps else ""
+    return settings.unliftable or unreadable(f, call, point)
 
 
 class _Free:
