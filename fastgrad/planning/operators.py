@@ -287,7 +287,7 @@ class Operator:
         empty = Matrix(np.empty((m, n)))
         if self.settings.is_sparse:
             none = np.empty(0, dtype=np.intp)
-            empty = Matrix(pattern=Pattern.of(none, none, (m, n)), data=np.empty(0))
+            empty = Matrix(np.empty(0), Pattern.of(none, none, (m, n)))
         return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
 
     # ---- by columns, one at a time or by colours
@@ -354,10 +354,10 @@ class Operator:
         def widened(entries: Floats) -> Matrix:
             data = np.zeros(pattern.size)
             data[moves] = entries
-            return Matrix(pattern=pattern, data=data)
+            return Matrix(data, pattern)
 
         matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
-        found = found._replace(error=None if error is None else error.data)
+        found = found._replace(error=None if error is None else error.entries)
         if self.settings.stencil.imaginary:
             moved = everything(x.size) if free is None else np.flatnonzero(free)
             self._check_analytic(run, point, moved, matrix.array[:, moved])
@@ -486,7 +486,7 @@ class Operator:
         owner, pattern, data, nfev = self._fused.entries(x, call.args)
         run.nfev += nfev
         self._unite(pattern)
-        matrix = Matrix(pattern=pattern, data=data)
+        matrix = Matrix(data, pattern)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
         error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
@@ -514,7 +514,7 @@ class Operator:
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(slopes))
+        return Matrix(layout.data(slopes), layout.pattern)
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
