@@ -27,11 +27,11 @@ from .jacobian import like
 from .planning.hessians import (
     Checked,
     Kinked,
-    bars_of,
     by_few,
     colored,
     dense,
     pattern_of,
+    surest,
     symmetric,
     unliftable,
     verify,
@@ -95,7 +95,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations.
+    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
+    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
+    is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -163,7 +165,10 @@ class Hessian:
             told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
-        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
+        def counted(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
+            return found[0], replace(found[1], nfev=found[1].nfev + nfev)
+
+        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args, counted)
 
     def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
@@ -348,7 +353,7 @@ class Hessian:
             checked.look_at_ties(products.tied, matrix.dot)
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
-            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
+            return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         colors = self._colored(pattern)
         matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
         count = int(colors.max()) + 1
@@ -361,7 +366,9 @@ class Hessian:
             raise Lacking(LACKS) from lacking
         checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
-        return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+        return Made(
+            matrix, checked.bars(matrix), step, LIFT, "a gradient at a complex point for each color", None, count
+        )
 
     def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
         """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
@@ -460,19 +467,14 @@ class Hessian:
         if error is not None and self._grad is None:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
-        return (
-            Made(
-                symmetric(matrix),
-                None if error is None else symmetric(error),
-                made.step,
-                GRADIENTS,
-                reason,
-                None,
-                made.colors,
-                made.failures,
-            ),
-            nfev,
-        )
+        if error is None:
+            matrix = symmetric(matrix)
+        else:
+            before = matrix, error
+            matrix, error, contradicted = surest(matrix, error)
+            if contradicted:
+                _tell_of_asymmetry(before, (matrix, error), units_of(point.base.reshape(-1)))
+        return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
@@ -498,14 +500,37 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
-    """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
-    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        scale = units[rows] * units[columns]
-        size = np.abs(found.entries) * scale
-        doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-    if doubtful.any():
-        count = np.count_nonzero(doubtful)
+    """Warn where no digit of an entry is certain."""
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
+    if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
+
+
+def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
+    """Warn of entries of which no digit is certain since their mirror images say something else."""
+    pattern = before[0].pattern
+    across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
+    was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
+    count = np.count_nonzero(now & ~was)
+    if count:
+        warn(
+            f"no digit is certain of {count} entries of the Hessian: derivatives of the gradient's entry i along j and "
+            "of j along i differ; either the gradient is noisy, or it is not that of `f`",
+            AccuracyWarning,
+        )
+
+
+def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
+    """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
+
+    What is negligible there may hide another number as large as the largest: see `automatic.Search._hidden`.
+    """
+    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
+        sizes, scale = np.abs(entries), down * across
+        size, largest = sizes * scale, sizes.max(initial=0.0)
+        found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+        found |= (error > CERTAIN * largest) & (largest > 0.0)
+    return found
 
 
 class _Joined(NamedTuple):

@@ -515,6 +515,10 @@ def test_least_squares() -> None:
     y = residuals([2.0, 1.3, 0.5], t, 0.0)
     found = least_squares(residuals, [1.0, 1.0, 0.0], jac=Jacobian(residuals), args=(t, y), xtol=1e-15, ftol=1e-15)
     np.testing.assert_allclose(found.x, [2.0, 1.3, 0.5], rtol=1e-7)
+    named = least_squares(
+        residuals, [1.0, 1.0, 0.0], jac=Jacobian(residuals), kwargs={"t": t, "y": y}, xtol=1e-15, ftol=1e-15
+    )
+    np.testing.assert_array_equal(named.x, found.x)
 
 
 def test_least_squares_sparse() -> None:

@@ -78,14 +78,24 @@ class Labels:
         """Return an array of x's shape with the labels of x."""
         return self._labelled(values)
 
-    def change(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> bool:
-        """Whether f makes another value of x with its labels than of a plain array: it may ask which of them it got."""
-        values = np.asarray(self._x)
+    def change(
+        self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS
+    ) -> tuple[bool, int]:
+        """Whether f makes another value of x with its labels than of a plain array, and the evaluations that this took.
+
+        It may ask which of them it got.
+        """
+        values, nfev = np.asarray(self._x), 0
+        found = []
         try:
-            plain, labelled = (np.asarray(of(values.copy(), *args, **kwargs)) for of in (f, self.giving(f)))
-            return plain.shape != labelled.shape or not np.allclose(plain, labelled, SAME, SAME, equal_nan=True)
+            for of in (f, self.giving(f)):
+                nfev += 1
+                found.append(np.asarray(of(values.copy(), *args, **kwargs)))
+            plain, labelled = found
+            same = plain.shape == labelled.shape and np.allclose(plain, labelled, SAME, SAME, equal_nan=True)
         except Exception:  # noqa: BLE001 - it takes one of them only, and that shows
-            return False
+            same = True
+        return not same, nfev
 
     def name(self, flat: int) -> str:
         """Return the labels of an entry, by its place."""

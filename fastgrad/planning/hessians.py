@@ -16,15 +16,17 @@ from ..core.validation import FLOAT64, Floats, Ints, moving, number
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
-from ..schemes.constants import EPS, OUTSIDE
+from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import unrounded
+from .operators import STEP, unrounded
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
+NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
+FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
 AGREE = 1e-3  # as near must it come
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
@@ -89,10 +91,13 @@ class Checked:
         self.nfev = 0
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
+        self._spread = 0.0
         self._units = units_of(point.base.reshape(-1))
 
     def products(self) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
+        if self._units.min(initial=1.0) < NEAREST:
+            raise CannotRun("x is too near to 0 for an imaginary part beside it")
         steps, bounds, free = unrounded(self._units), self._bounds, moving(self._bounds)
         if bounds is not None:
             steps = np.where(self._point.base.reshape(-1) >= bounds[1], -steps, steps)
@@ -105,9 +110,8 @@ class Checked:
         return self._value
 
     def _at(self, x: Floats) -> float:
-        call = self._call
         self.nfev += 1
-        return number(call.f(x.copy(), *call.args, **call.kwargs))
+        return number(self._call.value(x.copy()))
 
     def direction(self) -> Floats:
         """A direction that follows from x's own bytes."""
@@ -126,6 +130,24 @@ class Checked:
         # where some entries are much smaller than others, their scale may be their own size
         if not self._agrees(vector, product, self._units) and not self._agrees(vector, product, units_of(x, True)):
             raise NotTrusted(DISAGREES)
+
+    @np.errstate(all="ignore")
+    def bars(self, matrix: Matrix) -> Matrix:
+        """Return the error bars of a lifted Hessian that agrees: rounding, and what the lift's own step may truncate.
+
+        Of the third derivative is known that f changed by no more than it did beside x; and what is too faint vanishes.
+        """
+        third = (self._spread / BESIDE**3 * STEP + FAINTEST) / self._units
+        if matrix.dense is not None:
+            largest = np.abs(matrix.dense).max(axis=1, initial=0.0)
+            rounding = BAR * np.maximum(largest[:, None], largest[None, :])
+            return Matrix(rounding + np.multiply.outer(third, 1.0 / self._units))
+        assert matrix.pattern is not None
+        assert matrix.data is not None
+        rows, columns, largest = matrix.pattern.rows, matrix.pattern.indices, np.zeros(matrix.pattern.shape[0])
+        np.maximum.at(largest, rows, np.abs(matrix.data))
+        rounding = BAR * np.maximum(largest[rows], largest[columns])
+        return Matrix(pattern=matrix.pattern, data=rounding + third[rows] / self._units[columns])
 
     def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
         """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
@@ -181,8 +203,10 @@ class Checked:
             return False
         with np.errstate(all="ignore"):
             terms = moved * product * (BESIDE / reach)
-            seen = (above - self.value()) + (below - self.value())
-            size = abs(above) + abs(below) + 2.0 * abs(self.value())
+            above, below = above - self.value(), below - self.value()
+            seen = above + below
+            size = abs(above) + abs(below) + 4.0 * abs(self.value())
+            self._spread = max(abs(above), abs(below))
             doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
             return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
 
@@ -240,17 +264,36 @@ def symmetric(matrix: Matrix) -> Matrix:
         return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
 
 
-def bars_of(matrix: Matrix) -> Matrix:
-    """Return the error bars of a lifted Hessian."""
-    if matrix.dense is not None:
-        largest = np.abs(matrix.dense).max(axis=1, initial=0.0)
-        return Matrix(BAR * np.maximum(largest[:, None], largest[None, :]))
-    assert matrix.pattern is not None
-    assert matrix.data is not None
-    largest = np.zeros(matrix.pattern.shape[0])
-    np.maximum.at(largest, matrix.pattern.rows, np.abs(matrix.data))
-    bars = BAR * np.maximum(largest[matrix.pattern.rows], largest[matrix.pattern.indices])
-    return Matrix(pattern=matrix.pattern, data=bars)
+def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
+    """Return the surer of each entry and its mirror image, their mean where neither is; bars; and whether these grew.
+
+    Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
+    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
+    """
+    pattern, value, bar = matrix.pattern, matrix.entries, error.entries
+    mirrored = None if pattern is None else np.lexsort((pattern.rows, pattern.indices))
+
+    def mirror(part: Floats) -> Floats:
+        return part.T if mirrored is None else part[mirrored]
+
+    with np.errstate(all="ignore"):
+        gap, known = np.abs(value - mirror(value)), bar + mirror(bar)
+        times = np.where(gap > known, gap / np.maximum(known, TINY), 1.0)
+        contradicted = bool((times > 1.0).any())
+        if pattern is None:
+            bar = bar * times.max(axis=1, initial=1.0)[:, None]
+        else:
+            widest = np.ones(pattern.shape[0])
+            np.maximum.at(widest, pattern.rows, times)
+            bar = bar * widest[pattern.rows]
+        other = mirror(bar)
+        mine, its = bar < 0.5 * other, other < 0.5 * bar
+        # halved first: a sum may overflow
+        value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
+        bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
+    if pattern is None:
+        return Matrix(value), Matrix(bar), contradicted
+    return Matrix(pattern=pattern, data=value), Matrix(pattern=pattern, data=bar), contradicted
 
 
 def pattern_of(curvature: Any, n: int) -> Pattern:

@@ -28,6 +28,13 @@ class Matrix:
     pattern: Pattern | None = None
     data: Floats | None = None
 
+    @property
+    def entries(self) -> Floats:
+        """All that it has, in its own layout."""
+        found = self.dense if self.data is None else self.data
+        assert found is not None
+        return found
+
     def dot(self, vector: Floats) -> Floats:
         if self.dense is not None:
             return self.dense @ vector
@@ -80,23 +87,23 @@ class Layout:
     outputs: Ints
     inputs: Ints
     pattern: Pattern
-    order: Ints
-    starts: Ints | None
+    first: Ints  # of those at each place of the pattern
+    more: Ints  # the others,
+    places: Ints  # and where they are added
 
     @classmethod
     def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        differs = np.ones(key.size, dtype=bool)
-        np.not_equal(key[1:], key[:-1], out=differs[1:])
-        first = None if differs.all() else np.flatnonzero(differs)
-        positions = order if first is None else order[first]
-        row, column = outputs[positions], inputs[positions]
+        begins = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=begins[1:])
+        first = order[begins]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
-        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
-        pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, first)
+        np.cumsum(np.bincount(outputs[first], minlength=shape[0]), out=pointers[1:])
+        pattern = Pattern(shape, pointers, inputs[first])
+        places = np.cumsum(begins) - 1
+        return cls(outputs, inputs, pattern, first, order[~begins], places[~begins])
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -106,10 +113,10 @@ class Layout:
         return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
 
     def data(self, values: Floats) -> Floats:
-        values = values[self.order]
-        if self.starts is None or not values.size:
-            return values
-        return np.add.reduceat(values, self.starts)
+        data = values[self.first]
+        if self.more.size:
+            np.add.at(data, self.places, values[self.more])
+        return data
 
 
 def disagrees(

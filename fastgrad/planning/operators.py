@@ -33,8 +33,9 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
+from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
-from ..schemes.constants import EPS
+from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
@@ -53,13 +54,15 @@ AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+STEP = 2.0**-80  # in scales of x, of differences that carry no round-off
+
 _NO_STEPS = np.empty(0)
 
 
 def unrounded(units: Floats) -> Floats:
     """Return steps, given the scales of x, for differences that carry no round-off."""
     with np.errstate(under="ignore"):
-        return units * 2.0**-80
+        return units * STEP
 
 
 @dataclass
@@ -228,14 +231,11 @@ class Operator:
         run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
-        bounds = (
-            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
-        )
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
-        if values is None or not values.any():
+        if not made.matrix.entries.any():
             refuse_unmoved(call, point)
         return made, run, point, began
 
@@ -383,9 +383,8 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = JACOBIANS.wanted() if judged and settings.plainest else None
-            if judge is not None:
-                explorer = known = JudgedVectors(run, judge)
+            if judged and settings.plainest:
+                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
@@ -536,8 +535,7 @@ class Operator:
         point = as_point(x)
         call = self.call(self.args)
         run = self.opened(call, point)
-        given = self.settings.options.bounds
-        bounds = None if given is None else bounds_arrays(given, point.base)
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
             if not self._unreadable(call, point):
@@ -564,7 +562,7 @@ class Operator:
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
-        bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        bounds = bounds_arrays(settings.options.bounds, point.base)
         free = moving(bounds)
         vector = vector if free is None else np.where(free, vector, 0.0)
         with put_back(point):
@@ -592,6 +590,11 @@ class Operator:
                 self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
             refuse_unmoved(self.call(args), point)
+        if found.error is not None and found.doubtful is not None and (found.jacobian == 0.0).any():
+            # of a slope that rounding may hide, f's size over that of x is the measure: there is no other slope
+            usual = np.abs(run.value()) * (np.abs(vector).max() / np.abs(flat).max(initial=TINY))
+            hidden = (found.jacobian == 0.0) & (found.error > CERTAIN * usual) & (usual > 0.0)
+            found = found._replace(doubtful=found.doubtful | hidden)
         warn_along(found)
         return found, run, point
 

@@ -8,6 +8,7 @@ allows steps that leave ten digits, where the usual four points leave eight.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ TERMS = np.linalg.inv(LEVELS[:, None] ** np.array([0, 2, 4]))
 OF_TERMS = np.sqrt(2.0 * ((TERMS / LEVELS**2) ** 2).sum(axis=1) + 4.0 * (TERMS / LEVELS**2).sum(axis=1) ** 2)
 OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # the same of a pair's extrapolated four points
 NEXT = float(np.prod(LEVELS**2))  # how the term behind the last is amplified
+SMALLEST = 1e-140  # scale of x: squares of steps vanish
 USUAL = 1.0 / 8.0  # the power of noise that the step is
 ROUNDS = 5
 CONTRADICTION = 2.0  # in sums of the bars of two steps
@@ -41,7 +43,7 @@ class Values(Protocol):
 
     def value(self) -> Floats: ...
 
-    def explore(self, points: list[Floats]) -> Floats: ...
+    def explore(self, points: Iterable[Floats]) -> Floats: ...
 
 
 class Seconds(NamedTuple):
@@ -84,7 +86,12 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        try:
+            found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        except CannotRun:
+            if not 0.0 < units.max() < SMALLEST:
+                raise
+            return _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
         if not small_and_dim(x, found.entries, found.error):
             return found
         try:

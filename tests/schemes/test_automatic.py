@@ -11,7 +11,16 @@ import pytest
 from numba import njit
 
 from benchmarks.accuracy_problems import FAMILIES
-from fastgrad import AccuracyWarning, Gradient, numerical_gradient
+from fastgrad import (
+    AccuracyWarning,
+    Gradient,
+    Jacobian,
+    jvp,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+    vjp,
+)
 from fastgrad.schemes import automatic as rule
 from fastgrad.schemes.constants import calm, nearest_power
 from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
@@ -675,7 +684,35 @@ def test_what_rounding_hides_is_told(name, size, backend, n):
         assert found[1] == 1.0 or "component 1: rounding of f hides" in str(told[0].message)
 
 
+VERBS = {
+    "forward": lambda f, x: numerical_gradient(f, x, method="forward"),
+    "backward, bars": lambda f, x: numerical_gradient(f, x, method="backward", full_output=True)[0],
+    "order 4": lambda f, x: numerical_gradient(f, x, order=4),
+    "jacobian": lambda f, x: numerical_jacobian(lambda z: [f(z)], x)[0],
+    "prepared jacobian": lambda f, x: Jacobian(f)(x),
+    "jvp": lambda f, x: [1.0, jvp(f, x, [0.0, 1.0])],
+    "vjp": lambda f, x: vjp(f, x, 1.0),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", SUMS)
+def test_what_rounding_hides_is_told_by_every_verb(name, verb):
+    for size in (1e20, 1e150):
+        with pytest.warns(AccuracyWarning, match="no digit"):
+            assert VERBS[verb](SUMS[name], np.array([size, 1.0]))[1] == 0.0
+
+
+def test_second_derivatives_that_rounding_hides_are_told():
+    square = njit(lambda z: z[0] ** 2 + z[1] ** 2)
+    for size in (1e9, 1e20, 1e150):
+        with pytest.warns(AccuracyWarning, match="no digit"):
+            assert numerical_hessian(square, np.array([size, 1.0]))[1, 1] == 0.0
+
+
 def test_what_f_does_not_read_is_certain():
+    for verb in ("forward", "jacobian", "jvp"):
+        assert VERBS[verb](lambda z: z[0] ** 2, np.array([1e3, 1.0]))[1] == 0.0
     assert numerical_gradient(lambda z: z[0] ** 2, [1e3, 1.0])[1] == 0.0  # warnings are errors here
 
 

@@ -779,9 +779,11 @@ def entered(o, a, count, f0, units, vector, pattern, g, out):
 
 
 @uncounted
-def agrees(o):
-    """Say whether the line's slopes agree with the entries, and each output's least entry is certain."""
-    good = True
+def agrees(o, units, t):
+    """Say whether the line's slopes agree with the entries, each output's least entry is certain, and hides none."""
+    good, least, most = True, units[0], units[0]
+    for j in range(units.size):
+        least, most = min(least, units[j]), max(most, units[j])
     for i in range(o.shape[1]):
         doubt, known, widened = o[DOUBT, i], o[KNOWN, i], 1.0
         gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
@@ -789,6 +791,9 @@ def agrees(o):
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
+        # of what has no effect rounding may hide what is as steep as the steepest: see `automatic.Search._hidden`
+        bar = max(2.9 * o[SIGMA, i] / t * widened, EPS * o[VARIATION, i])
+        good &= bar * most <= 0.49 * o[LARGEST, i] * least or o[LARGEST, i] < 0.99e-6 * o[VARIATION, i]
     return good
 
 
@@ -1133,7 +1138,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                 return passed(work, began)
         if ticks() - began > MOST:
             return UNSURE
-    if not refreshed(y, flat) or not agrees(o):
+    if not refreshed(y, flat) or not agrees(o, units, t):
         return UNSURE
     return finished(work, began) if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
