@@ -92,8 +92,9 @@ class Gradient:
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
     labels : {None, True, False}
-        True: f gets a Series, a DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
-        some). None: the same where f cannot do with an array, by its own IndexError or AttributeError; else arrays.
+        True: f gets a Series, a DataFrame, a DataArray, a named tuple or another kind of array (``numpy.matrix``) as x
+        is, and so is the gradient (unless `indices` choose some). None: the same where f makes something else of an
+        array, or cannot do with one, by its own IndexError or AttributeError; else arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.

@@ -27,7 +27,6 @@ from .jacobian import like
 from .planning.hessians import (
     Checked,
     Kinked,
-    bars_of,
     by_few,
     colored,
     dense,
@@ -166,7 +165,10 @@ class Hessian:
             told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
-        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
+        def counted(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
+            return found[0], replace(found[1], nfev=found[1].nfev + nfev)
+
+        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args, counted)
 
     def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
@@ -351,9 +353,9 @@ class Hessian:
             checked.look_at_ties(products.tied, matrix.dot)
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
-            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
+            return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         colors = self._colored(pattern)
-        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
+        matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
         count = int(colors.max()) + 1
         checked.nfev += count + 1
         try:
@@ -364,7 +366,9 @@ class Hessian:
             raise Lacking(LACKS) from lacking
         checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
-        return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+        return Made(
+            matrix, checked.bars(matrix), step, LIFT, "a gradient at a complex point for each color", None, count
+        )
 
     def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
         """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
@@ -404,9 +408,9 @@ class Hessian:
                 some = found.entries != 0.0
                 kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
                 where = kept.rows * n + kept.indices
-                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+                matrix, error = (Matrix(part[where], kept) for part in (found.entries, found.error))
         else:
-            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+            matrix, error = (Matrix(part, pattern) for part in (found.entries, found.error))
         failures = tuple(getattr(run, "failures", ()))
         return Made(matrix, error, found.step, SECONDS, reason, failures=failures), run.nfev
 
@@ -453,8 +457,7 @@ class Hessian:
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
-        values = matrix.dense if matrix.data is None else matrix.data
-        if values is None or not values.any():
+        if not matrix.entries.any():
             refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
@@ -481,12 +484,7 @@ class Hessian:
         flat = np.ravel(info.error)
         step = np.where(np.isnan(step), np.inf, step)  # of what does not move
         with np.errstate(all="ignore"):  # a bar may well be infinite
-            if error.dense is not None:
-                return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev
-            assert error.pattern is not None
-            assert error.data is not None
-            widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
-        return Matrix(pattern=error.pattern, data=widened), info.nfev
+            return error.like(error.entries + error.each(np.divide, flat, step)), info.nfev
 
 
 def _tell_of_kinks(refusal: Exception) -> None:
@@ -497,7 +495,7 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     """Warn where no digit of an entry is certain."""
-    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows] * units[columns]))
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
     if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
@@ -505,8 +503,8 @@ def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
 def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
     """Warn of entries of which no digit is certain since their mirror images say something else."""
     pattern = before[0].pattern
-    scale = np.multiply.outer(units, units) if pattern is None else units[pattern.rows] * units[pattern.indices]
-    was, now = (_doubtful(matrix.entries, error.entries, scale) for matrix, error in (before, after))
+    across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
+    was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
     count = np.count_nonzero(now & ~was)
     if count:
         warn(
@@ -516,11 +514,16 @@ def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matri
         )
 
 
-def _doubtful(entries: Floats, error: Floats, scale: Floats) -> NDArray[np.bool_]:
-    """Say of which entries no digit is certain; of scales of x, small ones are measured against the largest."""
+def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
+    """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
+
+    What is negligible there may hide another number as large as the largest: see `automatic.Search._hidden`.
+    """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        size = np.abs(entries) * scale
+        sizes, scale = np.abs(entries), down * across
+        size, largest = sizes * scale, sizes.max(initial=0.0)
         found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+        found |= (error > CERTAIN * largest) & (largest > 0.0)
     return found
 
 
@@ -588,10 +591,9 @@ def _square(values: Any) -> Matrix:
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
     """Return a sparse matrix with zeros where a larger pattern has entries."""
     assert matrix.pattern is not None
-    assert matrix.data is not None
-    data = np.zeros(pattern.size)
-    data[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.data
-    return Matrix(pattern=pattern, data=data)
+    entries = np.zeros(pattern.size)
+    entries[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.entries
+    return Matrix(entries, pattern)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:

@@ -93,7 +93,6 @@ class Lifted(InFloats):
     _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does
 
     def __init__(self, call: Call, point: Point, lifts: tuple[str, ...], racing: bool, nature: Nature) -> None:
-        self.nfev = 0
         self.own: NDArray[Any] | None = None
         self.sees_own = False
         self.way = _WAY[lifts[0]]
@@ -104,7 +103,6 @@ class Lifted(InFloats):
         self._refusals: dict[str, _Refusal] = {}
         self._together: int | None = None  # how many rows at once the sparse lift takes without beginning again
         self._origin: float | None = None
-        self._value: float | None = None
         self._rounded = self._checked = False
         self._draw = crc32(point.base.data)  # which point and direction are checked: others at another x
         if point.base.ndim == 0:
@@ -127,9 +125,6 @@ class Lifted(InFloats):
             self._value = self._plainly(self._point.base)
         return self._value
 
-    def known_value(self, value: float) -> None:
-        self._value = value
-
     # --- plain evaluations -------------------------------------------------------------------------
 
     def line(self, points: Values) -> Values:
@@ -138,10 +133,9 @@ class Lifted(InFloats):
 
     def _plainly(self, x: NDArray[Any]) -> Any:
         """f at one point, which it may keep."""
-        call = self._call
         self.nfev += 1
         try:
-            result = call.f(x.copy(), *call.args, **call.kwargs)
+            result = self._call.value(x.copy())
             return complex_number(result) if x.dtype.kind == "c" else number(result)
         except Signal as signal:
             raise NotTrusted(_KEPT) from signal

@@ -83,13 +83,11 @@ class Parallel(InFloats):
     origin = 0.0
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
-        self.nfev = 0
         call = call.of_one_point()
         self._point = point
         executor = executor_for(call, point) if executor is None else executor
         self._watch = Watch(call, executor)
         self.way = self._watch.way
-        self._value: float | None = None
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         self.own = point.own if copies and point.perturbable and not call.shares_memory(point.own) else None
         container, f = point.container, call.f
@@ -105,19 +103,15 @@ class Parallel(InFloats):
         return [self._watch.note()]
 
     def value(self) -> float:
-        if self._value is None:
-            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
-            if self.failures:
-                warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
-        return self._value
+        known, value = self._value is not None, super().value()
+        if self.failures and not known:
+            warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
+        return value
 
     @property
     def failures(self) -> list[str]:
         """The points at which f failed, and how."""
         return self._watch.failures
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def sweep(self, index: Ints, points: Values) -> Values:
         base: Values = self._point.base
@@ -274,10 +268,9 @@ class OnePoint:
         convert: Callable[[object], Any],
         own: NDArray[Any] | None = None,
     ) -> None:
-        self._f, self._args, self._kwargs = f, call.args, call.kwargs
-        self._convert, self._own = convert, own
+        self._call, self._convert, self._own = Call(f, call.args, call.kwargs), convert, own
 
     def __call__(self, x: NDArray[Any]) -> Any:
         if self._own is not None:
             self._own[...] = x
-        return self._convert(self._f(x, *self._args, **self._kwargs))
+        return self._convert(self._call.value(x))

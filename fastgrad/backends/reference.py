@@ -30,8 +30,6 @@ class Reference(InFloats):
 
     origin = 0.0
     way = "reference"
-    nfev = 0
-    _value: float | None = None
 
     def __init__(self, call: Call, point: Point) -> None:
         if call.batch_axis is not None:
@@ -51,9 +49,6 @@ class Reference(InFloats):
         self.own = own
         self.sees_own = shown or not point.held
 
-    def notes(self) -> list[str]:
-        return []
-
     def value(self) -> float:
         value = self._value
         if value is None:
@@ -64,9 +59,6 @@ class Reference(InFloats):
             value = self._f(x)
             value = self._value = float(value) if isinstance(value, float) else number(value)
         return value
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def _at_each(self, points: Iterable[NDArray[Any]], hasty: bool = False) -> list[float]:
         """f at points that are its own to keep, and that closures read in the caller's array.

@@ -58,6 +58,8 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
         )
+    if isinstance(result, np.ma.MaskedArray) and np.ma.is_masked(result):
+        raise TypeError(f"`f` must not return masked entries, which have no value: {describe(result)}; fill them")
     return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)
 
 

@@ -20,9 +20,7 @@ from ..executors.executor import Executor, Function, Points
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
 from .asked import Asked, GradientCheckDict
-from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
-
-__all__ = ["check_gradient"]
+from .report import GradientCheck, Seen, counted, joined, joined_checks, judged, reasons_of, seen_of
 
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
@@ -100,10 +98,12 @@ def check_gradient(
         return _of_arrays(f, grad, x, asked, given_options)
     chosen = Options(**given_options)
     call = call_of(f, chosen, False)
-    point, labels = as_point(x), None
+    point, labels, nfev = as_point(x), None, 0
     if chosen.labels or (chosen.labels is None and has_labels(x)):
         labels = Labels(x)
-        chosen = replace(chosen, labels=chosen.labels or labels.change(call.f, call.args, call.kwargs) or None)
+        if not chosen.labels:
+            change, nfev = labels.change(call.f, call.args, call.kwargs)
+            chosen = replace(chosen, labels=change or None)
         grad = (labels.giving if chosen.labels else labels.where_wanted)(grad) if callable(grad) else grad
     given = grad(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
     analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)
@@ -112,10 +112,10 @@ def check_gradient(
     if asked.directions is None:
         seen = _look(call, chosen, point, analytic.reshape(-1), asked)
         allowed = asked.allowed(seen.expected)
-        return judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name)
+        return counted(judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name), nfev)
     if labels is not None:
         call = call.but(f=(labels.giving if chosen.labels else labels.where_wanted)(call.f))
-    return _along(call, chosen, point, analytic, asked)
+    return counted(_along(call, chosen, point, analytic, asked), nfev)
 
 
 def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict[str, Any]) -> GradientCheck:

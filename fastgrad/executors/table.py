@@ -126,15 +126,10 @@ def _futures(workers: Any, call: Call) -> Executor:
     return made
 
 
-def _map(workers: Any, call: Call) -> Executor:
-    made: Executor = _load("mapping").Mapping(workers, "`workers` is a map-like callable")
-    return made
-
-
 KINDS = (
     Kind(_has("evaluate"), lambda executor, call: executor),  # one of ours
     Kind(lambda workers: hasattr(workers, "__index__"), _here),
     Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
     Kind(_has("submit"), _futures),
-    Kind(callable, _map),
+    Kind(callable, lambda workers, call: _load("mapping").Mapping(workers, "`workers` is a map-like callable")),
 )

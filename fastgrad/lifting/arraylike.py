@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINARY", "IN_PLACE", "ArrayLike", "has_bundles", "is_bundle", "stacked"]
+Array = NDArray[Any]
+Handler = Callable[..., Any]
 
 # Python's operators by their special names: the function of the operator, and numpy's
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
@@ -110,6 +111,19 @@ class ArrayLike:
 def is_bundle(value: Any) -> bool:
     """Whether a value is an array-like; what its kind has beyond the above is no question of types then."""
     return isinstance(value, ArrayLike)
+
+
+def entering(table: dict[Any, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
+    """Return a decorator that enters what stands for some functions of numpy into a table."""
+
+    def handles(*functions: Any) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            table.update(dict.fromkeys(functions, handler))
+            return handler
+
+        return register
+
+    return handles
 
 
 NESTED = (list, tuple)  # named, since `list | tuple` makes the union anew each time

@@ -9,8 +9,6 @@ import numpy as np
 
 from .arraylike import is_bundle, stacked
 
-__all__ = ["COMPOSITES", "axes_of", "shape_of"]
-
 Function = Callable[..., Any]
 
 
@@ -22,7 +20,7 @@ def axes_of(function: Function, ndim: int, *args: Any, **kwargs: Any) -> tuple[i
 
 def shape_of(function: Function, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> tuple[int, ...]:
     """Return the shape that a function of numpy gives an array."""
-    new: tuple[int, ...] = function(np.broadcast_to(0.0, shape), *args, **kwargs).shape
+    new: tuple[int, ...] = function(np.empty(shape, bool), *args, **kwargs).shape
     return new
 
 
@@ -36,8 +34,8 @@ def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
 
 
 def _hstack(tup: Sequence[Any], **kwargs: Any) -> Any:
-    parts = [np.atleast_1d(stacked(part)) for part in tup]
-    return np.concatenate(parts, axis=0 if np.ndim(parts[0]) == 1 else 1, **kwargs)
+    parts = [part if is_bundle(part) and part.ndim else np.atleast_1d(stacked(part)) for part in tup]
+    return np.concatenate(parts, axis=0 if parts[0].ndim == 1 else 1, **kwargs)
 
 
 def _vstack(tup: Sequence[Any], **kwargs: Any) -> Any:
@@ -54,7 +52,7 @@ def _vdot(a: Any, b: Any) -> Any:
 
 
 def _outer(a: Any, b: Any) -> Any:
-    return np.multiply(np.ravel(stacked(a))[:, None], np.ravel(stacked(b))[None, :])
+    return np.ravel(stacked(a))[:, None] * np.ravel(stacked(b))
 
 
 def _broadcast_arrays(*args: Any) -> tuple[Any, ...]:

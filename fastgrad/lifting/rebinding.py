@@ -19,8 +19,6 @@ from .arraylike import ArrayLike
 from .signals import CannotLift
 from .substitutes import Constant, present, substitute
 
-__all__ = ["names_in", "rebound"]
-
 # not seen through: what they do with an array-like is theirs to say
 LIBRARIES = frozenset({"numpy", "scipy", "math", "builtins", "functools", "itertools", "operator", "fastgrad", "numba"})
 

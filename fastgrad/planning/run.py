@@ -212,10 +212,9 @@ def _labelled(call: Call, point: Point, wanted: bool | None) -> tuple[Labels | N
     """Return the labels of x that f is to get, the evaluations that this took to see, and how f is called then."""
     if not (wanted or has_labels(point.given)):
         return None, 0, call
-    labels, nfev = Labels(point.given), 0 if wanted else 2
-    if not (wanted or labels.change(call.f, call.args, call.kwargs)):
-        return None, nfev, call
-    return labels, nfev, call.but(f=labels.giving(call.f))
+    labels = Labels(point.given)
+    change, nfev = (True, 0) if wanted else labels.change(call.f, call.args, call.kwargs)
+    return (labels, nfev, call.but(f=labels.giving(call.f))) if change else (None, nfev, call)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:

@@ -223,6 +223,12 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
             error[g] = mine
         if not (gap <= doubt + 0.99 * np.sqrt(np.square(factors) @ np.square(error))).all():
             return None
+    if any(0.0 in row for row in slopes):  # rounding may hide what is as steep as the steepest: see `columns`
+        noise, size = (np.array([out[k] for out in line]) for k in (0, 2))
+        largest = np.abs(found).max(axis=0)
+        hides = 2.9 / t * (units.max() / units.min()) * noise > 0.49 * largest
+        if (hides & (largest >= 0.99e-6 * size)).any():
+            return None
     found /= units[:, None]
     return found
 

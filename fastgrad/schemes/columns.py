@@ -26,6 +26,7 @@ from .constants import (
     KINK,
     NEGLIGIBLE,
     NOISE,
+    SPACING,
     TINY,
     TOO_LARGE,
     USUAL,
@@ -44,6 +45,7 @@ LACKING = 1e-6  # or one whose relative noise is so large
 WITHOUT_EFFECT = 1e-5  # of an output's size: f does not depend on what has no effect down to this noise
 SMALL = 0.1  # of an output's size: noise of smaller entries is measured against this
 LEAST = 2.0**-60  # no step is smaller
+TORN = 10.0  # times that the line contradicts the bars
 CENTRAL = central(2)
 Rises = list[Floats]  # f - f(x) at the nodes of a stencil
 Span = Callable[[float, float], Any]  # how far apart two nodes come out after rounding
@@ -348,6 +350,8 @@ def by_itself(
             units = units_of(x, relative=True)
             made = _Automatic(run, seeds_of(units), bounds, x, noise, False, stencil)
         found = made.found(unseen)
+        if made.torn(found):
+            found = sharper(found, made.nearer(unseen))
         if stencil.order > 2 and found.contradicted is not None and (found.contradicted > 1.0).any():
             # wide stencils are fooled by a period that divides their step
             side = next((side(2) for side in (forward, backward) if side(2).reach == stencil.reach), CENTRAL)
@@ -437,7 +441,22 @@ class _Automatic:
         doubtful &= dead == 0
         doubtful |= seeds.of_outputs(line.jumps if unseen is None else line.jumps | unseen, everything)
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
+        # rounding hides entries as large as the largest of their output: see `automatic.Search._hidden`
+        tells = (largest > 0.0) & (largest >= 1e-6 * size)
+        steepest = seeds.of_outputs(seeds.largest(jacobian), everything)
+        doubtful |= tells & (jacobian == 0.0) & (error > CERTAIN * steepest)
         return Found(jacobian, error, self._steps, None, line.sigma, doubtful, self._reasons, contradicted)
+
+    def torn(self, found: Found) -> bool:
+        """Whether the line's slopes are quite others, and its steps far shorter: what was found may be farther away."""
+        assert found.contradicted is not None
+        return self._step > SPACING / FINER and bool((found.contradicted > TORN).any())
+
+    def nearer(self, unseen: NDArray[np.bool_] | None) -> Found:
+        """Differentiate with the line's own steps."""
+        self._step = SPACING
+        self._steps[:] = SPACING
+        return self.found(unseen)
 
     # ---- the first look, at all directions of a part
 

@@ -82,6 +82,8 @@ class Outputs:
         Whether it moves in jumps that are not small beside its changes.
     bend : ndarray
         Second derivative along one direction, per scale of x, if all are alike.
+    values : ndarray of shape (7, m), or empty
+        At x - 3 to x + 3 times the first look's factors, which are `wider` so many times.
     coarse : ndarray of bool
         Whether it stands still on the line and changes farther away.
     """
@@ -97,6 +99,8 @@ class Outputs:
     factors: Floats
     jumps: Flags
     bend: Floats
+    values: Floats
+    wider: float
     coarse: Flags
 
 
@@ -299,6 +303,8 @@ def look_along(
         factors=np.zeros(count),
         jumps=no,
         bend=zeros,
+        values=np.empty((0, m)),
+        wider=1.0,
         coarse=no,
     )
     alive: Flags = np.isfinite(f0)
@@ -492,6 +498,7 @@ def _measure(
         slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs(w[6] - 2.0 * w[3] + w[0]) / (9.0 * d * d)
     else:
         v = last.values
+        out.values, out.wider = w, d / last.spacing
         out.slope = (45.0 * (v[4] - v[2]) - 9.0 * (v[5] - v[1]) + (v[6] - v[0])) / 60.0
         out.doubt = 4.0 * sigma + 0.1 * largest(np.abs(last.fifths))
         if out.rough.any():

@@ -25,8 +25,6 @@ from .peers import PEERS, Peer, TooSlow, open_peer
 from .timing import Timed, interleaved, peak_memory, relative_error
 from .workload import FORMS, Form, FormKind, Names, Workload
 
-__all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
-
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
 LONGEST = 1 / 64
 # All are measured where that takes so many times this share; to find out how a part stands for all, it may take longer.

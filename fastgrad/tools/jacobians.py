@@ -19,8 +19,6 @@ from .peers import Peer
 from .timing import peak_memory
 from .workload import Workload
 
-__all__ = ["JACOBIAN_PEERS", "WAYS", "compare_jacobians", "is_vector"]
-
 MOST = 4_000_000  # entries of a Jacobian that is compared, which is dense for that
 ADAPTIVE = "the adaptive Jacobian, of which the error bar is known: no exact one was given"
 

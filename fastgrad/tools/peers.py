@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
 
-__all__ = ["PEERS", "Opened", "Peer", "TooSlow", "open_peer"]
-
 Function = Callable[[Floats], Any]
 Gradient = Callable[[Floats], Any]
 

@@ -238,3 +238,10 @@ for _ in range({calls}):
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("size", [1e7, 1e12, 1e20, 1e150])
+def test_what_rounding_hides(size: float, same: Callable[..., None]) -> None:
+    for small in (1.0, 1e-3):
+        same(lambda x: np.array([x[0] + x[1], x[1] * x[1]]), [size, small])
+        same(lambda x: [min(x[0], 1e100) ** 2 + x[1], 2.0 * x[0], 7.0], [size, -small])

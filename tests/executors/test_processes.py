@@ -485,9 +485,13 @@ def test_a_ctrl_c_while_workers_end_is_not_lost(monkeypatch: pytest.MonkeyPatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(crew, "stop", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        del executor
-        time.sleep(20.0)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            del executor
+            time.sleep(20.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_memory_that_is_mapped_is_not_copied(tmp_path: Path) -> None:

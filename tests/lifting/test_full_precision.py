@@ -388,3 +388,16 @@ def test_arcs_far_apart(h: float) -> None:
     ):
         lifted = numerical_gradient(f, x, h, backend="numpy")
         assert_allclose(lifted, numerical_gradient(f, x, h, backend="python"), rtol=1e-9, atol=1e-12 * N / h)
+
+
+def test_an_owners_errstate_reaches_f_at_points_beside_a_kink() -> None:
+    seen = set()
+
+    def f(x):
+        seen.add(np.geterr()["divide"])
+        return np.sum(np.abs(x) + x)
+
+    with np.errstate(all="raise"), pytest.warns(AccuracyWarning, match="kink"):
+        info = numerical_gradient(f, np.zeros(30), backend="numpy", full_output=True)[1]
+    assert "lift" in info.way
+    assert seen == {"raise"}

@@ -356,6 +356,16 @@ VECTOR = {  # of a vector of 6
     "hyperbolic": lambda x: np.sum(np.sinh(x) / np.cosh(x) + np.tanh(x) + np.log1p(np.exp(x)) + np.logaddexp(x, 0)),
     "quotients": lambda x: np.sum(x[1:] / (1 + x[:-1] ** 2) + 1 / (2 + np.cos(x[1:]))),
     "trapezoid": lambda x: np.trapezoid(x**2, dx=0.1),
+    "made of others": lambda x: (
+        np.sum(np.column_stack([x, np.sin(x)]) ** 3)
+        + np.sum(np.append(x, x[:2] ** 2) * np.arange(8))
+        + np.average(x**2, weights=np.arange(1.0, 7.0))
+        + np.vdot(x, x[::-1])
+        + np.polyval(x[:3], x[3]) * np.sum(np.ediff1d(x) ** 2)
+    ),
+    "chosen": lambda x: np.sum(np.select([x > 1, x > 0], [x**2, np.exp(x)], -x)),
+    "of more axes": lambda x: np.sum(np.atleast_3d(x) ** 2) * np.sum(np.atleast_2d(x) @ B) * np.sum(np.vstack([x, x])),
+    "zeros like it": lambda x: np.sum(np.ones_like(x) * x + np.zeros_like(x, float) + np.full_like(x, 3.0) * x**2),
     "a rosenbrock entry by entry": lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] * x[0]) ** 2,
 }
 
@@ -380,6 +390,15 @@ MATRIX = {  # of a 3 x 4 array
     "rolled": lambda u: np.sum((np.roll(u, 1, axis=0) - u) ** 2 + (np.roll(u, -1, axis=1) * u)),
     "einsum": lambda u: np.sum(np.einsum("ij,kj->ik", u, W) ** 2),
     "swapped": lambda u: np.sum(np.swapaxes(u, 0, 1)[1:] * u[:, 1:].T),
+    "axes moved": lambda u: (
+        np.sum(np.rollaxis(u[:, :, None] * u[:, None, :], 2)[1] ** 2)
+        + np.sum(np.moveaxis(u[None] * W, [0, 1], [2, 0])[2] ** 3)
+        + np.sum(np.matrix_transpose(u) @ W)
+    ),
+    "contracted": lambda u: np.sum(np.inner(u, u) ** 2) + np.sum(np.dot(u, W.T) * np.tensordot(W, u, (1, 1))),
+    "positions": lambda u: (
+        np.sum(u[np.argmax(u + 99 * W, axis=0), np.arange(4)] ** 2) + u.ravel()[(u + 99 * W).argmin()]
+    ),
 }
 
 

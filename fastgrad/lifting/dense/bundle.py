@@ -16,9 +16,8 @@ from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arraylike import ArrayLike, stacked
+from ..arraylike import Array, ArrayLike, Handler, stacked
 from ..signals import CannotLift, Diverged, Signal
 from ..substitutes import Constant, uses_math
 from ..work import (
@@ -34,9 +33,6 @@ from ..work import (
     weight,
     weight_at,
 )
-
-Array = NDArray[Any]
-Handler = Callable[..., Any]
 
 
 class NotAsked(CannotLift):

@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
-from numpy.typing import NDArray
 
+from ..arraylike import Array, Handler, entering
 from ..composites import COMPOSITES, axes_of, shape_of
 from ..work import CELL
-from .bundle import HANDLERS, Bundle, Handler, aligned, expect_large, matmul, memory, operand, raw, same_for_all
+from .bundle import HANDLERS, Bundle, aligned, expect_large, matmul, memory, operand, raw, same_for_all
 
-Array = NDArray[Any]
 _func: Any  # a numpy function, in the loops below that fill the table
 _ufunc: Any
 Function = Callable[..., Any]
@@ -34,14 +33,7 @@ def wrapped(result: Any) -> Any:
     return type(result)(*map(wrapped, result)) if hasattr(result, "_fields") else tuple(map(wrapped, result))
 
 
-def handles(*functions: Function) -> Callable[[Handler], Handler]:
-    """Enter a handler into the table."""
-
-    def register(handler: Handler) -> Handler:
-        HANDLERS.update(dict.fromkeys(functions, handler))
-        return handler
-
-    return register
+handles = entering(HANDLERS)
 
 
 def batched(value: Any, size: int) -> Array:
@@ -130,14 +122,11 @@ def _mean(a: Any, axis: Any = None, **kwargs: Any) -> Any:
     return reduction(np.mean, a, axis, **kwargs)
 
 
-@handles(np.quantile)
-def _quantile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.quantile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
+for _func in (np.quantile, np.percentile):
 
-
-@handles(np.percentile)
-def _percentile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.percentile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
+    @handles(_func)
+    def _quantile(a: Any, q: Any, axis: Any = None, func: Function = _func, **kwargs: Any) -> Any:
+        return reduction(partial(func, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
 
 
 # --- along an axis --------------------------------------------------------------------------------------

@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.call import Call
+from ..arraylike import Array
 from ..rebinding import rebound
 from ..signals import CannotLift, Diverged, Outrun, raised
 from ..work import LOOP_TILES, DenseWork
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, gathered, memory
-
-__all__ = ["sweep", "tile_points"]
-
-Array = NDArray[Any]
 
 # Measured on 15 functions at n = 100, 300 and 1000: of 32 kB to 1 MB, 256 kB is the best or within 1.15x of it (a
 # second-level cache of 512 kB); 32 kB is 1.6x to 2.6x slower at n = 100 and 300, 1 MB 1.5x slower at n = 1000.

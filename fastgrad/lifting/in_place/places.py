@@ -14,8 +14,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
-__all__ = ["MISSING", "Attributes", "Cell", "Dictionary", "Elements", "Identity", "Items", "Names", "Place", "Slots"]
-
 
 class Missing:
     """What a place holds that is empty."""

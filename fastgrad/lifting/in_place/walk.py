@@ -29,8 +29,6 @@ from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
 
-__all__ = ["Walk"]
-
 MOST_THINGS = 20_000  # that are looked at
 MOST_VALUES = 200_000  # in all places together: they are compared after each run
 

@@ -9,9 +9,8 @@ from typing import Any, Self
 from weakref import ReferenceType, ref
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arraylike import ArrayLike
+from ..arraylike import Array, ArrayLike, Handler
 from .layout import (
     Box,
     Dim,
@@ -50,8 +49,6 @@ from .slots import (
     trimmed,
 )
 
-Array = NDArray[Any]
-Handler = Callable[..., Any]
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
 FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py

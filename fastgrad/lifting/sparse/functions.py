@@ -8,10 +8,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arraylike import Array, Handler, entering
 from ..composites import COMPOSITES, axes_of, shape_of
-from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, kept, normal_axes
+from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, kept, normal_axes
 from .layout import Box, Entries, groups, place, window
 from .slots import (
     MOST_SLOTS,
@@ -32,19 +32,10 @@ from .slots import (
     summed,
 )
 
-Array = NDArray[Any]
 _function: Any  # of numpy, in the loops below that fill the tables
 
 
-def handles(*functions: Any) -> Callable[[Handler], Handler]:
-    """Register the implementation of numpy functions."""
-
-    def register(handler: Handler) -> Handler:
-        for function in functions:
-            FUNCTIONS[function] = handler
-        return handler
-
-    return register
+handles = entering(FUNCTIONS)
 
 
 def base_of(value: Any) -> Any:

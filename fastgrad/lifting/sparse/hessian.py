@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.call import Call
+from ..arraylike import Array
 from ..rebinding import rebound
 from ..signals import CannotLift
 from ..work import SparseWork
@@ -22,7 +22,6 @@ from .bundle import SparseBundle, choose, elementwise
 from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, evaluated, initial_slots, keep_freed_memory
 
-Array = NDArray[Any]
 assert filled()
 FEW = 8  # entries of x: with fewer, differences of zero cost less than looking after where the others are
 MOST_PAIRS = 1 << 24  # of entries of x that meet: a Hessian with more is no sparse one

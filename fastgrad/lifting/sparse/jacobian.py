@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.call import Call
-from ..arraylike import stacked
+from ..arraylike import Array, stacked
 from ..rebinding import rebound
 from ..signals import CannotLift
 from .layout import Box
 from .slots import FILLED, TooWide
 from .sweeping import CELLS, Lifted, keep_freed_memory, lift
-
-Array = NDArray[Any]
 
 
 class Listed(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.call import Call
+from ..arraylike import Array
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from .assembling import filled
@@ -17,7 +18,6 @@ from .bundle import SparseBundle
 from .layout import Box, Dim, Entries, Shape
 from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 
-Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
 CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up

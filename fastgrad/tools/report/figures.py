@@ -12,25 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "CELLS",
-    "COSTS",
-    "METHOD_STYLES",
-    "PEER_STYLES",
-    "WHO_STYLES",
-    "amount",
-    "break_even",
-    "cells",
-    "duration",
-    "error_against_step",
-    "memory",
-    "plain",
-    "size",
-    "slope",
-    "speed_against_n",
-    "work_precision",
-]
-
 Data = dict[str, Any]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; without the yellow and the black, which

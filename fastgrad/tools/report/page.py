@@ -10,8 +10,6 @@ from typing import Any
 
 from . import figures
 
-__all__ = ["render"]
-
 Data = dict[str, Any]
 Table = tuple[Sequence[str], list[tuple[bool, Sequence[Any]]]]  # the columns; the rows, and which of them stand out
 
