@@ -355,7 +355,7 @@ class Hessian:
             why = "column" if runs == n else "color"
             return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         colors = self._colored(pattern)
-        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
+        matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
         count = int(colors.max()) + 1
         checked.nfev += count + 1
         try:
@@ -408,9 +408,9 @@ class Hessian:
                 some = found.entries != 0.0
                 kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
                 where = kept.rows * n + kept.indices
-                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+                matrix, error = (Matrix(part[where], kept) for part in (found.entries, found.error))
         else:
-            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+            matrix, error = (Matrix(part, pattern) for part in (found.entries, found.error))
         failures = tuple(getattr(run, "failures", ()))
         return Made(matrix, error, found.step, SECONDS, reason, failures=failures), run.nfev
 
@@ -457,8 +457,7 @@ class Hessian:
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
-        values = matrix.dense if matrix.data is None else matrix.data
-        if values is None or not values.any():
+        if not matrix.entries.any():
             refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
@@ -485,12 +484,7 @@ class Hessian:
         flat = np.ravel(info.error)
         step = np.where(np.isnan(step), np.inf, step)  # of what does not move
         with np.errstate(all="ignore"):  # a bar may well be infinite
-            if error.dense is not None:
-                return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev
-            assert error.pattern is not None
-            assert error.data is not None
-            widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
-        return Matrix(pattern=error.pattern, data=widened), info.nfev
+            return error.like(error.entries + error.each(np.divide, flat, step)), info.nfev
 
 
 def _tell_of_kinks(refusal: Exception) -> None:
@@ -597,10 +591,9 @@ def _square(values: Any) -> Matrix:
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
     """Return a sparse matrix with zeros where a larger pattern has entries."""
     assert matrix.pattern is not None
-    assert matrix.data is not None
-    data = np.zeros(pattern.size)
-    data[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.data
-    return Matrix(pattern=pattern, data=data)
+    entries = np.zeros(pattern.size)
+    entries[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.entries
+    return Matrix(entries, pattern)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:

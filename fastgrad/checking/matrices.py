@@ -289,7 +289,7 @@ class _Both(NamedTuple):
 def _matrix(values: Any) -> Matrix:
     """Return what a caller sees of a matrix as rows and columns."""
     if hasattr(values, "tocoo"):
-        return Matrix(pattern=as_pattern(values), data=values.data)
+        return Matrix(values.data, as_pattern(values))
     return Matrix(np.asarray(values))
 
 
@@ -303,23 +303,19 @@ def _both(name: str, given: Any, found: Matrix, error: Matrix | None, shape: tup
     """
     assert error is not None
     if found.pattern is None:
-        assert found.dense is not None
-        assert error.dense is not None
         analytic = _of_shape(name, given, shape)
         rows, columns = np.divmod(np.arange(analytic.size), max(n, 1))
-        return _Both(rows, columns, analytic.reshape(-1), found.dense.reshape(-1), error.dense.reshape(-1), None)
-    assert found.data is not None
-    assert error.data is not None
+        return _Both(rows, columns, analytic.reshape(-1), found.entries.reshape(-1), error.entries.reshape(-1), None)
     rows, columns, data = _listed(name, given, found.pattern.shape)
     theirs, ours = Pattern.of(rows, columns, found.pattern.shape), found.pattern
     union = ours.united(theirs)
     values, expected, doubt = np.zeros(union.size), np.zeros(union.size), np.zeros(union.size)
     np.add.at(values, union.find(rows, columns), data)
     largest = np.zeros(union.shape[0])
-    np.fmax.at(largest, ours.rows, np.abs(found.data))
+    np.fmax.at(largest, ours.rows, np.abs(found.entries))
     doubt[:] = BAR * largest[union.rows]  # of what f does not have
     mine = union.find(ours.rows, ours.indices)
-    expected[mine], doubt[mine] = found.data, error.data
+    expected[mine], doubt[mine] = found.entries, error.entries
     lacking = np.ones(union.size, dtype=bool)
     lacking[union.find(theirs.rows, theirs.indices)] = False
     missing = np.stack([union.rows[lacking], union.indices[lacking]], axis=1)

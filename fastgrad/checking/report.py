@@ -12,19 +12,6 @@ from numpy.typing import NDArray
 from ..core.validation import Floats, Ints
 from ..schemes.scheme import Estimate
 
-__all__ = [
-    "Failure",
-    "GradientCheck",
-    "JacobianCheck",
-    "Seen",
-    "counted",
-    "joined",
-    "joined_checks",
-    "judged",
-    "reasons_of",
-    "seen_of",
-]
-
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "cannot tell"
 WORST = 5
 # Bars hold in some 98 of 100 components, and what is beyond them is rarely so many times as large.

@@ -12,16 +12,13 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, moving, number
-from ..inspecting.captures import holds
-from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..core.validation import Floats, Ints, moving, number
 from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import STEP, unrounded
+from .operators import STEP, unreadable, unrounded
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
@@ -50,21 +47,7 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
-    if not settings.automatic:
-        return "the steps were given" if not settings.measured else "the stencil was given"
-    if settings.options.noise:
-        return "f is noisy"
-    if is_jitted(f):
-        return "f is compiled by numba"
-    if not point.base.ndim:
-        return "x is a single number"
-    if point.dtype is not FLOAT64:
-        return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
-    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
-        return "f reads the caller's own list"
-    keeps = known.keeps
-    return f"f may keep what it is given: {keeps}" if keeps else ""
+    return settings.unliftable or unreadable(f, call, point)
 
 
 class _Free:
@@ -138,16 +121,9 @@ class Checked:
         Of the third derivative is known that f changed by no more than it did beside x; and what is too faint vanishes.
         """
         third = (self._spread / BESIDE**3 * STEP + FAINTEST) / self._units
-        if matrix.dense is not None:
-            largest = np.abs(matrix.dense).max(axis=1, initial=0.0)
-            rounding = BAR * np.maximum(largest[:, None], largest[None, :])
-            return Matrix(rounding + np.multiply.outer(third, 1.0 / self._units))
-        assert matrix.pattern is not None
-        assert matrix.data is not None
-        rows, columns, largest = matrix.pattern.rows, matrix.pattern.indices, np.zeros(matrix.pattern.shape[0])
-        np.maximum.at(largest, rows, np.abs(matrix.data))
-        rounding = BAR * np.maximum(largest[rows], largest[columns])
-        return Matrix(pattern=matrix.pattern, data=rounding + third[rows] / self._units[columns])
+        largest = matrix.largest()
+        rounding = BAR * matrix.each(np.maximum, largest, largest)
+        return matrix.like(rounding + matrix.each(np.divide, third, self._units))
 
     def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
         """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
@@ -230,12 +206,12 @@ def by_few(products: Any, n: int, direction: Floats) -> tuple[Floats, int] | Non
         if 4 * int(np.diff(pattern.indptr).max()) > n:
             return None
         colors = color_symmetric(pattern)
-        matrix = Matrix(pattern=pattern, data=colored(products, pattern, colors))
+        matrix = Matrix(colored(products, pattern, colors), pattern)
         verify(products, matrix, direction)
     except CannotRun:
         return None
     full = np.zeros((n, n))
-    full[pattern.rows, pattern.indices] = matrix.data
+    full[pattern.rows, pattern.indices] = matrix.entries
     return full, int(colors.max()) + 2
 
 
@@ -255,13 +231,8 @@ def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:
 
 def symmetric(matrix: Matrix) -> Matrix:
     """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
-    with np.errstate(all="ignore"):
-        if matrix.dense is not None:
-            return Matrix(0.5 * matrix.dense + 0.5 * matrix.dense.T)  # halved first: a sum may overflow
-        assert matrix.pattern is not None
-        assert matrix.data is not None
-        mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
-        return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
+    with np.errstate(all="ignore"):  # halved first: a sum may overflow
+        return matrix.like(0.5 * matrix.entries + 0.5 * matrix.mirror(matrix.entries))
 
 
 def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
@@ -270,30 +241,19 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
     Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
     allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
     """
-    pattern, value, bar = matrix.pattern, matrix.entries, error.entries
-    mirrored = None if pattern is None else np.lexsort((pattern.rows, pattern.indices))
-
-    def mirror(part: Floats) -> Floats:
-        return part.T if mirrored is None else part[mirrored]
-
+    mirror, value, bar = matrix.mirror, matrix.entries, error.entries
     with np.errstate(all="ignore"):
         gap, known = np.abs(value - mirror(value)), bar + mirror(bar)
         times = np.where(gap > known, gap / np.maximum(known, TINY), 1.0)
         contradicted = bool((times > 1.0).any())
-        if pattern is None:
-            bar = bar * times.max(axis=1, initial=1.0)[:, None]
-        else:
-            widest = np.ones(pattern.shape[0])
-            np.maximum.at(widest, pattern.rows, times)
-            bar = bar * widest[pattern.rows]
+        widest = matrix.like(times).largest()
+        bar = bar * matrix.each(np.maximum, widest, np.ones(widest.size))
         other = mirror(bar)
         mine, its = bar < 0.5 * other, other < 0.5 * bar
         # halved first: a sum may overflow
         value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
         bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
-    if pattern is None:
-        return Matrix(value), Matrix(bar), contradicted
-    return Matrix(pattern=pattern, data=value), Matrix(pattern=pattern, data=bar), contradicted
+    return matrix.like(value), matrix.like(bar), contradicted
 
 
 def pattern_of(curvature: Any, n: int) -> Pattern:
@@ -318,7 +278,6 @@ def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
     """
     expected = products.product(vector)
     seen = matrix.dot(vector)
-    sizes = Matrix(pattern=matrix.pattern, data=None if matrix.data is None else np.abs(matrix.data))
-    doubt = 1e-9 * (sizes.dot(np.abs(vector)) + np.abs(expected))
+    doubt = 1e-9 * (matrix.like(np.abs(matrix.entries)).dot(np.abs(vector)) + np.abs(expected))
     if not (np.abs(seen - expected) <= doubt + 1e-300).all():
         raise CannotRun("the pattern of the Hessian lacks an entry")

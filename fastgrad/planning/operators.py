@@ -287,7 +287,7 @@ class Operator:
         empty = Matrix(np.empty((m, n)))
         if self.settings.is_sparse:
             none = np.empty(0, dtype=np.intp)
-            empty = Matrix(pattern=Pattern.of(none, none, (m, n)), data=np.empty(0))
+            empty = Matrix(np.empty(0), Pattern.of(none, none, (m, n)))
         return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
 
     # ---- by columns, one at a time or by colours
@@ -354,10 +354,10 @@ class Operator:
         def widened(entries: Floats) -> Matrix:
             data = np.zeros(pattern.size)
             data[moves] = entries
-            return Matrix(pattern=pattern, data=data)
+            return Matrix(data, pattern)
 
         matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
-        found = found._replace(error=None if error is None else error.data)
+        found = found._replace(error=None if error is None else error.entries)
         if self.settings.stencil.imaginary:
             moved = everything(x.size) if free is None else np.flatnonzero(free)
             self._check_analytic(run, point, moved, matrix.array[:, moved])
@@ -423,33 +423,19 @@ class Operator:
     def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
-        if not settings.automatic:
-            return "the steps were given" if not settings.measured else "the stencil was given"
+        if settings.unliftable:
+            return settings.unliftable
         if settings.options.indices is not None:
             return "some columns only"
-        if settings.noise:
-            return "f is noisy"
         if point.base.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         return self._unreadable(call, point)
 
     def _unreadable(self, call: Call, point: Point) -> str:
         """Say why f must not be lifted, whatever the options; empty if it may be."""
-        if is_jitted(self.f):
-            return "f is compiled by numba"
-        if point.base.ndim == 0:
-            return "x is a single number"
-        if point.dtype is not FLOAT64:
-            return f"x is {point.dtype}"
         if self.settings.out is not None:
             return "f fills an array"
-        known = nature(self.f, (*call.args, *call.kwargs.values()))
-        if point.container is not None and (
-            known.finds(point.container.pieces) or holds(self.f, point.container.given)
-        ):
-            return "f reads the caller's own list"
-        keeps = known.keeps
-        return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
+        return unreadable(self.f, call, point, self.settings.options.backend == "numpy")
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
@@ -500,7 +486,7 @@ class Operator:
         owner, pattern, data, nfev = self._fused.entries(x, call.args)
         run.nfev += nfev
         self._unite(pattern)
-        matrix = Matrix(pattern=pattern, data=data)
+        matrix = Matrix(data, pattern)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
         error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
@@ -528,7 +514,7 @@ class Operator:
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(slopes))
+        return Matrix(layout.data(slopes), layout.pattern)
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
@@ -614,6 +600,23 @@ def refuse_unmoved(call: Call, point: Point) -> None:
             refuse_unseen(call, point)
         except NotTrusted as doubt:
             raise ValueError(str(doubt)) from doubt
+
+
+def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
+    """Say why f must not be lifted, whatever the options; empty if it may be.
+
+    `explicit`: whether the caller asks for it, and answers for what f keeps.
+    """
+    if is_jitted(f):
+        return "f is compiled by numba"
+    if point.base.ndim == 0:
+        return "x is a single number"
+    if point.dtype is not FLOAT64:
+        return f"x is {point.dtype}"
+    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
+        return "f reads the caller's own list"
+    return f"f may keep what it is given: {known.keeps}" if known.keeps and not explicit else ""
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are

@@ -117,12 +117,12 @@ class Structured:
         TypeError
             If f does not change with what it holds itself and could not be changed there.
         """
-        if found.dense is None:
+        if found.pattern is not None:
             return found.shaped(())
         for leaf, place in self.inputs.fixed():
-            if not found.dense[:, place].any() and holds(self._given, leaf.value):
+            if not found.entries[:, place].any() and holds(self._given, leaf.value):
                 raise TypeError(Container(leaf.value, leaf.array.ndim).refusal(named("x", leaf.path)))
-        return blocks(found.dense, self.outputs, self._columns, self.labelled)
+        return blocks(found.entries, self.outputs, self._columns, self.labelled)
 
     def of_inputs(self, flat: Floats) -> Any:
         """Return what has an entry for each of x in the structure of x."""

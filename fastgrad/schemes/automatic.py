@@ -904,7 +904,7 @@ class Search:
         if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third, scale):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
-        if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
+        if line.flat and line.spread > 0.0 and line.sigma > JUMPS * max(line.variation, np.nanmax(first, initial=0.0)):
             reason[:] = [IN_JUMPS] * m
         top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
         enough = CERTAIN * np.maximum(np.abs(slope), max(NEGLIGIBLE * top, 1e-6 * line.size) / scale)

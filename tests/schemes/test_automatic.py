@@ -714,3 +714,20 @@ def test_what_f_does_not_read_is_certain():
     for verb in ("forward", "jacobian", "jvp"):
         assert VERBS[verb](lambda z: z[0] ** 2, np.array([1e3, 1.0]))[1] == 0.0
     assert numerical_gradient(lambda z: z[0] ** 2, [1e3, 1.0])[1] == 0.0  # warnings are errors here
+
+
+@pytest.mark.parametrize("n", [4, 12])
+@pytest.mark.parametrize("options", [{}, {"method": "adaptive"}, {"order": 4}], ids=str)
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: x[1] + x[3] - 2.0, np.sum, np.mean, lambda x: (x[0] + x[2]) ** 2],
+    ids=["two", "sum", "mean", "square"],
+)
+def test_terms_that_could_cancel_along_the_line_raise_no_alarm(f, options, n):
+    """Where entries are equal, moves of opposite sign must not be equal, too: f would seem to stand still."""
+    for value in np.random.default_rng(n).normal(size=25):
+        x = np.full(n, value)
+        gradient, info = numerical_gradient(f, x, full_output=True, **options)  # a warning is an error here
+        exact = np.array([f(x + 0.5 * e) - f(x - 0.5 * e) for e in np.eye(n)])
+        np.testing.assert_allclose(gradient, exact, rtol=1e-7, atol=1e-9)
+        assert info.error.max() < 1e-4  # it was 0.03 where they cancelled

@@ -203,6 +203,7 @@ def test_the_page_has_the_data_and_is_small(data, page):
         assert comparison["recommendation"] in unescape(page)
     assert "at most 1.25x the time of the best in 50.0% of 2 cells; the worst is 1.5x" in page
     assert "digits: not available. no data" in page
+    assert "></text>" not in page  # every symbol of a curve has a sign in the legend
 
 
 def test_names_are_data_and_not_markup(data):
