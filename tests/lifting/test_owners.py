@@ -5,6 +5,7 @@ import random
 import sys
 import threading
 import types as python_types
+from collections import namedtuple
 from functools import reduce
 
 import numpy as np
@@ -15,6 +16,9 @@ from benchmarks.problems import PROBLEMS
 from fastgrad import Gradient, numerical_gradient
 
 pytestmark = pytest.mark.usefixtures("fenced")
+
+
+Weights = namedtuple("Weights", "outer inner")
 
 
 class Names:
@@ -343,6 +347,41 @@ def test_an_index_beyond_the_array_reads_nothing():
         return s
 
     assert "IndexError" in Gradient(beyond, compile="eager").explain(sample(1))
+
+
+def test_no_memory_of_negative_size_is_cleared():
+    @njit
+    def negative(x):
+        w, s = (
+            np.zeros(len(x) - 201),
+            0.0,
+        )  # what is allocated beside it hid the sign, and clearing it ended the process
+        for i in range(len(x)):
+            s += x[i] ** 2
+        for i in range(len(w)):
+            w[i] = x[i]
+        return s + w.sum()
+
+    with pytest.raises(ValueError, match="negative"):
+        Gradient(negative, compile="eager")(sample(1, 200))
+
+
+def test_comprehensions_tables_and_parts_along_an_axis():
+    @njit
+    def tables(x, weights):
+        r = np.array([x[i + 1] - x[i] ** 2 for i in range(len(x) - 1)])
+        g = x.reshape((-1, 10))
+        around = np.concatenate((g[:, 1:], g[:, :1]), axis=1)
+        framed = np.vstack((np.zeros((1, 10)), g))
+        s = np.sum(r * r) + np.sum((g - around) ** 2) + np.sum(np.diff(framed[:, :3], 2) ** 2)
+        return s + np.sum(weights.inner[0] * (x - np.roll(g, 1).ravel()) ** 2)
+
+    weights = Weights(np.linspace(0.5, 1.5, 200), (np.array(2.0).reshape(1),))
+    x = sample(1, 200)
+    g, info = Gradient(tables, args=(weights,), compile="eager").with_info(x)
+    assert info.way == "owner lanes", info.reason
+    right = exact(tables, x, weights)
+    assert np.abs(g - right).max() <= 1e-15 * np.abs(right).max()
 
 
 def test_what_nobody_has_set_is_zero():

@@ -14,10 +14,25 @@ from typing import Any
 import numpy as np
 from numba.core import cgutils, types
 from numba.core.cgutils import is_nonelike
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import intrinsic, overload, overload_classmethod, overload_method, register_jitable
 from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
+from numba.np.unsafe.ndarray import empty_inferred
 
-from .types import I32, Bundle, Lane, Mask, Number, count_divergence, flattened, is_wide, lane_type, narrow, widen
+from .types import (
+    I32,
+    Bundle,
+    Lane,
+    Mask,
+    Number,
+    Unsettled,
+    count_divergence,
+    flattened,
+    is_wide,
+    lane_type,
+    narrow,
+    widen,
+)
 
 ARRAY_ATTRIBUTES = {
     "size",
@@ -48,6 +63,7 @@ ARRAY_ATTRIBUTES = {
     "argmin",
     "argmax",
     "clip",
+    "sort",
     # of lists
     "append",
     "extend",
@@ -59,6 +75,7 @@ ARRAY_ATTRIBUTES = {
 ARRAY_FUNCTIONS = {
     len,
     sum,
+    sorted,
     enumerate,
     zip,
     iter,
@@ -104,22 +121,35 @@ def allocate(cls, allocsize, align):
     return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
+def allocated(context, builder, sig, args):
+    """An array of a shape; of zeros, where its numbers are more than floats."""
+    kind = sig.return_type
+    sizes = [
+        context.cast(builder, size, t, types.intp)
+        for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
+    ]
+    for size in sizes:
+        with builder.if_then(builder.icmp_signed("<", size, size.type(0)), likely=False):
+            context.call_conv.return_user_exc(builder, ValueError, ("negative dimensions not allowed",))
+    array = _empty_nd_impl(context, builder, kind, sizes)
+    if isinstance(kind.dtype, Number) and not isinstance(kind.dtype, Lane):
+        cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
+    return array._getvalue()
+
+
 @intrinsic
 def empty_bundle(typingctx, shape, bundle):
-    """An uninitialised bundle of this shape (a tuple of integers); zeros of numbers that are more than floats."""
-    result = bundle.instance_type
+    """An uninitialised bundle of this shape (a tuple of integers)."""
+    return bundle.instance_type(shape, bundle), allocated
 
-    def codegen(context, builder, sig, args):
-        sizes = [
-            context.cast(builder, size, t, types.intp)
-            for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
-        ]
-        array = _empty_nd_impl(context, builder, result, sizes)
-        if not isinstance(result.dtype, (Lane, Mask)):
-            cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
-        return array._getvalue()
 
-    return result(shape, bundle), codegen
+@intrinsic
+def unsettled(typingctx, shape):
+    """What numba makes of `np.array` of a comprehension: its type is told by what is put into it."""
+    return Unsettled(types.undefined, len(shape), "C")(shape), allocated
+
+
+SUBSTITUTES[empty_inferred] = unsettled
 
 
 def like(a, dtype=None):
@@ -772,101 +802,109 @@ def floats(t):
     return isinstance(t, types.Array) and t.ndim == 1 and narrow(t.dtype) == types.float64
 
 
-@overloaded(np.concatenate, np.hstack)
-def concatenate(arrays):
-    if not is_wide(arrays):
-        return lambda arrays: np.concatenate(arrays)
-    if not (isinstance(arrays, types.BaseTuple) and all(map(floats, arrays))):
+def common(arrays):
+    """How many dimensions a tuple of arrays of lanes or float64 has, where they have the same; else None."""
+    if not isinstance(arrays, types.BaseTuple) or not all(isinstance(t, types.Array) for t in arrays):
         return None
-    bundle = Bundle(lane_type([arrays]), 1, "C")
+    ndims = {t.ndim for t in arrays if narrow(t.dtype) == types.float64 or not is_wide(t)}
+    return ndims.pop() if len(ndims) == 1 else None
 
-    def joined(arrays):
-        out = empty_bundle((total_size(arrays),), bundle)
-        fill_from(out, 0, arrays)
+
+@overloaded()
+def joined(arrays, axis):
+    """The arrays, one after another along an axis, 0 <= axis."""
+    ndim = common(arrays)
+    if not ndim or not all(narrow(t.dtype) == types.float64 for t in arrays):
+        return None
+    bundle = Bundle(lane_type([arrays]), ndim, "C")
+
+    def join(arrays, axis):
+        if not 0 <= axis < ndim:
+            raise ValueError  # left to the scalar evaluation
+        out = empty_bundle(tuple_setitem(arrays[0].shape, axis, length(arrays, axis)), bundle)
+        fill_from(out, 0, arrays, axis)
         return out
 
-    return joined
+    return join
 
 
 @overloaded()
-def total_size(arrays):
+def length(arrays, axis):
     if len(arrays) == 1:
-        return lambda arrays: arrays[0].size
-    return lambda arrays: arrays[0].size + total_size(arrays[1:])
+        return lambda arrays, axis: arrays[0].shape[axis]
+    return lambda arrays, axis: arrays[0].shape[axis] + length(arrays[1:], axis)
 
 
 @overloaded()
-def fill_from(out, start, arrays):
-    def fill_first(out, start, arrays):
-        first = arrays[0]
-        for i in range(first.size):
-            out[start + i] = first[i]
+def fill_from(out, start, arrays, axis):
+    @register_jitable
+    def fill(out, start, array, axis):
+        if tuple_setitem(out.shape, axis, 0) != tuple_setitem(array.shape, axis, 0):
+            raise ValueError  # left to the scalar evaluation
+        for place in np.ndindex(array.shape):
+            out[tuple_setitem(place, axis, place[axis] + start)] = array[place]
 
     if len(arrays) == 1:
-        return fill_first
-    fill = register_jitable(fill_first)
+        return lambda out, start, arrays, axis: fill(out, start, arrays[0], axis)
 
-    def fill_all(out, start, arrays):
-        fill(out, start, arrays)
-        fill_from(out, start + arrays[0].size, arrays[1:])
+    def fill_all(out, start, arrays, axis):
+        fill(out, start, arrays[0], axis)
+        fill_from(out, start + arrays[0].shape[axis], arrays[1:], axis)
 
     return fill_all
 
 
 @overloaded()
-def of_one_size(arrays):
+def deepened(arrays, axis):
+    """The arrays, each with one more axis of length 1."""
     if len(arrays) == 1:
-        return lambda arrays: True
-    return lambda arrays: arrays[0].size == arrays[1].size and of_one_size(arrays[1:])
+        return lambda arrays, axis: (np.expand_dims(arrays[0], axis),)
+    return lambda arrays, axis: (np.expand_dims(arrays[0], axis), *deepened(arrays[1:], axis))
 
 
-def stacked(arrays):
-    """The form of ``(arrays, by_rows)``: the arrays as the rows of a table, or as its columns."""
-    if not (isinstance(arrays, types.BaseTuple) and all(map(floats, arrays))):
-        return None
-    bundle = Bundle(lane_type([arrays]), 2, "C")
-
-    def table(arrays, by_rows):
-        if not of_one_size(arrays):
-            raise ValueError
-        rows = concatenate(arrays).reshape((len(arrays), arrays[0].size))
-        if by_rows:
-            return rows
-        out = empty_bundle((arrays[0].size, len(arrays)), bundle)
-        for i, j in np.ndindex(out.shape):
-            out[i, j] = rows[j, i]
-        return out
-
-    return register_jitable(table)
+@overloaded(np.concatenate)
+def concatenate(arrays, axis=0):
+    if not is_wide(arrays):
+        return lambda arrays, axis=0: np.concatenate(arrays, axis)
+    ndim = common(arrays)
+    return ndim and (lambda arrays, axis=0: joined(arrays, axis if axis >= 0 else axis + ndim))
 
 
 @overloaded(np.stack)
 def stack(arrays, axis=0):
     if not is_wide(arrays):
         return lambda arrays, axis=0: np.stack(arrays, axis)
-    table = stacked(arrays)
+    deeper = (common(arrays) or 0) + 1
 
-    def along(arrays, axis=0):
-        if axis < -2 or axis > 1:
-            raise ValueError
-        return table(arrays, axis % 2 == 0)
+    def stacked(arrays, axis=0):
+        along = axis if axis >= 0 else axis + deeper
+        return joined(deepened(arrays, along), along)
 
-    return table and along
+    return stacked
 
 
-def joining(function, by_rows):
-    """np.vstack and its kin."""
+def stacking(function, axes):
+    """np.vstack and its kin: for arrays of so many dimensions, which axes they get, and along which they join."""
 
     @overloaded(function)
-    def join(arrays):
+    def stacked(arrays):
         if not is_wide(arrays):
             return lambda arrays: function(arrays)
-        table = stacked(arrays)
-        return table and (lambda arrays: table(arrays, by_rows))
+        first, along = axes.get(common(arrays), ((), None))
+        if along is None:
+            return None
+        if not first:
+            return lambda arrays: joined(arrays, along)
+        if len(first) == 1:
+            (axis,) = first
+            return lambda arrays: joined(deepened(arrays, axis), along)
+        return lambda arrays: joined(deepened(deepened(arrays, 0), 2), along)
 
 
-joining(np.vstack, True)
-joining(np.column_stack, False)
+stacking(np.hstack, {1: ((), 0), 2: ((), 1), 3: ((), 1)})
+stacking(np.vstack, {1: ((0,), 0), 2: ((), 0), 3: ((), 0)})
+stacking(np.column_stack, {1: ((1,), 1), 2: ((), 1)})
+stacking(np.dstack, {1: ((0, 2), 2), 2: ((2,), 2), 3: ((), 2)})
 
 
 @overloaded(np.repeat)
@@ -888,12 +926,35 @@ def repeat(a, repeats):
     return repeated
 
 
+@overloaded(np.diff)
+def diff(a, n=1):
+    if not is_wide(a):
+        return lambda a, n=1: np.diff(a, n)
+    if not (isinstance(a, Bundle) and isinstance(a.dtype, Number)):
+        return None
+    bundle = Bundle(a.dtype, a.ndim, "C")
+
+    def differences(a, n=1):
+        if n < 0:
+            raise ValueError
+        out = empty_bundle(a.shape, bundle)
+        out[...] = a
+        for _ in range(n):
+            above = out[..., 1:]
+            for place in np.ndindex(above.shape):
+                out[place] = above[place] - out[place]
+            out = out[..., :-1].copy()
+        return out
+
+    return differences
+
+
 @overloaded(np.append)
 def append(a, values):
     if not (is_wide(a) or is_wide(values)):
         return lambda a, values: np.append(a, values)
     if floats(a) and floats(values):
-        return lambda a, values: concatenate((a, values))
+        return lambda a, values: joined((a, values), 0)
     if floats(a) and isinstance(values, (Number, types.Float, types.Integer)):
         bundle = Bundle(lane_type([a, values]), 1, "C")
 
@@ -912,14 +973,15 @@ def append(a, values):
 def roll(a, shift):
     if not is_wide(a):
         return lambda a, shift: np.roll(a, shift)
-    if not (floats(a) and isinstance(shift, types.Integer)):
+    if not (isinstance(a, Bundle) and isinstance(a.dtype, Number) and isinstance(shift, types.Integer)):
         return None
-    bundle = Bundle(a.dtype, 1, "C")
+    bundle = Bundle(a.dtype, a.ndim, "C")
 
     def rolled(a, shift):
-        out = empty_bundle((a.size,), bundle)
-        for i in range(a.size):
-            out[(i + shift) % a.size] = a[i]
+        out = empty_bundle(a.shape, bundle)
+        values, moved = a.ravel(), out.ravel()
+        for i in range(values.size):
+            moved[(i + shift) % values.size] = values[i]
         return out
 
     return rolled
@@ -1080,7 +1142,6 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
     (np.argmax, "argmax"),
     (np.median, None),
     (np.sort, None),
-    (np.diff, None),
     (np.linalg.norm, None),
     (np.linalg.det, None),
     (np.linalg.inv, None),
@@ -1098,6 +1159,17 @@ LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
 )
 for function, method in LANE_BY_LANE:
     unary(function, method)
+sort_copy = SUBSTITUTES[np.sort]
+
+
+@overload_method(Bundle, "sort")
+def sort_in_place(a):
+    def sort(a):
+        a[:] = sort_copy(a)
+
+    return sort
+
+
 binary(np.dot, operator.matmul, np.dot, method="dot")  # np.dot itself: `a.dot(x)` of an array that is no bundle
 for pair_function in (
     np.outer,

@@ -123,6 +123,16 @@ class Bundle(types.Array):
         return None if array is None else self.copy(layout=array.layout, readonly=not array.mutable)
 
 
+class Unsettled(types.Array):
+    """An array whose dtype is that of the first number put into it; of lanes, it is a bundle."""
+
+    def copy(self, dtype=None, ndim=None, layout=None, readonly=None):
+        array = super().copy(dtype, ndim, layout, readonly)
+        if isinstance(array.dtype, Number):
+            return Bundle(array.dtype.wide, array.ndim, array.layout, readonly=not array.mutable)
+        return array if array.dtype.is_precise() else Unsettled(array.dtype, array.ndim, array.layout)
+
+
 @register_model(Lane)
 class LaneModel(models.PrimitiveModel):
     """A vector in registers, one wide integer in memory.
@@ -195,7 +205,7 @@ def lane_type(ts):
 
 def narrow(t):
     """The type that this one has in the scalar evaluation."""
-    if isinstance(t, Bundle):
+    if isinstance(t, types.Array) and is_wide(t):  # numba makes arrays of lanes that are no bundles, which is refused
         return types.Array(narrow(t.dtype), t.ndim, t.layout, readonly=not t.mutable)
     return types.float64 if isinstance(t, Number) else types.boolean if isinstance(t, Mask) else t
 

@@ -337,10 +337,6 @@ def deviation(a):
     return deviation_of
 
 
-def steps(a):
-    return (lambda a: a[1:] - a[:-1]) if dimensions(a) == (1,) else None
-
-
 Owned.forms = {
     np.dot: dot,
     np.vdot: dot,
@@ -354,7 +350,6 @@ Owned.forms = {
     np.trace: trace,
     np.var: variance,
     np.std: deviation,
-    np.diff: steps,
     np.min: extremum(operator.lt),
     np.max: extremum(operator.gt),
     np.ptp: spread,

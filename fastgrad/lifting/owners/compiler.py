@@ -136,11 +136,13 @@ def read_only(typingctx, args, kinds):
     wanted = kinds.instance_type
 
     def codegen(context, builder, sig, values):
-        items = [
-            context.cast(builder, builder.extract_value(values[0], i), a, b)
-            for i, (a, b) in enumerate(zip(args, wanted, strict=True))
-        ]
-        return impl_ret_borrowed(context, builder, wanted, context.make_tuple(builder, wanted, items))
+        def cast(value, t, kind):
+            if not isinstance(t, types.BaseTuple):
+                return context.cast(builder, value, t, kind)
+            items = [cast(builder.extract_value(value, i), a, b) for i, (a, b) in enumerate(zip(t, kind, strict=True))]
+            return context.make_tuple(builder, kind, items)
+
+        return impl_ret_borrowed(context, builder, wanted, cast(values[0], args, wanted))
 
     return wanted(args, kinds), codegen
 
