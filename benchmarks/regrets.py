@@ -27,6 +27,7 @@ import numpy as np
 
 from fastgrad import Gradient, numerical_gradient
 from fastgrad.core.options import Options
+from fastgrad.core.point import as_point
 from fastgrad.inspecting.purity import keeps
 from fastgrad.planning.choices import (
     BATCHED,
@@ -272,11 +273,11 @@ def forced(case: Case, way: Way) -> tuple[Callable[[], Done], Callable[[], Done]
     def one_shot() -> Done:
         options = Options("fixed", **case.options())
         scheme = scheme_for(options, case.x.shape)
-        return run(call_of(case.f, options, False), options, scheme, case.x, only=only)
+        return run(call_of(case.f, options, False), options, scheme, as_point(case.x), only=only)
 
     options = Options("fixed", **case.options())
     call, scheme = call_of(case.f, options, False), scheme_for(options, case.x.shape)
-    return one_shot, lambda: run(call, options, scheme, case.x, only=only)
+    return one_shot, lambda: run(call, options, scheme, as_point(case.x), only=only)
 
 
 class TooSlow(BaseException):

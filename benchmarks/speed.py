@@ -338,7 +338,7 @@ def against_jax(sizes: list[int]) -> None:
             if n > 1000 and not local:
                 continue  # 2n evaluations of a dense f take seconds
             size = max(-(-n // block) * block, min(problem.sizes))
-            row = jax_times((jax, jax.numpy), problem, size, 15 if n < 1000 else 3)
+            row = jax_times((jax, jax.numpy), problem, size, 60 if n < 1000 else 15)
             rows[local].append(row)
             us = {k: 1e6 * seconds for k, seconds in row.items()}
             print(

@@ -196,16 +196,12 @@ class _Entry(InFloats):
 
     def __init__(self, x: float) -> None:
         self.own: NDArray[Any] | None = None
-        self.nfev = 0
         self._point = Point(np.array([x]), None, FLOAT64)
         self._known: dict[float, float] = {}
         self.asked: list[float] = []
 
     def known_value(self, value: float) -> None:
         self.tell(float(self._point.base[0]), value)
-
-    def notes(self) -> list[str]:
-        return []
 
     def tell(self, point: float, value: float) -> None:
         """Answer what was asked."""

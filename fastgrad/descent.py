@@ -14,7 +14,7 @@ from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
 from .core.labels import Labels, has_labels
-from .core.options import WATCHING, Options, Watching
+from .core.options import WATCHING, Options, Watching, check_names
 from .core.point import Point, as_point
 from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, function, number
@@ -180,10 +180,7 @@ class _Course:
 
 
 def _course(lr: Any, step_num: Any, **options: Any) -> _Course:
-    for name in options:
-        if name not in DescentDict.__annotations__ and name not in WATCHING:
-            valid = ", ".join([*DescentDict.__annotations__, *WATCHING])
-            raise TypeError(f"`{name}` is no option of a descent; valid are {valid}")
+    check_names(options, DescentDict, "of a descent")
     watching: Any = {name: options.pop(name) for name in WATCHING if name in options}
     if isinstance(step_num, bool) or not isinstance(step_num, (int, np.integer)) or step_num < 0:
         raise ValueError(f"`step_num` must be a whole number, 0 or more, got {describe(step_num)}")
@@ -241,7 +238,7 @@ def _of_one(f: Any, point: Point, sign: float, course: _Course) -> Any:
 def _of_labelled(f: Any, init_x: Any, sign: float, course: _Course) -> Any:
     """Follow the gradient with respect to what has labels."""
     labels = Labels(init_x)
-    giving = labels.giving if labels.change(f) else labels.where_wanted
+    giving = labels.giving if labels.change(f)[0] else labels.where_wanted
     grad, callback = (g and giving(g) for g in (course.grad, course.callback))
     plain = grad and (lambda x: labels.plain("grad", grad(x)))
     done = _of_one(giving(f), as_point(init_x), sign, replace(course, grad=plain, callback=callback))

@@ -92,8 +92,9 @@ class Gradient:
         "keep": f gets float32 (or float16) if x is; by default it gets float64, which costs nothing and is far more
         accurate. The result has x's dtype in either case.
     labels : {None, True, False}
-        True: f gets a Series, a DataFrame or a DataArray as x is, and so is the gradient (unless `indices` choose
-        some). None: the same where f cannot do with an array, by its own IndexError or AttributeError; else arrays.
+        True: f gets a Series, a DataFrame, a DataArray, a named tuple or another kind of array (``numpy.matrix``) as x
+        is, and so is the gradient (unless `indices` choose some). None: the same where f makes something else of an
+        array, or cannot do with one, by its own IndexError or AttributeError; else arrays.
     compile : {None, "eager"}
         For functions compiled by numba, which can run several points in one SIMD register, to the same bits: None
         compiles that as soon as the work so far says that it pays (about a second of f), "eager" at once.
@@ -643,7 +644,8 @@ def numerical_gradient(
     if isinstance(x, dict):
         prepared = _once(f, h, **options)
         return prepared.with_info(x, f0=f0) if full_output else prepared(x)
-    if type(f) is not FunctionType and hasattr(f, "py_func") and f0 is None and not full_output and may_share(options):
+    plain = type(f) is FunctionType
+    if not plain and hasattr(f, "py_func") and f0 is None and not full_output and may_share(options):
         args = options.pop("args", ())
         if type(options.get("indices")) is tuple:
             options["indices"] = list(options["indices"])  # no key: (True, False) equals (1, 0), other components
@@ -659,8 +661,8 @@ def numerical_gradient(
         except TypeError:  # a method without a hash, perhaps: the general way says so
             pass
         else:
-            plain = type(f) is FunctionType and not scheme.stencil.imaginary
-            call = Call(f) if plain else call_of(f, chosen, scheme.stencil.imaginary)
+            imaginary = scheme.stencil.imaginary
+            call = Call(f) if plain and not imaginary else call_of(f, chosen, imaginary)
             return run(call, chosen, scheme, as_point(x), f0=f0).gradient
     chosen = Options.of(h, options)
     if full_output or chosen.effort is not None or chosen.remember:

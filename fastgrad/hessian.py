@@ -27,17 +27,17 @@ from .jacobian import like
 from .planning.hessians import (
     Checked,
     Kinked,
-    bars_of,
     by_few,
     colored,
     dense,
     pattern_of,
+    surest,
     symmetric,
     unliftable,
     verify,
 )
 from .planning.matrix import Matrix
-from .planning.operators import Lacking, Made, Operator, put_back
+from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.constants import CERTAIN, NEGLIGIBLE
@@ -95,7 +95,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations.
+    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
+    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
+    is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -163,7 +165,10 @@ class Hessian:
             told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
-        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
+        def counted(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
+            return found[0], replace(found[1], nfev=found[1].nfev + nfev)
+
+        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args, counted)
 
     def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
@@ -244,6 +249,8 @@ class Hessian:
                 except (CannotRun, NotTrusted) as refusal:
                     _tell_of_kinks(refusal)
             found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
+        if vector.any() and not found.jacobian.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         return self._like_x(found.jacobian.reshape(-1), point)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
@@ -346,9 +353,9 @@ class Hessian:
             checked.look_at_ties(products.tied, matrix.dot)
             checked.compare(direction, full.T @ direction)
             why = "column" if runs == n else "color"
-            return Made(matrix, bars_of(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
+            return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
         colors = self._colored(pattern)
-        matrix = symmetric(Matrix(pattern=pattern, data=colored(products, pattern, colors)))
+        matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
         count = int(colors.max()) + 1
         checked.nfev += count + 1
         try:
@@ -359,7 +366,9 @@ class Hessian:
             raise Lacking(LACKS) from lacking
         checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
-        return Made(matrix, bars_of(matrix), step, LIFT, "a gradient at a complex point for each color", None, count)
+        return Made(
+            matrix, checked.bars(matrix), step, LIFT, "a gradient at a complex point for each color", None, count
+        )
 
     def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
         """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
@@ -399,9 +408,9 @@ class Hessian:
                 some = found.entries != 0.0
                 kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
                 where = kept.rows * n + kept.indices
-                matrix, error = (Matrix(pattern=kept, data=part[where]) for part in (found.entries, found.error))
+                matrix, error = (Matrix(part[where], kept) for part in (found.entries, found.error))
         else:
-            matrix, error = (Matrix(pattern=pattern, data=part) for part in (found.entries, found.error))
+            matrix, error = (Matrix(part, pattern) for part in (found.entries, found.error))
         failures = tuple(getattr(run, "failures", ()))
         return Made(matrix, error, found.step, SECONDS, reason, failures=failures), run.nfev
 
@@ -437,7 +446,9 @@ class Hessian:
                 self._gradient = _ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
-        return _Differenced(self._gradient, point, not shared or reads(f, point))
+        # and gradients at float32 would be taken where the array rounds to
+        asks = shared or (point.own is not None and point.own.dtype is not FLOAT64)
+        return _Differenced(self._gradient, point, not asks or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
@@ -446,6 +457,8 @@ class Hessian:
         if run.shape != point.base.shape:
             raise ValueError(f"`grad` must return an array of x's shape {point.base.shape}, got shape {run.shape}")
         matrix, error = made.matrix, made.error
+        if not matrix.entries.any():
+            refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
         if matrix.pattern is not None and not matrix.pattern.symmetric:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
@@ -453,19 +466,14 @@ class Hessian:
         if error is not None and self._grad is None:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
-        return (
-            Made(
-                symmetric(matrix),
-                None if error is None else symmetric(error),
-                made.step,
-                GRADIENTS,
-                reason,
-                None,
-                made.colors,
-                made.failures,
-            ),
-            nfev,
-        )
+        if error is None:
+            matrix = symmetric(matrix)
+        else:
+            before = matrix, error
+            matrix, error, contradicted = surest(matrix, error)
+            if contradicted:
+                _tell_of_asymmetry(before, (matrix, error), units_of(point.base.reshape(-1)))
+        return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
         """Widen bars by what the errors of two gradients make of a difference: their steps may change between them."""
@@ -476,12 +484,7 @@ class Hessian:
         flat = np.ravel(info.error)
         step = np.where(np.isnan(step), np.inf, step)  # of what does not move
         with np.errstate(all="ignore"):  # a bar may well be infinite
-            if error.dense is not None:
-                return Matrix(error.dense + flat[:, None] / step[None, :]), info.nfev
-            assert error.pattern is not None
-            assert error.data is not None
-            widened = error.data + flat[error.pattern.rows] / step[error.pattern.indices]
-        return Matrix(pattern=error.pattern, data=widened), info.nfev
+            return error.like(error.entries + error.each(np.divide, flat, step)), info.nfev
 
 
 def _tell_of_kinks(refusal: Exception) -> None:
@@ -491,14 +494,37 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
-    """Warn where no digit of an entry is certain; of scales of x, small ones are measured against the largest."""
-    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        scale = units[rows] * units[columns]
-        size = np.abs(found.entries) * scale
-        doubtful = ~(found.error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-    if doubtful.any():
-        count = np.count_nonzero(doubtful)
+    """Warn where no digit of an entry is certain."""
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
+    if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
+
+
+def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
+    """Warn of entries of which no digit is certain since their mirror images say something else."""
+    pattern = before[0].pattern
+    across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
+    was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
+    count = np.count_nonzero(now & ~was)
+    if count:
+        warn(
+            f"no digit is certain of {count} entries of the Hessian: derivatives of the gradient's entry i along j and "
+            "of j along i differ; either the gradient is noisy, or it is not that of `f`",
+            AccuracyWarning,
+        )
+
+
+def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
+    """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
+
+    What is negligible there may hide another number as large as the largest: see `automatic.Search._hidden`.
+    """
+    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
+        sizes, scale = np.abs(entries), down * across
+        size, largest = sizes * scale, sizes.max(initial=0.0)
+        found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
+        found |= (error > CERTAIN * largest) & (largest > 0.0)
+    return found
 
 
 class _Joined(NamedTuple):
@@ -540,7 +566,7 @@ class _Differenced:
             return
         if container is not None and container.perturbable:
             self._held = container.given
-        elif own is not None and own.dtype is FLOAT64 and point.perturbable:
+        elif own is not None and point.perturbable:
             self._held = own
 
     def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
@@ -549,8 +575,9 @@ class _Differenced:
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
         """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
         here = None if self._held is None else as_seen(self._held)
+        held = here is not None and np.array_equal(here.base, y if here.own is None else y.astype(here.own.dtype))
         with quietly():  # whoever differences it tells
-            done = self.gradient._run(here if here and np.array_equal(here.base, y) else y, args, None, False)
+            done = self.gradient._run(here if held else y, args, None, False)
         self.nfev += done.nfev
         return done.gradient, done.nfev
 
@@ -564,10 +591,9 @@ def _square(values: Any) -> Matrix:
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:
     """Return a sparse matrix with zeros where a larger pattern has entries."""
     assert matrix.pattern is not None
-    assert matrix.data is not None
-    data = np.zeros(pattern.size)
-    data[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.data
-    return Matrix(pattern=pattern, data=data)
+    entries = np.zeros(pattern.size)
+    entries[pattern.find(matrix.pattern.rows, matrix.pattern.indices)] = matrix.entries
+    return Matrix(entries, pattern)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:

@@ -122,15 +122,17 @@ class Jacobian:
             )
         return arguments[argnum], arguments[:argnum] + arguments[argnum + 1 :]
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Any, **kwargs: Any) -> Any:
         """Return the Jacobian, for f's own arguments: ``J(x, *args)``, or ``J(t, y)`` with ``argnum=1``; or for x
-        alone.
+        alone. By name they take the place of the prepared `kwargs`, as ``least_squares(..., kwargs=...)`` gives them.
 
         Returns
         -------
         ndarray of shape ``f(x).shape + x.shape``, or csr_array; of a dictionary x as for `numerical_jacobian`
         """
         operator = self._operator
+        if kwargs:
+            return _rebuild(operator.f, {**operator.settings.given(), "kwargs": kwargs})(*arguments)
         x, args = (arguments[0], operator.args) if len(arguments) == 1 else self._arguments(arguments)
         if not (isinstance(x, dict) or operator.settings.options.labels):
             try:
@@ -210,7 +212,11 @@ class Jacobian:
             run.nfev += f0 is None
             return _Found(made, run, point, began, (), form)
 
-        return in_structure(x, operator.settings, plain, structured, operator.placed, args)
+        def counted(found: _Found, nfev: int) -> _Found:
+            found.run.nfev += nfev
+            return found
+
+        return in_structure(x, operator.settings, plain, structured, operator.placed, args, counted)
 
     # ---- products
 

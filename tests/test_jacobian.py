@@ -515,6 +515,10 @@ def test_least_squares() -> None:
     y = residuals([2.0, 1.3, 0.5], t, 0.0)
     found = least_squares(residuals, [1.0, 1.0, 0.0], jac=Jacobian(residuals), args=(t, y), xtol=1e-15, ftol=1e-15)
     np.testing.assert_allclose(found.x, [2.0, 1.3, 0.5], rtol=1e-7)
+    named = least_squares(
+        residuals, [1.0, 1.0, 0.0], jac=Jacobian(residuals), kwargs={"t": t, "y": y}, xtol=1e-15, ftol=1e-15
+    )
+    np.testing.assert_array_equal(named.x, found.x)
 
 
 def test_least_squares_sparse() -> None:
@@ -687,3 +691,11 @@ def test_colors_whose_coordinates_are_at_bounds_on_both_sides() -> None:
 def test_every_coordinate_fixed_by_bounds() -> None:
     found = numerical_jacobian(lambda x: x**2, np.ones(3), bounds=(1.0, 1.0), sparsity=np.eye(3), backend="python")
     assert not found.toarray().any()
+
+
+@pytest.mark.parametrize("backend", ["auto", "python"])
+def test_masked_values_are_refused(backend: str) -> None:
+    masked = lambda x: np.ma.masked_array(x**2, [False, True, False])  # noqa: E731
+    with pytest.raises(TypeError, match="masked entries"):
+        numerical_jacobian(masked, np.array([1.0, 2.0, 3.0]), backend=backend)
+    assert numerical_jacobian(lambda x: np.ma.array(x**2), np.array([1.0, 2.0]), backend=backend)[1, 1].round(6) == 4.0

@@ -603,9 +603,12 @@ def _in_solver(original: Any) -> Any:
         kind = None if rest else _kind_of_run(fun, x0, options)
         if kind is None:
             return approx_derivative(fun, x0, *rest, **options)
-        x, f0 = np.array(x0, dtype=np.float64, ndmin=1), options["f0"]
+        x = np.array(x0, dtype=np.float64, ndmin=1)
+        f0 = fun.known(x) if isinstance(fun, _Seen) else options["f0"]
         if not isfinite(float(np.sum(f0)) + sum(x.tolist())):
             return original(fun, x0, **options)  # nobody has a gradient there, and the solver knows what to do
+        if isinstance(fun, _Seen):
+            return fun.jacobian(x, options["method"], options["bounds"])
         run = _runs.get(fun)
         if run is None:
             run = _runs[fun] = _run(fun, x, options, kind)
@@ -633,6 +636,8 @@ def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
     simple = free and given("method") in ("2-point", "3-point") and not given("args")
     if not simple:
         return None
+    if isinstance(fun, _Seen):
+        return VectorRun
     name, f0 = type(fun).__name__, given("f0")
     if name == "_VectorFunWrapper":
         return VectorRun if given("sparsity") is None and _has_few_doubles(x, f0) else None
@@ -648,14 +653,18 @@ def _has_few_doubles(x: Any, f0: Any) -> bool:
 
 
 def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) -> Run:
-    given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in options.get("bounds", (-INF, INF))]
-    bounds = given if any(np.isfinite(b).any() for b in given) else None
+    bounds = _limits(options.get("bounds", (-INF, INF)), x)
     workers = _workers(options.get("workers"))
     if kind is not Run:
         return VectorRun(options["method"], bounds, workers)
     # the user's own f: SciPy's wrapper counts calls, which no lift may pass
     held = {"fun": fun.f, "args": fun.args} if hasattr(fun, "f") else _held(fun)
     return Run(held["fun"], options["method"], tuple(held["args"]), bounds, workers)
+
+
+def _limits(bounds: Any, x: NDArray[Any]) -> list[NDArray[np.float64]] | None:
+    given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in bounds]
+    return given if any(np.isfinite(b).any() for b in given) else None
 
 
 def _held(fun: Any) -> dict[str, Any]:
@@ -678,10 +687,12 @@ def _for_ode(original: Any) -> Any:
 
 
 class _Seen:
-    """A function of a run of MINPACK, which asks for Jacobians where it has evaluated it."""
+    """A function of a run of MINPACK or SLSQP, which ask for Jacobians where they have evaluated it."""
 
-    def __init__(self, f: Any, args: Any) -> None:
-        self._f, self._args, self._run = f, args if isinstance(args, tuple) else (args,), VectorRun()
+    def __init__(self, f: Any, args: Any, constrains: bool = False) -> None:
+        self._constrains = constrains
+        self._f, self._args = f, args if isinstance(args, tuple) else (args,)
+        self._run: VectorRun | None = None
         self._at, self._value = b"", None
 
     def __call__(self, x: NDArray[Any]) -> Any:
@@ -689,12 +700,16 @@ class _Seen:
         self._at = x.tobytes()
         return value
 
-    def jacobian(self, x: NDArray[Any]) -> Any:
-        known = self._value if self._at == x.tobytes() else self(x)
-        f0 = np.array(known, ndmin=1)
-        if _has_few_doubles(x, f0):
-            return self._run.jacobian(lambda y: np.atleast_1d(self._f(y, *self._args)), x.copy(), f0)[0]
-        return np.atleast_2d(approx_derivative(self._f, x, method="2-point", f0=f0, args=self._args))
+    def known(self, x: NDArray[Any]) -> Any:
+        return self._value if self._at == x.tobytes() else self(x)
+
+    def jacobian(self, x: NDArray[Any], method: str = "2-point", bounds: Any = (-INF, INF)) -> Any:
+        f0 = np.array(self.known(x), ndmin=1)
+        if not _has_few_doubles(x, f0):
+            return np.atleast_2d(approx_derivative(self._f, x, method, f0=f0, bounds=bounds, args=self._args))
+        if self._run is None:
+            self._run = VectorRun(method, _limits(bounds, x), curved=self._constrains)
+        return self._run.jacobian(lambda y: np.atleast_1d(self._f(y, *self._args)), x.copy(), f0)[0]
 
 
 def _for_minpack(name: str) -> Callable[[Any], Any]:
@@ -712,11 +727,38 @@ def _for_minpack(name: str) -> Callable[[Any], Any]:
     return given
 
 
+def _for_slsqp(original: Any) -> Any:
+    """Let constraints without a Jacobian, too, remember where they were evaluated."""
+
+    def replaced(
+        func: Any,
+        x0: Any,
+        args: Any = (),
+        jac: Any = None,
+        bounds: Any = None,
+        constraints: Any = (),
+        *rest: Any,
+        **options: Any,
+    ) -> Any:
+        given = (constraints,) if isinstance(constraints, dict) else constraints
+        seen = tuple(
+            {**c, "fun": _Seen(c["fun"], c.get("args", ()), True), "args": ()}
+            if isinstance(c, dict) and c.get("jac") is None and callable(c.get("fun"))
+            else c
+            for c in given
+        )
+        return original(func, x0, args, jac, bounds, seen, *rest, **options)
+
+    return replaced
+
+
 PLACES: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     *(
         (f"scipy.optimize.{module}", "approx_derivative", _in_solver)
         for module in ("_differentiable_functions", "_slsqp_py", "_optimize", "_root_scalar", "_lsq.least_squares")
     ),
+    ("scipy.optimize._minimize", "_minimize_slsqp", _for_slsqp),
+    ("scipy.optimize._slsqp_py", "_minimize_slsqp", _for_slsqp),
     ("scipy.integrate._ivp.radau", "num_jac", _for_ode),
     ("scipy.integrate._ivp.bdf", "num_jac", _for_ode),
     ("scipy.optimize._minpack_py", "leastsq", _for_minpack("Dfun")),
@@ -743,10 +785,11 @@ def installed() -> Iterator[None]:
     of `solve_ivp`) as long as any thread is inside, and puts them back; threads that are not inside get SciPy's own. A
     run of `minimize` begins with forward differences (central ones for "3-point") and goes on to better ones where
     these are not good enough beside the gradient (`fastgrad.adapters.solving.Run`), and so do Jacobians of up to 23
-    variables (of `least_squares` where SciPy gives each run's function a wrapper of its own, as 1.17 does; in older
-    versions they are those of `approx_derivative`); what it knows ends with it. Where f is not finite at a trial point
-    SciPy's own differences answer, and so they do for products of a Hessian, of one evaluation each. A step that you
-    give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the solvers' own default.
+    variables, those of constraints among them (of `least_squares` where SciPy gives each run's function a wrapper of
+    its own, as 1.17 does; in older versions they are those of `approx_derivative`); what it knows ends with it. Where f
+    is not finite at a trial point SciPy's own differences answer, and so they do for products of a Hessian, of one
+    evaluation each. A step that you give is used, unless it is 1e-8 or sqrt(eps), which cannot be told from the
+    solvers' own default.
 
     Examples
     --------

@@ -87,7 +87,7 @@ class Run:
         self._call = call_of(f, self._options, False)
         self._bounds, self._central = bounds, BEGIN[method]
         self._plan: Plan | None = None
-        self._by_itself = self._unrounded = False
+        self._by_itself = self._unrounded = self._curved = False
         self._points = 0
         self._x: Floats | None = None
         self._slope: Any = None
@@ -141,7 +141,7 @@ class Run:
             if sided is None or both is None:
                 return None
             near, far = sided, both
-        if self._central:
+        if self._central or (known is None and self._curved):
             return self._both_sides(x, f0, far, there)
         span, values = there.moved(near)
         slope: Floats = values / span
@@ -173,16 +173,22 @@ class Run:
     ) -> Floats | None:
         """Return central differences, of which the upper half may be there; None where they are not good enough.
 
+        Where a bound is in the way, both points of an entry are on its other side.
         From `simpler` differences these are to differ by what those may be wrong, their `own` doubt, not by more.
         """
-        if self._bounds is not None and ((x - steps < self._bounds[0]) | (x - steps > self._bounds[1])).any():
-            return None
+        back = -steps
+        if self._bounds is not None:
+            back = np.where(_outside(x + back, self._bounds), 2.0 * steps, back)
+            if _outside(x + back, self._bounds).any():
+                return None
         above = (x + steps) - x
         if up is None:
             above, up = there.moved(steps)
-        below, down = there.moved(-steps)
+        below, down = there.moved(back)
         between, known = above - below, self._second
         slope: Floats = (up - down) / between
+        if (beside := back != -steps).any():
+            slope = np.where(beside, (down * above / below - up * below / above) / between, slope)
         second = 2.0 * (up / above - down / below) / between
         if not np.isfinite(second.sum()):
             return None
@@ -197,7 +203,9 @@ class Run:
             apart = steep - self._steepness(simpler, f0)
             self._by_itself = not apart @ apart <= APART**2 * (own @ own) + DOUBT**2 * (steep @ steep)
         rounding = self._weighed(EPS * (2.0 * np.abs(f0) + np.maximum(np.abs(up), np.abs(down))), f0)
-        self._by_itself |= not _within(rounding / np.abs(steps), steep, self._weighed(np.abs(second), f0))
+        self._by_itself |= not _within(
+            np.where(beside, 4.0, 1.0) * rounding / np.abs(steps), steep, self._weighed(np.abs(second), f0)
+        )
         if self._by_itself:
             return None
         self._second = Second(second, x, change)
@@ -225,6 +233,11 @@ class Run:
         self._bent, self._most = bend, np.maximum(self._most, bend)
 
 
+def _outside(x: Floats, bounds: Any) -> NDArray[np.bool_]:
+    outside: NDArray[np.bool_] = (x < bounds[0]) | (x > bounds[1])
+    return outside
+
+
 def _inside(x: Floats, steps: Floats, bounds: Any) -> Floats | None:
     """Return the steps, some to the other side where bounds ask for that; None where neither side has room."""
     turned: Floats = np.where(x + steps > bounds[1], -steps, steps)
@@ -238,10 +251,14 @@ class VectorRun(Run):
     ----------
     method, bounds, workers
         As for `Run`.
+    curved : bool
+        Whether central differences tell the second derivatives at the first point: of a constraint, which vanishes
+        where it holds, nothing says what is good enough.
     """
 
-    def __init__(self, method: str = "2-point", bounds: Any = None, workers: Any = 1) -> None:
+    def __init__(self, method: str = "2-point", bounds: Any = None, workers: Any = 1, *, curved: bool = False) -> None:
         super().__init__(_unknown, method, (), bounds, workers)
+        self._curved = curved
         self._f0: Floats = ZERO
 
     def jacobian(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool = False) -> tuple[NDArray[Any], int]:

@@ -29,25 +29,17 @@ class Batched(InFloats):
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         if call.batch_axis is None:
             raise CannotRun("f takes one point; declare `batch_axis` if it takes many")
-        self.nfev = 0
         self.own: NDArray[Any] | None = None
         self.way = "batched"
         self._call = call
         self._point, self._base = point, point.base
         self._last = call.batch_axis == -1
-        self._value: float | None = None
         self._copies = False
 
     def value(self) -> float:
         if self._value is None:
             self._value = number(self._evaluate(self._base.reshape(1, -1), 1)[0])
         return self._value
-
-    def notes(self) -> list[str]:
-        return []
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def line(self, points: Values) -> Values:
         rows = self._spare_row(len(points))
@@ -91,12 +83,12 @@ class Batched(InFloats):
         batch = by_point.T.reshape(*shape, rows) if self._last else by_point.reshape(rows, *shape)
         self.nfev += rows
         if self._copies:
-            result = call.f(batch.copy(), *call.args, **call.kwargs)
+            result = call.value(batch.copy())
         else:
             shown = batch.view()
             shown.flags.writeable = False  # f must not damage the tile
             try:
-                result = call.f(shown, *call.args, **call.kwargs)
+                result = call.value(shown)
             except ValueError as error:
                 if "read-only" not in str(error):
                     raise

@@ -7,11 +7,10 @@ perturbed point.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from ..inspecting.purity import Nature
 from ..lifting.signals import CannotLift
 from .lifted import DENSE, SPARSE, Attempt, Lifted
 
+Result = TypeVar("Result")
 NOTHING_KEPT = Nature("", ())
 WAY = "lift in place"
 
@@ -79,8 +79,7 @@ class LiftedInPlace(Lifted):
         super().__init__(pure, Point(point.base, None, point.dtype), lifts, racing, NOTHING_KEPT)
         self.sees_own, self._explicit, self._written = True, explicit, call.f
         self.way = WAY
-        with self._exclusively():
-            self.value()
+        self._exclusively(self.value)
 
     def known_value(self, value: float) -> None:
         """Do nothing: f(x) was evaluated, for lifting is checked by it."""
@@ -92,29 +91,29 @@ class LiftedInPlace(Lifted):
         return [f"the {WAY}: {told}; everything is put back after each run"]
 
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
-        with self._exclusively():
-            return super().differences(index, steps, away, bars)
+        return self._exclusively(partial(super().differences, index, steps, away, bars))
 
     def sweep(self, index: Ints, points: Values) -> Values:
-        with self._exclusively():
-            return super().sweep(index, points)
+        return self._exclusively(partial(super().sweep, index, points))
 
     def line(self, points: Values) -> Values:
-        with self._exclusively():
-            return super().line(points)
+        return self._exclusively(partial(super().line, points))
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        """Keep other threads away meanwhile, and end with f at x: its objects hold that, and it must be what it was."""
+    def _exclusively(self, act: Callable[[], Result]) -> Result:
+        """Keep other threads away meanwhile, and end with f at x: its objects hold that, and it must be what it was.
+
+        No generator: a StopIteration of f's own comes through.
+        """
         with self._inside.exclusively():
             before = self._value
-            yield
+            result = act()
             self.way = WAY
             if before is None:
-                return
+                return result
             again = self._plainly(self._point.base)
             if again != before and not (np.isnan(again) and np.isnan(before)):
                 raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
+            return result
 
     def _check_one(self, point: NDArray[Any], seen: Any, values: Values) -> None:
         try:

@@ -60,7 +60,7 @@ class Awaited:
 
 
 GRADIENTS = Awaited("gradients", saves=4e-5, compiles=4.0)
-JACOBIANS = Awaited("columns", saves=4.5e-4, compiles=9.0)
+JACOBIANS = Awaited("columns", saves=1.5e-4, compiles=9.0)
 
 
 class Judged(Reference):
@@ -69,15 +69,16 @@ class Judged(Reference):
     Where that does not decide, the rule in plain floats goes on with the values that are known.
     """
 
-    @np.errstate(all="ignore")
     def settled(self, side: int) -> Floats | None:
-        n = self._base.size
-        judge = GRADIENTS.wanted() if 0 < n <= MOST else None
-        if judge is None:
-            return None
+        judge = (GRADIENTS.judge or GRADIENTS.wanted()) if 0 < self._base.size <= MOST else None
+        return None if judge is None else self._settled_by(judge, side)
+
+    @np.errstate(all="ignore")
+    def _settled_by(self, judge: Any, side: int) -> Floats | None:
         value = self.value()
         if not isfinite(value):
             return None
+        n = self._base.size
         area = judge.area(n, side)
         first, second, third = area.calm
         try:
@@ -113,7 +114,7 @@ class Judged(Reference):
 
 
 class JudgedVectors:
-    """f around a point, judged by compiled code in the usual case of smooth functions.
+    """f around a point, judged in plain floats or by compiled code in the usual case of smooth functions.
 
     Where that does not decide, the rule in arrays goes on with the values that are known.
     """

@@ -93,7 +93,6 @@ class Lifted(InFloats):
     _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does
 
     def __init__(self, call: Call, point: Point, lifts: tuple[str, ...], racing: bool, nature: Nature) -> None:
-        self.nfev = 0
         self.own: NDArray[Any] | None = None
         self.sees_own = False
         self.way = _WAY[lifts[0]]
@@ -104,7 +103,6 @@ class Lifted(InFloats):
         self._refusals: dict[str, _Refusal] = {}
         self._together: int | None = None  # how many rows at once the sparse lift takes without beginning again
         self._origin: float | None = None
-        self._value: float | None = None
         self._rounded = self._checked = False
         self._draw = crc32(point.base.data)  # which point and direction are checked: others at another x
         if point.base.ndim == 0:
@@ -127,9 +125,6 @@ class Lifted(InFloats):
             self._value = self._plainly(self._point.base)
         return self._value
 
-    def known_value(self, value: float) -> None:
-        self._value = value
-
     # --- plain evaluations -------------------------------------------------------------------------
 
     def line(self, points: Values) -> Values:
@@ -138,10 +133,9 @@ class Lifted(InFloats):
 
     def _plainly(self, x: NDArray[Any]) -> Any:
         """f at one point, which it may keep."""
-        call = self._call
         self.nfev += 1
         try:
-            result = call.f(x.copy(), *call.args, **call.kwargs)
+            result = self._call.value(x.copy())
             return complex_number(result) if x.dtype.kind == "c" else number(result)
         except Signal as signal:
             raise NotTrusted(_KEPT) from signal
@@ -189,11 +183,9 @@ class Lifted(InFloats):
             lift, racing = attempts.pop(0)
             if hopeless and lift == DENSE:
                 continue
-            call, work = self._call, self._work(lift, points.size, racing, lead)
+            work = self._work(lift, points.size, racing, lead)
             try:
-                values = _lift(lift).sweep(
-                    call.f, self._point.base, index, points, args=call.args, kwargs=call.kwargs, work=work
-                )
+                values = _lift(lift).sweep(self._call, self._point.base, index, points, work=work)
             except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
                 self._note(lift, failure)
                 outrun = failure if isinstance(failure, Outrun) else None
@@ -276,11 +268,9 @@ class Lifted(InFloats):
 
     def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_], float] | None:
         """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
-        call, work = self._call, self._sparse_work(steps.size, self._attempts[0].racing)
+        work = self._sparse_work(steps.size, self._attempts[0].racing)
         try:
-            found = _lift(SPARSE).differences(
-                call.f, x, index, steps[:, None], args=call.args, kwargs=call.kwargs, work=work
-            )
+            found = _lift(SPARSE).differences(self._call, x, index, steps[:, None], work=work)
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
             self._note(SPARSE, failure)
             self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)

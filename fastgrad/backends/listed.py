@@ -31,16 +31,7 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
     try:
         for substitutes in (first, True):
             try:
-                found = entries(
-                    call.f,
-                    x,
-                    d,
-                    args=call.args,
-                    kwargs=call.kwargs,
-                    before=before,
-                    substitutes=substitutes,
-                    sparse=sparse,
-                )
+                found = entries(call, x, d, before=before, substitutes=substitutes, sparse=sparse)
                 return found._replace(substitutes=substitutes)
             except CannotLift:
                 if substitutes:
@@ -74,14 +65,13 @@ class Curvature:
 
     def _lifted(self, lift: Any, x: Any) -> Any:
         """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
-        call = self._call
         try:
             if not self._substitutes:
                 try:
-                    return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs)
+                    return lift(self._call, x, self._steps)
                 except CannotLift:
                     self._substitutes = True
-            return lift(call.f, x, self._steps, args=call.args, kwargs=call.kwargs, substitutes=True)
+            return lift(self._call, x, self._steps, substitutes=True)
         except Signal as signal:
             raise _refusal(self._f, signal) from signal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import Any
@@ -82,13 +83,11 @@ class Parallel(InFloats):
     origin = 0.0
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
-        self.nfev = 0
         call = call.of_one_point()
         self._point = point
         executor = executor_for(call, point) if executor is None else executor
         self._watch = Watch(call, executor)
         self.way = self._watch.way
-        self._value: float | None = None
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         self.own = point.own if copies and point.perturbable and not call.shares_memory(point.own) else None
         container, f = point.container, call.f
@@ -96,26 +95,23 @@ class Parallel(InFloats):
         if shown and container is not None and not container.among((call.args, call.kwargs)):
             f = point.following(f)
         self.sees_own = f is not call.f or self.own is not None or not point.held
-        self._f = OnePoint(f, call, number)
+        self._one = partial(OnePoint, f, call, number)
+        self._f = self._one(self.own)
         self._complex = OnePoint(f, call, complex_number)
 
     def notes(self) -> list[str]:
         return [self._watch.note()]
 
     def value(self) -> float:
-        if self._value is None:
-            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
-            if self.failures:
-                warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
-        return self._value
+        known, value = self._value is not None, super().value()
+        if self.failures and not known:
+            warn(f"`f` fails at x itself: {self.failures[0]}", NonFiniteWarning)
+        return value
 
     @property
     def failures(self) -> list[str]:
         """The points at which f failed, and how."""
         return self._watch.failures
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def sweep(self, index: Ints, points: Values) -> Values:
         base: Values = self._point.base
@@ -124,6 +120,7 @@ class Parallel(InFloats):
             base = base.astype(np.complex128)
         elif self.own is not None and self.own.dtype is not FLOAT64 and (points.astype(self.own.dtype) != points).any():
             self.own, self.sees_own = None, False  # it cannot hold these points
+            self._f = self._one()
         values = self._evaluate(Entries(base, np.repeat(index, points.shape[1]), points.reshape(-1)), points.dtype)
         return values.reshape(points.shape)
 
@@ -133,7 +130,6 @@ class Parallel(InFloats):
     def along(self, vector: list[float], multiples: Floats = BOTH_WAYS) -> list[float]:
         """Evaluate all six side by side, though one after another it might end before; `nfev` is the same."""
         base = self._point.base
-        self._f.own = self.own
         points = Rows(base.reshape(-1) + multiples * np.array(vector), base.shape)
         found, errors = self._watch.attempt(self._f, points)
         values: list[float] = []
@@ -149,7 +145,6 @@ class Parallel(InFloats):
     def _evaluate(self, points: Rows | Entries, dtype: np.dtype[Any]) -> Values:
         self.nfev += len(points)
         if dtype.kind != "c":
-            self._f.own = self.own
             return self._watch.evaluate(self._f, points)
         values = self._watch.evaluate(self._complex, points)
         return values if values.dtype.kind == "c" else np.full(len(points), complex(np.nan, np.nan))  # all failed
@@ -174,9 +169,10 @@ class ParallelVectors(Vectors):
         self.cost = 0
         costing = getattr(f, "with_cost", None)
         self._costing = costing is not None
-        self._f = OnePoint(f, call, values_of) if costing is None else OnePoint(costing, call, cost_last)
-        self._complex = OnePoint(f, call, complex_values)
         self.own = point.own if copies and self._in_place else None
+        f, convert = (f, values_of) if costing is None else (costing, cost_last)
+        self._f = OnePoint(f, call, convert, self.own)
+        self._complex = OnePoint(f, call, complex_values)
 
     def notes(self) -> list[str]:
         """Say who evaluates f."""
@@ -190,7 +186,6 @@ class ParallelVectors(Vectors):
     def _at_x(self) -> Floats:
         if self._value is None:
             self.nfev += 1
-            self._f.own = self.own
             base = self._point.base
             at_x = Rows(base.reshape(1, -1), base.shape)
             values = self._executor.evaluate(self._f, at_x)  # where that fails, no shape is known
@@ -227,7 +222,6 @@ class ParallelVectors(Vectors):
 
     def _evaluate(self, f: OnePoint, points: Values, exploring: bool) -> Values:
         self.nfev += len(points)
-        f.own = self.own if points.dtype.kind == "f" else None
         values = self._watch.evaluate(f, Rows(points, self._point.base.shape), OUTSIDE if exploring else ())
         if self._costing and values.ndim > 1:
             values = self._without_cost(values, self.shape)
@@ -256,19 +250,27 @@ def complex_values(result: object) -> NDArray[np.complex128]:
 class OnePoint:
     """f of one point: what it returns, turned into numbers at once.
 
-    Attributes
+    Parameters
     ----------
+    f, call
+        The function, and its arguments.
+    convert : callable
+        Turns what it returns into numbers.
     own : ndarray or None
         The caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the evaluation
         puts it back.
     """
 
-    def __init__(self, f: Callable[..., Any], call: Call, convert: Callable[[object], Any]) -> None:
-        self._f, self._args, self._kwargs = f, call.args, call.kwargs
-        self._convert = convert
-        self.own: NDArray[Any] | None = None
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        call: Call,
+        convert: Callable[[object], Any],
+        own: NDArray[Any] | None = None,
+    ) -> None:
+        self._call, self._convert, self._own = Call(f, call.args, call.kwargs), convert, own
 
     def __call__(self, x: NDArray[Any]) -> Any:
-        if self.own is not None:
-            self.own[...] = x
-        return self._convert(self._f(x, *self._args, **self._kwargs))
+        if self._own is not None:
+            self._own[...] = x
+        return self._convert(self._call.value(x))

@@ -69,10 +69,9 @@ class Points:
         raise CannotRun("complex points are taken one at a time")
 
     def _lifted(self, points: Floats) -> Floats:
-        call = self._call
         self.nfev += len(points)
         try:
-            found: NDArray[Any] = _dense().at_points(call.f, points, args=call.args, kwargs=call.kwargs)
+            found: NDArray[Any] = _dense().at_points(self._call, points)
         except (Signal, Exception) as failure:
             raise CannotRun(f"f cannot be lifted: {failure}") from failure
         if found.dtype.kind == "c" or (self._value is not None and found.size != self._value.size):
@@ -81,9 +80,8 @@ class Points:
 
     def _check(self, place: int, found: Floats) -> None:
         """Evaluate one of the points plainly: it must agree."""
-        call = self._call
         self.nfev += 1
-        plain = values_of(call.f(self._points[place].copy(), *call.args, **call.kwargs))
+        plain = values_of(self._call.value(self._points[place].copy()))
         if plain.shape != self.shape:
             raise NotTrusted("f returns another shape when it is lifted")
         values = found.reshape(len(found), -1)

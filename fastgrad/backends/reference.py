@@ -30,29 +30,24 @@ class Reference(InFloats):
 
     origin = 0.0
     way = "reference"
-    nfev = 0
-    _value: float | None = None
 
     def __init__(self, call: Call, point: Point) -> None:
         if call.batch_axis is not None:
             call = call.of_one_point()
         self._point, self._base = point, point.base
         own = point.own if point.perturbable else None
-        f, args, kwargs, container = call.f, call.args, call.kwargs, point.container
-        shown = False
+        f, args, kwargs = call.f, call.args, call.kwargs
         if args or kwargs:
             given = f
             f = lambda x: given(x, *args, **kwargs)  # noqa: E731
             if call.shares_memory(own):  # what perturbs one would perturb the other
                 own = None
-        if container is not None and container.perturbable and not container.among((args, kwargs)):
+        shown = own is not None
+        if point.container is not None and point.container.perturbable and not point.container.among((args, kwargs)):
             f, shown = point.following(f), True
         self._f: Callable[[NDArray[Any]], Any] = f
         self.own = own
-        self.sees_own = own is not None or shown or not point.held
-
-    def notes(self) -> list[str]:
-        return []
+        self.sees_own = shown or not point.held
 
     def value(self) -> float:
         value = self._value
@@ -64,9 +59,6 @@ class Reference(InFloats):
             value = self._f(x)
             value = self._value = float(value) if isinstance(value, float) else number(value)
         return value
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def _at_each(self, points: Iterable[NDArray[Any]], hasty: bool = False) -> list[float]:
         """f at points that are its own to keep, and that closures read in the caller's array.

@@ -57,7 +57,6 @@ class Row(InFloats):
     sees_own = True
 
     def __init__(self, shared: Shared, row: int, point: Point) -> None:
-        self.nfev = 0
         self._shared, self._row, self._point = shared, row, point
 
     def value(self) -> float:
@@ -65,9 +64,6 @@ class Row(InFloats):
 
     def known_value(self, value: float) -> None:
         """Do nothing: all values of f are known at x."""
-
-    def notes(self) -> list[str]:
-        return []
 
     def line(self, points: Values) -> Values:
         found = self._shared.at([point.tobytes() for point in points], lambda place: points[place])

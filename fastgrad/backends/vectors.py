@@ -58,6 +58,8 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
         )
+    if isinstance(result, np.ma.MaskedArray) and np.ma.is_masked(result):
+        raise TypeError(f"`f` must not return masked entries, which have no value: {describe(result)}; fill them")
     return np.array(array, dtype=np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
@@ -132,9 +134,7 @@ class Vectors:
         values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
-                own[...] = x  # whole, for f may have written there
-                if own.dtype is not FLOAT64:
-                    x = own.astype(FLOAT64)
+                own[...] = x  # whole, for f may have written there; rounded, where x is float32: f's argument is not
             try:
                 found = called(x)
             except OUTSIDE:

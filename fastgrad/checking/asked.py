@@ -9,10 +9,8 @@ from typing import Any, cast
 import numpy as np
 
 from ..core.errors import describe
-from ..core.options import Watching, tolerance
+from ..core.options import Watching, check_names, tolerance
 from ..core.validation import Floats
-
-__all__ = ["Asked", "GradientCheckDict", "HessianCheckDict", "JacobianCheckDict"]
 
 
 class CheckDict(Watching, total=False):
@@ -78,9 +76,7 @@ class Asked:
             If there is another option, or one of these is not valid.
         """
         options = dict(cast("Mapping[str, Any]", given))
-        for name in options:
-            if name not in valid.__annotations__:
-                raise TypeError(f"`{name}` is no option of {verb}; valid are {', '.join(valid.__annotations__)}")
+        check_names(options, valid, f"of {verb}")
         own = {name: options.pop(name) for name in (field.name for field in fields(cls)) if name in options}
         return cls(**own), options
 

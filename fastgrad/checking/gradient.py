@@ -16,13 +16,11 @@ from ..core.options import Options
 from ..core.point import Point, as_point, exclusive, exclusively
 from ..core.structure import Structure
 from ..core.validation import Floats, bounds_arrays, real_array
-from ..executors.executor import Function, Points
+from ..executors.executor import Executor, Function, Points
 from ..planning.run import call_of, run
 from ..schemes.table import scheme_for
 from .asked import Asked, GradientCheckDict
-from .report import GradientCheck, Seen, joined, joined_checks, judged, reasons_of, seen_of
-
-__all__ = ["check_gradient"]
+from .report import GradientCheck, Seen, counted, joined, joined_checks, judged, reasons_of, seen_of
 
 # A bar that is a larger share of the derivative hides an error of one per cent: there a second look follows.
 BLURRED = 2e-3
@@ -100,22 +98,24 @@ def check_gradient(
         return _of_arrays(f, grad, x, asked, given_options)
     chosen = Options(**given_options)
     call = call_of(f, chosen, False)
-    point, labels = as_point(x), None
+    point, labels, nfev = as_point(x), None, 0
     if chosen.labels or (chosen.labels is None and has_labels(x)):
         labels = Labels(x)
-        chosen = replace(chosen, labels=chosen.labels or labels.change(call.f, call.args, call.kwargs) or None)
+        if not chosen.labels:
+            change, nfev = labels.change(call.f, call.args, call.kwargs)
+            chosen = replace(chosen, labels=change or None)
         grad = (labels.giving if chosen.labels else labels.where_wanted)(grad) if callable(grad) else grad
     given = grad(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
     analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)
     if analytic.shape != point.base.shape:
         raise ValueError(f"`grad` must give an array of x's shape {point.base.shape}, got shape {analytic.shape}")
     if asked.directions is None:
-        seen = _look(call, chosen, x, analytic.reshape(-1), asked)
+        seen = _look(call, chosen, point, analytic.reshape(-1), asked)
         allowed = asked.allowed(seen.expected)
-        return judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name)
+        return counted(judged(analytic, seen, allowed, None, GradientCheck, labels=labels and labels.name), nfev)
     if labels is not None:
         call = call.but(f=(labels.giving if chosen.labels else labels.where_wanted)(call.f))
-    return _along(call, chosen, point, analytic, asked)
+    return counted(_along(call, chosen, point, analytic, asked), nfev)
 
 
 def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict[str, Any]) -> GradientCheck:
@@ -133,9 +133,9 @@ def _of_arrays(f: Any, grad: Any, x: dict[Any, Any], asked: Asked, options: dict
     return joined_checks(checks, structure.label if along is None else lambda i: f"{i % along} of {names[i // along]}")
 
 
-def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> Seen:
+def _look(call: Call, options: Options, point: Point, given: Floats, asked: Asked) -> Seen:
     """Differentiate f; again, where a bar is so large that it hides an error, or the given value is beyond it."""
-    done = run(call, options, scheme_for(options, np.shape(x)), x, bars=True, quiet=True)
+    done = run(call, options, scheme_for(options, point.base.shape), point, bars=True, quiet=True)
     estimate, nfev = done.estimate, done.nfev
     assert estimate.error is not None
     expected, error, reasons = estimate.gradient.copy(), estimate.error.copy(), reasons_of(estimate)
@@ -148,7 +148,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> 
     if again.any():
         place = np.flatnonzero(again)
         finer = replace(options, method="adaptive", indices=place)
-        done = run(call, finer, scheme_for(finer, np.shape(x)), x, bars=True, quiet=True)
+        done = run(call, finer, scheme_for(finer, point.base.shape), point, bars=True, quiet=True)
         nfev += done.nfev
         assert done.estimate.error is not None
         better = done.estimate.error < error[place]
@@ -156,7 +156,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> 
         expected[place], error[place] = done.estimate.gradient[better], done.estimate.error[better]
         reasons[place] = reasons_of(done.estimate)[better]
     seen = seen_of(expected, error, reasons, slopes, nfev)
-    if options.bounds is not None and (limits := bounds_arrays(options.bounds, as_point(x).base)) is not None:
+    if (limits := bounds_arrays(options.bounds, point.base)) is not None:
         fixed = limits[0] == limits[1]  # there is nothing to compare with
         seen.low[fixed], seen.high[fixed] = -np.inf, np.inf
     return seen
@@ -168,7 +168,7 @@ def _look(call: Call, options: Options, x: Any, given: Floats, asked: Asked) -> 
 def _along(call: Call, options: Options, point: Point, given: Floats, asked: Asked) -> GradientCheck:
     """Differentiate f along directions, each of which moves its share of the components."""
     base, flat = point.base.reshape(-1), given.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     sides, seen, allowed = [], [], []
     tiny = base.size > 0 and 0.0 < float(np.abs(base).max()) < TINY
     nfev = 0
@@ -236,17 +236,18 @@ def _slope_along(
     side = np.array([np.where(way != 0.0, given * way, 0.0).sum()])
 
     def slope(line: Call, limits: Any) -> Seen:
-        return _look(line, Options(noise=options.noise, bounds=limits), np.zeros(1), side, replace(asked, atol=0.0))
+        return _look(
+            line, Options(noise=options.noise, bounds=limits), as_point(np.zeros(1)), side, replace(asked, atol=0.0)
+        )
 
     return side, on_line(call, point, way, bounds, slope)
 
 
-class _Along:
+class _Along(Executor):
     """An executor of a function of a distance, by that of many distances: whoever evaluates f there shares them."""
 
-    way, reason, stops = "executor", "workers share the points", False
-
     def __init__(self, of_distances: Callable[[Floats], Floats]) -> None:
+        super().__init__("workers share the points")
         self._of_distances = of_distances
 
     def may_perturb(self, thing: object) -> bool:

@@ -25,9 +25,7 @@ from ..planning.structured import Structured, in_structure
 from ..sparsity.patterns import Pattern, as_pattern
 from .asked import Asked, HessianCheckDict, JacobianCheckDict
 from .gradient import BLURRED, CANCELLED, on_line, scales, short, ways
-from .report import HessianCheck, JacobianCheck, Seen, joined, judged, reasons_of, seen_of
-
-__all__ = ["check_hessian", "check_jacobian"]
+from .report import HessianCheck, JacobianCheck, Seen, counted, joined, judged, reasons_of, seen_of
 
 # What contradicts the bar of an entry by so much is wrong, and no finer look is needed.
 CONCLUSIVE = 1e3
@@ -117,7 +115,7 @@ def check_jacobian(
         check = check_jacobian(form.f, given, form.point, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args)
+    return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args, counted)
 
 
 def check_hessian(
@@ -183,7 +181,7 @@ def check_hessian(
         check = check_hessian(form.f, given, form.point, grad=inner, **asdict(asked), **form.settings.options.given())
         return check if hasattr(given, "tocoo") or asked.directions else replace(check, labels=form.entry)
 
-    return in_structure(x, settings, plain, structured, f, settings.options.args)
+    return in_structure(x, settings, plain, structured, f, settings.options.args, counted)
 
 
 # ---- entry by entry ------------------------------------------------------------------------------------------
@@ -197,7 +195,7 @@ def _by_entry(f: Any, given: Any, x: Any, settings: Settings, asked: Asked) -> J
     made, run, point, _ = Operator(f, settings).at(x, chosen.args)
     shape = (*run.shape, *point.base.shape)
     both = _both("jac", given, made.matrix, made.error, shape, point.base.size)
-    bounds = None if chosen.bounds is None else bounds_arrays(chosen.bounds, point.base)
+    bounds = bounds_arrays(chosen.bounds, point.base)
 
     def again(rows: Ints, columns: Ints) -> _Look:
         with put_back(point):
@@ -291,7 +289,7 @@ class _Both(NamedTuple):
 def _matrix(values: Any) -> Matrix:
     """Return what a caller sees of a matrix as rows and columns."""
     if hasattr(values, "tocoo"):
-        return Matrix(pattern=as_pattern(values), data=values.data)
+        return Matrix(values.data, as_pattern(values))
     return Matrix(np.asarray(values))
 
 
@@ -305,23 +303,19 @@ def _both(name: str, given: Any, found: Matrix, error: Matrix | None, shape: tup
     """
     assert error is not None
     if found.pattern is None:
-        assert found.dense is not None
-        assert error.dense is not None
         analytic = _of_shape(name, given, shape)
         rows, columns = np.divmod(np.arange(analytic.size), max(n, 1))
-        return _Both(rows, columns, analytic.reshape(-1), found.dense.reshape(-1), error.dense.reshape(-1), None)
-    assert found.data is not None
-    assert error.data is not None
+        return _Both(rows, columns, analytic.reshape(-1), found.entries.reshape(-1), error.entries.reshape(-1), None)
     rows, columns, data = _listed(name, given, found.pattern.shape)
     theirs, ours = Pattern.of(rows, columns, found.pattern.shape), found.pattern
     union = ours.united(theirs)
     values, expected, doubt = np.zeros(union.size), np.zeros(union.size), np.zeros(union.size)
     np.add.at(values, union.find(rows, columns), data)
     largest = np.zeros(union.shape[0])
-    np.fmax.at(largest, ours.rows, np.abs(found.data))
+    np.fmax.at(largest, ours.rows, np.abs(found.entries))
     doubt[:] = BAR * largest[union.rows]  # of what f does not have
     mine = union.find(ours.rows, ours.indices)
-    expected[mine], doubt[mine] = found.data, error.data
+    expected[mine], doubt[mine] = found.entries, error.entries
     lacking = np.ones(union.size, dtype=bool)
     lacking[union.find(theirs.rows, theirs.indices)] = False
     missing = np.stack([union.rows[lacking], union.indices[lacking]], axis=1)
@@ -350,7 +344,7 @@ def _listed(name: str, given: Any, shape: tuple[int, int]) -> tuple[Ints, Ints, 
 def _along(operator: Operator, point: Point, x: Any, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the products with some directions, value by value of f."""
     options, flat = operator.settings.options, point.base.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     run = operator.opened(operator.call(options.args), point)
     value = run.value()
     rows, columns, data = _entries("jac", given, (*run.shape, *point.base.shape), (value.size, flat.size))
@@ -410,7 +404,7 @@ def _entries(name: str, given: Any, shape: tuple[int, ...], sides: tuple[int, in
 def _curvatures(f: Any, options: Options, point: Point, given: Any, asked: Asked) -> JacobianCheck:
     """Compare the curvatures of f along some directions."""
     flat = point.base.reshape(-1)
-    bounds = None if options.bounds is None else bounds_arrays(options.bounds, point.base)
+    bounds = bounds_arrays(options.bounds, point.base)
     rows, columns, data = _entries("hess", given, (*point.base.shape,) * 2, (flat.size,) * 2)
     scale = scales(flat)
     with np.errstate(all="ignore"):

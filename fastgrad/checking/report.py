@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
 from ..schemes.scheme import Estimate
-
-__all__ = [
-    "Failure",
-    "GradientCheck",
-    "JacobianCheck",
-    "Seen",
-    "joined",
-    "joined_checks",
-    "judged",
-    "reasons_of",
-    "seen_of",
-]
 
 RIGHT, WRONG, UNKNOWN = "right", "wrong", "cannot tell"
 WORST = 5
@@ -216,36 +204,31 @@ def seen_of(expected: Floats, error: Floats, reasons: NDArray[np.str_], slopes: 
     return Seen(expected, error, low, high, reasons, nfev)
 
 
+def counted(check: Kind, nfev: int) -> Kind:
+    """Return a check that has cost so many evaluations more."""
+    return replace(check, nfev=check.nfev + nfev)
+
+
 def joined(looks: list[Seen], nfev: int) -> Seen:
     """Return several in one list."""
-    return Seen(
-        np.concatenate([look.expected for look in looks]),
-        np.concatenate([look.error for look in looks]),
-        np.concatenate([look.low for look in looks]),
-        np.concatenate([look.high for look in looks]),
-        np.concatenate([look.reasons for look in looks]),
-        nfev + sum(look.nfev for look in looks),
-    )
+    lists = zip(*(look[:-1] for look in looks), strict=True)
+    return Seen._make([*map(np.concatenate, lists), nfev + sum(look.nfev for look in looks)])
 
 
 def joined_checks(checks: list[GradientCheck], labels: Callable[[int], str]) -> GradientCheck:
     """Return several as one, with names for their numbers."""
     verdicts = [check.verdict for check in checks]
 
-    def flat(name: str) -> Any:
-        return np.concatenate([getattr(check, name).reshape(-1) for check in checks])
-
+    lists = {
+        name: np.concatenate([getattr(check, name).reshape(-1) for check in checks])
+        for name in ("given", "expected", "error", "wrong", "unknown", "reasons")
+    }
     return GradientCheck(
         next((verdict for verdict in (WRONG, UNKNOWN) if verdict in verdicts), RIGHT),
-        flat("given"),
-        flat("expected"),
-        flat("error"),
-        flat("wrong"),
-        flat("unknown"),
-        flat("reasons"),
-        checks[0].directions if checks else None,
-        sum(check.nfev for check in checks),
-        labels,
+        **lists,
+        directions=checks[0].directions if checks else None,
+        nfev=sum(check.nfev for check in checks),
+        labels=labels,
     )
 
 
@@ -263,16 +246,12 @@ def judged(given: Floats, seen: Seen, allowed: Floats, directions: int | None, k
     certain = seen.reasons == ""
     wrong, unknown = outside & certain, ~certain
     verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
-    shape = given.shape
-    return kind(
-        verdict,
-        given,
-        seen.expected.reshape(shape),
-        seen.error.reshape(shape),
-        wrong.reshape(shape),
-        unknown.reshape(shape),
-        seen.reasons.reshape(shape),
-        directions,
-        seen.nfev,
-        **more,
-    )
+    lists = {
+        "expected": seen.expected,
+        "error": seen.error,
+        "wrong": wrong,
+        "unknown": unknown,
+        "reasons": seen.reasons,
+    }
+    shaped: dict[str, Any] = {name: part.reshape(given.shape) for name, part in lists.items()}
+    return kind(verdict, given, **shaped, directions=directions, nfev=seen.nfev, **more)

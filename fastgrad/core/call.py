@@ -67,6 +67,8 @@ class Call:
         Whether something is asked for that an executor of plain evaluations alone can do.
     shared : bool
         The same, or whether workers are to share the evaluations.
+    usual : bool
+        Whether nothing is asked for but an evaluation.
     """
 
     args: tuple[Any, ...] = ()
@@ -82,6 +84,7 @@ class Call:
     timeout: float | None = None
     watched: bool = False
     shared: bool = False
+    usual: bool = True
 
     def __init__(
         self,
@@ -105,6 +108,11 @@ class Call:
                 or self.timeout is not None
             )
             self.shared = self.watched or self.workers != 1
+            self.usual = False
+
+    def value(self, x: Any) -> Any:
+        """Return what f gives at x."""
+        return self.f(x, *self.args, **self.kwargs)
 
     @property
     def threads(self) -> int:
@@ -115,7 +123,7 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         """Return the same call with some of its attributes changed."""
-        given = {name: value for name, value in vars(self).items() if name not in ("shared", "watched")}
+        given = {name: value for name, value in vars(self).items() if name not in ("shared", "usual", "watched")}
         return Call(**given | changes)
 
     def of_one_point(self) -> Call:

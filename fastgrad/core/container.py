@@ -88,31 +88,31 @@ class Container:
         """Put the entries of an array of x's shape in; `restore` puts back what was there."""
         for target, place, kept in self.parts:
             values = x[place]
-            if isinstance(target, np.ndarray):
-                target[...] = values
-            elif type(target) is list:
-                target[:] = values.tolist()
-            elif isinstance(target, dict):
-                target.update(dict.fromkeys(kept, float(values)))
+            if isinstance(target, dict):
+                _put(target, dict.fromkeys(kept, float(values)))
             else:
-                for i, value in enumerate(values.tolist()):
-                    target[i] = value
+                _put(target, values if isinstance(target, np.ndarray) else values.tolist())
 
     def restore(self) -> None:
         """Put everything back as it was."""
         for target, _, kept in self.parts:
-            if isinstance(target, np.ndarray):
-                target[...] = kept
-            elif type(target) is list:
-                target[:] = kept
-            elif isinstance(target, dict):
-                target.update(kept)
-            else:
-                for i, value in enumerate(kept):
-                    target[i] = value
+            _put(target, kept)
 
     def __str__(self) -> str:
         return f"a {type(self.given).__name__} ({' '.join(describe(self.given, 40).split())})"
+
+
+def _put(target: Any, values: Any) -> None:
+    """Write all values of a piece."""
+    if isinstance(target, np.ndarray):
+        target[...] = values
+    elif type(target) is list:
+        target[:] = values
+    elif isinstance(target, dict):
+        target.update(values)
+    else:
+        for i, value in enumerate(values):
+            target[i] = value
 
 
 def memory_of(given: object, array: NDArray[Any]) -> NDArray[Any] | None:

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["AccuracyWarning", "DivergenceWarning", "NonFiniteWarning", "TrustWarning", "WorkerError"]
-
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
 

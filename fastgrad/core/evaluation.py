@@ -149,7 +149,20 @@ class InFloats:
     """
 
     _point: Point
+    _value: float | None = None  # f(x), once it is known
+    nfev = 0
     trusted = False
+
+    def value(self) -> float:
+        if self._value is None:
+            self._value = float(self.line(self._point.base.reshape(1, -1))[0])
+        return self._value
+
+    def known_value(self, value: float) -> None:
+        self._value = value
+
+    def notes(self) -> list[str]:
+        return []
 
     def sweep(self, index: Ints, points: Values) -> Values:
         raise NotImplementedError

@@ -1,4 +1,8 @@
-"""The labels of a pandas Series or DataFrame, or an xarray DataArray: put on what f gets, and on the gradient."""
+"""The labels of a pandas Series or DataFrame, or an xarray DataArray: put on what f gets, and on the gradient.
+
+So with what a named tuple or an array of another kind (``numpy.matrix``) has more than an array: f may need it, or mean
+something else by ``*``.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from .call import NO_KWARGS
 from .errors import describe
+from .validation import coordinate_of
 
 # what an array says of an index by a label, and of `loc` or `sel`
 WANTS = (IndexError, AttributeError)
@@ -17,8 +22,20 @@ SAME = 1e-9  # relative: sums are rounded elsewhere
 
 
 def has_labels(x: object) -> bool:
-    """Whether x is a pandas Series or DataFrame, or an xarray DataArray."""
+    """Whether x is a pandas Series or DataFrame, an xarray DataArray, a named tuple or an array of another kind."""
+    return _in_a_table(x) or _is_named(x) or _of_its_own_kind(x)
+
+
+def _in_a_table(x: object) -> bool:
     return hasattr(x, "iloc") or hasattr(x, "dims")
+
+
+def _is_named(x: object) -> bool:
+    return isinstance(x, tuple) and hasattr(x, "_fields")
+
+
+def _of_its_own_kind(x: object) -> bool:
+    return isinstance(x, np.ndarray) and type(x) not in (np.ndarray, np.memmap)
 
 
 class Labels:
@@ -26,8 +43,8 @@ class Labels:
 
     Parameters
     ----------
-    x : Series, DataFrame or DataArray
-        Told by what they offer: neither library is loaded for the question.
+    x : Series, DataFrame, DataArray, named tuple or array of another kind
+        The first three are told by what they offer: neither library is loaded for the question.
     """
 
     __slots__ = ("_labelled", "_x")
@@ -41,27 +58,49 @@ class Labels:
             self._labelled = lambda values: kind(values, index=x.index, name=x.name)
         elif hasattr(x, "dims"):
             self._labelled = lambda values: x.copy(data=values)
+        elif _is_named(x):
+            self._labelled = lambda values: kind(*values)
+        elif _of_its_own_kind(x):
+            self._labelled = self._alike
         else:
             raise TypeError(
                 f"`labels` needs an x that has some: a pandas Series or DataFrame, or an xarray DataArray; got "
                 f"{describe(x)}"
             )
 
+    def _alike(self, values: NDArray[Any]) -> Any:
+        """Return an array of the kind of x, with what that passes on."""
+        array = values.view(type(self._x))
+        array.__array_finalize__(self._x)
+        return array
+
     def on(self, values: NDArray[Any]) -> Any:
         """Return an array of x's shape with the labels of x."""
         return self._labelled(values)
 
-    def change(self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> bool:
-        """Whether f makes another value of x with its labels than of a plain array: it may ask which of them it got."""
-        values = np.asarray(self._x)
+    def change(
+        self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS
+    ) -> tuple[bool, int]:
+        """Whether f makes another value of x with its labels than of a plain array, and the evaluations that this took.
+
+        It may ask which of them it got.
+        """
+        values, nfev = np.asarray(self._x), 0
+        found = []
         try:
-            plain, labelled = (np.asarray(of(values.copy(), *args, **kwargs)) for of in (f, self.giving(f)))
-            return plain.shape == labelled.shape and not np.allclose(plain, labelled, SAME, SAME, equal_nan=True)
+            for of in (f, self.giving(f)):
+                nfev += 1
+                found.append(np.asarray(of(values.copy(), *args, **kwargs)))
+            plain, labelled = found
+            same = plain.shape == labelled.shape and np.allclose(plain, labelled, SAME, SAME, equal_nan=True)
         except Exception:  # noqa: BLE001 - it takes one of them only, and that shows
-            return False
+            same = True
+        return not same, nfev
 
     def name(self, flat: int) -> str:
         """Return the labels of an entry, by its place."""
+        if not _in_a_table(self._x):
+            return str(self._x._fields[flat]) if _is_named(self._x) else coordinate_of(flat, self._x.shape)
         where = np.unravel_index(flat, np.shape(self._x))
         axes = [self._x.index, *([self._x.columns] if len(where) > 1 else [])] if hasattr(self._x, "iloc") else [
             self._x[dim].values if dim in self._x.coords else range(size) for dim, size in self._x.sizes.items()
@@ -76,7 +115,7 @@ class Labels:
         ValueError
             If it has other labels.
         """
-        if not has_labels(given):
+        if not (_in_a_table(given) and _in_a_table(self._x)):
             return given
         ours = given.reindex_like(self._x)
         ours = ours.transpose(*self._x.dims) if hasattr(ours, "dims") else ours

@@ -14,8 +14,6 @@ import numpy as np
 from .errors import describe
 from .validation import one_of
 
-__all__ = ["BACKENDS", "DEFAULT", "WATCHING", "Options", "OptionsDict", "Watching", "check_names", "tolerance"]
-
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
 WATCHING = ("workers", "journal", "progress", "on_error", "timeout")
@@ -117,31 +115,36 @@ class Options:
         }
 
 
-def check_names(options: Mapping[str, Any], valid: type[Any]) -> None:
-    """Refuse options that a TypedDict does not list."""
+def check_names(options: Mapping[str, Any], valid: type[Any], where: str = "here") -> None:
+    """Refuse options that a TypedDict does not list; `where` says whose they are."""
     known = valid.__annotations__
     for name, value in options.items():
         if name not in known:
-            raise TypeError(f"`{name}` is no option here, got {describe(value)}; valid are {', '.join(known)}")
+            step = "; the step is `h`, or `rel_step`" if name.startswith(("eps", "step", "delta")) else ""
+            raise TypeError(f"`{name}` is no option {where}, got {describe(value)}; valid are {', '.join(known)}{step}")
 
 
 def tolerance(name: str, value: Any) -> float:
     """Return a tolerance: a finite number, 0 or more."""
-    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-    if not valid or not 0 <= value < inf:
-        raise ValueError(f"`{name}` must be a finite number, 0 or more; got {describe(value)}")
+    return _not_negative(name, value, "a finite number, 0 or more")
+
+
+def _not_negative(name: str, value: Any, wanted: str, zero: bool = True) -> float:
+    """Return a finite number that is not negative; whether it may be zero."""
+    real = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
+    if not real or not 0 <= value < inf or not (zero or value):
+        raise ValueError(f"`{name}` must be {wanted}; got {describe(value)}")
     return float(value)
 
 
 def _noise(name: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value == "probe"):
         return None
-    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-    if not valid or not 0 <= value < inf:
-        raise ValueError(
-            f"`noise` must be None or the standard deviation of f's noise, 0 or more; got {describe(value)}"
-        )
-    return float(value)
+    return _not_negative(name, value, "None or the standard deviation of f's noise, 0 or more")
+
+
+def _timeout(name: str, value: Any) -> float:
+    return _not_negative(name, value, "the seconds of one evaluation, above 0, or None", zero=False)
 
 
 def _workers(name: str, value: Any) -> Any:
@@ -168,13 +171,6 @@ def _journal(name: str, value: Any) -> str:
         return os.fsdecode(value)
     except TypeError as error:
         raise TypeError(f"`journal` must be the path of a file, got {describe(value)}") from error
-
-
-def _timeout(name: str, value: Any) -> float:
-    valid = isinstance(value, (int, float, np.floating, np.integer)) and not isinstance(value, bool)
-    if not valid or not 0 < value < inf:
-        raise ValueError(f"`timeout` must be the seconds of one evaluation, above 0, or None; got {describe(value)}")
-    return float(value)
 
 
 def _kwargs(name: str, value: Any) -> dict[str, Any]:

@@ -155,7 +155,8 @@ class Point:
         What an entry is called, by its place among all, where that is more than an index.
     """
 
-    __slots__ = ("base", "container", "dtype", "given", "naming", "own", "perturbable")
+    naming: Callable[[int], str] | None = None
+    perturbable = False
 
     def __init__(
         self,
@@ -166,8 +167,6 @@ class Point:
         given: object = None,
     ) -> None:
         self.base, self.own, self.dtype, self.container, self.given = base, own, dtype, container, given
-        self.naming: Callable[[int], str] | None = None
-        self.perturbable = False
         if own is not None and (own.dtype is FLOAT64 or _holds_floats(own.dtype)):
             flags = own.flags
             self.perturbable = flags.carray or (flags.writeable and (flags.forc or not _overlaps_itself(own)))

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from .validation import Floats
 
-__all__ = ["Info"]
-
 
 @dataclass(frozen=True)
 class Info:

@@ -23,8 +23,6 @@ from .labels import Labels, has_labels
 from .point import Point, as_point, exclusive, exclusively, meant
 from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
 
-__all__ = ["Leaf", "Structure", "Tree", "as_seen", "blocks", "flattened", "named", "unblocked"]
-
 BY_ENTRY = ("h", "rel_step", "bounds")  # options that may differ from array to array
 
 Path = tuple[Any, ...]
@@ -61,8 +59,9 @@ class Leaf(NamedTuple):
         return dtype if dtype.kind == "f" and dtype.itemsize < 8 else FLOAT64
 
     def labelled(self, values: NDArray[Any]) -> Any:
-        """Return values of its shape with its labels, if it has any."""
-        return Labels(self.value).on(values) if has_labels(self.value) else values
+        """Return values of its shape with its labels, if it has any; within a dictionary a named tuple is an array."""
+        plain = bool(self.path) and isinstance(self.value, tuple)
+        return Labels(self.value).on(values) if has_labels(self.value) and not plain else values
 
     def label(self, flat: int) -> str:
         """Name an entry: ``W1[3, 2]``, by labels where there are some."""
@@ -233,10 +232,10 @@ class Structure(Tree):
         """
         for leaf in self.leaves:
             others = [None if other is leaf else other.array.copy() for other in self.leaves]
-            of_one = _of_one(f, _template(self.filled(others)))
+            of_one = _of_changed(f, _built, _template(self.filled(others)))
             if any(has_labels(other.value) for other in self.leaves if other is not leaf):
                 kept = [None if other is leaf else other.labelled(other.array.copy()) for other in self.leaves]
-                of_one = Labels.either(of_one, _of_one(f, _template(self.filled(kept))))
+                of_one = Labels.either(of_one, _of_changed(f, _built, _template(self.filled(kept))))
             yield leaf, of_one
 
     def of_flat(self, f: Function, labelled: bool = False) -> Function:
@@ -247,7 +246,7 @@ class Structure(Tree):
             return lambda flat, *args, **kwargs: f(self.split(flat, labelled=True), *args, **kwargs)
         starts = [end - leaf.array.size for leaf, end in zip(self.leaves, self.ends, strict=True)]
         places = [(start, leaf.array.size, leaf.array.shape) for start, leaf in zip(starts, self.leaves, strict=True)]
-        return _of_flat(f, _template(self.filled(places)))
+        return _of_changed(f, _cut, _template(self.filled(places)))
 
     def point(self) -> Point:
         """Return where the derivatives are wanted; whoever evaluates f there can show it to closures, too."""
@@ -458,14 +457,14 @@ def _built(template: tuple[Any, ...], value: Any) -> Nested:
     }
 
 
-def _of_one(f: Function, template: tuple[Any, ...]) -> Function:
-    """Return f as a function of one array; the others are as they were."""
+def _of_changed(f: Function, change: Function, template: tuple[Any, ...]) -> Function:
+    """Return f as a function of what a template makes f's argument of."""
 
     @wraps(f, updated=())  # also the module's name: what f reads in place is its own business, not this module's
-    def of_one(value: Any, *args: Any, **kwargs: Any) -> Any:
-        return f(_built(template, value), *args, **kwargs)
+    def of_changed(value: Any, *args: Any, **kwargs: Any) -> Any:
+        return f(change(template, value), *args, **kwargs)
 
-    return of_one
+    return of_changed
 
 
 def _cut(template: tuple[Any, ...], flat: Any) -> Nested:
@@ -475,16 +474,6 @@ def _cut(template: tuple[Any, ...], flat: Any) -> Nested:
 
 def _piece(place: tuple[int, int, tuple[int, ...]], flat: Any) -> Any:
     return flat[place[0] : place[0] + place[1]].reshape(place[2]) if place[2] else flat[place[0]]
-
-
-def _of_flat(f: Function, template: tuple[Any, ...]) -> Function:
-    """Return f as a function of all entries."""
-
-    @wraps(f, updated=())
-    def of_flat(flat: Any, *args: Any, **kwargs: Any) -> Any:
-        return f(_cut(template, flat), *args, **kwargs)
-
-    return of_flat
 
 
 def _at(value: Any, path: Path) -> Any:

@@ -119,7 +119,7 @@ class Entries:
         return f"x with coordinate {coordinate(tuple(map(int, where)))} = {self.values[number]!s}"
 
 
-class Executor(Protocol):
+class Executor:
     """Who evaluates f at many points.
 
     Attributes
@@ -132,13 +132,15 @@ class Executor(Protocol):
         Whether an evaluation that takes too long can be stopped.
     """
 
-    way: str
-    reason: str
-    stops: bool
+    way = "executor"
+    stops = False
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
-        ...
+        return False
 
     def evaluate(
         self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
@@ -169,7 +171,25 @@ class Executor(Protocol):
         WorkerError
             Where a worker was lost.
         """
-        ...
+        gathering = Gathering(len(points), receive, failures)
+        if gathering.count:
+            self.gather(function, points, gathering)
+        return gathering.result()
+
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
+        """Evaluate a function at all points, of which there are some, until all that is needed has arrived."""
+        raise NotImplementedError
+
+
+class Around(Executor):
+    """An executor that does more than the one around which it is."""
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__(executor.reason)
+        self._executor, self.way, self.stops = executor, executor.way, executor.stops
+
+    def may_perturb(self, thing: object) -> bool:
+        return self._executor.may_perturb(thing)
 
 
 def evaluate_some(function: Function, points: Points, tolerant: bool = False) -> tuple[Values, Failures]:
@@ -253,20 +273,22 @@ class Gathering:
     def put(self, first: int, values: Values, failures: Mapping[int, Failure] | None = None) -> None:
         """Take what came of the points from one on: values, and by their places among these points the failures."""
         failed = sorted(failures or ())
-        numbers = np.arange(first, first + len(values) + len(failed))
-        if failed:
-            numbers = np.delete(numbers, failed)
-        if len(values):
-            if self._values is None:
-                self._values = np.empty((self.count, *values.shape[1:]), values.dtype)
-            if values.shape[1:] != self._values.shape[1:]:
-                raise ragged(self._values.shape[1:], values.shape[1:])
-            self._values[numbers] = values
-            self._here[numbers] = True
-            if self.receive is not None:
-                self.receive(numbers, values)
+        self.take(np.delete(np.arange(first, first + len(values) + len(failed)), failed), values)
         for place in failed:
             self.fail(first + place, (failures or {})[place])
+
+    def take(self, numbers: Ints, values: Values) -> None:
+        """Take the values at some points."""
+        if not len(values):
+            return
+        if self._values is None:
+            self._values = np.empty((self.count, *values.shape[1:]), values.dtype)
+        if values.shape[1:] != self._values.shape[1:]:
+            raise ragged(self._values.shape[1:], values.shape[1:])
+        self._values[numbers] = values
+        self._here[numbers] = True
+        if self.receive is not None:
+            self.receive(numbers, values)
 
     def fail(self, number: int, failure: Failure) -> None:
         """Take what f raised at a point."""
@@ -289,8 +311,12 @@ class Gathering:
 
     def result(self) -> Values:
         """Return all values, or raise the first exception."""
-        if self._failure is not None:
-            raise self._failure.exception()
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            try:
+                raise failure.exception()
+            finally:
+                del failure  # or its traceback would hold itself, and whoever asked
         assert self.complete
         if self._values is None:
             return np.full(self.count, np.nan)
@@ -304,26 +330,18 @@ def nan_like(values: Values) -> complex:
     return complex(np.nan, np.nan) if values.dtype.kind == "c" else np.nan
 
 
-class Serial:
+class Serial(Executor):
     """One point after the other, here."""
 
     way = "serial"
-    stops = False
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
 
     def may_perturb(self, thing: object) -> bool:
         return True
 
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        gathering = Gathering(len(points), receive, failures)
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
         start = 0
         while not gathering.complete:
             start = evaluate_here(function, points, start, gathering)
-        return gathering.result()
 
 
 def evaluate_here(function: Function, points: Points, start: int, gathering: Gathering) -> int:

@@ -8,8 +8,6 @@ import pickle
 import traceback
 from typing import Any
 
-__all__ = ["Failure", "RemoteTraceback"]
-
 
 class RemoteTraceback(Exception):
     """Where an exception was raised in a worker: the cause of the exception that is raised here."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.call import cores
 from ..core.errors import WorkerError, describe
-from .executor import Failures, Function, Gathering, Points, Receive, Values, chunks_of
+from .executor import Executor, Function, Gathering, Points, chunks_of
 from .shipping import Part, Reply, Task
 
 # Seconds that a part lasts: a task costs some 0.3 ms in a pool and 6 ms in a cluster; with a worker its part is lost.
@@ -19,31 +19,20 @@ LARGE = 1 << 16  # bytes of f beyond which a cluster is asked to keep it
 Span = tuple[int, int]
 
 
-class Futures:
+class Futures(Executor):
     """Any executor that the caller has: a pool of processes or threads, loky's, dask's, mpi4py's."""
 
-    way = "executor"
-    stops = False
-
     def __init__(self, executor: Any, reason: str) -> None:
+        super().__init__(reason)
         self._executor = executor
-        self.reason = reason
         self._task: Task | None = None
         self._function: Function | None = None
         self._shipped: Any = None
         self._seconds: float | None = None  # of one evaluation, as far as is known
 
-    def may_perturb(self, thing: object) -> bool:
-        return False
-
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        gathering = Gathering(len(points), receive, failures)
-        if len(points):
-            self._ship(function)
-            self._run(points, gathering)
-        return gathering.result()
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
+        self._ship(function)
+        self._run(points, gathering)
 
     def _ship(self, function: Function) -> None:
         """Send f to the workers, once for all sweeps of a gradient."""
@@ -129,7 +118,7 @@ def workers_of(executor: Any) -> int:
 def _kept_by_cluster(executor: Any, task: Task) -> Any:
     """Send a large f to all workers of a cluster at once, where the executor belongs to one (dask)."""
     scatter = getattr(getattr(executor, "_client", None), "scatter", None)
-    if scatter is None or len(task.packed().data) < LARGE:
+    if scatter is None or len(task.packed()) < LARGE:
         return task
     return scatter(task, broadcast=True, hash=False)
 
@@ -143,13 +132,11 @@ class Threads(Futures):
         super().__init__(None, reason)
         self.workers = workers
 
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        pool = cf.ThreadPoolExecutor(min(self.workers, max(1, len(points))), "fastgrad")
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
+        pool = cf.ThreadPoolExecutor(min(self.workers, len(points)), "fastgrad")
         self._executor = pool
         try:
-            values = super().evaluate(function, points, receive, failures)
+            super().gather(function, points, gathering)
         except KeyboardInterrupt:
             # an evaluation that has begun cannot be stopped: it is not waited for, and no other begins
             pool.shutdown(wait=False, cancel_futures=True)
@@ -158,4 +145,3 @@ class Threads(Futures):
             pool.shutdown(cancel_futures=True)
             raise
         pool.shutdown()
-        return values

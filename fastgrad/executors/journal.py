@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.call import Call
 from ..core.validation import Ints
-from .executor import Executor, Failures, Function, Points, Receive, Values, nan_like
+from .executor import Around, Executor, Failures, Function, Gathering, Points, Receive, Values
 from .fingerprint import differences, fingerprint
 
 MAGIC = b"SQLite format 3\0"
@@ -30,7 +30,7 @@ _TABLES = (
 )
 
 
-class Journaled:
+class Journaled(Around):
     """An executor whose evaluations are kept in a file, which this process alone writes.
 
     A point that a gradient evaluates twice, to see whether f repeats itself, is kept twice. An evaluation that failed
@@ -43,50 +43,35 @@ class Journaled:
     """
 
     def __init__(self, executor: Executor, path: str, call: Call, x: Sequence[object] = ()) -> None:
-        self._executor = executor
+        super().__init__(executor)
         self._path = Path(path)
         self._file = _open(self._path, fingerprint(call, x))
         weakref.finalize(self, self._file.close)
         self._turns: Counter[bytes] = Counter()
         self.found = 0
-        self.way, self.reason, self.stops = executor.way, executor.reason, executor.stops
-
-    def may_perturb(self, thing: object) -> bool:
-        return self._executor.may_perturb(thing)
 
     def evaluate(
         self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
     ) -> Values:
         keys = self._numbered(points.keys())
         known = self._known(keys)
-        values: Values | None = None
-        missing = np.array([number for number, key in enumerate(keys) if key not in known], np.intp)
-        if known:
-            self.found += len(known)
-            values = _table(len(keys), next(iter(known.values())))
-            for number, key in enumerate(keys):
-                if key in known:
-                    values[number] = known[key]
-            if receive is not None:
-                here = np.array([number for number, key in enumerate(keys) if key in known], np.intp)
-                receive(here, values[here])
-        if not missing.size:
-            return np.empty(0) if values is None else values
+        self.found += len(known)
+        gathering = Gathering(len(keys), receive, failures)
+        gathering.take(np.array(list(known), np.intp), np.array(list(known.values())))
+        missing = np.array([number for number in range(len(keys)) if number not in known], np.intp)
+        failed: Failures | None = None if failures is None else {}
 
         def received(numbers: Ints, arrived: Values | None) -> None:
             if arrived is not None:
                 self._write([keys[number] for number in missing[numbers]], arrived)
-            if receive is not None:
-                receive(missing[numbers], arrived)
+                gathering.take(missing[numbers], arrived)
+            elif failed is not None:
+                for number in numbers.tolist():
+                    gathering.fail(int(missing[number]), failed[number])
 
-        failed: Failures | None = None if failures is None else {}
-        fresh = self._executor.evaluate(function, points.take(missing), received, failed)
-        if failures is not None and failed:
-            failures |= {int(missing[number]): failure for number, failure in failed.items()}
-        if values is None:
-            return fresh
-        values[missing] = nan_like(values) if failed and len(failed) == len(missing) else fresh
-        return values
+        if missing.size:
+            self._executor.evaluate(function, points.take(missing), received, failed)
+        return gathering.result()
 
     def _numbered(self, points: list[bytes]) -> list[tuple[bytes, int]]:
         keys = []
@@ -95,15 +80,16 @@ class Journaled:
             self._turns[point] += 1
         return keys
 
-    def _known(self, keys: list[tuple[bytes, int]]) -> dict[tuple[bytes, int], Values]:
+    def _known(self, keys: list[tuple[bytes, int]]) -> dict[int, Values]:
+        """Return what is in the file, by the numbers of the points."""
         found = {}
         with self._using():
-            for key in keys:
+            for number, key in enumerate(keys):
                 row = self._file.execute(
                     "SELECT dtype, shape, value FROM evaluations WHERE point = ? AND turn = ?", key
                 ).fetchone()
                 if row is not None:
-                    found[key] = np.frombuffer(row[2], row[0]).reshape(json.loads(row[1]))
+                    found[number] = np.frombuffer(row[2], row[0]).reshape(json.loads(row[1]))
         return found
 
     def _write(self, keys: list[tuple[bytes, int]], values: Values) -> None:
@@ -118,10 +104,6 @@ class Journaled:
             yield
         except sqlite3.DatabaseError as error:
             raise _unusable(self._path, error) from error
-
-
-def _table(count: int, like: Values) -> Values:
-    return np.empty((count, *like.shape), like.dtype)
 
 
 def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:

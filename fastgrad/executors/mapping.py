@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.call import cores
 from ..core.errors import WorkerError, describe
-from .executor import Failures, Function, Gathering, Points, Receive, Values
+from .executor import Executor, Function, Gathering, Points
 from .futures import workers_of
 from .shipping import Reply, Task
 
@@ -15,28 +15,19 @@ Map = Callable[[Any, Iterable[Any]], Iterable[Any]]
 PARTS = 4  # for each worker
 
 
-class Mapping:
+class Mapping(Executor):
     """Any map: of a pool, of MPI, of a scheduler; parts of the points are its items."""
 
     way = "map"
-    stops = False
 
     def __init__(self, apply: Map, reason: str) -> None:
+        super().__init__(reason)
         self._apply = apply
-        self.reason = reason
         self._task: Task | None = None
         self._function: Function | None = None
 
-    def may_perturb(self, thing: object) -> bool:
-        return False
-
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        count = len(points)
-        gathering = Gathering(count, receive, failures)
-        if not count:
-            return gathering.result()
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
+        count = gathering.count
         if self._task is None or function is not self._function:
             self._function, self._task = function, Task(function)
         owner = getattr(self._apply, "__self__", None)
@@ -58,4 +49,3 @@ class Mapping:
                 f"`workers` returned no value for {missing.size} of {count} points, the first of them "
                 f"{points.describe(int(missing[0]))}; it must return function(item) of every item"
             )
-        return gathering.result()

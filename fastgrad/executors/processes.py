@@ -1,7 +1,8 @@
-"""Processes by fork, for one sweep: f runs as it is, with all that it has captured, and nothing of it is pickled."""
+"""Processes by fork, for one gradient: f runs as it is, with all that it has captured, and nothing of it is pickled."""
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import gc
@@ -9,12 +10,15 @@ import mmap
 import os
 import pickle
 import resource
+import select
 import selectors
 import signal
 import socket
 import struct
 import sys
+import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from math import inf
@@ -26,51 +30,47 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import (
-    FLUSH_SECONDS,
-    Failures,
-    Function,
-    Gathering,
-    Points,
-    Receive,
-    Values,
-    append_like,
-    chunks_of,
-    evaluate_here,
-)
+from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, append_like, chunks_of, evaluate_here
 from .failures import Failure
 from .forking import unsafe
 
-# Forking workers costs 3 to 15 ms a sweep, and several times that on a busy machine: shorter sweeps run here.
-SHORT = 0.03
+# Forking workers costs 3 to 15 ms, and several times that on a busy machine: shorter sweeps run here, unless workers
+# are there from an earlier one.
+SHORT, BRIEF = 0.03, 0.002
 FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
+REST = 1.0  # seconds that workers wait for another sweep: nothing of one whose objects live on lasts longer
 LOOK = 0.25  # seconds between two looks whether all are alive
 
 INTERRUPTED = 130  # what a shell calls the exit code of a program that Ctrl-C has ended
 
-_TASK = struct.Struct("<qq")  # the first point and the one after the last
+_TASK = struct.Struct("<qqq")  # the first point, the one after the last, and bytes that follow: these, if they are new
+_RESTING, _WOKEN, _ENDING = (_TASK.pack(kind, kind, 0) for kind in (-1, -2, 0))
+_HERE = b"H"
 _REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, dimensions of each, bytes that follow: lengths, values
 _DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
 _FAILED = b"F"
 
 
-class Processes:
-    """Forked for each sweep, with a copy of everything that this process has.
+class Processes(Executor):
+    """Forked when they are first wanted, with a copy of everything that this process has.
 
-    Points and f are there already; values come back as plain numbers. Each worker gets its next points when it is done
-    with those before.
+    f and the points of that sweep are there already; values come back as plain numbers. Each worker gets its next
+    points when it is done with those before. They wait for the sweeps that follow, of the same function, and end with
+    this object, or as soon as anything fails.
     """
 
     way = "processes"
     stops = True
 
     def __init__(self, workers: int, reason: str, timeout: float = inf, apart: bool = False) -> None:
+        super().__init__(reason)
         self.workers = workers
-        self.reason = reason
         self.timeout = timeout  # of one evaluation, in seconds
         self.apart = apart or timeout < inf  # no evaluation in this process, which it might end
         self._seconds: float | None = None  # of one evaluation, as far as is known
+        self._crew: _Crew | None = None
+        self._end: Callable[[], object] = _nothing
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a forked worker has one of its own: memory mapped from a file, or shared, is not copied."""
@@ -81,37 +81,51 @@ class Processes:
             owner = owner.obj
         return not isinstance(owner, mmap.mmap)
 
-    def evaluate(
-        self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
-    ) -> Values:
-        gathering = Gathering(len(points), receive, failures)
-        begun = self._begin(function, points, gathering)
-        if begun < gathering.count:
-            workers = min(self.workers, gathering.count - begun)
-            with _Crew(function, points, workers, gathering, self.timeout) as crew:
-                crew.run(begun)
-            self._seconds = crew.busy / (gathering.count - begun)
-        return gathering.result()
+    def gather(self, function: Function, points: Points, gathering: Gathering) -> None:
+        if self._crew is not None and self._crew.function is not function:
+            self.dismiss()
+        try:
+            begun = self._begin(function, points, gathering)
+            if begun < gathering.count:
+                if self._crew is None:
+                    self._crew = _Crew(function, self.workers, self.timeout)
+                    self._end = weakref.finalize(self, _ended, self._crew)
+                self._seconds = self._crew.run(points, gathering, begun) / (gathering.count - begun)
+                if gathering.end < gathering.count or not self._crew.rest():
+                    self.dismiss()
+        except BaseException:
+            self.dismiss()
+            raise
+
+    def dismiss(self) -> None:
+        """End the workers that wait for another sweep."""
+        crew, self._crew = self._crew, None
+        if crew is not None:
+            crew.stop()
+            self._end()
 
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
-        count, known = len(points), self._seconds
-        long = count > 1 and (known is None or known * count > 1.5 * SHORT)
-        if count and (self.apart or long) and self._may_fork():
+        count, known, short = len(points), self._seconds, SHORT if self._crew is None else BRIEF
+        long = count > 1 and (known is None or known * count > 1.5 * short)
+        if (self.apart or long) and self._may_share():
             return 0
         watch, done, looking = _Stopwatch(), 0, not long
         while not gathering.complete:
             done = evaluate_here(function, points, done, gathering)
             self._seconds = watch.seconds() / done
             # the first evaluations are slower than the rest: the estimate improves as they go on
-            if looking and self._seconds * (count - done) > SHORT:
-                if self._may_fork():
+            if looking and self._seconds * (count - done) > short:
+                if self._may_share():
                     break
                 looking = False
         return done
 
-    def _may_fork(self) -> bool:
-        """Look again whether it is safe: f itself may have started threads by now."""
+    def _may_share(self) -> bool:
+        """Whether workers are there, or may be forked: look again, f itself may have started threads by now."""
+        if self._crew is not None and self._crew.wake():
+            return True
+        self.dismiss()
         danger = unsafe()
         self.reason = danger or self.reason
         if danger and self.timeout < inf:
@@ -140,6 +154,7 @@ class _Worker:
         self.pid = pid
         self.place = place
         self.channel = channel
+        self.knows = True  # the points of this sweep, in which it was forked
         self.next = self.stop = 0  # its points: the next that will arrive, and the end
         self.received = bytearray()
         self.status: int | None = None
@@ -163,6 +178,12 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
+    def answers(self) -> bool:
+        try:
+            return self.channel.recv(1) == _HERE
+        except OSError:
+            return False
+
     def replies(self) -> Iterator[tuple[bytes, int, int, int, bytes]]:
         """Take the whole messages from what was received."""
         while len(self.received) >= _REPLY.size:
@@ -175,15 +196,20 @@ class _Worker:
 
 
 class _Crew:
-    """The workers of one sweep: none of them outlives it."""
+    """Workers that evaluate a function."""
 
-    def __init__(self, function: Function, points: Points, workers: int, gathering: Gathering, timeout: float) -> None:
-        self._function = function
-        self._points = points
-        self._count = workers
-        self._gathering = gathering
+    _points: Points
+    _gathering: Gathering
+    _start: int  # of the points that no worker was given yet
+    _count: int  # how many share the points of this sweep
+
+    def __init__(self, function: Function, workers: int, timeout: float) -> None:
+        self.function = function
+        self._most = workers
         self._timeout = timeout
-        self._start = 0  # of the points that no worker was given yet
+        self._parent = os.getpid()
+        self._forked = 0
+        self._whole = True
         self._workers: list[_Worker] = []
         self._returned: list[tuple[int, int]] = []  # points that a worker was given and did not evaluate
         self._selector = selectors.DefaultSelector()
@@ -192,24 +218,29 @@ class _Crew:
         shared = mmap.mmap(-1, 24 * workers)
         self._at = np.frombuffer(shared, np.int64, workers)
         self._since, self._busy = np.frombuffer(shared, np.float64, 2 * workers, 8 * workers).reshape(2, workers)
-        self._at[:], self._since[:] = -1, inf
 
-    def __enter__(self) -> _Crew:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                stream.flush()  # or each child would print it again
-        return self
+    def rest(self) -> bool:
+        """Let all wait for another sweep; False where one is no more, or busy with what is not needed."""
+        idle = self._whole and all(worker.next == worker.stop for worker in self._workers)
+        return idle and self._tell(_RESTING)
 
-    @property
-    def busy(self) -> float:
-        """Seconds that workers were busy, all together."""
-        return float(self._busy.sum())
+    def wake(self) -> bool:
+        """Have all answer: only then do they wait for as long as the sweep lasts."""
+        return self._tell(_WOKEN) and all(worker.answers() for worker in self._workers)
+
+    def _tell(self, message: bytes) -> bool:
+        try:
+            for worker in self._workers:
+                worker.channel.sendall(message)
+        except OSError:
+            return False
+        return True
 
     def _fork(self, place: int) -> None:
         """Fork a worker, and give it its first points: it begins while the next is forked."""
         ours, theirs = socket.socketpair()
-        parent = os.getpid()
         _libc()  # or each child would load it
+        _flush()  # or each child would print it again
         # Ctrl-C between the fork and the child's first line would let the child go on as if it were its parent
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -221,8 +252,8 @@ class _Crew:
                 mine = slice(place, place + 1)
                 state = self._at[mine], self._since[mine], self._busy[mine]
                 _stir(place)
-                serve = partial(_serve, theirs, self._function, self._points, *state, self._gathering.tolerant)
-                _live(parent, before, serve)
+                serve = partial(_serve, theirs, self.function, self._points, *state, self._gathering.tolerant)
+                _live(self._parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
                 os.setpgid(pid, pid)
             worker = _Worker(pid, place, ours)
@@ -233,16 +264,19 @@ class _Crew:
         self._selector.register(ours, selectors.EVENT_READ, worker)
         self._give(worker)
 
-    def __exit__(self, kind: object, *error: object) -> None:
-        self._stop(politely=True)
-
-    def run(self, start: int) -> None:
-        """Hand out the points from one on, until all that are needed have arrived."""
-        self._start, looked, place = start, monotonic(), 0
+    def run(self, points: Points, gathering: Gathering, start: int) -> float:
+        """Hand out the points from one on, until all that are needed have arrived; return all workers' seconds."""
+        self._points, self._gathering, self._start = points, gathering, start
+        self._count = min(self._most, gathering.count - start)
+        self._at[:], self._since[:], self._busy[:] = -1, inf, 0.0
+        looked = monotonic()
+        for worker in self._workers:
+            worker.knows = False
+            self._give(worker)
         while not self._gathering.complete:
-            if forking := place < self._count and self._start < self._gathering.end:
-                self._fork(place)
-                place += 1
+            if forking := self._forked < self._count and self._start < self._gathering.end:
+                self._fork(self._forked)
+                self._forked += 1
             for key, _ in self._selector.select(0.0 if forking else self._wait()):
                 worker = key.data
                 if not self._receive(worker):
@@ -257,13 +291,18 @@ class _Crew:
                     # something that f has started may hold the channel of a worker that is no more
                     if worker.ended() and not self._drained(worker):
                         self._lost(worker)
+        del self._points, self._gathering  # which hold who asked
+        return float(self._busy.sum())
 
     def _give(self, worker: _Worker) -> None:
-        """Give a worker its next points; where no point can come back to be evaluated by another it may end instead."""
-        worker.next, worker.stop = self._next_part()
-        if worker.next < worker.stop or all(other.stop - other.next <= 1 for other in self._workers):
+        """Give a worker its next points, if there are any."""
+        worker.next, worker.stop = start, stop = self._next_part()
+        if start < stop:
+            part = b""
+            if not worker.knows:
+                part = pickle.dumps((self._points.take(slice(start, stop)), self._gathering.tolerant))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end will be noticed
-                worker.channel.sendall(_TASK.pack(worker.next, worker.stop))
+                worker.channel.sendall(_TASK.pack(start, stop, len(part)) + part)
 
     def _next_part(self) -> tuple[int, int]:
         end = self._gathering.end
@@ -324,8 +363,7 @@ class _Crew:
     def _lost(self, worker: _Worker) -> None:
         """Say what became of a worker that is no more; where that is put up with, another takes its place."""
         self._selector.unregister(worker.channel)
-        if worker.next == worker.stop:
-            return  # it was not needed any more
+        self._whole = False
         deadline = monotonic() + PATIENCE
         while not worker.ended():
             if monotonic() > deadline:  # it has closed its channel, but lives
@@ -334,8 +372,8 @@ class _Crew:
         self._workers.remove(worker)
         worker.channel.close()
         gathering, number = self._gathering, int(self._at[worker.place])
-        if worker.next >= gathering.end:
-            return  # what it had is not needed
+        if worker.next == worker.stop or worker.next >= gathering.end:
+            return  # what it had, if anything, is not needed
         if worker.stopped_at is None:
             gathering.fail(number, Failure(self._how_it_was_lost(worker, number)))
         elif worker.stopped_at == number:
@@ -372,15 +410,17 @@ class _Crew:
             return "no point yet"
         return f"point {number} of {self._gathering.count}, {self._points.describe(number)}"
 
-    def _stop(self, politely: bool) -> None:
+    def stop(self) -> None:
         """End all workers: by a message those that wait for one, by Ctrl-C those that are busy, and then by force."""
+        if os.getpid() != self._parent or not self._workers:
+            return
         try:
             for worker in self._workers:
                 if worker.next == worker.stop:
                     with contextlib.suppress(OSError):
-                        worker.channel.sendall(_TASK.pack(0, 0))
+                        worker.channel.sendall(_ENDING)
                 else:
-                    worker.signal(signal.SIGINT if politely else signal.SIGKILL)
+                    worker.signal(signal.SIGINT)
             deadline = monotonic() + PATIENCE
             pause = 1e-4
             while sum(not worker.ended() for worker in self._workers) and monotonic() < deadline:
@@ -393,6 +433,7 @@ class _Crew:
                 while not worker.ended():
                     sleep(1e-4)
                 worker.channel.close()
+            self._workers = []
             self._selector.close()
 
     def _wait_for_ends(self, seconds: float) -> None:
@@ -404,6 +445,23 @@ class _Crew:
                 gone = True
             if gone:
                 self._selector.unregister(worker.channel)
+
+
+def _nothing() -> None: ...
+
+
+def _ended(crew: _Crew) -> None:
+    """End the workers of who is no more; what is raised here goes nowhere, so a Ctrl-C that comes now comes again."""
+    try:
+        crew.stop()
+    except KeyboardInterrupt:
+        threading.Timer(0.01, _thread.interrupt_main).start()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.flush()
 
 
 def _how_it_ended(code: int) -> str:
@@ -433,9 +491,7 @@ def _live(parent: int, mask: set[signal.Signals | int], serve: Callable[[], None
     except BaseException:  # noqa: BLE001 - the parent sees the channel closed
         code = 1
     finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError, OSError, ValueError):
-                stream.flush()
+        _flush()
         os._exit(code)
 
 
@@ -470,16 +526,24 @@ def _serve(
     busy: NDArray[np.float64],
     tolerant: bool,
 ) -> None:
-    while True:
+    resting = False
+    while not resting or select.select([channel], [], [], REST)[0]:
         task = channel.recv(_TASK.size, socket.MSG_WAITALL)
-        if len(task) < _TASK.size:
+        if len(task) < _TASK.size or task == _ENDING:
             return
-        start, stop = _TASK.unpack(task)
-        if start == stop:
-            return
+        if task in (_RESTING, _WOKEN):
+            resting = task == _RESTING
+            if not resting:
+                channel.sendall(_HERE)
+            continue
+        start, stop, size = _TASK.unpack(task)
+        first = 0  # of the points that are here
+        if size:
+            points, tolerant = pickle.loads(channel.recv(size, socket.MSG_WAITALL))
+            first = start
         began = perf_counter()
         values: list[Any] = []
-        number, size, flushed = start, 0, perf_counter()
+        number, waiting, flushed = start, 0, perf_counter()
         now = flushed
         while number < stop:
             # in this order: who reads a new number must not read the time of the old one
@@ -487,24 +551,24 @@ def _serve(
             at[0] = number
             number += 1
             try:
-                append_like(values, function(points[number - 1]))
+                append_like(values, function(points[number - 1 - first]))
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - the parent raises it
                 since[0] = inf
                 _send(channel, number - 1, values)
-                values, size = [], 0
+                values, waiting = [], 0
                 body = pickle.dumps(Failure(error))
                 channel.sendall(_REPLY.pack(_FAILED, number - 1, 0, 0, len(body)) + body)
                 if not (tolerant and isinstance(error, Exception)):
                     break
             else:
-                size += getattr(values[-1], "nbytes", 8)
+                waiting += getattr(values[-1], "nbytes", 8)
             now = perf_counter()
-            if now - flushed > FLUSH_SECONDS or size > FLUSH_BYTES:
+            if now - flushed > FLUSH_SECONDS or waiting > FLUSH_BYTES:
                 since[0] = inf
                 _send(channel, number, values)
-                values, size, flushed = [], 0, now
+                values, waiting, flushed = [], 0, now
                 now = perf_counter()
         since[0] = inf
         busy[0] += perf_counter() - began

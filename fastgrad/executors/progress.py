@@ -8,12 +8,12 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
 from ..core.validation import Ints
-from .executor import Executor, Failures, Function, Points, Receive, Values
+from .executor import Around, Executor, Failures, Function, Points, Receive, Values
 
 Tell = Callable[[int, int], object]
 
 
-class Shown:
+class Shown(Around):
     """An executor that says how many points are done, of those that are known to be wanted.
 
     A gradient whose steps choose themselves finds out as it goes what else it wants: the total grows then.
@@ -22,14 +22,10 @@ class Shown:
     def __init__(
         self, executor: Executor, tell: Tell, showing: Callable[[], AbstractContextManager[object]] = nullcontext
     ) -> None:
-        self._executor = executor
+        super().__init__(executor)
         self._tell = tell
         self._showing = showing
         self._done = self._total = 0
-        self.way, self.reason, self.stops = executor.way, executor.reason, executor.stops
-
-    def may_perturb(self, thing: object) -> bool:
-        return self._executor.may_perturb(thing)
 
     def evaluate(
         self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None

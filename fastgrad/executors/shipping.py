@@ -54,48 +54,42 @@ class Reply:
         gathering.put(self.first, self.values, self.failures)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A function as bytes. They are unpacked when it is first called, where an exception has somewhere to go."""
-
-    key: bytes
-    data: bytes
-
-    def unpacked(self) -> Function:
-        found = _unpacked.get(self.key)
-        if found is None:
-            found = _unpacked[self.key] = pickle.loads(self.data)
-            while len(_unpacked) > _MOST:
-                _unpacked.popitem(last=False)
-        return found
-
-
 class Task:
-    """f at some of its points: called in a worker, and pickled only where that is another process."""
+    """f at some of its points: called in a worker, and pickled only where that is another process.
 
-    def __init__(self, function: Function | Packed) -> None:
-        self._function = function
-        self._packed = function if isinstance(function, Packed) else None
+    Pickled, it is bytes of f until it is first called, where an exception has somewhere to go.
+    """
+
+    def __init__(self, function: Function | None, key: bytes = b"", data: bytes = b"") -> None:
+        self._function, self._key, self._data = function, key, data
 
     def __call__(self, part: Part) -> Reply:
         first, points, tolerant = part
         try:
-            function = self._function
-            function = function.unpacked() if isinstance(function, Packed) else function
+            function = self._unpacked() if self._function is None else self._function
         except BaseException as error:  # noqa: BLE001 - whoever asked raises it
             return Reply(first, np.empty(0), {}, 0.0, Failure(error))
         began = perf_counter()
         values, failures = evaluate_some(function, points, tolerant)
         return Reply(first, values, failures, perf_counter() - began)
 
-    def packed(self) -> Packed:
-        if self._packed is None:
-            assert not isinstance(self._function, Packed)
-            self._packed = Packed(os.urandom(16), _pack(self._function))
-        return self._packed
+    def _unpacked(self) -> Function:
+        found = _unpacked.get(self._key)
+        if found is None:
+            found = _unpacked[self._key] = pickle.loads(self._data)
+            while len(_unpacked) > _MOST:
+                _unpacked.popitem(last=False)
+        return found
 
-    def __reduce__(self) -> tuple[type[Task], tuple[Packed]]:
-        return Task, (self.packed(),)
+    def packed(self) -> bytes:
+        """Return f as bytes."""
+        if self._function is not None and not self._data:
+            self._key, self._data = os.urandom(16), _pack(self._function)
+        return self._data
+
+    def __reduce__(self) -> tuple[type[Task], tuple[None, bytes, bytes]]:
+        data = self.packed()
+        return Task, (None, self._key, data)
 
 
 def _pack(function: Function) -> bytes:

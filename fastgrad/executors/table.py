@@ -108,7 +108,7 @@ def _here(workers: int, call: Call) -> Executor:
     if not danger:
         many = "one process" if count == 1 else f"{count} processes"
         timeout = inf if call.timeout is None else call.timeout
-        made = _load("processes").Processes(count, f"{many}, forked for each sweep", timeout, call.on_error == "nan")
+        made = _load("processes").Processes(count, f"{many}, forked for it", timeout, call.on_error == "nan")
     elif kept := keeps(call.f):
         made = Serial(f"no processes: {danger}; no threads: {kept}")
     else:
@@ -126,15 +126,10 @@ def _futures(workers: Any, call: Call) -> Executor:
     return made
 
 
-def _map(workers: Any, call: Call) -> Executor:
-    made: Executor = _load("mapping").Mapping(workers, "`workers` is a map-like callable")
-    return made
-
-
 KINDS = (
     Kind(_has("evaluate"), lambda executor, call: executor),  # one of ours
     Kind(lambda workers: hasattr(workers, "__index__"), _here),
     Kind(_has("get_executor"), lambda client, call: _futures(client.get_executor(), call)),
     Kind(_has("submit"), _futures),
-    Kind(callable, _map),
+    Kind(callable, lambda workers, call: _load("mapping").Mapping(workers, "`workers` is a map-like callable")),
 )

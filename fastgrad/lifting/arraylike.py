@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINARY", "IN_PLACE", "ArrayLike", "has_bundles", "is_bundle", "stacked"]
+Array = NDArray[Any]
+Handler = Callable[..., Any]
 
 # Python's operators by their special names: the function of the operator, and numpy's
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
@@ -32,6 +33,12 @@ BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
     "eq": (operator.eq, np.equal),
     "ne": (operator.ne, np.not_equal),
 }
+UNARY: dict[str, tuple[Callable[[Any], Any], np.ufunc]] = {
+    "neg": (operator.neg, np.negative),
+    "pos": (operator.pos, np.positive),
+    "abs": (operator.abs, np.absolute),
+    "invert": (operator.invert, np.invert),
+}
 REFLECTED = frozenset(BINARY) - {"lt", "le", "gt", "ge", "eq", "ne"}  # Python reflects comparisons by itself
 IN_PLACE = {name: getattr(operator, f"__i{name}__") for name in REFLECTED}
 
@@ -47,6 +54,7 @@ class ArrayLike:
         cls,
         made: Callable[[Callable[[Any, Any], Any], np.ufunc], tuple[Callable[..., Any], Callable[..., Any]]],
         in_place: Callable[[Callable[[Any, Any], Any], Callable[[Any, Any], Any]], Callable[[Any, Any], Any]],
+        unary: Callable[[Callable[[Any], Any], np.ufunc], Callable[[Any], Any]],
     ) -> None:
         """Give the class all of Python's operators that it does not define itself.
 
@@ -56,7 +64,11 @@ class ArrayLike:
             From an operator and its ufunc to what stands for it and for its reflection.
         in_place
             From an operator in place and the plain one to what stands for it.
+        unary
+            From an operator of one operand and its ufunc to what stands for it.
         """
+        for name, functions_of_one in UNARY.items():
+            setattr(cls, f"__{name}__", unary(*functions_of_one))
         for name, functions in BINARY.items():
             forward, reflected = made(*functions)
             forward = vars(cls).get(f"__{name}__", forward)
@@ -99,6 +111,19 @@ class ArrayLike:
 def is_bundle(value: Any) -> bool:
     """Whether a value is an array-like; what its kind has beyond the above is no question of types then."""
     return isinstance(value, ArrayLike)
+
+
+def entering(table: dict[Any, Handler]) -> Callable[..., Callable[[Handler], Handler]]:
+    """Return a decorator that enters what stands for some functions of numpy into a table."""
+
+    def handles(*functions: Any) -> Callable[[Handler], Handler]:
+        def register(handler: Handler) -> Handler:
+            table.update(dict.fromkeys(functions, handler))
+            return handler
+
+        return register
+
+    return handles
 
 
 NESTED = (list, tuple)  # named, since `list | tuple` makes the union anew each time

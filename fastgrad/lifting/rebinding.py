@@ -9,18 +9,16 @@ from __future__ import annotations
 import builtins
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..core.call import Call
 from .arraylike import ArrayLike
 from .signals import CannotLift
 from .substitutes import Constant, present, substitute
 
-__all__ = ["names_in", "rebound"]
-
-Function = Callable[..., Any]
 # not seen through: what they do with an array-like is theirs to say
 LIBRARIES = frozenset({"numpy", "scipy", "math", "builtins", "functools", "itertools", "operator", "fastgrad", "numba"})
 
@@ -162,13 +160,13 @@ def names_in(code: types.CodeType) -> Iterator[str]:
             yield from names_in(part)
 
 
-def rebound(f: Function, args: Any) -> tuple[Function, Any]:
-    """A copy of f, and its arguments, that see numpy, math, float and constant arrays through the substitutes.
+def rebound(call: Call) -> Call:
+    """The same call of a copy of f, which sees numpy, math, float and constant arrays through the substitutes.
 
     Made anew for each run, so that it sees f's globals and closure as they are.
     """
     binding = _Binding()
-    bound = binding.value(f)
+    bound = binding.value(call.f)
 
     def run(bundle: ArrayLike, *args: Any, **kwargs: Any) -> Any:
         before, present.fresh = present.fresh, bundle.fresh
@@ -177,4 +175,4 @@ def rebound(f: Function, args: Any) -> tuple[Function, Any]:
         finally:
             present.fresh = before
 
-    return run, tuple(map(binding.value, args))
+    return Call(run, tuple(map(binding.value, call.args)), call.kwargs)

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CannotLift", "Diverged", "Outrun", "Signal", "forgive", "raised", "where_in"]
-
 
 class _State(threading.local):
     """Of each thread: signals made so far."""

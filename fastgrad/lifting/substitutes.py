@@ -16,14 +16,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .arraylike import NESTED, ArrayLike, has_bundles, is_bundle, stacked
+from .arraylike import NESTED, Array, ArrayLike, has_bundles, is_bundle, stacked
 from .signals import CannotLift
 
-__all__ = ["SUBSTITUTED", "Constant", "Float", "present", "substitute", "uses_math"]
-
-Array = NDArray[Any]
 Function = Callable[..., Any]
 
 

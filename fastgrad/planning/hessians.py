@@ -12,19 +12,18 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints, moving, number
-from ..inspecting.captures import holds
-from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
-from ..schemes.constants import EPS, OUTSIDE
+from ..core.validation import Floats, Ints, moving, number
+from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
-from .operators import unrounded
+from .operators import STEP, unreadable, unrounded
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
+NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
+FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
 AGREE = 1e-3  # as near must it come
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
@@ -48,21 +47,7 @@ def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
-    if not settings.automatic:
-        return "the steps were given" if not settings.measured else "the stencil was given"
-    if settings.options.noise:
-        return "f is noisy"
-    if is_jitted(f):
-        return "f is compiled by numba"
-    if not point.base.ndim:
-        return "x is a single number"
-    if point.dtype is not FLOAT64:
-        return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
-    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
-        return "f reads the caller's own list"
-    keeps = known.keeps
-    return f"f may keep what it is given: {keeps}" if keeps else ""
+    return settings.unliftable or unreadable(f, call, point)
 
 
 class _Free:
@@ -89,10 +74,13 @@ class Checked:
         self.nfev = 0
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
+        self._spread = 0.0
         self._units = units_of(point.base.reshape(-1))
 
     def products(self) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
+        if self._units.min(initial=1.0) < NEAREST:
+            raise CannotRun("x is too near to 0 for an imaginary part beside it")
         steps, bounds, free = unrounded(self._units), self._bounds, moving(self._bounds)
         if bounds is not None:
             steps = np.where(self._point.base.reshape(-1) >= bounds[1], -steps, steps)
@@ -105,9 +93,8 @@ class Checked:
         return self._value
 
     def _at(self, x: Floats) -> float:
-        call = self._call
         self.nfev += 1
-        return number(call.f(x.copy(), *call.args, **call.kwargs))
+        return number(self._call.value(x.copy()))
 
     def direction(self) -> Floats:
         """A direction that follows from x's own bytes."""
@@ -126,6 +113,17 @@ class Checked:
         # where some entries are much smaller than others, their scale may be their own size
         if not self._agrees(vector, product, self._units) and not self._agrees(vector, product, units_of(x, True)):
             raise NotTrusted(DISAGREES)
+
+    @np.errstate(all="ignore")
+    def bars(self, matrix: Matrix) -> Matrix:
+        """Return the error bars of a lifted Hessian that agrees: rounding, and what the lift's own step may truncate.
+
+        Of the third derivative is known that f changed by no more than it did beside x; and what is too faint vanishes.
+        """
+        third = (self._spread / BESIDE**3 * STEP + FAINTEST) / self._units
+        largest = matrix.largest()
+        rounding = BAR * matrix.each(np.maximum, largest, largest)
+        return matrix.like(rounding + matrix.each(np.divide, third, self._units))
 
     def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
         """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
@@ -181,8 +179,10 @@ class Checked:
             return False
         with np.errstate(all="ignore"):
             terms = moved * product * (BESIDE / reach)
-            seen = (above - self.value()) + (below - self.value())
-            size = abs(above) + abs(below) + 2.0 * abs(self.value())
+            above, below = above - self.value(), below - self.value()
+            seen = above + below
+            size = abs(above) + abs(below) + 4.0 * abs(self.value())
+            self._spread = max(abs(above), abs(below))
             doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
             return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
 
@@ -206,12 +206,12 @@ def by_few(products: Any, n: int, direction: Floats) -> tuple[Floats, int] | Non
         if 4 * int(np.diff(pattern.indptr).max()) > n:
             return None
         colors = color_symmetric(pattern)
-        matrix = Matrix(pattern=pattern, data=colored(products, pattern, colors))
+        matrix = Matrix(colored(products, pattern, colors), pattern)
         verify(products, matrix, direction)
     except CannotRun:
         return None
     full = np.zeros((n, n))
-    full[pattern.rows, pattern.indices] = matrix.data
+    full[pattern.rows, pattern.indices] = matrix.entries
     return full, int(colors.max()) + 2
 
 
@@ -231,26 +231,29 @@ def colored(products: Products, pattern: Pattern, colors: Ints) -> Floats:
 
 def symmetric(matrix: Matrix) -> Matrix:
     """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
+    with np.errstate(all="ignore"):  # halved first: a sum may overflow
+        return matrix.like(0.5 * matrix.entries + 0.5 * matrix.mirror(matrix.entries))
+
+
+def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
+    """Return the surer of each entry and its mirror image, their mean where neither is; bars; and whether these grew.
+
+    Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
+    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
+    """
+    mirror, value, bar = matrix.mirror, matrix.entries, error.entries
     with np.errstate(all="ignore"):
-        if matrix.dense is not None:
-            return Matrix(0.5 * matrix.dense + 0.5 * matrix.dense.T)  # halved first: a sum may overflow
-        assert matrix.pattern is not None
-        assert matrix.data is not None
-        mirrored = np.lexsort((matrix.pattern.rows, matrix.pattern.indices))
-        return Matrix(pattern=matrix.pattern, data=0.5 * matrix.data + 0.5 * matrix.data[mirrored])
-
-
-def bars_of(matrix: Matrix) -> Matrix:
-    """Return the error bars of a lifted Hessian."""
-    if matrix.dense is not None:
-        largest = np.abs(matrix.dense).max(axis=1, initial=0.0)
-        return Matrix(BAR * np.maximum(largest[:, None], largest[None, :]))
-    assert matrix.pattern is not None
-    assert matrix.data is not None
-    largest = np.zeros(matrix.pattern.shape[0])
-    np.maximum.at(largest, matrix.pattern.rows, np.abs(matrix.data))
-    bars = BAR * np.maximum(largest[matrix.pattern.rows], largest[matrix.pattern.indices])
-    return Matrix(pattern=matrix.pattern, data=bars)
+        gap, known = np.abs(value - mirror(value)), bar + mirror(bar)
+        times = np.where(gap > known, gap / np.maximum(known, TINY), 1.0)
+        contradicted = bool((times > 1.0).any())
+        widest = matrix.like(times).largest()
+        bar = bar * matrix.each(np.maximum, widest, np.ones(widest.size))
+        other = mirror(bar)
+        mine, its = bar < 0.5 * other, other < 0.5 * bar
+        # halved first: a sum may overflow
+        value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
+        bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
+    return matrix.like(value), matrix.like(bar), contradicted
 
 
 def pattern_of(curvature: Any, n: int) -> Pattern:
@@ -275,7 +278,6 @@ def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
     """
     expected = products.product(vector)
     seen = matrix.dot(vector)
-    sizes = Matrix(pattern=matrix.pattern, data=None if matrix.data is None else np.abs(matrix.data))
-    doubt = 1e-9 * (sizes.dot(np.abs(vector)) + np.abs(expected))
+    doubt = 1e-9 * (matrix.like(np.abs(matrix.entries)).dot(np.abs(vector)) + np.abs(expected))
     if not (np.abs(seen - expected) <= doubt + 1e-300).all():
         raise CannotRun("the pattern of the Hessian lacks an entry")

@@ -26,8 +26,6 @@ from ..schemes.seeds import Colors, units_of
 from ..schemes.table import ADAPTIVE, rule_for, stencil_and_name
 from ..sparsity.patterns import Pattern
 
-__all__ = ["mapped"]
-
 FEW = 8  # with fewer points a lift over them gains nothing
 MANY = 100  # entries of x: from there on a lift over the steps has enough to do with one point
 ENTRIES = 1 << 16  # of all points that are moved together

@@ -22,55 +22,77 @@ FARTHER = 2.0**-19  # the step, in scales of x, of a plain difference that check
 
 @dataclass
 class Matrix:
-    """A Jacobian: dense, of shape (m, n), or sparse: a pattern and its data."""
+    """A matrix of derivatives: dense, or the entries at the positions of a pattern.
 
-    dense: Floats | None = None
+    Attributes
+    ----------
+    entries : ndarray, shape (m, n) or (pattern.size,)
+        All that it has.
+    pattern : Pattern or None
+        Where they are; None: everywhere.
+    """
+
+    entries: Floats
     pattern: Pattern | None = None
-    data: Floats | None = None
+
+    def like(self, entries: Floats) -> Matrix:
+        """Return other entries at the same positions."""
+        return Matrix(entries, self.pattern)
 
     def dot(self, vector: Floats) -> Floats:
-        if self.dense is not None:
-            return self.dense @ vector
-        product: Floats = self.array @ vector
+        product: Floats = (self.entries if self.pattern is None else self.array) @ vector
         return product
 
     @cached_property
     def array(self) -> Any:
         """The same as a SciPy array, where it is sparse; not for the caller, who may write into it."""
         assert self.pattern is not None
-        assert self.data is not None
-        return self.pattern.around(self.data)
+        return self.pattern.around(self.entries)
 
     def sizes_dot(self, rows: Ints, vector: Callable[[Any], Floats]) -> Floats:
         """Return the product of some rows, all their entries positive, and a vector of which few entries may matter."""
-        if self.dense is not None:
-            product: Floats = np.abs(self.dense[rows]) @ vector(slice(None))
+        if self.pattern is None:
+            product: Floats = np.abs(self.entries[rows]) @ vector(slice(None))
             return product
-        assert self.pattern is not None
-        assert self.data is not None
         begin = self.pattern.indptr[rows]  # SciPy's index takes ten times as long
         count = self.pattern.indptr[rows + 1] - begin
         which = np.arange(count.sum()) + np.repeat(begin - np.cumsum(count) + count, count)
-        terms = np.abs(self.data[which]) * vector(self.pattern.indices[which])
+        terms = np.abs(self.entries[which]) * vector(self.pattern.indices[which])
         return np.bincount(np.repeat(np.arange(rows.size), count), terms, rows.size).astype(np.float64, copy=False)
+
+    def largest(self) -> Floats:
+        """Return the size of the largest entry of each row."""
+        if self.pattern is None:
+            found: Floats = np.abs(self.entries).max(axis=1, initial=0.0)
+            return found
+        found = np.zeros(self.pattern.shape[0])
+        np.maximum.at(found, self.pattern.rows, np.abs(self.entries))
+        return found
+
+    def each(self, function: np.ufunc, of_rows: Floats, of_columns: Floats) -> Floats:
+        """Return a function of two numbers, that of the row and that of the column, for each entry."""
+        if self.pattern is None:
+            made: Floats = function.outer(of_rows, of_columns)
+        else:
+            made = function(of_rows[self.pattern.rows], of_columns[self.pattern.indices])
+        return made
+
+    def mirror(self, entries: Floats) -> Floats:
+        """Return, of entries at these positions, those at the mirrored ones; a pattern is symmetric."""
+        return entries.T if self.pattern is None else entries[self._mirrored]
+
+    @cached_property
+    def _mirrored(self) -> Ints:
+        assert self.pattern is not None
+        return np.lexsort((self.pattern.rows, self.pattern.indices))
 
     def by_rows(self, share: float, more: Floats) -> Matrix:
         """Return a share of the largest entry of each row, and more of each column, in the same layout."""
-        if self.dense is not None:
-            largest = np.abs(self.dense).max(axis=1, initial=0.0)
-            return Matrix(share * largest[:, None] + more)
-        assert self.pattern is not None
-        assert self.data is not None
-        largest = np.zeros(self.pattern.shape[0])
-        np.maximum.at(largest, self.pattern.rows, np.abs(self.data))
-        return Matrix(pattern=self.pattern, data=share * largest[self.pattern.rows] + more[self.pattern.indices])
+        return self.like(self.each(np.add, share * self.largest(), more))
 
     def shaped(self, shape: tuple[int, ...]) -> Any:
         """Return it as the caller sees it: dense of this shape, or a SciPy array."""
-        if self.dense is not None:
-            return self.dense.reshape(shape)
-        assert self.pattern is not None
-        return self.pattern.array(self.data)
+        return self.entries.reshape(shape) if self.pattern is None else self.pattern.array(self.entries)
 
 
 @dataclass
@@ -80,23 +102,23 @@ class Layout:
     outputs: Ints
     inputs: Ints
     pattern: Pattern
-    order: Ints
-    starts: Ints | None
+    first: Ints  # of those at each place of the pattern
+    more: Ints  # the others,
+    places: Ints  # and where they are added
 
     @classmethod
     def of(cls, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> Layout:
         key = outputs * max(shape[1], 1) + inputs
         order = np.argsort(key, kind="stable")  # slots come in order: this merges a few runs
         key = key[order]
-        differs = np.ones(key.size, dtype=bool)
-        np.not_equal(key[1:], key[:-1], out=differs[1:])
-        first = None if differs.all() else np.flatnonzero(differs)
-        positions = order if first is None else order[first]
-        row, column = outputs[positions], inputs[positions]
+        begins = np.ones(key.size, dtype=bool)
+        np.not_equal(key[1:], key[:-1], out=begins[1:])
+        first = order[begins]
         pointers = np.zeros(shape[0] + 1, dtype=np.intp)
-        np.cumsum(np.bincount(row, minlength=shape[0]), out=pointers[1:])
-        pattern = Pattern(shape, pointers, column)
-        return cls(outputs, inputs, pattern, order, first)
+        np.cumsum(np.bincount(outputs[first], minlength=shape[0]), out=pointers[1:])
+        pattern = Pattern(shape, pointers, inputs[first])
+        places = np.cumsum(begins) - 1
+        return cls(outputs, inputs, pattern, first, order[~begins], places[~begins])
 
     def holds(self, outputs: Ints, inputs: Ints, shape: tuple[int, int]) -> bool:
         if self.pattern.shape != shape:
@@ -106,10 +128,10 @@ class Layout:
         return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
 
     def data(self, values: Floats) -> Floats:
-        values = values[self.order]
-        if self.starts is None or not values.size:
-            return values
-        return np.add.reduceat(values, self.starts)
+        data = values[self.first]
+        if self.more.size:
+            np.add.at(data, self.places, values[self.more])
+        return data
 
 
 def disagrees(
@@ -156,17 +178,14 @@ def disagrees(
         more = matrix.sizes_dot(rows, lambda index: share * np.abs(apart[index]) + 32.0 * EPS * np.abs(x[index]))
         if found is not None and found.error is not None and matrix.pattern is not None:
             bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            more += Matrix(pattern=matrix.pattern, data=bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
+            more += matrix.like(bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
         wrong = ~(gap[rows] <= doubt[rows] + more)
     return int(rows[np.argmax(wrong)]) if wrong.any() else None
 
 
 def as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
     """Keep what is not zero."""
-    assert matrix.dense is not None
-    rows, columns = np.nonzero(matrix.dense)
+    rows, columns = np.nonzero(matrix.entries)
     pattern = Pattern.of(rows, columns, shape)
-    bars = None
-    if error is not None and error.dense is not None:
-        bars = Matrix(pattern=pattern, data=error.dense[rows, columns])
-    return Matrix(pattern=pattern, data=matrix.dense[rows, columns]), bars
+    bars = None if error is None else Matrix(error.entries[rows, columns], pattern)
+    return Matrix(matrix.entries[rows, columns], pattern), bars

@@ -9,8 +9,6 @@ from ..core.errors import describe
 from .choices import DENSE, IN_PLACE, REFERENCE, SPARSE, Way
 from .planner import Plan, Step
 
-__all__ = ["Measured", "recalled"]
-
 TRIES = 3  # of each way: the first loads code and touches new memory, and tells little
 WAYS = {way.name: way for way in (REFERENCE, DENSE, SPARSE, IN_PLACE)}
 _LAST = Step(REFERENCE, "the way that was measured to be fastest refuses f here")

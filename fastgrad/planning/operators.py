@@ -33,13 +33,14 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import nature
+from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
-from ..schemes.constants import EPS
+from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
 from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
 from ..schemes.stencils import central
-from ..schemes.trust import check_analytic, reads_own_array
+from ..schemes.trust import check_analytic, refuse_unseen
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
@@ -53,13 +54,15 @@ AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
 
+STEP = 2.0**-80  # in scales of x, of differences that carry no round-off
+
 _NO_STEPS = np.empty(0)
 
 
 def unrounded(units: Floats) -> Floats:
     """Return steps, given the scales of x, for differences that carry no round-off."""
     with np.errstate(under="ignore"):
-        return units * 2.0**-80
+        return units * STEP
 
 
 @dataclass
@@ -194,6 +197,8 @@ class Operator:
             if not run.value().size:
                 return None
             found = self._found(run, point, None, lambda units: Columns(flat, index, units), True)
+        if not (point.perturbable or found.jacobian.any()):
+            refuse_unmoved(call, point)
         warn_of(found, run, point, index.__getitem__, self.what)
         shape = *run.shape, *x.shape
         return found.jacobian.T if len(shape) == 2 else found.jacobian.T.reshape(shape)
@@ -226,15 +231,12 @@ class Operator:
         run = self.opened(call, point)
         if f0 is not None:
             run.known_value(f0)
-        bounds = (
-            None if self.settings.options.bounds is None else bounds_arrays(self.settings.options.bounds, point.base)
-        )
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        values = made.matrix.dense if made.matrix.data is None else made.matrix.data
-        if values is None or not values.any():
-            _refuse_unseen(call, point)
+        if not made.matrix.entries.any():
+            refuse_unmoved(call, point)
         return made, run, point, began
 
     def _refuse_frozen(self, point: Point) -> None:
@@ -285,7 +287,7 @@ class Operator:
         empty = Matrix(np.empty((m, n)))
         if self.settings.is_sparse:
             none = np.empty(0, dtype=np.intp)
-            empty = Matrix(pattern=Pattern.of(none, none, (m, n)), data=np.empty(0))
+            empty = Matrix(np.empty(0), Pattern.of(none, none, (m, n)))
         return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
 
     # ---- by columns, one at a time or by colours
@@ -352,10 +354,10 @@ class Operator:
         def widened(entries: Floats) -> Matrix:
             data = np.zeros(pattern.size)
             data[moves] = entries
-            return Matrix(pattern=pattern, data=data)
+            return Matrix(data, pattern)
 
         matrix, error = widened(found.jacobian), None if found.error is None else widened(found.error)
-        found = found._replace(error=None if error is None else error.data)
+        found = found._replace(error=None if error is None else error.entries)
         if self.settings.stencil.imaginary:
             moved = everything(x.size) if free is None else np.flatnonzero(free)
             self._check_analytic(run, point, moved, matrix.array[:, moved])
@@ -381,9 +383,8 @@ class Operator:
         run.value()
         if settings.measured:
             explorer: Explorer = run
-            judge = JACOBIANS.wanted() if judged and settings.plainest else None
-            if judge is not None:
-                explorer = known = JudgedVectors(run, judge)
+            if judged and settings.plainest:
+                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
                 found = known.settled(x)
                 if found is not None:
                     return Found(found, None, _NO_STEPS)
@@ -422,33 +423,19 @@ class Operator:
     def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
-        if not settings.automatic:
-            return "the steps were given" if not settings.measured else "the stencil was given"
+        if settings.unliftable:
+            return settings.unliftable
         if settings.options.indices is not None:
             return "some columns only"
-        if settings.noise:
-            return "f is noisy"
         if point.base.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
         return self._unreadable(call, point)
 
     def _unreadable(self, call: Call, point: Point) -> str:
         """Say why f must not be lifted, whatever the options; empty if it may be."""
-        if is_jitted(self.f):
-            return "f is compiled by numba"
-        if point.base.ndim == 0:
-            return "x is a single number"
-        if point.dtype is not FLOAT64:
-            return f"x is {point.dtype}"
         if self.settings.out is not None:
             return "f fills an array"
-        known = nature(self.f, (*call.args, *call.kwargs.values()))
-        if point.container is not None and (
-            known.finds(point.container.pieces) or holds(self.f, point.container.given)
-        ):
-            return "f reads the caller's own list"
-        keeps = known.keeps
-        return f"f may keep what it is given: {keeps}" if keeps and self.settings.options.backend != "numpy" else ""
+        return unreadable(self.f, call, point, self.settings.options.backend == "numpy")
 
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
@@ -499,7 +486,7 @@ class Operator:
         owner, pattern, data, nfev = self._fused.entries(x, call.args)
         run.nfev += nfev
         self._unite(pattern)
-        matrix = Matrix(pattern=pattern, data=data)
+        matrix = Matrix(data, pattern)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
         error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
@@ -527,15 +514,14 @@ class Operator:
         if layout is None or not layout.holds(outputs, inputs, shape):
             layout = self._layout = Layout.of(outputs, inputs, shape)
             self._unite(layout.pattern)
-        return Matrix(pattern=layout.pattern, data=layout.data(slopes))
+        return Matrix(layout.data(slopes), layout.pattern)
 
     def detect(self, x: object) -> Pattern:
         """Find the pattern at x: by the lift, or of the entries that are not zero."""
         point = as_point(x)
         call = self.call(self.args)
         run = self.opened(call, point)
-        given = self.settings.options.bounds
-        bounds = None if given is None else bounds_arrays(given, point.base)
+        bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
             if not self._unreadable(call, point):
@@ -562,7 +548,7 @@ class Operator:
         if f0 is not None:
             run.known_value(f0)
         flat = point.base.reshape(-1)
-        bounds = None if settings.options.bounds is None else bounds_arrays(settings.options.bounds, point.base)
+        bounds = bounds_arrays(settings.options.bounds, point.base)
         free = moving(bounds)
         vector = vector if free is None else np.where(free, vector, 0.0)
         with put_back(point):
@@ -589,16 +575,48 @@ class Operator:
                     along = found.jacobian.reshape(-1, 1) / origin.length
                 self._check_analytic(origin, origin.origin, everything(1), along)
         if not found.jacobian.any():
-            _refuse_unseen(self.call(args), point)
+            refuse_unmoved(self.call(args), point)
+        if found.error is not None and found.doubtful is not None and (found.jacobian == 0.0).any():
+            # of a slope that rounding may hide, f's size over that of x is the measure: there is no other slope
+            usual = np.abs(run.value()) * (np.abs(vector).max() / np.abs(flat).max(initial=TINY))
+            hidden = (found.jacobian == 0.0) & (found.error > CERTAIN * usual) & (usual > 0.0)
+            found = found._replace(doubtful=found.doubtful | hidden)
         warn_along(found)
         return found, run, point
 
 
-def _refuse_unseen(call: Call, point: Point) -> None:
-    """Refuse an f that reads a tuple, or other things that cannot be changed, instead of its argument."""
+def refuse_unmoved(call: Call, point: Point) -> None:
+    """Refuse an f that reads what the caller gave as x, and what cannot be changed, instead of its argument.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does: all derivatives came out as 0.
+    """
     container = point.container
-    if container is not None and not container.perturbable and reads_own_array(call, point):
-        raise TypeError(container.refusal())
+    shown = point.perturbable and not call.shares_memory(point.own) if container is None else container.perturbable
+    if point.held and not shown:
+        try:
+            refuse_unseen(call, point)
+        except NotTrusted as doubt:
+            raise ValueError(str(doubt)) from doubt
+
+
+def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
+    """Say why f must not be lifted, whatever the options; empty if it may be.
+
+    `explicit`: whether the caller asks for it, and answers for what f keeps.
+    """
+    if is_jitted(f):
+        return "f is compiled by numba"
+    if point.base.ndim == 0:
+        return "x is a single number"
+    if point.dtype is not FLOAT64:
+        return f"x is {point.dtype}"
+    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
+        return "f reads the caller's own list"
+    return f"f may keep what it is given: {known.keeps}" if known.keeps and not explicit else ""
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are

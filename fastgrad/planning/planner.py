@@ -30,7 +30,21 @@ from .choices import (
     by_owners,
 )
 
-__all__ = ["FACTS", "GIVEN", "LOOKING", "UNROUNDED", "Facts", "Plan", "Sizes", "Step", "plan", "read", "with_owners"]
+__all__ = [
+    "FACTS",
+    "FEW",
+    "GIVEN",
+    "LOOKING",
+    "SIZES",
+    "UNROUNDED",
+    "Facts",
+    "Plan",
+    "Sizes",
+    "Step",
+    "plan",
+    "read",
+    "with_owners",
+]
 
 
 class Sizes(NamedTuple):
@@ -57,6 +71,7 @@ class Sizes(NamedTuple):
 UNROUNDED = Sizes(12, 100)
 LOOKING = Sizes(12, 200)
 GIVEN = Sizes(7, 200)
+SIZES = {"unrounded": UNROUNDED, "looking": LOOKING, "given": GIVEN}  # by how a scheme comes by its steps
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
 NOTHING_KEPT = Nature("", ())
@@ -145,7 +160,7 @@ def plan(
         if facts.kind != PLAIN:
             return _C_FUNCTION if facts.kind == C_FUNCTION else _JITTED
         if n < sizes.few:
-            return _FEW
+            return FEW
         if ndim == 0:
             return _PLAIN
     why = facts.nature.keeps or ("f reads the caller's array itself" if facts.reads_x else "")
@@ -164,7 +179,7 @@ def _only(way: Way) -> Plan:
 
 
 _REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
-_FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
+FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))

@@ -17,7 +17,7 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation, Values
 from ..core.labels import WANTS, Labels, has_labels
-from ..core.options import DEFAULT, Options
+from ..core.options import AUTO, DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -32,12 +32,11 @@ from ..core.validation import (
 )
 from ..inspecting.cfunctions import c_function, is_c_function
 from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
-from ..schemes.fixed import Fixed
 from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
-from ..schemes.trust import check_analytic, reads_own_array
+from ..schemes.trust import check_analytic, refuse_unseen
 from .choices import Way
-from .planner import FACTS, GIVEN, LOOKING, UNROUNDED, Facts, Plan, Step, is_shared, plan, read
+from .planner import FACTS, FEW, LOOKING, SIZES, Facts, Plan, Step, is_shared, plan, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -96,15 +95,15 @@ _USUAL = _MANNER(DEFAULT)
 
 def plan_for(call: Call, options: Options, point: Point, scheme: Scheme | None) -> tuple[Call, Facts, Plan]:
     """Return how f is called at this point, what it is, and the plan for what a scheme asks for."""
-    backend = options.backend
+    backend, n = options.backend, point.base.size
+    sizes = LOOKING if scheme is None or call.imaginary else SIZES[scheme.steps]
+    if n < sizes.few and call.usual and backend == AUTO and type(call.f) is FunctionType and point.dtype is FLOAT64:
+        return call, FACTS[PLAIN], FEW  # as `plan` would say
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
     kind = PLAIN if type(call.f) is FunctionType else kind_of(call.f)
-    n, batch = point.base.size, call.batch_axis is not None
-    sizes = LOOKING
-    if scheme is not None and not call.imaginary:
-        sizes = GIVEN if type(scheme) is Fixed else UNROUNDED if scheme.unrounded else LOOKING
+    batch = call.batch_axis is not None
     if kind == PLAIN and (n >= sizes.few or backend == "numpy") and backend != "python" and not batch:
         facts = read(call, point)
     else:  # its code, which takes long to read, decides nothing
@@ -117,7 +116,7 @@ def run(
     call: Call,
     options: Options,
     scheme: Scheme,
-    x: Any,
+    point: Point,
     *,
     f0: Any = None,
     bars: bool = False,
@@ -125,26 +124,21 @@ def run(
     only: Plan | None = None,
     quiet: bool = False,
 ) -> Done:
-    """Differentiate f at x, by the first way of the plan that can (`only`: of this plan).
+    """Differentiate f at a point, by the first way of the plan that can (`only`: of this plan).
 
     Components without a certain digit are told (`quiet`: are the caller's to tell).
     """
-    point = x if type(x) is Point else as_point(x)
-    base = point.base
+    base, nfev = point.base, 0
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
-    chosen, places, labels, given = None, None, None, call
-    if options.indices is not None:
-        chosen = index_array(options.indices, base.shape)
-    if chosen is None:
-        index = everything(base.size)
-    else:
-        index, places = _once(chosen)
-    nfev = 0
+    chosen = None if options.indices is None else index_array(options.indices, base.shape)
+    index, places = (everything(base.size), None) if chosen is None else _once(chosen)
+    labels, given = None, call
     if options.labels or (options.labels is None and type(point.given) is not np.ndarray):
         labels, nfev, call = _labelled(call, point, options.labels)
     call, facts, planned = plan_for(call, options, point, scheme)
-    planned = only or planned
-    if facts.kind == JITTED or call is not given:
+    if only is not None:
+        planned = only
+    if call is not given or facts.kind == JITTED:
         _refuse_frozen(given, point)
     task = Task(point, index, chosen is None, bounds, bars, memory)
     told = planned.refused
@@ -218,10 +212,9 @@ def _labelled(call: Call, point: Point, wanted: bool | None) -> tuple[Labels | N
     """Return the labels of x that f is to get, the evaluations that this took to see, and how f is called then."""
     if not (wanted or has_labels(point.given)):
         return None, 0, call
-    labels, nfev = Labels(point.given), 0 if wanted else 2
-    if not (wanted or labels.change(call.f, call.args, call.kwargs)):
-        return None, nfev, call
-    return labels, nfev, call.but(f=labels.giving(call.f))
+    labels = Labels(point.given)
+    change, nfev = (True, 0) if wanted else labels.change(call.f, call.args, call.kwargs)
+    return (labels, nfev, call.but(f=labels.giving(call.f))) if change else (None, nfev, call)
 
 
 def _refuse_frozen(call: Call, point: Point) -> None:
@@ -248,20 +241,7 @@ def _check_own_array(evaluation: Evaluation, call: Call, point: Point, gradient:
     if gradient.any() and not (point.perturbable and point.dtype is not FLOAT64):
         return
     evaluation.nfev += 2
-    if not reads_own_array(call, point):
-        return
-    own, container = point.own, point.container
-    if container is not None and not container.perturbable:
-        raise TypeError(container.refusal())
-    if own is not None and own.dtype.kind in "iub":
-        raise TypeError(
-            f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
-            "Make it a float array: x = x.astype(float), before f is made"
-        )
-    raise NotTrusted(
-        "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
-        "if it is a writable float array whose entries do not overlap"
-    )
+    refuse_unseen(call, point)
 
 
 def _check_analytic(evaluation: Evaluation, point: Point, index: Ints, gradient: Floats) -> None:
@@ -288,7 +268,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with suppress(Exception):  # of f's own there is nothing to be explained
-                done = run(call, options, scheme, x, only=planned._replace(discreet=True))
+                done = run(call, options, scheme, point, only=planned._replace(discreet=True))
     carries = False
     if done is not None:
         way, reason, evaluation = done.way, done.reason, done.evaluation
@@ -299,7 +279,7 @@ def explained(call: Call, options: Options, scheme: Scheme, x: Any, only: Plan |
     if options.fastmath:
         lines.append(f"fastmath: {what_fastmath_did(evaluation)}")
     lines += [f"not another: {reason}" for reason in planned.refused]
-    looks = not isinstance(scheme, Fixed)
+    looks = scheme.steps != "given"
     least = count * stencil.nodes.size + (looks or not stencil.symmetric)
     if stencil.imaginary:
         least = count + 2  # and the check

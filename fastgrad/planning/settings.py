@@ -139,6 +139,13 @@ class Settings:
         """Whether the steps follow from f's values alone, by the default rule."""
         return self.automatic and not self.adaptive and self.noise is None
 
+    @property
+    def unliftable(self) -> str:
+        """Why f is not lifted, as far as the options say; empty where they do not."""
+        if not self.automatic:
+            return "the steps were given" if not self.measured else "the stencil was given"
+        return "f is noisy" if self.options.noise else ""
+
     @cached_property
     def may_lift(self) -> bool:
         """Whether f may be lifted, as far as the options know."""

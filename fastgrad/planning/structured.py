@@ -22,8 +22,6 @@ from ..inspecting.captures import holds
 from .matrix import Matrix
 from .settings import Settings
 
-__all__ = ["Structured", "in_structure"]
-
 Result = TypeVar("Result")
 
 
@@ -119,12 +117,12 @@ class Structured:
         TypeError
             If f does not change with what it holds itself and could not be changed there.
         """
-        if found.dense is None:
+        if found.pattern is not None:
             return found.shaped(())
         for leaf, place in self.inputs.fixed():
-            if not found.dense[:, place].any() and holds(self._given, leaf.value):
+            if not found.entries[:, place].any() and holds(self._given, leaf.value):
                 raise TypeError(Container(leaf.value, leaf.array.ndim).refusal(named("x", leaf.path)))
-        return blocks(found.dense, self.outputs, self._columns, self.labelled)
+        return blocks(found.entries, self.outputs, self._columns, self.labelled)
 
     def of_inputs(self, flat: Floats) -> Any:
         """Return what has an entry for each of x in the structure of x."""
@@ -148,6 +146,7 @@ def in_structure(
     structured: Callable[[bool], Result],
     f: Callable[..., Any],
     args: tuple[Any, ...],
+    counted: Callable[[Result, int], Result] = lambda found, nfev: found,
 ) -> Result:
     """Differentiate with respect to an array, or to anything else in its structure; with labels where f wants them.
 
@@ -159,20 +158,23 @@ def in_structure(
         For anything else; is told whether f gets labels.
     f, args
         The function of x, and what it gets after x.
+    counted : callable
+        Adds evaluations of f to those of a result.
     """
-    nested, labels = isinstance(x, dict), settings.options.labels
+    nested, labels, nfev = isinstance(x, dict), settings.options.labels, 0
     if not labels and labels is not False and type(x) is not np.ndarray and has_labels(x) and not settings.is_sparse:
-        labels = Labels(x).change(f, args, settings.options.kwargs or {}) or None
+        change, nfev = Labels(x).change(f, args, settings.options.kwargs or {})
+        labels = change or None
     if labels:
-        return structured(True)
+        return counted(structured(True), nfev)
     try:
-        return structured(False) if nested else plain()
+        return counted(structured(False) if nested else plain(), nfev)
     except Several:  # of an array f returns a dictionary
-        return structured(False)
+        return counted(structured(False), nfev)
     except WANTS as without:
         if labels is False or not (has_labels(x) or (nested and Structure(x).has_labels)):
             raise
         try:
-            return structured(True)
+            return counted(structured(True), nfev)
         except WANTS:
             raise without from None

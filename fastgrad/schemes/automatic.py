@@ -40,6 +40,7 @@ from .constants import (
     REACH,
     ROUNDS,
     SMALLEST,
+    SPACING,
     STILL,
     TINY,
     TOO_LARGE,
@@ -63,6 +64,8 @@ MOVED = 0.5  # in scales of x: a remembered step is not used farther away
 AGREES = 4.0  # noise within this factor is the same
 FEW_STILL = 4  # so many components without effect are moved together, to see that they have none
 WAY_OUT = 6  # steps that a component gets to find where f is finite
+
+TORN = 10.0  # times that the line contradicts the bars: they are no use then
 
 IN_JUMPS = "f moves in jumps"
 
@@ -115,6 +118,7 @@ class Search:
     least: list[float] | None = None
     length = inf
     side = 0
+    torn = False
 
     def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
         self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
@@ -410,8 +414,10 @@ class Search:
         self.first = list(zip(*table.tolist(), strict=True)) if doubtful else []
         if doubtful:
             self._look_again(doubtful, h.tolist())
-        elif not (self.task.bars or (still.any() and self._hidden(slope, noise / h).any())) and self._agreed(
-            slope, noise / h
+        elif not (
+            self.task.bars
+            or (still.any() and self._hidden(slope, BAR_NOISE * noise / h).any())
+            or not self._agreed(slope, noise / h)
         ):
             memory = None if self.task.memory is None else self._memory(h)
             return Estimate(slope * self.unit, h, None, None, line.sigma * self.unit, None, None, memory)
@@ -792,7 +798,7 @@ class Search:
         """
         looks = sorted(self.looks[i], key=lambda look: look.step)
         shortest = min(self.length * self.scale[i], self.scale[i])
-        if self.line.flat:  # a step that f does not resolve tells nothing
+        if self.line.flat and not self.torn:  # a step that f does not resolve tells nothing
             looks = [look for look in looks if not look.without_effect] or looks[-1:]
         least, best = inf, looks[0]
         bar = inf
@@ -814,9 +820,10 @@ class Search:
         `top` is the largest effect of a component on its scale, by the first look.
         """
         line, scale, reason, looks, first = self.line, self.scale, self.reason, self.looks, self.first
-        if line.flat or line.rough or line.vector is None:
+        if line.flat or line.rough or line.vector is None or inf in gradient or -inf in gradient:
             return None
-        if 0.0 in gradient and self._hidden(np.array(gradient), np.array([seen[4] / seen[0] for seen in first])).any():
+        # what is hidden is negligible in scales
+        if 0.0 in gradient and (min(scale) < NEGLIGIBLE * max(scale) or top < 1e-3 * line.size):
             return None
         bars: dict[int, float] = {}
         steps: dict[int, float] = {}
@@ -884,6 +891,11 @@ class Search:
         if second > 1.0 and self.stencil.order > 2:  # wide stencils are fooled by a period that divides their step
             narrow = {0: CENTRAL, 1: forward(2), -1: backward(2)}[self.side]
             return Search(self.run, self.task, narrow, self.noise).estimate()
+        if second > TORN and line.spacing >= SPACING and not self.torn:
+            vector = np.abs(np.asarray(line.vector))
+            far = np.flatnonzero((vector > 0.0) & (step > vector / FINER)).tolist()
+            if far:
+                return self._as_near_as_the_line(table, far)
         if second > 1.0:
             bar *= second
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
@@ -892,7 +904,7 @@ class Search:
         if self.stencil.order == 2 and 0.0 < line.third > 2.0 * self._third_along(third, scale):
             bar = np.fmax(bar, np.fmin(line.third / m**COUPLED * (step / scale) ** 2 / (3.0 * scale), 1000.0 * bar))
         bar = np.where(movable, np.maximum(bar, EPS * self.size / scale), bar)
-        if line.flat and line.spread > 0.0 and line.sigma > JUMPS * line.variation:
+        if line.flat and line.spread > 0.0 and line.sigma > JUMPS * max(line.variation, np.nanmax(first, initial=0.0)):
             reason[:] = [IN_JUMPS] * m
         top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
         enough = CERTAIN * np.maximum(np.abs(slope), max(NEGLIGIBLE * top, 1e-6 * line.size) / scale)
@@ -901,7 +913,7 @@ class Search:
             dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
             if not reason[i] and not dead:
                 self._no_digit(i, float(bar[i]))
-        for i in np.flatnonzero(self._hidden(slope, bar / BAR_NOISE)).tolist():
+        for i in np.flatnonzero(self._hidden(slope, bar)).tolist():
             reason[i] = reason[i] or f"rounding of f hides what is less than {float(bar[i]) * self.unit:.0e}"
         failed = np.flatnonzero(np.isnan(slope))
         if failed.size:
@@ -920,16 +932,27 @@ class Search:
             None if self.task.memory is None else self._memory(step),
         )
 
-    def _hidden(self, slope: Floats, noise: Floats) -> NDArray[np.bool_]:
+    def _hidden(self, slope: Floats, bar: Floats) -> NDArray[np.bool_]:
         """Say of which components without effect the noise hides slopes as steep as the steepest.
 
         In scales of x they may be negligible, as the 1 of a sum with 1e150 is; but their derivative is another number.
         """
         sizes = np.abs(slope)
         steepest, top = (float(np.nanmax(each, initial=0.0)) for each in (sizes, sizes * self.scale))
-        tells = self.plain and top > 0.0 and top >= 1e-6 * self.line.size
-        found: NDArray[np.bool_] = tells & (slope == 0.0) & (BAR_NOISE * noise > CERTAIN * steepest)
+        tells = top > 0.0 and top >= 1e-6 * self.line.size
+        found: NDArray[np.bool_] = tells & (slope == 0.0) & (bar > CERTAIN * steepest)
         return found
+
+    def _as_near_as_the_line(self, table: Floats, far: list[int]) -> Estimate:
+        """Look with the line's own steps, by which the slope is another one, where others are far longer; report again.
+
+        What seems a slope there may be a third derivative of which no short step shows anything.
+        """
+        self.torn, self.first = True, list(zip(*table.tolist(), strict=True))
+        rows = [i for i in far if self._may_move(i)]
+        self._take_up(rows)
+        self._evaluate(rows, [nearest_power(abs(float(self.line.vector[i]))) for i in rows])  # type: ignore[index]
+        return self._report(table)
 
     def _third_along(self, third: Floats, scale: Floats) -> float:
         """Return the size of f's third derivative along the line, from those of the components."""

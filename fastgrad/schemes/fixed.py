@@ -9,7 +9,7 @@ import numpy as np
 from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .differencing import difference
-from .scheme import NOT_ASKED_FOR, Estimate, Task
+from .scheme import NOT_ASKED_FOR, Estimate, Steps, Task
 from .stencils import Stencil
 from .steps import Step
 
@@ -19,7 +19,7 @@ FEW = 40  # components: as many are faster in plain floats than in arrays
 class Fixed:
     """Steps by a rule that does not look at f."""
 
-    unrounded = False
+    steps: Steps = "given"
 
     def __init__(self, stencil: Stencil, rule: Step, name: str) -> None:
         self.stencil, self.rule, self.name = stencil, rule, name
@@ -61,15 +61,14 @@ class Fixed:
         base = task.point.base
         x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
         steps = self.rule.scalars(x)
-        spans, slopes = [], []
+        spans = []
         for e, h in zip(x, steps, strict=True):
             above, below = e + h, e - h
-            if above == e or below == e:
+            if not below < e < above:
                 return None
             spans.append(above - below)
         values = iter(run.around(steps))
-        for span, above, below in zip(spans, values, values, strict=True):
-            slopes.append((above - below) / span)
+        slopes = [(above - below) / span for span, above, below in zip(spans, values, values, strict=True)]
         if not isfinite(sum(slopes)):
             return None
         return Estimate(np.array(slopes), 0.5 * np.array(spans) if task.bars else NOT_ASKED_FOR)

@@ -45,7 +45,7 @@ SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise lea
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
 MOVES = [[third * sign for sign in SIGNS] for third in THIRDS]
-TOP_BITS = 59  # those above choose one of SIGNS; THIRDS alternate, since f may know but the difference of two entries
+TOP_BITS = 55  # those above choose one of SIGNS; THIRDS alternate, since f may know but the difference of two entries
 
 
 class Explorer(Protocol):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import ENDS, EPS, FINER, JUMPS, NEAR_ZERO, QUIET, SAME, SPACING, THIRDS, TINY
+from .constants import ENDS, EPS, FINER, HALF_ROOT, JUMPS, NEAR_ZERO, QUIET, SAME, SPACING, THIRDS, TINY
 from .stencils import Stencil, central
 
 CENTRAL = central(2)
@@ -28,16 +28,20 @@ BETWEEN = 8.0  # times as far as the second look
 BLOCK = 2048
 TRIES = 6
 CLOSE, DIM = 2.0**-4, 1e-6  # so small an x is moved by more where bars are a larger share of the largest entry
+AROUND, ASIDE = (
+    np.array(places)[:, None] for places in ([-3.0, -2.0, -1.0, 1.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+)
 FEW = 1000  # so many outputs are asked whether their values are printed decimals: in Python, for 0.5 µs each
 
-# the k-th differences among all, and what makes the noise that they suggest of their squares
-ROWS = [(0, 6), (6, 11), (11, 15), (15, 18), (18, 20), (20, 21)]
-MEANS = np.zeros((6, 21))
-for _k, (_begin, _end) in enumerate(ROWS, 1):
-    MEANS[_k - 1, _begin:_end] = factorial(_k) ** 2 / factorial(2 * _k) / (_end - _begin)
+# the third to sixth differences among all, and what makes the noise that they suggest of their squares
+ROWS = [(0, 4), (4, 7), (7, 9), (9, 10)]
+MEANS = np.zeros((4, 10))
+for _k, (_begin, _end) in enumerate(ROWS, 3):
+    MEANS[_k - 3, _begin:_end] = factorial(_k) ** 2 / factorial(2 * _k) / (_end - _begin)
 
-Evaluate = Callable[[list[Floats]], Floats]
+Evaluate = Callable[[Floats], Floats]
 Flags = NDArray[np.bool_]
+largest, every = np.maximum.reduce, np.logical_and.reduce  # as methods they take twice as long
 
 
 class Beyond(Exception):
@@ -78,6 +82,8 @@ class Outputs:
         Whether it moves in jumps that are not small beside its changes.
     bend : ndarray
         Second derivative along one direction, per scale of x, if all are alike.
+    values : ndarray of shape (7, m), or empty
+        At x - 3 to x + 3 times the first look's factors, which are `wider` so many times.
     coarse : ndarray of bool
         Whether it stands still on the line and changes farther away.
     """
@@ -93,6 +99,8 @@ class Outputs:
     factors: Floats
     jumps: Flags
     bend: Floats
+    values: Floats
+    wider: float
     coarse: Flags
 
 
@@ -133,32 +141,26 @@ def middle_of_four(a: Floats, b: Floats, c: Floats, d: Floats) -> Floats:
 
 
 class _Seven:
-    """Seven values of each output: their differences, and the noise that these suggest."""
+    """Seven values of each output: their differences, and the noise that the third to sixth of these suggest."""
 
     def __init__(self, spacing: float, values: Floats, f0: Floats) -> None:
-        self.spacing, self.values = spacing, values
-        table = np.empty((21, values.shape[1]))
-        rows, row = [], values
+        self.spacing, self.values, m = spacing, values, f0.size
+        self.steps = steps = values[1:] - values[:-1]
+        self.bends = row = steps[1:] - steps[:-1]
+        table = np.empty((10, m))
         for begin, end in ROWS:
             row = np.subtract(row[1:], row[:-1], out=table[begin:end])
-            rows.append(row)
-        self.levels = np.empty((6, values.shape[1]))
-        for begin in range(0, values.shape[1], BLOCK):  # of many outputs so few as stay in the cache
-            some = table[:, begin : begin + BLOCK]
-            top = np.maximum(np.abs(some).max(axis=0), TINY)  # squares of 1e200 overflow, of 1e-200 vanish
-            self.levels[:, begin : begin + BLOCK] = top * np.sqrt(MEANS @ np.square(some / top))
-        self.rows = rows
-        self.level = middle_of_four(*self.levels[2:])
-        self.spread = np.abs(values - f0).max(axis=0)
-        self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * np.abs(values).max(axis=0)), TINY)
-        self.flat = np.count_nonzero(rows[0] == 0, axis=0) >= 4
+        self.levels = np.empty((4, m)) if m > BLOCK else _levels(table)
+        for begin in range(0, m, BLOCK) if m > BLOCK else ():  # of many outputs so few as stay in the cache
+            self.levels[:, begin : begin + BLOCK] = _levels(table[:, begin : begin + BLOCK])
+        self.thirds, self.fifths = table[:4], table[7:9]
+        self.level = middle_of_four(*self.levels)
+        self.spread = largest(np.abs(values - f0))
+        self.floor = np.maximum(np.maximum(0.5 * EPS * np.abs(f0), 0.25 * EPS * largest(np.abs(values))), TINY)
+        self.flat: Flags = np.zeros(m, bool) if steps.all() else np.count_nonzero(steps == 0, axis=0) >= 4
         # also where f looks smooth: its steps may happen to be whole multiples of the lattice
         self.floor = np.maximum(self.floor, 0.29 * quanta_of(values))
-
-    @property
-    def smooth(self) -> Flags:
-        found: Flags = np.maximum(self.levels[4], self.levels[5]) <= 3.0 * self.floor
-        return found
+        self.smooth: Flags = np.maximum(self.levels[2], self.levels[3]) <= 3.0 * self.floor
 
     @property
     def stepped(self) -> Flags:
@@ -166,7 +168,7 @@ class _Seven:
 
         A kink bends to one side, a step to both; and an odd root does so all along the line.
         """
-        bends, thirds = self.rows[1], self.rows[2]
+        bends, thirds = self.bends, self.thirds
         middle = np.median(bends, axis=0)
         sums = np.abs(bends[1:] + bends[:-1] - 2.0 * middle)
         largest = np.abs(thirds).max(axis=0)
@@ -178,9 +180,15 @@ class _Seven:
 
     @property
     def decays(self) -> Flags:
-        a, floor = self.levels, 3.0 * self.floor
-        found: Flags = (a[4] <= np.maximum(a[2] / 8, floor)) & (a[5] <= np.maximum(a[3] / 4, floor))
+        (third, fourth, fifth, sixth), floor = self.levels, 3.0 * self.floor
+        found: Flags = (fifth <= np.maximum(third / 8, floor)) & (sixth <= np.maximum(fourth / 4, floor))
         return found
+
+
+def _levels(table: Floats) -> Floats:
+    top = np.maximum(largest(np.abs(table)), TINY)  # squares of 1e200 overflow, of 1e-200 vanish
+    found: Floats = top * np.sqrt(MEANS @ np.square(table / top))
+    return found
 
 
 def quanta_of(values: Floats) -> Floats:
@@ -190,13 +198,14 @@ def quanta_of(values: Floats) -> Floats:
     were printed.
     """
     quanta = np.zeros(values.shape[1])
-    coarse = ~np.bitwise_or.reduce(values.view(np.int64) & 15, axis=0).astype(bool)  # no digit is 8 ulp or finer
-    if coarse.any():
+    digits = np.bitwise_or.reduce(values.view(np.int64)) & 15
+    if not digits.all():
+        coarse = digits == 0  # no digit is 8 ulp or finer
         quanta[coarse] = _last_bits(values[:, coarse])
     if values.shape[1] <= FEW:
-        for i, column in enumerate(values.T.tolist()):
-            if not coarse[i] and float(f"{column[0]:.11e}") == column[0]:
-                quanta[i] = _last_place(column)
+        for i, value in enumerate(values[0].tolist()):
+            if float(f"{value:.11e}") == value and digits[i]:
+                quanta[i] = _last_place(values[:, i].tolist())
     return quanta
 
 
@@ -280,21 +289,26 @@ def look_along(
     m, z = f0.size, signs(x, count)
     if side:
         z = side * np.abs(z)
+    sizes, zeros, no = np.abs(f0), np.zeros(m), np.zeros(m, dtype=bool)
+    least = np.maximum(0.5 * EPS * sizes, TINY)
     out = Outputs(
-        sigma=np.maximum(0.5 * EPS * np.abs(f0), TINY),
-        floor=np.maximum(0.5 * EPS * np.abs(f0), TINY),
-        variation=np.abs(f0),
-        spread=np.zeros(m),
-        third=np.zeros(m),
-        rough=np.zeros(m, dtype=bool),
-        slope=np.zeros(m),
+        sigma=least,
+        floor=least.copy(),
+        variation=sizes,
+        spread=zeros,
+        third=zeros,
+        rough=no,
+        slope=zeros,
         doubt=np.full(m, np.inf),
         factors=np.zeros(count),
-        jumps=np.zeros(m, dtype=bool),
-        bend=np.zeros(m),
-        coarse=np.zeros(m, dtype=bool),
+        jumps=no,
+        bend=zeros,
+        values=np.empty((0, m)),
+        wider=1.0,
+        coarse=no,
     )
     alive: Flags = np.isfinite(f0)
+    all_alive = bool(every(alive))
     spacing, widened = SPACING, False
     looks: list[_Seven] = []
     unclear = alive.copy()
@@ -307,19 +321,22 @@ def look_along(
             break
         out.factors = factors(vector)
         at_x = 0 if aside else 3
-        found = evaluate([x + (k - at_x) * vector for k in range(7) if k != at_x])
+        found = evaluate(x + (ASIDE if aside else AROUND) * vector)
         values = np.concatenate([found[:at_x], f0[None], found[at_x:]])
-        finite = np.logical_and.reduce(np.isfinite(values), axis=0)
-        if not np.all(finite[alive]):
+        finite = np.isfinite(values)
+        if not every(finite, None) and not every(finite[:, alive], None):
             if shrinks is not False:
                 raise Beyond
             if spacing < 2.0**-40:
                 break
             spacing /= ENDS  # beyond the domain of f
             continue
-        look = _Seven(spacing, np.where(alive, values, 0.0), np.where(alive, f0, 0.0))
+        if all_alive:
+            look = _Seven(spacing, values, f0)
+        else:
+            look = _Seven(spacing, np.where(alive, values, 0.0), np.where(alive, f0, 0.0))
         small = 0.0 < unit < NEAR_ZERO and not (looks or widened)
-        if look.flat[alive].all() and not widened and not looks:
+        if not (widened or looks) and every(look.flat[alive]):
             if small:
                 _watch_unmoved(alive, look.floor, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
             spacing, widened = spacing * ENDS, True
@@ -329,31 +346,32 @@ def look_along(
             sigma = np.where(unclear, look.level, out.sigma)
             drowned = alive & (np.abs(look.values[6] - look.values[0]) < 10.0 * sigma)
             _watch_unmoved(drowned, sigma, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
-        if np.any(shrinks & unclear & (look.level > 1e-3 * look.spread)):
+        some = bool(unclear.any())
+        if some and shrinks is not False and np.any(shrinks & unclear & (look.level > 1e-3 * look.spread)):
             raise Beyond
         looks.append(look)
         if len(looks) == LOOKS:
             break
-        if unclear.any() or stepped:  # another output may move by steps, too, and have looked smooth by luck
+        if some or stepped:  # another output may move by steps, too, and have looked smooth by luck
             spacing *= FINER
             continue
         # a kink does not show at a spacing between; where x or a term is rounded, luck alone was smooth
         if len(looks) != 2 or aside or not (out.rough & look.smooth).any():
             break
         unclear |= out.rough & look.smooth
-        out.rough &= ~unclear
+        out.rough = out.rough & ~unclear
         spacing *= BETWEEN
     if not looks:
         out.variation = np.maximum(out.variation, 10.0 * out.sigma)
         return out
-    out.rough |= unclear
+    out.rough = out.rough | unclear
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
     _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
     still = alive & looks[0].flat
-    if still.any() and not widened:
+    if not widened and still.any():
         points = _beside(x, line(WIDEST * z), bounds, aside)
-        _watch_from_afar(out, still, np.vstack([f0, evaluate(points)]), terms)
+        _watch_from_afar(out, still, np.concatenate([f0[None], evaluate(points)]), terms)
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
@@ -378,12 +396,12 @@ def _watch_unmoved(
             raise Short(moved)
 
 
-def _beside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, aside: bool = False) -> list[Floats]:
+def _beside(x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, aside: bool = False) -> Floats:
     """Return two points along a vector, within the bounds: on both sides of x, or both aside."""
     points = np.stack([x + vector, x + 2.0 * vector if aside else x - vector])
     if bounds is not None:
         np.clip(points, *bounds, out=points)
-    return list(points)
+    return points
 
 
 def small_and_dim(x: Floats, entries: Floats, error: Floats) -> bool:
@@ -420,12 +438,14 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
     Returns whether one moves by steps.
     """
     by_steps = False
-    floor = out.floor
-    np.copyto(floor, np.maximum(look.floor, 0.0), where=unclear)
-    levels = look.levels
+    floor, levels = out.floor, look.levels
+    np.copyto(floor, look.floor, where=unclear)
     smooth = unclear & look.smooth
-    rms = np.sqrt(0.5) * np.hypot(levels[4], levels[5])
+    rms = HALF_ROOT * np.hypot(levels[2], levels[3])
     np.copyto(out.sigma, np.maximum(floor, rms), where=smooth)
+    if not before and every(smooth):
+        unclear[...] = False
+        return False
     noisy = unclear & ~smooth & (look.level <= QUIET * floor)
     if before:
         # steps that were whole multiples of a lattice beneath other digits: what looked smooth was no more than that
@@ -439,7 +459,7 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
         noisy &= ~lost
         np.copyto(out.sigma, np.maximum(look.level, before[-1].level), where=noisy)
     else:
-        np.copyto(out.sigma, middle_of_three(*levels[3:]), where=noisy)
+        np.copyto(out.sigma, middle_of_three(*levels[1:]), where=noisy)
         stepped = unclear & ~smooth & ~noisy
         if stepped.any():
             stepped &= look.stepped
@@ -447,7 +467,8 @@ def _judge(out: Outputs, look: _Seven, before: list[_Seven], unclear: Flags) -> 
             noisy |= stepped
             by_steps = bool(stepped.any())
     if before:  # it was neither at the first spacing, and did not fall off as something smooth
-        out.rough |= (smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)) & ~before[0].decays
+        fell = smooth & ~look.flat | noisy & (look.level < SAME * before[0].level)
+        out.rough = out.rough | fell & ~before[0].decays
     unclear &= ~(smooth | noisy)
     np.copyto(out.sigma, 2.0 * floor, where=unclear)
     return by_steps
@@ -468,51 +489,55 @@ def _measure(
     """Slopes, curvatures and third derivatives along the line."""
     sigma = out.sigma
     first, last = looks[0], looks[-1]
-    shows = first.levels[2] > 4.0 * np.maximum(sigma, first.levels[3])
+    shows = first.levels[0] > 4.0 * np.maximum(sigma, first.levels[1])
     if shows.any():
-        out.third = np.where(shows, middle_of_four(*np.abs(first.rows[2])) / first.spacing**3, 0.0)
+        out.third = np.where(shows, middle_of_four(*np.abs(first.thirds)) / first.spacing**3, 0.0)
     w, d = first.values, first.spacing
     slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs((w[6] - w[3]) + (w[0] - w[3])) / (9.0 * d * d)
     if aside:
         slope, bend = np.abs(w[6] - w[0]) / (6.0 * d), np.abs(w[6] - 2.0 * w[3] + w[0]) / (9.0 * d * d)
     else:
         v = last.values
+        out.values, out.wider = w, d / last.spacing
         out.slope = (45.0 * (v[4] - v[2]) - 9.0 * (v[5] - v[1]) + (v[6] - v[0])) / 60.0
-        out.doubt = 4.0 * sigma + 0.1 * np.abs(last.rows[4]).max(axis=0)
+        out.doubt = 4.0 * sigma + 0.1 * largest(np.abs(last.fifths))
         if out.rough.any():
-            out.doubt += np.where(out.rough, np.abs(last.rows[2]).max(axis=0), 0.0)
+            out.doubt += np.where(out.rough, largest(np.abs(last.thirds)), 0.0)
     out.spread = np.maximum(out.spread, first.spread)
-    wide = np.full(f0.size, d)
+    wide: Any = d
     alive: Flags = np.isfinite(f0)
     for spacing in (min(d * WIDER, WIDEST), WIDEST):
         if aside or bounds is not None or spacing <= d:
             break
-        drowns = alive & (slope * 6.0 * wide < 10.0 * sigma) & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
+        drowns = alive & (slope * 6.0 * wide < 10.0 * sigma)
+        if 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
+            break
+        drowns = drowns & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
         if 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
             break
         v = line(spacing * z)
-        ends = evaluate([x + v, x - v]) - f0
+        ends = evaluate(np.stack([x + v, x - v])) - f0
         if not np.isfinite(ends[:, alive]).all():
             break
         np.copyto(slope, np.abs(ends[0] - ends[1]) / (2.0 * spacing), where=drowns)
         np.copyto(bend, np.abs(ends[0] + ends[1]) / spacing**2, where=drowns)
-        np.copyto(wide, spacing / 3.0, where=drowns)
-        out.spread = np.maximum(out.spread, np.where(drowns, np.abs(ends).max(axis=0), 0.0))
+        wide = np.where(drowns, spacing / 3.0, wide)
+        out.spread = np.maximum(out.spread, np.where(drowns, largest(np.abs(ends)), 0.0))
     bend = np.where(bend * 9.0 * wide * wide <= 8.0 * sigma, 0.0, bend)
     out.bend = bend / terms
     size = np.maximum(slope / np.sqrt(terms), out.bend)
-    seen = np.maximum(np.abs(np.where(alive, f0, 0.0)), out.spread)
+    seen = np.maximum(np.where(alive, np.abs(f0), 0.0), out.spread)
     out.variation = np.maximum(np.minimum(size, seen), 10.0 * sigma)
 
 
 def step_of(out: Outputs, terms: Any, stencil: Stencil) -> Any:
     """Return the step, in scales of x, that suits each output, and that of most of them: a power of two."""
-    ratio = np.clip(out.sigma / out.variation, 1e-17, 1e-2)
+    ratio = np.minimum(np.maximum(out.sigma / out.variation, 1e-17), 1e-2)
     step = root = np.cbrt(ratio)
     if stencil != CENTRAL:
         step = (stencil.best * ratio) ** (1.0 / (stencil.order + 1))
-    third = out.third > 0
-    if third.any():
+    if out.third.any():
+        third = out.third > 0
         # separate terms show sqrt(terms) f''', coupled ones up to terms**1.5 f'''
         seen = np.where(third, out.third, 1.0)
         shorter = np.maximum(np.cbrt(3.0 * out.sigma * np.sqrt(terms) / seen), 1e-13)
@@ -520,6 +545,6 @@ def step_of(out: Outputs, terms: Any, stencil: Stencil) -> Any:
         shorter = shorter * np.sqrt(np.cbrt(terms))
         step = np.where(some, shorter if step is root else step * (shorter / root), step)
     counts = out.variation > 10.0 * out.sigma
-    those = step[counts] if counts.any() else step[np.isfinite(step)]
+    those = step if every(counts) else step[counts] if counts.any() else step[np.isfinite(step)]
     usual = float(np.partition(those, those.size // 2)[those.size // 2]) if those.size else cbrt(EPS)
     return step, 2.0 ** round(np.log2(usual))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,16 +88,16 @@ class Estimate(NamedTuple):
         )
 
 
+# Steps are given, or chosen by looking at f, or need no choice where an evaluation carries differences unrounded.
+Steps = Literal["given", "looking", "unrounded"]
+
+
 class Scheme(Protocol):
     """A way to choose the step."""
 
     stencil: Stencil
     name: str
-
-    @property
-    def unrounded(self) -> bool:
-        """Whether differences are taken unrounded where an evaluation carries them."""
-        ...
+    steps: Steps
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
         """Differentiate along the coordinates of the task."""

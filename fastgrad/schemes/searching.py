@@ -8,7 +8,7 @@ from ..core.evaluation import Evaluation
 from ..core.validation import FLOAT64
 from .adaptive import STENCIL, adaptive
 from .automatic import Search
-from .scheme import NOT_ASKED_FOR, Estimate, Task
+from .scheme import NOT_ASKED_FOR, Estimate, Steps, Task
 from .stencils import Stencil, backward, central, forward
 from .unrounded import nearby
 
@@ -29,13 +29,12 @@ class Automatic:
     def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:
         self.stencil, self.noise, self.name = stencil, noise, name
         self._side = SIDES.get(stencil) if noise is None else None
-        self.unrounded = self._side == 0
+        self.steps: Steps = "unrounded" if self._side == 0 else "looking"
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        point = task.point
-        side = self._side
+        point, side = task.point, self._side
         if side is not None and point.dtype is FLOAT64:
-            if self.unrounded and run.carries(task.index.size):
+            if side == 0 and run.carries(task.index.size):
                 exactly = nearby(run, point.base.reshape(-1), task.index, task.bounds, task.bars)
                 if exactly is not None:
                     return exactly
@@ -57,10 +56,10 @@ class Adaptive:
 
     def __init__(self, noise: float | None, rtol: float, atol: float) -> None:
         self.noise, self.rtol, self.atol = noise, rtol, atol
-        self.unrounded = noise is None
+        self.steps: Steps = "unrounded" if noise is None else "looking"
 
     def differentiate(self, run: Evaluation, task: Task) -> Estimate:
-        if self.unrounded and task.point.dtype is FLOAT64:
+        if self.noise is None and task.point.dtype is FLOAT64:
             exactly = nearby(run, task.point.base.reshape(-1), task.index, task.bounds, True)
             if exactly is not None and exactly.error is not None:
                 wanted = np.maximum(self.rtol * np.abs(exactly.gradient), self.atol)

@@ -8,6 +8,7 @@ allows steps that leave ten digits, where the usual four points leave eight.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,12 +20,15 @@ from .outputs import Beyond, look_along, signs, small_and_dim
 from .seeds import Columns, units_of
 
 LEVELS = np.array([1.0, 2.0, 4.0])
+NEARBY = np.array([2.0, -27.0, 270.0]) / 180.0  # the second derivative from bends at three, two and one spacings
+TORN = 10.0  # times that bars may be too small
 # what makes the terms a0 + a2 k**2 + a4 k**4 of the second differences at three levels
 TERMS = np.linalg.inv(LEVELS[:, None] ** np.array([0, 2, 4]))
 # noise of a term, in sigma / h**2: the values beside x are divided by k**2, and x itself is in all levels
 OF_TERMS = np.sqrt(2.0 * ((TERMS / LEVELS**2) ** 2).sum(axis=1) + 4.0 * (TERMS / LEVELS**2).sum(axis=1) ** 2)
 OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # the same of a pair's extrapolated four points
 NEXT = float(np.prod(LEVELS**2))  # how the term behind the last is amplified
+SMALLEST = 1e-140  # scale of x: squares of steps vanish
 USUAL = 1.0 / 8.0  # the power of noise that the step is
 ROUNDS = 5
 CONTRADICTION = 2.0  # in sums of the bars of two steps
@@ -41,7 +45,7 @@ class Values(Protocol):
 
     def value(self) -> Floats: ...
 
-    def explore(self, points: list[Floats]) -> Floats: ...
+    def explore(self, points: Iterable[Floats]) -> Floats: ...
 
 
 class Seconds(NamedTuple):
@@ -84,7 +88,12 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
-        found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        try:
+            found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+        except CannotRun:
+            if not 0.0 < units.max() < SMALLEST:
+                raise
+            return _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
         if not small_and_dim(x, found.entries, found.error):
             return found
         try:
@@ -114,6 +123,7 @@ class _Differences:
                 continue
         if line.rough.any() or line.jumps.any():
             raise CannotRun("f is not smooth along a line through x")
+        self._nearby, self._factors = line.values[:, 0], line.factors * line.wider
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
         self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), 1e-300)
         self._start = float(np.clip((self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
@@ -220,8 +230,29 @@ class _Differences:
             i, j = np.divmod(key, self._x.size)
             mixed, doubt = self._mixed(i, j, of_pairs, decay)
             entries[apart], error[apart] = mixed[where], doubt[where]
+        self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
         return Seconds(entries, error * contradicted, step, contradicted)
+
+    def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> None:
+        """Compare with the line's curvature: there may be waves next to x that are shorter than all steps.
+
+        Raises
+        ------
+        CannotRun
+            If it is another one.
+        """
+        w = self._nearby
+        if not w.size:
+            return
+        bends = w[:3] - w[3] + w[:3:-1] - w[3]  # at three vectors, two and one
+        v = self._factors * self._units
+        moved = v[rows] * v[columns]
+        gap = abs(float(bends @ NEARBY) - float(np.sum(entries * moved)))
+        noise = 4.0 * float(np.sqrt(6.0) * np.abs(NEARBY).sum()) * float(self._noise(w).max())
+        known = float(np.sqrt(np.sum((error * moved) ** 2))) + noise + 0.1 * float(np.abs(np.diff(w, n=6)).max())
+        if gap > TORN * known:
+            raise CannotRun("f bends otherwise next to x than farther away")
 
     def _doubt(self, rows: Ints, columns: Ints, entries: Floats, error: Floats, step: Floats) -> float:
         """How many times the bars are too small for what f does along a direction that moves all coordinates.

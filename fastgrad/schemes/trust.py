@@ -62,6 +62,32 @@ def reads_own_array(call: Call, point: Point) -> bool:
         return plain != perturbed and plain == _outcome(call, point)
 
 
+def refuse_unseen(call: Call, point: Point) -> None:
+    """Refuse an f that reads what the caller gave as x instead of its argument, where that was not perturbed.
+
+    Raises
+    ------
+    TypeError
+        If it never can be: a tuple, an array of integers.
+    NotTrusted
+        If it may be, in place.
+    """
+    if not reads_own_array(call, point):
+        return
+    own, container = point.own, point.container
+    if container is not None and not container.perturbable:
+        raise TypeError(container.refusal())
+    if own is not None and own.dtype.kind in "iub":
+        raise TypeError(
+            f"`x` is an {own.dtype} array that f reads itself instead of its argument: integers cannot be perturbed. "
+            "Make it a float array: x = x.astype(float), before f is made"
+        )
+    raise NotTrusted(
+        "f ignores its argument and reads the caller's array, which only backend='python' perturbs, in place, and only "
+        "if it is a writable float array whose entries do not overlap"
+    )
+
+
 def _nudged(array: Any) -> Any:
     if array.dtype.kind == "b":
         return ~array

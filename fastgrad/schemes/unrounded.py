@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.evaluation import Evaluation
 from ..core.validation import Floats, Ints
+from .constants import OUTSIDE
 from .differencing import EPS, Bounds
 from .scheme import Estimate
 from .steps import power_of_two
@@ -52,9 +55,10 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     flags: list[str] | None = None
     tied = np.flatnonzero(found.tied)
     if tied.size:
-        central, bar, sides, settled = _central(run, x, index[tied], CENTRAL * size[tied])
-        if not np.isfinite(central).all():
+        beside = _central(run, x, index[tied], CENTRAL * size[tied])
+        if beside is None or not np.isfinite(beside[0]).all():
             return None
+        central, bar, sides, settled = beside
         gradient[tied], step[tied] = central, CENTRAL * size[tied]
         if error is not None:
             error[tied] = bar
@@ -69,15 +73,23 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     return Estimate(gradient, step, error, None, EPS * abs(run.value()), flags, slopes_there)
 
 
-def _central(run: Evaluation, x: Floats, index: Ints, h: Floats) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+def _central(
+    run: Evaluation, x: Floats, index: Ints, h: Floats
+) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]] | None:
     """Central differences, their error bars, the slopes to both sides where there is a kink, else nan, and where the
-    slopes are settled: else they are other ones nearer to x, for they are infinite or f jumps.
+    slopes are settled: else they are other ones nearer to x, for they are infinite or f jumps. None where f raises.
     """
     here = x[index]
     points = here[:, None] + h[:, None] * SIDES
     f0 = run.value() - run.origin
-    with np.errstate(all="ignore"):  # what f says of points that nobody asked for is no news
-        values = run.sweep(index, points)
+    # what f says of points that nobody asked for is no news; what its owner lets it refuse, it refuses
+    quiet: dict[str, Any] = {kind: "ignore" for kind, how in np.geterr().items() if how != "raise"}
+    try:
+        with np.errstate(**quiet):
+            values = run.sweep(index, points)
+    except OUTSIDE:
+        return None
+    with np.errstate(all="ignore"):
         slopes = (values - f0) / (points - here[:, None])
         above, below = slopes[:, 0], slopes[:, 1]
         largest = np.abs(slopes).max(axis=1)

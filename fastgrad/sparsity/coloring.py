@@ -12,8 +12,6 @@ import numpy as np
 from .kernels import greedy, smallest_last, star
 from .patterns import Indices, Pattern, as_pattern
 
-__all__ = ["color_columns", "color_symmetric"]
-
 COMPILED_FROM = 200_000  # steps of the loops that take longer in Python (0.1 s) than numba takes to load
 MOST_STEPS = 300_000_000  # of a second order of the columns: beyond, rows are so full that it would gain little
 

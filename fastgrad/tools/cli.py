@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from math import isfinite
@@ -26,8 +27,6 @@ from .machine import machine, versions
 from .naming import UsageError, arguments, function, names, point
 from .peers import PEERS, Peer
 from .workload import Workload, problems
-
-__all__ = ["main"]
 
 BUDGET, QUICK = 12.0, 1.5
 REPORT_BUDGET, REPORT_QUICK = 240.0, 12.0
@@ -155,7 +154,10 @@ def _measuring(commands: Any, name: str, told: str) -> Any:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(int(word) for word in text.split(","))
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"it must be whole numbers, as 10,100,1000; got {text!r}") from None
 
 
 def _joined(argv: Sequence[str]) -> list[str]:
@@ -285,7 +287,7 @@ def _own_function(options: argparse.Namespace, target: str) -> list[Maker]:
     def make(size: int | None, name: str) -> Workload:
         x = point(options, size)
         work = Workload.of_function(name, f, x, args, gradient, options.batch_axis, called)
-        return work.titled(name, target)
+        return replace(work, problem=target)
 
     if options.n is not None and min(options.n) < 1:
         raise UsageError(f"--n must be 1 or more, got {min(options.n)}")
@@ -413,8 +415,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _drawable() -> None:
-    if importlib.util.find_spec("plotly") is None:
-        raise UsageError("the charts need plotly: pip install 'fastgrad[report]'")
+    for package in ("plotly", "jinja2"):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"the charts need {package}: pip install 'fastgrad[report]'")
 
 
 def _measured(options: argparse.Namespace, budget: float) -> dict[str, Any]:

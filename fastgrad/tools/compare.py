@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from math import ceil, inf, isfinite
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,6 @@ from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
 from .timing import Timed, interleaved, peak_memory, relative_error
 from .workload import FORMS, Form, FormKind, Names, Workload
-
-__all__ = ["CANDIDATES", "EXACT", "Candidate", "Comparison", "Form", "Names", "Refusal", "Score", "Workload", "compare"]
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
 LONGEST = 1 / 64
@@ -256,11 +254,7 @@ class Run(Timed):
     peer: bool = False
 
 
-class Competitor(Protocol):
-    """A candidate, or another package's function; its text is its name in the table, ``backend/form``."""
-
-    @property
-    def key(self) -> tuple[str, str]: ...
+Competitor = Candidate | Peer
 
 
 class Target(NamedTuple):

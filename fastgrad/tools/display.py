@@ -12,8 +12,6 @@ import numpy as np
 from .compare import EXACT, Comparison
 from .report.figures import CELLS, cells, plain
 
-__all__ = ["COLUMNS", "LEGEND", "Display"]
-
 # Wide enough for every table: a pipe has no width, and a cut line would be lost without a word.
 PIPE_WIDTH = 1000
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,72 +14,56 @@ from numpy.typing import NDArray
 from ..core.errors import describe
 from ..core.validation import Floats
 from ..jacobian import Jacobian
-from .compare import EXACT, Comparison, Progress, Run, Score, Target, concluded, measured
+from .compare import EXACT, Candidate, Comparison, Progress, Run, Score, Target, concluded, measured
+from .peers import Peer
 from .timing import peak_memory
 from .workload import Workload
-
-__all__ = ["WAYS", "JacobianPeer", "compare_jacobians", "is_vector"]
 
 MOST = 4_000_000  # entries of a Jacobian that is compared, which is dense for that
 ADAPTIVE = "the adaptive Jacobian, of which the error bar is known: no exact one was given"
 
-Function = Callable[[Floats], Any]
-
-
-class Way(NamedTuple):
-    """A way to a Jacobian: its name in the table, the form that says what it asks for, and its options."""
-
-    backend: str
-    form: str
-    options: dict[str, Any]
-
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.backend, self.form
-
-    def __str__(self) -> str:
-        return f"{self.backend}/{self.form}"
-
 
 # The first is the reference of the times.
 WAYS = (
-    Way("python", "plain columns", {"backend": "python"}),
-    Way("auto", "default", {}),
-    Way("numpy", "lifted", {"backend": "numpy"}),
-    Way("auto", "default sparse", {"sparse": True}),
+    Candidate("python", "plain columns", options=(("backend", "python"),)),
+    Candidate("auto", "default"),
+    Candidate("numpy", "lifted", options=(("backend", "numpy"),)),
+    Candidate("auto", "default sparse", options=(("sparse", True),)),
 )
 
 
-class JacobianPeer(NamedTuple):
-    """Another package's way: what has to be imported, and how f is bound, for x and the pattern of its Jacobian."""
+class _Flat:
+    """f of a flat x, whose values are flat, too; counted."""
 
-    package: str
-    name: str
-    module: str
-    bind: Callable[[Any, Function, Any], Callable[[Floats], Any]]
+    def __init__(self, f: Callable[..., Any], workload: Workload) -> None:
+        self._f, self._workload, self.nfev = f, workload, 0
 
-    @property
-    def key(self) -> tuple[str, str]:
-        return self.package, self.name
+    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+        self.nfev += 1
+        value = self._f(np.reshape(x, self._workload.x.shape), *self._workload.args)
+        return np.asarray(value, dtype=np.float64).reshape(-1)
 
-    def __str__(self) -> str:
-        return f"{self.package}/{self.name}"
-
-
-def _scipy(method: str) -> Callable[[Any, Function, Any], Callable[[Floats], Any]]:
-    return lambda module, f, pattern: lambda x: module.approx_derivative(f, x, method=method)
+    def pattern(self) -> Any:
+        """Return where its Jacobian is not zero."""
+        found = Jacobian(self._f, args=self._workload.args, sparse=True)(self._workload.x)
+        return import_module("scipy.sparse").csr_matrix(found)
 
 
-def _grouped(module: Any, f: Function, pattern: Any) -> Callable[[Floats], Any]:
-    given = pattern(), module.group_columns(pattern())
+def _scipy(method: str) -> Callable[[Any, Any], Callable[[Floats], Any]]:
+    return lambda module, f: lambda x: module.approx_derivative(f, x, method=method)
+
+
+def _grouped(module: Any, f: Any) -> Callable[[Floats], Any]:
+    pattern = f.pattern()
+    given = pattern, module.group_columns(pattern)
     return lambda x: module.approx_derivative(f, x, method="3-point", sparsity=given)
 
 
 JACOBIAN_PEERS = (
-    JacobianPeer("scipy", "2-point", "scipy.optimize._numdiff", _scipy("2-point")),
-    JacobianPeer("scipy", "3-point", "scipy.optimize._numdiff", _scipy("3-point")),
-    JacobianPeer("scipy", "3-point, pattern given", "scipy.optimize._numdiff", _grouped),
-    JacobianPeer("numdifftools", "Jacobian", "numdifftools", lambda module, f, pattern: module.Jacobian(f)),
+    Peer("scipy", "2-point", "scipy.optimize._numdiff", _scipy("2-point")),
+    Peer("scipy", "3-point", "scipy.optimize._numdiff", _scipy("3-point")),
+    Peer("scipy", "3-point, pattern given", "scipy.optimize._numdiff", _grouped),
+    Peer("numdifftools", "Jacobian", "numdifftools", lambda module, f: module.Jacobian(f)),
 )
 
 
@@ -97,7 +80,7 @@ def compare_jacobians(
     workload: Workload,
     *,
     budget: float = 10.0,
-    peers: Sequence[JacobianPeer] = JACOBIAN_PEERS,
+    peers: Sequence[Peer] = JACOBIAN_PEERS,
     progress: Progress | None = None,
 ) -> Comparison:
     """Time and score the ways to the Jacobian of a function of many values.
@@ -108,7 +91,7 @@ def compare_jacobians(
         The function and the point; its `gradient`, if given, is the exact Jacobian.
     budget : float
         Seconds of timing, about.
-    peers : sequence of JacobianPeer
+    peers : sequence of Peer
         Other packages to compare with; those that are not installed are left out.
     progress : callable, optional
         Called with the share that is done, from 0 to 1.
@@ -142,14 +125,13 @@ def compare_jacobians(
         )
     target = _exact(workload, f, (*shape, *x.shape))
     own = [(way, partial(_own, way, f, workload)) for way in WAYS]
-    present = [peer for peer in peers if importlib.util.find_spec(peer.package) is not None]
-    others = [(peer, partial(_peer, peer, f, workload)) for peer in present]
+    others = [(peer, partial(_peer, peer, f, workload)) for peer in peers if peer.present]
     runs, refusals = measured(own, others, budget, progress)
 
     def recommend(winners: list[Score], scores: tuple[Score, ...]) -> tuple[str, str]:
         best = winners[0]
         way = next(way for way in WAYS if str(way) == str(best))
-        code = workload.names.line("Jacobian", "jacobian", "J", way.options)
+        code = workload.names.line("Jacobian", "jacobian", "J", dict(way.options))
         return f"{best} ({best.ran}), {best.faster:.3g}x faster than plain columns", code
 
     return concluded(workload, runs, refusals, target, f"a Jacobian of shape {(*shape, *x.shape)}", recommend)
@@ -168,34 +150,24 @@ def _exact(workload: Workload, f: Any, shape: tuple[int, ...]) -> Target:
     return Target(found.reshape(-1), ADAPTIVE, float(info.error.max(initial=0.0)) / top)
 
 
-def _own(way: Way, f: Any, workload: Workload) -> Run:
-    jacobian, x = Jacobian(f, args=workload.args, **way.options), workload.x
+def _own(way: Candidate, f: Any, workload: Workload) -> Run:
+    jacobian, x = Jacobian(f, args=workload.args, **dict(way.options)), workload.x
     run = _run(way, lambda: jacobian(x), x.size)
     run.nfev, run.ran = (info := jacobian.with_info(x)[1]).nfev, info.way
     return run
 
 
-def _peer(peer: JacobianPeer, f: Any, workload: Workload) -> Run:
-    x, args, count = workload.x.reshape(-1), workload.args, 0
-
-    def flat(y: NDArray[Any]) -> NDArray[Any]:
-        nonlocal count
-        count += 1
-        return np.asarray(f(np.reshape(y, workload.x.shape), *args), dtype=np.float64).reshape(-1)
-
-    def pattern() -> Any:
-        found = Jacobian(f, args=args, sparse=True)(workload.x)
-        return import_module("scipy.sparse").csr_matrix(found)
-
-    call = peer.bind(import_module(peer.module), flat, pattern)
+def _peer(peer: Peer, f: Any, workload: Workload) -> Run:
+    x, flat = workload.x.reshape(-1), _Flat(f, workload)
+    call = peer.bind(import_module(peer.module), flat)
     run = _run(peer, lambda: call(x.copy()), x.size)
-    count, run.peer = 0, True
+    flat.nfev, run.peer = 0, True
     call(x.copy())
-    run.nfev = count
+    run.nfev = flat.nfev
     return run
 
 
-def _run(who: Way | JacobianPeer, call: Callable[[], Any], n: int) -> Run:
+def _run(who: Candidate | Peer, call: Callable[[], Any], n: int) -> Run:
     """Make the first call, and measure the memory of another."""
     backend, form = who.key
     began = perf_counter()

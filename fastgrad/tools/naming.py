@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import importlib.util
 import sys
 from collections.abc import Callable
 from functools import reduce
@@ -16,9 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .workload import Names
-
-__all__ = ["UsageError", "arguments", "function", "names", "point"]
+from .workload import Names, load_file
 
 
 class UsageError(Exception):
@@ -65,12 +62,7 @@ def _file(path: Path) -> Any:
         name = f"_fastgrad_user_{name}"  # called like a module that is in use
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # as `python file.py` does
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(path, name)
 
 
 def function(what: str, target: str) -> Callable[..., Any]:

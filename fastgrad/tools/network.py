@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,9 +14,7 @@ import numpy as np
 from ..core.validation import Floats
 from . import textbook
 from .peers import Peer
-from .workload import Form, Names, Workload
-
-__all__ = ["ARRAYS", "NAME", "unavailable", "workload"]
+from .workload import Form, Names, Workload, load_file
 
 NAME = "digits"
 ARRAYS = {3200: "W1", 50: "b1", 500: "W2", 10: "b2"}  # its arrays, by their sizes
@@ -37,12 +36,7 @@ def unavailable() -> str:
 @cache
 def _users() -> ModuleType:
     """Load the textbook's code under a name of its own, as a user's: into fastgrad's own functions nothing looks."""
-    spec = importlib.util.spec_from_file_location("textbook", textbook.__file__)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_file(Path(textbook.__file__), "_textbook")
 
 
 def workload(size: int) -> Workload:

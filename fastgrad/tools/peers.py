@@ -15,19 +15,17 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
 
-__all__ = ["PEERS", "Opened", "Peer", "TooSlow", "open_peer"]
-
 Function = Callable[[Floats], Any]
 Gradient = Callable[[Floats], Any]
 
 
 class Peer(NamedTuple):
-    """A way to differentiate, of another package.
+    """A way to differentiate, of another package; its text is its name in the table, ``package/name``.
 
     Attributes
     ----------
     package, name : str
-        Its row in the table is called ``package/name``.
+        Whose it is, and what it is called there.
     module : str
         What has to be imported for it.
     bind : callable
@@ -43,7 +41,7 @@ class Peer(NamedTuple):
     name: str
     module: str
     bind: Callable[[Any, Function], Gradient]
-    code: str
+    code: str = ""
     differences: bool = True
 
     def __str__(self) -> str:

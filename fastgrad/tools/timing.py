@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from time import perf_counter
@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..core.validation import Floats
-
-__all__ = ["Timed", "interleaved", "peak_memory", "relative_error", "rounds_of"]
 
 # Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
@@ -66,15 +64,7 @@ class Timed:
 
 def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
     """Time all in turns, for about `budget` seconds, in three rounds at least; `report` gets the share that is done."""
-    slot = budget / (MOST_ROUNDS * max(1, len(runs)))
-    began = perf_counter()
-    for run in runs:
-        run.calibrate(slot)
-    for number in range(MOST_ROUNDS):
-        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
-            break
-        _turn(runs, number)
-        report((number + 1) / MOST_ROUNDS)
+    _take_turns(runs, budget / (MOST_ROUNDS * max(1, len(runs))), MOST_ROUNDS, budget, report)
     report(1.0)
 
 
@@ -90,20 +80,21 @@ def rounds_of(
     A call is repeated within a round until it lasts about `least` seconds.
     """
     runs = {name: Timed(call, clock=clock) for name, call in calls.items()}
-    for run in runs.values():
-        run.calibrate(least)
-    began = perf_counter()
-    for number in range(rounds):
-        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
-            break
-        _turn(runs.values(), number)
+    _take_turns(list(runs.values()), least, rounds, budget, lambda share: None)
     return {name: run.samples for name, run in runs.items()}
 
 
-def _turn(runs: Iterable[Timed], number: int) -> None:
-    """Take one sample of each, in the other order every second time."""
-    for run in list(runs)[:: 1 if number % 2 else -1]:
-        run.time()
+def _take_turns(runs: Sequence[Timed], slot: float, rounds: int, budget: float, report: Progress) -> None:
+    """Take one sample of each in every round, in the other order every second time."""
+    began = perf_counter()
+    for run in runs:
+        run.calibrate(slot)
+    for number in range(rounds):
+        if number >= FEWEST_ROUNDS and perf_counter() - began > budget:
+            break
+        for run in runs[:: 1 if number % 2 else -1]:
+            run.time()
+        report((number + 1) / rounds)
 
 
 def peak_memory(call: Callable[[], Any]) -> int:

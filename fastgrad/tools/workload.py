@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 
 from ..inspecting.kinds import is_jitted
 from .peers import Peer
-
-__all__ = ["FORMS", "Form", "Names", "Workload", "problems"]
 
 
 class Form(NamedTuple):
@@ -179,10 +177,6 @@ class Workload:
                 forms["compiled"] = Form(f, copied=True)
         return Workload(name, x, forms, args, gradient, names=names or Names(args="args" if args else ""))
 
-    def titled(self, name: str, problem: str) -> Workload:
-        """Return the same under another name."""
-        return replace(self, name=name, problem=problem)
-
 
 def _jitted_form(f: Any) -> Form:
     """Take a user's dispatcher apart, unless it has fixed signatures, which a new one would not have."""
@@ -191,20 +185,30 @@ def _jitted_form(f: Any) -> Form:
     return Form(f.py_func, jit={k: v for k, v in f.targetoptions.items() if k != "nopython"})
 
 
-@cache
-def problems() -> ModuleType:
-    """Load the table of problems: a module of the installed package, a file of the checkout."""
-    name = f"{__package__}._problems"
-    if importlib.util.find_spec(name) is not None:
-        return import_module(name)
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "problems.py"
+def load_file(path: Path, name: str) -> ModuleType:
+    """Load a file of Python as a module of this name, so that its functions pickle.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If there is no such file.
+    """
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise ModuleNotFoundError(f"the table of problems is neither installed nor at {path}", name=name)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # so that its functions pickle
+        raise ModuleNotFoundError(f"there is no file {path}", name=name)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
     return module
+
+
+@cache
+def problems() -> ModuleType:
+    """Load the table of problems: a module of the installed package, a file of the checkout."""
+    name = f"{__package__}._problems"
+    if importlib.util.find_spec(name) is not None:
+        return import_module(name)
+    return load_file(Path(__file__).resolve().parents[2] / "benchmarks" / "problems.py", name)

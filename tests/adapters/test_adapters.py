@@ -17,6 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
+from fastgrad.core.errors import NonFiniteWarning
 from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
@@ -532,3 +533,33 @@ def test_a_right_jacobian_beside_bounds_on_both_sides(sparse):
     x = bound * np.where(np.arange(20) % 2, 1 - 1e-7, -1 + 1e-7)
     assert scipy.check_derivative(f, slope, x, (-bound, bound)) < 1e-9
     assert scipy.check_derivative(f, lambda x: 1.001 * slope(x), x, (-bound, bound)) > 1e-4
+
+
+@pytest.mark.parametrize("method", ["forward", "backward"])
+def test_hessians_to_one_side_of_what_does_not_lift(method: str) -> None:
+    """To some ten digits, and within bars, from points on that side alone; f may end farther out."""
+    x = np.array([0.5, 1.2, -0.7])
+
+    def f(y: Any) -> float:
+        values = y.tolist()
+        assert all((v >= at) if method == "forward" else (v <= at) for v, at in zip(values, x.tolist(), strict=True))
+        return math.exp(values[0]) * math.sin(values[1]) + values[2] ** 3 * math.sqrt(values[0])
+
+    e, s, c, r = math.exp(0.5), math.sin(1.2), math.cos(1.2), math.sqrt(0.5)
+    exact = np.array([
+        [e * s + 0.25 * 0.343 / r**3, e * c, 1.5 * 0.49 / r],
+        [e * c, -e * s, 0.0],
+        [1.5 * 0.49 / r, 0.0, -6 * 0.7 * r],
+    ])  # fmt: skip
+    found = numdifftools.Hessian(f, method=method, full_output=True)(x)
+    np.testing.assert_allclose(found.estimate, exact, rtol=0.0, atol=3e-8)
+    assert (np.abs(found.estimate - exact) <= found.error_estimate).all()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_derivative_that_is_nan_is_told(n: int) -> None:
+    x = np.array([0.5, 1.0, 5.0])
+    with pytest.warns(NonFiniteWarning, match=r"\b(derivative|nan)\b"):
+        found = numdifftools.Derivative(lambda x: np.where(x == 1.0, np.nan, np.exp(x)), n=n)(x)
+    np.testing.assert_allclose(found[[0, 2]], np.exp(x[[0, 2]]), rtol=1e-8)
+    assert np.isnan(found[1])

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import _differentiable_functions, curve_fit, least_squares, minimize, root, rosen, rosen_der
+from scipy.optimize import (
+    _differentiable_functions,
+    curve_fit,
+    fmin_slsqp,
+    least_squares,
+    minimize,
+    root,
+    rosen,
+    rosen_der,
+)
 
 from benchmarks.speed import BADLY_SCALED, SOLVED
 from fastgrad.adapters.scipy import installed
@@ -175,6 +184,73 @@ def test_solvers_of_many_values() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Values in x were outside bounds")  # older SLSQP's own
+@pytest.mark.parametrize("jac", [None, "3-point"])
+def test_constraints_are_evaluated_no_more_often_than_by_scipy(jac: str | None) -> None:
+    """Numbers, vectors and arguments, between bounds: each has a run of its own, and is known where it was seen."""
+
+    def solved() -> tuple[Any, list[int]]:
+        counts = [0, 0]
+
+        def product(x: NDArray[Any], least: float) -> Any:
+            counts[0] += 1
+            assert (x >= 1.0).all()
+            assert (x <= 5.0).all()
+            return np.prod(x) - least
+
+        def rest(x: NDArray[Any]) -> Any:
+            counts[1] += 1
+            return [x @ x - 40.0, (x[0] - 1.0) * x[2]]
+
+        constraints = [
+            {"type": "ineq", "fun": product, "args": (25.0,)},
+            {"type": "eq", "fun": rest},
+            {"type": "ineq", "fun": lambda x: x[1] - 1.5, "jac": lambda x: np.eye(4)[1]},
+        ]
+        f = lambda x: x[0] * x[3] * (x[0] + x[1] + x[2]) + x[2]  # noqa: E731
+        start, bounds = np.array([1.0, 5.0, 5.0, 1.0]), [(1, 5)] * 4
+        return minimize(f, start, method="SLSQP", jac=jac, bounds=bounds, constraints=constraints), counts
+
+    theirs, at_most = solved()
+    with installed():
+        ours, counts = solved()
+    assert theirs.success
+    assert ours.success
+    assert ours.fun == pytest.approx(theirs.fun, rel=1e-7)
+    assert ours.nit == theirs.nit
+    assert all(mine <= yours for mine, yours in zip(counts, at_most, strict=True)), (counts, at_most)
+
+
+@pytest.mark.parametrize("solver", ["L-BFGS-B", "SLSQP"])
+def test_beside_a_bound_both_points_are_on_its_other_side(solver: str) -> None:
+    start, bounds = np.array([3.0, -1.0, 0.0, 1.0]), [(0, 3), (-1, 3), (0, 3), (0, 3)]
+
+    def powell(x: NDArray[Any]) -> Any:
+        return (x[0] + 10 * x[1]) ** 2 + 5 * (x[2] - x[3]) ** 2 + (x[1] - 2 * x[2]) ** 4 + 10 * (x[0] - x[3]) ** 4
+
+    theirs = minimize(powell, start, method=solver, jac="3-point", bounds=bounds)
+    with installed():
+        ours = minimize(powell, start, method=solver, jac="3-point", bounds=bounds)
+    assert ours.nfev <= theirs.nfev
+    assert ours.fun <= theirs.fun + 1e-9
+    run, edge = Run(powell, "3-point", (), tuple(np.transpose(bounds))), np.array([0.0, 3.0, 0.0, 3.0])
+    slope, nfev = run.gradient(edge, powell(edge))
+    exact = np.array([60.0 - 1080.0, 600.0 + 108.0, -30.0 - 216.0, 30.0 + 1080.0])
+    np.testing.assert_allclose(slope, exact, rtol=1e-8)
+    assert nfev == 8
+
+
+def test_constraints_in_the_older_manner_and_where_they_end() -> None:
+    f, circle = (lambda x: (x[0] - 2.0) ** 2 + x[1] ** 2), (lambda x: np.array([1.0 - x @ x]))
+    with installed():
+        x = fmin_slsqp(f, [0.5, 0.5], f_ieqcons=circle, iprint=0)
+        root = {"type": "ineq", "fun": lambda x: 1.0 - np.sqrt(x[0])}
+        with np.errstate(invalid="ignore"):
+            ended = minimize(lambda x: (x[0] + 1.0) ** 2, [0.3], constraints=root, options={"maxiter": 20})
+    assert f(x) == pytest.approx(1.0, abs=1e-6)
+    assert abs(circle(x)[0]) < 1e-6
+    assert ended.nfev > 0
+
+
 def test_bounds_are_kept() -> None:
     lower, upper = np.array([0.1, -1.0, 2.0]), np.array([3.0, 0.5, 2.0])
 

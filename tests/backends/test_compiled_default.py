@@ -101,6 +101,17 @@ def test_smooth_functions_are_calm(n: int) -> None:
     assert settled >= 38
 
 
+def test_a_few_values_on_a_lattice_are_chance() -> None:
+    @njit
+    def f(x):
+        return x[0] ** 2 / 20.0 + x[1] ** 2
+
+    fused, rng, out = Compiled.quick(Call(f), CENTRAL, None), np.random.default_rng(0), np.empty(2)
+    assert fused is not None
+    for x in rng.uniform(1.0, 3.0, (2000, 2)):  # at one of 256 both first values lie on the binary one
+        assert fused(x, (), out) > 0
+
+
 def test_better_steps_are_taken_within_the_kernel() -> None:
     rng = np.random.default_rng(3)
     fused = Compiled.quick(Call(rosenbrock), CENTRAL, None)

@@ -1,4 +1,4 @@
-"""The rule for columns compiled for an f of Python's own: the bits, points and warnings of the rule in arrays."""
+"""What settles usual Jacobians, in few passes over arrays or compiled: the bits, points and warnings of the rule."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fastgrad import Jacobian, numerical_jacobian
 from fastgrad.backends import judged
 from fastgrad.backends.compiled import judging
 from fastgrad.core.validation import Floats
+from fastgrad.schemes import calm
 
 config = pytest.importorskip("numba").config
 if config.DISABLE_JIT:
@@ -36,6 +37,16 @@ class Watched:
         return found
 
 
+class Never:
+    """What never settles anything."""
+
+    def entries(self, *_: Any) -> None:
+        return None
+
+
+NEVER = Never()
+
+
 @pytest.fixture(scope="module")
 def judge() -> Iterator[Watched]:
     with pytest.MonkeyPatch.context() as patch:
@@ -46,15 +57,15 @@ def judge() -> Iterator[Watched]:
 
 @pytest.fixture
 def same(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make a Jacobian without and with the compiled rule, and compare all that shows."""
+    """Make a Jacobian by the whole rule, where all is calm and by the compiled rule, and compare all that shows."""
     monkeypatch.setattr(judged.JACOBIANS, "_next", inf)
 
     def compared(f: Callable[..., Any], x: Any, once: bool = False, **options: Any) -> None:
         found = []
-        for known in (None, judge):
+        for known in (NEVER, None, judge):
             monkeypatch.setattr(judged.JACOBIANS, "judge", known)
             found.append(made(f, np.array(x), once, options))
-        assert found[0] == found[1]
+        assert found[0] == found[1] == found[2]
 
     return compared
 
@@ -198,6 +209,16 @@ def test_a_closure_sees_its_array_perturbed(judge: Watched) -> None:
     np.testing.assert_array_equal(own, [0.5, 2.0, -1.0])
 
 
+@pytest.mark.parametrize("name", ["broyden", "tanh", "many", "few"])
+def test_where_all_is_calm_few_passes_settle_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(judged.JACOBIANS, "judge", watched := Watched(calm))
+    for n in (2, 5, 10):
+        for seed in range(10):
+            Jacobian(FUNCTIONS[name], backend="python")(np.random.default_rng(seed).uniform(0.5, 1.5, n))
+    assert watched.asked == 30
+    assert watched.settled > 15
+
+
 @pytest.mark.parametrize("name", ["broyden", "tanh", "many", "few", "oscillates", "one still", "scalar"])
 def test_usual_jacobians_are_settled(judge: Watched, name: str) -> None:
     rng, before, asked = np.random.default_rng(8), judge.settled, judge.asked
@@ -217,3 +238,10 @@ for _ in range({calls}):
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("size", [1e7, 1e12, 1e20, 1e150])
+def test_what_rounding_hides(size: float, same: Callable[..., None]) -> None:
+    for small in (1.0, 1e-3):
+        same(lambda x: np.array([x[0] + x[1], x[1] * x[1]]), [size, small])
+        same(lambda x: [min(x[0], 1e100) ** 2 + x[1], 2.0 * x[0], 7.0], [size, -small])

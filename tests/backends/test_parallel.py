@@ -200,7 +200,7 @@ def test_progress_is_told_of_all_evaluations() -> None:
 
 
 def test_explain_says_who(threads: cf.Executor) -> None:
-    assert "processes: 2 processes, forked for each sweep" in fastgrad.explain(f, X, workers=2)
+    assert "processes: 2 processes, forked for it" in fastgrad.explain(f, X, workers=2)
     assert "`workers` is a ThreadPoolExecutor" in fastgrad.explain(f, X, workers=threads)
     x = X.copy()
     assert "f reads the caller's own x" in fastgrad.explain(lambda _: f(x), x, workers=threads)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -214,3 +216,78 @@ def test_f_that_asks_whether_it_got_labels(labels: bool | None) -> None:
     assert check_gradient(total, lambda p: 3.0 * p**2, table, directions=2)
     bowl = lambda p: float(np.sum((np.asarray(p) - (1.0 if isinstance(p, pandas.DataFrame) else 5.0)) ** 2))  # noqa: E731
     assert_allclose(gradient_descent(bowl, table, 0.1, 100)["value"], 1.0, atol=1e-6)
+
+
+class Scaled(np.ndarray):
+    """An array that knows its unit."""
+
+    unit: float
+
+    def __array_finalize__(self, of: object) -> None:
+        self.unit = getattr(of, "unit", 1.0)
+
+    def energy(self) -> float:
+        return self.unit * float(np.sum(np.asarray(self) ** 2))
+
+
+class Rates(NamedTuple):
+    birth: float
+    death: float
+
+
+def scaled() -> Scaled:
+    x = np.array([1.0, 2.0, 3.0]).view(Scaled)
+    x.unit = 5.0
+    return x
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", PendingDeprecationWarning)
+    ROW = np.matrix([[1.0, 2.0, 3.0]])
+# x, f of it, and its first and second derivatives: of a plain array f would be another number, or an error
+KINDS: dict[str, tuple[Any, Callable[[Any], float], list[float], list[float]]] = {
+    "matrix, its product": (ROW, lambda x: (x * x.T)[0, 0], [2.0, 4.0, 6.0], [2.0, 2.0, 2.0]),
+    "matrix, its attribute": (ROW, lambda x: float(np.sum(x.A1**3)), [3.0, 12.0, 27.0], [6.0, 12.0, 18.0]),
+    "subclass": (scaled(), lambda x: x.energy(), [10.0, 20.0, 30.0], [10.0, 10.0, 10.0]),
+    "masked": (np.ma.array([1.0, 2.0]), lambda x: float((x.filled(0.0) ** 2).sum()), [2.0, 4.0], [2.0, 2.0]),
+    "named tuple": (Rates(2.0, 0.5), lambda x: x.birth**2 + 3.0 * x.death**2, [4.0, 3.0], [2.0, 6.0]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize("kind", KINDS)
+def test_f_gets_the_kind_of_x_where_it_makes_a_difference(kind: str) -> None:
+    x, f, first, second = KINDS[kind]
+    shape, n = np.shape(x), np.size(x)
+    v = np.ones(shape)
+    for gradient in (numerical_gradient(f, x), Gradient(f)(x), value_and_gradient(f, x)[1]):
+        assert type(gradient) is type(x)
+        assert_allclose(np.ravel(gradient), first, rtol=1e-8)
+    assert getattr(numerical_gradient(f, x), "unit", None) == getattr(x, "unit", None)
+    assert_allclose(numerical_hessian(f, x).reshape(n, n), np.diag(second), atol=1e-6)
+    assert_allclose(np.ravel(hvp(f, x, v)), second, atol=1e-6)
+    assert_allclose(np.ravel(numerical_jacobian(lambda x: [f(x), 1.0], x)[0]), first, rtol=1e-8)
+    assert_allclose(jvp(lambda x: [f(x), 1.0], x, v)[0], sum(first), rtol=1e-8)
+    assert check_gradient(f, np.reshape(first, shape), x)
+    assert not check_gradient(f, np.reshape(first, shape) + 0.1, x)
+    slow = gradient_descent(f, x, lr=1e-3, step_num=1)
+    assert type(slow) is type(x)
+    assert_allclose(np.ravel(slow), np.ravel(x) - 1e-3 * np.array(first), rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_where_an_array_does_the_derivative_is_one(kind: str) -> None:
+    x = KINDS[kind][0]
+    gradient = numerical_gradient(lambda x: np.sum(np.square(x)), x)
+    assert type(gradient) is np.ndarray
+    assert_allclose(gradient, 2.0 * np.asarray(x), rtol=1e-8)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_product_of_another_shape() -> None:
+    assert_allclose(numerical_jacobian(lambda x: x * x.T, ROW), [[[[2.0, 4.0, 6.0]]]], rtol=1e-8)
+
+
+def test_a_check_names_the_fields() -> None:
+    check = check_gradient(lambda x: x.birth**2 + x.death, lambda x: [2.0 * x.birth, 3.0], Rates(2.0, 0.5))
+    assert "death" in str(check)

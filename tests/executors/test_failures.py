@@ -49,7 +49,10 @@ def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executo
             "processes": lambda: Processes(2, "", apart=True),
             "journal": lambda: executor_for(Call(fs.failing, journal=str(tmp_path / "j"))),
         }
-        yield makers[request.param]()
+        made = makers[request.param]()
+        yield made
+        if isinstance(made, Processes):
+            made.dismiss()
 
 
 def loop(function: Function, points: Points) -> tuple[Values, list[int]]:
@@ -202,7 +205,7 @@ def test_time_is_kept_within_a_worker() -> None:
     token = working.set(True)
     try:
         executor = executor_for(Call(fs.loss, workers=8, timeout=9.0))
-        assert executor.reason == "one process, forked for each sweep"
+        assert executor.reason == "one process, forked for it"
         assert executor.evaluate(fs.loss, fs.ROWS).tobytes() == EXPECTED.tobytes()
         assert executor_for(Call(fs.loss, workers=8)).way == "serial"
     finally:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fastgrad import numerical_gradient
 from fastgrad.core.call import Call, cores
 from fastgrad.core.errors import WorkerError
 from fastgrad.executors import forking
+from fastgrad.executors.executor import Failures
 from fastgrad.executors.processes import Processes
 from fastgrad.executors.table import executor_for
 
@@ -408,6 +411,87 @@ def test_a_cheap_function_is_known_after_one_sweep_and_runs_here() -> None:
     executor = Processes(2, "")
     assert os.getpid() not in executor.evaluate(fs.process, fs.ROWS)
     assert set(executor.evaluate(fs.process, fs.ROWS).tolist()) == {float(os.getpid())}
+
+
+def slowly(x: NDArray[Any]) -> NDArray[Any]:
+    """Whoever evaluates, and what it makes of the point; long enough for workers."""
+    time.sleep(0.004)
+    return np.array([os.getpid(), fs.loss(x)])
+
+
+def test_workers_are_forked_once_for_all_sweeps_of_a_function() -> None:
+    executor, seen = Processes(3, ""), []
+    for points in (fs.ROWS, fs.entries(), fs.ROWS.take(slice(7, 20))):
+        who, values = executor.evaluate(slowly, points).T
+        assert values.tobytes() == np.array([fs.loss(points[i]) for i in range(len(points))]).tobytes()
+        seen.append(set(who))
+    assert len(seen[0]) == 3
+    assert seen[1] | seen[2] <= seen[0]
+    assert not set(executor.evaluate(partial(slowly), fs.ROWS)[:, 0]) & seen[0]
+
+
+def test_workers_wait_for_another_sweep_no_longer_than_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an exception, say, keeps alive who forked them; another sweep forks anew."""
+    monkeypatch.setattr("fastgrad.executors.processes.REST", 0.05)
+    executor = Processes(2, "", apart=True)
+    first = {int(pid) for pid in executor.evaluate(slowly, fs.ROWS)[:, 0]}
+    assert wait_for(lambda: not any(map(alive, first)))
+    assert not first & {int(pid) for pid in executor.evaluate(slowly, fs.ROWS)[:, 0]}
+
+
+def test_a_gradient_forks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    forks: list[int] = []
+    fork = os.fork
+
+    def counted() -> int:
+        forks.append(0)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", counted)
+    f = lambda x: (time.sleep(0.01), fs.loss(x))[1]  # noqa: E731
+    x = np.arange(7.0)
+    assert numerical_gradient(f, x, workers=2).tobytes() == numerical_gradient(f, x, backend="python").tobytes()
+    assert len(forks) == 2
+
+
+def test_a_later_sweep_puts_up_with_failures_and_another_does_not() -> None:
+    executor = Processes(2, "", apart=True)
+    good = fs.ROWS.take(np.flatnonzero(fs.ROWS.rows[:, 0] <= 0.5))
+    assert executor.evaluate(fs.failing, good).shape == (len(good),)
+    failures: Failures = {}
+    executor.evaluate(fs.failing, fs.ROWS, None, failures)
+    assert sorted(failures) == np.flatnonzero(fs.ROWS.rows[:, 0] > 0.5).tolist()
+    first = fs.ROWS.rows[min(failures), 0]
+    with pytest.raises(fs.Told, match=str(first)):
+        executor.evaluate(fs.failing, fs.ROWS)
+    assert executor.evaluate(fs.failing, good).shape == (len(good),)
+
+
+def test_a_worker_that_is_killed_between_two_sweeps() -> None:
+    executor = Processes(2, "", apart=True)
+    victim = int(executor.evaluate(slowly, fs.ROWS)[0, 0])
+    os.kill(victim, signal.SIGKILL)
+    assert victim not in executor.evaluate(slowly, fs.ROWS)[:, 0]
+
+
+def test_a_ctrl_c_while_workers_end_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    executor = Processes(2, "", apart=True)
+    executor.evaluate(fs.loss, fs.ROWS)
+    crew = type(executor._crew)
+    stop = crew.stop
+
+    def interrupted(self: Any) -> None:
+        stop(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew, "stop", interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            del executor
+            time.sleep(20.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_memory_that_is_mapped_is_not_copied(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastgrad.core.call import Call
 from fastgrad.lifting.dense import Bundle, sweep
 from fastgrad.lifting.signals import CannotLift, Diverged, where_in
 from tests.corpus import CORPUS, Problem
@@ -40,7 +41,7 @@ def loop(f: Callable[..., Any], x: Any, index: Any, points: Any, args: Any = ())
 
 def assert_lifts(f: Callable[..., Any], x: Any, args: Any = (), ulp: float = 0, h: float = 1e-4) -> Any:
     index, points = table(x, h)
-    values = sweep(f, x, index, points, args=args)
+    values = sweep(Call(f, args), x, index, points)
     expected = loop(f, x, index, points, args)
     assert values.shape == expected.shape
     if ulp:
@@ -53,7 +54,7 @@ def assert_lifts(f: Callable[..., Any], x: Any, args: Any = (), ulp: float = 0, 
 def refused(f: Callable[..., Any], x: Any = None, match: str | None = None) -> CannotLift:
     x = np.array([1.0, 2.0, 3.0]) if x is None else x
     with pytest.raises(CannotLift, match=match) as caught:
-        sweep(f, x, *table(x))
+        sweep(Call(f), x, *table(x))
     return caught.value
 
 
@@ -74,7 +75,7 @@ def test_corpus(problem: Problem) -> None:
     if problem.name in NOT_LIFTED:
         refused(f, x)
         return
-    values = sweep(f, x, index, points, args=args)
+    values = sweep(Call(f, args), x, index, points)
     expected = loop(f, x, index, points, args)
     if problem.style not in ("matrix", "model", "class") and problem.name not in SUMS:
         np.testing.assert_array_equal(values, expected)
@@ -92,7 +93,7 @@ def test_share_of_the_corpus() -> None:
 def test_corpus_in_several_tiles(problem: Problem) -> None:
     f, x, args = problem.at(31)
     index, points = table(x)
-    values = sweep(f, x, index, points, args=args, tile_bytes=4096)
+    values = sweep(Call(f, args), x, index, points, tile_bytes=4096)
     np.testing.assert_allclose(values, loop(f, x, index, points, args), rtol=2e-14)
 
 
@@ -110,7 +111,7 @@ def test_any_table(columns: int, index: list[int], tile_bytes: int) -> None:
     x = np.random.default_rng(0).normal(size=6)
     where = np.array(index, dtype=np.intp)
     points = x[where][:, None] + np.random.default_rng(1).normal(size=(len(index), columns))
-    values = sweep(rosenbrock, x, where, points, tile_bytes=tile_bytes)
+    values = sweep(Call(rosenbrock), x, where, points, tile_bytes=tile_bytes)
     np.testing.assert_array_equal(values, loop(rosenbrock, x, where, points))
 
 
@@ -118,7 +119,7 @@ def test_complex_points() -> None:
     x = np.random.default_rng(0).normal(size=5)
     index = np.arange(5)
     points = x[:, None] + 1e-100j
-    values = sweep(rosenbrock, x, index, points)
+    values = sweep(Call(rosenbrock), x, index, points)
     assert values.dtype == np.complex128
     np.testing.assert_allclose(values.imag, loop(rosenbrock, x, index, points).imag, rtol=1e-14)
 
@@ -126,7 +127,7 @@ def test_complex_points() -> None:
 def test_args_and_keywords() -> None:
     x = np.arange(1.0, 5.0)
     index, points = table(x)
-    values = sweep(lambda x, a, *, b: np.sum(a * x**b), x, index, points, args=(2.0,), kwargs={"b": 3})
+    values = sweep(Call(lambda x, a, *, b: np.sum(a * x**b), (2.0,), {"b": 3}), x, index, points)
     np.testing.assert_array_equal(values, loop(lambda y: np.sum(2.0 * y**3), x, index, points))
 
 
@@ -154,12 +155,12 @@ def test_results_of_other_shapes_and_dtypes(f: Callable[[Any], Any]) -> None:
 def test_results_that_are_views_of_the_argument(f: Callable[[Any], Any]) -> None:
     x = np.linspace(0, 1, 20)
     index, points = table(x)
-    np.testing.assert_array_equal(sweep(f, x, index, points, tile_bytes=1), loop(f, x, index, points))
+    np.testing.assert_array_equal(sweep(Call(f), x, index, points, tile_bytes=1), loop(f, x, index, points))
 
 
 def test_a_single_point_is_not_lifted() -> None:
     with pytest.raises(CannotLift, match="one point"):
-        sweep(rosenbrock, np.ones(3), np.array([1]), np.array([[2.0]]))
+        sweep(Call(rosenbrock), np.ones(3), np.array([1]), np.array([[2.0]]))
 
 
 # --- what f does to its argument -------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def test_assignments_in_several_tiles_do_not_meet() -> None:
         return x.sum()
 
     index, points = table(x)
-    np.testing.assert_array_equal(sweep(f, x, index, points, tile_bytes=100), loop(f, x, index, points))
+    np.testing.assert_array_equal(sweep(Call(f), x, index, points, tile_bytes=100), loop(f, x, index, points))
 
 
 # --- branches ---------------------------------------------------------------------------------------------------
@@ -436,7 +437,7 @@ def test_interrupts_pass() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(f, np.ones(2), *table(np.ones(2)))
+        sweep(Call(f), np.ones(2), *table(np.ones(2)))
 
 
 def test_errors_of_plain_evaluations_pass() -> None:
@@ -448,7 +449,7 @@ def test_errors_of_plain_evaluations_pass() -> None:
         return x.sum()
 
     with pytest.raises(OSError, match="f's own"):
-        sweep(f, np.ones(2), *table(np.ones(2)))
+        sweep(Call(f), np.ones(2), *table(np.ones(2)))
 
 
 def test_a_lift_within_a_lift() -> None:
@@ -456,7 +457,7 @@ def test_a_lift_within_a_lift() -> None:
 
     def f(x: Any) -> Any:
         try:
-            sweep(rosenbrock, np.ones(3), *table(np.ones(3)))
+            sweep(Call(rosenbrock), np.ones(3), *table(np.ones(3)))
         except CannotLift as error:
             inner.append(str(error))
         return np.sum(x)
@@ -469,10 +470,10 @@ def test_a_lift_within_a_lift() -> None:
 def test_threads() -> None:
     x = np.random.default_rng(0).normal(size=50)
     index, points = table(x)
-    expected = sweep(rosenbrock, x, index, points)
+    expected = sweep(Call(rosenbrock), x, index, points)
     results: list[Any] = []
     threads = [
-        threading.Thread(target=lambda: results.extend(sweep(rosenbrock, x, index, points) for _ in range(20)))
+        threading.Thread(target=lambda: results.extend(sweep(Call(rosenbrock), x, index, points) for _ in range(20)))
         for _ in range(4)
     ]
     for thread in threads:
@@ -583,7 +584,7 @@ def test_bindings_are_seen_as_they_are_now() -> None:
 def test_nothing_of_the_callers_is_changed() -> None:
     model, x = Model(), np.array([0.4, 1.3, 0.8])
     names = set(globals())
-    sweep(model.loss, x, *table(x))
+    sweep(Call(model.loss), x, *table(x))
     assert model.A is MATRIX
     assert model.seen > 0
     assert set(globals()) == names
@@ -675,7 +676,7 @@ def test_random_programs_bit_for_bit(program: str, seed: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            values = sweep(f, x, index, points)
+            values = sweep(Call(f), x, index, points)
         except CannotLift as refusal:
             assert "does not depend" in str(refusal), program  # noqa: PT017
             return

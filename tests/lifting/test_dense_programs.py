@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastgrad.core.call import Call
 from fastgrad.lifting.signals import CannotLift
 from tests.lifting.test_dense import loop, sweep, table
 
@@ -105,7 +106,7 @@ def outcome(seed: int) -> str:
     x = numbers.normal(size=N)
     index, points = table(x, rng.choice([1e-4, 0.5]))
     try:
-        values = sweep(names["f"], x, index, points, tile_bytes=rng.choice([1, 10**6]))
+        values = sweep(Call(names["f"]), x, index, points, tile_bytes=rng.choice([1, 10**6]))
     except CannotLift as refusal:
         return str(refusal)
     np.testing.assert_array_equal(values, loop(names["f"], x, index, points), err_msg=source)

@@ -67,9 +67,14 @@ def test_noise_is_not_differentiated() -> None:
         (lambda x: np.sum(x * x) + 1e-8 * np.cos(1e9 * np.sum(np.abs(x))), False),
         (lambda x: np.sum(x * x + 1e-9 * np.sin(1e11 * x)), True),
     ):
-        gradient, info = numerical_gradient(f, X, backend="numpy", full_output=True)
-        assert_allclose(gradient, 2 * X, atol=1e-2)  # the exact derivative is off by up to 1000, 10 and 100
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)  # one entry may be told to have two slopes next to x
+            gradient, info = numerical_gradient(f, X, backend="numpy", full_output=True)
         assert info.error is not None
+        certain = info.error < 1.0
+        assert np.count_nonzero(~certain) <= 1
+        # the exact derivative is off by up to 1000, 10 and 100
+        assert_allclose(gradient[certain], 2 * X[certain], atol=1e-2)
         assert (np.mean(np.abs(gradient - 2 * X) <= info.error) > 0.97) == bars_hold
 
 
@@ -388,3 +393,16 @@ def test_arcs_far_apart(h: float) -> None:
     ):
         lifted = numerical_gradient(f, x, h, backend="numpy")
         assert_allclose(lifted, numerical_gradient(f, x, h, backend="python"), rtol=1e-9, atol=1e-12 * N / h)
+
+
+def test_an_owners_errstate_reaches_f_at_points_beside_a_kink() -> None:
+    seen = set()
+
+    def f(x):
+        seen.add(np.geterr()["divide"])
+        return np.sum(np.abs(x) + x)
+
+    with np.errstate(all="raise"), pytest.warns(AccuracyWarning, match="kink"):
+        info = numerical_gradient(f, np.zeros(30), backend="numpy", full_output=True)[1]
+    assert "lift" in info.way
+    assert seen == {"raise"}

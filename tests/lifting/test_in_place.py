@@ -66,7 +66,7 @@ def unrounded(f: Callable[..., Any], x: Any) -> Any:
 
 def once(f: Callable[..., Any], x: Any) -> None:
     """One run on a bundle of all entries."""
-    lift(InPlace(f, x), x.copy(), np.arange(x.size), np.full((2, x.size), 1e-6))
+    lift(Call(InPlace(f, x)), x.copy(), np.arange(x.size), np.full((2, x.size), 1e-6))
 
 
 def bundles() -> set[int]:
@@ -277,7 +277,7 @@ def test_what_f_keeps_is_put_back(name: str, lift: str) -> None:
     snapshot, state = Snapshot(vars(keeper)), random.getstate()
     values: Any = None
     with contextlib.suppress(CannotLift):
-        values = import_module(f"fastgrad.lifting.{lift}").sweep(InPlace(f, x), x.copy(), index, points)
+        values = import_module(f"fastgrad.lifting.{lift}").sweep(Call(InPlace(f, x)), x.copy(), index, points)
     assert random.getstate() == state
     assert snapshot.differences() == []
     assert (values is None) == (lift in KEPT[name])
@@ -305,7 +305,7 @@ def test_what_comes_and_goes_between_runs_is_found() -> None:
     turns.loss(x.copy())
     for _ in range(4):
         before = vars(turns).copy()
-        values = import_module("fastgrad.lifting.dense").sweep(inside, x.copy(), np.arange(30), points)
+        values = import_module("fastgrad.lifting.dense").sweep(Call(inside), x.copy(), np.arange(30), points)
         assert vars(turns) == before
         expected = np.sum(x**2) - x[:, None] ** 2 + points**2 + (1.0 if isinstance(turns.held, np.ndarray) else 2.0)
         assert_allclose(values, expected, rtol=1e-12)

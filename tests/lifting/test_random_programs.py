@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastgrad.core.call import Call
 from fastgrad.lifting import dense, sparse
 from fastgrad.lifting.signals import Signal
 from tests.lifting.programs import Program
@@ -49,14 +50,14 @@ def assert_close(program: Program, got: Any, expected: Any, scale: float) -> Non
 def by_dense(program: Program, seed: int) -> None:
     index, points = table(program, seed)
     tile_bytes = (1, 2000, 10**6)[seed % 3]
-    values = dense.sweep(program.f, program.x, index, points, tile_bytes=tile_bytes)
+    values = dense.sweep(Call(program.f), program.x, index, points, tile_bytes=tile_bytes)
     expected = loop(program, index, points)
     assert_close(program, values, expected, np.abs(expected).max())
 
 
 def by_sparse(program: Program, seed: int) -> None:
     index, points = table(program, seed)
-    base, values, *_ = sparse.sweep(program.f, program.x, index, points)
+    base, values, *_ = sparse.sweep(Call(program.f), program.x, index, points)
     expected = loop(program, index, points)
     assert_close(program, base + values, expected, np.abs(expected).max())
 
@@ -64,7 +65,7 @@ def by_sparse(program: Program, seed: int) -> None:
 def by_one_side(program: Program, seed: int) -> None:
     """Slopes of one side at a tiny step: those of the central difference, wherever no tie is reported."""
     index, _ = table(program, seed)
-    found = sparse.differences(program.f, program.x, index, np.full((index.size, 1), 2.0**-80))
+    found = sparse.differences(Call(program.f), program.x, index, np.full((index.size, 1), 2.0**-80))
     if found is None:
         raise Signal("rounded")
     h = 1e-5

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastgrad.core.call import Call
 from fastgrad.lifting.arraylike import has_bundles, stacked
 from fastgrad.lifting.signals import CannotLift
 from fastgrad.lifting.sparse import lift, sweep
@@ -44,7 +45,7 @@ def assert_agrees(f, x, h=1e-3, args=(), index=None, columns=(1.0, -1.0), tolera
     index = np.arange(x.size) if index is None else np.asarray(index)
     points = steps(x.reshape(-1)[index], h, columns)
     before = x.copy()
-    base, values, *_ = sweep(f, x, index, points, args=args)
+    base, values, *_ = sweep(Call(f, args), x, index, points)
     with np.errstate(all="ignore"):
         base_plain, expected = plain(f, x, index, points, args)
     assert np.array_equal(x, before)
@@ -355,6 +356,16 @@ VECTOR = {  # of a vector of 6
     "hyperbolic": lambda x: np.sum(np.sinh(x) / np.cosh(x) + np.tanh(x) + np.log1p(np.exp(x)) + np.logaddexp(x, 0)),
     "quotients": lambda x: np.sum(x[1:] / (1 + x[:-1] ** 2) + 1 / (2 + np.cos(x[1:]))),
     "trapezoid": lambda x: np.trapezoid(x**2, dx=0.1),
+    "made of others": lambda x: (
+        np.sum(np.column_stack([x, np.sin(x)]) ** 3)
+        + np.sum(np.append(x, x[:2] ** 2) * np.arange(8))
+        + np.average(x**2, weights=np.arange(1.0, 7.0))
+        + np.vdot(x, x[::-1])
+        + np.polyval(x[:3], x[3]) * np.sum(np.ediff1d(x) ** 2)
+    ),
+    "chosen": lambda x: np.sum(np.select([x > 1, x > 0], [x**2, np.exp(x)], -x)),
+    "of more axes": lambda x: np.sum(np.atleast_3d(x) ** 2) * np.sum(np.atleast_2d(x) @ B) * np.sum(np.vstack([x, x])),
+    "zeros like it": lambda x: np.sum(np.ones_like(x) * x + np.zeros_like(x, float) + np.full_like(x, 3.0) * x**2),
     "a rosenbrock entry by entry": lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] * x[0]) ** 2,
 }
 
@@ -379,6 +390,15 @@ MATRIX = {  # of a 3 x 4 array
     "rolled": lambda u: np.sum((np.roll(u, 1, axis=0) - u) ** 2 + (np.roll(u, -1, axis=1) * u)),
     "einsum": lambda u: np.sum(np.einsum("ij,kj->ik", u, W) ** 2),
     "swapped": lambda u: np.sum(np.swapaxes(u, 0, 1)[1:] * u[:, 1:].T),
+    "axes moved": lambda u: (
+        np.sum(np.rollaxis(u[:, :, None] * u[:, None, :], 2)[1] ** 2)
+        + np.sum(np.moveaxis(u[None] * W, [0, 1], [2, 0])[2] ** 3)
+        + np.sum(np.matrix_transpose(u) @ W)
+    ),
+    "contracted": lambda u: np.sum(np.inner(u, u) ** 2) + np.sum(np.dot(u, W.T) * np.tensordot(W, u, (1, 1))),
+    "positions": lambda u: (
+        np.sum(u[np.argmax(u + 99 * W, axis=0), np.arange(4)] ** 2) + u.ravel()[(u + 99 * W).argmin()]
+    ),
 }
 
 
@@ -430,7 +450,7 @@ def test_complex_step(name):
         if name not in ("powers", "hyperbolic")
         else lambda x: np.sum(x**3 - x**-2 + np.tanh(x) * np.exp(x))
     )
-    _, values, *_ = sweep(f, x, np.arange(6), steps(x.astype(complex), 1j * h, (1.0,)))
+    _, values, *_ = sweep(Call(f), x, np.arange(6), steps(x.astype(complex), 1j * h, (1.0,)))
     _, expected = plain(f, x, np.arange(6), steps(x.astype(complex), 1j * h, (1.0,)))
     np.testing.assert_allclose(values[:, 0].imag / h, expected[:, 0].imag / h, rtol=1e-12, atol=1e-12)
 
@@ -537,7 +557,7 @@ def test_no_cancellation(name):
     h = 1e-8
     points = steps(x, h)
     errors = []
-    swept = sweep(f, x, np.arange(50), points)
+    swept = sweep(Call(f), x, np.arange(50), points)
     assert not swept.rounded
     for _, values, *_ in (swept, plain(f, x, np.arange(50), points)):
         g = (values[:, 0] - values[:, 1]) / (points[:, 0] - points[:, 1])
@@ -568,13 +588,13 @@ def test_rows_that_take_another_branch_are_evaluated_plainly():
 def test_what_was_not_lifted_is_said():
     x = np.array([0.5, 0.5 + 1e-6, 3.0, 4.0, 0.1])
     f = lambda x: np.sum(x**2) if x[1] > 0.5 else np.sum(x)  # noqa: E731
-    assert sweep(f, x, np.arange(5), steps(x, 1e-3)).plain.tolist() == [1]
+    assert sweep(Call(f), x, np.arange(5), steps(x, 1e-3)).plain.tolist() == [1]
     index = np.array([3, 1, 0, 1])
-    assert sweep(f, x, index, steps(x[index], 1e-3)).plain.tolist() == [1, 3]
-    assert not sweep(lambda x: np.sum(x**1.5), x, index, steps(x[index], 1e-3)).rounded
-    assert not sweep(lambda x: np.sum(np.logaddexp(x, 0)), x, index, steps(x[index], 1e-3)).rounded
-    assert not sweep(lambda x: np.sum(np.arctan2(x, 2.0)), x, index, steps(x[index], 1e-4)).rounded
-    assert sweep(lambda x: np.sum(np.arccosh(x + 1.0)), x, index, steps(x[index], 1e-3)).rounded
+    assert sweep(Call(f), x, index, steps(x[index], 1e-3)).plain.tolist() == [1, 3]
+    assert not sweep(Call(lambda x: np.sum(x**1.5)), x, index, steps(x[index], 1e-3)).rounded
+    assert not sweep(Call(lambda x: np.sum(np.logaddexp(x, 0))), x, index, steps(x[index], 1e-3)).rounded
+    assert not sweep(Call(lambda x: np.sum(np.arctan2(x, 2.0))), x, index, steps(x[index], 1e-4)).rounded
+    assert sweep(Call(lambda x: np.sum(np.arccosh(x + 1.0))), x, index, steps(x[index], 1e-3)).rounded
 
 
 def test_a_kink_inside_the_step_is_no_branch():
@@ -662,7 +682,7 @@ def test_a_pooled_convolution_lies_in_boxes():
         layouts.extend(layout for layout, _ in pooled.reshape(3, 2, 2, 2).slots)
         return np.sum(pooled**2)
 
-    lift(f, x, index, d)
+    lift(Call(f), x, index, d)
     assert layouts
     assert all(isinstance(layout, Box) for layout in layouts)
     assert sum(layout.size for layout in layouts) == W.size * 12  # each row: the windows of its own filter
@@ -701,11 +721,11 @@ def test_out_of_the_domain():
     index = np.arange(4)
     points = steps(x, 1e-3)
     with np.errstate(invalid="ignore"):
-        _, values, *_ = sweep(lambda x: np.sum(np.log(x)), x, index, points)
+        _, values, *_ = sweep(Call(lambda x: np.sum(np.log(x))), x, index, points)
     assert np.isnan(values[0, 1])
     assert np.isfinite(values.ravel()[[0, 2, 3, 4, 5, 6, 7]]).all()
     with pytest.raises(CannotLift, match="not finite"), np.errstate(all="ignore"):
-        sweep(lambda x: np.sum(np.log(x)), x - 1, index, steps(x - 1, 1e-3))
+        sweep(Call(lambda x: np.sum(np.log(x))), x - 1, index, steps(x - 1, 1e-3))
 
 
 def writes(x):
@@ -762,7 +782,7 @@ def test_array_results():
 def test_a_sparse_jacobian_can_be_read_off():
     x = rng(1).normal(size=1000)
     h = np.full((1, 1000), 1e-6)
-    lifted = lift(lambda x: x[2:] * x[:-2] - x[1:-1], x, np.arange(1000), h)
+    lifted = lift(Call(lambda x: x[2:] * x[:-2] - x[1:-1]), x, np.arange(1000), h)
     listed = lifted.entries()
     assert sum(row.size for row, _, _ in listed) == 3 * 998
     dense = np.zeros((1000, 998))
@@ -797,7 +817,7 @@ def test_scipy_sparse_matrices():
 def test_refused(f):
     x = np.ones(6)
     with pytest.raises(CannotLift):
-        sweep(f, x, np.arange(6), steps(x, 0.1))
+        sweep(Call(f), x, np.arange(6), steps(x, 0.1))
 
 
 def test_interruption_passes():
@@ -805,13 +825,13 @@ def test_interruption_passes():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sweep(f, np.ones(3), np.arange(3), steps(np.ones(3), 0.1))
+        sweep(Call(f), np.ones(3), np.arange(3), steps(np.ones(3), 0.1))
 
 
 def test_many_rows_on_another_branch_are_refused():
     x = np.full(40, 1e-6)
     with pytest.raises(CannotLift, match="branches"):
-        sweep(lambda x: sum(v if v > 0 else v * v for v in x), x, np.arange(40), steps(x, 1e-3))
+        sweep(Call(lambda x: sum(v if v > 0 else v * v for v in x)), x, np.arange(40), steps(x, 1e-3))
 
 
 def test_memory_and_growth_are_linear():
@@ -826,7 +846,7 @@ def test_memory_and_growth_are_linear():
         return rosenbrock(x)
 
     tracemalloc.start()
-    sweep(f, x, np.arange(n), points)
+    sweep(Call(f), x, np.arange(n), points)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(calls) == 1

@@ -15,6 +15,7 @@ from numpy import zeros as nothing
 from numpy.testing import assert_allclose, assert_array_equal
 
 from fastgrad import numerical_gradient, numerical_hessian, numerical_jacobian
+from fastgrad.core.call import Call
 from fastgrad.lifting.dense.sweep import sweep
 from fastgrad.lifting.substitutes import TABLE, Float, present
 
@@ -90,7 +91,7 @@ STYLES: dict[str, Callable[[Any], Any]] = {
 def test_dense(name: str) -> None:
     """Bit for bit, but for products of matrices."""
     f, index, points = STYLES[name], np.arange(X.size), X[:, None] + np.array([1e-4, -1e-4])
-    values = sweep(f, X, index, points)
+    values = sweep(Call(f), X, index, points)
     plain = np.empty_like(values)
     for i, j in np.ndindex(points.shape):
         x = X.copy()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fastgrad.core.call import Call
 from fastgrad.lifting import dense, sparse
 from fastgrad.lifting.signals import Outrun
 from fastgrad.lifting.work import DenseWork, SparseWork, weight
@@ -21,7 +22,7 @@ def dense_work(f: Any, n: int) -> tuple[str, DenseWork]:
     x = np.linspace(0.5, 1.5, n)
     work = DenseWork(2 * n, racing=True)
     try:
-        dense.sweep(f, x, *table(x), work=work)
+        dense.sweep(Call(f), x, *table(x), work=work)
     except Outrun as outrun:
         return outrun.to, work
     return "", work
@@ -31,7 +32,7 @@ def sparse_work(f: Any, n: int) -> tuple[str, SparseWork]:
     x = np.linspace(0.5, 1.5, n)
     work = SparseWork(2 * n, dense.tile_points(n), racing=True)
     try:
-        sparse.sweep(f, x, *table(x), work=work)
+        sparse.sweep(Call(f), x, *table(x), work=work)
     except Outrun as outrun:
         return outrun.to, work
     return "", work
@@ -140,10 +141,10 @@ def test_without_a_race_nobody_gives_up() -> None:
     x = np.linspace(0.5, 1.5, 60)
     for f in (pairs, powers, walk, smoothed):
         work = DenseWork(2 * x.size)
-        dense.sweep(f, x, *table(x), work=work)
+        dense.sweep(Call(f), x, *table(x), work=work)
         assert work.nfev >= 2 * x.size
         other = SparseWork(2 * x.size)
-        sparse.sweep(f, x, *table(x), work=other)
+        sparse.sweep(Call(f), x, *table(x), work=other)
         assert other.nfev >= 2 * x.size
         assert other.lead == np.inf
 

@@ -16,6 +16,7 @@ from fastgrad import (
     Gradient,
     Hessian,
     Jacobian,
+    check_gradient,
     check_hessian,
     check_jacobian,
     hvp,
@@ -358,3 +359,34 @@ def test_checks_name_labels() -> None:
     assert "entry (shift, rate): given" in str(check_hessian(cubic, lambda _: hessian, SERIES))
     with pytest.raises(ValueError, match="`hess` must have the labels of x"):
         check_hessian(cubic, hessian.rename(columns={"rate": "other"}), SERIES)
+
+
+def cubed(p: Any) -> Any:
+    return np.sum(np.asarray(p) ** 3)
+
+
+def by_label(p: Any) -> Any:
+    return p.loc["a"] ** 2 * p.loc["b"] if hasattr(p, "loc") else 7.0 * p[0]
+
+
+@pytest.mark.parametrize("f", [cubed, by_label])
+def test_what_it_took_to_see_whether_f_wants_labels_is_counted(f: Any) -> None:
+    calls = 0
+
+    def counted(p: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return f(p)
+
+    x = pandas.Series([1.0, 2.0], index=["a", "b"])
+    verbs = {
+        "gradient": lambda: numerical_gradient(counted, x, full_output=True)[1],
+        "jacobian": lambda: numerical_jacobian(counted, x, full_output=True)[1],
+        "hessian": lambda: numerical_hessian(counted, x, full_output=True)[1],
+        "check": lambda: check_gradient(counted, np.ones(2), x),
+        "check along directions": lambda: check_gradient(counted, np.ones(2), x, directions=2),
+        "check of a Hessian": lambda: check_hessian(counted, np.eye(2), x),
+    }
+    for name, verb in verbs.items():
+        calls = 0
+        assert verb().nfev == calls, name

@@ -11,7 +11,16 @@ import pytest
 from numba import njit
 
 from benchmarks.accuracy_problems import FAMILIES
-from fastgrad import AccuracyWarning, Gradient, numerical_gradient
+from fastgrad import (
+    AccuracyWarning,
+    Gradient,
+    Jacobian,
+    jvp,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+    vjp,
+)
 from fastgrad.schemes import automatic as rule
 from fastgrad.schemes.constants import calm, nearest_power
 from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
@@ -675,5 +684,50 @@ def test_what_rounding_hides_is_told(name, size, backend, n):
         assert found[1] == 1.0 or "component 1: rounding of f hides" in str(told[0].message)
 
 
+VERBS = {
+    "forward": lambda f, x: numerical_gradient(f, x, method="forward"),
+    "backward, bars": lambda f, x: numerical_gradient(f, x, method="backward", full_output=True)[0],
+    "order 4": lambda f, x: numerical_gradient(f, x, order=4),
+    "jacobian": lambda f, x: numerical_jacobian(lambda z: [f(z)], x)[0],
+    "prepared jacobian": lambda f, x: Jacobian(f)(x),
+    "jvp": lambda f, x: [1.0, jvp(f, x, [0.0, 1.0])],
+    "vjp": lambda f, x: vjp(f, x, 1.0),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", SUMS)
+def test_what_rounding_hides_is_told_by_every_verb(name, verb):
+    for size in (1e20, 1e150):
+        with pytest.warns(AccuracyWarning, match="no digit"):
+            assert VERBS[verb](SUMS[name], np.array([size, 1.0]))[1] == 0.0
+
+
+def test_second_derivatives_that_rounding_hides_are_told():
+    square = njit(lambda z: z[0] ** 2 + z[1] ** 2)
+    for size in (1e9, 1e20, 1e150):
+        with pytest.warns(AccuracyWarning, match="no digit"):
+            assert numerical_hessian(square, np.array([size, 1.0]))[1, 1] == 0.0
+
+
 def test_what_f_does_not_read_is_certain():
+    for verb in ("forward", "jacobian", "jvp"):
+        assert VERBS[verb](lambda z: z[0] ** 2, np.array([1e3, 1.0]))[1] == 0.0
     assert numerical_gradient(lambda z: z[0] ** 2, [1e3, 1.0])[1] == 0.0  # warnings are errors here
+
+
+@pytest.mark.parametrize("n", [4, 12])
+@pytest.mark.parametrize("options", [{}, {"method": "adaptive"}, {"order": 4}], ids=str)
+@pytest.mark.parametrize(
+    "f",
+    [lambda x: x[1] + x[3] - 2.0, np.sum, np.mean, lambda x: (x[0] + x[2]) ** 2],
+    ids=["two", "sum", "mean", "square"],
+)
+def test_terms_that_could_cancel_along_the_line_raise_no_alarm(f, options, n):
+    """Where entries are equal, moves of opposite sign must not be equal, too: f would seem to stand still."""
+    for value in np.random.default_rng(n).normal(size=25):
+        x = np.full(n, value)
+        gradient, info = numerical_gradient(f, x, full_output=True, **options)  # a warning is an error here
+        exact = np.array([f(x + 0.5 * e) - f(x - 0.5 * e) for e in np.eye(n)])
+        np.testing.assert_allclose(gradient, exact, rtol=1e-7, atol=1e-9)
+        assert info.error.max() < 1e-4  # it was 0.03 where they cancelled

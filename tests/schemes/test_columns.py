@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from fastgrad import Jacobian, numerical_jacobian
+from fastgrad import AccuracyWarning, Jacobian, numerical_jacobian
 
 MATRIX = np.random.default_rng(1).normal(size=(4, 4))
 STENCILS = [
@@ -179,3 +179,14 @@ def test_a_term_of_single_precision_among_doubles_is_noise():
         )
         held.append(np.abs(jacobian - exact) <= info.error)
     assert np.mean(held) >= 0.9
+
+
+@pytest.mark.parametrize(("waves", "at"), [(1e4, 0.0), (3e3, 0.345584192064786)])
+def test_slopes_of_waves_shorter_than_the_steps_are_told(waves, at):
+    """Beside 1e8 steps are long: a slope of 1 was 0, with bars of 1e-3. The line says another, and so do its steps."""
+    with pytest.warns(AccuracyWarning, match="no digit"):
+        found, info = numerical_jacobian(
+            lambda x: np.array([1e8 + 1e-4 * np.sin(waves * x[0]) + x[1]]), np.array([at, 0.8]), full_output=True
+        )
+    right = 1e-4 * waves * np.cos(waves * at)
+    assert abs(found[0, 0] - right) <= 1.01 * info.error[0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,18 @@ import numpy as np
 import pytest
 from numba import njit
 
-from fastgrad import AccuracyWarning, Hessian, Jacobian, hvp, jvp, numerical_hessian, numerical_jacobian, vjp
+from fastgrad import (
+    AccuracyWarning,
+    Hessian,
+    Jacobian,
+    NonFiniteWarning,
+    hvp,
+    jvp,
+    numerical_gradient,
+    numerical_hessian,
+    numerical_jacobian,
+    vjp,
+)
 
 PLACES = [5e-324, 1e-300, -1e-100, 1e-20, 6.1e-17, 1e-15, -1e-14, 1e-12, 1e-10]
 JACOBIANS: dict[str, dict[str, Any]] = {
@@ -105,3 +117,33 @@ def test_a_short_length_stays_what_it_is() -> None:
             numerical_hessian(waves, x, args=(x.tolist(),)), np.diag(right), atol=1e-5 * np.abs(right).max()
         )
         np.testing.assert_allclose(hvp(waves, x, np.ones(3), args=(x.tolist(),)), right, rtol=1e-4)
+
+
+@pytest.mark.parametrize("place", [5e-324, 1e-320, 1e-300, 1e-250, 1e-200, 1e-170, 1e-150])
+@pytest.mark.parametrize("n", [1, 3, 14])
+def test_second_derivatives_where_squares_of_steps_vanish(place: float, n: int) -> None:
+    """They were 0, or 2.29 for 2, with bars of 1e-14; and so small as 1e-24 with bars of 1e-38."""
+    x = place * np.linspace(1.0, 2.0, n)
+    warnings.simplefilter("ignore", AccuracyWarning)  # of what is 1e-300
+    for f, right in (
+        (lambda x: np.sum(x * x), 2.0),
+        (lambda x: np.sum(np.cos(x)), -1.0),
+        (lambda x: np.sum(x + x**3), 6.0 * x),
+    ):
+        H, info = numerical_hessian(f, x, full_output=True)
+        assert (np.abs(np.diag(H) - right) <= 2.0 * np.diag(info.error)).all()
+        np.testing.assert_allclose(np.diag(H), np.broadcast_to(right, n), atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_slope_from_far_away_is_not_taken_for_one(seed: int) -> None:
+    """Where steps are long for want of digits, x**3 is a slope, and the line's random signs may cancel all of them."""
+    x = 5e-324 * np.random.default_rng(seed).integers(1, 9, 14)
+    with pytest.warns(AccuracyWarning, match="no digit"):
+        found, info = numerical_gradient(lambda x: float(np.sum(1.0 + x**3)), x, full_output=True)
+    assert (np.abs(found) <= info.error).all()
+
+
+def test_a_slope_that_overflows_in_units_of_f_is_told() -> None:
+    with pytest.warns(NonFiniteWarning):
+        numerical_gradient(lambda x: 1e300 * np.sum(x), [5e-324])

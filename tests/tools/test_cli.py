@@ -229,6 +229,7 @@ WRONG = {
     "compare {m}:loss --n 0": "--n must be 1 or more",
     "compare {m}:loss --n 2 --grad {m}:number": "--grad: {m}:number is not a function",
     "compare {m}:loss --n 2 --args {m}:data --grad {m}:wrong_shape": "`gradient` must return x's shape",
+    "report {m}:loss --n 10,x": "--n: it must be whole numbers, as 10,100,1000; got '10,x'",
     "report {m}:vector --n 2": "`f` must return one number",
     "compare {m}:loss --n 2 --budget 0": "--budget must be a positive number",
     "compare {m}:loss --n 2 --budget nan": "--budget must be a positive number",

@@ -17,7 +17,8 @@ from fastgrad.tools.report.measure import METHODS, STEPS, document, plain, step_
 from fastgrad.tools.report.page import render
 from fastgrad.tools.workload import Form, Workload, problems
 
-pytest.importorskip("plotly", reason="plotly is not installed: pip install 'fastgrad[report]'")
+for package in ("plotly", "jinja2"):
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fastgrad[report]'")
 
 BUDGET = 0.6
 REGRETS = [
@@ -159,14 +160,13 @@ def test_nothing_beats_the_pareto_front(page):
 
 def test_methods_and_backends_are_told_apart_without_colours():
     assert len({(s.symbol, s.dash) for s in figures.METHOD_STYLES.values()}) == len(METHODS)
-    assert len({s[0] for s in figures.PEER_SYMBOLS.values()}) == len(PEERS)
+    assert len({style.symbol for style in figures.PEER_STYLES.values()}) == len(PEERS)
     together = [
-        figures.WHO_SYMBOLS[who]
-        for who in figures.WHO_SYMBOLS
+        (style.symbol, style.dash)
+        for who, style in figures.WHO_STYLES.items()
         if "compiled" not in who  # in the place of `jitted`, never beside it
     ]
     assert len(set(together)) == len(together)
-    assert set(figures.WHO_COLOURS) == set(figures.WHO_SYMBOLS)
 
 
 def test_slopes_are_fitted_and_shown(data, page):
@@ -203,6 +203,7 @@ def test_the_page_has_the_data_and_is_small(data, page):
         assert comparison["recommendation"] in unescape(page)
     assert "at most 1.25x the time of the best in 50.0% of 2 cells; the worst is 1.5x" in page
     assert "digits: not available. no data" in page
+    assert "></text>" not in page  # every symbol of a curve has a sign in the legend
 
 
 def test_names_are_data_and_not_markup(data):

@@ -239,4 +239,4 @@ def judge(address, n, m):
     for g in range(n):
         for i in range(m):
             finite &= abs(out[g, i]) < np.inf
-    return DONE if finite and agrees(o) else UNSURE
+    return DONE if finite and agrees(o, units, state[STEP]) else UNSURE

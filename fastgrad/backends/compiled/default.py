@@ -199,8 +199,10 @@ def judge_line(work, flat, side, short, value, w0, w1, w2, w4, w5, w6):
         return UNCALM
     binary, decimal = on_a_lattice(w0, top, unit)
     if binary or decimal:
-        second_binary, second_decimal = on_a_lattice(w1, top, unit)
-        if (binary and second_binary) or (decimal and second_decimal):
+        for w in (w1, w2, f0, w4, w5, w6):  # one in sixteen is on the binary one by chance
+            here = on_a_lattice(w, top, unit)
+            binary, decimal = binary and here[0], decimal and here[1]
+        if binary or decimal:
             return UNCALM
     ratio = min(max(sigma / variation, 1e-17), 1e-2)
     usual_step = ratio ** (1.0 / 3.0)
@@ -401,7 +403,7 @@ def settle(work, result):
             # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
             bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
     least, whole = max(NEGLIGIBLE * top, 1e-6 * head.size), max(head.variation, head.size, top)
-    sure = sure and coarse <= 4.99e-5 * least and still <= 1.39 * STILL * whole
+    sure = sure and top < np.inf and coarse <= 4.99e-5 * least and still <= 1.39 * STILL * whole
     gap = abs(agreement - head.slope) - head.doubt
     sure = sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt) and 3.01 * head.third * head.step * head.step <= n * least
     if sure and 2 * seen > n and n > 1:  # the length that most show, their median, may be too short for some
@@ -450,7 +452,7 @@ def settle_aside(work, flat, result):
     points, values = table(work)
     vector, scale = part(work, head.vector_at, (n,)), part(work, head.scale_at, (n,))
     scaling, f0, gain, bend = 1.0 / head.unit, head.here, math.sqrt(2.0), head.bend / n
-    top = agreement = doubt = 0.0
+    top = steepest = hides = agreement = doubt = 0.0
     for i in range(n):
         top = max(top, abs((values[i, 0] * scaling - f0) / (points[i, 0] - flat[i])) * scale[i])
     whole, least = max(head.variation, head.size, top), max(NEGLIGIBLE * top, 1e-6 * head.size)
@@ -467,8 +469,11 @@ def settle_aside(work, flat, result):
         bar = BAR_NOISE * noise + BAR_TRUNCATION * max(fear, 0.5 * steep * relative)
         sure = sure and error <= TOO_LARGE * noise and (noise <= head.enough * steep or noise <= 35.0 * fear)
         sure = sure and (bar <= CERTAIN * steep < np.inf or bar * length <= CERTAIN * least)
+        steepest, hides = max(steepest, steep), max(hides, bar) if steep == 0.0 else hides
     gap = abs(agreement - head.slope) - head.doubt
-    return sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
+    if hides > 0.99 * CERTAIN * steepest and 0.0 < top >= 0.99e-6 * head.size:  # see `Search._hidden`
+        return False
+    return sure and top < np.inf and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
 
 
 @uncounted

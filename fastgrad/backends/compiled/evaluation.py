@@ -36,7 +36,6 @@ class Compiled(InFloats):
     sees_own = False
 
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
-        self.nfev = 0
         self.own: NDArray[Any] | None = None
         self.way = "scalar kernel"
         self._eager, self._workers, self._fast, self._imaginary = (
@@ -46,7 +45,6 @@ class Compiled(InFloats):
             call.imaginary,
         )
         self._point, self._base = point, point.base
-        self._value: float | None = None
         if call.batch_axis is not None:
             raise CannotRun("f takes many points at once; the compiled loop calls it with one")
         if isinstance(call.f, CFunction):
@@ -83,11 +81,6 @@ class Compiled(InFloats):
         possible = possible and JIT and call.threads == 1
         return FusedGradient(call, stencil, rule) if possible else None
 
-    def value(self) -> float:
-        if self._value is None:
-            self._value = float(self.line(self._base.reshape(1, -1))[0])
-        return self._value
-
     @staticmethod
     def descent(call: Call, stencil: Stencil, rule: Step) -> CompiledDescent:
         """Return a compiled descent along gradients by a fixed rule."""
@@ -115,9 +108,6 @@ class Compiled(InFloats):
 
     def _target(self, dtype: np.dtype[Any]) -> Target:
         return self._known.target(dtype, self._base.ndim, self._args, self._fast)
-
-    def known_value(self, value: float) -> None:
-        self._value = value
 
     def line(self, points: Values) -> Values:
         target = self._target(points.dtype)

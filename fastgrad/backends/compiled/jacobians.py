@@ -10,6 +10,7 @@ output, and numba compiles no branch for the other case; else see `vectors.liste
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
 from ...core.validation import Floats
 from ...lifting.lanes import BLOCK, call_lanes
@@ -71,11 +72,17 @@ def most(n: int, m: int) -> int:
     return m * min(n, max(1, TILE // max(m, n, 1)))
 
 
+@register_jitable
+def tables_of(n, width, colored):
+    """Return how many directions are looked at again together, each with a table of its entries."""
+    return 1 if colored else max(1, min(n, width // 2))
+
+
 def workspace(
     n: int, m: int, directions: int, entries: int, lanes: int, width: int, budget: float, colored: bool
 ) -> Floats:
     """Return what a kernel works in; `entries`: the most that directions have that are judged together."""
-    tables = 1 if colored else max(1, min(n, width // 2))
+    tables = tables_of(n, width, colored)
     size = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m + BINS + 2 * directions + entries + m // BLOCK + 1 + STATE
     work = aligned(-(-size // 8) * 8 + (n + m) * width)
     state = work[-STATE:]
@@ -779,9 +786,11 @@ def entered(o, a, count, f0, units, vector, pattern, g, out):
 
 
 @uncounted
-def agrees(o):
-    """Say whether the line's slopes agree with the entries, and each output's least entry is certain."""
-    good = True
+def agrees(o, units, t):
+    """Say whether the line's slopes agree with the entries, each output's least entry is certain, and hides none."""
+    good, least, most = True, units[0], units[0]
+    for j in range(units.size):
+        least, most = min(least, units[j]), max(most, units[j])
     for i in range(o.shape[1]):
         doubt, known, widened = o[DOUBT, i], o[KNOWN, i], 1.0
         gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
@@ -789,6 +798,9 @@ def agrees(o):
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
+        # of what has no effect rounding may hide what is as steep as the steepest: see `automatic.Search._hidden`
+        bar = max(2.9 * o[SIGMA, i] / t * widened, EPS * o[VARIATION, i])
+        good &= bar * most <= 0.49 * o[LARGEST, i] * least or o[LARGEST, i] < 0.99e-6 * o[VARIATION, i]
     return good
 
 
@@ -1067,7 +1079,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     count, out = directions(pattern, n), part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
     group, a = integers(state), part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
-    tables = max(1, min(n, group[WIDTH] // 2)) if pattern is None else 1
+    tables = tables_of(n, group[WIDTH], pattern is not None)
     end = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m
     scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
     lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
@@ -1133,7 +1145,7 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                 return passed(work, began)
         if ticks() - began > MOST:
             return UNSURE
-    if not refreshed(y, flat) or not agrees(o):
+    if not refreshed(y, flat) or not agrees(o, units, t):
         return UNSURE
     return finished(work, began) if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 

@@ -88,7 +88,7 @@ class Work(NamedTuple):
 
 
 class Colours(NamedTuple):
-    """The colours of coordinates: what each pass lets through of each colour's owners, and the colour of each."""
+    """The colours of coordinates: what each pass lets through of each colour's owners; where each one's row begins."""
 
     codes: Ints
     rows: NDArray[np.int32]
@@ -212,7 +212,7 @@ class Owner:
         capacity = max(TERMS * n + 1000, MOST_TERMS)
         work = self._work()
         header = work.header
-        log, rows = np.empty((capacity, width), np.int64), np.arange(n, dtype=np.int32)
+        log, rows = np.empty((capacity, width), np.int64), np.arange(0, n * width, width, dtype=np.int32)
         try:
             for first in range(0, len(table), width):
                 codes = np.zeros((1, n, width), np.int64)
@@ -247,7 +247,7 @@ class Owner:
         if not whole:
             raise Refused("too many coordinates meet in a term: lanes are faster")
         colour = greedy(n, starts, members)
-        return Colours(colours.codes_of(colour, COLOURS), colour.astype(np.int32))
+        return Colours(colours.codes_of(colour, COLOURS), (colour * COLOURS).astype(np.int32))
 
     def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
         """Write the gradient to `out`.

@@ -16,9 +16,8 @@ from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arraylike import ArrayLike, stacked
+from ..arraylike import Array, ArrayLike, Handler, stacked
 from ..signals import CannotLift, Diverged, Signal
 from ..substitutes import Constant, uses_math
 from ..work import (
@@ -34,9 +33,6 @@ from ..work import (
     weight,
     weight_at,
 )
-
-Array = NDArray[Any]
-Handler = Callable[..., Any]
 
 
 class NotAsked(CannotLift):
@@ -470,20 +466,8 @@ class Bundle(ArrayLike):
     def __rmatmul__(self, other: Any) -> Any:
         return matmul(other, self) if _operable(other) else NotImplemented
 
-    def __neg__(self) -> Bundle:
-        return Bundle(-self.data)
 
-    def __pos__(self) -> Bundle:
-        return Bundle(+self.data)
-
-    def __abs__(self) -> Bundle:
-        return Bundle(abs(self.data))
-
-    def __invert__(self) -> Bundle:
-        return Bundle(~self.data)
-
-
-Bundle.operators(_operation, _in_place)
+Bundle.operators(_operation, _in_place, lambda op, _: lambda self: Bundle(op(self.data)))
 _array_power, _ = _operation(operator.pow, np.power)
 
 

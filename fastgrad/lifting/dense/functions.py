@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
-from numpy.typing import NDArray
 
+from ..arraylike import Array, Handler, entering
+from ..composites import COMPOSITES, axes_of, shape_of
 from ..work import CELL
-from .bundle import HANDLERS, Bundle, Handler, aligned, expect_large, matmul, memory, operand, raw, same_for_all
+from .bundle import HANDLERS, Bundle, aligned, expect_large, matmul, memory, operand, raw, same_for_all
 
-Array = NDArray[Any]
 _func: Any  # a numpy function, in the loops below that fill the table
 _ufunc: Any
 Function = Callable[..., Any]
@@ -33,14 +33,7 @@ def wrapped(result: Any) -> Any:
     return type(result)(*map(wrapped, result)) if hasattr(result, "_fields") else tuple(map(wrapped, result))
 
 
-def handles(*functions: Function) -> Callable[[Handler], Handler]:
-    """Enter a handler into the table."""
-
-    def register(handler: Handler) -> Handler:
-        HANDLERS.update(dict.fromkeys(functions, handler))
-        return handler
-
-    return register
+handles = entering(HANDLERS)
 
 
 def batched(value: Any, size: int) -> Array:
@@ -129,24 +122,11 @@ def _mean(a: Any, axis: Any = None, **kwargs: Any) -> Any:
     return reduction(np.mean, a, axis, **kwargs)
 
 
-@handles(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
-    if weights is None:
-        return _mean(a, axis)
-    if np.shape(weights) != np.shape(a):
-        return NotImplemented
-    weights = operand(weights)
-    return np.sum(np.multiply(a, weights), axis=axis) / np.sum(weights, axis=axis)
+for _func in (np.quantile, np.percentile):
 
-
-@handles(np.quantile)
-def _quantile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.quantile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
-
-
-@handles(np.percentile)
-def _percentile(a: Any, q: Any, axis: Any = None, **kwargs: Any) -> Any:
-    return reduction(partial(np.percentile, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
+    @handles(_func)
+    def _quantile(a: Any, q: Any, axis: Any = None, func: Function = _func, **kwargs: Any) -> Any:
+        return reduction(partial(func, q=q), a, axis, **kwargs) if np.ndim(q) == 0 else NotImplemented
 
 
 # --- along an axis --------------------------------------------------------------------------------------
@@ -191,10 +171,6 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: Any = 1) -> A
 @handles(np.flip)
 def _flip(m: Bundle, axis: Any = None) -> Bundle:
     return Bundle(np.flip(m.data, own_axis(m, axis)))
-
-
-HANDLERS[np.flipud] = lambda m: _flip(m, 0)
-HANDLERS[np.fliplr] = lambda m: _flip(m, 1)
 
 
 @handles(np.roll)
@@ -259,55 +235,36 @@ def _ravel(a: Bundle, order: str = "C") -> Any:
     return Bundle(flattened(a)) if order == "C" else NotImplemented
 
 
-@handles(np.transpose, np.permute_dims)
-def _transpose(a: Bundle, axes: Any = None) -> Bundle:
-    return a.T if axes is None else Bundle(a.data.transpose(0, *own_axis(a, tuple(axes))))
+def reshaping(func: Function) -> Handler:
+    """Functions that only give their argument another shape."""
+    return lambda a, *args, **kwargs: Bundle(a.data.reshape(len(a.data), *shape_of(func, a.shape, *args, **kwargs)))
 
 
-@handles(np.swapaxes)
-def _swapaxes(a: Bundle, axis1: int, axis2: int) -> Bundle:
-    return Bundle(a.data.swapaxes(own_axis(a, axis1), own_axis(a, axis2)))
+for _func in (np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    HANDLERS[_func] = reshaping(_func)
 
 
-@handles(np.moveaxis)
-def _moveaxis(a: Bundle, source: Any, destination: Any) -> Bundle:
-    return Bundle(np.moveaxis(a.data, own_axis(a, source), own_axis(a, destination)))
+def permuting(func: Function) -> Handler:
+    """Functions that only change the order of the axes."""
+    return lambda a, *args, **kwargs: Bundle(
+        a.data.transpose(0, *(1 + axis for axis in axes_of(func, a.ndim, *args, **kwargs)))
+    )
 
 
-@handles(np.squeeze)
-def _squeeze(a: Bundle, axis: Any = None) -> Bundle:
-    lengths = enumerate(a.data.shape[1:], start=1)
-    return Bundle(a.data.squeeze(tuple(i for i, m in lengths if m == 1) if axis is None else own_axis(a, axis)))
+for _func in (np.transpose, np.permute_dims, np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose):
+    HANDLERS[_func] = permuting(_func)
 
 
 @handles(np.expand_dims)
-def _expand_dims(a: Bundle, axis: Any) -> Bundle:
-    axes = axis if isinstance(axis, tuple | list) else (axis,)
+def _expand_dims(a: Bundle, axis: Any) -> Any:
     expect_large(a.data)
-    new = normalize_axis_tuple(axes, a.ndim + len(axes))
-    return Bundle(np.expand_dims(a.data, tuple(i + 1 for i in new)))
+    return reshaping(np.expand_dims)(a, axis)
 
 
 @handles(np.broadcast_to)
 def _broadcast_to(array: Bundle, shape: Any) -> Bundle:
     shape = (shape,) if np.ndim(shape) == 0 else tuple(shape)
     return Bundle(np.broadcast_to(raw(array, len(shape)), (len(array.data), *shape)))
-
-
-@handles(np.broadcast_arrays)
-def _broadcast_arrays(*args: Any) -> Any:
-    shape = np.broadcast_shapes(*(np.shape(a) for a in args))
-    return tuple(np.broadcast_to(a, shape) for a in args)
-
-
-for _func, _least in {np.atleast_1d: 1, np.atleast_2d: 2}.items():
-    HANDLERS[_func] = lambda a, least=_least: Bundle(raw(a, least))
-
-
-@handles(np.atleast_3d)
-def _atleast_3d(a: Bundle) -> Any:
-    data = raw(a, 2)  # (1, n) where a point has shape (n,)
-    return a if a.ndim > 2 else Bundle(data[..., None])
 
 
 @handles(np.tile)
@@ -317,12 +274,11 @@ def _tile(A: Bundle, reps: Any) -> Bundle:  # noqa: N803
     return Bundle(np.tile(data, (*(1,) * (data.ndim - len(reps)), *reps)))
 
 
-def joined(func: Function, arrays: Any, axis: Any, dims: int, **kwargs: Any) -> Any:
-    """Join points along an axis of what each is when it has at least `dims` axes."""
+def joined(func: Function, arrays: Any, axis: Any, **kwargs: Any) -> Any:
+    """Join points along an axis of theirs."""
     parts = [operand(a) for a in arrays]
     size = size_of(parts)
     data = [batched(a, size) for a in parts]
-    data = [d.reshape(size, *(1,) * (dims + 1 - d.ndim), *d.shape[1:]) for d in data]
     rank = data[0].ndim - 1 + (func is np.stack)
     return Bundle(func(data, axis=normalize_axis_index(axis, rank) + 1, **kwargs))
 
@@ -331,28 +287,10 @@ def joined(func: Function, arrays: Any, axis: Any, dims: int, **kwargs: Any) -> 
 def _concatenate(arrays: Any, axis: Any = 0, **kwargs: Any) -> Any:
     if axis is None:
         arrays, axis = [np.ravel(operand(a)) for a in arrays], 0
-    return joined(np.concatenate, arrays, axis, 0, **kwargs)
+    return joined(np.concatenate, arrays, axis, **kwargs)
 
 
-@handles(np.append)
-def _append(arr: Any, values: Any, axis: Any = None) -> Any:
-    return _concatenate((arr, values), axis)
-
-
-HANDLERS[np.stack] = lambda arrays, axis=0, **kwargs: joined(np.stack, arrays, axis, 0, **kwargs)
-HANDLERS[np.vstack] = lambda tup, **kwargs: joined(np.concatenate, tup, 0, 2, **kwargs)
-
-
-@handles(np.hstack)
-def _hstack(tup: Any, **kwargs: Any) -> Any:
-    flat = max(np.ndim(operand(a)) for a in tup) <= 1
-    return joined(np.concatenate, tup, 0 if flat else 1, 1, **kwargs)
-
-
-@handles(np.column_stack)
-def _column_stack(tup: Any) -> Any:
-    parts = [operand(a) for a in tup]
-    return joined(np.concatenate, [np.reshape(p, (-1, 1)) if np.ndim(p) < 2 else p for p in parts], 1, 2)
+HANDLERS[np.stack] = lambda arrays, axis=0, **kwargs: joined(np.stack, arrays, axis, **kwargs)
 
 
 for _func in (np.zeros_like, np.ones_like, np.empty_like):
@@ -419,12 +357,6 @@ def _where(condition: Any, *choices: Any) -> Any:
     return Bundle(np.where(*aligned((condition, *choices)))) if choices else _nonzero(condition)
 
 
-@handles(np.select)
-def _select(condlist: Any, choicelist: Any, default: Any = 0) -> Bundle:
-    *both, default = aligned((*condlist, *choicelist, default))
-    return Bundle(np.select(both[: len(condlist)], both[len(condlist) :], default))
-
-
 @handles(np.nonzero)
 def _nonzero(a: Bundle) -> Any:
     return np.nonzero(same_for_all(a.data.astype(bool)))
@@ -453,15 +385,6 @@ HANDLERS[np.searchsorted] = lambda a, v, side="left": Bundle(np.searchsorted(a, 
 HANDLERS[np.digitize] = lambda x, bins, right=False: Bundle(np.digitize(x.data, bins, right))
 
 
-@handles(np.polyval)
-def _polyval(p: Any, x: Any) -> Any:
-    """Horner's scheme, in numpy's order."""
-    value = np.zeros_like(operand(x))
-    for coefficient in operand(p):
-        value = value * x + coefficient
-    return value
-
-
 # --- products and linear algebra -------------------------------------------------------------------------------
 
 
@@ -481,23 +404,12 @@ def _dot(a: Any, b: Any) -> Any:
     return matmul(a, b) if b.ndim <= 2 else NotImplemented
 
 
-@handles(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
-    return matmul(np.conj(np.ravel(operand(a))), np.ravel(operand(b)))
-
-
 @handles(np.inner)
 def _inner(a: Any, b: Any) -> Any:
     a, b = array_operand(a), array_operand(b)
     if a.ndim == 0 or b.ndim == 0:
         return np.multiply(a, b)
     return matmul(a, b.T) if b.ndim <= 2 else NotImplemented
-
-
-@handles(np.outer)
-def _outer(a: Any, b: Any) -> Any:
-    expect_large(a.data if type(a) is Bundle else b.data)
-    return np.multiply(np.ravel(operand(a))[:, None], np.ravel(operand(b))[None, :])
 
 
 @handles(np.cross)
@@ -566,7 +478,7 @@ def on_matrices(func: Function, a: Any, *args: Any, **kwargs: Any) -> Any:
 for _func in (
     np.linalg.det, np.linalg.slogdet, np.linalg.inv, np.linalg.cholesky, np.linalg.eigvalsh, np.linalg.eigh,
     np.linalg.svd, np.linalg.svdvals, np.linalg.qr, np.linalg.pinv, np.linalg.matrix_rank, np.linalg.cond,
-    np.linalg.matrix_power, np.tril, np.triu, np.matrix_transpose, np.fft.fft2, np.fft.ifft2,
+    np.linalg.matrix_power, np.tril, np.triu, np.fft.fft2, np.fft.ifft2,
 ):  # fmt: skip
     HANDLERS[_func] = partial(on_matrices, _func)
 
@@ -581,6 +493,8 @@ def _solve(a: Any, b: Any) -> Any:
     solution = np.linalg.solve(left, right)
     return Bundle(solution[..., 0] if vector else solution)
 
+
+HANDLERS.update(COMPOSITES)
 
 # --- methods ------------------------------------------------------------------------------------------------
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.call import Call
+from ..arraylike import Array
 from ..rebinding import rebound
 from ..signals import CannotLift, Diverged, Outrun, raised
 from ..work import LOOP_TILES, DenseWork
 from .bundle import LARGE, Bundle, NotAsked, TooLarge, WritesArgument, gathered, memory
-
-__all__ = ["sweep", "tile_points"]
-
-Array = NDArray[Any]
 
 # Measured on 15 functions at n = 100, 300 and 1000: of 32 kB to 1 MB, 256 kB is the best or within 1.15x of it (a
 # second-level cache of 512 kB); 32 kB is 1.6x to 2.6x slower at n = 100 and 300, 1 MB 1.5x slower at n = 1000.
@@ -37,13 +34,11 @@ def tile_points(size: int) -> int:
 
 
 def sweep(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     points: Array,
     *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
     tile_bytes: int = TILE_BYTES,
     work: DenseWork | None = None,
 ) -> Array:
@@ -51,8 +46,8 @@ def sweep(
 
     Parameters
     ----------
-    f : callable
-        Written for one point: ``f(x, *args, **kwargs)``.
+    call : Call
+        Of a function written for one point.
     x : ndarray
         The point. It is not written to, and f never gets it.
     index : ndarray of intp, shape (m,)
@@ -81,7 +76,7 @@ def sweep(
     flat = x.reshape(-1)
     _free_for(m * k, x.ndim)
     work = DenseWork() if work is None else work
-    run = _Run(f, x.shape, args, kwargs or {}, work)
+    run = _Run(call, x.shape, work)
     n, most = flat.size, max(1, min(m, max(TILE_POINTS, tile_bytes // max(1, x.nbytes)) // k))
     tile = _filled(most * k, flat, points.dtype)
     results = []
@@ -147,16 +142,9 @@ def _joined(results: list[Array]) -> Array:
 class _Run:
     """f with its arguments, and what was learned about it."""
 
-    def __init__(
-        self,
-        f: Callable[..., Any],
-        shape: tuple[int, ...],
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        work: DenseWork,
-    ) -> None:
-        self.original, self.plain_args = f, args
-        self.f, self.shape, self.args, self.kwargs = f, shape, args, kwargs
+    def __init__(self, call: Call, shape: tuple[int, ...], work: DenseWork) -> None:
+        self.original = self.call = call
+        self.shape = shape
         self.bound = False  # f runs with other bindings
         self.work = work
         self.writes = False  # f assigns into its argument: it gets a copy of each tile
@@ -218,7 +206,7 @@ class _Run:
         memory.boxed, before = False, raised()
         self.work.nfev += len(tile)
         try:
-            result = self.f(Bundle(shown), *self.args, **self.kwargs)
+            result = self.call.value(Bundle(shown))
         except Exception as error:
             if isinstance(error.__cause__, Diverged):  # numpy raises an error of its own from ours
                 raise error.__cause__ from None
@@ -247,14 +235,14 @@ class _Run:
         if self.bound:
             return False
         self.bound = True
-        self.f, self.args = rebound(self.f, self.args)
+        self.call = rebound(self.call)
         return True
 
     def plainly(self, tile: Array) -> Array:
         """f at each row, one by one."""
         rows = tile.reshape(len(tile), *self.shape)
         self.work.nfev += len(tile)
-        results = [self.original(row.copy(), *self.plain_args, **self.kwargs) for row in rows]
+        results = [self.original.value(row.copy()) for row in rows]
         return as_values(np.stack([np.asarray(r) for r in results]))
 
 
@@ -267,13 +255,7 @@ def as_values(array: Array) -> Array:
     return array.astype(np.complex128 if array.dtype.kind == "c" else np.float64, copy=False)
 
 
-def at_points(
-    f: Callable[..., Any],
-    points: Array,
-    *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> Array:
+def at_points(call: Call, points: Array) -> Array:
     """Evaluate f at whole points, many in one call of the unmodified f.
 
     Parameters
@@ -292,7 +274,7 @@ def at_points(
     """
     _free_for(len(points), points.ndim - 1)
     work = DenseWork()
-    run = _Run(f, points.shape[1:], args, kwargs or {}, work)
+    run = _Run(call, points.shape[1:], work)
     rows = points.reshape(len(points), -1)
     most, start, results = tile_points(rows.shape[1]), 0, []
     memory.largest, memory.careful, memory.work = 0, False, work

@@ -7,14 +7,12 @@ comparing comes first, in C.
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import cast
-
-__all__ = ["MISSING", "Attributes", "Cell", "Dictionary", "Elements", "Identity", "Items", "Names", "Place", "Slots"]
+from itertools import repeat
+from typing import Any
 
 
 class Missing:
@@ -40,13 +38,17 @@ class Place:
     holder
         The container.
     keys, values : sequence
-        What was in it when the place was made.
+        What was in it when the place was made; MISSING for what was not there.
     """
 
     __slots__ = ("holder", "keys", "values")
-    holder: object
-    keys: Sequence[Hashable]
+    holder: Any
+    keys: Sequence[Any]
     values: Sequence[object]
+
+    def __init__(self, holder: object, keys: Sequence[Hashable]) -> None:
+        self.holder, self.keys = holder, keys
+        self.values = tuple(self.now())
 
     def inside(self) -> Sequence[object]:
         """What f can reach from here."""
@@ -54,22 +56,35 @@ class Place:
 
     def again(self) -> Place:
         """Note what is there now."""
-        return type(self)(self.holder)  # type: ignore[call-arg]
+        return type(self)(self.holder, self.keys)
 
-    def put(self, key: Hashable, value: object) -> None:
+    def now(self) -> Iterable[object]:
+        """What is there now, for each of the keys."""
+        raise NotImplementedError
+
+    def put(self, key: Any, value: object) -> None:
         """Write one value."""
+        raise NotImplementedError
+
+    def remove(self, key: Any) -> None:
+        """Leave a key without a value."""
         raise NotImplementedError
 
     def restore(self) -> None:
         """Make it hold again what it held, in the same order; may be done again after an interruption."""
-        raise NotImplementedError
+        for key, value, now in zip(self.keys, self.values, tuple(self.now()), strict=True):
+            if now is value:
+                continue
+            if value is MISSING:
+                self.remove(key)
+            else:
+                self.put(key, value)
 
 
 class Dictionary(Place):
     """A dictionary, of an object or by itself; also of a class derived from dict."""
 
     __slots__ = ()
-    holder: dict[Hashable, object]
 
     def __init__(self, holder: dict[Hashable, object]) -> None:
         self.holder = holder
@@ -84,7 +99,10 @@ class Dictionary(Place):
     def inside(self) -> Sequence[object]:
         return (*self.keys, *self.values)
 
-    def put(self, key: Hashable, value: object) -> None:
+    def again(self) -> Place:
+        return Dictionary(self.holder)
+
+    def put(self, key: Any, value: object) -> None:
         dict.__setitem__(self.holder, key, value)
 
     def restore(self) -> None:
@@ -101,33 +119,21 @@ class Names(Place):
     """Some names of a module, or what else is none of f's business is in it."""
 
     __slots__ = ()
-    holder: dict[str, object]
-    keys: Sequence[str]
 
-    def __init__(self, holder: dict[str, object], names: Iterable[str]) -> None:
-        self.holder = holder
-        self.keys = tuple(names)
-        self.values = tuple(holder.get(name, MISSING) for name in self.keys)
+    def now(self) -> Iterable[object]:
+        return map(self.holder.get, self.keys, repeat(MISSING))
 
-    def again(self) -> Place:
-        return Names(self.holder, self.keys)
+    def put(self, key: Any, value: object) -> None:
+        self.holder[key] = value
 
-    def put(self, key: Hashable, value: object) -> None:
-        self.holder[str(key)] = value
-
-    def restore(self) -> None:
-        for name, value in zip(self.keys, self.values, strict=True):
-            if value is MISSING:
-                self.holder.pop(str(name), None)
-            elif self.holder.get(str(name), MISSING) is not value:
-                self.holder[str(name)] = value
+    def remove(self, key: Any) -> None:
+        self.holder.pop(key, None)
 
 
 class Items(Place):
     """A list or deque."""
 
     __slots__ = ()
-    holder: list[object] | deque[object]
 
     def __init__(self, holder: list[object] | deque[object]) -> None:
         self.holder = holder
@@ -139,12 +145,11 @@ class Items(Place):
         """Past an ``__iter__`` of the user's."""
         return list.__iter__(holder) if isinstance(holder, list) else deque.__iter__(holder)
 
-    def put(self, key: Hashable, value: object) -> None:
-        at = cast("int", key)
-        if isinstance(self.holder, list):
-            list.__setitem__(self.holder, at, value)
-        else:
-            deque.__setitem__(self.holder, at, value)
+    def again(self) -> Place:
+        return Items(self.holder)
+
+    def put(self, key: Any, value: object) -> None:
+        (list if isinstance(self.holder, list) else deque).__setitem__(self.holder, key, value)
 
     def restore(self) -> None:
         now, before = self.holder, self.values
@@ -160,11 +165,13 @@ class Elements(Place):
     """A set: no array can be in it, but f may add to it, and objects in it may hold arrays."""
 
     __slots__ = ()
-    holder: set[object]
 
     def __init__(self, holder: set[object]) -> None:
         self.holder = holder
         self.keys, self.values = (), tuple(set.__iter__(holder))
+
+    def again(self) -> Place:
+        return Elements(self.holder)
 
     def restore(self) -> None:
         now, before = self.holder, self.values
@@ -177,59 +184,40 @@ class Cell(Place):
     """A variable of an enclosing function."""
 
     __slots__ = ()
-    holder: types.CellType
 
-    def __init__(self, holder: types.CellType) -> None:
-        self.holder = holder
-        self.keys = ("",)
+    def __init__(self, holder: types.CellType, keys: Sequence[Hashable] = ("",)) -> None:
+        super().__init__(holder, keys)
+
+    def now(self) -> Iterable[object]:
         try:
-            self.values = (holder.cell_contents,)
+            return (self.holder.cell_contents,)
         except ValueError:
-            self.values = (MISSING,)
+            return (MISSING,)
 
-    def put(self, key: Hashable, value: object) -> None:
+    def put(self, key: Any, value: object) -> None:
         self.holder.cell_contents = value
 
-    def restore(self) -> None:
-        (before,) = self.values
-        if before is not MISSING:
-            self.holder.cell_contents = before
-            return
-        with contextlib.suppress(ValueError):
-            del self.holder.cell_contents
+    def remove(self, key: Any) -> None:
+        del self.holder.cell_contents
 
 
 class Slots(Place):
     """Slots of an object."""
 
     __slots__ = ()
-    keys: Sequence[types.MemberDescriptorType]
 
-    def __init__(self, holder: object, members: Sequence[types.MemberDescriptorType]) -> None:
-        self.holder, self.keys = holder, members
-        self.values = tuple(map(self._now, members))
+    def now(self) -> Iterable[object]:
+        for member in self.keys:
+            try:
+                yield member.__get__(self.holder)
+            except AttributeError:
+                yield MISSING
 
-    def again(self) -> Place:
-        return Slots(self.holder, self.keys)
-
-    def _now(self, member: types.MemberDescriptorType) -> object:
-        try:
-            return member.__get__(self.holder)
-        except AttributeError:
-            return MISSING
-
-    def put(self, key: Hashable, value: object) -> None:
-        assert isinstance(key, types.MemberDescriptorType)
+    def put(self, key: Any, value: object) -> None:
         key.__set__(self.holder, value)
 
-    def restore(self) -> None:
-        for member, value in zip(self.keys, self.values, strict=True):
-            if self._now(member) is value:
-                continue
-            if value is MISSING:
-                member.__delete__(self.holder)
-            else:
-                member.__set__(self.holder, value)
+    def remove(self, key: Any) -> None:
+        key.__delete__(self.holder)
 
 
 # what a class has that no code changes, or that cannot be written
@@ -241,29 +229,24 @@ class Attributes(Place):
     """The attributes of a class of the user's; also those that f adds."""
 
     __slots__ = ()
-    holder: type
-    keys: Sequence[str]
 
-    def __init__(self, holder: type) -> None:
-        self.holder = holder
-        self.keys = tuple(name for name in vars(holder) if name not in NOT_WRITTEN)
-        self.values = tuple(vars(holder)[name] for name in self.keys)
+    def __init__(self, holder: type, keys: Sequence[Hashable] | None = None) -> None:
+        super().__init__(holder, tuple(name for name in vars(holder) if name not in NOT_WRITTEN))
 
     def inside(self) -> Sequence[object]:
         return [v for name, v in zip(self.keys, self.values, strict=True) if name not in NOT_FOLLOWED]
 
-    def put(self, key: Hashable, value: object) -> None:
-        type.__setattr__(self.holder, str(key), value)
+    def now(self) -> Iterable[object]:
+        return map(vars(self.holder).get, self.keys, repeat(MISSING))
+
+    def put(self, key: Any, value: object) -> None:
+        type.__setattr__(self.holder, key, value)
 
     def restore(self) -> None:
-        now = vars(self.holder)
-        if len(now) > len(self.keys):
-            known = {*self.keys, *NOT_WRITTEN}
-            for name in [name for name in now if name not in known]:
+        if len(vars(self.holder)) > len(self.keys):
+            for name in vars(self.holder).keys() - {*self.keys, *NOT_WRITTEN}:
                 type.__delattr__(self.holder, name)
-        for name, value in zip(self.keys, self.values, strict=True):
-            if now.get(name, MISSING) is not value:
-                type.__setattr__(self.holder, name, value)
+        super().restore()
 
 
 class Identity(Place):
@@ -273,24 +256,18 @@ class Identity(Place):
     """
 
     __slots__ = ("_write",)
-    keys: Sequence[str]
 
     def __init__(
-        self, holder: object, names: Sequence[str], write: Callable[[object, str, object], None] = object.__setattr__
+        self, holder: object, keys: Sequence[str], write: Callable[[object, str, object], None] = object.__setattr__
     ) -> None:
-        self.holder, self.keys, self._write = holder, names, write
-        self.values = tuple(map(self._now, names))
+        super().__init__(holder, keys)
+        self._write = write
 
     def again(self) -> Place:
         return Identity(self.holder, self.keys, self._write)
 
-    def _now(self, name: Hashable) -> object:
-        return object.__getattribute__(self.holder, str(name))
+    def now(self) -> Iterable[object]:
+        return map(object.__getattribute__, repeat(self.holder), self.keys)
 
-    def put(self, key: Hashable, value: object) -> None:
-        self._write(self.holder, str(key), value)
-
-    def restore(self) -> None:
-        for name, value in zip(self.keys, self.values, strict=True):
-            if self._now(name) is not value:
-                self._write(self.holder, str(name), value)
+    def put(self, key: Any, value: object) -> None:
+        self._write(self.holder, key, value)

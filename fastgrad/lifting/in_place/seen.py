@@ -9,18 +9,15 @@ from typing import Any, cast
 import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.lib.stride_tricks import as_strided
-from numpy.typing import NDArray
 
 from ...core.point import stand_in
+from ..arraylike import Array
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from ..substitutes import SUBSTITUTED, Constant, Float, substitute
 from .places import MISSING, Names, Place
 from .walk import Walk
 
-__all__ = ["Seen"]
-
-Array = NDArray[Any]
 Write = tuple[Place, Hashable, object]
 
 

@@ -9,13 +9,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import ref
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...core.point import exclusive, lock_of, stand_in
+from ..arraylike import Array
 from ..dense.bundle import Bundle, gathered, memory
 from ..signals import CannotLift, Outrun, forgive, raised
 from ..sparse.bundle import SparseBundle
@@ -25,9 +26,6 @@ from .places import Place
 from .seen import Seen
 from .walk import Walk
 
-__all__ = ["InPlace", "alone"]
-
-Array = NDArray[Any]
 NOTHING: Mapping[str, Any] = {}
 SLACK = 1e3 * float(np.finfo(np.float64).eps)  # relative: a bundle's sums may be added up in another order
 # names of functions that do not ask a bundle: of arrays that are made to be written into, and of a constant's product
@@ -315,19 +313,19 @@ class Chance:
     """
 
     def __init__(self, walk: Walk) -> None:
-        self._generators = [*SHARED, *walk.generators] if walk.may_draw() else []
+        self._accesses = list(map(_access, [*SHARED, *walk.generators])) if walk.may_draw() else []
         self._before = self._now()
         self.drawn = False
 
     def _now(self) -> list[Any]:
-        return list(map(_state, self._generators))
+        return [read() for read, _ in self._accesses]
 
     def restore(self) -> None:
         if _equal(self._now(), self._before):
             return
         self.drawn = True
-        for generator, state in zip(self._generators, self._before, strict=True):
-            _set_state(generator, state)
+        for (_, write), state in zip(self._accesses, self._before, strict=True):
+            write(state)
 
 
 def _equal(now: Any, before: Any) -> bool:
@@ -340,18 +338,11 @@ def _equal(now: Any, before: Any) -> bool:
     return bool(now == before)
 
 
-def _state(generator: Any) -> Any:
+def _access(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+    """Return what reads the state of a source of random numbers, and what writes it."""
     if isinstance(generator, random.Random):
-        return generator.getstate()
+        return generator.getstate, generator.setstate
     if isinstance(generator, np.random.RandomState):
-        return generator.get_state()
-    return (generator.bit_generator if isinstance(generator, np.random.Generator) else generator).state
-
-
-def _set_state(generator: Any, state: Any) -> None:
-    if isinstance(generator, random.Random):
-        generator.setstate(state)
-    elif isinstance(generator, np.random.RandomState):
-        generator.set_state(state)
-    else:
-        (generator.bit_generator if isinstance(generator, np.random.Generator) else generator).state = state
+        return generator.get_state, generator.set_state
+    bits = generator.bit_generator if isinstance(generator, np.random.Generator) else generator
+    return partial(getattr, bits, "state"), partial(setattr, bits, "state")

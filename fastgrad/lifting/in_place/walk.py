@@ -29,8 +29,6 @@ from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
 
-__all__ = ["Walk"]
-
 MOST_THINGS = 20_000  # that are looked at
 MOST_VALUES = 200_000  # in all places together: they are compared after each run
 
@@ -231,12 +229,6 @@ class Walk:
     def _cell(self, thing: types.CellType) -> None:
         self._add(Cell(thing))
 
-    def _partial(self, thing: functools.partial[object]) -> None:
-        self._queue.extend((thing.func, thing.args, thing.keywords))
-
-    def _method(self, thing: types.MethodType) -> None:
-        self._queue.extend((thing.__self__, thing.__func__))
-
     def _function(self, thing: types.FunctionType) -> None:
         if self._of_library(thing):
             return
@@ -252,15 +244,6 @@ class Walk:
             raise CannotLift(f"f holds the method {thing.__name__!r} of an array")
         if owner is not None and not isinstance(owner, types.ModuleType):
             self._queue.append(owner)
-
-    def _wrapper(self, thing: staticmethod[..., object] | classmethod[object, ..., object]) -> None:
-        self._queue.append(thing.__func__)
-
-    def _property(self, thing: property) -> None:
-        self._queue.extend((thing.fget, thing.fset, thing.fdel))
-
-    def _cached_property(self, thing: functools.cached_property[object]) -> None:
-        self._queue.append(thing.func)
 
     def _module(self, thing: types.ModuleType) -> None:
         package = thing.__name__.partition(".")[0]
@@ -324,13 +307,18 @@ def _lru_cache(walk: Walk, thing: object) -> None:
     raise CannotLift(f"f can reach {getattr(thing, '__name__', 'a function')!r}, which keeps its results (lru_cache)")
 
 
+def _made_of(*names: str) -> Reader:
+    """What holds other things by some attributes, and nothing else."""
+    return lambda walk, thing: walk._queue.extend(getattr(thing, name) for name in names)
+
+
 READERS: dict[type, Reader] = {
     types.CellType: Walk._cell,
     types.FunctionType: Walk._function,
-    types.MethodType: Walk._method,
+    types.MethodType: _made_of("__self__", "__func__"),
     types.BuiltinFunctionType: Walk._builtin,
-    functools.partial: Walk._partial,
-    functools.cached_property: Walk._cached_property,
+    functools.partial: _made_of("func", "args", "keywords"),
+    functools.cached_property: _made_of("func"),
     functools._lru_cache_wrapper: _lru_cache,
     types.MappingProxyType: Walk._proxy,
     weakref.ref: Walk._reference,
@@ -340,8 +328,8 @@ FAMILIES: Sequence[tuple[tuple[type, ...], Reader]] = (
     ((np.ndarray,), Walk._array),
     (CONTAINERS, Walk._container),
     ((tuple,), Walk._items),
-    ((staticmethod, classmethod), Walk._wrapper),
-    ((property,), Walk._property),
+    ((staticmethod, classmethod), _made_of("__func__")),
+    ((property,), _made_of("fget", "fset", "fdel")),
     ((types.ModuleType,), Walk._module),
     (GENERATORS, Walk._generator),
     ((type,), Walk._class),

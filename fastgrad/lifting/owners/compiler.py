@@ -189,8 +189,7 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
         before = header[BEFORE] = begin(header[SELF])
         header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
         given = read_only(args, kinds)
-        mask = -1 if header[LOG] != 0 else 0
-        found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
+        found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
         header[RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value

@@ -91,8 +91,7 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
             previous = header[BEFORE] = begin(header[SELF])
             header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
             given = read_only(args, kinds)
-            mask = -1 if header[LOG] != 0 else 0
-            found = as_x(x, codes, rows, which, mask, header[ENTRIES], kind)
+            found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
             out = called(found, given, values)
             if out.shape == values.shape:
                 for at, place in enumerate(np.ndindex(out.shape)):

@@ -13,26 +13,28 @@ from numba.np.arrayobj import populate_array
 from ..lanes.types import Bundle, splat
 from . import totals
 from .emitting import Number, as_number, enter, header_of
-from .types import F64, I64, Owned, Point, PointIterator, Total
+from .types import I64, Owned, Point, PointIterator, Total
+
+ONE = 0x3FF0000000000000  # the bits of 1.0
 
 
 def entry(context, builder, t, point, at):
     """x[at], 0 <= at: its value, and a slope of 1 where it owns a colour.
 
-    Its code is what its row of the table lets through of its owner: all of it in its own colour's place. While the
-    pattern is looked for, the mask is all ones, and the row is the code.
+    Its code is what its row of the table lets through of its owner: all of it in its own colour's place. An owner's
+    code is the first one's and so many steps more, an addition in a loop; while the pattern is looked for, the step is
+    0 and all bits are set, and the row is the code.
     """
-    colours = t.colours
     struct = cgutils.create_struct_proxy(t)(context, builder, value=point)
-    _, slopes, codes = Owned(colours).ll.elements
+    _, slopes, codes = Owned(t.colours).ll.elements
     base = builder.load(builder.gep(struct.data, [at]))
-    row = builder.sext(builder.load(builder.gep(struct.rows, [at])), I64)
-    row = builder.bitcast(builder.gep(struct.codes, [builder.mul(row, I64(colours))]), codes.as_pointer())
-    owner = builder.or_(totals.code_of(builder, builder.add(at, I64(1))), struct.mask)
-    code = builder.and_(builder.load(row, align=8), splat(builder, owner, codes))
-    owned = builder.icmp_signed("!=", code, ir.Constant(codes, None))
-    d = builder.select(owned, ir.Constant(slopes, [F64(1.0)] * colours), ir.Constant(slopes, None))
-    return Number(builder, base, d, code).pack(Owned(colours))
+    row = builder.zext(builder.load(builder.gep(struct.rows, [at])), I64)
+    row = builder.bitcast(builder.gep(struct.codes, [row]), codes.as_pointer())
+    owner = builder.add(struct.first, builder.mul(at, struct.step))
+    row = builder.load(row, align=8)
+    one = ir.Constant(codes, [I64(ONE)] * t.colours)
+    d = builder.bitcast(builder.and_(row, one), slopes)
+    return Number(builder, base, d, builder.and_(row, splat(builder, owner, codes))).pack(Owned(t.colours))
 
 
 def wrapped(builder, index, size):
@@ -133,28 +135,30 @@ def iterate(context, builder, sig, args, result):
 
 
 @intrinsic
-def as_point(typingctx, x, codes, rows, which, mask, entries, kind):
+def as_point(typingctx, x, codes, rows, which, logging, entries, kind):
     """x with the codes of one pass."""
     point = Point(kind.instance_type.colours, x.ndim)
 
     def codegen(context, builder, sig, args):
         return point_of(context, builder, sig, args, point)
 
-    return point(x, codes, rows, types.int64, types.int64, types.int64, kind), codegen
+    return point(x, codes, rows, types.int64, types.boolean, types.int64, kind), codegen
 
 
 def point_of(context, builder, sig, args, point):
     out = cgutils.create_struct_proxy(point)(context, builder)
     array = context.make_array(sig.args[0])(context, builder, args[0])
     table, rows = (context.make_array(sig.args[k])(context, builder, args[k]) for k in (1, 2))
-    out.data, out.shape, out.mask, out.rows = array.data, array.shape, args[4], rows.data
+    out.data, out.shape, out.rows, logging = array.data, array.shape, rows.data, args[4]
+    out.first = builder.select(logging, I64(-1), totals.code_of(builder, I64(1)))
+    out.step = builder.select(logging, I64(0), I64(1 - 2**32))
     passes = cgutils.unpack_tuple(builder, table.shape)[0]
     out.codes = builder.gep(table.data, [builder.mul(args[3], builder.sdiv(table.nitems, passes))])
     return out._getvalue()
 
 
 @intrinsic
-def as_entries(typingctx, x, codes, rows, which, mask, entries, kind):
+def as_entries(typingctx, x, codes, rows, which, logging, entries, kind):
     """The same as an array that cannot be written to, in memory that is given."""
     owned = kind.instance_type
     point, array = Point(owned.colours, x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
@@ -176,7 +180,7 @@ def as_entries(typingctx, x, codes, rows, which, mask, entries, kind):
         populate_array(out, data, shape, strides, size, None)
         return out._getvalue()
 
-    return array(x, codes, rows, types.int64, types.int64, types.int64, kind), codegen
+    return array(x, codes, rows, types.int64, types.boolean, types.int64, kind), codegen
 
 
 def entry_size(kind):

@@ -155,6 +155,16 @@ def code_of(builder, owner):
     return builder.or_(owner, builder.shl(builder.xor(owner, I64(0x7FFFFFFF)), I64(32)))
 
 
+def in_memory(builder, vector):
+    """Where the elements of a vector are, to be read one by one: taking them out of a register is slower by a third."""
+    place = cgutils.alloca_once(builder, vector.type)
+    builder.store(vector, place)
+    start = builder.bitcast(place, vector.type.element.as_pointer())
+    # the compiler is not to see what was stored, or it takes the elements from the register
+    builder.asm(ir.FunctionType(ir.VoidType(), [start.type]), "", "r,~{memory}", [start], True)
+    return start
+
+
 def deposit(builder, buffer, number, colours, sign=1):
     """Add a number's slopes to the cells of their owners; two owners joined are no owner's cell."""
     met = conflicts(builder, number.code)
@@ -164,12 +174,14 @@ def deposit(builder, buffer, number, colours, sign=1):
     cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
     add = builder.fadd if sign > 0 else builder.fsub
 
+    owners, slopes = (in_memory(builder, vector) for vector in (codes, number.d.value))
+
     def deposit_each(places, likely):
         for c in places:
-            code = builder.extract_element(codes, I32(c))
+            code = builder.load(builder.gep(owners, [I32(c)]))
             with builder.if_then(builder.icmp_signed("!=", code, I64(0)), likely=likely):
                 cell = builder.gep(cells, [builder.and_(code, I64(0x7FFFFFFF))])
-                builder.store(add(builder.load(cell), builder.extract_element(number.d.value, I32(c))), cell)
+                builder.store(add(builder.load(cell), builder.load(builder.gep(slopes, [I32(c)]))), cell)
 
     deposit_each(range(colours), True)
     if codes.type.count > colours:

@@ -118,7 +118,8 @@ class PointModel(models.StructModel):
                 ("data", types.CPointer(types.float64)),
                 ("codes", types.CPointer(types.int64)),
                 ("rows", types.CPointer(types.int32)),
-                ("mask", types.int64),
+                ("first", types.int64),
+                ("step", types.int64),
                 ("shape", types.UniTuple(types.intp, fe_type.ndim)),
             ],
         )

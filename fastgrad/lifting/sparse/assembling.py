@@ -6,13 +6,11 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arraylike import Array
 from .bundle import FUNCTIONS, METHODS, SparseBundle
 from .functions import base_of, handles, pointwise, run_of, scattered
 from .slots import refuse
-
-Array = NDArray[Any]
 
 
 @handles(np.bincount)

@@ -9,9 +9,8 @@ from typing import Any, Self
 from weakref import ReferenceType, ref
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arraylike import ArrayLike
+from ..arraylike import Array, ArrayLike, Handler
 from .layout import (
     Box,
     Dim,
@@ -35,10 +34,10 @@ from .slots import (
     Run,
     Slots,
     added,
-    as_entries,
     as_rows,
     at,
     gathered,
+    in_one_list,
     mapped,
     meet,
     rearranged,
@@ -50,8 +49,6 @@ from .slots import (
     trimmed,
 )
 
-Array = NDArray[Any]
-Handler = Callable[..., Any]
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
 FUNCTIONS: dict[Any, Handler] = {}  # numpy function -> what it is for a bundle; filled by functions.py
@@ -244,7 +241,10 @@ class SparseBundle(ArrayLike):
             if type(value) is SparseBundle:
                 value.run.function()
                 break
-        return handler(*args, **kwargs)
+        result = handler(*args, **kwargs)
+        if result is NotImplemented:
+            raise refuse(f"np.{func.__name__} with these arguments")
+        return result
 
     def resolved(self) -> SparseBundle:
         """The same, with each (row, position) in one slot at most."""
@@ -407,15 +407,11 @@ class SparseBundle(ArrayLike):
             raise refuse("an assignment that writes an entry twice")
         kept = []
         if self.slots:
-            ((layout, (d,)),) = as_entries([self.slots], self.shape, self.run)
-            assert isinstance(layout, Entries)
-            assert d is not None
+            layout, d = in_one_list(self.slots, self.shape, self.run)
             stays = ~np.isin(layout.position, target)
             kept.append((Entries(layout.row[stays], layout.position[stays]), d[:, stays]))
         if slots:
-            ((layout, (d,)),) = as_entries([slots], shape, self.run)
-            assert isinstance(layout, Entries)
-            assert d is not None
+            layout, d = in_one_list(slots, shape, self.run)
             kept.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
         self.slots, self.split = tuple(kept), None
         self.disjoint = True
@@ -595,18 +591,6 @@ class SparseBundle(ArrayLike):
                 return elementwise(np.sqrt, self)
         return elementwise(np.power, self, other)
 
-    def __neg__(self) -> Any:
-        return elementwise(np.negative, self)
-
-    def __pos__(self) -> Any:
-        return elementwise(np.positive, self)
-
-    def __abs__(self) -> Any:
-        return elementwise(np.absolute, self)
-
-    def __invert__(self) -> Any:
-        return elementwise(np.invert, self)
-
     def __matmul__(self, other: Any) -> Any:
         return METHODS[np.matmul, "__call__"](self, other)
 
@@ -764,9 +748,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         same = disjoint and [slot[0] for slot in first] == [slot[0] for slot in second]
         slots = added(first, second, run)
         if len(slots) > MOST_SLOTS and shape:
-            ((layout, (d,)),) = as_entries([slots], shape, run)
-            assert d is not None
-            slots = ((layout, d),)
+            slots = (in_one_list(slots, shape, run),)
         return SparseBundle(y, slots, run, same)
     if run.faint:
         run.magnifies(ufunc, a, b)
@@ -809,7 +791,7 @@ def _updated(_: Handler, forward: Handler) -> Handler:
     return lambda self, other: self._in_place(forward(self, other))
 
 
-SparseBundle.operators(_operation, _updated)
+SparseBundle.operators(_operation, _updated, lambda _, ufunc: lambda self: elementwise(ufunc, self))
 
 
 def as_split(value: Any, like: SparseBundle) -> Any:

@@ -8,9 +8,10 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .bundle import FUNCTIONS, METHODS, Handler, SparseBundle, choose, elementwise, kept, normal_axes
+from ..arraylike import Array, Handler, entering
+from ..composites import COMPOSITES, axes_of, shape_of
+from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, kept, normal_axes
 from .layout import Box, Entries, groups, place, window
 from .slots import (
     MOST_SLOTS,
@@ -31,18 +32,10 @@ from .slots import (
     summed,
 )
 
-Array = NDArray[Any]
+_function: Any  # of numpy, in the loops below that fill the tables
 
 
-def handles(*functions: Any) -> Callable[[Handler], Handler]:
-    """Register the implementation of numpy functions."""
-
-    def register(handler: Handler) -> Handler:
-        for function in functions:
-            FUNCTIONS[function] = handler
-        return handler
-
-    return register
+handles = entering(FUNCTIONS)
 
 
 def base_of(value: Any) -> Any:
@@ -80,15 +73,6 @@ def _mean(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     return SparseBundle(base, mapped(total.slots, lambda d: d / count), a.run)
 
 
-@handles(np.average)
-def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
-    if weights is None:
-        return _mean(a, axis)
-    if np.ndim(weights) != np.ndim(a):
-        raise refuse("np.average with weights of another shape")
-    return np.sum(a * weights, axis=axis) / np.sum(weights, axis=axis)
-
-
 @handles(np.var)
 def _var(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
     away = a - _mean(a, axis, keepdims=True)
@@ -104,27 +88,26 @@ def _std(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
     return np.sqrt(_var(a, axis, ddof, keepdims))
 
 
-@handles(np.max)
-def _max(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    return a.extreme(np.maximum, axis, keepdims is True)
+def _extreme(compare: np.ufunc) -> Handler:
+    """np.max or np.min."""
+    return lambda a, axis=None, keepdims=False: a.extreme(compare, axis, keepdims is True)
 
 
-@handles(np.min)
-def _min(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    return a.extreme(np.minimum, axis, keepdims is True)
+_max, _min = FUNCTIONS[np.max], FUNCTIONS[np.min] = _extreme(np.maximum), _extreme(np.minimum)
 
 
-def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -> Any:
+def _position(compare: np.ufunc, which: Any, a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     """np.argmax or np.argmin: an integer array whose differences are lost only if f makes use of them."""
     base = which(np.real(a.base), axis=axis, keepdims=keepdims is True)
     if a.split is None and not a.slots:
         return base
     if axis is None or not isinstance(axis, int | np.integer):
-        flat = a.reshape(-1)
-        return _position(flat, compare, which, 0, False) if keepdims is not True else _refuse_position()
+        if keepdims is True:
+            raise refuse("np.argmax or np.argmin of all entries with keepdims=")
+        return _position(compare, which, a.reshape(-1), 0)
     axis = int(axis) % a.ndim
     if a.split is not None and len(a.split_axes((axis,))) == 1:
-        return _position(a.split, compare, which, a.split_axes((axis,))[0], False).reshape(base.shape)
+        return _position(compare, which, a.split, a.split_axes((axis,))[0]).reshape(base.shape)
     moved = a.as_numbers().transpose([*(i for i in range(a.ndim) if i != axis), axis])
     best = np.reshape(base, moved.shape[:-1])
     real = np.real(moved.base)
@@ -149,23 +132,8 @@ def _position(a: Any, compare: np.ufunc, which: Any, axis: Any, keepdims: Any) -
     return base
 
 
-def _refuse_position() -> Any:
-    raise refuse("np.argmax or np.argmin of all entries with keepdims=")
-
-
-@handles(np.argmax)
-def _argmax(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    return _position(a, np.maximum, np.argmax, axis, keepdims)
-
-
-@handles(np.argmin)
-def _argmin(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    return _position(a, np.minimum, np.argmin, axis, keepdims)
-
-
-@handles(np.ptp)
-def _ptp(a: Any, axis: Any = None) -> Any:
-    return _max(a, axis) - _min(a, axis)
+FUNCTIONS[np.argmax] = lambda a, axis=None, keepdims=False: _position(np.maximum, np.argmax, a, axis, keepdims)
+FUNCTIONS[np.argmin] = lambda a, axis=None, keepdims=False: _position(np.minimum, np.argmin, a, axis, keepdims)
 
 
 @handles(np.prod)
@@ -187,19 +155,13 @@ def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
     return out.reshape(kept(a.shape, axes)) if keepdims is True else out
 
 
-@handles(np.any)
-def _any(a: Any, axis: Any = None) -> Any:
-    return np.any(a.truth(), axis=axis)
+def _of_truth(function: Any) -> Handler:
+    """What is decided by the truth at x."""
+    return lambda a, axis=None: function(a.truth(), axis=axis)
 
 
-@handles(np.all)
-def _all(a: Any, axis: Any = None) -> Any:
-    return np.all(a.truth(), axis=axis)
-
-
-@handles(np.count_nonzero)
-def _count_nonzero(a: Any) -> Any:
-    return np.count_nonzero(a.truth())
+for _function in (np.any, np.all, np.count_nonzero):
+    FUNCTIONS[_function] = _of_truth(_function)
 
 
 @handles(np.cumsum)
@@ -430,48 +392,35 @@ def _dot(a: Any, b: Any, out: Any = None) -> Any:
         if not isinstance(out, SparseBundle):
             raise refuse("np.dot with out= of a plain array")
         return out._in_place(_dot(a, b))
-    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
-    if not na or not nb:
+    if not np.ndim(base_of(a)) or not np.ndim(base_of(b)):
         return a * b
-    base = np.dot(base_of(a), base_of(b))
-    la = list(range(na))
-    lb = list(range(na, na + nb))
-    lb[-2 if nb > 1 else -1] = na - 1
-    out = la[:-1] + [label for label in lb if label != na - 1]
-    return product(base, a, la, b, lb, out)
+    return _over(np.dot(base_of(a), base_of(b)), a, b, [-1], [-2 if np.ndim(base_of(b)) > 1 else -1])
 
 
 @handles(np.inner)
 def _inner(a: Any, b: Any) -> Any:
-    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
-    if not na or not nb:
+    if not np.ndim(base_of(a)) or not np.ndim(base_of(b)):
         return a * b
-    la, lb = list(range(na)), [*range(na, na + nb - 1), na - 1]
-    return product(np.inner(base_of(a), base_of(b)), a, la, b, lb, la[:-1] + lb[:-1])
-
-
-@handles(np.vdot)
-def _vdot(a: Any, b: Any) -> Any:
-    return _dot(np.ravel(a), np.ravel(b))
-
-
-@handles(np.outer)
-def _outer(a: Any, b: Any) -> Any:
-    return np.ravel(a)[:, None] * np.ravel(b)
+    return _over(np.inner(base_of(a), base_of(b)), a, b, [-1], [-1])
 
 
 @handles(np.tensordot)
 def _tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
+    na = np.ndim(base_of(a))
     if isinstance(axes, int):
         axes = list(range(na - axes, na)), list(range(axes))
     over_a, over_b = ([axis] if isinstance(axis, int) else list(axis) for axis in axes)
+    return _over(np.tensordot(base_of(a), base_of(b), (over_a, over_b)), a, b, over_a, over_b)
+
+
+def _over(base: Any, a: Any, b: Any, over_a: Sequence[int], over_b: Sequence[int]) -> Any:
+    """The sum of products over some axes of both operands, in the order of the others."""
+    na, nb = np.ndim(base_of(a)), np.ndim(base_of(b))
     la, lb = list(range(na)), list(range(na, na + nb))
     for i, j in zip(over_a, over_b, strict=True):
         lb[j % nb] = i % na
     summing = {i % na for i in over_a}
-    out = [label for label in la + lb if label not in summing]
-    return product(np.tensordot(base_of(a), base_of(b), (over_a, over_b)), a, la, b, lb, out)
+    return product(base, a, la, b, lb, [label for label in la + lb if label not in summing])
 
 
 @handles(np.einsum)
@@ -557,80 +506,7 @@ def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Any:
 @handles(np.stack)
 def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     axis %= np.ndim(base_of(arrays[0])) + 1
-    return _concatenate([_expand_dims(a, axis) for a in arrays], axis)
-
-
-@handles(np.hstack)
-def _hstack(arrays: Sequence[Any]) -> Any:
-    parts = [np.reshape(a, (1,)) if np.ndim(base_of(a)) == 0 else a for a in arrays]
-    return _concatenate(parts, 0 if np.ndim(base_of(parts[0])) == 1 else 1)
-
-
-@handles(np.vstack)
-def _vstack(arrays: Sequence[Any]) -> Any:
-    return _concatenate([np.reshape(a, (1, -1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 0)
-
-
-@handles(np.column_stack)
-def _column_stack(arrays: Sequence[Any]) -> Any:
-    return _concatenate([np.reshape(a, (-1, 1)) if np.ndim(base_of(a)) < 2 else a for a in arrays], 1)
-
-
-@handles(np.append)
-def _append(a: Any, values: Any, axis: Any = None) -> Any:
-    return _concatenate((np.ravel(a), np.ravel(values)) if axis is None else (a, values), axis or 0)
-
-
-@handles(np.expand_dims)
-def _expand_dims(a: Any, axis: Any) -> Any:
-    return np.reshape(a, np.expand_dims(base_of(a), axis).shape)
-
-
-@handles(np.atleast_1d)
-def _atleast_1d(*arrays: Any) -> Any:
-    found = [np.reshape(a, np.atleast_1d(base_of(a)).shape) for a in arrays]
-    return found[0] if len(found) == 1 else tuple(found)
-
-
-@handles(np.squeeze)
-def _squeeze(a: Any, axis: Any = None) -> Any:
-    return a.reshape(np.squeeze(a.base, axis).shape)
-
-
-@handles(np.reshape)
-def _reshape(a: Any, shape: Any, order: str = "C") -> Any:
-    return a.reshape(shape, order=order)
-
-
-@handles(np.ravel)
-def _ravel(a: Any, order: str = "C") -> Any:
-    return a.reshape(-1, order=order)
-
-
-def _flatten(a: SparseBundle, order: str = "C") -> SparseBundle:
-    return a.reshape(-1, order=order).copy()
-
-
-@handles(np.transpose)
-def _transpose(a: Any, axes: Any = None) -> Any:
-    return a.transpose(axes)
-
-
-@handles(np.swapaxes)
-def _swapaxes(a: Any, first: int, second: int) -> Any:
-    axes = list(range(a.ndim))
-    axes[first], axes[second] = axes[second], axes[first]
-    return a.transpose(axes)
-
-
-@handles(np.moveaxis)
-def _moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    moved = [i % a.ndim for i in ([source] if isinstance(source, int) else source)]
-    to = [i % a.ndim for i in ([destination] if isinstance(destination, int) else destination)]
-    axes = [i for i in range(a.ndim) if i not in moved]
-    for place_of, axis in sorted(zip(to, moved, strict=True)):
-        axes.insert(place_of, axis)
-    return a.transpose(axes)
+    return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
 @handles(np.broadcast_to)
@@ -673,6 +549,27 @@ def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
     return SparseBundle(base, out.slots, a.run, a.disjoint)
 
 
+FUNCTIONS.update(COMPOSITES)
+
+
+def reshaping(function: Any) -> Handler:
+    """Functions that only give their argument another shape."""
+    return lambda a, *args, **kwargs: a.reshape(shape_of(function, a.shape, *args, **kwargs))
+
+
+for _function in (np.expand_dims, np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
+    FUNCTIONS[_function] = reshaping(_function)
+
+
+def permuting(function: Any) -> Handler:
+    """Functions that only change the order of the axes."""
+    return lambda a, *args, **kwargs: a.transpose(axes_of(function, a.ndim, *args, **kwargs))
+
+
+for _function in (np.transpose, np.permute_dims, np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose):
+    FUNCTIONS[_function] = permuting(_function)
+
+
 def moving(function: Any) -> None:
     """Register a function that only repeats, drops or moves entries."""
 
@@ -684,7 +581,7 @@ def moving(function: Any) -> None:
     FUNCTIONS[function] = handler
 
 
-for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.fliplr, np.flipud, np.diagonal):
+for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.diagonal):
     moving(_function)
 
 
@@ -705,14 +602,8 @@ def _trace(a: Any, offset: int = 0) -> Any:
     return SparseBundle(np.trace(a.base, offset), total.slots, a.run)
 
 
-@handles(np.triu)
-def _triu(a: Any, k: int = 0) -> Any:
-    return choose(np.triu(np.ones(a.shape, dtype=bool), k), a, 0.0)
-
-
-@handles(np.tril)
-def _tril(a: Any, k: int = 0) -> Any:
-    return choose(np.tril(np.ones(a.shape, dtype=bool), k), a, 0.0)
+for _function in (np.triu, np.tril):
+    FUNCTIONS[_function] = lambda a, k=0, _function=_function: choose(_function(np.ones(a.shape, bool), k), a, 0.0)
 
 
 @handles(np.split, np.array_split)
@@ -722,34 +613,34 @@ def _split(a: Any, parts: Any, axis: int = 0) -> Any:
     return [a[(*before, slice(int(p[0]), int(p[-1]) + 1) if p.size else slice(0, 0))] for p in pieces]
 
 
-@handles(np.copy)
-def _copy(a: Any) -> Any:
-    return a.copy()
+def _like(function: Any) -> Handler:
+    """An array like a bundle that no row changes."""
+
+    def handler(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(a, SparseBundle) or any(isinstance(value, SparseBundle) for value in args):
+            return NotImplemented
+        return SparseBundle(function(a.base, *args, **kwargs), (), a.run)
+
+    return handler
 
 
-def _filled(a: SparseBundle, base: Array) -> SparseBundle:
-    return SparseBundle(base, (), a.run)
+for _function in (np.zeros_like, np.ones_like, np.full_like):
+    FUNCTIONS[_function] = _like(_function)
+FUNCTIONS[np.empty_like] = FUNCTIONS[np.zeros_like]
 
 
-@handles(np.zeros_like, np.empty_like)
-def _zeros_like(a: Any, dtype: Any = None, shape: Any = None) -> Any:
-    return _filled(a, np.zeros(a.shape if shape is None else shape, a.dtype if dtype is None else dtype))
-
-
-@handles(np.ones_like)
-def _ones_like(a: Any, dtype: Any = None) -> Any:
-    return _filled(a, np.ones(a.shape, a.dtype if dtype is None else dtype))
-
-
-@handles(np.full_like)
-def _full_like(a: Any, value: Any, dtype: Any = None) -> Any:
-    if isinstance(a, SparseBundle) and not isinstance(value, SparseBundle):
-        return _filled(a, np.full(a.shape, value, a.dtype if dtype is None else dtype))
-    raise refuse("np.full_like with a perturbed value")
-
-
-for _name, _value in (("shape", np.shape), ("ndim", np.ndim), ("size", np.size)):
-    FUNCTIONS[_value] = lambda a, _name=_name: getattr(a, _name)
+FUNCTIONS.update({
+    np.copy: lambda a: a.copy(),
+    np.iscomplexobj: lambda x: bool(x.dtype.kind == "c"),
+    np.ndim: lambda a: a.ndim,
+    np.ptp: lambda a, axis=None: _max(a, axis) - _min(a, axis),
+    np.ravel: lambda a, order="C": a.reshape(-1, order=order),
+    np.real: lambda val: val.real,
+    np.real_if_close: lambda a: a.real,
+    np.reshape: lambda a, shape, order="C": a.reshape(shape, order=order),
+    np.shape: lambda a: a.shape,
+    np.size: lambda a: a.size,
+})  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -764,24 +655,11 @@ def _where(condition: Any, *values: Any) -> Any:
     return choose(condition, *values)
 
 
-@handles(np.select)
-def _select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0.0) -> Any:
-    out = default
-    for condition, choice in zip(reversed(conditions), reversed(choices), strict=True):
-        out = np.where(condition, choice, out)
-    return out
-
-
 @handles(np.clip)
 def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Any:
     low, high = (a_min if min is None else min), (a_max if max is None else max)
     out = a if low is None else np.maximum(a, low)
     return out if high is None else np.minimum(out, high)
-
-
-@handles(np.ediff1d)
-def _ediff1d(a: Any) -> Any:
-    return np.diff(np.ravel(a))
 
 
 @handles(np.trapezoid)
@@ -825,11 +703,6 @@ def pointwise(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
     return SparseBundle(y, tuple(slots), a.run, True)
 
 
-@handles(np.sinc)
-def _sinc(x: Any) -> Any:
-    return pointwise(np.sinc, x)
-
-
 @handles(np.nan_to_num)
 def _nan_to_num(x: Any, **kwargs: Any) -> Any:
     if np.isfinite(x.base).all():
@@ -837,27 +710,9 @@ def _nan_to_num(x: Any, **kwargs: Any) -> Any:
     return pointwise(lambda v: np.asarray(np.nan_to_num(v, **kwargs)), x)
 
 
-@handles(np.round, np.around)
-def _round(x: Any, decimals: int = 0) -> Any:
-    return pointwise(lambda v: np.round(v, decimals), x)
-
-
-@handles(np.polyval)
-def _polyval(p: Any, x: Any) -> Any:
-    out: Any = 0.0
-    for i in range(len(p)):
-        out = out * x + p[i]
-    return out
-
-
-@handles(np.real, np.real_if_close)
-def _real(a: Any) -> Any:
-    return a.real
-
-
-@handles(np.iscomplexobj)
-def _iscomplexobj(a: Any) -> bool:
-    return bool(a.dtype.kind == "c")
+FUNCTIONS[np.sinc] = lambda x: pointwise(np.sinc, x)
+for _function in (np.round, np.around):
+    FUNCTIONS[_function] = lambda a, decimals=0: pointwise(lambda v: np.round(v, decimals), a)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -865,14 +720,15 @@ def _iscomplexobj(a: Any) -> bool:
 METHODS[np.matmul, "__call__"] = _matmul
 METHODS[np.vecdot, "__call__"] = lambda a, b: np.sum(a * b, axis=-1)
 METHODS[np.add, "accumulate"] = lambda a, axis=0: _cumsum(a, axis)
-for _ufunc, _handler in {
-    np.add: _sum,
-    np.multiply: _prod,
-    np.maximum: _max,
-    np.minimum: _min,
-    np.logical_and: _all,
-    np.logical_or: _any,
+for _ufunc, _function in {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_and: np.all,
+    np.logical_or: np.any,
 }.items():
+    _handler = FUNCTIONS[_function]
     METHODS[_ufunc, "reduce"] = lambda a, axis=0, _handler=_handler, **kwargs: _handler(a, axis, **kwargs)
 for _ufunc in (np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.hypot):
     METHODS[_ufunc, "outer"] = lambda a, b, _ufunc=_ufunc: elementwise(
@@ -880,31 +736,15 @@ for _ufunc in (np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minim
     )
 
 
-for _name, _handler in {
-    "sum": _sum,
-    "mean": _mean,
-    "var": _var,
-    "std": _std,
-    "max": _max,
-    "min": _min,
-    "argmax": _argmax,
-    "argmin": _argmin,
-    "prod": _prod,
-    "any": _any,
-    "all": _all,
-    "cumsum": _cumsum,
-    "dot": _dot,
-    "ravel": _ravel,
-    "flatten": _flatten,
-    "squeeze": _squeeze,
-    "swapaxes": _swapaxes,
-    "clip": _clip,
-    "round": _round,
-    "trace": _trace,
-    "diagonal": FUNCTIONS[np.diagonal],
-    "repeat": FUNCTIONS[np.repeat],
-    "take": FUNCTIONS[np.take],
-    "conj": _real,
-    "conjugate": _real,
-}.items():
+for _name in (
+    "sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod", "any", "all", "cumsum", "dot", "ravel",
+    "squeeze", "swapaxes", "clip", "round", "trace", "diagonal", "repeat", "take",
+):  # fmt: skip
+    setattr(SparseBundle, _name, FUNCTIONS[getattr(np, _name)])
+OF_ITS_OWN: dict[str, Handler] = {
+    "conj": FUNCTIONS[np.real],
+    "conjugate": FUNCTIONS[np.real],
+    "flatten": lambda self, order="C": self.reshape(-1, order=order).copy(),
+}
+for _name, _handler in OF_ITS_OWN.items():
     setattr(SparseBundle, _name, _handler)

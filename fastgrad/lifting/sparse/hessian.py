@@ -6,12 +6,13 @@ so, are continued from the side on which x is: the absolute value of a complex n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ...core.call import Call
+from ..arraylike import Array
 from ..rebinding import rebound
 from ..signals import CannotLift
 from ..work import SparseWork
@@ -19,9 +20,8 @@ from . import bundle as operations
 from .assembling import filled
 from .bundle import SparseBundle, choose, elementwise
 from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
-from .sweeping import MOST_CELLS, NOTHING, evaluated, initial_slots, keep_freed_memory
+from .sweeping import MOST_CELLS, evaluated, initial_slots, keep_freed_memory
 
-Array = NDArray[Any]
 assert filled()
 FEW = 8  # entries of x: with fewer, differences of zero cost less than looking after where the others are
 MOST_PAIRS = 1 << 24  # of entries of x that meet: a Hessian with more is no sparse one
@@ -186,36 +186,31 @@ operations.CONTINUED.update({
 
 def _run(
     run: Run,
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     d: Array,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
     substitutes: bool,
 ) -> SparseBundle:
     """Call f on a bundle of this run: a scalar, or CannotLift."""
     keep_freed_memory()
     if substitutes:
-        f, args = rebound(f, args)
+        call = rebound(call)
     if run.imaginary and x.size <= FEW:
         every = np.zeros((1, x.size, x.size), dtype=d.dtype)
         every[0].flat[:: x.size + 1] = d[0]
         slots: Slots = ((spread_box(x.shape, run), every.reshape(1, x.size, *x.shape)),)
     else:
         slots = initial_slots(x.shape, np.arange(x.size), d)
-    value = evaluated(f, SparseBundle(x.copy(), slots, run), args, kwargs)
+    value = evaluated(call, SparseBundle(x.copy(), slots, run))
     if value.size != 1:
         raise CannotLift("f's result is not one number")
     return value
 
 
 def gradient_beside(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     steps: Array,
-    *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     substitutes: bool = False,
 ) -> tuple[Array, Array]:
     """Return the gradient of f at a complex point, from differences by these steps, flat.
@@ -231,7 +226,7 @@ def gradient_beside(
         If f cannot be evaluated like this, or has no difference rule for a function that it uses.
     """
     run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork(), ties=True)
-    value = _run(run, f, x, steps[None].astype(np.complex128), args, kwargs, substitutes)
+    value = _run(run, call, x, steps[None].astype(np.complex128), substitutes)
     if run.rounded or run.lost.any():
         raise CannotLift("f branches at x" if run.lost.any() else "f uses a function that has no difference rule")
     gradient: Array = spread(value.slots, value.shape, run).reshape(-1)
@@ -241,12 +236,9 @@ def gradient_beside(
 
 
 def interactions(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     steps: Array,
-    *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     substitutes: bool = False,
 ) -> tuple[Array, Array]:
     """List the pairs of entries of x that nonlinear operations of f bring together; the Hessian is 0 elsewhere.
@@ -257,7 +249,7 @@ def interactions(
         If f cannot be evaluated like this.
     """
     run = WatchingRun(x.size)
-    _run(run, f, x, steps[None], args, kwargs, substitutes)
+    _run(run, call, x, steps[None], substitutes)
     if run.lost.any():
         raise CannotLift("f branches at x")
     return run.pairs()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..arraylike import stacked
+from ...core.call import Call
+from ..arraylike import Array, stacked
 from ..rebinding import rebound
 from ..signals import CannotLift
 from .layout import Box
 from .slots import FILLED, TooWide
-from .sweeping import CELLS, NOTHING, Lifted, keep_freed_memory, lift
-
-Array = NDArray[Any]
+from .sweeping import CELLS, Lifted, keep_freed_memory, lift
 
 
 class Listed(NamedTuple):
@@ -54,12 +51,10 @@ class Listed(NamedTuple):
 
 
 def entries(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     d: Array,
     *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     before: Listed | None = None,
     substitutes: bool = False,
     sparse: bool = False,
@@ -82,11 +77,8 @@ def entries(
     """
     keep_freed_memory()
     filled = 1 if sparse else FILLED
-    given, given_args = (f, args) if not substitutes else rebound(f, args)
-
-    def of_array(bundle: Any, *args: Any, **kwargs: Any) -> Any:
-        return stacked(given(bundle, *args, **kwargs))
-
+    given = rebound(call) if substitutes else call
+    of_array = Call(lambda bundle: stacked(given.value(bundle)))
     begin, together = 0, x.size
     outputs: list[Array] = []
     inputs: list[Array] = []
@@ -97,9 +89,7 @@ def entries(
     while begin < x.size:
         part = np.arange(begin, min(x.size, begin + together))
         try:
-            lifted = lift(
-                of_array, x, part, np.ascontiguousarray(d[:, part]), args=given_args, kwargs=kwargs, filled=filled
-            )
+            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), filled=filled)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
                 return _refilled(before, lifted, np.ascontiguousarray(d))

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from ..arraylike import Array
+
 Shape = tuple[int, ...]
 NO_AXIS = -1
 
@@ -414,10 +415,7 @@ def relation(a: Box, b: Box) -> Hull | str:
         at_second.append(slice(shift - low, shift - low + n.length))
     if not _once_each(dim._replace(length=n) for dim, n in zip(first.dims, lengths, strict=True)):  # in the hull, too
         return DISJOINT if _apart(a, b) else OVERLAPPING
-    size = 1
-    for length in lengths:
-        size *= length
-    if size > 4 * (a.size + b.size) and _apart(a, b):
+    if prod(lengths) > 4 * (a.size + b.size) and _apart(a, b):
         return DISJOINT
     row, start = first.row, list(first.start)
     dims = []

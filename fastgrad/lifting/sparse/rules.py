@@ -20,9 +20,9 @@ from math import factorial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from ..arraylike import Array
+
 Unary = Callable[[Array, Any, Any], Any]  # (d, b, y) -> u(b + d) - y, where y = u(b)
 Binary = Callable[[Any, Any, Any, Any, Any], Any]  # None is a difference of zero
 

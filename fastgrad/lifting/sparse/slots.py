@@ -7,11 +7,13 @@ slots, so linear operations never look at how slots lie to each other. Nonlinear
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arraylike import Array
 from ..signals import CannotLift, Outrun, Signal
 from ..work import (
     FLOP,
@@ -52,7 +54,6 @@ from .layout import (
     window,
 )
 
-Array = NDArray[Any]
 Slots = tuple[Slot, ...]
 FILLED = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
@@ -278,12 +279,17 @@ def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[
         for _, _, d in entries:
             where = inverse[begin : begin + d.shape[1]]
             begin += d.shape[1]
-            if total.dtype == bool:
-                total[:, where] ^= d
-            else:
-                total[:, where] += d  # a slot has each entry once
+            total[:, where] = adding(total)(total[:, where], d)  # a slot has each entry once
         differences.append(total)
     return [(Entries(row, position), differences)]
+
+
+def in_one_list(slots: Slots, shape: Shape, run: Run) -> tuple[Entries, Array]:
+    """All slots of one array, of which there are some, as one list of entries."""
+    ((layout, (d,)),) = as_entries([slots], shape, run)
+    assert isinstance(layout, Entries)
+    assert d is not None
+    return layout, d
 
 
 def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
@@ -313,7 +319,13 @@ def _padded(d: Array | None, hull: Hull, side: int) -> Array | None:
 def _sum(d: Array | None, e: Array | None) -> Array | None:
     if d is None or e is None:
         return e if d is None else d
-    return d ^ e if d.dtype == bool else d + e
+    found: Array = adding(d)(d, e)
+    return found
+
+
+def adding(d: Array) -> np.ufunc:
+    """What adds differences like these: of truth, what changes twice does not change."""
+    return np.bitwise_xor if d.dtype == bool else np.add
 
 
 def _within(box: Box, rows: int) -> bool:
@@ -407,10 +419,7 @@ def _add_into(e: Array | None, box: Layout, d: Array, where: Inside) -> None:
     offset = sum(n * step for n, step in zip(where.first, strides, strict=True))
     steps = [sum(n * step for n, step in zip(move, strides, strict=True)) for move in where.moves]
     view: Array = np.ndarray((len(e), *(dim.length for dim in box.dims)), e.dtype, e, offset, (e.strides[0], *steps))
-    if e.dtype == bool:
-        view ^= d
-    else:
-        view += d
+    adding(e)(view, d, out=view)
 
 
 def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
@@ -453,10 +462,7 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
                 if moving is None:
                     continue
                 e = _whole(found[i][1][which], big, moving, run)
-                if moving.dtype == bool:
-                    e[in_big] ^= moving[in_small]
-                else:
-                    e[in_big] += moving[in_small]
+                e[in_big] = adding(e)(e[in_big], moving[in_small])
                 found[i][1][which] = e
                 left = moving.copy()
                 left[in_small] = 0
@@ -485,14 +491,10 @@ def spread(slots: Slots, shape: Shape, run: Run) -> Array:
             ]
             lengths = [dim.length for dim in layout.dims]
             view: Array = np.ndarray((run.columns, *lengths), kind, out, offset, (strides[0], *steps))
-            if kind.kind == "b":
-                view ^= d
-            else:
-                view += d
-        elif kind.kind == "b":
-            flat[:, layout.row, layout.position] ^= d
+            adding(out)(view, d, out=view)
         else:
-            flat[:, layout.row, layout.position] += d
+            where = slice(None), layout.row, layout.position
+            flat[where] = adding(out)(flat[where], d)
     return out
 
 
@@ -800,10 +802,7 @@ def contracted(
                     continue
                 dims.append(ties[old]._replace(axis=axis))
             result.append(label)
-        size = 1
-        for dim in dims:
-            size *= dim.length
-        run.allow(size)
+        run.allow(prod(dim.length for dim in dims))
         run.multiplies(d.size * new, d.size)
         value = _einsum(d, d_labels, operands, result, run)
         box, value = joined_rows(*ordered(Box(layout.row, tuple(start), tuple(dims)), value))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.call import Call
+from ..arraylike import Array
 from ..signals import CannotLift, raised
 from ..work import SparseWork
 from .assembling import filled
@@ -16,9 +18,7 @@ from .bundle import SparseBundle
 from .layout import Box, Dim, Entries, Shape
 from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 
-Array = NDArray[Any]
 assert filled()  # importing numpy's functions registers them with the bundle
-NOTHING: Mapping[str, Any] = {}
 CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
@@ -144,9 +144,7 @@ def initial_slots(shape: Shape, index: NDArray[np.intp], d: Array) -> Slots:
     return tuple(slots)
 
 
-def evaluated(
-    f: Callable[..., Any], bundle: SparseBundle, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> SparseBundle:
+def evaluated(call: Call, bundle: SparseBundle) -> SparseBundle:
     """Call f on a bundle.
 
     Raises
@@ -157,7 +155,7 @@ def evaluated(
     signals = raised()
     try:
         with np.errstate(all="ignore", under="call", call=bundle.run.underflows):
-            value = f(bundle, *args, **kwargs)
+            value = call.value(bundle)
     except Exception as error:  # a signal is none
         raise CannotLift(f"f raised {type(error).__name__} on a sparse bundle: {error}") from error
     if raised() != signals:
@@ -168,13 +166,11 @@ def evaluated(
 
 
 def lift(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     d: Array,
     *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     cells: int = MOST_CELLS,
     work: SparseWork | None = None,
     ties: bool = False,
@@ -207,7 +203,7 @@ def lift(
     work = SparseWork() if work is None else work
     work.nfev += d.size
     run = Run(d.shape[1], d.shape[0], cells, work, ties, filled)
-    value = evaluated(f, SparseBundle(x.copy(), initial_slots(x.shape, index, d), run), args, kwargs)
+    value = evaluated(call, SparseBundle(x.copy(), initial_slots(x.shape, index, d), run))
     if value.dtype.kind != "f":
         raise CannotLift(f"f returned {value.dtype}")
     if run.faint and not value.ndim:
@@ -216,21 +212,18 @@ def lift(
 
 
 def sweep(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     points: Array,
-    *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     work: SparseWork | None = None,
 ) -> Swept:
     """Evaluate f at x with one entry replaced, for many points at once.
 
     Parameters
     ----------
-    f : callable
-        A numpy function written for one point, ``f(x, *args, **kwargs)``.
+    call : Call
+        Of a numpy function written for one point.
     x : ndarray of float64, C-contiguous
         The common point.
     index : ndarray of intp, shape (m,)
@@ -258,11 +251,11 @@ def sweep(
         raise CannotLift("there is nothing to perturb")
     work = SparseWork() if work is None else work
     if _consecutive(index):
-        return _swept(f, x, index, points, args, kwargs, work)
+        return _swept(call, x, index, points, work)
     # neighbours at fixed offsets are worth more than a short list, and f may take only them
     if len(np.unique(index)) < rows or x.size > max(4 * rows, MANY):
         try:
-            return _swept(f, x, index, points, args, kwargs, work)
+            return _swept(call, x, index, points, work)
         except CannotLift:
             pass
     order = np.argsort(index, kind="stable")
@@ -277,7 +270,7 @@ def sweep(
         mine = np.flatnonzero(nth == layer)
         everywhere = np.repeat(x.reshape(-1, 1), points.shape[1], axis=1).astype(points.dtype)
         everywhere[index[mine]] = points[mine]
-        base, all_values, not_lifted, rounding = _swept(f, x, np.arange(x.size), everywhere, args, kwargs, work)
+        base, all_values, not_lifted, rounding = _swept(call, x, np.arange(x.size), everywhere, work)
         if values is None:
             values = np.empty((rows, *all_values.shape[1:]), dtype=all_values.dtype)
         values[mine] = all_values[index[mine]]
@@ -287,13 +280,10 @@ def sweep(
 
 
 def differences(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     d: Array,
-    *,
-    args: tuple[Any, ...] = (),
-    kwargs: Mapping[str, Any] = NOTHING,
     work: SparseWork | None = None,
 ) -> Differences | None:
     """Evaluate f at x with something added to one entry, less f(x): however little that is.
@@ -319,7 +309,7 @@ def differences(
         steps = np.zeros((x.size, d.shape[1]))
         steps[index] = d
     values, tied, lost = np.empty(steps.shape), np.zeros(len(steps), dtype=bool), 0.0
-    for begin, lifted, part in _runs(f, x, every, np.ascontiguousarray(steps.T), args, kwargs, work, True):
+    for begin, lifted, part in _runs(call, x, every, np.ascontiguousarray(steps.T), work, True):
         if lifted.run.rounded or part.ndim != 2:
             return None
         end = begin + part.shape[1]
@@ -334,12 +324,10 @@ def _consecutive(index: NDArray[np.intp]) -> bool:
 
 
 def _runs(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     d: Array,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
     work: SparseWork | None,
     ties: bool = False,
 ) -> Iterator[tuple[int, Lifted, Array]]:
@@ -353,7 +341,7 @@ def _runs(
         part = slice(begin, begin + now)
         cells = CELLS if now > FEWEST_ROWS else MOST_CELLS
         try:
-            lifted = lift(f, x, index[part], d[:, part], args=args, kwargs=kwargs, cells=cells, work=work, ties=ties)
+            lifted = lift(call, x, index[part], d[:, part], cells=cells, work=work, ties=ties)
             spread_out = lifted.differences()
         except TooWide as wide:  # what this run has spent is sunk
             together = min(now - 1, max(FEWEST_ROWS if now > FEWEST_ROWS else 1, int(CELLS / wide.per_row)))
@@ -367,12 +355,10 @@ def _runs(
 
 
 def _swept(
-    f: Callable[..., Any],
+    call: Call,
     x: Array,
     index: NDArray[np.intp],
     points: Array,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
     work: SparseWork,
 ) -> Swept:
     """As `sweep`, for coordinates that are worth one run as they are."""
@@ -382,7 +368,7 @@ def _swept(
     lost: list[Array] = []
     base: Any = None
     rounded = False
-    for begin, lifted, part in _runs(f, x, index, d, args, kwargs, work):
+    for begin, lifted, part in _runs(call, x, index, d, work):
         base = lifted.base
         rounded |= lifted.run.rounded
         bad = lifted.run.lost | ~np.isfinite(part).all(axis=(0, *range(2, part.ndim)))
@@ -397,5 +383,5 @@ def _swept(
         for column in range(columns):
             point = x.astype(points.dtype)
             point.flat[index[row]] = points[row, column]
-            values[row, column] = np.asarray(f(point, *args, **kwargs)) - base
+            values[row, column] = np.asarray(call.value(point)) - base
     return Swept(base if np.ndim(base) else float(base), values, again, rounded)

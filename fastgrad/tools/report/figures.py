@@ -12,25 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = [
-    "CELLS",
-    "COSTS",
-    "METHOD_STYLES",
-    "PEER_SYMBOLS",
-    "WHO_COLOURS",
-    "amount",
-    "break_even",
-    "cells",
-    "duration",
-    "error_against_step",
-    "memory",
-    "plain",
-    "size",
-    "slope",
-    "speed_against_n",
-    "work_precision",
-]
-
 Data = dict[str, Any]
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; without the yellow and the black, which
@@ -38,27 +19,27 @@ Data = dict[str, Any]
 ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#8C8C8C"
 
-WHO_COLOURS = {
-    "python/plain": ORANGE,
-    "python/jitted": ORANGE,
-    "auto/default": PURPLE,
-    "numpy/lifted": SKY,
-    "numpy/batched": BLUE,
-    "numba/jitted": GREEN,
-    "numba/jitted lanes": VERMILION,
-    "numba/jitted owner lanes": BLUE,
-    "numba/compiled": GREEN,
-    "numba/compiled lanes": VERMILION,
-}
-
 
 class Style(NamedTuple):
-    """What tells curves of one colour apart."""
+    """What tells curves apart."""
 
     symbol: str
     dash: str = "solid"
+    colour: str = GREY
 
 
+WHO_STYLES = {
+    "python/plain": Style("circle", colour=ORANGE),
+    "python/jitted": Style("circle-open", "dot", ORANGE),
+    "auto/default": Style("star", "dashdot", PURPLE),
+    "numpy/lifted": Style("diamond", colour=SKY),
+    "numpy/batched": Style("square", "dash", BLUE),
+    "numba/jitted": Style("triangle-up", colour=GREEN),
+    "numba/jitted lanes": Style("triangle-down", "dash", VERMILION),
+    "numba/jitted owner lanes": Style("diamond-open", "dot", BLUE),
+    "numba/compiled": Style("triangle-up", colour=GREEN),
+    "numba/compiled lanes": Style("triangle-down", "dash", VERMILION),
+}
 METHOD_STYLES = {
     "central": Style("circle"),
     "forward": Style("triangle-up", "dot"),
@@ -66,29 +47,22 @@ METHOD_STYLES = {
     "automatic": Style("square", "dashdot"),
     "adaptive": Style("diamond", "dash"),
 }
-# symbol of the chart, the same as a letter
-PEER_SYMBOLS = {
-    "scipy/approx_fprime": ("x", "✖"),
-    "scipy/3-point": ("cross", "✚"),
-    "numdifftools/Gradient": ("hexagon", "⬢"),
-    "jacobi/jacobi": ("pentagon", "⬟"),
-    "statsmodels/centered": ("triangle-down", "▼"),
-    "statsmodels/complex step": ("triangle-left", "◀"),
-    "jax/grad": ("bowtie", "⧓"),
+PEER_STYLES = {
+    "scipy/approx_fprime": Style("x"),
+    "scipy/3-point": Style("cross"),
+    "numdifftools/Gradient": Style("hexagon"),
+    "jacobi/jacobi": Style("pentagon"),
+    "statsmodels/centered": Style("triangle-down"),
+    "statsmodels/complex step": Style("triangle-left"),
+    "jax/grad": Style("bowtie"),
 }
-# what makes two curves of one backend different where the method does not
-WHO_SYMBOLS = {
-    "python/plain": Style("circle"),
-    "python/jitted": Style("circle-open", "dot"),
-    "auto/default": Style("star", "dashdot"),
-    "numpy/lifted": Style("diamond"),
-    "numpy/batched": Style("square", "dash"),
-    "numba/jitted": Style("triangle-up"),
-    "numba/compiled": Style("triangle-up"),
-    "numba/jitted lanes": Style("triangle-down", "dash"),
-    "numba/jitted owner lanes": Style("diamond-open", "dot"),
-    "numba/compiled lanes": Style("triangle-down", "dash"),
-}
+OTHER = Style("circle-open")  # a package that is not in the table
+STEP_STYLES = (
+    Style("circle", colour=ORANGE),
+    Style("diamond", "dash", GREEN),
+    Style("triangle-up", "dot", BLUE),
+    Style("square", "dashdot", VERMILION),
+)
 
 COSTS = ("seconds", "nfev")
 SMALLEST = 1e-17  # an error of 0 has no place on a logarithmic axis
@@ -201,12 +175,42 @@ def _layout(x: str, y: str) -> Data:
     }
 
 
-def _identifier(*words: str) -> str:
-    return "-".join("".join(c if c.isalnum() else "-" for c in word) for word in words)
-
-
 def _logarithmic(values: Iterable[float | None]) -> list[float | None]:
     return [None if v is None else max(v, SMALLEST) for v in values]
+
+
+def _chart(kind: str, title: str, data: list[Data], x: str, y: str, **more: Any) -> Data:
+    words = ("".join(c if c.isalnum() else "-" for c in word) for word in (kind, title))
+    return {"id": "-".join(words), "title": title, "data": data, "layout": _layout(x, y), **more}
+
+
+def _trace(
+    name: str, x: Sequence[float], y: Sequence[Any], style: Style, size: int, hover: str, mode: str = "lines+markers"
+) -> Data:
+    return {
+        "type": "scatter",
+        "mode": mode,
+        "name": name,
+        "x": x,
+        "y": y,
+        "line": {"color": style.colour, "width": 2, "dash": style.dash},
+        "marker": {"color": style.colour, "symbol": style.symbol, "size": size},
+        "hovertemplate": f"{hover}<extra></extra>",
+    }
+
+
+def _who(score: Data) -> str:
+    return f"{score['backend']}/{score['form']}"
+
+
+def _own(comparisons: Iterable[Data]) -> dict[str, list[tuple[Data, Data]]]:
+    """Return the scores of each candidate, with their comparisons; no other package's."""
+    found: dict[str, list[tuple[Data, Data]]] = {}
+    for comparison in comparisons:
+        for score in comparison["scores"]:
+            if not score["peer"]:
+                found.setdefault(_who(score), []).append((comparison, score))
+    return found
 
 
 # Work and precision ------------------------------------------------------------------------------
@@ -217,65 +221,41 @@ def work_precision(comparison: Data, curves: Sequence[Data]) -> Data:
     name = comparison["workload"]
     mine = [curve for curve in curves if curve["workload"] == name]
     data = [_curve(curve) for curve in mine]
-    data += [_point(s) for s in comparison["scores"] if s["peer"] or _auto(s) or not mine]
+    data += [_point(s) for s in comparison["scores"] if s["peer"] or s["form"] == "default" or not mine]
     data.insert(0, _front(data))
-    layout = _layout("seconds", "error")
-    return {
-        "id": _identifier("work", name),
-        "title": name,
-        "data": data,
-        "layout": layout,
-        "axes": {cost: AXES[cost] for cost in COSTS},
-    }
+    return _chart("work", name, data, "seconds", "error", axes={cost: AXES[cost] for cost in COSTS})
 
 
-def _who(score: Data) -> str:
-    return f"{score['backend']}/{score['form']}"
-
-
-def _auto(score: Data) -> bool:
-    return bool(score["form"] == "default")
-
-
-def _trace(name: str, who: str, kind: str, points: Sequence[Data], texts: Sequence[str]) -> Data:
-    """Make a trace whose horizontal values can be switched."""
-    return {
-        "type": "scatter",
-        "name": name,
-        "x": [p["seconds"] for p in points],
-        "y": _logarithmic(p["error"] for p in points),
-        "text": [
-            f"<b>{name}</b><br>{text}<br>error {'?' if p['error'] is None else format(p['error'], '.1e')}"
-            f"<br>{duration(p['seconds'])}, {p['nfev']:,} evaluations"
-            for p, text in zip(points, texts, strict=True)
-        ],
-        "hovertemplate": "%{text}<extra></extra>",
-        "meta": {"who": who, "method": kind, **{cost: [p[cost] for p in points] for cost in COSTS}},
-    }
+def _costly(
+    name: str, who: str, kind: str, style: Style, size: int, points: Sequence[Data], told: Sequence[str], mode: str
+) -> Data:
+    """Return a trace whose horizontal values can be switched."""
+    errors = ["?" if p["error"] is None else format(p["error"], ".1e") for p in points]
+    texts = [
+        f"<b>{name}</b><br>{text}<br>error {error}<br>{duration(p['seconds'])}, {p['nfev']:,} evaluations"
+        for p, text, error in zip(points, told, errors, strict=True)
+    ]
+    costs = {cost: [p[cost] for p in points] for cost in COSTS}
+    trace = _trace(name, costs["seconds"], _logarithmic(p["error"] for p in points), style, size, "%{text}", mode)
+    return trace | {"text": texts, "meta": {"who": who, "method": kind, **costs}}
 
 
 def _curve(curve: Data) -> Data:
     who, method, points = curve["who"], curve["method"], curve["points"]
-    style, colour = METHOD_STYLES[method], WHO_COLOURS[who]
-    texts = [f"{p['knob']}; {curve['ran']}" for p in points]
-    return _trace(f"{who}, {method}", who, method, points, texts) | {
-        "mode": "lines+markers",
-        "line": {"color": colour, "width": 2, "dash": style.dash},
-        "marker": {"color": colour, "symbol": style.symbol, "size": 9},
-    }
+    told = [f"{p['knob']}; {curve['ran']}" for p in points]
+    style = METHOD_STYLES[method]._replace(colour=WHO_STYLES[who].colour)
+    return _costly(f"{who}, {method}", who, method, style, 9, points, told, "lines+markers")
 
 
 def _point(score: Data) -> Data:
     who = _who(score)
     if score["peer"]:
-        symbol, colour, kind = PEER_SYMBOLS.get(who, ("circle-open", ""))[0], GREY, "peer"
+        style, kind, told = PEER_STYLES.get(who, OTHER), "peer", "another package"
     else:
-        symbol, colour, kind = WHO_SYMBOLS[who].symbol, WHO_COLOURS[who], "comparison"
-    text = "another package" if score["peer"] else score["ran"]
-    return _trace(who, who, kind, [score], [text]) | {
-        "mode": "markers",
-        "marker": {"color": colour, "symbol": symbol, "size": 11, "line": {"width": 1, "color": "white"}},
-    }
+        style, kind, told = WHO_STYLES[who], "comparison", score["ran"]
+    trace = _costly(who, who, kind, style, 11, [score], [told], "markers")
+    trace["marker"]["line"] = {"width": 1, "color": "white"}
+    return trace
 
 
 def _front(traces: Sequence[Data]) -> Data:
@@ -288,16 +268,9 @@ def _front(traces: Sequence[Data]) -> Data:
             if not kept or point[1] < kept[-1][1]:
                 kept.append(point)
         meta[cost], meta["y"][cost] = [x for x, _ in kept], [y for _, y in kept]
-    return {
-        "type": "scatter",
-        "name": "Pareto front",
-        "mode": "lines",
-        "x": meta["seconds"],
-        "y": meta["y"]["seconds"],
-        "line": {"color": "rgba(140,140,140,0.35)", "width": 9, "shape": "hv"},
-        "hoverinfo": "skip",
-        "meta": meta,
-    }
+    trace = _trace("Pareto front", meta["seconds"], meta["y"]["seconds"], OTHER, 0, "", "lines")
+    line = {"color": "rgba(140,140,140,0.35)", "width": 9, "shape": "hv"}
+    return trace | {"line": line, "hoverinfo": "skip", "meta": meta}
 
 
 # Speed against n ---------------------------------------------------------------------------------
@@ -320,100 +293,51 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float | None:
 def speed_against_n(comparisons: Sequence[Data]) -> list[Data]:
     """Draw time against n where a problem was measured at three sizes or more."""
     charts = []
-    for problem in dict.fromkeys(c["problem"] for c in comparisons):
-        found = sorted((int(np.prod(c["shape"])), c) for c in comparisons if c["problem"] == problem) if problem else []
-        if len({n for n, _ in found}) < 3:
+    for problem in dict.fromkeys(c["problem"] for c in comparisons if c["problem"]):
+        found = sorted((c for c in comparisons if c["problem"] == problem), key=_size)
+        if len(set(map(_size, found))) < 3:
             continue
-        names = dict.fromkeys(_who(s) for _, c in found for s in c["scores"] if not s["peer"])
         data = []
-        for who in names:
-            points = [(n, s["seconds"]) for n, c in found for s in c["scores"] if _who(s) == who]
-            p = slope(*zip(*points, strict=True))
+        for who, scores in _own(found).items():
+            sizes, seconds = [_size(c) for c, _ in scores], [s["seconds"] for _, s in scores]
+            p = slope(sizes, seconds)
             label = who if p is None else f"{who}, n^{p:.2f}"
-            data.append(_line(who, label, points, f"<b>{who}</b><br>n = %{{x}}<br>%{{text}}<extra></extra>"))
-            data[-1]["text"] = [duration(seconds) for _, seconds in points]
-        charts.append(
-            {
-                "id": _identifier("speed", problem),
-                "title": problem,
-                "data": data,
-                "layout": _layout("n", "seconds"),
-            }
-        )
+            trace = _trace(label, sizes, seconds, WHO_STYLES[who], 8, f"<b>{who}</b><br>n = %{{x}}<br>%{{text}}")
+            data.append(trace | {"text": list(map(duration, seconds))})
+        charts.append(_chart("speed", problem, data, "n", "seconds"))
     return charts
 
 
-def _line(who: str, label: str, points: Sequence[tuple[float, float | None]], hover: str) -> Data:
-    style, colour = WHO_SYMBOLS[who], WHO_COLOURS[who]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers",
-        "name": label,
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "line": {"color": colour, "width": 2, "dash": style.dash},
-        "marker": {"color": colour, "symbol": style.symbol, "size": 8},
-        "hovertemplate": hover,
-    }
+def _size(comparison: Data) -> int:
+    return int(np.prod(comparison["shape"]))
 
 
 # Error against the step --------------------------------------------------------------------------
-
-STEP_STYLES = (
-    (ORANGE, Style("circle")),
-    (GREEN, Style("diamond", "dash")),
-    (BLUE, Style("triangle-up", "dot")),
-    (VERMILION, Style("square", "dashdot")),
-)
 
 
 def error_against_step(study: Data) -> Data:
     """Draw the V: truncation error to the right, round-off error to the left; and where the steps lie."""
     data = []
-    for curve, (colour, style) in zip(study["curves"], STEP_STYLES, strict=False):
+    for curve, style in zip(study["curves"], STEP_STYLES, strict=False):
         name = f"{curve['name']}, {curve['dtype']}"
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines+markers",
-                "name": name,
-                "x": curve["h"],
-                "y": _logarithmic(curve["error"]),
-                "line": {"color": colour, "width": 2, "dash": style.dash},
-                "marker": {"color": colour, "symbol": style.symbol, "size": 5},
-                "hovertemplate": f"<b>{name}</b><br>h = %{{x:.1e}}<br>error %{{y:.1e}}<extra></extra>",
-            }
-        )
+        hover = f"<b>{name}</b><br>h = %{{x:.1e}}<br>error %{{y:.1e}}"
+        data.append(_trace(name, curve["h"], _logarithmic(curve["error"]), style, 5, hover))
     for mark in study["marks"]:
-        own, single = "low" in mark, mark["dtype"] == "float32"
-        where = f"h from {mark['low']:.1e} to {mark['high']:.1e}" if own else f"h = {mark['h']:.1e}"
+        own, h = "low" in mark, mark["h"]
+        where = f"h from {mark['low']:.1e} to {mark['high']:.1e}" if own else f"h = {h:.1e}"
         name = f"{mark['name']}, {mark['dtype']}"
-        trace: Data = {
-            "type": "scatter",
-            "mode": "markers",
-            "name": name,
-            "x": [mark["h"]],
-            "y": _logarithmic([mark["error"]]),
-            "marker": {
-                "color": PURPLE if own else GREY,
-                "symbol": ("star" if own else "x") + ("-open" if single else ""),
-                "size": 15,
-                "line": {"width": 1.5, "color": PURPLE if own else GREY},
-            },
-            "hovertemplate": f"<b>{name}</b><br>{where}<br>error %{{y:.1e}}<extra></extra>",
-        }
+        symbol = ("star" if own else "x") + ("-open" if mark["dtype"] == "float32" else "")
+        style = Style(symbol, colour=PURPLE if own else GREY)
+        hover = f"<b>{name}</b><br>{where}<br>error %{{y:.1e}}"
+        trace = _trace(name, [h], _logarithmic([mark["error"]]), style, 15, hover, "markers")
+        trace["marker"]["line"] = {"width": 1.5, "color": style.colour}
         if own:
-            trace["error_x"] = {
-                "type": "data",
-                "symmetric": False,
-                "array": [mark["high"] - mark["h"]],
-                "arrayminus": [mark["h"] - mark["low"]],
-                "color": PURPLE,
-            }
+            reach = {"array": [mark["high"] - h], "arrayminus": [h - mark["low"]]}
+            trace["error_x"] = {"type": "data", "symmetric": False, "color": PURPLE, **reach}
         data.append(trace)
-    layout = _layout("h", "error")
-    layout["yaxis"] = layout["yaxis"] | {"range": [-17, 2], "dtick": 4}  # beyond is nothing to see
-    return {"id": _identifier("step", study["workload"]), "title": study["workload"], "data": data, "layout": layout}
+    chart = _chart("step", study["workload"], data, "h", "error")
+    chart["layout"]["yaxis"] |= {"range": [-17, 2], "dtick": 4}  # beyond is nothing to see
+    return chart
 
 
 # Cold start --------------------------------------------------------------------------------------
@@ -425,27 +349,11 @@ def break_even(comparison: Data) -> Data:
     """Draw the time from the start, compiling included, against the number of gradients."""
     counts = sorted({round(10 ** (k / 4)) for k in range(4 * MOST_GRADIENTS + 1)})
     data = []
-    for score in comparison["scores"]:
-        if score["peer"]:
-            continue
-        who = _who(score)
+    for who, ((_, score),) in _own([comparison]).items():
         totals = [score["first_call"] + (k - 1) * score["seconds"] for k in counts]
-        trace = _line(
-            who,
-            who,
-            list(zip(counts, totals, strict=True)),
-            f"<b>{who}</b><br>%{{x}} gradients<br>%{{text}}<extra></extra>",
-        )
-        trace["marker"] |= {"size": 5}
-        trace["text"] = [duration(t) for t in totals]
-        data.append(trace)
-    name = comparison["workload"]
-    return {
-        "id": _identifier("cold", name),
-        "title": name,
-        "data": data,
-        "layout": _layout("gradients", "total"),
-    }
+        trace = _trace(who, counts, totals, WHO_STYLES[who], 5, f"<b>{who}</b><br>%{{x}} gradients<br>%{{text}}")
+        data.append(trace | {"text": list(map(duration, totals))})
+    return _chart("cold", comparison["workload"], data, "gradients", "total")
 
 
 # Memory ------------------------------------------------------------------------------------------
@@ -454,16 +362,13 @@ def break_even(comparison: Data) -> Data:
 def memory(comparisons: Sequence[Data]) -> Data:
     """Draw the peak memory of each candidate, a row a workload."""
     data = []
-    for who in dict.fromkeys(_who(s) for c in comparisons for s in c["scores"] if not s["peer"]):
-        found = [(c["workload"], s["memory"]) for c in comparisons for s in c["scores"] if _who(s) == who]
-        trace = _line(
-            who, who, [(max(v, 1), None) for _, v in found], f"<b>{who}</b><br>%{{y}}<br>%{{text}}<extra></extra>"
-        )
-        trace |= {"y": [name for name, _ in found], "mode": "markers", "text": [size(v) for _, v in found]}
-        trace["marker"] |= {"size": 11}
-        data.append(trace)
-    layout = _layout("bytes", "error")
+    for who, scores in _own(comparisons).items():
+        names, sizes = [c["workload"] for c, _ in scores], [s["memory"] for _, s in scores]
+        shown = [max(v, 1) for v in sizes]
+        trace = _trace(who, shown, names, WHO_STYLES[who], 11, f"<b>{who}</b><br>%{{y}}<br>%{{text}}", "markers")
+        data.append(trace | {"text": list(map(size, sizes))})
+    chart = _chart("memory", "all workloads", data, "bytes", "error")
     names = [c["workload"] for c in comparisons]
-    layout["yaxis"] = {"type": "category", "categoryarray": names[::-1], "categoryorder": "array", "automargin": True}
-    layout["height"] = 90 + 34 * len(names)
-    return {"id": "memory-all", "title": "all workloads", "data": data, "layout": layout}
+    axis = {"type": "category", "categoryarray": names[::-1], "categoryorder": "array", "automargin": True}
+    chart["layout"] |= {"yaxis": axis, "height": 90 + 34 * len(names)}
+    return chart

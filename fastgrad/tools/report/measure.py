@@ -28,8 +28,6 @@ from ..timing import interleaved, relative_error
 from ..workload import Form, Workload
 from .figures import plain
 
-__all__ = ["METHODS", "QUICK_SUITE", "SCHEMA", "SUITE", "document", "step_study", "study", "work_precision"]
-
 # What reads the JSON can rely on within one number.
 SCHEMA = 2
 
