@@ -173,8 +173,8 @@ def test_another_way_at_another_point():
         found, info = jacobian.with_info(x)
         assert info.way == "owner lanes", info.reason
         assert np.abs(found.toarray() - exact(steep, x)).max() <= 1e-15
-    x[5] = 0.0
-    with pytest.warns(AccuracyWarning, match="no digit is certain of 2 entries"):
+    x[5] = 0.0  # an output jumps there: bars of its whole row allow for that
+    with pytest.warns(AccuracyWarning, match="no digit is certain of 80 entries"):
         assert jacobian.with_info(x)[1].way == "columns"
 
 
