@@ -457,3 +457,16 @@ def test_complex_numbers_of_its_own() -> None:
         found, info = numerical_hessian(f, x, full_output=True)
         assert np.all(np.abs(found - exact) <= 10.0 * info.error + 1e-15)
         assert info.error.max() < 1e-6
+
+
+@pytest.mark.parametrize("n", [3, 12, 30])
+def test_x_moves_wherever_f_finds_it_as_for_gradients(n):
+    """The lift moves the argument alone: an f that holds x's own array, too, had a Hessian of another function."""
+    data = np.linspace(1.0, 2.0, n)
+    exact = np.diag(-2.0 * np.sin(data) - data * np.cos(data))
+    f = lambda p: np.sum(np.cos(p) * data)  # noqa: E731
+    np.testing.assert_allclose(numerical_hessian(f, data), exact, atol=1e-5)
+    np.testing.assert_allclose(hvp(f, data, np.ones(n)), exact.sum(axis=1), atol=1e-5)
+    apart = numerical_hessian(f, data.copy(), full_output=True)
+    np.testing.assert_allclose(apart[0], np.diag(-data * np.cos(data)), atol=1e-12)
+    assert apart[1].way == "complex lift"

@@ -115,12 +115,15 @@ class Options:
         }
 
 
+STEPS = ("delta", "eps", "epsilon", "step", "step_size", "stepsize")  # what a step is called elsewhere
+
+
 def check_names(options: Mapping[str, Any], valid: type[Any], where: str = "here") -> None:
     """Refuse options that a TypedDict does not list; `where` says whose they are."""
     known = valid.__annotations__
     for name, value in options.items():
         if name not in known:
-            step = "; the step is `h`, or `rel_step`" if name.startswith(("eps", "step", "delta")) else ""
+            step = "; the step is `h`, or `rel_step`" if name in STEPS and "rel_step" in known else ""
             raise TypeError(f"`{name}` is no option {where}, got {describe(value)}; valid are {', '.join(known)}{step}")
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
-from ..core.point import Point
+from ..core.point import Point, exclusive
 from ..core.validation import Floats, Ints, moving, number
 from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
@@ -93,8 +93,17 @@ class Checked:
         return self._value
 
     def _at(self, x: Floats) -> float:
+        """Evaluate f at a point, which the caller's array holds meanwhile: a product by the lift does not know that."""
         self.nfev += 1
-        return number(self._call.value(x.copy()))
+        own, call = self._point.own, self._call
+        if own is None or not self._point.perturbable or call.shares_memory(own):
+            return number(call.value(x.copy()))
+        with exclusive(own):
+            own[...] = x
+            try:
+                return number(call.value(x.copy()))
+            finally:
+                own[...] = self._point.base
 
     def direction(self) -> Floats:
         """A direction that follows from x's own bytes."""
