@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy
 from numpy.typing import NDArray
 from scipy.optimize import (
     _differentiable_functions,
@@ -24,6 +25,7 @@ from benchmarks.speed import BADLY_SCALED, SOLVED
 from fastgrad.adapters.scipy import installed
 from fastgrad.adapters.solving import Run, VectorRun
 
+SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 QUICK = [name for name in SOLVED if not name.startswith(("chained", "rosenbrock 20"))]
 
 
@@ -183,7 +185,7 @@ def test_solvers_of_many_values() -> None:
     assert within.nfev <= alone.nfev
 
 
-@pytest.mark.filterwarnings("ignore:Values in x were outside bounds")  # older SLSQP's own
+@pytest.mark.skipif(SCIPY < (1, 16), reason="older SLSQP's course hangs on last digits, and fails here with its own")
 @pytest.mark.parametrize("jac", [None, "3-point"])
 def test_constraints_are_evaluated_no_more_often_than_by_scipy(jac: str | None) -> None:
     """Numbers, vectors and arguments, between bounds: each has a run of its own, and is known where it was seen."""
@@ -251,6 +253,7 @@ def test_constraints_in_the_older_manner_and_where_they_end() -> None:
     assert ended.nfev > 0
 
 
+@pytest.mark.filterwarnings("ignore:Values in x were outside bounds")  # older SLSQP's own
 def test_bounds_are_kept() -> None:
     lower, upper = np.array([0.1, -1.0, 2.0]), np.array([3.0, 0.5, 2.0])
 
