@@ -86,9 +86,10 @@ def _frameworks() -> str:
 def _python_threads() -> str:
     here = threading.get_ident()
     frames = sys._current_frames()
+    frames.pop(here, None)  # this function's, which would hold itself, and with it whoever asked and waits for its end
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
-        if thread.ident != here and frame is not None and not _waits(frame):
+        if frame is not None and not _waits(frame):
             return f"the thread {thread.name!r} is running, and may hold a lock that a forked child would wait for"
     return ""
 
