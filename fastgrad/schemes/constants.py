@@ -17,7 +17,7 @@ SPACING = 2.0**-17  # of its points, in scales of x: about twice the usual step
 THIRDS = 4 / 3, 5 / 3
 # Each is off by a little, another little for each of 256: three thirds would make a short number, and a kink at 0 in
 # three entries the look of a coarse lattice; and the sum of two entries would stand still in half of all cases.
-BLURS = tuple(1.0 + 2.0**-16 * ((j + 1) * 0.6180339887498949 % 1.0) for j in range(256))
+BLURS = tuple(1.0 + 2.0**-17 * ((j + 1) * 0.6180339887498949 % 1.0) for j in range(256))
 QUIET = 100.0  # so many times round-off is believed to be noise without a second look
 DOUBT = 1e-3  # noise above this share of |f(x)| is looked at three times, at finer and finer spacings
 SAME = 0.25  # noise is at least so many times as large at a spacing 8 times finer, a kink 1/8, structure less
