@@ -279,7 +279,7 @@ LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
 MORE = (slices, reshaped, filled, regression, angles, about_the_mean, product, whole, listed)
 
 
-LONG = (regression, listed, reshaped, whole)  # to compile
+LONG = (regression, listed, reshaped, whole, filled, springs, angles)  # to compile
 
 
 @pytest.mark.parametrize("f", [pytest.param(f, marks=[pytest.mark.slow] * (f in LONG)) for f in LOCAL + MORE])
@@ -732,6 +732,7 @@ def check_program(seed):
     return info.way == "owner lanes"
 
 
+@pytest.mark.slow
 def test_random_programs():
     lifted = [check_program(seed) for seed in range(6)]
     assert sum(lifted) >= 4

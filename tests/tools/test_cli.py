@@ -178,6 +178,7 @@ def test_ways_to_give_the_point(capsys, user, point, shape):
     assert comparison["shape"] == shape
 
 
+@pytest.mark.slow
 def test_own_function_with_arguments_and_gradient(capsys, user):
     words = ["--x0", f"{user}:start", "--args", f"{user}:data", "--grad", f"{user}:gradient", "--no-peers"]
     code, out, err = run(capsys, "compare", f"{user}:loss", *words, *FAST, "--json", "r.json")

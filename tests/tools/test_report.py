@@ -492,6 +492,7 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_in_light_and_in_dark(visit, scheme):
     page = visit(color_scheme=scheme).page
@@ -523,6 +524,7 @@ def test_paper_gets_charts_of_its_width_and_the_screen_its_own_back(visit):
     assert page.evaluate(width) == pytest.approx(before, abs=2)
 
 
+@pytest.mark.slow
 def test_the_page_of_a_plain_comparison_works(browser, tmp_path, data):
     path = tmp_path / "plain.html"
     path.write_text(render({key: data[key] for key in data if key not in ("curves", "steps", "regrets")}), "utf-8")
