@@ -20,7 +20,7 @@ from fastgrad.tools.workload import Form, Workload, problems
 for package in ("plotly", "jinja2"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install 'fastgrad[report]'")
 
-BUDGET = 0.3
+BUDGET = 0.6
 REGRETS = [
     {"problem": "rosenbrock", "form": "plain", "n": 10, "picked": "python", "best": "python", "ratio": 1.0},
     {"problem": "rosenbrock", "form": "plain", "n": 100, "picked": "dense", "best": "sparse", "ratio": 1.5},
