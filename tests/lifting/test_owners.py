@@ -763,7 +763,7 @@ def check_problem(name):
         right = problem.gradient(x, *args)
         assert np.abs(g - right).max() <= ROUNDED.get(name, 1e-13) * np.abs(right).max()
     else:
-        assert x.size < 40 or "not in owner lanes" in info.reason
+        assert x.size < 30 or "not in owner lanes" in info.reason
         assert np.array_equal(g, numerical_gradient(problem.jitted, x, args=args))
     return info.way == "owner lanes"
 

@@ -47,11 +47,11 @@ from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
 # Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
 # after very many calls only.
-MANY, FEW = 1000, 40
+MANY, FEW = 1000, 30
 # From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
 # call gives, and at how many evaluations, is not to depend on earlier ones.
 COLOURED_ANEW = 4000
-A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
+A_PASS = 30  # coordinates that a pass must be for, to be no slower than lanes (measured on seven f, 8 to 60 coordinates)
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
 FIRST_OWNER = 1
