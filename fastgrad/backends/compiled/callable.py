@@ -119,7 +119,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
         for i in range(n):
             index[head.index_at + i] = i
         work[head.meter_at] = 0.0
-        head.symmetric, head.dyadic, head.refill, head.unwatched, head.start = symmetric, dyadic, 0, n, 0
+        head.symmetric, head.dyadic, head.refill, head.unwatched, head.start = symmetric, dyadic, 0, 0, 0
         head.lanes, head.fast, head.timed, head.floor, head.otherwise = 0, 0, 0, floor, otherwise
         head.spent, head.budget = 0.0, np.inf
         shape = base.shape
