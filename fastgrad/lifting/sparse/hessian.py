@@ -200,7 +200,7 @@ def _run(
         every[0].flat[:: x.size + 1] = d[0]
         slots: Slots = ((spread_box(x.shape, run), every.reshape(1, x.size, *x.shape)),)
     else:
-        slots = initial_slots(x.shape, np.arange(x.size), d)
+        slots = initial_slots(x.shape, range(x.size), d)
     value = evaluated(call, SparseBundle(x.copy(), slots, run))
     if value.size != 1:
         raise CannotLift("f's result is not one number")

@@ -54,6 +54,10 @@ class Lifted(NamedTuple):
         """Return what differences may lack because something underflowed."""
         return LOST * max(1.0, float(np.abs(self.base).max(initial=0.0))) if self.run.faint else 0.0
 
+    def tied(self) -> bool:
+        """Return whether f chose between what is equal at x."""
+        return self.run.tied is not None and bool(self.run.tied.any())
+
 
 @cache
 def keep_freed_memory() -> None:
@@ -132,10 +136,10 @@ def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape
         start = end
 
 
-def initial_slots(shape: Shape, index: NDArray[np.intp], d: Array) -> Slots:
+def initial_slots(shape: Shape, index: NDArray[np.intp] | range, d: Array) -> Slots:
     """The slots of x itself: each row changes one entry, by d[:, row]."""
     first = int(index[0])
-    if index[-1] - first != len(index) - 1 or (np.diff(index) != 1).any():
+    if not isinstance(index, range) and not _consecutive(index):
         return ((Entries(np.arange(len(index)), index), d),)
     slots = []
     for begin, end, position, dims in boxes(first, first + len(index), shape):
@@ -168,7 +172,7 @@ def evaluated(call: Call, bundle: SparseBundle) -> SparseBundle:
 def lift(
     call: Call,
     x: Array,
-    index: NDArray[np.intp],
+    index: NDArray[np.intp] | range,
     d: Array,
     *,
     cells: int = MOST_CELLS,
@@ -180,8 +184,8 @@ def lift(
 
     Parameters
     ----------
-    index : ndarray of intp, shape (m,)
-        The flat position of the entry that row r changes.
+    index : ndarray of intp, shape (m,), or range
+        The flat position of the entry that row r changes; a range if these follow each other.
     d : ndarray, shape (k, m)
         What is added to it.
     work : SparseWork, optional
