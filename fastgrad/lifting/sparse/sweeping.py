@@ -13,12 +13,10 @@ from ...core.call import Call
 from ..arraylike import Array
 from ..signals import CannotLift, raised
 from ..work import SparseWork
-from .assembling import filled
 from .bundle import SparseBundle
 from .layout import Box, Dim, Entries, Shape
 from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 
-assert filled()  # importing numpy's functions registers them with the bundle
 CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
