@@ -470,3 +470,29 @@ def test_x_moves_wherever_f_finds_it_as_for_gradients(n):
     apart = numerical_hessian(f, data.copy(), full_output=True)
     np.testing.assert_allclose(apart[0], np.diag(-data * np.cos(data)), atol=1e-12)
     assert apart[1].way == "complex lift"
+
+
+def test_logarithms_beside_one_keep_their_digits() -> None:
+    for x in (1e-9, -5.7e-7, 0.3):
+        hessian = numerical_hessian(lambda x: np.log1p(x[0] ** 2) * x[1], np.array([x, 2.0]))
+        exact = np.array([[4.0 * (1 - x**2) / (1 + x**2) ** 2, 2 * x / (1 + x**2)], [2 * x / (1 + x**2), 0.0]])
+        np.testing.assert_allclose(hessian, exact, rtol=1e-14)
+
+
+def test_bars_of_what_is_lifted_hold_where_f_is_ill_conditioned_or_x_is_small() -> None:
+    def phase(x: Any) -> Any:
+        return np.sin(np.sqrt(1.0 + (1e6 * x[0]) ** 2) * x[1])
+
+    x = np.array([-19.96, -0.014])
+    u, s, c = 1e6 * x[0], *(g(math.sqrt(1.0 + (1e6 * x[0]) ** 2) * x[1]) for g in (math.sin, math.cos))
+    r = math.sqrt(1.0 + u * u)
+    hessian, info = numerical_hessian(phase, x, full_output=True)
+    assert info.way == "complex lift"
+    assert abs(hessian[1, 1] + r * r * s) <= info.error[1, 1] + 1e-9 * r * r * abs(c)
+    assert info.error[1, 1] > 1e-12 * r * r
+    for x in (np.array([2e-20, 3e-3]), np.array([1e-9, 4.0])):
+        hessian, info = numerical_hessian(lambda x: x[0] ** 3 * x[1] + x[1] ** 2, x, full_output=True)
+        exact = np.array([[6 * x[0] * x[1], 3 * x[0] ** 2], [3 * x[0] ** 2, 2.0]])
+        np.testing.assert_allclose(hessian, exact, rtol=1e-14)
+    hessian, info = numerical_hessian(lambda x: x[0] ** 3, np.zeros(1), full_output=True)
+    assert abs(hessian[0, 0]) <= info.error[0, 0] < 1e-20
