@@ -479,13 +479,7 @@ def test_logarithms_beside_one_keep_their_digits() -> None:
         np.testing.assert_allclose(hessian, exact, rtol=1e-14)
 
 
-def test_bars_of_what_is_lifted_hold_where_f_is_ill_conditioned_or_x_is_small() -> None:
-    x = np.array([-399.38, 0.5])
-    hessian, info = numerical_hessian(lambda x: np.sin(x[0] ** 2 + x[1]), x, full_output=True)
-    y, z = x.astype(np.longdouble)
-    exact = float(2.0 * np.cos(y * y + z) - 4.0 * y * y * np.sin(y * y + z))
-    assert info.way == "complex lift"
-    assert 1e-13 * abs(exact) < abs(hessian[0, 0] - exact) <= info.error[0, 0] < 1e-9 * abs(exact)
+def test_steps_of_the_lift_are_of_an_entry_s_own_size() -> None:
     for x in (np.array([2e-20, 3e-3]), np.array([1e-9, 4.0])):
         hessian, info = numerical_hessian(lambda x: x[0] ** 3 * x[1] + x[1] ** 2, x, full_output=True)
         exact = np.array([[6 * x[0] * x[1], 3 * x[0] ** 2], [3 * x[0] ** 2, 2.0]])
