@@ -13,12 +13,15 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point, exclusive
 from ..core.validation import Floats, Ints, moving, number
+from ..schemes.columns import Values
 from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
+from ..schemes.seconds import seconds
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
 from .operators import STEP, unreadable, unrounded
+from .rows import OnLine
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
@@ -28,6 +31,7 @@ AGREE = 1e-3  # as near must it come
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
+GOLDEN = 0.6180339887498949
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -134,6 +138,16 @@ class Checked:
         rounding = BAR * matrix.each(np.maximum, largest, largest)
         return matrix.like(rounding + matrix.each(np.divide, third, self._units))
 
+    @np.errstate(all="ignore")
+    def bars_along(self, vector: Floats, product: Floats, again: Callable[[Floats], Floats]) -> Floats:
+        """Return the same of a product. Of another one, whose terms have other shares, is seen what cancels in it."""
+        other = again(vector * (0.5 + 0.5 * (np.arange(1.0, vector.size + 1.0) * GOLDEN % 1.0)))
+        self.nfev += 1
+        size = np.maximum(np.abs(product), np.abs(other)) * self._units
+        third = (self._spread / BESIDE**3 * STEP + FAINTEST) * np.sum(np.abs(vector) / self._units)
+        bars: Floats = (BAR * size.max(initial=0.0) + third) / self._units
+        return bars
+
     def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
         """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
 
@@ -194,6 +208,20 @@ class Checked:
             self._spread = max(abs(above), abs(below))
             doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
             return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
+
+
+@np.errstate(all="ignore")
+def bend(run: Values, x: Floats, vector: Floats, noise: float | None) -> tuple[float, float] | None:
+    """Return v H v from f's values along v alone, in some 13 evaluations, and its bar; None where they do not tell."""
+    line, zero = OnLine(run, x, vector, None), np.zeros(1, dtype=np.intp)
+    try:
+        if run.value().size != 1:
+            return None
+        found = seconds(line, np.zeros(1), zero, zero, noise)
+    except (CannotRun, *OUTSIDE):
+        return None
+    entry, bar = np.array([found.entries[0], found.error[0]]) * line.length * line.length
+    return float(entry), float(bar)
 
 
 def dense(products: Products, n: int) -> Floats:

@@ -35,6 +35,7 @@ CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
 LEAST_DECAY = 0.005
+MISSING = 0.1
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 TILE = 1 << 18  # numbers in the points that are made at a time
@@ -59,12 +60,15 @@ class Seconds(NamedTuple):
         Of each coordinate.
     contradicted : float
         So many times the bars were widened, because f changes otherwise along a direction that moves all coordinates.
+    size : float
+        By how much f varies on the scale of x.
     """
 
     entries: Floats
     error: Floats
     step: Floats
     contradicted: float
+    size: float
 
 
 def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | None) -> Seconds:
@@ -126,7 +130,8 @@ class _Differences:
         self._nearby, self._factors = line.values[:, 0], line.factors * line.wider
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
         self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), 1e-300)
-        self._start = float(np.clip((self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
+        self._variation = float(line.variation[0])
+        self._start = float(np.clip((self._sigma / max(self._variation, 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
 
     def _at(self, steps: list[tuple[Ints, Floats]]) -> Floats:
         """f at x with some coordinates moved, the k-th of the lists together."""
@@ -159,7 +164,9 @@ class _Differences:
         a2, a4 = np.abs(second_order), np.abs(fourth_order)
         sigma = self._noise(*(v for pair in pairs for v in pair))
         n0, n2, n4 = (share * sigma / h**2 for share in OF_TERMS)
-        decay = np.clip(np.maximum(a4, n4) / np.maximum(a2, n2), 0.0, 1.0)
+        decay = np.maximum(a4, n4) / np.maximum(a2, n2)
+        # where f'' itself lacks, as of x**4, so may every other term: the last one then stands for those behind
+        decay = np.clip(np.maximum(decay, MISSING * a2 / np.maximum(np.abs(value), n0)), 0.0, 1.0)
         coarse = (4.0 * second[0] - second[1]) / 3.0
         truncation = np.minimum(NEXT * a4 * decay, np.abs(value - coarse))
         truncation = np.where(a4 > 3.0 * n4, truncation, np.minimum(truncation, n0))
@@ -232,7 +239,7 @@ class _Differences:
             entries[apart], error[apart] = mixed[where], doubt[where]
         self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
-        return Seconds(entries, error * contradicted, step, contradicted)
+        return Seconds(entries, error * contradicted, step, contradicted, self._variation)
 
     def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> None:
         """Compare with the line's curvature: there may be waves next to x that are shorter than all steps.
