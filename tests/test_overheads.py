@@ -63,7 +63,7 @@ def weighted(x, w):
 def settled(gradient: Gradient, x: Any) -> Gradient:
     """After its first call it has found its shortest way."""
     gradient(x)
-    way = gradient._fused[x.shape]
+    way = gradient._quick._fused[x.shape]
     assert way is not None
     assert way(x, (), np.empty(x.shape))
     return gradient
@@ -219,7 +219,7 @@ def test_a_gradient_in_use_by_other_threads() -> None:
 
 def test_nothing_is_taken_from_an_x_that_may_be_perturbed_in_place() -> None:
     x = np.array([0.5, 0.6])
-    way = settled(Gradient(rosenbrock, 1e-4), x)._fused[x.shape]
+    way = settled(Gradient(rosenbrock, 1e-4), x)._quick._fused[x.shape]
     assert way is not None
     with exclusive(np.empty(3)):
         assert not way(x, (), np.empty(2))
