@@ -161,7 +161,7 @@ class Twins:
         name = dispatcher.py_func.__name__
         if not dispatcher._can_compile:
             raise CannotLift(f"the signatures of {name} are fixed by its decorator")
-        for option in ("parallel", "forceobj") + (() if self.lane.fast else ("fastmath",)):
+        for option in self.refused():
             if options.get(option):
                 raise CannotLift(f"{name} is compiled with {option}={options[option]}")
         if not options.get("nopython", True):
@@ -174,6 +174,10 @@ class Twins:
         )
         self.of[dispatcher] = twin
         return twin
+
+    def refused(self):
+        """The options of a function that make it another one in lanes."""
+        return ("parallel", "forceobj") + (() if self.lane.fast else ("fastmath",))
 
     def options(self, options):
         """What a twin is compiled with, where the function itself is compiled with these."""
