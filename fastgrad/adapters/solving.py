@@ -137,7 +137,7 @@ class Run:
             if not straight.all():
                 near, bent = np.where(straight, shortest, far), np.where(straight, 0.0, known.values)
         if self._bounds is not None:
-            sided, both = _inside(x, near, self._bounds), _inside(x, far, self._bounds)
+            sided, both = (_inside(x, steps, -steps, self._bounds) for steps in (near, far))
             if sided is None or both is None:
                 return None
             near, far = sided, both
@@ -176,11 +176,11 @@ class Run:
         Where a bound is in the way, both points of an entry are on its other side.
         From `simpler` differences these are to differ by what those may be wrong, their `own` doubt, not by more.
         """
-        back = -steps
+        back: Floats | None = -steps
         if self._bounds is not None:
-            back = np.where(_outside(x + back, self._bounds), 2.0 * steps, back)
-            if _outside(x + back, self._bounds).any():
-                return None
+            back = _inside(x, -steps, 2.0 * steps, self._bounds)
+        if back is None:
+            return None
         above = (x + steps) - x
         if up is None:
             above, up = there.moved(steps)
@@ -238,10 +238,10 @@ def _outside(x: Floats, bounds: Any) -> NDArray[np.bool_]:
     return outside
 
 
-def _inside(x: Floats, steps: Floats, bounds: Any) -> Floats | None:
-    """Return the steps, some to the other side where bounds ask for that; None where neither side has room."""
-    turned: Floats = np.where(x + steps > bounds[1], -steps, steps)
-    return None if (x + turned < bounds[0]).any() else turned
+def _inside(x: Floats, steps: Floats, others: Floats, bounds: Any) -> Floats | None:
+    """Return the steps, or the other ones where bounds are in their way; None where neither has room."""
+    kept: Floats = np.where(_outside(x + steps, bounds), others, steps)
+    return None if _outside(x + kept, bounds).any() else kept
 
 
 class VectorRun(Run):

@@ -70,7 +70,7 @@ class Processes(Executor):
         self.apart = apart or timeout < inf  # no evaluation in this process, which it might end
         self._seconds: float | None = None  # of one evaluation, as far as is known
         self._crew: _Crew | None = None
-        self._end: Callable[[], object] = _nothing
+        self._end: weakref.finalize[..., Processes] | None = None
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a forked worker has one of its own: memory mapped from a file, or shared, is not copied."""
@@ -102,7 +102,8 @@ class Processes(Executor):
         crew, self._crew = self._crew, None
         if crew is not None:
             crew.stop()
-            self._end()
+        if self._end is not None:
+            self._end.detach()
 
     def _begin(self, function: Function, points: Points, gathering: Gathering) -> int:
         """Evaluate here what is not worth a fork, or not safe; return where the rest begins."""
@@ -445,9 +446,6 @@ class _Crew:
                 gone = True
             if gone:
                 self._selector.unregister(worker.channel)
-
-
-def _nothing() -> None: ...
 
 
 def _ended(crew: _Crew) -> None:

@@ -687,29 +687,15 @@ def instead(function, *others):
     return register
 
 
-@instead(np.asarray)
-def same(a):
-    return lambda a: a
+instead(np.asarray)(lambda a: lambda a: a)
+instead(np.copy)(lambda a: lambda a: a.copy())
+instead(np.ravel)(lambda a: lambda a: a.ravel())
+instead(np.transpose)(lambda a: lambda a: a.T)
 
 
 @instead(np.ascontiguousarray)
 def contiguous(a):
     return (lambda a: a) if a.layout == "C" else (lambda a: a.copy())
-
-
-@instead(np.copy)
-def copied(a):
-    return lambda a: a.copy()
-
-
-@instead(np.ravel)
-def ravelled(a):
-    return lambda a: a.ravel()
-
-
-@instead(np.transpose)
-def transposed(a):
-    return lambda a: a.T
 
 
 @instead(np.flip)
