@@ -599,7 +599,7 @@ def _tell_of(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units:
 def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
     """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
 
-    What is negligible there may hide another number as large as the largest: see `automatic.Search._hidden`.
+    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`.
     """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
         sizes, scale = np.abs(entries), down * across

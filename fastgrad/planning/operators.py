@@ -236,7 +236,8 @@ class Operator:
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        if not made.matrix.entries.any():
+        entries = made.matrix.entries
+        if not entries[:1].any() and not entries.any():  # looking at all takes as long as a sum
             refuse_unmoved(call, point)
         return made, run, point, began
 
@@ -464,7 +465,7 @@ class Operator:
         free = moving(bounds)
         slopes = listed.slopes[0] if free is None else np.where(free[inputs], listed.slopes[0], 0.0)
         matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
-        if disagrees(run, x, units, matrix, bounds, None) is not None:
+        if disagrees(run, x, units, matrix, bounds, None, one_side=not listed.tied) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         with np.errstate(all="ignore"):
             error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None

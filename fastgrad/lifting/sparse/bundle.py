@@ -222,7 +222,9 @@ class SparseBundle(ArrayLike):
             if target is not None:
                 if len(target) != 1 or type(target[0]) is not SparseBundle or not target[0].ndim:
                     raise refuse(f"np.{ufunc.__name__} with out= of another array")
-                return target[0]._in_place(self.__array_ufunc__(ufunc, method, *inputs, **kwargs))
+                where = kwargs.pop("where", True)
+                found = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
+                return target[0]._in_place(found if where is True else choose(where, found, target[0]))
             if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
                 raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
             if ufunc.signature is not None:
@@ -867,7 +869,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
         if p.run.tied is not None and ufunc in EDGES:
-            p.run.note_ties(np.real(b_here) == 0, layout, d)
+            p.run.note_ties(EDGES[ufunc](np.real(b_here)), layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -880,11 +882,16 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
 
 
 # where they may have a kink, or no finite slope
-EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
+EDGES: dict[np.ufunc, Callable[[Any], Any]] = {
+    **dict.fromkeys((np.absolute, np.fabs, np.sqrt, np.cbrt, np.sign), lambda b: b == 0),
+    **dict.fromkeys((np.floor, np.ceil, np.trunc), lambda b: b == np.floor(b)),
+    np.rint: lambda b: b - 0.5 == np.floor(b),
+}
 TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
     np.hypot: lambda a, b: (a == 0) & (b == 0),
     np.arctan2: lambda a, b: (a == 0) & (b <= 0),
+    np.remainder: lambda a, b: np.remainder(a, b) == 0,
     np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
     np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
 }
