@@ -155,7 +155,7 @@ def test_bars_hold_among_waves_next_to_x_that_are_shorter_than_the_steps(waves: 
             warnings.simplefilter("always")
             hessian, info = numerical_hessian(f, x, full_output=True)
         rounded = 2.0**-52 * waves**3 * abs(x[0])  # of the phase
-        ok = (np.abs(hessian - right) <= info.error + [[rounded, 0.0], [0.0, 0.0]]).all()
+        ok = (np.abs(hessian - right) <= info.error + np.diag([rounded, 0.0])).all()
         assert ok or told
         assert not lifted or info.way == "complex lift"
         held += ok
