@@ -86,7 +86,8 @@ class Hessian:
     h : float or array_like of x's shape or "fixed", optional
         Absolute step of the differences of gradients. By default the steps choose themselves.
     grad : callable, optional
-        ``grad(x, *args, **kwargs)``, the gradient of f, of x's shape: then it is differenced, once.
+        ``grad(x, *args, **kwargs)``, the gradient of f, of x's shape: then it is differenced, once. Some 13 values of
+        f along one direction are compared with the result: bars grow where they contradict it.
     sparse : bool
         Return a SciPy ``csr_array`` of shape (x.size, x.size).
     sparsity : None, "detect" or matrix

@@ -24,7 +24,8 @@ from .operators import STEP, unreadable, unrounded
 from .rows import OnLine
 from .settings import Settings
 
-BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
+# steps, in scales of x, of the plain second difference that checks a lifted Hessian: the shorter ones where f has waves
+BESIDE = tuple(2.0**-k for k in (11, 15, 19, 23, 27))
 NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
 SHORTEST = 1e-100  # a scale of the lift's steps
 FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
@@ -79,7 +80,7 @@ class Checked:
         self.nfev = 0
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
-        self._spread = 0.0
+        self._third = 0.0
         self._units = units_of(point.base.reshape(-1))
         # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
         own = units_of(point.base.reshape(-1), relative=True)
@@ -141,7 +142,8 @@ class Checked:
         """
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size
-        if not self._agrees(vector, product, self._units) and not self._agrees(vector, product, units_of(x, True)):
+        scales = self._units, units_of(x, relative=True)
+        if not any(self._agrees(vector, product, units, step) for step in BESIDE for units in scales):
             raise NotTrusted(DISAGREES)
 
     @np.errstate(all="ignore")
@@ -168,7 +170,7 @@ class Checked:
     @property
     def _truncated(self) -> float:
         """What the lift's step may truncate of a second derivative, in scales of x."""
-        return 4.0 * self._spread / BESIDE**3 * STEP
+        return 4.0 * self._third * STEP
 
     @property
     def _faint(self) -> float:
@@ -186,7 +188,7 @@ class Checked:
         Kinked
             Where it does not.
         """
-        vector = np.where(tied, self.direction() * BESIDE, 0.0)
+        vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         if self._bounds is not None:
             vector *= (np.minimum(x - self._bounds[0], self._bounds[1] - x) > 2.0 * np.abs(vector)).astype(np.float64)
@@ -212,13 +214,13 @@ class Checked:
                         "changes: it has no second derivative there"
                     )
 
-    def _agrees(self, vector: Floats, product: Floats, units: Floats) -> bool:
+    def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float) -> bool:
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         reach = float(np.abs(vector / units).max(initial=0.0))
         if not reach:
             return True
         free = moving(self._bounds)
-        moved = vector * (BESIDE / reach) * (1.0 if free is None else free)
+        moved = vector * (step / reach) * (1.0 if free is None else free)
         if self._bounds is not None:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
@@ -228,13 +230,15 @@ class Checked:
         except OUTSIDE:
             return False
         with np.errstate(all="ignore"):
-            terms = moved * product * (BESIDE / reach)
+            terms = moved * product * (step / reach)
             above, below = above - self.value(), below - self.value()
             seen = above + below
             size = abs(above) + abs(below) + 4.0 * abs(self.value())
-            self._spread = max(abs(above), abs(below))
-            doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
-            return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
+            self._third = max(abs(above), abs(below)) / step**3
+            believed, rounding = AGREE * float(np.abs(terms).sum()), 32.0 * EPS * size
+            if step < BESIDE[0] and rounding > believed:
+                return False  # nothing is seen there
+            return bool(abs(seen - float(terms.sum())) <= believed + rounding < np.inf)
 
 
 @np.errstate(all="ignore")

@@ -9,6 +9,7 @@ allows steps that leave ten digits, where the usual four points leave eight.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ..core.errors import CannotRun
 from ..core.validation import Floats, Ints
 from .constants import EPS
-from .outputs import Beyond, look_along, signs, small_and_dim
+from .outputs import Beyond, Outputs, look_along, signs, small_and_dim
 from .seeds import Columns, units_of
 
 LEVELS = np.array([1.0, 2.0, 4.0])
@@ -30,6 +31,7 @@ OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # the same of a pair's e
 NEXT = float(np.prod(LEVELS**2))  # how the term behind the last is amplified
 SMALLEST = 1e-140  # scale of x: squares of steps vanish
 USUAL = 1.0 / 8.0  # the power of noise that the step is
+FINER = 1.0, 2.0**-10, 2.0**-20  # of the line, in turn, where f is not smooth: short waves are not seen elsewhere
 ROUNDS = 5
 CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
@@ -112,22 +114,29 @@ class _Differences:
         self._run, self._x, self._f0 = run, x, float(run.value()[0])
         if not np.isfinite(self._f0):
             raise CannotRun("f is not finite at x")
-        for turn, units in enumerate(tried, 1):
-            self._units, shrinks = units, turn < len(tried)
-            seeds = Columns(x, np.arange(x.size), units)
-            try:
-                line = look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
-                )
+        for finer in FINER:
+            line = self._look(noise, finer, *tried)
+            if not (line.rough.any() or line.jumps.any()):
                 break
-            except Beyond:
-                continue
-        if line.rough.any() or line.jumps.any():
+        else:
             raise CannotRun("f is not smooth along a line through x")
-        self._nearby, self._factors = line.values[:, 0], line.factors * line.wider
+        self._nearby, self._along_line = line.values[:, 0], line.factors * line.wider * self._units * finer
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
         self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), 1e-300)
-        self._start = float(np.clip((self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
+        start = (self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL if finer == 1.0 else 0.0
+        self._start = float(np.clip(start, 2.0**-12, FARTHEST))
+
+    def _look(self, noise: float | None, finer: float, *tried: Floats) -> Outputs:
+        """Look along a line, with the first of some units that it is not too long for."""
+        run, x = self._run, self._x
+        for turn, units in enumerate(tried, 1):
+            self._units, shrinks = units, turn < len(tried)
+            seeds = Columns(x, np.arange(x.size), units * finer)
+            with suppress(Beyond):
+                return look_along(
+                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
+                )
+        raise CannotRun("f is not finite beside x")
 
     def _at(self, steps: list[tuple[Ints, Floats]]) -> Floats:
         """f at x with some coordinates moved, the k-th of the lists together."""
@@ -249,7 +258,7 @@ class _Differences:
         if not w.size:
             return
         bends = w[:3] - w[3] + w[:3:-1] - w[3]  # at three vectors, two and one
-        v = self._factors * self._units
+        v = self._along_line
         moved = v[rows] * v[columns]
         gap = abs(float(bends @ NEARBY) - float(np.sum(entries * moved)))
         noise = 4.0 * float(np.sqrt(6.0) * np.abs(NEARBY).sum()) * float(self._noise(w).max())

@@ -54,7 +54,7 @@ def test_bars_hold_and_digits_are_there(family: Callable[[Any, int], Instance]) 
         rng = np.random.default_rng(seed)
         n = int(rng.integers(1, 7))
         f, x, exact = family(rng, n)
-        hessian, info = numerical_hessian(f, x, full_output=True)
+        hessian, info = numerical_hessian(f, x, backend="python", full_output=True)
         assert info.way == "second differences"
         np.testing.assert_array_equal(hessian, hessian.T)
         held += np.count_nonzero(np.abs(hessian - exact) <= info.error + 1e-15 * np.abs(exact))
@@ -138,21 +138,25 @@ def test_edges_nearby() -> None:
     np.testing.assert_allclose(hessian[0], exact[0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("waves", [400.0, 2e3, 1e4, 5e4])
-def test_waves_next_to_x_that_are_shorter_than_the_steps_are_not_passed_over(waves: float) -> None:
+@pytest.mark.parametrize("waves", [400.0, 2e3, 1e4, 5e4, 1e6])
+@pytest.mark.parametrize("lifted", [True, False])
+def test_bars_hold_among_waves_next_to_x_that_are_shorter_than_the_steps(waves: float, lifted: bool) -> None:
     """Second differences with steps of 1/32 found 0 for 1e4, with bars of 1e-9: among many waves any value is there."""
 
-    def f(x: Any) -> float:
-        return float(0.1 * math.sin(waves * x[0]) + x[0] * x[1] + math.cos(x[1]))
+    def f(x: Any) -> Any:
+        y = x if lifted else x.tolist()
+        return 0.1 * np.sin(waves * y[0]) + y[0] * y[1] + np.cos(y[1])
 
-    passed_over = []
-    for seed in range(30):
+    held = 0
+    for seed in range(8):
         x = np.random.default_rng(seed).normal(size=2)
         right = np.array([[-0.1 * waves**2 * math.sin(waves * x[0]), 1.0], [1.0, -math.cos(x[1])]])
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            H, info = numerical_hessian(f, x, backend="python", full_output=True)
-        # whether bars hold is another matter: one of 32 was 97 of them off, by 2.5e-5 of the entry
-        if not (told or (np.abs(H - right) <= 5.0 * info.error + 1e-4 * np.abs(right)).all()):
-            passed_over.append(seed)
-    assert len(passed_over) <= 1, passed_over  # none of 600 when this was written
+            hessian, info = numerical_hessian(f, x, full_output=True)
+        rounded = 2.0**-52 * waves**3 * abs(x[0])  # of the phase
+        ok = (np.abs(hessian - right) <= info.error + np.diag([rounded, 0.0])).all()
+        assert ok or told
+        assert not lifted or info.way == "complex lift"
+        held += ok
+    assert held == 8 or (held >= 6 and waves == 1e6)
