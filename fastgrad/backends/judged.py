@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from math import inf, isfinite
+from threading import Thread
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import CannotRun
 from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
@@ -51,11 +52,14 @@ class Awaited:
         if saved < LOADS + LLVM and "llvmlite" not in sys.modules:
             self._next = (LOADS + LLVM) / self._saves
             return
-        try:
-            self.judge = load("judge")(self._name, saved >= self._compiles)
-        except CannotRun:
-            self._next = inf
-        else:
+        self._next = inf
+        loading = Thread(target=self._found, args=(saved >= self._compiles,), daemon=True)
+        loading.start()  # what a signal raises between two calls of LLVM, as Ctrl-C does, would end the process later
+        loading.join()
+
+    def _found(self, compiles: bool) -> None:
+        with suppress(Exception):  # CannotRun, or what else its inside says: plain floats do
+            self.judge = load("judge")(self._name, compiles)
             self._next = self._compiles / self._saves
 
 

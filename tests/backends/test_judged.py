@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -234,3 +238,34 @@ nothing, some = types.Tuple(()), types.Tuple((lists,))
 print(*cache.object_code({module!r}, {integers})[2])
 """
     assert "NRT" not in fresh(code, tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timer")
+def test_loading_goes_on_where_a_signal_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended, rule = threading.Event(), threading.Event(), object()
+
+    def slowly(name: str, compiles: bool) -> object:
+        begun.set()
+        assert ended.wait(10.0)
+        return rule
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(judged, "load", lambda name: slowly)
+    awaited = judged.Awaited("gradients", saves=1.0, compiles=math.inf)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        with pytest.raises(KeyboardInterrupt):
+            awaited.wanted()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert begun.is_set()
+    assert awaited.wanted() is None  # nor is it loaded twice
+    ended.set()
+    for _ in range(1000):
+        if awaited.judge is not None:
+            break
+        time.sleep(0.01)
+    assert awaited.judge is rule
