@@ -798,7 +798,7 @@ def agrees(o, units, t):
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
-        # of what has no effect rounding may hide what is as steep as the steepest: see `automatic.Search._hidden`
+        # of what has no effect rounding may hide what is as steep as the steepest: see `report.Report._hidden`
         bar = max(2.9 * o[SIGMA, i] / t * widened, EPS * o[VARIATION, i])
         good &= bar * most <= 0.49 * o[LARGEST, i] * least or o[LARGEST, i] < 0.99e-6 * o[VARIATION, i]
     return good
