@@ -597,6 +597,61 @@ def test_uneven_rows_raise_as_in_f(axis):
         Gradient(uneven, args=(axis,), compile="eager")(sample(5, 160))
 
 
+# ---- the largest one so far
+
+
+@njit
+def soft_largest(x):
+    m = -np.inf
+    for v in x:
+        m = max(m, v)
+    s = 0.0
+    for v in x:
+        s += np.exp(v - m)
+    return m + np.log(s)
+
+
+@njit
+def spread_of_terms(x):
+    least = x[0] * x[1]
+    for i in range(1, len(x) - 1):
+        least = min(x[i] * x[i + 1], least)
+    s = 0.0
+    for i in range(len(x)):
+        s += (x[i] - least) ** 2
+    return s
+
+
+@njit
+def pooled(x):
+    s = 0.0
+    for i in range(0, len(x) - 4, 2):
+        best = x[i]
+        for k in range(1, 4):
+            best = max(best, x[i + k] * x[i])
+        s += best * best
+    return s
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("f", [soft_largest, spread_of_terms, pooled])
+def test_the_largest_so_far_may_meet_everyone(f):
+    gradient = Gradient(f, compile="eager")
+    for seed in range(6):
+        x = np.random.default_rng(seed).normal(size=200)
+        g, info = gradient.with_info(x)
+        assert info.way == "owner lanes", info.reason
+        right = exact(f, x)
+        # the slope in the largest one is 1 less a sum that comes near to it
+        assert np.abs(g - right).max() <= 1e-15 * max(1.0, np.abs(right).max())
+
+
+@pytest.mark.slow
+def test_the_largest_of_equal_ones_is_taken_as_central_differences_do():
+    x = np.ones(100)
+    assert np.abs(Gradient(soft_largest, compile="eager")(x) - 0.01).max() <= 1e-6
+
+
 # ---- faults of ours
 
 
@@ -672,6 +727,7 @@ def residuals(x, offset):
     return s
 
 
+@pytest.mark.slow
 def test_values_of_fastmath_are_told_to_some_roundings(monkeypatch):
     gradient = Gradient(residuals, compile="eager")
     x = sample(4)
@@ -689,6 +745,7 @@ def test_values_of_fastmath_are_told_to_some_roundings(monkeypatch):
     assert np.abs(g - right).max() <= 1e-6 * np.abs(right).max()
 
 
+@pytest.mark.slow
 def test_a_jacobian_of_fastmath_goes_in_lanes():
     @njit(fastmath=True)
     def squares(x):

@@ -21,17 +21,20 @@ from ..lanes.compiler import LaneCompiler, Twins, cannot_lift, compiled_alone, f
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
-from .operators import KNOWN, ORDINARY
+from .operators import KNOWN, ORDINARY, running_maximum, running_minimum
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
 
 ACCUMULATE = {inplace: stub for stub, (inplace, _) in ORDINARY.items()}
 GROWING = {plain: stub for stub, (_, plain) in ORDINARY.items()}
+CHOOSING = {max: running_maximum, min: running_minimum}
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class MarkAccumulators(FunctionPass):
-    """`s += term`, `s = s + a - b`, `s = s * a * b` -> functions of our own, before single assignment renames s.
+    """`s += term`, `s = s + a - b`, `s = s * a * b`, `s = max(s, term)` -> functions of our own.
+
+    Before single assignment renames s.
 
     Not an array's entry that is multiplied: those of sums are totals, but seldom those of products.
 
@@ -45,40 +48,49 @@ class MarkAccumulators(FunctionPass):
 
     def run_pass(self, state):
         for block in state.func_ir.blocks.values():
-            made, entries = {}, set()
+            made, entries, choosing = {}, set(), {}
             for statement in block.body:
                 if not isinstance(statement, numba_ir.Assign):
                     continue
                 value, target = statement.value, statement.target.name
                 if isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem"):
                     entries.add(target)
+                if isinstance(value, (numba_ir.Global, numba_ir.FreeVar)) and isinstance(value.value, type(max)):
+                    choosing[target] = CHOOSING.get(value.value)
+                if isinstance(value, numba_ir.Expr) and value.op == "call" and choosing.get(value.func.name):
+                    made[target] = statement
                 if isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and value.fn in ACCUMULATE:
                     if not (value.fn is operator.imul and value.lhs.name in entries):
-                        mark(statement, ACCUMULATE[value.fn])
+                        mark(statement, ACCUMULATE[value.fn], value.lhs, value.rhs)
                     continue
                 if isinstance(value, numba_ir.Expr) and value.op == "binop" and value.fn in GROWING:
                     made[target] = statement
                 chain = []  # s = s + a - b is (s + a) - b
                 left = value.name if isinstance(value, numba_ir.Var) else target
-                while left in made and (not chain or left != target):
+                if left in made and made[left].value.op == "call":
+                    call = made.pop(left)
+                    numbers = sorted(call.value.args, key=lambda v: v.name != target)
+                    if len(numbers) == 2 and numbers[0].name == target and not call.value.kws:
+                        mark(call, choosing[call.value.func.name], *numbers)
+                    continue
+                while left in made and made[left].value.op != "call" and (not chain or left != target):
                     chain.append(made[left])
                     left = made[left].value.lhs.name
                 if chain and left == target and len({step.value.fn is operator.mul for step in chain}) == 1:
                     for step in chain:
-                        mark(step, GROWING[step.value.fn])
+                        mark(step, GROWING[step.value.fn], step.value.lhs, step.value.rhs)
                     made.clear()
         return True
 
 
-def mark(assignment, stub):
-    e = assignment.value
+def mark(assignment, stub, left, right):
     assignment.value = numba_ir.Expr(
         "inplace_binop",
-        e.loc,
+        assignment.value.loc,
         fn=stub,
         immutable_fn=stub,
-        lhs=e.lhs,
-        rhs=e.rhs,
+        lhs=left,
+        rhs=right,
         static_lhs=numba_ir.UNDEFINED,
         static_rhs=numba_ir.UNDEFINED,
     )

@@ -241,11 +241,14 @@ class Accumulate:
 
 accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("accumulate_subtract")
 accumulate_multiply = Accumulate("accumulate_multiply")
+running_maximum, running_minimum = Accumulate("running_maximum"), Accumulate("running_minimum")
 Owned.add, Owned.subtract, Owned.multiply = accumulate_add, accumulate_subtract, accumulate_multiply
 ORDINARY = {
     accumulate_add: (operator.iadd, operator.add),
     accumulate_subtract: (operator.isub, operator.sub),
     accumulate_multiply: (operator.imul, operator.mul),
+    running_maximum: (max, max),
+    running_minimum: (min, min),
 }
 
 
@@ -260,7 +263,25 @@ class AccumulateTemplate(Template):
         return super().generic(args, kws)
 
 
-def lower_accumulate_or_add(stub, name):
+def lower_running(name):
+    """m = max(m, term), where one of many is chosen, and all may meet it afterwards."""
+
+    def lower(context, builder, sig, args):
+        t = sig.return_type
+        if not t.total:
+            return lower_several(name)(context, builder, sig, args)
+        m, term = (
+            as_number(context, builder, v, kind, t.colours).as_wide_as(t)
+            for v, kind in zip(args, sig.args, strict=True)
+        )
+        better = compared(builder, ">" if name == "maximum" else "<", term, m, t.colours)
+        chosen = Number.read(builder, either(builder, better, t, lambda: term, lambda: m))
+        return totals.chosen_of_many(builder, chosen, m, term, t.colours).pack(t)
+
+    return lower
+
+
+def lower_accumulate_or_add(stub, lower_owned):
     def lower(context, builder, sig, args):
         if colours_of(sig.args) is None:  # counters, arrays: numba's own
             inplace, plain = ORDINARY[stub]
@@ -268,20 +289,22 @@ def lower_accumulate_or_add(stub, name):
             ordinary = function.get_call_type(context.typing_context, sig.args, {})
             result = context.get_function(function, ordinary)(builder, args)
             return context.cast(builder, result, ordinary.return_type, sig.return_type)
-        return lower_accumulate(name)(context, builder, sig, args)
+        return lower_owned(context, builder, sig, args)
 
     return lower
 
 
-for stub, name in (
-    (accumulate_add, "add"),
-    (accumulate_subtract, "subtract"),
-    (accumulate_multiply, "multiply"),
+for stub, lower_owned in (
+    (accumulate_add, lower_accumulate("add")),
+    (accumulate_subtract, lower_accumulate("subtract")),
+    (accumulate_multiply, lower_accumulate("multiply")),
+    (running_maximum, lower_running("maximum")),
+    (running_minimum, lower_running("minimum")),
 ):
     KNOWN.add(stub)
     infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
     lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
-        lower_accumulate_or_add(stub, name)
+        lower_accumulate_or_add(stub, lower_owned)
     )
 
 

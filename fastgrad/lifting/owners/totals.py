@@ -397,6 +397,31 @@ def separate(builder, words, colours):
     call(builder, "separate", colours, body, words)
 
 
+def chosen_of_many(builder, number, m, term, colours):
+    """The larger one of m and a term: an owner of its own, if m has been chosen so from more than `MANY` terms.
+
+    How many they were is where a total has its serial number. Of fewer, all may meet, while the pattern is looked for.
+    """
+    codes = number.code.type
+    before = I64(0) if m.tag is None else builder.select(is_total(builder, m), I64(0), m.serial)
+    count = builder.add(before, I64(1))
+    logging, joined = is_logging(builder, header_of(builder)), builder.or_(m.code, term.code)
+    with builder.if_then(logging, likely=False):
+        with builder.if_then(builder.icmp_signed("==", before, I64(0))):  # what it begins with: told once
+            log(builder, m, colours)
+        log(builder, term, colours)
+    number.code = builder.select(logging, joined, number.code)
+    coordinates = ir.Constant(codes, [I64(-(c < colours)) for c in range(codes.count)])
+    some = builder.icmp_signed("!=", builder.and_(number.code, coordinates), no_code(number))
+    many = builder.and_(builder.icmp_signed(">", count, I64(MANY)), builder.not_(none_set(builder, some)))
+    words = flatten(builder, number, colours)
+    with builder.if_then(builder.or_(many, is_total(builder, number)), likely=False):
+        separate(builder, words, colours)
+    number = read(builder, words, colours)
+    number.serial = count
+    return number
+
+
 def no_code(number):
     return ir.Constant(number.code.type, None)
 
