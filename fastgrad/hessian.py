@@ -64,7 +64,6 @@ LACKS = (
     "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
     "give the whole pattern, or 'detect'"
 )
-INVISIBLE = 1e-6  # of f's variation on the scale of x: all bars that are smaller are those of a 0
 FAINT = 1e-3  # of a product as large as slopes that change on the scale of x: a bar that is smaller needs no word
 ASYMMETRIC = (
     "derivatives of the gradient's entry i along j and of j along i differ; either the gradient is noisy, or it is not "
@@ -159,17 +158,19 @@ class Hessian:
         Where x is a dictionary of arrays, it is one of dictionaries: ``H["W"]["b"]`` is of shape
         ``x["W"].shape + x["b"].shape``.
         """
-        return self.with_info(x, *args)[0]
+        return self._answered(x, args, False)[0]
 
     def with_info(self, x: Any, *args: Any) -> tuple[Any, JacobianInfo]:
         """Return the Hessian, and how it was made."""
+        return self._answered(x, args, True)
 
+    def _answered(self, x: Any, args: tuple[Any, ...], bars: bool) -> tuple[Any, JacobianInfo]:
         def plain() -> tuple[Any, JacobianInfo]:
-            return self._with_info(x, args)
+            return self._with_info(x, args, bars)
 
         def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
             form, inner = self._structured(x, labelled, args)
-            found, info = inner._with_info(form.point, args)
+            found, info = inner._with_info(form.point, args, bars)
             if inner._settings.is_sparse:
                 return found, info
             error = None if info.error is None else form.matrix(_square(info.error))
@@ -206,12 +207,12 @@ class Hessian:
             return None, 0
         return gradient, sum(one.nfev for one in done)
 
-    def _with_info(self, x: Any, args: tuple[Any, ...]) -> tuple[Any, JacobianInfo]:
+    def _with_info(self, x: Any, args: tuple[Any, ...], bars: bool) -> tuple[Any, JacobianInfo]:
         began = perf_counter()
         point = as_point(x)
         call = self._call(args, point)
         with put_back(point):
-            made, nfev = self._made(x, call, point)
+            made, nfev = self._made(x, call, point, bars)
         shape = (*point.base.shape, *point.base.shape)
         error = None if made.error is None else made.error.shaped(shape)
         info = made.info(
@@ -269,7 +270,7 @@ class Hessian:
                 checked.nfev += 1
                 checked.look_at_ties(products.tied, products.product)
                 checked.compare(vector, product)
-                error = Matrix(checked.bars_along(vector, product, products.product)) if bars else None
+                error = Matrix(checked.bars_along(vector, product)) if bars else None
                 return Made(Matrix(product), error, np.array(np.nan), LIFT, "one run of f"), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 _tell_of_kinks(refusal)
@@ -376,7 +377,7 @@ class Hessian:
             return "workers share the gradients, or they are watched"
         return unliftable(call.f, call, point, self._settings)
 
-    def _made(self, x: Any, call: Call, point: Point) -> tuple[Made, int]:
+    def _made(self, x: Any, call: Call, point: Point, bars: bool) -> tuple[Made, int]:
         n = point.base.size
         reason, pattern = self._refused(call, point), None
         if self._given is not None:
@@ -391,7 +392,7 @@ class Hessian:
                     if self._settings.is_sparse and self._given is None:
                         pattern = pattern_of(products, n)
                         self._unite(pattern)
-                    return self._lifted(checked, products, pattern), checked.nfev
+                    return self._lifted(checked, products, pattern, bars), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 _tell_of_kinks(refusal)
                 reason = str(refusal)
@@ -420,7 +421,7 @@ class Hessian:
         known = self._pattern
         self._pattern = found if known is None or known.shape != found.shape else known.united(found)
 
-    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None) -> Made:
+    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None, bars: bool) -> Made:
         direction = checked.direction()
         n = direction.size
         step = np.full(n, np.nan)
@@ -428,25 +429,22 @@ class Hessian:
             full, runs = by_few(products, n, direction) or (dense(products, n), n)
             checked.nfev += runs
             matrix = symmetric(Matrix(full))
-            checked.look_at_ties(products.tied, matrix.dot)
-            checked.compare(direction, full.T @ direction)
-            why = "column" if runs == n else "color"
-            return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
-        colors = self._colored(pattern)
-        matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
-        count = int(colors.max()) + 1
-        checked.nfev += count + 1
-        try:
-            verify(products, matrix, direction)
-        except CannotRun as lacking:
-            if self._given is None:
-                raise
-            raise Lacking(LACKS) from lacking
+            why, count = "column" if runs == n else "color", None
+        else:
+            colors = self._colored(pattern)
+            matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
+            why, count = "color", int(colors.max()) + 1
+            checked.nfev += count + 1
+            try:
+                verify(products, matrix, direction)
+            except CannotRun as lacking:
+                if self._given is None:
+                    raise
+                raise Lacking(LACKS) from lacking
         checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
-        return Made(
-            matrix, checked.bars(matrix), step, LIFT, "a gradient at a complex point for each color", None, count
-        )
+        error = checked.bars(matrix) if bars else None
+        return Made(matrix, error, step, LIFT, f"a gradient at a complex point for each {why}", None, count)
 
     def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
         """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
@@ -583,10 +581,8 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     """Warn where no digit of an entry is certain."""
-    down, across = units[rows], units[columns]
-    sizes = np.maximum(np.abs(found.entries), found.error) * down * across
-    count = np.count_nonzero(_doubtful(found.entries, found.error, down, across))
-    if count and not (sizes <= INVISIBLE * found.size).all():
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
+    if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
@@ -766,8 +762,8 @@ def numerical_hessian(
     >>> np.round(hessian["w"]["scale"], 6)
     array([2., 2., 2.])
     """
-    result = Hessian(f, h, grad=grad, **options).with_info(x)
-    return result if full_output else result[0]
+    hessian = Hessian(f, h, grad=grad, **options)
+    return hessian.with_info(x) if full_output else hessian(x)
 
 
 def hessian_sparsity(f: Any, x: ArrayLike, **options: Unpack[OptionsDict]) -> Any:

@@ -25,6 +25,12 @@ settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examp
 settings.load_profile("fastgrad")
 
 
+def pytest_collection_finish() -> None:
+    """Set aside what has been collected: for each full collection to look through it takes 0.3 s."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def collector_at_rest() -> Iterator[None]:
     """No collection that nobody asked for, and none that hypothesis watches: what is raised by its hook is lost.

@@ -60,15 +60,12 @@ class Seconds(NamedTuple):
         Of each coordinate.
     contradicted : float
         So many times the bars were widened, because f changes otherwise along a direction that moves all coordinates.
-    size : float
-        By how much f varies on the scale of x.
     """
 
     entries: Floats
     error: Floats
     step: Floats
     contradicted: float
-    size: float
 
 
 def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | None) -> Seconds:
@@ -130,8 +127,7 @@ class _Differences:
         self._nearby, self._factors = line.values[:, 0], line.factors * line.wider
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
         self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), 1e-300)
-        self._variation = float(line.variation[0])
-        self._start = float(np.clip((self._sigma / max(self._variation, 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
+        self._start = float(np.clip((self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL, 2.0**-12, FARTHEST))
 
     def _at(self, steps: list[tuple[Ints, Floats]]) -> Floats:
         """f at x with some coordinates moved, the k-th of the lists together."""
@@ -239,7 +235,7 @@ class _Differences:
             entries[apart], error[apart] = mixed[where], doubt[where]
         self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
-        return Seconds(entries, error * contradicted, step, contradicted, self._variation)
+        return Seconds(entries, error * contradicted, step, contradicted)
 
     def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> None:
         """Compare with the line's curvature: there may be waves next to x that are shorter than all steps.

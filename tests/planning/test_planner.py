@@ -229,6 +229,7 @@ class Interrupt(Exception):
 @pytest.mark.parametrize("h", [None, 1e-4])
 @pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an interrupt while f's source is opened
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes within a destructor
 def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
     x = np.linspace(0.1, 1.0, n)
     before = x.tobytes()

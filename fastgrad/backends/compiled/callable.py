@@ -18,7 +18,7 @@ from . import kernels
 from .cache import inner
 from .default import by_rule
 from .functions import JIT, Target, jitted
-from .native import header, part
+from .native import STACK, array_at, header, on_the_stack, part
 from .workspace import HEADER_SIZE, lay_out
 
 lay_out_compiled = inner(lay_out)
@@ -104,7 +104,8 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     def gradient(x, *args):
         base = contiguous(x)
         n = base.size
-        work = np.empty(lay_out_size(n))
+        size = lay_out_size(n)
+        work = array_at(on_the_stack(), size) if size <= STACK else np.empty(size)  # 40 ns less
         head = header(work)
         lay_out_compiled(head, n, nodes.size, absolute.size, relative.size, 0, ruled)
         for i in range(nodes.size):

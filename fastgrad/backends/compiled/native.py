@@ -12,6 +12,7 @@ from numba.np.numpy_support import from_dtype
 from .workspace import HEADER
 
 RECORD = from_dtype(HEADER)
+STACK = 256  # numbers
 
 
 @intrinsic
@@ -135,6 +136,18 @@ def array_at(typingctx, address, size):
         return view._getvalue()
 
     return types.Array(types.float64, 1, "C")(address, size), codegen
+
+
+@intrinsic
+def on_the_stack(typingctx):
+    """Return the address of room for `STACK` numbers that the function which asks for it has while it runs."""
+
+    def codegen(context, builder, signature, values):
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(ir.DoubleType(), STACK))
+        return builder.ptrtoint(room, context.get_value_type(types.intp))
+
+    return types.intp(), codegen
 
 
 @intrinsic

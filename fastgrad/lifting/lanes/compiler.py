@@ -18,7 +18,7 @@ from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle, overloaded
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
 from .kernel import BLOCK, flat
@@ -375,14 +375,6 @@ def divergences(typingctx, slot):
     return types.int64(slot), codegen
 
 
-@overloaded()
-def in_a_row(array):
-    """The entries of an array, in C's order, as a contiguous vector."""
-    if array.layout == "C":
-        return lambda array: flat(array)  # noqa: PLW0108  an intrinsic is no function of its own
-    return lambda array: array.copy() if array.ndim == 1 else array.ravel()
-
-
 # Parts of the names of external symbols that f must not call: once for a whole bundle is not once for each point.
 IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output", "PySys_": "output"}
 
@@ -551,7 +543,7 @@ def _compile_outputs(
         found = called(as_bundle(x, tile, of_x), here.shape, args)
         if divergences(slot) != before or found.shape != here.shape:
             return -1
-        values, count = in_a_row(found), 0
+        values, count = found.ravel(), 0  # owned: of a borrowed view `found` would be freed before it is read
         for begin in range(0, size, BLOCK):
             end, some = min(begin + BLOCK, size), every
             for i in range(begin, end):

@@ -712,12 +712,12 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
         return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
-        return _unary(ufunc, inputs[0])
+        return unary(ufunc, inputs[0])
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
     if p is q and ufunc is np.multiply:
-        return _unary(np.square, p)
+        return unary(np.square, p)
     a, b, whole = p, q, None
     if isinstance(p, SparseBundle):
         a, whole = p.base, p if p.split is not None else None
@@ -836,12 +836,12 @@ def constant_at(value: Any, layout: Any) -> Any:
     return at(value, layout) if getattr(value, "ndim", 0) else value
 
 
-def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
+def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     b = p.base
     if ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     if p.split is not None:
-        return _joined_again(_unary(ufunc, p.split), p.shape)
+        return _joined_again(unary(ufunc, p.split), p.shape)
     y = ufunc(b)
     if y.dtype == bool:
         if ufunc in (np.logical_not, np.invert) and b.dtype == bool:

@@ -17,7 +17,7 @@ from ..rebinding import rebound
 from ..signals import CannotLift
 from ..work import SparseWork
 from . import bundle as operations
-from .bundle import SparseBundle, choose, elementwise
+from .bundle import SparseBundle, choose, elementwise, unary
 from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, evaluated, initial_slots, keep_freed_memory
 
@@ -157,6 +157,13 @@ def _sum_of_powers(p: Any, q: Any) -> Any:
     return np.log(np.exp(p - larger) + np.exp(q - larger)) + larger
 
 
+def _log_beside_one(p: SparseBundle) -> Any:
+    """np.log1p: numpy's own loses the real part of small complex numbers."""
+    found = unary(np.log1p, p)
+    found.base = np.log1p(p.base.real) + 1j * (p.base.imag / (1.0 + p.base.real))
+    return found
+
+
 def _one_of(compare: np.ufunc) -> Callable[[Any, Any], Any]:
     """np.maximum or its kin: the operand that it is at x, whatever the differences."""
     return lambda p, q: choose(elementwise(compare, p, q), p, q)
@@ -180,6 +187,7 @@ operations.CONTINUED.update({
     np.hypot: _length,
     np.arctan2: _angle,
     np.logaddexp: _sum_of_powers,
+    np.log1p: _log_beside_one,
 })  # fmt: skip
 
 
