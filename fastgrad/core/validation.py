@@ -60,7 +60,7 @@ def real_array(name: str, value: object) -> NDArray[Any]:
             remedy = ""
         elif is_dataclass(value):
             remedy = f"; pass its arrays as a dictionary, vars({name}): f gets one like it"
-        elif not array.ndim and isinstance(value, Iterable):
+        elif not array.ndim and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
             remedy = f"; pass list({name})"
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}: {describe(value)}{remedy}")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):

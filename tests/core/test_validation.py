@@ -229,6 +229,7 @@ class Weights:
         ([np.ones((2, 3)), np.ones(2)], r"dict\(enumerate\(x\)\)"),
         ((np.ones((2, 3)), np.ones(2)), r"dict\(enumerate\(x\)\)"),
         (Weights(np.ones((2, 3)), np.ones(2)), r"vars\(x\)"),
+        ("abc", r"np\.asarray\(x, dtype=float\)"),
         ({1.0, 2.0}, r"list\(x\)"),
         ({"a": 1.0}.values(), r"list\(x\)"),
     ],
