@@ -320,6 +320,7 @@ def test_a_number_reaches_f_as_one(of: Callable[..., Any], x: float) -> None:
 
     assert of(f, x) == of(np.exp, np.array(2.0))
     assert kinds == {np.float64}
+    assert of(f, x, workers=2) == of(f, x)
     assert_allclose(numerical_gradient(lambda p: p["a"] ** 2 + round(p["b"]), {"a": x, "b": x})["a"], 4.0, rtol=1e-8)
 
 
