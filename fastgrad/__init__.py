@@ -71,6 +71,8 @@ _LATER = {
 if not _typing.TYPE_CHECKING:  # or a wrong name would be of any type
 
     def __getattr__(name):
+        if name in ("stencils", "steps"):
+            return _importlib.import_module(f".{name}", __name__)
         if name not in _LATER:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = globals()[name] = getattr(_importlib.import_module(_LATER[name], __name__), name)

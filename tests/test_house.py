@@ -128,6 +128,12 @@ def test_all_of_each_module_exists(name: str) -> None:
         assert hasattr(module, public), public
 
 
+@pytest.mark.parametrize("name", ["stencils", "steps"])
+def test_a_module_that_is_public_needs_no_import_of_its_own(name: str) -> None:
+    asked = f"import fastgrad; print(fastgrad.{name}.__name__)"
+    assert subprocess.check_output([sys.executable, "-c", asked], text=True).strip() == f"fastgrad.{name}"
+
+
 @pytest.mark.parametrize("name", fastgrad.__all__)
 def test_what_is_public_is_documented(name: str) -> None:
     assert getattr(fastgrad, name).__doc__

@@ -95,7 +95,7 @@ class Parallel(InFloats):
         if shown and container is not None and not container.among((call.args, call.kwargs)):
             f = point.following(f)
         self.sees_own = f is not call.f or self.own is not None or not point.held
-        self._one = partial(OnePoint, f, call, number)
+        self._one = partial(OnePoint, point.numbered(f), call, number)
         self._f = self._one(self.own)
         self._complex = OnePoint(f, call, complex_number)
 

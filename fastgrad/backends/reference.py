@@ -37,6 +37,8 @@ class Reference(InFloats):
         self._point, self._base = point, point.base
         own = point.own if point.perturbable else None
         f, args, kwargs = call.f, call.args, call.kwargs
+        if not point.base.ndim:
+            f = point.numbered(f)
         if args or kwargs:
             given = f
             f = lambda x: given(x, *args, **kwargs)  # noqa: E731

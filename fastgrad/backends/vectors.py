@@ -80,6 +80,8 @@ class Vectors:
         container = point.container
         if container is not None and not container.among((call.args, call.kwargs)):
             call = call.but(f=point.following(call.f))
+        if not point.base.ndim:
+            call = call.but(f=point.numbered(call.f))
         self._call = call
         self._point = point
         self._value: NDArray[np.float64] | None = None

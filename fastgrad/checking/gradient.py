@@ -105,7 +105,7 @@ def check_gradient(
             change, nfev = labels.change(call.f, call.args, call.kwargs)
             chosen = replace(chosen, labels=change or None)
         grad = (labels.giving if chosen.labels else labels.where_wanted)(grad) if callable(grad) else grad
-    given = grad(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
+    given = point.numbered(grad)(point.base.copy(), *call.args, **call.kwargs) if callable(grad) else grad
     analytic = real_array("grad", given if labels is None else labels.plain("grad", given)).astype(np.float64)
     if analytic.shape != point.base.shape:
         raise ValueError(f"`grad` must give an array of x's shape {point.base.shape}, got shape {analytic.shape}")

@@ -176,6 +176,12 @@ class Point:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
 
+    def numbered(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """Return f, which gets a number where x was given as one: numpy's, which divides by 0 as its arrays do."""
+        if self.base.ndim or not isinstance(self.given, (float, int, np.generic)):
+            return f
+        return lambda x, *args, **kwargs: f(x[()], *args, **kwargs)
+
     def name(self, flat: int) -> str:
         """Word the place of an entry as a user would write it."""
         return coordinate_of(flat, self.base.shape) if self.naming is None else self.naming(flat)

@@ -58,6 +58,11 @@ class Leaf(NamedTuple):
         dtype = self.array.dtype
         return dtype if dtype.kind == "f" and dtype.itemsize < 8 else FLOAT64
 
+    def copied(self) -> Any:
+        """Return a copy of the array, or the number that it was given as: numpy's, which can be copied, too."""
+        array = self.array.copy()
+        return array[()] if isinstance(self.value, (int, float, np.generic)) else array
+
     def labelled(self, values: NDArray[Any]) -> Any:
         """Return values of its shape with its labels, if it has any; within a dictionary a named tuple is an array."""
         plain = bool(self.path) and isinstance(self.value, tuple)
@@ -231,7 +236,7 @@ class Structure(Tree):
         Where it cannot do with arrays, what else has labels in x has them there, too.
         """
         for leaf in self.leaves:
-            others = [None if other is leaf else other.array.copy() for other in self.leaves]
+            others = [None if other is leaf else other.copied() for other in self.leaves]
             of_one = _of_changed(f, _built, _template(self.filled(others)))
             if any(has_labels(other.value) for other in self.leaves if other is not leaf):
                 kept = [None if other is leaf else other.labelled(other.array.copy()) for other in self.leaves]

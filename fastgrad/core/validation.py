@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import Any, SupportsComplex, SupportsFloat, SupportsIndex
 
@@ -46,13 +47,21 @@ def real_array(name: str, value: object) -> NDArray[Any]:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"`{name}` must be a rectangular array of real numbers, got {describe(value)}") from error
+        several = isinstance(value, (list, tuple)) and all(isinstance(part, (np.ndarray, np.generic)) for part in value)
+        remedy = f"; pass several arrays as a dictionary, dict(enumerate({name})): f gets one like it" * several
+        raise ValueError(
+            f"`{name}` must be a rectangular array of real numbers, got {describe(value)}{remedy}"
+        ) from error
     if array.dtype.kind not in "fiub":
-        remedy = (
-            "; for a function of complex variables differentiate its real and imaginary parts"
-            if array.dtype.kind == "c"
-            else f"; convert it first, for example with np.asarray({name}, dtype=float)"
-        )
+        remedy = f"; convert it first, for example with np.asarray({name}, dtype=float)"
+        if array.dtype.kind == "c":
+            remedy = "; for a function of complex variables differentiate its real and imaginary parts"
+        elif value is None:
+            remedy = ""
+        elif is_dataclass(value):
+            remedy = f"; pass its arrays as a dictionary, vars({name}): f gets one like it"
+        elif not array.ndim and isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+            remedy = f"; pass list({name})"
         raise TypeError(f"`{name}` must hold real numbers, got dtype {array.dtype}: {describe(value)}{remedy}")
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise TypeError(f"`{name}` has masked entries, which have no value; fill or drop them first")

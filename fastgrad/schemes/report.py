@@ -32,7 +32,7 @@ from .scheme import NOT_ASKED_FOR, Estimate
 
 TORN = 10.0  # times that the line contradicts the bars: they are no use then
 
-IN_JUMPS = "f moves in jumps"
+IN_JUMPS = "f moves in jumps: its slope is 0, or hidden by them"
 
 
 class Report(Again):
@@ -158,7 +158,7 @@ class Report(Again):
             again = looks.get(i)
             dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
             if not reason[i] and not dead:
-                self._no_digit(i, float(bar[i]))
+                self._no_digit(i, float(bar[i]), float(slope[i]))
         for i in np.flatnonzero(self._hidden(slope, bar)).tolist():
             reason[i] = reason[i] or f"rounding of f hides what is less than {float(bar[i]) * self.unit:.0e}"
         failed = np.flatnonzero(np.isnan(slope))
@@ -231,7 +231,7 @@ class Report(Again):
         moved = np.where(vector == 0.0, 0.0, vector * bar)
         return gap / (sqrt(float(np.sum(moved**2))) + line.doubt)
 
-    def _no_digit(self, i: int, bar: float) -> None:
+    def _no_digit(self, i: int, bar: float, slope: float) -> None:
         """Say why no digit is certain; noise that was declared is known to its owner."""
         if self.noise is not None:
             return
@@ -243,7 +243,8 @@ class Report(Again):
         elif any(look.side for look in self.looks.get(i, ())):
             self.reason[i] = f"the slope at the edge of f's domain may be wrong by {bar * self.unit:.0e}"
         else:
-            self.reason[i] = f"no digit is certain: it may be wrong by {bar * self.unit:.0e}"
+            zero = "0 is as likely, and " * (abs(slope) <= bar)
+            self.reason[i] = f"no digit is certain: {zero}it may be wrong by {bar * self.unit:.0e}"
 
     def _two_slopes(self) -> Floats | None:
         if not self.slopes:

@@ -12,11 +12,15 @@ from .constants import NOT_FINITE
 __all__ = ["tell"]
 
 SHOWN = 3
+MEANS_ZERO = "take it for 0 where only f's rounding depends on it (a bias before a normalisation, a shift of a softmax)"
 REMEDIES = (
     ("digits", "rewrite what cancels inside f (expm1, log1p, hypot), or use method='complex' where f is analytic"),
     ("kink", "use method='forward' or 'backward' for the slope to one side"),
     ("the slope ", "keep x away from where f has no derivative (`bounds`), or use a one-sided `method`"),
     ("jumps", "give f more digits, or an `h` much larger than its jumps"),
+    ("is 0, or", MEANS_ZERO),
+    ("0 is as likely", MEANS_ZERO),
+    ("hides what is less", MEANS_ZERO),
     ("digit is certain", "declare f's noise with `noise`, or try method='complex' or 'adaptive'"),
     ("disagree", "f may have kinks or jumps beside x: give an `h` that passes over them, or a one-sided `method`"),
 )

@@ -291,3 +291,15 @@ def test_a_product_of_another_shape() -> None:
 def test_a_check_names_the_fields() -> None:
     check = check_gradient(lambda x: x.birth**2 + x.death, lambda x: [2.0 * x.birth, 3.0], Rates(2.0, 0.5))
     assert "death" in str(check)
+
+
+def test_a_warning_that_f_raises_for_labels_comes_through() -> None:
+    def f(x: Any) -> float:
+        if isinstance(x, pandas.Series):
+            warnings.warn("old", FutureWarning, stacklevel=1)
+        return float(np.sum(np.asarray(x) ** 2))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        with pytest.raises(FutureWarning, match="old"):
+            numerical_gradient(f, SERIES)

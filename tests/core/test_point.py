@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from fastgrad import numerical_gradient
+from fastgrad import NonFiniteWarning, numerical_gradient, numerical_hessian, numerical_jacobian
 from fastgrad.core import point
 from fastgrad.core.point import as_point, exclusive, quiet
 
@@ -307,3 +307,23 @@ def test_a_lock_that_its_owner_lets_go_this_very_moment_is_made_anew(monkeypatch
     with exclusive(np.ones(2)):
         assert len(locks) == 1
     assert not locks
+
+
+@pytest.mark.parametrize("x", [2.0, 2, np.float64(2.0)])
+@pytest.mark.parametrize("of", [numerical_gradient, numerical_jacobian, numerical_hessian])
+def test_a_number_reaches_f_as_one(of: Callable[..., Any], x: float) -> None:
+    kinds = set()
+
+    def f(p: float) -> float:
+        kinds.add(type(p))
+        return np.exp(p) + 0.0 * round(p) + {None: 1.0}.get(p, 0.0)  # type: ignore[arg-type]
+
+    assert of(f, x) == of(np.exp, np.array(2.0))
+    assert kinds == {np.float64}
+    assert of(f, x, workers=2) == of(f, x)
+    assert_allclose(numerical_gradient(lambda p: p["a"] ** 2 + round(p["b"]), {"a": x, "b": x})["a"], 4.0, rtol=1e-8)
+
+
+def test_a_number_divides_by_zero_as_an_array_does() -> None:
+    with np.errstate(all="ignore"), pytest.warns(NonFiniteWarning):
+        assert np.isnan(numerical_gradient(lambda p: 1.0 / p, 0.0))

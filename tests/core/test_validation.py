@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize, sparse
 
 from fastgrad import numerical_gradient
@@ -214,3 +215,32 @@ def test_a_fixed_parameter_passes() -> None:
     found = bounds_arrays([(0, 5), (3, 3)], np.array([2.0, 3.0]))
     assert found is not None
     assert_array_equal(found, [[0.0, 3.0], [5.0, 3.0]])
+
+
+@dataclass
+class Weights:
+    W: Any
+    b: Any
+
+
+@pytest.mark.parametrize(
+    ("x", "remedy"),
+    [
+        ([np.ones((2, 3)), np.ones(2)], r"dict\(enumerate\(x\)\)"),
+        ((np.ones((2, 3)), np.ones(2)), r"dict\(enumerate\(x\)\)"),
+        (Weights(np.ones((2, 3)), np.ones(2)), r"vars\(x\)"),
+        ("abc", r"np\.asarray\(x, dtype=float\)"),
+        ({1.0, 2.0}, r"list\(x\)"),
+        ({"a": 1.0}.values(), r"list\(x\)"),
+    ],
+)
+def test_what_is_no_array_is_told_how_to_be_passed(x: Any, remedy: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"(?s)`x` must .*{remedy}"):
+        numerical_gradient(lambda p: 0.0, x)
+
+
+def test_a_list_of_arrays_goes_as_a_dictionary() -> None:
+    arrays = [np.ones((2, 3)), np.ones(2)]
+    found = numerical_gradient(lambda p: np.sum((p[0] @ np.ones(3) + p[1]) ** 2), dict(enumerate(arrays)))
+    assert_allclose(found[0], np.full((2, 3), 8.0), rtol=1e-9)
+    assert_allclose(found[1], np.full(2, 8.0), rtol=1e-9)

@@ -731,3 +731,21 @@ def test_terms_that_could_cancel_along_the_line_raise_no_alarm(f, options, n):
         exact = np.array([f(x + 0.5 * e) - f(x - 0.5 * e) for e in np.eye(n)])
         np.testing.assert_allclose(gradient, exact, rtol=1e-7, atol=1e-9)
         assert info.error.max() < 1e-4  # it was 0.03 where they cancelled
+
+
+def test_an_invariance_is_told_in_words_that_are_true_of_it() -> None:
+    def loss(bias, inputs, weights):
+        hidden = inputs @ weights + bias
+        return np.mean((np.tanh((hidden - hidden.mean(axis=0)) / hidden.std(axis=0)) @ [1.0, -2.0, 0.5]) ** 2)
+
+    told = []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        inputs, weights, bias = random.normal(size=(20, 4)), random.normal(size=(4, 3)), random.normal(size=3)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = numerical_gradient(loss, bias, args=(inputs, weights), backend="python")
+        assert np.abs(found).max() < 1e-12
+        told += [str(warning.message) for warning in caught]
+    assert told
+    assert all("take it for 0 where only f's rounding depends on it" in message for message in told)
