@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
-from .workspace import HEADER
+from .workspace import FEW_LINES, HEADER
 
 RECORD = from_dtype(HEADER)
 
@@ -135,6 +135,21 @@ def array_at(typingctx, address, size):
         return view._getvalue()
 
     return types.Array(types.float64, 1, "C")(address, size), codegen
+
+
+@intrinsic
+def on_stack(typingctx):
+    """Return room for eleven numbers of each of a few outputs, which ends with the function that asks for it."""
+    size, result = 11 * FEW_LINES, types.Array(types.float64, 1, "C")
+
+    def codegen(context, builder, signature, values):
+        room = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), size))
+        view, eight = context.make_array(result)(context, builder), context.get_constant(types.intp, 8)
+        length = context.get_constant(types.intp, size)
+        populate_array(view, builder.bitcast(room, view.data.type), [length], [eight], eight, None)
+        return view._getvalue()
+
+    return result(), codegen
 
 
 @intrinsic

@@ -60,6 +60,8 @@ _FLOATS = (
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
 _FURTHER = ("vector", "scale", "lengths", "looks", "progress", "meter", "tile")
 
+FEW_LINES = 64  # outputs that are judged together
+
 HEADER = np.dtype(
     [
         *((name, np.int64) for name in _INTEGERS),
