@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ...schemes.constants import EPS, FIFTH, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
-from ...schemes.outputs import FEW, PERIOD, SIGNS
+from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP
 from .cache import uncounted
 from .default import checksum, on_a_lattice, spacing_of
 from .kernels import power_of_two
