@@ -3,48 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import cached_property, lru_cache
 from importlib import import_module
-from math import prod
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, TypeGuard, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
-from numpy import empty, ndarray
+from numpy import ndarray
 from numpy.typing import ArrayLike, NDArray
 
-from .backends.table import load
 from .core.call import Call
-from .core.errors import CannotRun, describe
+from .core.errors import describe
 from .core.options import DEFAULT, Options, OptionsDict
 from .core.point import Point, as_point, exclusively
 from .core.result import Info
 from .core.structure import Structure
-from .core.validation import FLOAT64, Floats
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
-from .planning.planner import Plan, with_owners
+from .planning.planner import Plan
+from .planning.quick import Quick, is_plain, jitted
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
-from .schemes.stencils import Stencil, central
-from .schemes.table import is_automatic, rule_for, scheme_for, stencil_and_name
+from .schemes.table import scheme_for, stencil_and_name
 
 __all__ = ["Gradient", "explain", "numerical_gradient", "value_and_gradient"]
 
-# what a gradient inside compiled code can honour
-JITTED_OPTIONS = frozenset({"h", "method", "order", "rel_step", "backend", "compile"})
 SIMPLE = frozenset({"method", "order", "backend", "noise"})  # options that mean the same at every x
-MOST_SHAPES = 16  # of x that a prepared gradient is kept ready for
-
-# a compiled loop that does all of a gradient, for plain float64 arrays of one shape: it writes to `out`, and returns 0
-# where the general way is to decide
-Fused = Callable[[Floats, tuple[Any, ...], Floats], int]
-
-
-def _is_plain(x: object) -> TypeGuard[Floats]:
-    return type(x) is ndarray and x.dtype is FLOAT64 and x.flags.carray
+MOST_SHAPES = 16  # of x that schemes are kept for
 
 
 class Gradient:
@@ -176,9 +162,7 @@ class Gradient:
             self._measured = None  # there is nothing to choose by time
         self._memory: Any = ()
         self._schemes: dict[tuple[int, ...], Scheme] = {}
-        self._fused: dict[tuple[int, ...], Fused | None] = {}
-        self._may_own = _may_own(self._call, chosen, self._stencil)
-        self._owners: dict[tuple[int, ...], Any] = {}
+        self._quick = Quick(self._call, chosen, self._stencil)
 
     def __reduce__(self) -> tuple[Any, ...]:
         learned = None if self._measured is None else self.learned
@@ -219,16 +203,10 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
-        if _is_plain(x):
-            shape = x.shape
-            try:
-                fused = self._fused[shape]
-            except KeyError:
-                fused = self._fuse(shape)
-            if fused is not None:
-                result = _by(fused, x, args or self._call.args, out)
-                if result is not None:
-                    return result
+        if is_plain(x):
+            quick = self._quick.gradient(x, args or self._call.args, out)
+            if quick is not None:
+                return quick
         if isinstance(x, dict) and out is None:
             structure, found = self._each(x, args, lambda gradient, leaf: gradient(leaf))
             return structure.filled(found)
@@ -263,7 +241,7 @@ class Gradient:
         if self._measured is not None:
             return self._timed(call, scheme, point, f0, bars)
         if not self._options.remember:
-            return run(call, self._options, scheme, point, f0=f0, bars=bars, only=self._owned(shape))
+            return run(call, self._options, scheme, point, f0=f0, bars=bars, only=self._quick.owned(shape))
         done = run(call, self._options, scheme, point, f0=f0, bars=bars, memory=self._memory)
         self._memory = done.estimate.memory or ()
         return done
@@ -276,32 +254,6 @@ class Gradient:
         done = run(call, self._options, scheme, point, f0=f0, bars=bars, only=plan)
         measured.note(plan, done.way, perf_counter() - began, done.reason)
         return done
-
-    def _fuse(self, shape: tuple[int, ...]) -> Fused | None:
-        if len(self._fused) >= MOST_SHAPES:
-            self._fused.clear()
-        fused = _fused(self._call, self._options, shape)
-        owners = self._owners_of(shape)
-        if owners is not None:
-            fused = owners.fused(fused)
-        self._fused[shape] = fused
-        return fused
-
-    def _owners_of(self, shape: tuple[int, ...]) -> Any:
-        """Return what decides, once and for all, about owner lanes at x of this shape; None where they are out."""
-        if not self._may_own:
-            return None
-        if shape not in self._owners:
-            owners = None
-            with suppress(CannotRun):
-                kind = load("owners")
-                owners = kind(self._call, shape) if kind.suit(prod(shape), self._options.compile == "eager") else None
-            self._owners[shape] = owners
-        return self._owners[shape]
-
-    def _owned(self, shape: tuple[int, ...]) -> Plan | None:
-        owners = self._owners_of(shape)
-        return None if owners is None else with_owners(owners)
 
     @overload
     def value_and_gradient(self, x: ArrayLike, *args: Any) -> tuple[float, NDArray[Any]]: ...
@@ -371,30 +323,7 @@ class Gradient:
         >>> np.round(descend(np.zeros(2), 50), 6)
         array([1., 1.])
         """
-        options, how = self._options, "use `numba.njit` for f, as in Gradient(numba.njit(f)).jitted"
-        if not is_jitted(self.f):
-            raise TypeError(
-                f"`f` must be compiled by numba to be called from compiled code, got {describe(self.f)}; {how}"
-            )
-        wrong = sorted(options.given().keys() - JITTED_OPTIONS)
-        if wrong:
-            raise ValueError(
-                f"`{wrong[0]}` cannot be honoured in compiled code, got {describe(getattr(options, wrong[0]))}; "
-                f"`jitted` knows {', '.join(sorted(JITTED_OPTIONS))} (extra arguments go to the call)"
-            )
-        if options.method == "adaptive" or self._stencil.imaginary or options.backend not in ("auto", "numba"):
-            name = "method" if options.backend in ("auto", "numba") else "backend"
-            raise ValueError(
-                f"`{name}` cannot be honoured in compiled code, got {describe(getattr(options, name))}; "
-                "valid are method 'central', 'forward', 'backward' or a real stencil, and backend 'auto' or 'numba'"
-            )
-        steps = (options.h, options.rel_step)
-        shape = next((np.shape(step) for step in steps if not isinstance(step, str) and np.ndim(step)), ())
-        rule = rule_for(options, self._stencil, shape)
-        try:
-            return load("compiled").jitted(self._call, self._stencil, rule, lambda x, args: self(x, *args))
-        except CannotRun as error:
-            raise TypeError(f"`f` cannot be called from compiled code: {error}; {how}") from error
+        return jitted(self.f, self._call, self._options, self._stencil, lambda x, args: self(x, *args))
 
     @overload
     def with_info(self, x: ArrayLike, *args: Any, f0: Any = None) -> tuple[NDArray[Any], Info]: ...
@@ -460,59 +389,14 @@ class Gradient:
         if self._measured is not None:
             only = self._measured.setdefault(shape, Measured()).next(not self._stencil.imaginary)
         else:
-            only = self._owned(shape)
+            only = self._quick.owned(shape)
         return explained(self._call, self._options, scheme_for(self._options, shape), point, only)
-
-
-def _by(fused: Fused, x: Floats, args: tuple[Any, ...], out: Floats | None) -> Floats | None:
-    """Go the compiled way; None where the general one is to decide."""
-    ours, done = out is None, 0
-    if out is None:
-        out = empty(x.shape)
-    elif not (_is_plain(out) and out.shape == x.shape) or np.may_share_memory(out, x):  # x is needed to the end
-        return None
-    try:
-        done = fused(x, args, out)
-    except CannotRun:
-        return None
-    finally:
-        if ours and not done:
-            out.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
-    return out if done else None
-
-
-def _fused(call: Call, options: Options, shape: tuple[int, ...]) -> Fused | None:
-    """Return the compiled loop that does all of a gradient, if there is one."""
-    ordinary = options.bounds is None and options.indices is None and options.dtype is None
-    simple = ordinary and not (options.labels or options.remember)
-    if not simple or call.watched or call.imaginary or 0 in shape or call.kwargs or call.batch_axis is not None:
-        return None
-    if options.backend not in ("auto", "numba") or (kind_of(call.f) == PLAIN and options.backend != "numba"):
-        return None
-    stencil, _ = stencil_and_name(options)
-    if options.method == "adaptive" or (is_automatic(options) and options.noise is not None):
-        return None
-    try:
-        made = load("compiled").quick(call, stencil, rule_for(options, stencil, shape))
-    except CannotRun:
-        return None
-    fused: Fused | None = made and made.__call__  # 70 ns less than to call the object
-    return fused
-
-
-def _may_own(call: Call, options: Options, stencil: Stencil) -> bool:
-    """Whether owner lanes are a way: for all of a default gradient of a jitted f."""
-    ordinary = options.bounds is None and options.indices is None and options.dtype is None and options.noise is None
-    simple = ordinary and not (options.labels or options.remember or options.fastmath or call.kwargs)
-    chosen = options.backend in ("auto", "numba") and call.batch_axis is None
-    simple = simple and not call.watched and chosen and is_automatic(options)
-    return simple and stencil == central(2) and is_jitted(call.f)
 
 
 def _once(f: Any, h: Any, **options: Any) -> Gradient:
     """Prepare a gradient for one call, which is not to wait for owner lanes."""
     gradient = Gradient(f, h, **options)
-    gradient._may_own = False
+    gradient._quick.may_own = False
     return gradient
 
 

@@ -23,10 +23,11 @@ from .core.structure import as_seen
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
 from .executors.table import reads
 from .gradient import Gradient
-from .jacobian import like
+from .jacobian import like, more_evaluations
 from .planning.hessians import (
     Checked,
     Kinked,
+    bend,
     by_few,
     colored,
     dense,
@@ -40,7 +41,9 @@ from .planning.matrix import Matrix
 from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
+from .schemes.columns import Found
 from .schemes.constants import CERTAIN, NEGLIGIBLE
+from .schemes.outputs import signs
 from .schemes.seconds import Seconds, seconds
 from .schemes.seeds import units_of
 from .sparsity import Pattern, as_pattern, color_symmetric, split
@@ -61,6 +64,13 @@ LACKS = (
     "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
     "give the whole pattern, or 'detect'"
 )
+FAINT = 1e-3  # of a product as large as slopes that change on the scale of x: a bar that is smaller needs no word
+ASYMMETRIC = (
+    "derivatives of the gradient's entry i along j and of j along i differ; either the gradient is noisy, or it is not "
+    "that of `f`"
+)
+OTHERWISE = "f's own values along a random direction bend otherwise; either they are noisy, or `grad` is not f's"
+FEW_OF_PRODUCT = 6  # with so few entries of x the whole Hessian takes fewer evaluations than nine gradients
 FEW_COORDINATES = 30
 # of the options of a Hessian, those that its gradients have, too
 OF_GRADIENTS = ("kwargs", "backend", "bounds", "noise")
@@ -148,27 +158,27 @@ class Hessian:
         Where x is a dictionary of arrays, it is one of dictionaries: ``H["W"]["b"]`` is of shape
         ``x["W"].shape + x["b"].shape``.
         """
-        return self.with_info(x, *args)[0]
+        return self._answered(x, args, False)[0]
 
     def with_info(self, x: Any, *args: Any) -> tuple[Any, JacobianInfo]:
         """Return the Hessian, and how it was made."""
+        return self._answered(x, args, True)
 
+    def _answered(self, x: Any, args: tuple[Any, ...], bars: bool) -> tuple[Any, JacobianInfo]:
         def plain() -> tuple[Any, JacobianInfo]:
-            return self._with_info(x, args)
+            return self._with_info(x, args, bars)
 
         def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
             form, inner = self._structured(x, labelled, args)
-            found, info = inner._with_info(form.point, args)
+            found, info = inner._with_info(form.point, args, bars)
             if inner._settings.is_sparse:
                 return found, info
             error = None if info.error is None else form.matrix(_square(info.error))
             told = {"step": form.of_inputs(info.step.reshape(-1)), "error": error}
             return form.matrix(_square(found)), replace(info, **told)
 
-        def counted(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
-            return found[0], replace(found[1], nfev=found[1].nfev + nfev)
-
-        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args, counted)
+        given = args or self._settings.options.args
+        return in_structure(x, self._settings, plain, structured, self.f, given, more_evaluations)
 
     def _structured(self, x: Any, labelled: bool, args: tuple[Any, ...]) -> tuple[Structured, Hessian]:
         """Return the Hessian with respect to all entries of a dictionary, or of what has labels."""
@@ -197,12 +207,12 @@ class Hessian:
             return None, 0
         return gradient, sum(one.nfev for one in done)
 
-    def _with_info(self, x: Any, args: tuple[Any, ...]) -> tuple[Any, JacobianInfo]:
+    def _with_info(self, x: Any, args: tuple[Any, ...], bars: bool) -> tuple[Any, JacobianInfo]:
         began = perf_counter()
         point = as_point(x)
         call = self._call(args, point)
         with put_back(point):
-            made, nfev = self._made(x, call, point)
+            made, nfev = self._made(x, call, point, bars)
         shape = (*point.base.shape, *point.base.shape)
         error = None if made.error is None else made.error.shaped(shape)
         info = made.info(
@@ -215,43 +225,116 @@ class Hessian:
         """Say how the Hessian at x is made, and why, in words; it is made for that."""
         return str(self.with_info(x, *args)[1])
 
-    def hvp(self, x: Any, v: Any, *args: Any) -> Any:
+    def hvp(self, x: Any, v: Any, *args: Any, full_output: bool = False) -> Any:
         """Return the Hessian at x times a vector of x's shape: ``hessp=`` of ``scipy.optimize.minimize``.
 
-        Where x is a dictionary of arrays, v is such a one, and so is the result.
+        Where x is a dictionary of arrays, v is such a one, and so is the result. With `full_output`,
+        ``(product, info)``, as of `with_info`; error bars of a lifted product take one lift more.
         """
 
-        def plain() -> Any:
-            return self._hvp(x, v, args)
+        def plain() -> tuple[Any, JacobianInfo]:
+            return self._hvp(x, v, args, full_output)
 
-        def structured(labelled: bool) -> Any:
+        def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
             form, inner = self._structured(x, labelled, args)
             vector = form.vector("v", v, form.inputs).reshape(form.point.base.shape)
-            return form.of_inputs(inner._hvp(form.point, vector, args).reshape(-1))
+            product, info = inner._hvp(form.point, vector, args, full_output)
+            error = None if info.error is None else form.of_inputs(info.error.reshape(-1))
+            return form.of_inputs(product.reshape(-1)), replace(info, error=error)
 
-        return in_structure(x, self._settings, plain, structured, self.f, args or self._settings.options.args)
+        given = args or self._settings.options.args
+        done = in_structure(x, self._settings, plain, structured, self.f, given, more_evaluations)
+        return done if full_output else done[0]
 
-    def _hvp(self, x: Any, v: Any, args: tuple[Any, ...]) -> NDArray[Any]:
+    def _hvp(self, x: Any, v: Any, args: tuple[Any, ...], bars: bool) -> tuple[NDArray[Any], JacobianInfo]:
+        began = perf_counter()
         point = as_point(x)
         vector = like("v", v, point.base.shape, "x").reshape(-1)
         call = self._call(args, point)
         with put_back(point):
-            if not self._refused(call, point):
-                bounds = self._bounds(point)
-                checked = Checked(call, point, bounds)
-                try:
-                    checked.value()
-                    products = checked.products()
-                    product = products.product(vector)
-                    checked.look_at_ties(products.tied, products.product)
-                    checked.compare(vector, product)
-                    return self._like_x(product, point)
-                except (CannotRun, NotTrusted) as refusal:
-                    _tell_of_kinks(refusal)
-            found, _, _ = self._of_gradients(x, call).along(x, vector, call.args)
-        if vector.any() and not found.jacobian.any():
+            made, nfev = self._product(x, vector, call, point, bars)
+        shape = point.base.shape
+        error = None if made.error is None else made.error.shaped(shape)
+        product = made.matrix.shaped(shape)
+        info = made.info(self._settings, nfev + self._spent, began, step=made.step, error=error)
+        return (product if point.dtype is FLOAT64 else product.astype(point.dtype)), info
+
+    def _product(self, x: Any, vector: Floats, call: Call, point: Point, bars: bool) -> tuple[Made, int]:
+        reason = self._refused(call, point)
+        if not reason:
+            checked = Checked(call, point, self._bounds(point))
+            try:
+                checked.value()
+                products = checked.products()
+                product = products.product(vector)
+                checked.nfev += 1
+                checked.look_at_ties(products.tied, products.product)
+                checked.compare(vector, product)
+                error = Matrix(checked.bars_along(vector, product)) if bars else None
+                return Made(Matrix(product), error, np.array(np.nan), LIFT, "one run of f"), checked.nfev
+            except (CannotRun, NotTrusted) as refusal:
+                _tell_of_kinks(refusal)
+                reason = str(refusal)
+        if point.base.size <= FEW_OF_PRODUCT and self._before_seconds(x, call, point) is not None:
+            with suppress(CannotRun):
+                made, nfev = self._by_seconds(call, point, reason, None)
+                assert made.error is not None
+                error = Matrix(made.error.entries @ np.abs(vector))
+                return replace(made, matrix=Matrix(made.matrix.entries @ vector), error=error), nfev
+        operator = self._of_gradients(x, call)
+        found, run, _ = operator.along(x, vector, call.args)
+        product, nfev = found.jacobian.reshape(-1), max(run.nfev, getattr(operator.f, "nfev", 0))
+        if vector.any() and not product.any():
             refuse_unmoved(call, point)  # no gradient beside x sees what x itself is held in
-        return self._like_x(found.jacobian.reshape(-1), point)
+        error = None
+        if found.error is not None and vector.any():
+            error, more = self._bars_along(x, vector, call, point, found, run.value())
+            nfev += more
+        return Made(Matrix(product), error, np.array(found.step.min(initial=np.inf)), GRADIENTS, reason), nfev
+
+    def _bars_along(
+        self, x: Any, vector: Floats, call: Call, point: Point, found: Found, slopes: Floats
+    ) -> tuple[Matrix, int]:
+        """Widen the bars of a product by errors of gradients and what f's values contradict; warn if no digit is left.
+
+        Nothing is said of bars that are small beside what the slopes would come to if they changed on the scale of x.
+        """
+        assert found.error is not None
+        product, bars, of_slopes, nfev = found.jacobian.reshape(-1), found.error.reshape(-1), np.zeros(1), 0
+        if self._grad is None:
+            with quietly():
+                info = self._gradient.with_info(x, *call.args)[1]
+            nfev, of_slopes = info.nfev, of_slopes if info.error is None else np.ravel(info.error)
+        units = units_of(point.base.reshape(-1))
+        with np.errstate(all="ignore"):
+            bars = bars + of_slopes / found.step
+            doubt = float(np.sqrt(np.sum((bars * vector) ** 2)))
+            gap, more = self._gap(call, point, vector, float(product @ vector), doubt)
+            reach = float(np.abs(vector / units).max())
+            bars = bars + gap / (units * reach)
+            sizes, usual = np.abs(product * units), float(np.abs(slopes * units).max()) * reach
+            least = np.maximum(sizes, max(NEGLIGIBLE * float(sizes.max()), FAINT * usual))
+            count = np.count_nonzero((bars * units > CERTAIN * least) & (usual > 0.0))
+        if count:
+            why = "f's own values along the vector bend otherwise" if gap else "the gradients that are differenced err"
+            warn(
+                f"no digit is certain of {count} entries of the product: {why}; see `error` of full_output=True",
+                AccuracyWarning,
+            )
+        return Matrix(bars), nfev + more
+
+    def _gap(self, call: Call, point: Point, vector: Floats, curvature: float, doubt: float) -> tuple[float, int]:
+        """Return by how much f's values along a vector contradict v H v and its bar, 0 if not; and the evaluations."""
+        if self._settings.options.bounds is not None:
+            return 0.0, 0
+        run = self._opened(call.but(journal=None), point)  # which is of what is differenced
+        seen = bend(run, point.base.reshape(-1), vector, self._settings.noise)
+        gap = 0.0 if seen is None else abs(seen[0] - curvature)
+        return (gap if seen is not None and gap > doubt + seen[1] else 0.0), run.nfev
+
+    def _opened(self, call: Call, point: Point) -> Vectors:
+        shared: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
+        return shared
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Hessian at x as a SciPy ``LinearOperator``: products by `hvp`, and no matrix."""
@@ -259,7 +342,7 @@ class Hessian:
         x = as_point(x).base.copy()
 
         def product(v: Floats) -> NDArray[Any]:
-            return self._hvp(x, np.reshape(v, x.shape), args).reshape(-1)
+            return self._hvp(x, np.reshape(v, x.shape), args, False)[0].reshape(-1)
 
         return linalg.LinearOperator((x.size, x.size), matvec=product, rmatvec=product, dtype=np.float64)
 
@@ -294,11 +377,7 @@ class Hessian:
             return "workers share the gradients, or they are watched"
         return unliftable(call.f, call, point, self._settings)
 
-    def _like_x(self, flat: Floats, point: Point) -> NDArray[Any]:
-        shaped: NDArray[Any] = flat.reshape(point.base.shape)
-        return shaped if point.dtype is FLOAT64 else shaped.astype(point.dtype)
-
-    def _made(self, x: Any, call: Call, point: Point) -> tuple[Made, int]:
+    def _made(self, x: Any, call: Call, point: Point, bars: bool) -> tuple[Made, int]:
         n = point.base.size
         reason, pattern = self._refused(call, point), None
         if self._given is not None:
@@ -313,7 +392,7 @@ class Hessian:
                     if self._settings.is_sparse and self._given is None:
                         pattern = pattern_of(products, n)
                         self._unite(pattern)
-                    return self._lifted(checked, products, pattern), checked.nfev
+                    return self._lifted(checked, products, pattern, bars), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
                 _tell_of_kinks(refusal)
                 reason = str(refusal)
@@ -342,7 +421,7 @@ class Hessian:
         known = self._pattern
         self._pattern = found if known is None or known.shape != found.shape else known.united(found)
 
-    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None) -> Made:
+    def _lifted(self, checked: Checked, products: Any, pattern: Pattern | None, bars: bool) -> Made:
         direction = checked.direction()
         n = direction.size
         step = np.full(n, np.nan)
@@ -350,25 +429,22 @@ class Hessian:
             full, runs = by_few(products, n, direction) or (dense(products, n), n)
             checked.nfev += runs
             matrix = symmetric(Matrix(full))
-            checked.look_at_ties(products.tied, matrix.dot)
-            checked.compare(direction, full.T @ direction)
-            why = "column" if runs == n else "color"
-            return Made(matrix, checked.bars(matrix), step, LIFT, f"a gradient at a complex point for each {why}")
-        colors = self._colored(pattern)
-        matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
-        count = int(colors.max()) + 1
-        checked.nfev += count + 1
-        try:
-            verify(products, matrix, direction)
-        except CannotRun as lacking:
-            if self._given is None:
-                raise
-            raise Lacking(LACKS) from lacking
+            why, count = "column" if runs == n else "color", None
+        else:
+            colors = self._colored(pattern)
+            matrix = symmetric(Matrix(colored(products, pattern, colors), pattern))
+            why, count = "color", int(colors.max()) + 1
+            checked.nfev += count + 1
+            try:
+                verify(products, matrix, direction)
+            except CannotRun as lacking:
+                if self._given is None:
+                    raise
+                raise Lacking(LACKS) from lacking
         checked.look_at_ties(products.tied, matrix.dot)
         checked.compare(direction, matrix.dot(direction))
-        return Made(
-            matrix, checked.bars(matrix), step, LIFT, "a gradient at a complex point for each color", None, count
-        )
+        error = checked.bars(matrix) if bars else None
+        return Made(matrix, error, step, LIFT, f"a gradient at a complex point for each {why}", None, count)
 
     def _before_seconds(self, x: Any, call: Call, point: Point) -> int | None:
         """Evaluations that it took to find out that second differences of f's values are the way; None if they are not.
@@ -389,7 +465,7 @@ class Hessian:
 
     def _by_seconds(self, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         n = point.base.size
-        run: Vectors = load("parallel vectors")(call, point) if call.shared else Vectors(call, point)
+        run = self._opened(call, point)
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
@@ -471,8 +547,18 @@ class Hessian:
         else:
             before = matrix, error
             matrix, error, contradicted = surest(matrix, error)
+            units = units_of(point.base.reshape(-1))
             if contradicted:
-                _tell_of_asymmetry(before, (matrix, error), units_of(point.base.reshape(-1)))
+                _tell_of(before, (matrix, error), units, ASYMMETRIC)
+            way = signs(point.base.reshape(-1), units.size) * units
+            with np.errstate(all="ignore"):
+                doubt = float(np.sqrt(matrix.like(error.entries**2).dot(way**2) @ way**2))
+                gap, more = self._gap(call, point, way, float(matrix.dot(way) @ way), doubt)
+                wider = error.like(error.entries + gap * error.each(np.multiply, 1.0 / units, 1.0 / units))
+            nfev += more
+            if gap:
+                _tell_of((matrix, error), (matrix, wider), units, OTHERWISE)
+                error = wider
         return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
     def _with_bars_of_gradient(self, x: Any, call: Call, error: Matrix, step: Floats) -> tuple[Matrix, int]:
@@ -500,24 +586,20 @@ def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
-def _tell_of_asymmetry(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats) -> None:
-    """Warn of entries of which no digit is certain since their mirror images say something else."""
+def _tell_of(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, why: str) -> None:
+    """Warn of entries of which no digit is certain since something contradicts them."""
     pattern = before[0].pattern
     across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
     was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
     count = np.count_nonzero(now & ~was)
     if count:
-        warn(
-            f"no digit is certain of {count} entries of the Hessian: derivatives of the gradient's entry i along j and "
-            "of j along i differ; either the gradient is noisy, or it is not that of `f`",
-            AccuracyWarning,
-        )
+        warn(f"no digit is certain of {count} entries of the Hessian: {why}", AccuracyWarning)
 
 
 def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
     """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
 
-    What is negligible there may hide another number as large as the largest: see `automatic.Search._hidden`.
+    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`.
     """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
         sizes, scale = np.abs(entries), down * across
@@ -680,8 +762,8 @@ def numerical_hessian(
     >>> np.round(hessian["w"]["scale"], 6)
     array([2., 2., 2.])
     """
-    result = Hessian(f, h, grad=grad, **options).with_info(x)
-    return result if full_output else result[0]
+    hessian = Hessian(f, h, grad=grad, **options)
+    return hessian.with_info(x) if full_output else hessian(x)
 
 
 def hessian_sparsity(f: Any, x: ArrayLike, **options: Unpack[OptionsDict]) -> Any:

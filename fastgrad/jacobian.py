@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
+from time import perf_counter
 from typing import Any, Literal, NamedTuple, Unpack, overload
 
 import numpy as np
@@ -220,31 +222,37 @@ class Jacobian:
 
     # ---- products
 
-    def jvp(self, x: Any, v: Any, *args: Any) -> Any:
+    def jvp(self, x: Any, v: Any, *args: Any, full_output: bool = False) -> Any:
         """Return the Jacobian times a vector of x's shape, from differences along it: of f(x)'s shape.
 
         Where x is a dictionary of arrays, v is such a one; where f(x) is one, or has labels that f asks for in x, so
-        does the result.
+        does the result. With `full_output`, ``(product, info)``, as of `with_info`; its step is that of t in
+        f(x + t v).
         """
-        operator, given = self._operator, args or self._operator.args
+        operator, given, began = self._operator, args or self._operator.args, perf_counter()
 
-        def plain() -> Any:
+        def plain() -> tuple[Any, JacobianInfo]:
             vector = like("v", v, np.shape(x), "x")
             found, run, _ = operator.along(x, vector.reshape(-1), given)
-            return found.jacobian.reshape(run.shape)
+            info = operator.told_along(found, run, began, lambda flat: flat.reshape(run.shape))
+            return found.jacobian.reshape(run.shape), info
 
-        def structured(labelled: bool) -> Any:
+        def structured(labelled: bool) -> tuple[Any, JacobianInfo]:
             form = Structured(operator.placed, x, operator.settings, labelled)
             vector, value = form.vector("v", v, form.inputs), form.evaluated(given)
-            found, _, _ = Operator(form.f, form.settings).along(form.point, vector, given, value)
-            return form.of_outputs(found.jacobian.reshape(-1))
+            inner = Operator(form.f, form.settings)
+            found, run, _ = inner.along(form.point, vector, given, value)
+            run.nfev += 1
+            return form.of_outputs(found.jacobian.reshape(-1)), inner.told_along(found, run, began, form.of_outputs)
 
-        return in_structure(x, operator.settings, plain, structured, operator.placed, given)
+        done = in_structure(x, operator.settings, plain, structured, operator.placed, given, more_evaluations)
+        return done if full_output else done[0]
 
-    def vjp(self, x: Any, w: Any, *args: Any) -> Any:
+    def vjp(self, x: Any, w: Any, *args: Any, full_output: bool = False) -> Any:
         """Return a vector of f(x)'s shape times the Jacobian: the gradient of ``sum(w * f(x))``, of x's shape.
 
-        Where x is a dictionary of arrays, so is the result; where f(x) is one, w is such a one.
+        Where x is a dictionary of arrays, so is the result; where f(x) is one, w is such a one. With `full_output`,
+        ``(product, info)``, as of `fastgrad.numerical_gradient`: of a dictionary x one info for each array.
         """
         operator = self._operator
         call = operator.call(args or operator.args)
@@ -261,7 +269,10 @@ class Jacobian:
             return weighted(form.outputs.listing(call.f), weights.reshape(np.shape(value)))
 
         total = in_structure(x, operator.settings, plain, structured, call.f, call.args)
-        return numerical_gradient(total, x, **options)
+        if not full_output:
+            return numerical_gradient(total, x, **options)
+        product, info = numerical_gradient(total, x, full_output=True, **options)
+        return product, info if isinstance(info, dict) else replace(info, nfev=info.nfev + 1)
 
     def operator(self, x: ArrayLike, *args: Any) -> Any:
         """Return the Jacobian at x as a SciPy ``LinearOperator``: products by `jvp` and `vjp`, and no matrix."""
@@ -315,6 +326,11 @@ class _Found(NamedTuple):
 
     def of_outputs(self, flat: Floats) -> Any:
         return flat.reshape(self.run.shape) if self.form is None else self.form.of_outputs(flat)
+
+
+def more_evaluations(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
+    """Return a result and its info, with evaluations of f that it took besides."""
+    return found[0], replace(found[1], nfev=found[1].nfev + nfev)
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Jacobian:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack, overload
+from typing import Any, Literal, Unpack, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from .core.result import Info
 from .hessian import Hessian, HessianDict
 from .jacobian import Jacobian
-from .planning.settings import JacobianDict
+from .planning.settings import JacobianDict, JacobianInfo
 
 __all__ = ["hvp", "jvp", "vjp"]
 
 
 @overload
-def jvp(f: Any, x: dict[Any, Any], v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any: ...
+def jvp(
+    f: Any,
+    x: ArrayLike,
+    v: ArrayLike,
+    h: Any = None,
+    *,
+    full_output: Literal[False] = False,
+    **options: Unpack[JacobianDict],
+) -> NDArray[Any]: ...
 
 
 @overload
-def jvp(f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
+def jvp(
+    f: Any,
+    x: dict[Any, Any],
+    v: Any,
+    h: Any = None,
+    *,
+    full_output: Literal[False] = False,
+    **options: Unpack[JacobianDict],
+) -> Any: ...
 
 
-def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
+@overload
+def jvp(
+    f: Any, x: Any, v: Any, h: Any = None, *, full_output: Literal[True], **options: Unpack[JacobianDict]
+) -> tuple[Any, JacobianInfo]: ...
+
+
+def jvp(f: Any, x: Any, v: Any, h: Any = None, *, full_output: bool = False, **options: Unpack[JacobianDict]) -> Any:
     r"""Return the Jacobian of f at x times a vector: how f changes along it.
 
     Parameters
@@ -36,6 +59,8 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) 
         The step of t in f(x + t v).
     **options
         As for `fastgrad.Jacobian`: argnum, out and others.
+    full_output : bool
+        Return ``(product, info)``, with error bars in ``info.error``, like the product.
 
     Returns
     -------
@@ -52,18 +77,40 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, **options: Unpack[JacobianDict]) 
     >>> np.round(jvp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 0.0]), 6)
     array([4., 0.])
     """
-    return Jacobian(f, h, **options).jvp(x, v)
+    return Jacobian(f, h, **options).jvp(x, v, full_output=full_output)
 
 
 @overload
-def vjp(f: Any, x: dict[Any, Any], w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> dict[Any, Any]: ...
+def vjp(
+    f: Any,
+    x: dict[Any, Any],
+    w: Any,
+    h: Any = None,
+    *,
+    full_output: Literal[False] = False,
+    **options: Unpack[JacobianDict],
+) -> dict[Any, Any]: ...
 
 
 @overload
-def vjp(f: Any, x: ArrayLike, w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> NDArray[Any]: ...
+def vjp(
+    f: Any,
+    x: ArrayLike,
+    w: Any,
+    h: Any = None,
+    *,
+    full_output: Literal[False] = False,
+    **options: Unpack[JacobianDict],
+) -> NDArray[Any]: ...
 
 
-def vjp(f: Any, x: Any, w: Any, h: Any = None, **options: Unpack[JacobianDict]) -> Any:
+@overload
+def vjp(
+    f: Any, x: Any, w: Any, h: Any = None, *, full_output: Literal[True], **options: Unpack[JacobianDict]
+) -> tuple[Any, Info]: ...
+
+
+def vjp(f: Any, x: Any, w: Any, h: Any = None, *, full_output: bool = False, **options: Unpack[JacobianDict]) -> Any:
     r"""Return a vector times the Jacobian of f at x: the gradient of ``sum(w * f(x))``.
 
     Parameters
@@ -74,6 +121,8 @@ def vjp(f: Any, x: Any, w: Any, h: Any = None, **options: Unpack[JacobianDict]) 
         The weights.
     h : float or array_like of x's shape, optional
         Absolute step.
+    full_output : bool
+        Return ``(product, info)``, with error bars in ``info.error``, like the product.
 
     Returns
     -------
@@ -89,22 +138,58 @@ def vjp(f: Any, x: Any, w: Any, h: Any = None, **options: Unpack[JacobianDict]) 
     >>> np.round(vjp(lambda x: [x[0] * x[1], x[1] ** 2], [3.0, 4.0], [1.0, 1.0]), 6)
     array([ 4., 11.])
     """
-    return Jacobian(f, h, **options).vjp(x, w)
+    return Jacobian(f, h, **options).vjp(x, w, full_output=full_output)
 
 
 @overload
 def hvp(
-    f: Any, x: dict[Any, Any], v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
+    f: Any,
+    x: dict[Any, Any],
+    v: Any,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: Literal[False] = False,
+    **options: Unpack[HessianDict],
 ) -> dict[Any, Any]: ...
 
 
 @overload
 def hvp(
-    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]
+    f: Any,
+    x: ArrayLike,
+    v: ArrayLike,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: Literal[False] = False,
+    **options: Unpack[HessianDict],
 ) -> NDArray[Any]: ...
 
 
-def hvp(f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, **options: Unpack[HessianDict]) -> Any:
+@overload
+def hvp(
+    f: Any,
+    x: Any,
+    v: Any,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: Literal[True],
+    **options: Unpack[HessianDict],
+) -> tuple[Any, JacobianInfo]: ...
+
+
+def hvp(
+    f: Any,
+    x: Any,
+    v: Any,
+    h: Any = None,
+    *,
+    grad: Any = None,
+    full_output: bool = False,
+    **options: Unpack[HessianDict],
+) -> Any:
     r"""Return the Hessian of f at x times a vector: how its gradient changes along it.
 
     Parameters
@@ -117,6 +202,8 @@ def hvp(f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, **options: U
         The direction.
     h, grad, **options
         As for `fastgrad.Hessian`.
+    full_output : bool
+        Return ``(product, info)``, with error bars in ``info.error``, like the product.
 
     Returns
     -------
@@ -133,4 +220,4 @@ def hvp(f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, **options: U
     >>> np.round(hvp(lambda x: x[0] ** 2 * x[1], [3.0, 4.0], [1.0, 0.0]), 4)
     array([8., 6.])
     """
-    return Hessian(f, h, grad=grad, **options).hvp(x, v)
+    return Hessian(f, h, grad=grad, **options).hvp(x, v, full_output=full_output)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -16,6 +23,12 @@ from fastgrad.schemes.stencils import Stencil
 # derandomised: a failure in one run is a failure in every run
 settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("fastgrad")
+
+
+def pytest_collection_finish() -> None:
+    """Set aside what has been collected: for each full collection to look through it takes 0.3 s."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -33,6 +46,50 @@ def collector_at_rest() -> Iterator[None]:
     finally:
         gc.enable()
         gc.callbacks[:] = hooks
+
+
+@pytest.fixture
+def ctrl_c(collector_at_rest: None) -> Iterator[Callable[..., AbstractContextManager[None]]]:
+    """Ctrl-C while this thread is seen in some code, which must answer before a second of work is done.
+
+    No clock on the wall decides: a loaded machine gives the process less time, and what it does in it counts.
+    Nothing may be compiled within: an interrupt within a callback of the compiler's is lost.
+    """
+    here = threading.get_ident()
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+
+    def runs(code: tuple[CodeType, ...]) -> bool:
+        frame = sys._current_frames().get(here)
+        while frame is not None and frame.f_code not in code:
+            frame = frame.f_back
+        return frame is not None
+
+    @contextmanager
+    def sent(*code: CodeType) -> Iterator[None]:
+        over, spent = threading.Event(), [0.0]
+
+        def watch() -> None:
+            seen = 0
+            while not over.wait(1e-3):
+                seen += runs(code)
+                if seen == 10:
+                    spent[0] = time.process_time()
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                yield
+            worked = time.process_time() - spent[0]
+        finally:
+            over.set()
+            thread.join()
+        assert worked < 1.0
+
+    yield sent
+    signal.signal(signal.SIGINT, previous)
 
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(8)

@@ -470,3 +470,19 @@ def test_x_moves_wherever_f_finds_it_as_for_gradients(n):
     apart = numerical_hessian(f, data.copy(), full_output=True)
     np.testing.assert_allclose(apart[0], np.diag(-data * np.cos(data)), atol=1e-12)
     assert apart[1].way == "complex lift"
+
+
+def test_logarithms_beside_one_keep_their_digits() -> None:
+    for x in (1e-9, -5.7e-7, 0.3):
+        hessian = numerical_hessian(lambda x: np.log1p(x[0] ** 2) * x[1], np.array([x, 2.0]))
+        exact = np.array([[4.0 * (1 - x**2) / (1 + x**2) ** 2, 2 * x / (1 + x**2)], [2 * x / (1 + x**2), 0.0]])
+        np.testing.assert_allclose(hessian, exact, rtol=1e-14)
+
+
+def test_steps_of_the_lift_are_of_an_entry_s_own_size() -> None:
+    for x in (np.array([2e-20, 3e-3]), np.array([1e-9, 4.0])):
+        hessian, info = numerical_hessian(lambda x: x[0] ** 3 * x[1] + x[1] ** 2, x, full_output=True)
+        exact = np.array([[6 * x[0] * x[1], 3 * x[0] ** 2], [3 * x[0] ** 2, 2.0]])
+        np.testing.assert_allclose(hessian, exact, rtol=1e-14)
+    hessian, info = numerical_hessian(lambda x: x[0] ** 3, np.zeros(1), full_output=True)
+    assert abs(hessian[0, 0]) <= info.error[0, 0] < 1e-20

@@ -699,3 +699,34 @@ def test_masked_values_are_refused(backend: str) -> None:
     with pytest.raises(TypeError, match="masked entries"):
         numerical_jacobian(masked, np.array([1.0, 2.0, 3.0]), backend=backend)
     assert numerical_jacobian(lambda x: np.ma.array(x**2), np.array([1.0, 2.0]), backend=backend)[1, 1].round(6) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("f", "slope", "evaluations"),
+    [
+        (np.sin, np.cos, 3),  # at x, lifted, and to one side
+        (
+            lambda x: np.exp(4e6 * x),
+            lambda x: 4e6 * np.exp(4e6 * x),
+            4,
+        ),  # which curves too much: to the other side, too
+        (lambda x: np.minimum(x, 2.0), np.ones_like, 3),  # a choice, but none between equals
+        (np.abs, np.sign, None),  # one side would tell nothing where it is up
+        (lambda x: np.maximum(x, 0.0), lambda x: 0.5 + 0.5 * np.sign(x), None),
+        (lambda x: np.where(x > 0.0, x, 0.5 * x), lambda x: 0.75 + 0.25 * np.sign(x), None),
+    ],
+)
+def test_one_side_confirms_what_was_lifted_unless_f_chooses_between_equals(
+    f: Any, slope: Any, evaluations: int | None
+) -> None:
+    x = np.linspace(-1e-4, 1e-4, 41)
+    x[20] = 0.0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found, info = numerical_jacobian(f, x, full_output=True)
+    assert (info.way == "sparse lift") == (evaluations is not None)
+    np.testing.assert_allclose(found, np.diag(slope(x)), rtol=1e-9, atol=1e-9)
+    if evaluations is None:
+        assert any("not differentiable" in str(warning.message) for warning in caught)
+    else:
+        assert info.nfev == evaluations

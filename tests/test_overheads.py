@@ -63,7 +63,7 @@ def weighted(x, w):
 def settled(gradient: Gradient, x: Any) -> Gradient:
     """After its first call it has found its shortest way."""
     gradient(x)
-    way = gradient._fused[x.shape]
+    way = gradient._quick._fused[x.shape]
     assert way is not None
     assert way(x, (), np.empty(x.shape))
     return gradient
@@ -86,8 +86,9 @@ def test_the_shortest_way_gives_the_bits_of_the_general_one(x: Any, options: dic
     np.testing.assert_array_equal(gradient(x), near)
 
 
-def test_two_dimensions_and_several_shapes_in_turn() -> None:
-    gradient = Gradient(of_matrix)
+@pytest.mark.parametrize("h", [pytest.param(None, marks=pytest.mark.slow), 1e-4])
+def test_two_dimensions_and_several_shapes_in_turn(h: float | None) -> None:
+    gradient = Gradient(of_matrix, h)
     for turn in range(4):
         for shape in ((2, 3), (3, 2), (1, 6)):
             x = np.arange(6.0).reshape(shape) + turn
@@ -218,7 +219,7 @@ def test_a_gradient_in_use_by_other_threads() -> None:
 
 def test_nothing_is_taken_from_an_x_that_may_be_perturbed_in_place() -> None:
     x = np.array([0.5, 0.6])
-    way = settled(Gradient(rosenbrock, 1e-4), x)._fused[x.shape]
+    way = settled(Gradient(rosenbrock, 1e-4), x)._quick._fused[x.shape]
     assert way is not None
     with exclusive(np.empty(3)):
         assert not way(x, (), np.empty(2))
@@ -243,14 +244,15 @@ def test_what_f_has_captured_is_still_checked() -> None:
     np.testing.assert_allclose(gradient(x), [5.0, 2.0], rtol=1e-9)
 
 
-def test_extra_arguments_of_several_kinds() -> None:
+@pytest.mark.parametrize("h", [pytest.param(None, marks=pytest.mark.slow), 1e-4])
+def test_extra_arguments_of_several_kinds(h: float | None) -> None:
     x = np.array([0.5, 2.0])
     gradient = Gradient(weighted, 1e-4, args=(2.0,))
     for _ in range(3):
         np.testing.assert_allclose(gradient(x), 6.0 * x**2, rtol=1e-7)
         np.testing.assert_allclose(gradient(x, 3), 9.0 * x**2, rtol=1e-7)
-        np.testing.assert_allclose(numerical_gradient(weighted, x, args=(2.0,)), 6.0 * x**2, rtol=1e-7)
-        np.testing.assert_allclose(numerical_gradient(weighted, x, args=4.0), 12.0 * x**2, rtol=1e-7)
+        np.testing.assert_allclose(numerical_gradient(weighted, x, h, args=(2.0,)), 6.0 * x**2, rtol=1e-7)
+        np.testing.assert_allclose(numerical_gradient(weighted, x, h, args=4.0), 12.0 * x**2, rtol=1e-7)
 
 
 def test_a_component_that_gets_worse_is_looked_at_again() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, jvp, vjp
+from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, hvp, jvp, vjp
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -103,3 +104,75 @@ def test_products_tell_where_there_is_no_derivative(f, x, category):
     for call in (lambda: jvp(f, x, [1.0, 1.0]), lambda: jvp(f, x, [1.0, 0.0], backend="python")):
         with pytest.warns(category), np.errstate(all="ignore"):
             call()
+
+
+def flat_sum(x: Any) -> float:
+    return sum(math.sin(v) * v for v in x.tolist())
+
+
+def test_products_tell_their_errors() -> None:
+    x, v = np.linspace(0.3, 1.5, 9), np.linspace(1.0, -1.5, 9)
+    exact = v * (2.0 * np.cos(x) - x * np.sin(x))
+    for f in (flat_sum, lambda x: np.sum(np.sin(x) * x)):
+        product, info = hvp(f, x, v, full_output=True)
+        assert info.error.shape == x.shape
+        assert (np.abs(product - exact) <= info.error).all()
+        assert info.error.max() < 1e-5
+    slopes = np.sin(x) + x * np.cos(x)
+    product, told = jvp(lambda x: np.sin(x) * x, x, v, full_output=True)
+    assert (np.abs(product - slopes * v) <= told.error).all()
+    assert told.way == "one direction"
+    product, of_gradient = vjp(lambda x: np.sin(x) * x, x, v, full_output=True)
+    assert (np.abs(product - slopes * v) <= of_gradient.error).all()
+
+
+def test_products_tell_their_errors_in_the_structure_of_x() -> None:
+    p = {"a": np.array([0.5, 1.5]), "b": 2.0}
+
+    def f(p: Any) -> Any:
+        return np.sum(np.sin(p["a"])) * p["b"] ** 2
+
+    def many(p: Any) -> Any:
+        return {"y": p["a"] * p["b"], "z": p["b"]}
+
+    _, info = hvp(f, p, p, full_output=True)
+    assert info.error["a"].shape == (2,)
+    _, info = jvp(many, p, p, full_output=True)
+    assert info.error["y"].shape == (2,)
+    _, of_gradient = vjp(many, p, {"y": np.ones(2), "z": 1.0}, full_output=True)
+    assert np.shape(of_gradient["b"].error) == ()
+
+
+def test_evaluations_of_products_are_counted() -> None:
+    calls = 0
+
+    def f(x: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return np.array([math.sin(v) for v in x])
+
+    x = np.linspace(0.3, 1.5, 9)
+    for product in (jvp, vjp):
+        calls = 0
+        assert product(f, x, x, full_output=True)[1].nfev == calls
+    calls = 0
+    assert hvp(lambda x: float(f(x).sum()), x, x, full_output=True)[1].nfev == calls
+
+
+def test_a_product_of_slopes_that_rounding_hides_is_told() -> None:
+    x = np.full(8, 0.5)
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        hvp(lambda x: 1e15 + sum(math.sin(v) for v in x.tolist()), x, np.ones(8))
+
+
+def test_a_product_of_a_gradient_that_is_not_that_of_f_is_told() -> None:
+    x, v = np.linspace(0.3, 1.5, 9), np.linspace(1.0, -1.5, 9)
+    exact = v * (2.0 * np.cos(x) - x * np.sin(x))
+
+    def forward(x: Any) -> Any:
+        return np.array([(flat_sum(x + 1e-3 * e) - flat_sum(x)) / 1e-3 for e in np.eye(9)])
+
+    product, info = hvp(flat_sum, x, v, grad=forward, full_output=True)
+    assert (np.abs(product - exact) <= info.error).all()
+    with pytest.warns(AccuracyWarning, match="bend otherwise"):
+        hvp(flat_sum, x, v, grad=np.cos)

@@ -46,7 +46,7 @@ def accurate_hessian(
             nfev += made.nfev
             return slope
 
-        finer, told = numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True)
+        finer, told = numerical_hessian(f, x, grad=gradient, order=ORDER, full_output=True, **options)
         bars = np.asarray(told.error)
     else:
 

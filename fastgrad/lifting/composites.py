@@ -29,7 +29,10 @@ def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
         return np.mean(a, axis=axis)
     weights = stacked(weights)
     if np.shape(weights) != np.shape(a):
-        return NotImplemented
+        if np.ndim(weights) != 1 or not isinstance(axis, int):
+            return NotImplemented
+        along = np.reshape(weights, [-1 if i == axis % np.ndim(a) else 1 for i in range(np.ndim(a))])
+        return np.sum(np.multiply(a, along), axis=axis) / np.sum(weights)
     return np.sum(np.multiply(a, weights), axis=axis) / np.sum(weights, axis=axis)
 
 
@@ -76,18 +79,37 @@ def _polyval(p: Any, x: Any) -> Any:
     return value
 
 
+def _kron(a: Any, b: Any) -> Any:
+    a, b = stacked(a), stacked(b)
+    ndim = max(np.ndim(a), np.ndim(b))
+    first, second = ((1,) * (ndim - np.ndim(v)) + np.shape(v) for v in (a, b))
+    left = np.reshape(a, [n for length in first for n in (length, 1)])
+    right = np.reshape(b, [n for length in second for n in (1, length)])
+    return np.reshape(left * right, [n * m for n, m in zip(first, second, strict=True)])
+
+
+def _vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
+    powers = [np.ones_like(x, dtype=np.result_type(x.dtype, int))]
+    for _ in range(1, np.size(x) if N is None else N):
+        powers.append(powers[-1] * x)
+    return np.stack(powers if increasing else powers[::-1], axis=-1)
+
+
 COMPOSITES: dict[Function, Function] = {
     np.append: lambda arr, values, axis=None: np.concatenate((arr, values), axis),
     np.average: _average,
     np.broadcast_arrays: _broadcast_arrays,
     np.column_stack: _column_stack,
+    np.dstack: lambda tup: np.concatenate([np.atleast_3d(stacked(part)) for part in tup], axis=2),
     np.ediff1d: lambda ary: np.diff(np.ravel(ary)),
     np.fliplr: lambda m: np.flip(m, 1),
     np.flipud: lambda m: np.flip(m, 0),
     np.hstack: _hstack,
+    np.kron: _kron,
     np.outer: _outer,
     np.polyval: _polyval,
     np.select: _select,
+    np.vander: _vander,
     np.vdot: _vdot,
     np.vstack: _vstack,
 }

@@ -40,7 +40,7 @@ class Constant(np.ndarray[Any, Any]):
         return np.dot(plain, b) if out is None else np.dot(plain, b, out=out)
 
     def searchsorted(self, v: Any, side: Any = "left", sorter: Any = None) -> Any:
-        return np.searchsorted(self, v, side=side, sorter=sorter)
+        return np.searchsorted(self.view(np.ndarray), v, side=side, sorter=sorter)  # whose method this is, again
 
     def __getitem__(self, key: Any) -> Any:
         if has_bundles(key):
@@ -194,7 +194,10 @@ TABLE: dict[Any, Any] = {
         )
     },
     np.array: _array,
-    **{f: partial(_asarray, f) for f in (np.asarray, np.asanyarray, np.ascontiguousarray, np.asarray_chkfinite)},
+    **{
+        function: partial(_asarray, function)
+        for function in (np.asarray, np.asanyarray, np.ascontiguousarray, np.asfortranarray, np.asarray_chkfinite)
+    },
     np.r_: _Joined(np.r_, np.concatenate),
     np.c_: _Joined(np.c_, np.column_stack),
     np.vectorize: _vectorize,

@@ -47,6 +47,7 @@ BIG = 16384  # cells from which an operation of the dense lift costs more than n
 MARGIN = 1.3  # the next way must be faster by so much
 ALLOWANCE = 60.0  # of a lead to begin with: what an attempt of the sparse lift in vain may cost
 DENSE_ALLOWANCE = 35.0  # the same of the dense lift, beside a loop over few points
+TRIAL = 60.0  # what an attempt of the dense lift takes, its reading of f's code included, where f does next to nothing
 # What the dense lift may lose to the sparse one before it gives way, all tiles taken together: about as much as that
 # takes for f of some twenty operations. The first tile decides, of which all others are repetitions.
 FORFEIT = 400.0
@@ -81,6 +82,15 @@ def weight_at(ufunc: np.ufunc, first: Any) -> float:
     if ufunc is np.power and np.any(first < 0):
         return NEGATIVE_POWER
     return weight(ufunc)
+
+
+def is_spared(points: int, entries: int, operations: int) -> bool:
+    """Whether plain evaluations take no longer than an attempt at a lift does before it begins.
+
+    Of an f that takes so many entries out of x, one at a time, among all its operations.
+    """
+    numbers = min(ENTRY * entries, operations)
+    return points * (PLAIN_CALL + PLAIN_NUMBER * numbers + PLAIN_ARRAY * (operations - numbers)) <= TRIAL
 
 
 class DenseWork:

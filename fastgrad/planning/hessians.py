@@ -13,21 +13,26 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.point import Point, exclusive
 from ..core.validation import Floats, Ints, moving, number
+from ..schemes.columns import Values
 from ..schemes.constants import EPS, OUTSIDE, TINY
 from ..schemes.outputs import signs
+from ..schemes.seconds import seconds
 from ..schemes.seeds import units_of
 from ..sparsity import Pattern, color_symmetric
 from .matrix import Matrix
 from .operators import STEP, unreadable, unrounded
+from .rows import OnLine
 from .settings import Settings
 
 BESIDE = 2.0**-11  # the step, in scales of x, of the plain second difference that checks a lifted Hessian
 NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
+SHORTEST = 1e-100  # a scale of the lift's steps
 FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
 AGREE = 1e-3  # as near must it come
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
+OF_ROUNDING = 4.0  # times what one rounding of x changes
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -76,16 +81,32 @@ class Checked:
         self._value: float | None = None
         self._spread = 0.0
         self._units = units_of(point.base.reshape(-1))
+        # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
+        own = units_of(point.base.reshape(-1), relative=True)
+        self._own = np.maximum(own, np.minimum(self._units, SHORTEST))
 
-    def products(self) -> Any:
+    def products(self, base: Floats | None = None) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
         if self._units.min(initial=1.0) < NEAREST:
             raise CannotRun("x is too near to 0 for an imaginary part beside it")
-        steps, bounds, free = unrounded(self._units), self._bounds, moving(self._bounds)
+        steps, bounds, free = unrounded(self._own), self._bounds, moving(self._bounds)
         if bounds is not None:
             steps = np.where(self._point.base.reshape(-1) >= bounds[1], -steps, steps)
-        found = load("curvature")(self._call.f, self._call, self._point.base, steps)
+        found = load("curvature")(self._call.f, self._call, self._point.base if base is None else base, steps)
         return found if free is None else _Free(found, free)
+
+    def _rounded(self, vector: Floats, product: Floats) -> Floats:
+        """Return by how much a product differs at an x rounded otherwise: so ill-conditioned is f as it is computed."""
+        x = self._point.base.reshape(-1)
+        beside = x * (1.0 + EPS * signs(x, x.size))
+        if self._bounds is not None:
+            beside = np.clip(beside, *self._bounds)
+        self.nfev += 1
+        try:
+            found: Floats = self.products(beside.reshape(self._point.base.shape)).product(vector)
+        except (CannotRun, NotTrusted):
+            return np.zeros(x.size)
+        return OF_ROUNDING * np.abs(found - product)
 
     def value(self) -> float:
         if self._value is None:
@@ -129,10 +150,30 @@ class Checked:
 
         Of the third derivative is known that f changed by no more than it did beside x; and what is too faint vanishes.
         """
-        third = (self._spread / BESIDE**3 * STEP + FAINTEST) / self._units
-        largest = matrix.largest()
+        direction, largest = self.direction(), matrix.largest()
+        of_rounding = self._rounded(direction, matrix.dot(direction))
         rounding = BAR * matrix.each(np.maximum, largest, largest)
-        return matrix.like(rounding + matrix.each(np.divide, third, self._units))
+        more = matrix.like(matrix.each(np.divide, of_rounding + self._truncated / self._units, self._units))
+        return matrix.like(rounding + symmetric(more).entries + self._faint)
+
+    @np.errstate(all="ignore")
+    def bars_along(self, vector: Floats, product: Floats) -> Floats:
+        """Return the same of a product."""
+        size = float(np.max(np.abs(product) * self._units, initial=0.0))
+        truncated = self._truncated * np.sum(np.abs(vector) / self._units)
+        faint = self._faint * np.sum(np.abs(vector))
+        bars: Floats = (BAR * size + truncated) / self._units + self._rounded(vector, product) + faint
+        return bars
+
+    @property
+    def _truncated(self) -> float:
+        """What the lift's step may truncate of a second derivative, in scales of x."""
+        return 4.0 * self._spread / BESIDE**3 * STEP
+
+    @property
+    def _faint(self) -> float:
+        """How large a second derivative may be that vanishes."""
+        return FAINTEST / float(self._own.min(initial=1.0))
 
     def look_at_ties(self, tied: NDArray[np.bool_], product: Callable[[Floats], Floats]) -> None:
         """Compare second differences to both sides, along entries of x at which f may have a kink, with the lift.
@@ -194,6 +235,20 @@ class Checked:
             self._spread = max(abs(above), abs(below))
             doubt = AGREE * float(np.abs(terms).sum()) + 32.0 * EPS * size
             return bool(abs(seen - float(terms.sum())) <= doubt < np.inf)
+
+
+@np.errstate(all="ignore")
+def bend(run: Values, x: Floats, vector: Floats, noise: float | None) -> tuple[float, float] | None:
+    """Return v H v from f's values along v alone, in some 13 evaluations, and its bar; None where they do not tell."""
+    line, zero = OnLine(run, x, vector, None), np.zeros(1, dtype=np.intp)
+    try:
+        if run.value().size != 1:
+            return None
+        found = seconds(line, np.zeros(1), zero, zero, noise)
+    except (CannotRun, *OUTSIDE):
+        return None
+    entry, bar = np.array([found.entries[0], found.error[0]]) * line.length * line.length
+    return float(entry), float(bar)
 
 
 def dense(products: Products, n: int) -> Floats:

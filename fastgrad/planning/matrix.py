@@ -141,46 +141,66 @@ def disagrees(
     matrix: Matrix,
     bounds: tuple[Floats, Floats] | None,
     found: Found | None,
+    one_side: bool = False,
 ) -> int | None:
     """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
+
+    `one_side`: whether the difference from f(x) is enough where it agrees. It sees half of the kinks at x.
 
     Returns
     -------
     int or None
         The first output that changes by something else; None if all agree.
     """
-    m = run.value().size
+    value = run.value()
     vector = signs(x, x.size) * units
     vector *= FARTHER
     if bounds is not None:
         room = np.minimum(x - bounds[0], bounds[1] - x)
         vector = np.where(room > np.abs(vector), vector, 0.0)
-    if not vector.any() or not m:
+    if not vector.any() or not value.size:
         return None
-    points = np.stack([x + vector, x - vector])
+    farther = x + vector
     with np.errstate(all="ignore"):
-        above, below = run.explore(points)
-        apart = np.subtract(points[0], points[1], out=vector)
-        gap = above - below
-        gap -= matrix.dot(apart)
-        np.abs(gap, out=gap)
-        doubt = np.abs(above, out=above)
-        doubt += np.abs(below, out=below)
-        doubt *= 100.0 * EPS
-        if found is not None and found.noise is not None:
-            doubt += 20.0 * found.noise
-        rows = np.flatnonzero(~(gap <= doubt) & np.isfinite(run.value()))
-        if not rows.size:
-            return None
-        # the terms that cancel in f's values are rounded, too; of many random terms the root is left
-        entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / m)
-        share = 1e-3 / sqrt(entries)
-        more = matrix.sizes_dot(rows, lambda index: share * np.abs(apart[index]) + 32.0 * EPS * np.abs(x[index]))
-        if found is not None and found.error is not None and matrix.pattern is not None:
-            bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
-            more += matrix.like(bars).sizes_dot(rows, lambda index: np.abs(apart[index]))
-        wrong = ~(gap[rows] <= doubt[rows] + more)
-    return int(rows[np.argmax(wrong)]) if wrong.any() else None
+        if one_side:
+            above = run.explore(farther[None])[0]
+            if not _apart(matrix, x, farther - x, above, value, value, found).size:
+                return None
+            below = run.explore((x - vector)[None])[0]
+        else:
+            above, below = run.explore(np.stack([farther, x - vector]))
+        rows = _apart(matrix, x, farther - (x - vector), above, below, value, found)
+    return int(rows[0]) if rows.size else None
+
+
+def _apart(
+    matrix: Matrix, x: Floats, moved: Floats, above: Floats, below: Floats, value: Floats, found: Found | None
+) -> Ints:
+    """The outputs that differ between two points by something else than a Jacobian times their distance."""
+    expected = matrix.dot(moved)
+    gap = above - below
+    gap -= expected
+    np.abs(gap, out=gap)
+    # the terms that cancel in f's values are rounded, too; of many random terms the root is left
+    entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / value.size)
+    share = 1e-3 / sqrt(entries)
+    doubt = np.abs(above)
+    doubt += np.abs(below)
+    doubt *= 100.0 * EPS
+    if found is not None and found.noise is not None:
+        doubt += 20.0 * found.noise
+    np.abs(expected, out=expected)
+    expected *= share  # of all terms together no more than of each
+    expected += doubt
+    agree = gap <= expected
+    rows = np.empty(0, np.intp) if agree.all() else np.flatnonzero(~agree & np.isfinite(value))
+    if not rows.size:
+        return rows
+    more = matrix.sizes_dot(rows, lambda index: share * np.abs(moved[index]) + 32.0 * EPS * np.abs(x[index]))
+    if found is not None and found.error is not None and matrix.pattern is not None:
+        bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
+        more += matrix.like(bars).sizes_dot(rows, lambda index: np.abs(moved[index]))
+    return rows[~(gap[rows] <= doubt[rows] + more)]
 
 
 def as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:

@@ -38,7 +38,7 @@ from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sh
 from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
-from ..schemes.seeds import Along, Colors, Columns, Seeds, units_of
+from ..schemes.seeds import Along, Colors, Columns, Seeds, length_of, units_of
 from ..schemes.stencils import central
 from ..schemes.trust import check_analytic, refuse_unseen
 from ..sparsity import Pattern, as_pattern, color_columns, split
@@ -50,6 +50,7 @@ from .settings import JacobianInfo, Settings
 LIFT_FROM = 20  # entries of x: with fewer, plain evaluations are faster than the lift's 0.7 ms
 FEW = 100  # numbers that Python adds up faster than numpy
 SPARSE_LIFT, OWNERS, COLORS, COLUMNS = "sparse lift", "owner lanes", "colored columns", "columns"
+ALONG = "one direction"
 AT_BOUNDS = 2.0**-10  # of max(1, |x|): a bound that is as near limits a step
 BAR = 8.0 * EPS  # of the largest entry of a row: the error of what carries no round-off
 
@@ -235,7 +236,8 @@ class Operator:
         with put_back(point):
             made = self._made(run, call, point, bounds, bars)
         made.failures = tuple(getattr(run, "failures", ()))
-        if not made.matrix.entries.any():
+        entries = made.matrix.entries
+        if not entries[:1].any() and not entries.any():  # looking at all takes as long as a sum
             refuse_unmoved(call, point)
         return made, run, point, began
 
@@ -463,7 +465,7 @@ class Operator:
         free = moving(bounds)
         slopes = listed.slopes[0] if free is None else np.where(free[inputs], listed.slopes[0], 0.0)
         matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
-        if disagrees(run, x, units, matrix, bounds, None) is not None:
+        if disagrees(run, x, units, matrix, bounds, None, one_side=not listed.tied) is not None:
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         with np.errstate(all="ignore"):
             error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
@@ -541,7 +543,7 @@ class Operator:
     def along(
         self, x: object, vector: Floats, args: tuple[Any, ...], f0: object = None
     ) -> tuple[Found, Vectors, Point]:
-        """Differentiate along one direction."""
+        """Differentiate along one direction; the step is of t in f(x + t v), for each value of f."""
         settings = self.settings
         point = as_point(x)
         run = self.opened(self.call(args), point)
@@ -557,10 +559,12 @@ class Operator:
             elif settings.adaptive:
                 found = OnLine(run, flat, vector, bounds).climbed(settings.options)
             elif settings.measured:
-                by = bounds, flat, settings.noise, settings.stencil
-                found = by_itself(run, lambda units: Along(flat, vector, units), *by)
+                found = self._along(run, flat, vector, bounds, None)
                 if found.error is not None and small_and_dim(flat, found.jacobian, found.error):
-                    found = sharper(by_itself(run, lambda _: Along(flat, vector, np.ones(flat.size)), *by), found)
+                    wide = self._along(run, flat, vector, bounds, np.ones(flat.size))
+                    surer = sharper(wide, found)
+                    taken = np.where(surer.jacobian == wide.jacobian, wide.step, found.step)
+                    found = surer._replace(step=taken.reshape(-1))
             else:
                 stencil = settings.stencil
                 if settings.options.rel_step is not None:
@@ -569,7 +573,7 @@ class Operator:
                     )
                 step = float(settings.rule(()).at(np.ones(1), None)[0])
                 found = by_stencil(run, Along(flat, vector * step, None), stencil, bounds, flat)
-                found = found._replace(jacobian=found.jacobian / step)
+                found = found._replace(jacobian=found.jacobian / step, step=found.step * step)
                 origin = OnLine(run, flat, vector, bounds)
                 with np.errstate(all="ignore"):
                     along = found.jacobian.reshape(-1, 1) / origin.length
@@ -583,6 +587,33 @@ class Operator:
             found = found._replace(doubtful=found.doubtful | hidden)
         warn_along(found)
         return found, run, point
+
+    def _along(
+        self, run: Vectors, x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, units: Floats | None
+    ) -> Found:
+        """Do so with steps of these units, or of their own choice."""
+        settings = self.settings
+
+        def seeds_of(chosen: Floats) -> Seeds:
+            return Along(x, vector, chosen if units is None else units)
+
+        found = by_itself(run, seeds_of, bounds, x, settings.noise, settings.stencil)
+        taken = found.units if units is None else units
+        assert taken is not None
+        return found._replace(step=found.step / length_of(vector, taken))
+
+    def told_along(self, found: Found, run: Vectors, began: float, shaped: Callable[[Floats], Any]) -> JacobianInfo:
+        """Return what is told of a product."""
+        error, step = found.error, float(found.step.min(initial=inf))
+        made = Made(Matrix(found.jacobian), None, np.array(step), ALONG, "differences along the vector")
+        return made.info(
+            self.settings,
+            run.nfev,
+            began,
+            step=made.step,
+            error=None if error is None else shaped(error.reshape(-1)),
+            noise=None if found.noise is None else shaped(found.noise),
+        )
 
 
 def refuse_unmoved(call: Call, point: Point) -> None:

@@ -7,6 +7,8 @@ what takes over where that refuses or spends its lead.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cache
+from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -15,6 +17,7 @@ from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from ..inspecting.purity import Nature, nature
+from ..inspecting.straight import straight
 from .choices import (
     BATCHED,
     COMPILED,
@@ -41,7 +44,9 @@ __all__ = [
     "Plan",
     "Sizes",
     "Step",
-    "plan",
+    "does_little",
+    "plan_read",
+    "plan_unread",
     "read",
     "with_owners",
 ]
@@ -56,7 +61,7 @@ class Sizes(NamedTuple):
         Below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred
         functions of 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's
         values; where the rule runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77,
-        2.07.
+        2.07. Of an f that does next to nothing the code tells: see `does_little`.
     many : int
         From here on the sparse lift is tried first. Dense over sparse, attempts in vain included, at 60, 100, 140, 170,
         199 entries: 0.85, 1.06, 1.42, 1.64, 1.77 where differences are taken unrounded, which spares the sparse lift
@@ -70,8 +75,9 @@ class Sizes(NamedTuple):
 
 UNROUNDED = Sizes(12, 100)
 LOOKING = Sizes(12, 200)
-GIVEN = Sizes(7, 200)
+GIVEN = Sizes(6, 200)
 SIZES = {"unrounded": UNROUNDED, "looking": LOOKING, "given": GIVEN}  # by how a scheme comes by its steps
+MOST_OF_LITTLE = 25  # entries: of more even calls of an f that does nothing take longer than a lift's beginning
 MANY_IN_PLACE = 24  # measured on networks' biases: 0.3x to 0.8x of the loop at 16 to 20 entries, 2x to 4x at 30 to 50
 
 NOTHING_KEPT = Nature("", ())
@@ -123,50 +129,57 @@ class Plan(NamedTuple):
     discreet: bool = False
 
 
-def plan(
-    facts: Facts,
-    backend: str,
-    batch: bool,
-    imaginary: bool,
-    n: int,
-    ndim: int,
-    shared: bool = False,
-    sizes: Sizes = UNROUNDED,
-) -> Plan:
-    """Choose the ways to evaluate f.
+def plan_unread(
+    kind: str, backend: str, batch: bool, imaginary: bool, few: bool, ndim: int, shared: bool = False
+) -> Plan | None:
+    """Choose the ways to evaluate f where its code, which takes long to read, decides nothing; else None.
 
     Parameters
     ----------
-    facts : Facts
-        What f is.
+    kind : str
+        Plain, compiled by numba, or a C function.
     backend : str
         As the caller gave it.
     batch : bool
         Whether f was declared to take many points.
     imaginary : bool
         Whether the points are complex.
-    n, ndim : int
-        Entries and dimensions of x.
+    few : bool
+        Whether a lift is out of the question: see `Sizes` and `does_little`.
+    ndim : int
+        Dimensions of x.
     shared : bool
         Whether workers share the evaluations, or a journal keeps them.
-    sizes : Sizes
-        From which on lifts are tried, as the scheme asks for them.
     """
     if shared:
         return _SHARED
     if backend == AUTO:
         if batch:
             return _DECLARED
-        if facts.kind != PLAIN:
-            return _C_FUNCTION if facts.kind == C_FUNCTION else _JITTED
-        if n < sizes.few:
-            return FEW
-        if ndim == 0:
-            return _PLAIN
+        if kind != PLAIN:
+            return _C_FUNCTION if kind == C_FUNCTION else _JITTED
+        return FEW if few else _PLAIN if ndim == 0 else None
+    return None if backend == "numpy" and kind == PLAIN and not batch else _EXPLICIT[backend, batch, imaginary]
+
+
+def plan_read(facts: Facts, backend: str, imaginary: bool, n: int, ndim: int, sizes: Sizes = UNROUNDED) -> Plan:
+    """Choose the ways to evaluate a plain f of one point by what its code says, at an x of n entries.
+
+    Parameters
+    ----------
+    facts : Facts
+        What f is.
+    backend, imaginary, ndim
+        As for `plan_unread`.
+    n : int
+        Entries of x.
+    sizes : Sizes
+        From which on lifts are tried, as the scheme asks for them.
+    """
     why = facts.nature.keeps or ("f reads the caller's array itself" if facts.reads_x else "")
-    in_place = bool(why) and not (batch or imaginary or ndim == 0) and facts.kind == PLAIN
+    in_place = bool(why) and not imaginary and ndim > 0
     if backend != AUTO:
-        return _IN_PLACE_ONLY if in_place and backend == "numpy" else _EXPLICIT[backend, batch, imaginary]
+        return _IN_PLACE_ONLY if in_place else _EXPLICIT[backend, False, imaginary]
     if why:
         steps = _IN_PLACE[n >= LOOKING.many] if in_place and n >= MANY_IN_PLACE else _PLAIN.steps
         return Plan(steps, False, (f"not lifted as a function of its argument alone: {why}",))
@@ -174,12 +187,29 @@ def plan(
     return _LIFTED[way.name, imaginary]
 
 
+def does_little(call: Call, n: int, ndim: int) -> bool:
+    """Whether all evaluations of f on both sides of n entries take no longer than a lift does before it begins.
+
+    By its code: straight lines on an x of one dimension, as `x @ x` or `x[0] ** 2 / 20 + x[1] ** 2`.
+    """
+    if n > MOST_OF_LITTLE or ndim != 1 or call.args or call.kwargs:
+        return False
+    does = straight(call.f)
+    return does is not None and bool(_work().is_spared(2 * n, does.entries, does.operations))
+
+
+@cache
+def _work() -> Any:
+    """Load what counts work, with the lifts' room."""
+    return import_module("..lifting.work", __package__)
+
+
 def _only(way: Way) -> Plan:
     return Plan((Step(way, "asked for"),), True)
 
 
 _REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
-FEW = Plan((_REFERENCE,), False, ("x has few entries: too few for a lift",))
+FEW = Plan((_REFERENCE,), False, ("x has few entries, or f does little: too few, or too little, for a lift",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))

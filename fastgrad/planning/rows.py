@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import log2
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from ..core.point import Point, as_point
 from ..core.validation import Floats, Ints, everything
 from ..schemes.columns import Found, Values
 from ..schemes.scheme import Estimate, Task
-from ..schemes.seeds import units_of
+from ..schemes.seeds import length_of, units_of
 from ..schemes.table import ADAPTIVE, scheme_for
 
 Bounds = tuple[Floats, Floats]
@@ -85,7 +84,7 @@ class OnLine:
     """
 
     def __init__(self, run: Values, x: Floats, vector: Floats, bounds: Bounds | None) -> None:
-        self.length = 2.0 ** round(log2(float(np.abs(vector / units_of(x)).max(initial=0.0)) or 1.0))
+        self.length = length_of(vector, units_of(x))
         self._run, self._x, self._vector, self._bounds = run, x, vector / self.length, bounds
 
     @property
@@ -107,7 +106,8 @@ class OnLine:
         found = climbed(self, self.origin, everything(1), self.room(), options)
         assert found.error is not None
         with np.errstate(all="ignore"):  # next to overflow, or to nothing
-            return found._replace(jacobian=found.jacobian * self.length, error=found.error * self.length)
+            step = found.step / self.length
+            return found._replace(jacobian=found.jacobian * self.length, error=found.error * self.length, step=step)
 
     def value(self) -> Floats:
         return self._run.value()

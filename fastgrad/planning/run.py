@@ -17,7 +17,7 @@ from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, TrustWarning, warn
 from ..core.evaluation import Evaluation, Values
 from ..core.labels import WANTS, Labels, has_labels
-from ..core.options import AUTO, DEFAULT, Options
+from ..core.options import DEFAULT, Options
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
@@ -36,7 +36,7 @@ from ..schemes.scheme import Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, refuse_unseen
 from .choices import Way
-from .planner import FACTS, FEW, LOOKING, SIZES, Facts, Plan, Step, is_shared, plan, read
+from .planner import FACTS, LOOKING, SIZES, Facts, Plan, Step, does_little, is_shared, plan_read, plan_unread, read
 
 __all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
@@ -95,21 +95,20 @@ _USUAL = _MANNER(DEFAULT)
 
 def plan_for(call: Call, options: Options, point: Point, scheme: Scheme | None) -> tuple[Call, Facts, Plan]:
     """Return how f is called at this point, what it is, and the plan for what a scheme asks for."""
-    backend, n = options.backend, point.base.size
+    backend, base = options.backend, point.base
     sizes = LOOKING if scheme is None or call.imaginary else SIZES[scheme.steps]
-    if n < sizes.few and call.usual and backend == AUTO and type(call.f) is FunctionType and point.dtype is FLOAT64:
-        return call, FACTS[PLAIN], FEW  # as `plan` would say
     if options.dtype is not None and point.dtype is not FLOAT64:
         call = _keeping(call, point.dtype)
         backend = "python" if backend == "numba" else backend
     kind = PLAIN if type(call.f) is FunctionType else kind_of(call.f)
-    batch = call.batch_axis is not None
-    if kind == PLAIN and (n >= sizes.few or backend == "numpy") and backend != "python" and not batch:
-        facts = read(call, point)
-    else:  # its code, which takes long to read, decides nothing
-        facts = FACTS[kind]
+    facts, n, ndim, imaginary, batch = FACTS[kind], base.size, base.ndim, call.imaginary, call.batch_axis is not None
+    few = n < sizes.few or does_little(call, n, ndim)
     shared = call.shared and is_shared(call, backend, kind)
-    return call, facts, plan(facts, backend, batch, call.imaginary, n, point.base.ndim, shared, sizes)
+    planned = plan_unread(kind, backend, batch, imaginary, few, ndim, shared)
+    if planned is None:
+        facts = read(call, point)
+        planned = plan_read(facts, backend, imaginary, n, ndim, sizes)
+    return call, facts, planned
 
 
 def run(

@@ -443,7 +443,7 @@ class _Automatic:
         doubtful &= dead == 0
         doubtful |= seeds.of_outputs(line.jumps if unseen is None else line.jumps | unseen, everything)
         jacobian, error = seeds.in_x(slopes, everything), seeds.in_x(bars, everything)
-        # rounding hides entries as large as the largest of their output: see `automatic.Search._hidden`
+        # rounding hides entries as large as the largest of their output: see `report.Report._hidden`
         tells = (largest > 0.0) & (largest >= 1e-6 * size)
         steepest = seeds.of_outputs(seeds.largest(jacobian), everything)
         doubtful |= tells & (jacobian == 0.0) & (error > CERTAIN * steepest)

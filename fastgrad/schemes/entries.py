@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .automatic import _calm
 from .constants import (
     ENOUGH,
     EPS,
@@ -31,6 +30,7 @@ from .constants import (
     USUAL,
 )
 from .line import INCREMENT, LAST, MULTIPLIER, SIGNS, TOP_BITS
+from .looks import calm_of_many
 from .scheme import Scheme
 from .stencils import central
 from .steps import power_of_two
@@ -118,7 +118,7 @@ def _settle(look: Callable[[Floats], Floats], x: Floats, here: Floats) -> tuple[
         change, bent, slope = np.abs(difference), np.abs(bend), difference / (2.0 * h)
         enough = np.maximum(ENOUGH, USUAL * ratio ** (2.0 / 3.0)) / 1.42
         negligible = np.maximum(NEGLIGIBLE * np.abs(slope) * scale, 1e-6 * line.size)
-        sure = line.settled & (change > 0.0) & _calm(change, bent, noise, line.variation, enough)
+        sure = line.settled & (change > 0.0) & calm_of_many(change, bent, noise, line.variation, enough)
         sure &= (noise <= 5e-5 * negligible * h / scale) & (3.0 * line.third * step * step <= negligible)
         # the second opinion may differ by what both may err
         sure &= np.abs(vector * slope - line.slope) <= line.doubt + np.abs(vector) * 2.8 * noise / h

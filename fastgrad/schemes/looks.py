@@ -2,8 +2,12 @@ r"""One difference of f along one component, and what its own values say of its 
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.validation import Floats
 from .constants import GAIN, KINK, NOISE, SMALLEST, TINY, TOO_LARGE
 from .stencils import Stencil
 
@@ -13,6 +17,8 @@ __all__ = [
     "by_parabola",
     "by_stencil",
     "by_two_points",
+    "calm_of_many",
+    "fear_of_many",
     "of_two_points",
     "truncation",
     "truncation_of_one",
@@ -89,6 +95,28 @@ def truncation(step: float, first: float, second: float, sigma: float, variation
         return hope, hope
     shorter = max(min(by_size, max(by_slope, step)), SMALLEST)
     return hope, min(bent / (6.0 * shorter) * max(1.0, by_slope / shorter), 100.0 * hope)
+
+
+def fear_of_many(step: Floats, first: Floats, second: Floats, sigma: Floats, variation: float) -> Floats:
+    """Return the fear of `truncation`, for arrays."""
+    bent, rise = np.maximum(second, 4.0 * sigma), np.maximum(first, 2.0 * sigma)
+    by_size, by_slope = step * np.sqrt(np.maximum(variation, rise) / bent), step * rise / (2.0 * bent)
+    hope = bent / (6.0 * np.maximum(by_size, by_slope))
+    shorter = np.minimum(by_size, np.maximum(by_slope, step))
+    fear = np.minimum(bent / (6.0 * shorter) * np.maximum(1.0, by_slope / shorter), 100.0 * hope)
+    return np.where(second > 4.0 * sigma, fear, hope)
+
+
+def calm_of_many(first: Floats, second: Floats, noise: Floats, variation: float, enough: float) -> NDArray[np.bool_]:
+    """Do as `constants.calm`, for arrays."""
+    kinked = (second > 8.0 * noise) & (second > KINK * first)
+    bent, rise = np.maximum(second, 4.0 * noise), np.maximum(first, 2.0 * noise)
+    square, faint = bent * bent, noise * noise * np.maximum(variation, rise)
+    small = (noise <= enough * first) | ((rise * noise <= 200.0 * square) & (faint <= 1e4 * square * bent))
+    found: NDArray[np.bool_] = (
+        (first < inf) & ~kinked & small & ((square <= 63.0 * noise * rise) | (square * bent <= 16e3 * faint))
+    )
+    return found
 
 
 def truncation_of_one(step: float, seen: float, product: float, variation: float, bend: float) -> float:

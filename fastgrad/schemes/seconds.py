@@ -35,6 +35,7 @@ CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
 LEAST_DECAY = 0.005
+MISSING = 0.1
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 TILE = 1 << 18  # numbers in the points that are made at a time
@@ -159,7 +160,9 @@ class _Differences:
         a2, a4 = np.abs(second_order), np.abs(fourth_order)
         sigma = self._noise(*(v for pair in pairs for v in pair))
         n0, n2, n4 = (share * sigma / h**2 for share in OF_TERMS)
-        decay = np.clip(np.maximum(a4, n4) / np.maximum(a2, n2), 0.0, 1.0)
+        decay = np.maximum(a4, n4) / np.maximum(a2, n2)
+        # where f'' itself lacks, as of x**4, so may every other term: the last one then stands for those behind
+        decay = np.clip(np.maximum(decay, MISSING * a2 / np.maximum(np.abs(value), n0)), 0.0, 1.0)
         coarse = (4.0 * second[0] - second[1]) / 3.0
         truncation = np.minimum(NEXT * a4 * decay, np.abs(value - coarse))
         truncation = np.where(a4 > 3.0 * n4, truncation, np.minimum(truncation, n0))

@@ -7,6 +7,7 @@ near its scale. So t is a number without dimension, and one step fits all direct
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log2
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,11 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     if relative:
         scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
     return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST))
+
+
+def length_of(vector: Floats, units: Floats) -> float:
+    """Return the power of two by which a vector is to be divided for t = 1 to move x by its scale."""
+    return float(2.0 ** round(log2(float(np.abs(vector / units).max(initial=0.0)) or 1.0)))
 
 
 class Seeds(Protocol):
@@ -208,9 +214,7 @@ class Along(_Whole):
     count = coordinates = terms = 1
 
     def __init__(self, x: Floats, vector: Floats, units: Floats | None) -> None:
-        # so that t = 1 moves x by its scale; without units, by the vector
-        longest = 1.0 if units is None else float(np.abs(vector / units).max(initial=0.0)) or 1.0
-        self._length = 2.0 ** round(np.log2(longest))
+        self._length = 1.0 if units is None else length_of(vector, units)
         self._x, self._vector = x, vector / self._length
 
     def point(self, g: int, t: complex) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import frexp, ldexp, sqrt
+from math import frexp, inf, ldexp, sqrt
 
 import numpy as np
 
@@ -17,6 +17,9 @@ __all__ = ["Step", "fixed_step", "step_rule"]
 ROUND_OFF = float(np.finfo(np.float64).eps) / sqrt(12)
 
 HALF_ROOT = sqrt(0.5)
+NORMAL = float(np.finfo(np.float64).smallest_normal)
+MANY = 1000  # numbers from which bits are faster than numpy's functions
+UP_FROM_ROOT = (1 << 52) - (int(np.float64(sqrt(2.0)).view(np.int64)) & ((1 << 52) - 1))
 
 # The complex step subtracts nothing: its truncation error vanishes for any tiny step, at any scale of x.
 COMPLEX_STEP = 2.0**-332  # 1.1e-100, a power of two: dividing by it is exact
@@ -78,6 +81,12 @@ class Step:
 
 def power_of_two(h: Floats) -> Floats:
     """Round to the nearest power of two (in the logarithm)."""
+    if (
+        np.size(h) > MANY and h.min() >= NORMAL and h.max() < inf
+    ):  # three times as fast: what is rounded is the exponent
+        bits = h.view(np.int64) + UP_FROM_ROOT
+        bits &= -1 << 52
+        return bits.view(np.float64)
     mantissa, exponent = np.frexp(h)
     rounded: Floats = np.ldexp(1.0, exponent - (mantissa < HALF_ROOT))
     return rounded

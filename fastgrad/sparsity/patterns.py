@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -113,13 +114,20 @@ class Pattern:
 
         It is the caller's: ``eliminate_zeros`` and others write into it.
         """
-        values = np.ones(self.size, dtype=bool) if data is None else data
-        indices, pointers = self._narrow
-        return csr_array((values, indices.copy(), pointers.copy()), self.shape)
+        out = self.around(np.ones(self.size, dtype=bool) if data is None else data)
+        out.indices, out.indptr = (part.copy() for part in self._narrow)
+        return out
 
     def around(self, data: Floats) -> Any:
         """Return the same for products only: it has the memory of the pattern."""
-        return csr_array((data, *self._narrow), self.shape)
+        out = copy(self._checked)
+        out.data = data
+        return out
+
+    @cached_property
+    def _checked(self) -> Any:
+        """A SciPy array of zeros: it looks through its indices, once for all."""
+        return csr_array((np.broadcast_to(0.0, self.size), *self._narrow), self.shape)
 
 
 def _pointers(index: Indices, count: int) -> Indices:

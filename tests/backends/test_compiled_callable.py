@@ -43,7 +43,7 @@ def made(h: float | None, stencil: Any = CENTRAL, method: str = "central") -> tu
 @pytest.mark.parametrize(
     ("h", "stencil", "method"),
     [
-        (1e-4, CENTRAL, "central"),
+        pytest.param(1e-4, CENTRAL, "central", marks=pytest.mark.slow),
         pytest.param(1e-6, FORWARD, "forward", marks=pytest.mark.slow),
         pytest.param(None, CENTRAL, "central", marks=pytest.mark.slow),
     ],
@@ -114,7 +114,15 @@ def test_a_plain_function_has_none() -> None:
         make_jitted(Call(lambda x: x @ x), central(2), None, lambda x, args: x)
 
 
-@pytest.mark.parametrize("options", [{}, {"h": 1e-4}, {"h": 1e-6, "method": "forward"}, {"h": np.array([1e-4, 1e-5])}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"h": 1e-4},
+        pytest.param({"h": 1e-6, "method": "forward"}, marks=pytest.mark.slow),
+        pytest.param({"h": np.array([1e-4, 1e-5])}, marks=pytest.mark.slow),
+    ],
+)
 def test_jitted_has_the_bits_of_the_gradient(options: dict[str, Any]) -> None:
     outside = Gradient(f, **options)
     slope = outside.jitted

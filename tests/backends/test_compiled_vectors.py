@@ -116,7 +116,7 @@ def of_all_kinds(x):
     return out
 
 
-# of other types of results, and arguments, the default rule's kernels are compiled for many seconds
+# of other types of results and arguments, and for patterns, the default rule's kernels are compiled for many seconds
 BY_RULE = pytest.param(None, marks=pytest.mark.slow)
 FUNCTIONS = [broyden, decay, kinked, noisy, writes, steep]
 CASES = [(f, h) for f in FUNCTIONS for h in (None, 1e-5)] + [(integers, 1e-5)]
@@ -174,7 +174,7 @@ def test_the_kernel_does_all_of_it(h: float | None) -> None:
     np.testing.assert_array_equal(found, Jacobian(broyden, h, backend="python")(x))
 
 
-@pytest.mark.parametrize("h", [None, 1e-5])
+@pytest.mark.parametrize("h", [BY_RULE, 1e-5])
 def test_colored(h: float | None) -> None:
     jacobian = Jacobian(broyden, h, sparsity=TRIDIAGONAL, compile="eager")
     plain = Jacobian(broyden, h, sparsity=TRIDIAGONAL, backend="python")
@@ -185,7 +185,7 @@ def test_colored(h: float | None) -> None:
     assert jacobian._operator._fused(np.linspace(-1, 1.1, 14), ()) is not None
 
 
-@pytest.mark.parametrize("h", [None, 1e-5])
+@pytest.mark.parametrize("h", [BY_RULE, 1e-5])
 def test_a_missing_entry_is_noticed(h: float | None) -> None:
     pattern = TRIDIAGONAL.copy()
     jacobian, x = Jacobian(broyden, h, sparsity=pattern, compile="eager"), np.linspace(-1, 1.1, 14)

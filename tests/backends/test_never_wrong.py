@@ -6,15 +6,14 @@ import math
 import multiprocessing
 import os
 import pickle
-import signal
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from numba import config, njit
+from numba.core.event import install_recorder
 from numpy.testing import assert_allclose, assert_array_equal
 
 from benchmarks.problems import PROBLEMS
@@ -27,6 +26,8 @@ from fastgrad import (
     numerical_gradient,
     value_and_gradient,
 )
+from fastgrad.backends.compiled.fused import FusedGradient
+from fastgrad.backends.compiled.tables import Table
 
 needs_compiler = pytest.mark.skipif(config.DISABLE_JIT, reason="needs numba's compiler")
 unix = pytest.mark.skipif(os.name != "posix", reason="needs signals and fork")
@@ -680,43 +681,30 @@ def test_after_a_fork(backend: str, x: Any) -> None:
 
 
 @unix
-@pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.parametrize("prepared", [False, True])
-def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool) -> None:
-    f, form = {
-        "python": (PROBLEMS["rosenbrock"].f, {}),
-        "numpy": (PROBLEMS["rosenbrock"].batched, {"batch_axis": 0}),
-        # compiled beforehand: an interrupt within a callback of the compiler's is lost
-        "numba": (PROBLEMS["rosenbrock"].jitted, {"h": "fixed", "compile": "eager"}),
+def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool, ctrl_c: Any) -> None:
+    f, form, evaluating = {
+        "python": (PROBLEMS["rosenbrock"].f, {}, [PROBLEMS["rosenbrock"].f.__code__]),
+        "numpy": (PROBLEMS["rosenbrock"].batched, {"batch_axis": 0}, [PROBLEMS["rosenbrock"].batched.__code__]),
+        "numba": (
+            PROBLEMS["rosenbrock"].jitted,
+            {"h": "fixed", "compile": "eager"},
+            [Table._rows.__code__, FusedGradient.__call__.__code__],
+        ),
     }[backend]
     if backend == "numba" and config.DISABLE_JIT:
         pytest.skip("needs numba's compiler")
     gradient = Gradient(f, backend=backend, **form)
-    gradient(np.ones(10))
+
+    def differentiate(x: Any) -> Any:
+        return gradient(x) if prepared else numerical_gradient(f, x, backend=backend, full_output=True, **form)
+
+    differentiate(np.ones(10))  # all that is compiled
     x = np.linspace(0.0, 1.0, 120_000 if backend == "numba" else 40_000)  # some seconds of work
     before = x.copy()
-    sent = 0.0
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
-
-    def interrupt() -> None:
-        nonlocal sent
-        time.sleep(0.5)
-        sent = time.perf_counter()
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            if prepared:
-                gradient(x)
-            else:
-                numerical_gradient(f, x, backend=backend, full_output=True, **form)
-        waited = time.perf_counter() - sent
-    finally:
-        thread.join()
-        signal.signal(signal.SIGINT, handler)
-    assert waited < 1.0
+    with install_recorder("numba:compile") as compiled, ctrl_c(*evaluating):
+        differentiate(x)
+    assert not compiled.buffer
     assert_array_equal(x, before)
 
 

@@ -154,10 +154,11 @@ def test_gradients_within_f_are_serial(options: dict[str, Any]) -> None:
     def g(x: NDArray[Any]) -> float:
         return float(np.sum(numerical_gradient(f, x, 1e-3, workers=2) ** 2))
 
+    x = X[:2, :3].copy()
     expected = numerical_gradient(
-        lambda x: float(np.sum(numerical_gradient(f, x, 1e-3, backend="python") ** 2)), X, 1e-2, backend="python"
+        lambda x: float(np.sum(numerical_gradient(f, x, 1e-3, backend="python") ** 2)), x, 1e-2, backend="python"
     )
-    assert numerical_gradient(g, X, 1e-2, **options).tobytes() == expected.tobytes()
+    assert numerical_gradient(g, x, 1e-2, **options).tobytes() == expected.tobytes()
 
 
 def test_a_journal_gives_a_second_call_for_nothing(tmp_path: Path) -> None:

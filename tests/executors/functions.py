@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,3 +69,17 @@ def dying(x: NDArray[Any]) -> float:
     if x.reshape(-1)[0] > 1.5:
         os._exit(3)
     return loss(x)
+
+
+class Meeting:
+    """Whoever evaluates it, once so many processes have begun to, however late one of them is."""
+
+    def __init__(self, folder: Path, processes: int) -> None:
+        self.folder, self.processes = folder, processes
+
+    def __call__(self, x: NDArray[Any]) -> float:
+        (self.folder / str(os.getpid())).touch()
+        until = time.monotonic() + 60.0
+        while len(list(self.folder.iterdir())) < self.processes and time.monotonic() < until:
+            time.sleep(1e-3)
+        return float(os.getpid())

@@ -162,6 +162,7 @@ def ran(command: list[str], script: Path, code: str) -> str:
             run.communicate()
 
 
+@pytest.mark.slow
 def test_dask(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     said = ran([sys.executable], tmp_path / "script.py", DASK)

@@ -6,8 +6,8 @@ import concurrent.futures as cf
 import multiprocessing
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,13 @@ def pools() -> Iterator[dict[str, Any]]:
         yield {"thread pool": threads, "process pool": processes, "pool map": pool.map, "map": map}
 
 
+@pytest.fixture(scope="module")
+def loky_pool() -> Iterator[Any]:
+    pool = pytest.importorskip("loky").ProcessPoolExecutor(2)
+    yield pool
+    pool.shutdown()
+
+
 @pytest.fixture
 def executor(request: pytest.FixtureRequest, pools: dict[str, Any]) -> Iterator[Executor]:
     name = request.param
@@ -45,10 +52,7 @@ def executor(request: pytest.FixtureRequest, pools: dict[str, Any]) -> Iterator[
     elif name == "threads":
         yield Threads(2, "")
     elif name == "loky":
-        loky = pytest.importorskip("loky")
-        pool = loky.ProcessPoolExecutor(2)
-        yield executor_for(Call(fs.loss, workers=pool))
-        pool.shutdown()
+        yield executor_for(Call(fs.loss, workers=request.getfixturevalue("loky_pool")))
     else:
         yield executor_for(Call(fs.loss, workers=pools[name]))
 
@@ -129,15 +133,10 @@ def _ragged(x: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("executor", IN_OTHER_PROCESSES, indirect=True)
-def test_it_is_in_other_processes(executor: Executor) -> None:
-    seen = set(executor.evaluate(_slowly_its_process, fs.ROWS).tolist())
+def test_it_is_in_other_processes(executor: Executor, tmp_path: Path) -> None:
+    seen = set(executor.evaluate(fs.Meeting(tmp_path, 2), fs.ROWS).tolist())
     assert os.getpid() not in seen
     assert len(seen) == 2
-
-
-def _slowly_its_process(x: NDArray[Any]) -> float:
-    time.sleep(0.01)
-    return float(os.getpid())
 
 
 @pytest.mark.parametrize("executor", ["threads", "thread pool"], indirect=True)

@@ -109,14 +109,14 @@ def test_a_dead_worker_whose_channel_is_held_open() -> None:
 
     def f(x: NDArray[Any]) -> float:
         if not os.fork():
-            time.sleep(60.0)
+            time.sleep(600.0)
             os._exit(0)
         os._exit(7)
 
     began = time.monotonic()
     with pytest.raises(WorkerError, match="exit code 7"):
         Processes(2, "").evaluate(f, fs.ROWS)
-    assert time.monotonic() - began < 30.0
+    assert time.monotonic() - began < 300.0  # whatever else the machine does: not when the program ends
 
 
 def test_the_exception_of_an_earlier_point_that_takes_longer() -> None:
@@ -188,7 +188,7 @@ def start(body: str) -> tuple[subprocess.Popen[str], list[int]]:
     return run, [int(run.stdout.readline()) for _ in range(2)]
 
 
-def wait_for(condition: Any, seconds: float = 20.0) -> bool:
+def wait_for(condition: Any, seconds: float = 120.0) -> bool:
     until = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > until:
@@ -222,11 +222,11 @@ def alive(pid: int) -> bool:
 def test_ctrl_c_leaves_no_process(body: str) -> None:
     run, workers = start(body)
     os.kill(run.pid, signal.SIGINT)
-    _, errors = run.communicate(timeout=30.0)
+    _, errors = run.communicate(timeout=120.0)
     assert "KeyboardInterrupt" in errors
     assert not any(map(alive, workers))
     # what they had started is in their groups
-    assert wait_for(lambda: not groups() & set(workers), 5.0)
+    assert wait_for(lambda: not groups() & set(workers))
 
 
 def test_a_killed_parent_leaves_no_worker() -> None:
@@ -419,15 +419,21 @@ def slowly(x: NDArray[Any]) -> NDArray[Any]:
     return np.array([os.getpid(), fs.loss(x)])
 
 
-def test_workers_are_forked_once_for_all_sweeps_of_a_function() -> None:
-    executor, seen = Processes(3, ""), []
+def test_workers_are_forked_once_for_all_sweeps_of_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastgrad.executors.processes.REST", 120.0)  # on a busy machine it is long until the next sweep
+    meeting = fs.Meeting(tmp_path, 3)
+
+    def together(x: NDArray[Any]) -> NDArray[Any]:
+        return np.array([meeting(x), fs.loss(x)])
+
+    executor, seen = Processes(3, "", apart=True), []
     for points in (fs.ROWS, fs.entries(), fs.ROWS.take(slice(7, 20))):
-        who, values = executor.evaluate(slowly, points).T
+        who, values = executor.evaluate(together, points).T
         assert values.tobytes() == np.array([fs.loss(points[i]) for i in range(len(points))]).tobytes()
         seen.append(set(who))
     assert len(seen[0]) == 3
     assert seen[1] | seen[2] <= seen[0]
-    assert not set(executor.evaluate(partial(slowly), fs.ROWS)[:, 0]) & seen[0]
+    assert not set(executor.evaluate(partial(together), fs.ROWS)[:, 0]) & seen[0]
 
 
 def test_workers_wait_for_another_sweep_no_longer_than_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

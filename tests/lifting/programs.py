@@ -40,6 +40,11 @@ ELEMENTWISE = [
     "{a} * (1.0 - {a})",
     "np.square({a}) + {a}",
     "np.expm1(0.1 * {a})",
+    "np.floor(3.0 * {a}) * {a}",
+    "np.remainder({a}, 0.3)",
+    "np.interp({a}, [-1.0, 0.1, 1.0], [0.5, -0.3, 2.0])",
+    "np.piecewise({a}, [{a} < 0.1, {a} > 0.5], [np.sin, 0.5, lambda v: v * v])",
+    "np.divide(1.0, {a}, out=np.ones_like({a}), where={a} > 0.2)",
 ]
 REDUCING = [
     "{a}.sum(axis={i})",
@@ -56,6 +61,13 @@ REDUCING = [
     "{a} - {a}.mean(axis={i}, keepdims=True)",
     "np.ptp({a}, axis={i})",
     "softmax({a}, {i})",
+    "np.sort({a}, axis={i})",
+    "np.median({a}, axis={i})",
+    "np.quantile({a}, [0.2, 0.9], axis={i})",
+    "np.cumprod(1.0 + 0.1 * {a}, axis={i})",
+    "np.prod(1.0 + 0.1 * {a}, axis={i})",
+    "np.gradient({a}, 0.5, axis={i}, edge_order=2)",
+    "np.trapezoid({a}, axis={i})",
     "np.sum({a})",
     "np.mean({a})",
     "np.max({a})",
@@ -108,6 +120,13 @@ MEETING = [
     "np.tensordot({a}, {b}, axes=1)",
     "{a}[:, None] - {b}",
     "np.inner({a}, {b})",
+    "np.kron({a}, {b})",
+    "np.linalg.solve(definite({a}), {a})",
+    "np.linalg.inv(definite({a})) @ {a}",
+    "np.linalg.slogdet(definite({a}))[1] * {b}",
+    "np.linalg.cholesky(definite({a})) @ {a}",
+    "np.linalg.pinv({a} + np.eye(*{a}.shape)) @ {a}",
+    "np.convolve({a}, {b})",
 ]
 WRITING = [
     "{t} = {a}.copy(); {t}[{t} > 0.1] = 0.0",
@@ -130,6 +149,10 @@ def softmax(a: Any, axis: int) -> Any:
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
+def definite(a: Any) -> Any:
+    return np.eye(len(a)) + 0.1 * a @ a.T
+
+
 class Program:
     """A random function of a vector p.
 
@@ -147,7 +170,7 @@ class Program:
         rng = random.Random(seed)
         numbers = np.random.default_rng(seed)
         self._rng, self._names = rng, 0
-        self._space: dict[str, Any] = {"np": np, "softmax": softmax}
+        self._space: dict[str, Any] = {"np": np, "softmax": softmax, "definite": definite}
         self._known: dict[str, Any] = {}
         self._perturbed = {"p"}
         self._lines: list[str] = []
@@ -176,7 +199,7 @@ class Program:
         else:
             self._lines.append("out = np.sum(p * p)")
         self.source = "def f(p):\n" + "".join(f"    {line}\n" for line in self._lines) + "    return out\n"
-        space = {name: self._space[name] for name in ("np", "softmax", "X", "Y")}
+        space = {name: self._space[name] for name in ("np", "softmax", "definite", "X", "Y")}
         space["__name__"] = "programs"
         exec(self.source, space)
         self.f = space["f"]

@@ -377,7 +377,6 @@ def swallows_everything(x: Any) -> Any:
         lambda x: x.tobytes()[0] + x[0],
         lambda x: len(str(x)) + x[0],
         lambda x: len(f"{x[0]:.3f}") + x[0],
-        lambda x: np.sin(x, out=np.zeros(3)).sum(),
         lambda x: np.sum(x, out=np.zeros(())),
         lambda x: x.view(np.int64).sum() + x[0],
         lambda x: {x[0]: 1}[x[0]],
@@ -686,3 +685,21 @@ def test_random_programs_bit_for_bit(program: str, seed: int) -> None:
 def test_signals_are_not_taken_for_errors_of_f() -> None:
     assert not issubclass(CannotLift, Exception)
     assert not issubclass(Diverged, Exception)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sin(x, out=np.zeros(12)).sum(),
+        lambda x: np.multiply(x, x, out=np.empty_like(x))[3] + x[0],
+        lambda x: np.divide(1.0, x, out=np.ones_like(x), where=x > 0.5).sum(),
+        lambda x: np.matmul(np.eye(12), x, out=np.empty(12))[2] * x[1],
+        lambda x: np.dot(np.eye(12) + 1.0, x, out=np.empty(12)).sum(),
+        lambda x: np.add.accumulate(x, out=np.empty_like(x)).prod(),
+        lambda x: np.kron(x[:2], x[2:5]).sum(),
+        lambda x: np.average(x.reshape(3, 4), axis=0, weights=[1.0, 2.0, 3.0]).prod(),
+        lambda x: np.array([2.0, 3.0, 4.0])[np.searchsorted(np.array([0.3, 0.8]), x)] @ x,
+    ],
+)
+def test_where_to_write_and_what_is_made_of_others(f: Callable[[Any], Any]) -> None:
+    assert_lifts(f, np.random.default_rng(4).uniform(0.1, 1.5, 12), ulp=4)

@@ -358,7 +358,7 @@ HAND = [
 ]
 
 
-LONG = (lists, matrices, temporaries)  # to compile
+LONG = (lists, matrices, temporaries, in_place, reductions, matrix_vector, elementwise, with_arguments)  # to compile
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -174,3 +177,19 @@ def a_program(body: Any, entry: str, ending: str, start: str, model: str, base: 
 
 test_random_programs = UNHURRIED(max_examples=2)(programs(a_program))
 test_many_random_programs = pytest.mark.slow(UNHURRIED(max_examples=60)(programs(a_program)))
+
+
+@pytest.mark.slow
+def test_what_f_returned_is_read_before_it_is_freed() -> None:
+    """Where malloc gives every large piece its own pages, to read what was freed ends the process."""
+    program = """
+import numpy as np
+from numba import njit
+from tests.lifting.test_lanes_outputs import assert_same
+
+x = np.linspace(1.0, 2.0, 20_000)
+assert_same(njit(lambda x: 2.0 * x + 1.0), x, np.stack([x, x + 0.5]))
+assert_same(njit(lambda x: (2.0 * x).reshape(100, 200)[:, ::2]), x, np.stack([x, x + 0.5]))
+"""
+    alone = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}
+    subprocess.run([sys.executable, "-c", program], env=alone, check=True)

@@ -377,7 +377,8 @@ STYLES = [
 # to compile
 LONG = (
     tables, filter_of_kalman, table_lookup, running_sums, linear_system, along_axes, image, kernel_matrix,
-    quadratic, clipped,
+    quadratic, clipped, network, moved, factorization, functions_of_arrays, logistic, rotation, distances,
+    exponential_fit, masks,
 )  # fmt: skip
 
 

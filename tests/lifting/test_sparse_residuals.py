@@ -38,6 +38,24 @@ def empty_then_slices(x: Any) -> Any:
     return r
 
 
+def square(x: Any) -> Any:
+    return x[:16].reshape(4, 4) + 3 * np.eye(4)
+
+
+def copied_where(x: Any) -> Any:
+    r = np.ones(N)
+    np.copyto(r, x**2, where=x > 1)
+    np.putmask(r, x > 1.4, 0.0)
+    return r
+
+
+def put_into(x: Any) -> Any:
+    r = np.zeros((8, 5))
+    np.put(r, np.arange(0, N, 2), x[:20] ** 2)
+    np.fill_diagonal(r, x[20:25])
+    return r @ x[:5]
+
+
 def rotate(points: Any, turns: Any) -> Any:
     theta = np.linalg.norm(turns, axis=1)[:, np.newaxis]
     with np.errstate(invalid="ignore"):
@@ -115,6 +133,54 @@ STYLES = {
     "bundle adjustment": bundle_adjustment,
     "vectorize": lambda x: np.vectorize(lambda a, b: a * math.sin(a) + b)(x.reshape(8, 5), 2.0).ravel(),
     "full": lambda x: np.full(3, x[0] ** 2) * x[1:4],
+    "running product": lambda x: np.cumprod(0.6 + 0.4 * x),
+    "products of rows": lambda x: np.prod(x.reshape(8, 5), axis=1),
+    "sorted": lambda x: np.sort(x) ** 2,
+    "in order": lambda x: x[np.argsort(x)] * np.arange(N),
+    "rows in order": lambda x: np.take_along_axis(x.reshape(8, 5), np.argsort(x.reshape(8, 5), axis=1), 1).ravel() ** 2,
+    "partition": lambda x: np.partition(x, 7)[:7] ** 2,
+    "median": lambda x: x**2 - np.median(x),
+    "quantiles": lambda x: np.quantile(x.reshape(8, 5), [0.25, 0.7], axis=1).ravel() ** 2,
+    "interpolated at x": lambda x: np.interp(x, 3 * T, DATA, right=0.0),
+    "interpolated in x": lambda x: np.interp(T[3:], T[:20], x[:20] ** 2),
+    "searched table": lambda x: DATA[np.searchsorted(T, x - 0.3) - 1] * x,
+    "classes": lambda x: np.take(DATA[:3], np.digitize(x, [0.8, 1.2])) * x**2,
+    "solution": lambda x: np.linalg.solve(np.outer(x[:6], x[6:12]) + 3 * np.diag(x[12:18]), x[18:24]),
+    "solution of a constant": lambda x: np.linalg.solve(np.diag(x[:6]) + M[:6, :6], M[:6, :2]).ravel(),
+    "inverse": lambda x: np.linalg.inv(square(x)).ravel(),
+    "pseudoinverse": lambda x: np.linalg.pinv(x[:6].reshape(3, 2) + np.eye(3, 2)).ravel(),
+    "determinant": lambda x: np.array([np.linalg.det(square(x)), np.linalg.slogdet(square(x))[1]]),
+    "Cholesky": lambda x: np.linalg.cholesky(square(x) @ square(x).T)[np.tril_indices(4)],
+    "power of a matrix": lambda x: np.linalg.matrix_power(square(x), 3).ravel(),
+    "their residuals": lambda x: np.linalg.lstsq(M[:, :5] + np.eye(30, 5) * x[30], x[:30], rcond=None)[1],
+    "polyfit": lambda x: np.polyfit(T, x[:25] ** 2, 2),
+    "convolved with itself": lambda x: np.convolve(x[:5], x[5:]),
+    "autocorrelation": lambda x: np.correlate(x[:9], x[:9], "full"),
+    "windows": lambda x: np.lib.stride_tricks.sliding_window_view(x, 3).mean(axis=1) ** 2,
+    "einsum with dots": lambda x: np.einsum("...i,...i->...", x.reshape(2, 4, 5), x.reshape(2, 4, 5)).ravel(),
+    "einsum of a diagonal": lambda x: np.einsum("ii->i", square(x)) * np.einsum("ii", square(x)),
+    "kron": lambda x: np.kron(x[:4].reshape(2, 2), x[4:7] ** 2).ravel(),
+    "vander": lambda x: np.vander(x[:5], 4) @ x[5:9],
+    "dstack": lambda x: np.dstack([x[:20], x[20:] ** 2]).ravel(),
+    "compress": lambda x: np.compress([True, False] * 20, x) ** 2,
+    "resize": lambda x: np.resize(x, 50) ** 2,
+    "where=": lambda x: np.divide(1.0, x, out=np.zeros_like(x), where=x > 0.9),
+    "out=": lambda x: np.multiply(x, x, out=np.empty_like(x)),
+    "piecewise": lambda x: np.piecewise(x, [x < 0.8, x > 1.2], [lambda t: t**2, 0.0, lambda t: 1.6 * t]),
+    "copyto": copied_where,
+    "put": put_into,
+    "gradient at the ends": lambda x: np.gradient(x**2, 0.1, edge_order=2),
+    "uneven gradient": lambda x: np.gradient(x[:25] ** 2, T**2 + T),
+    "integrals": lambda x: np.trapezoid(x.reshape(8, 5) ** 2, T[:5], axis=1),
+    "remainder": lambda x: np.remainder(3 * x, 0.7) * x,
+    "nearest image": lambda x: (3 * x - np.round(3 * x)) * np.floor(2 * x),
+    "covariance": lambda x: np.cov(x.reshape(4, 10)).ravel(),
+    "correlation": lambda x: np.corrcoef(x.reshape(4, 10))[0, 1:],
+    "weighted mean": lambda x: np.average(x.reshape(8, 5), axis=0, weights=np.arange(1.0, 9.0)) ** 2,
+    "some of a sum": lambda x: x * np.sum(x, where=x > 1) + np.max(x, initial=1.2),
+    "norms": lambda x: x / np.linalg.norm(x, 3) * np.linalg.norm(square(x), 1) * np.linalg.norm(square(x), np.inf),
+    "along an axis": lambda x: np.apply_along_axis(lambda row: row @ row - row[0], 1, x.reshape(8, 5)),
+    "nansum": lambda x: x * np.nansum(np.where(x > 1, x, np.nan)),
 }
 
 
@@ -146,10 +212,56 @@ def test_sums_of_squares(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.linalg.eigvalsh(a + a.T),
+        lambda a: np.linalg.svd(a, compute_uv=False),
+        lambda a: np.array([np.linalg.norm(a, 2), np.linalg.norm(a, "nuc")]),
+    ],
+)
+def test_eigenvalues_and_singular_values(f: Any) -> None:
+    a = np.random.default_rng(1).normal(size=(5, 5))
+    jacobian, info = numerical_jacobian(f, a, full_output=True)
+    assert info.way == "sparse lift"
+    plain, bars = numerical_jacobian(f, a, backend="python", method="adaptive", full_output=True)
+    assert np.mean(np.abs(jacobian - plain) <= bars.error + info.error) >= 0.98
+    with pytest.warns(Warning, match="not differentiable"):  # equal ones have no derivative
+        _, info = numerical_jacobian(f, np.eye(5), full_output=True)
+    assert info.way == "columns"
+
+
+def test_least_squares() -> None:
+    table = M[:, :5]
+    found = numerical_jacobian(lambda x: np.linalg.lstsq(table, x**2, rcond=None)[0], X[:30])
+    np.testing.assert_allclose(found, np.linalg.pinv(table) * 2 * X[:30], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sort(x)[:3],
+        lambda x: x[np.argsort(x)] ** 2,
+        lambda x: np.median(x.reshape(5, 5), axis=0),
+        lambda x: np.floor(x) * x,
+        lambda x: np.round(x + 0.5),
+        lambda x: np.remainder(x, 1.0),
+        lambda x: np.interp(x, [0.0, 1.0, 2.0], [0.0, 1.0, 0.0]),
+        lambda x: np.array([0.0, 1.0, 3.0])[np.searchsorted([0.5, 1.0], x)] * x,
+        lambda x: np.piecewise(x, [x < 1.0], [lambda t: t, lambda t: 2.0 - t]),
+    ],
+)
+def test_where_entries_are_equal_or_on_an_edge_no_slope_is_taken_from_one_side(f: Any) -> None:
+    x = np.arange(25.0) % 4 / 2.0
+    with pytest.warns(Warning, match=r"not differentiable|no digit"):
+        _, info = numerical_jacobian(f, x, full_output=True)
+    assert info.way == "columns"
+
+
 def test_what_stays_refused_is_right_all_the_same() -> None:
     for f in (
         lambda x: np.fft.rfft(x).real,
-        lambda x: np.interp(x, 3 * T, DATA),
+        lambda x: np.modf(x)[0],
         lambda x: np.array([complex(x[0]).real ** 2]),
     ):
         jacobian, info = numerical_jacobian(f, X, full_output=True)

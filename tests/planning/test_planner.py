@@ -13,17 +13,23 @@ import numpy as np
 import pytest
 
 from fastgrad import Gradient, explain, numerical_gradient
+from fastgrad.core.call import Call
 from fastgrad.core.point import quiet
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
-from fastgrad.planning.planner import GIVEN, LOOKING, MANY_IN_PLACE, UNROUNDED, Facts, plan
+from fastgrad.planning.planner import GIVEN, LOOKING, MANY_IN_PLACE, UNROUNDED, Facts, plan_read, plan_unread
 
 PURE = Facts(PLAIN)
 
 
-def ways(facts, n, backend="auto", batch=False, imaginary=False, ndim=1, sizes=UNROUNDED):
-    return [step.way.name for step in plan(facts, backend, batch, imaginary, n, ndim, sizes=sizes).steps]
+def plan(facts, n, backend="auto", batch=False, imaginary=False, sizes=UNROUNDED):
+    unread = plan_unread(facts.kind, backend, batch, imaginary, n < sizes.few, 1)
+    return unread or plan_read(facts, backend, imaginary, n, 1, sizes)
+
+
+def ways(*args, **kwargs):
+    return [step.way.name for step in plan(*args, **kwargs).steps]
 
 
 @pytest.mark.parametrize("sizes", [UNROUNDED, LOOKING, GIVEN])
@@ -66,7 +72,7 @@ def test_what_f_keeps_or_reads_rules_lifts_out():
 
 @pytest.mark.parametrize("backend", ["python", "numpy", "numba"])
 def test_what_is_asked_for_is_all_that_is_tried(backend):
-    chosen = plan(PURE, backend, False, False, 1000, 1)
+    chosen = plan(PURE, 1000, backend)
     assert [step.way.backend for step in chosen.steps] == [backend]
     assert chosen.explicit
 
@@ -76,7 +82,53 @@ def test_complex_points_take_the_dense_lift():
 
 
 def test_the_plan_has_no_memory():
-    assert all(plan(PURE, "auto", False, False, n, 1) == plan(PURE, "auto", False, False, n, 1) for n in range(300))
+    assert all(plan(PURE, n) == plan(PURE, n) for n in range(300))
+
+
+def captured(x):
+    return x @ np.dot(x, weights)
+
+
+def weighted(x, scale=2.0):
+    return x[0] * np.dot(scale, scale)
+
+
+def looping(x):
+    total = 0.0
+    for entry in x:
+        total += entry
+    return total
+
+
+weights = 2.0
+
+
+@pytest.mark.parametrize(
+    ("f", "most"),
+    [
+        (lambda x: x @ x, 15),
+        (lambda x: x.dot(x), 15),
+        (lambda x: np.dot(x, x), 15),
+        (lambda x: x[0] ** 2 / 20 + x[1] ** 2, 20),
+        (lambda x: (x - 1.0) @ (x - 1.0), 8),
+        (lambda x: np.sum(x**2), 0),
+        (captured, 0),
+        (weighted, 0),
+        (looping, 0),
+        (lambda x: x[0] if x[0] > 1.0 else x[1] ** 2, 0),
+        (lambda x: sum(entry for entry in x), 0),
+        (np.sum, 0),
+    ],
+)
+def test_a_lift_is_not_tried_where_all_evaluations_take_less_than_to_begin_it(f, most):
+    tried = [n for n in range(GIVEN.few, 60) if not planner.does_little(Call(f), n, 1)]
+    assert tried == list(range(max(most + 1, GIVEN.few), 60))
+    assert not planner.does_little(Call(f, (2.0,)), 8, 1)
+    assert not planner.does_little(Call(f), 8, 2)
+    for n in (8, 12, 21):
+        x = np.linspace(0.5, 1.5, n)
+        info = numerical_gradient(f, x, 1e-4, full_output=True)[1]
+        assert (info.nfev == 2 * n and info.way == "reference") == (n <= most)
 
 
 def test_facts_are_kept_for_one_object_and_dropped_with_it():
@@ -177,6 +229,7 @@ class Interrupt(Exception):
 @pytest.mark.parametrize("h", [None, 1e-4])
 @pytest.mark.usefixtures("collector_at_rest")
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # an interrupt while f's source is opened
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes within a destructor
 def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
     x = np.linspace(0.1, 1.0, n)
     before = x.tobytes()

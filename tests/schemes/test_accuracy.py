@@ -13,7 +13,7 @@ from fastgrad.core.errors import NonFiniteWarning
 from fastgrad.core.evaluation import InFloats
 from fastgrad.core.point import Point
 from fastgrad.core.validation import FLOAT64
-from fastgrad.schemes import automatic as rule
+from fastgrad.schemes.constants import NOT_FINITE
 from fastgrad.schemes.scheme import Task
 from fastgrad.schemes.searching import Adaptive, Automatic
 from fastgrad.schemes.stencils import backward, central, forward
@@ -256,7 +256,7 @@ def test_nowhere_finite_is_nan(method):
     with pytest.warns(NonFiniteWarning, match="coordinate 0 is nan"):
         found = method(run)
     assert np.isnan(found.gradient[0])
-    assert found.flags[0] == rule.NOT_FINITE
+    assert found.flags[0] == NOT_FINITE
     assert found.gradient[1] == pytest.approx(2.0, rel=1e-6)
 
 

@@ -21,10 +21,10 @@ from fastgrad import (
     numerical_jacobian,
     vjp,
 )
-from fastgrad.schemes import automatic as rule
+from fastgrad.schemes import around
 from fastgrad.schemes.constants import calm, nearest_power
 from fastgrad.schemes.line import Course, CourseOfMany, factors, median, quantum
-from fastgrad.schemes.looks import by_parabola, by_stencil, by_two_points, truncation
+from fastgrad.schemes.looks import by_parabola, by_stencil, by_two_points, calm_of_many, fear_of_many, truncation
 from fastgrad.schemes.stencils import backward, central, forward
 from fastgrad.schemes.steps import power_of_two
 from fastgrad.schemes.telling import tell
@@ -44,7 +44,7 @@ def test_calm_of_floats_is_that_of_arrays():
     rng = np.random.default_rng(1)
     first, second, noise = (10.0 ** rng.uniform(-18, 2, 4000) for _ in range(3))
     second[:5], first[5:9], first[9] = 0.0, 0.0, np.nan
-    found = rule._calm(first, second, noise, 0.7, 1e-9)
+    found = calm_of_many(first, second, noise, 0.7, 1e-9)
     each = zip(first.tolist(), second.tolist(), noise.tolist(), strict=True)
     assert found.tolist() == [calm(*three, 0.7, 1e-9) for three in each]
     assert 100 < np.count_nonzero(found) < 3900
@@ -53,7 +53,7 @@ def test_calm_of_floats_is_that_of_arrays():
 def test_fear_of_floats_is_that_of_arrays():
     rng = np.random.default_rng(2)
     step, first, second, noise = (10.0 ** rng.uniform(-12, 0, 500) for _ in range(4))
-    found = rule._fear(step, first, second, noise, 0.3)
+    found = fear_of_many(step, first, second, noise, 0.3)
     each = zip(step.tolist(), first.tolist(), second.tolist(), noise.tolist(), strict=True)
     assert found == pytest.approx([truncation(*four, 0.3)[1] for four in each], rel=1e-14)
 
@@ -234,7 +234,7 @@ def _forms(monkeypatch, make, **options):
     """Return what the rule finds in plain floats and in arrays."""
     found = []
     for few in (60, 0):
-        monkeypatch.setattr(rule, "FEW", few)
+        monkeypatch.setattr(around, "FEW", few)
         run = make()
         found.append((run.run(**options), run.nfev))
     return found

@@ -37,7 +37,8 @@ def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     number, whole, array = types.float64, types.int64, types.Array
     x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")
     codes, rows, buffers = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
-    return whole, whole, types.Tuple(args), x, codes, rows, x, ints, floats, buffers, ints, x, types.boolean
+    memory = ints, floats, buffers, ints, x
+    return whole, whole, types.Tuple(args), x, codes, rows, x, *memory, types.boolean, types.boolean
 
 
 checking = partial(inner, fastmath={"reassoc"})  # the order of a sum decides nothing in a check, and half its time
@@ -77,12 +78,13 @@ def moved_along(flat, g, y, lost, losses, h, side):
 
 
 @inner
-def confirmed(at, args, x, g, value, lost, losses, moved, square):
+def confirmed(at, args, x, g, value, lost, losses, moved, square, exact):
     """Compare with f as it is, by a plain difference; returns why it does not agree (0: it does), and how often f ran.
 
     The step is as small as f's rounding lets it be. From the pass's own value, a difference to one side tells, as a
     rule, of that value, too: were it another than f's by more than rounding, so would the difference be. Where it does
-    not agree (f is flat there, or bent), f's value and central differences tell.
+    not agree (f is flat there, or bent), f's value and central differences tell: to the bit, or, where f is compiled to
+    round as it likes, to some roundings of the value. Where its terms cancel to less, the point is refused.
     """
     flat, y = x.reshape(x.size), moved.reshape(x.size)
     rounding = 2.0**-52 * (8.0 + sqrt(flat.size))
@@ -98,9 +100,11 @@ def confirmed(at, args, x, g, value, lost, losses, moved, square):
                 return 0, count
             for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
                 y[i] = flat[i]
-            if call_at(at, moved, args) != value:
-                return DIFFERENT, count + 1
-            count += 1
+            here, count = call_at(at, moved, args), count + 1
+            if exact and here != value:
+                return DIFFERENT, count
+            if not abs(here - value) <= rounding * (abs(here) + abs(value)):
+                return UNCONFIRMED, count
         slope -= moved_along(flat, g, y, lost, losses, h, -1.0)
         below, count = call_at(at, moved, args), count + 1
         if abs(above - below - slope) <= 2.0 * allowed + rounding * (abs(above) + abs(below)):
@@ -109,7 +113,7 @@ def confirmed(at, args, x, g, value, lost, losses, moved, square):
 
 
 @kernel
-def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, moved, confirm):
+def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, moved, confirm, exact):
     """Write the gradient to `out`.
 
     Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
@@ -150,5 +154,5 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
         return UNUSUAL, value, losses, count
     if not confirm:
         return 0, value, losses, count
-    why, more = confirmed(at, args, x, g, value, lost, losses, moved, square)
+    why, more = confirmed(at, args, x, g, value, lost, losses, moved, square, exact)
     return why, value, losses, count + more

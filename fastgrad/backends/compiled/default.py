@@ -267,7 +267,7 @@ def nth(values, count, k):
 
 @inner
 def choose(looks, count, shortest):
-    """Do as `Search._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
+    """Do as `Report._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
 
     `looks`: rows of step, slope, noise and fear.
     """
@@ -417,7 +417,7 @@ def settle(work, result):
             )
         middle = 0.5 * (below + above) if 2 * short == seen else below if 2 * short > seen else above
         sure = middle * middle >= bow
-    if BAR_NOISE * hides > 0.99 * CERTAIN * steep and 0.0 < top >= 0.99e-6 * head.size:  # see `Search._hidden`
+    if BAR_NOISE * hides > 0.99 * CERTAIN * steep and 0.0 < top >= 0.99e-6 * head.size:  # see `report.Report._hidden`
         return False, -1, whole
     return sure, seen, whole
 
@@ -471,7 +471,7 @@ def settle_aside(work, flat, result):
         sure = sure and (bar <= CERTAIN * steep < np.inf or bar * length <= CERTAIN * least)
         steepest, hides = max(steepest, steep), max(hides, bar) if steep == 0.0 else hides
     gap = abs(agreement - head.slope) - head.doubt
-    if hides > 0.99 * CERTAIN * steepest and 0.0 < top >= 0.99e-6 * head.size:  # see `Search._hidden`
+    if hides > 0.99 * CERTAIN * steepest and 0.0 < top >= 0.99e-6 * head.size:  # see `report.Report._hidden`
         return False
     return sure and top < np.inf and (gap <= 0.0 or gap * gap <= 0.99 * doubt)
 

@@ -17,7 +17,7 @@ from ...schemes.steps import Step
 from . import kernels
 from .default import by_rule
 from .functions import WIDTH, Target, jitted, kind_of, positional
-from .workspace import let_go, record, workspace
+from .workspace import BUDGET, MORE, SPENT, let_go, record, workspace
 
 # Seconds that the general way takes longer than a kernel.
 GENERAL = 1e-4
@@ -71,9 +71,11 @@ class FusedGradient:
             raise
         more = 0
         if done != self._size:
-            done = self._resume(done, run, args, work, x, out)
-            if done == self._size + kernels.LOOKED_AGAIN:
-                done, more = self._size, int(record(work).more)
+            again = self._size + kernels.LOOKED_AGAIN
+            if done != again or work[SPENT] > work[BUDGET]:
+                done = self._resume(done, run, args, work, x, out)
+            if done == again:
+                done, more = self._size, int(work[MORE])
         spare.append(work)
         return self._nfev + more if done == self._size and quiet() is before is not None else 0
 

@@ -194,11 +194,15 @@ def one_by_one(args, work, x):
     head = header(work)
     points, values = table(work)
     index = integers(part(work, head.index_at, (head.count,)))
-    y, flat, began = part(work, head.y_at, x.shape), part(x, 0, (x.size,)), ticks()
-    done = sweep(head.address, args, flat, y, index, points, values, head.start, head.refill != 0, head.unwatched)
-    passed = ticks() - began
-    head.spent += passed
-    head.unwatched = MOST_UNWATCHED if passed < TICKS // 8 else 1
+    y, flat = part(work, head.y_at, x.shape), part(x, 0, (x.size,))
+    watched, refill = head.unwatched > 0, head.refill != 0
+    stride = head.unwatched if watched else head.count
+    began = ticks() if watched else 0
+    done = sweep(head.address, args, flat, y, index, points, values, head.start, refill, stride)
+    if watched:
+        passed = ticks() - began
+        head.spent += passed
+        head.unwatched = MOST_UNWATCHED if passed < TICKS // 8 else 1
     return head.count + DISTURBED if done < 0 else done
 
 

@@ -9,9 +9,10 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 from numba.np.numpy_support import from_dtype
 
-from .workspace import FEW_LINES, HEADER
+from .workspace import HEADER
 
 RECORD = from_dtype(HEADER)
+STACK = 704  # numbers: eleven of 64 outputs
 
 
 @intrinsic
@@ -138,18 +139,15 @@ def array_at(typingctx, address, size):
 
 
 @intrinsic
-def on_stack(typingctx):
-    """Return room for eleven numbers of each of a few outputs, which ends with the function that asks for it."""
-    size, result = 11 * FEW_LINES, types.Array(types.float64, 1, "C")
+def on_the_stack(typingctx):
+    """Return the address of room for `STACK` numbers that the function which asks for it has while it runs."""
 
     def codegen(context, builder, signature, values):
-        room = cgutils.alloca_once(builder, ir.ArrayType(ir.DoubleType(), size))
-        view, eight = context.make_array(result)(context, builder), context.get_constant(types.intp, 8)
-        length = context.get_constant(types.intp, size)
-        populate_array(view, builder.bitcast(room, view.data.type), [length], [eight], eight, None)
-        return view._getvalue()
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(ir.DoubleType(), STACK))
+        return builder.ptrtoint(room, context.get_value_type(types.intp))
 
-    return result(), codegen
+    return types.intp(), codegen
 
 
 @intrinsic

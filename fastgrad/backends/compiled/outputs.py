@@ -12,11 +12,11 @@ from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP
 from .cache import uncounted
 from .default import checksum, on_a_lattice, spacing_of
 from .kernels import power_of_two
-from .native import integers, on_stack
-from .workspace import FEW_LINES
+from .native import STACK, array_at, integers, on_the_stack
 
 MARGIN = 1e-9  # numpy sums in another order
 BINS = 64
+FEW_LINES = STACK // 11  # outputs that are judged together
 # What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
 (SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
 LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
@@ -66,7 +66,7 @@ def sevens(o, table, slopes):
 
     Some outputs at a time, on the stack: there LLVM sees that nothing overlaps, and computes eight at once.
     """
-    m, few = o.shape[1], on_stack()
+    m, few = o.shape[1], array_at(on_the_stack(), STACK)
     bits = integers(few)
     for begin in range(0, m, FEW_LINES):
         count = min(FEW_LINES, m - begin)
@@ -388,7 +388,7 @@ def agrees(o, units, t):
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
-        # of what has no effect rounding may hide what is as steep as the steepest: see `automatic.Search._hidden`
+        # of what has no effect rounding may hide what is as steep as the steepest: see `report.Report._hidden`
         bar = max(2.9 * o[SIGMA, i] / t * widened, EPS * o[VARIATION, i])
         good &= bar * most <= 0.49 * o[LARGEST, i] * least or o[LARGEST, i] < 0.99e-6 * o[VARIATION, i]
     return good

@@ -47,11 +47,11 @@ from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
 # Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
 # after very many calls only.
-MANY, FEW = 1000, 40
+MANY, FEW = 1000, 30
 # From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
 # call gives, and at how many evaluations, is not to depend on earlier ones.
 COLOURED_ANEW = 4000
-A_PASS = 40  # coordinates that a pass must be for, to be faster than lanes (measured)
+A_PASS = 30  # coordinates that a pass must be for, to be no slower than lanes (measured on seven f)
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
 FIRST_OWNER = 1
@@ -126,7 +126,7 @@ class Owner:
         self._spare: list[Work] = []
         self._buffers, self._shape = 1, shape
         try:
-            self._run, self._entry = _compiled(target, len(shape))
+            self._run, self._entry, self._exact = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
@@ -169,13 +169,15 @@ class Owner:
             raise Refused(_words(flags))
 
     def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
-        """Compare f's value to the bit: at other points, differences tell it to a few roundings.
+        """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
 
         Raises
         ------
         Refused
             Where it is another.
         """
+        if not self._exact:
+            return
         flags, found = self._once(x, target.pack(args), self._found, np.empty_like(x), False)
         plain = found.value
         with suppress(Exception):  # f may have none here
@@ -275,7 +277,7 @@ class Owner:
     ) -> tuple[int, float, int, int]:
         try:
             done: tuple[int, float, int, int] = self._kernel(
-                self._address, self._run, args, x, *found, out, *work[:-1], confirm
+                self._address, self._run, args, x, *found, out, *work[:-1], confirm, self._exact
             )
         except BaseException:
             owners.leave(work.header)
@@ -324,15 +326,15 @@ def _compiled(target: Target, ndim: int) -> Any:
             found = target.owners
             if found is None:
                 try:
-                    jitted, compiled, entry = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled, *told = owners.compile_owners(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                    found = address, entry, jitted, compiled
+                    found = address, *told, jitted, compiled
                 except CannotLift as error:
                     found = error
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
-    return found[:2]  # the rest keeps it alive
+    return found[:3]  # the rest keeps it alive
 
 
 class Owners:

@@ -23,11 +23,10 @@ _INTEGERS = (
     "dyadic",  # and the other numbers of a `Step`: floor, otherwise
     "start",  # the row to go on with
     "refill",  # whether f writes into its argument: it is made anew for each evaluation
-    "unwatched",  # rows before the first look at the clock
+    "unwatched",  # rows before the first look at the clock; 0: none is wanted
     "lanes",  # the address of f's bundle loop; 0: one point at a time
     "width",  # of a bundle
     "fast",  # whether f rounds differently in lanes: then it always runs in them
-    "more",  # evaluations beside those of the line and of one sweep
     "timed",  # how often few points were timed: see `kernels.rows`
 )
 _FLOATS = (
@@ -36,6 +35,7 @@ _FLOATS = (
     "here",  # f(x)
     "spent",  # ticks in f, one point at a time
     "budget",  # after how many of them to ask for lanes
+    "more",  # evaluations beside those of the line and of one sweep
     "one_by_one",  # the fewest ticks of a row of few points, and
     "in_lanes",  # the same in lanes
     # what the line says, for the judgement of the sweep: see `default`
@@ -60,8 +60,6 @@ _FLOATS = (
 _ARRAYS = ("nodes", "quotients", "absolute", "relative", "y", "index", "points", "values")
 _FURTHER = ("vector", "scale", "lengths", "looks", "progress", "meter", "tile")
 
-FEW_LINES = 64  # outputs that are judged together
-
 HEADER = np.dtype(
     [
         *((name, np.int64) for name in _INTEGERS),
@@ -71,6 +69,8 @@ HEADER = np.dtype(
     ]
 )
 HEADER_SIZE = HEADER.itemsize // 8
+# of floats of the record, as entries of `work`: a view as a record takes 10 us to make
+SPENT, BUDGET, MORE = (HEADER.fields[name][1] // 8 for name in ("spent", "budget", "more"))  # type: ignore[index]
 
 
 def aligned(size: int) -> Floats:

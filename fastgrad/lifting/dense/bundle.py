@@ -282,7 +282,7 @@ class Bundle(ArrayLike):
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         if kwargs and kwargs.get("out") is not None:
-            raise CannotLift(f"np.{func.__name__} with `out=`")
+            return written(kwargs.pop("out"), func, args, kwargs)
         memory.work.operates(FUNCTION)
         handler = HANDLERS.get(func)
         if handler is not None:
@@ -637,7 +637,8 @@ def _row_dot(a: Array, b: Array) -> Array:
 def _uncommon(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """ufuncs with keywords, their methods, and generalised ufuncs."""
     if kwargs.get("out") is not None:
-        raise NotAsked(f"np.{ufunc.__name__} with `out=`")  # which may be an array that f itself has made
+        (target,) = kwargs.pop("out")
+        return written(target, ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
     if method != "__call__":
         return _method(ufunc, method, inputs, kwargs)
     if ufunc is np.matmul and not kwargs:
@@ -648,6 +649,16 @@ def _uncommon(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dic
     *inputs, where = aligned((*inputs, where))
     result = ufunc(*inputs, where=where, **kwargs)
     return Bundle(result) if type(result) is np.ndarray else tuple(map(Bundle, result))
+
+
+def written(out: Any, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A function that is told where to write its result, and maybe at which entries alone."""
+    if type(out) is not Bundle:
+        raise NotAsked(f"np.{getattr(func, '__name__', func)} with `out=`")  # which may be an array that f has made
+    where = kwargs.pop("where", True)
+    result = func(*args, **kwargs)
+    out[...] = result if where is True else np.where(where, result, out)
+    return out
 
 
 def _general(ufunc: np.ufunc, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle, overloaded
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
 from .kernel import BLOCK, flat
@@ -161,7 +161,7 @@ class Twins:
         name = dispatcher.py_func.__name__
         if not dispatcher._can_compile:
             raise CannotLift(f"the signatures of {name} are fixed by its decorator")
-        for option in ("parallel", "forceobj") + (() if self.lane.fast else ("fastmath",)):
+        for option in self.refused():
             if options.get(option):
                 raise CannotLift(f"{name} is compiled with {option}={options[option]}")
         if not options.get("nopython", True):
@@ -174,6 +174,10 @@ class Twins:
         )
         self.of[dispatcher] = twin
         return twin
+
+    def refused(self):
+        """The options of a function that make it another one in lanes."""
+        return ("parallel", "forceobj") + (() if self.lane.fast else ("fastmath",))
 
     def options(self, options):
         """What a twin is compiled with, where the function itself is compiled with these."""
@@ -371,14 +375,6 @@ def divergences(typingctx, slot):
     return types.int64(slot), codegen
 
 
-@overloaded()
-def in_a_row(array):
-    """The entries of an array, in C's order, as a contiguous vector."""
-    if array.layout == "C":
-        return lambda array: flat(array)  # noqa: PLW0108  an intrinsic is no function of its own
-    return lambda array: array.copy() if array.ndim == 1 else array.ravel()
-
-
 # Parts of the names of external symbols that f must not call: once for a whole bundle is not once for each point.
 IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output", "PySys_": "output"}
 
@@ -547,7 +543,7 @@ def _compile_outputs(
         found = called(as_bundle(x, tile, of_x), here.shape, args)
         if divergences(slot) != before or found.shape != here.shape:
             return -1
-        values, count = in_a_row(found), 0
+        values, count = found.ravel(), 0  # owned: of a borrowed view `found` would be freed before it is read
         for begin in range(0, size, BLOCK):
             end, some = min(begin + BLOCK, size), every
             for i in range(begin, end):

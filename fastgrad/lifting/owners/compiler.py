@@ -125,6 +125,14 @@ class OwnerTwins(Twins):
     """Private copies of f and of the jitted functions that it calls."""
 
     compiler = OwnerCompiler
+    exact = True  # whether none of them has leave to round otherwise than it is written
+
+    def twin(self, dispatcher):
+        self.exact = self.exact and not dispatcher.targetoptions.get("fastmath")
+        return super().twin(dispatcher)
+
+    def refused(self):
+        return "parallel", "forceobj"
 
     def options(self, options):
         return {**super().options(options), "boundscheck": True}  # see `totals`: what no number is must not be read
@@ -159,6 +167,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         numba's, of it.
     entry : int
         How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
+    exact : bool
+        Whether f's value is told to the bit: not where it is compiled with fastmath, and rounds as it likes.
 
     Raises
     ------
@@ -174,7 +184,7 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
+                return *(make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries), twins.exact
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure

@@ -7,6 +7,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ..lanes.arrays import empty_bundle
+from ..lanes.capability import CannotLift
 from ..lanes.compiler import frozen
 from ..lanes.types import Bundle
 from . import totals
@@ -103,6 +104,9 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
 
         number, whole = types.float64, types.int64
         results = (types.Array(number, ndim_out, "C"), types.Array(whole, 2, "C"), types.Array(number, 2, "C"))
-        return compiled_run(run, ndim, arg_types, entries, *results)
+        made = compiled_run(run, ndim, arg_types, entries, *results)
+        if not twins.exact:
+            raise CannotLift("f is compiled with fastmath")
+        return made
 
-    return compile_owners(dispatcher, ndim, before + after, colours, make)
+    return compile_owners(dispatcher, ndim, before + after, colours, make)[:3]

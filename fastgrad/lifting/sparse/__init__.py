@@ -5,6 +5,8 @@ each point, only the entries that differ. Elementwise operations touch those alo
 differences, so that the large common part never meets them: less work, and none of its round-off.
 """
 
+from . import assembling as assembling
+from . import matrices as matrices
 from .sweeping import Differences, Lifted, Swept, differences, lift, sweep
 
 __all__ = ["Differences", "Lifted", "Swept", "differences", "lift", "sweep"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arraylike import Array
-from .bundle import FUNCTIONS, METHODS, SparseBundle
-from .functions import base_of, handles, pointwise, run_of, scattered
+from ..arraylike import Array, stacked
+from .bundle import METHODS, SparseBundle, normal_axes
+from .functions import as_numpy, base_of, handles, run_of, scattered
 from .slots import refuse
 
 
@@ -48,20 +48,17 @@ METHODS[np.subtract, "at"] = lambda a, indices, values: _add_at(a, indices, -val
 
 @handles(np.interp)
 def _interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
-    """Interpolate in a table: a weighted sum of what it holds, where that is what is perturbed."""
-    if isinstance(xp, SparseBundle):
-        raise refuse("np.interp between perturbed nodes")
-    if not isinstance(fp, SparseBundle):
-        return pointwise(lambda v: np.interp(v, xp, fp, left=left, right=right), x)
-    if isinstance(x, SparseBundle) or left is not None or right is not None:
-        raise refuse("np.interp at perturbed places in a perturbed table, or with left= or right=")
-    x, xp = np.asarray(x), np.asarray(xp)
-    before = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(xp.size - 2, 0))
-    after = np.minimum(before + 1, xp.size - 1)
-    width = xp[after] - xp[before]
-    share = np.clip((x - xp[before]) / np.where(width > 0, width, 1.0), 0.0, 1.0)
-    found = fp[before] * (1.0 - share) + fp[after] * share
-    return SparseBundle(np.interp(x, xp, fp.base), found.slots, fp.run)
+    """Interpolate in a table: a weighted sum of two neighbours."""
+    x, xp, fp = (value if isinstance(value, SparseBundle) else np.asarray(value) for value in (x, xp, fp))
+    plain = [np.real(base_of(value)) for value in (x, xp, fp)]
+    last = np.size(base_of(xp)) - 1
+    after = np.clip(np.searchsorted(xp, x, side="right"), 1, last)
+    first, width = xp[after - 1], xp[after] - xp[after - 1]
+    share = np.clip((x - first) / width, 0.0, 1.0)
+    found = fp[after - 1] * (1.0 - share) + fp[after] * share
+    for beyond, value in ((np.less(x, xp[0]), left), (np.greater(x, xp[-1]), right)):
+        found = found if value is None else np.where(beyond, value, found)
+    return as_numpy(found, np.interp(plain[0], plain[1], plain[2], left, right))
 
 
 @handles(np.block)
@@ -96,6 +93,34 @@ def _multi_dot(arrays: Any) -> Any:
     return SparseBundle(np.linalg.multi_dot([base_of(a) for a in arrays]), found.slots, run_of(arrays))
 
 
+@handles(np.linalg.matrix_power)
+def _matrix_power(a: Any, n: int) -> Any:
+    if n < 1:
+        raise refuse("np.linalg.matrix_power of no factor, or of inverses")
+    return SparseBundle(np.linalg.matrix_power(a.base, n), reduce(np.matmul, [a] * n).slots, a.run)
+
+
+@handles(np.cov)
+def _cov(m: Any, rowvar: bool = True, ddof: int = 1) -> Any:
+    rows = np.atleast_2d(m) if rowvar or m.ndim == 1 else m.T
+    away = rows - np.mean(rows, axis=1, keepdims=True)
+    return np.squeeze(away @ away.T / (rows.shape[1] - ddof))
+
+
+@handles(np.corrcoef)
+def _corrcoef(x: Any, rowvar: bool = True) -> Any:
+    between = np.cov(x, rowvar=rowvar)
+    sizes = np.sqrt(np.diagonal(between))
+    return between / sizes[:, None] / sizes
+
+
+@handles(np.apply_along_axis)
+def _apply_along_axis(func1d: Any, axis: int, arr: Any) -> Any:
+    lines = np.moveaxis(arr, axis, -1)
+    found = stacked([func1d(line) for line in lines.reshape(-1, arr.shape[axis])])
+    return np.moveaxis(found.reshape((*lines.shape[:-1], *found.shape[1:])), -1, axis if found.ndim > 1 else -1)
+
+
 @handles(np.diff)
 def _diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     shape = np.shape(base_of(a))
@@ -120,20 +145,19 @@ def _cross(a: Any, b: Any) -> Any:
 
 @handles(np.gradient)
 def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    axes = range(f.ndim) if axis is None else [axis]
-    if edge_order != 1 or any(np.ndim(h) for h in spacing) or len(spacing) not in (0, 1, len(axes)):
-        raise refuse("np.gradient with uneven spacing or another edge_order")
+    axes = range(f.ndim) if axis is None else normal_axes(axis, f.ndim)
     steps = list(spacing or (1.0,)) * (1 if len(spacing) == len(axes) else len(axes))
     found = []
     for along, h in zip(axes, steps, strict=True):
-        lead = (slice(None),) * (along % f.ndim)
-        first = (f[(*lead, slice(1, 2))] - f[(*lead, slice(0, 1))]) / h
-        inner = (f[(*lead, slice(2, None))] - f[(*lead, slice(None, -2))]) / (2.0 * h)
-        last = (f[(*lead, slice(-1, None))] - f[(*lead, slice(-2, -1))]) / h
-        found.append(np.concatenate([first, inner, last], axis=along))
+        line = np.moveaxis(f, along, 0)
+        width: Any = h * np.ones(len(line) - 1) if not np.ndim(h) else np.diff(h)
+        width = width.reshape(-1, *(1,) * (f.ndim - 1))
+        slope = np.diff(line, axis=0) / width
+        both = width[:-1] + width[1:]
+        inner = slope[:-1] * (width[1:] / both) + slope[1:] * (width[:-1] / both)
+        first, last = slope[:1], slope[-1:]
+        if edge_order == 2:
+            first = first + (slope[:1] - slope[1:2]) * (width[:1] / both[:1])
+            last = last + (slope[-1:] - slope[-2:-1]) * (width[-1:] / both[-1:])
+        found.append(np.moveaxis(np.concatenate([first, inner, last]), 0, along))
     return found[0] if len(found) == 1 else found
-
-
-def filled() -> bool:
-    """Whether the tables of the bundle are filled, which importing this module does."""
-    return np.block in FUNCTIONS and (np.matmul, "__call__") in METHODS

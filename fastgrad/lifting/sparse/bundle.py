@@ -222,7 +222,9 @@ class SparseBundle(ArrayLike):
             if target is not None:
                 if len(target) != 1 or type(target[0]) is not SparseBundle or not target[0].ndim:
                     raise refuse(f"np.{ufunc.__name__} with out= of another array")
-                return target[0]._in_place(self.__array_ufunc__(ufunc, method, *inputs, **kwargs))
+                where = kwargs.pop("where", True)
+                found = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
+                return target[0]._in_place(found if where is True else choose(where, found, target[0]))
             if any(value is not None for key, value in kwargs.items() if key != "dtype" or value != self.dtype):
                 raise refuse(f"np.{ufunc.__name__} with {', '.join(kwargs)}=")
             if ufunc.signature is not None:
@@ -710,12 +712,12 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
         return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
-        return _unary(ufunc, inputs[0])
+        return unary(ufunc, inputs[0])
     if len(inputs) != 2 or ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     p, q = inputs
     if p is q and ufunc is np.multiply:
-        return _unary(np.square, p)
+        return unary(np.square, p)
     a, b, whole = p, q, None
     if isinstance(p, SparseBundle):
         a, whole = p.base, p if p.split is not None else None
@@ -834,12 +836,12 @@ def constant_at(value: Any, layout: Any) -> Any:
     return at(value, layout) if getattr(value, "ndim", 0) else value
 
 
-def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
+def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     b = p.base
     if ufunc.nout != 1:
         raise refuse(f"np.{ufunc.__name__}")
     if p.split is not None:
-        return _joined_again(_unary(ufunc, p.split), p.shape)
+        return _joined_again(unary(ufunc, p.split), p.shape)
     y = ufunc(b)
     if y.dtype == bool:
         if ufunc in (np.logical_not, np.invert) and b.dtype == bool:
@@ -867,7 +869,7 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
         if p.run.tied is not None and ufunc in EDGES:
-            p.run.note_ties(np.real(b_here) == 0, layout, d)
+            p.run.note_ties(EDGES[ufunc](np.real(b_here)), layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -880,11 +882,16 @@ def _unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
 
 
 # where they may have a kink, or no finite slope
-EDGES = frozenset({np.absolute, np.fabs, np.sqrt, np.cbrt})
+EDGES: dict[np.ufunc, Callable[[Any], Any]] = {
+    **dict.fromkeys((np.absolute, np.fabs, np.sqrt, np.cbrt, np.sign), lambda b: b == 0),
+    **dict.fromkeys((np.floor, np.ceil, np.trunc), lambda b: b == np.floor(b)),
+    np.rint: lambda b: b - 0.5 == np.floor(b),
+}
 TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
     **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
     np.hypot: lambda a, b: (a == 0) & (b == 0),
     np.arctan2: lambda a, b: (a == 0) & (b <= 0),
+    np.remainder: lambda a, b: np.remainder(a, b) == 0,
     np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
     np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
 }

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import partial, reduce
 from math import prod
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from ..arraylike import Array, Handler, entering
 from ..composites import COMPOSITES, axes_of, shape_of
-from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, kept, normal_axes
-from .layout import Box, Entries, groups, place, window
+from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, normal_axes, plain_key
+from .layout import Box, Entries, groups, place
+from .rules import expm1, log1p, scaled
 from .slots import (
     MOST_SLOTS,
     Run,
@@ -24,12 +26,13 @@ from .slots import (
     copied,
     crossed,
     entries_of,
+    gathered,
     mapped,
     rearranged,
     refuse,
+    rows_of,
     spread,
     spread_box,
-    summed,
 )
 
 _function: Any  # of numpy, in the loops below that fill the tables
@@ -48,6 +51,11 @@ def slots_of(value: Any) -> Slots:
     return value.as_numbers().slots if isinstance(value, SparseBundle) else ()
 
 
+def as_numpy(found: SparseBundle, value: Any) -> SparseBundle:
+    """The same with the value as numpy rounds it, in an order of its own; at a complex point as it is."""
+    return found if found.dtype.kind == "c" else SparseBundle(value, found.slots, found.run)
+
+
 def run_of(values: Any) -> Run:
     """The run of the first bundle."""
     return next(value.run for value in values if isinstance(value, SparseBundle))
@@ -59,10 +67,13 @@ def run_of(values: Any) -> Run:
 
 
 @handles(np.sum)
-def _sum(a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = False, initial: Any = 0) -> Any:
-    if (dtype is not None and np.dtype(dtype) != np.float64) or initial != 0:
-        raise refuse("np.sum with dtype= or initial=")
-    return a.total(axis, keepdims is True)
+def _sum(
+    a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = False, initial: Any = None, where: Any = None
+) -> Any:
+    if dtype is not None and np.dtype(dtype) != np.float64:
+        raise refuse("np.sum with dtype=")
+    total = (a if where is None else choose(where, a, 0.0)).total(axis, keepdims is True)
+    return total if initial is None else total + initial
 
 
 @handles(np.mean)
@@ -77,10 +88,8 @@ def _mean(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
 def _var(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
     away = a - _mean(a, axis, keepdims=True)
     total = _sum(away * away, axis, keepdims=keepdims)
-    out = total / (a.size // max(total.size, 1) - ddof)
-    if a.dtype.kind == "c":
-        return out
-    return SparseBundle(np.var(a.base, axis=axis, ddof=ddof, keepdims=keepdims is True), out.slots, a.run)
+    plain = np.var(a.base.real, axis=axis, ddof=ddof, keepdims=keepdims is True)
+    return as_numpy(total / (a.size // max(total.size, 1) - ddof), plain)
 
 
 @handles(np.std)
@@ -90,7 +99,12 @@ def _std(a: Any, axis: Any = None, ddof: int = 0, keepdims: Any = False) -> Any:
 
 def _extreme(compare: np.ufunc) -> Handler:
     """np.max or np.min."""
-    return lambda a, axis=None, keepdims=False: a.extreme(compare, axis, keepdims is True)
+
+    def handler(a: Any, axis: Any = None, keepdims: Any = False, initial: Any = None) -> Any:
+        found = a.extreme(compare, axis, keepdims is True)
+        return found if initial is None else compare(found, initial)
+
+    return handler
 
 
 _max, _min = FUNCTIONS[np.max], FUNCTIONS[np.min] = _extreme(np.maximum), _extreme(np.minimum)
@@ -136,23 +150,26 @@ FUNCTIONS[np.argmax] = lambda a, axis=None, keepdims=False: _position(np.maximum
 FUNCTIONS[np.argmin] = lambda a, axis=None, keepdims=False: _position(np.minimum, np.argmin, a, axis, keepdims)
 
 
+def _of_factors(a: SparseBundle, base: Any, collect: Callable[[SparseBundle], SparseBundle]) -> SparseBundle:
+    """Products of entries: P (exp(sum(log(1 + d/b))) - 1), where `collect` adds up as they multiply."""
+    if not np.all(a.base):
+        raise refuse("a product over zeros")
+    logs = tuple((layout, log1p(d / at(a.base, layout))) for layout, d in a.resolved().slots)
+    total = collect(SparseBundle(np.zeros_like(a.base), logs, a.run, True)).resolved().slots
+    if a.run.watching:
+        a.run.meets(None, total, (), np.shape(base))
+    return SparseBundle(base, tuple((layout, scaled(expm1(d), at(base, layout))) for layout, d in total), a.run, True)
+
+
 @handles(np.prod)
 def _prod(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    if not np.all(a.base):
-        raise refuse("np.prod over zeros")
-    base = np.prod(a.base, axis=axis)
-    axes = normal_axes(axis, a.ndim)
-    # P (prod(1 + d/b) - 1), built up slot by slot: in each a row changes one factor
-    grown: Any = SparseBundle(np.zeros(np.shape(base), a.dtype)[()], (), a.run)
-    for layout, d in a.resolved().slots:
-        if isinstance(layout, Entries) or any(dim.axis in axes and not dim.row for dim in layout.dims):
-            raise refuse("np.prod of arrays that change in many places")
-        ratio = summed(((layout, d / a.base[window(layout)]),), a.shape, axes, a.run)
-        one = SparseBundle(grown.base, ratio, a.run)
-        cross = grown * one  # both are 0 at x, so this is the product of the differences
-        grown = SparseBundle(grown.base, added(added(grown.slots, one.slots, a.run), cross.slots, a.run), a.run)
-    out = SparseBundle(base, (grown * base).slots, a.run)
-    return out.reshape(kept(a.shape, axes)) if keepdims is True else out
+    base = np.prod(a.base, axis=axis, keepdims=keepdims is True)
+    return _of_factors(a, base, lambda logs: logs.total(axis, keepdims is True))
+
+
+@handles(np.cumprod)
+def _cumprod(a: Any, axis: Any = None) -> Any:
+    return _of_factors(a, np.cumprod(a.base, axis=axis), lambda logs: _cumsum(logs, axis))
 
 
 def _of_truth(function: Any) -> Handler:
@@ -176,6 +193,14 @@ def _cumsum(a: Any, axis: Any = None) -> Any:
     return SparseBundle(base, ((Entries(row, position), total.reshape(*total.shape[:2], -1)[:, row, position]),), a.run)
 
 
+MATRIX_NORMS: dict[Any, Handler] = {
+    1: lambda a: _max(abs(a).total(0)),
+    np.inf: lambda a: _max(abs(a).total(1)),
+    2: lambda a: np.linalg.svdvals(a)[0],
+    "nuc": lambda a: np.sum(np.linalg.svdvals(a)),
+}
+
+
 @handles(np.linalg.norm)
 def _norm(
     a: Any,
@@ -183,7 +208,7 @@ def _norm(
     axis: Any = None,
     keepdims: bool = False,
 ) -> Any:
-    base = np.linalg.norm(a.base, ord, axis, keepdims)
+    plain = np.linalg.norm(a.base.real, ord, axis, keepdims)
     vectors = a.ndim == 1 or isinstance(axis, int)
     if ord is None or (ord == "fro" and not vectors) or (ord == 2 and vectors):
         out = np.sqrt(_sum(a * a, axis, keepdims=keepdims))
@@ -191,11 +216,13 @@ def _norm(
         out = _sum(abs(a), axis, keepdims=keepdims)
     elif ord == np.inf and vectors:
         out = _max(abs(a), axis, keepdims)
+    elif vectors and isinstance(ord, int | float) and 0 < ord < np.inf:
+        out = _sum(abs(a) ** ord, axis, keepdims=keepdims) ** (1.0 / ord)
+    elif a.ndim == 2 and axis is None and not keepdims and ord in MATRIX_NORMS:
+        out = MATRIX_NORMS[ord](a)
     else:
         raise refuse(f"np.linalg.norm with ord={ord!r}")
-    if a.dtype.kind == "c":
-        return out
-    return SparseBundle(base, out.slots, a.run)
+    return as_numpy(out, plain)
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -379,13 +406,6 @@ def scattered(a: SparseBundle, begin: Array, column: Array, weight: Array, base:
     return SparseBundle(base, slots, a.run)
 
 
-@handles(np.copyto)
-def _copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
-    if not isinstance(dst, SparseBundle) or where is not True:
-        raise refuse("np.copyto into a plain array, or with where=")
-    dst[...] = src
-
-
 @handles(np.dot)
 def _dot(a: Any, b: Any, out: Any = None) -> Any:
     if out is not None:
@@ -423,26 +443,44 @@ def _over(base: Any, a: Any, b: Any, over_a: Sequence[int], over_b: Sequence[int
     return product(base, a, la, b, lb, [label for label in la + lb if label not in summing])
 
 
+def _without_dots(names: list[str], right: str, dims: list[int]) -> tuple[list[str], str]:
+    """The subscripts with letters for the ellipsis."""
+    free = "".join(c for c in ascii_letters if c not in "".join(names))
+    counts = [n - len(name) + 3 if "." in name else 0 for name, n in zip(names, dims, strict=True)]
+    most = max(counts)
+    names = [name.replace("...", free[most - n : most]) for name, n in zip(names, counts, strict=True)]
+    return names, right.replace("...", free[:most])
+
+
+def _without_diagonals(name: str, value: Any) -> tuple[str, Any]:
+    """An operand with each letter once."""
+    for letter in dict.fromkeys(name):
+        while isinstance(value, SparseBundle) and name.count(letter) > 1:
+            i = name.index(letter)
+            value = np.diagonal(value, 0, i, name.index(letter, i + 1))
+            name = name.replace(letter, "", 2) + letter
+    return name, value
+
+
 @handles(np.einsum)
 def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
-    if not isinstance(subscripts, str) or "." in subscripts:
-        raise refuse("np.einsum without plain subscripts")
+    if not isinstance(subscripts, str):
+        raise refuse("np.einsum without subscripts")
     left, arrow, right = subscripts.replace(" ", "").partition("->")
-    names = left.split(",")
     if not arrow:
-        right = "".join(sorted(name for name in set(left) - {","} if left.count(name) == 1))
-    number = {name: i for i, name in enumerate(dict.fromkeys(left.replace(",", "")))}
+        right = "..." * ("." in left) + "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
+    names, right = _without_dots(left.split(","), right, [np.ndim(base_of(value)) for value in operands])
+    base = np.einsum(subscripts, *(base_of(value) for value in operands))
+    names, operands = zip(*map(_without_diagonals, names, operands), strict=True)  # type: ignore[assignment]
+    number = {name: i for i, name in enumerate(dict.fromkeys("".join(names)))}
     labels = [[number[name] for name in part] for part in names]
     out = [number[name] for name in right]
-    base = np.einsum(subscripts, *(base_of(value) for value in operands))
     lengths: dict[int, int] = {}
     for part, value in zip(labels, operands, strict=True):
         if any(lengths.setdefault(label, n) != n for label, n in zip(part, np.shape(base_of(value)), strict=True)):
             raise refuse("np.einsum that stretches an axis of length 1")
     run = run_of(operands)
     bundles = [i for i, value in enumerate(operands) if isinstance(value, SparseBundle)]
-    if any(len(set(labels[i])) < len(labels[i]) for i in bundles):
-        raise refuse("np.einsum over a diagonal")
     if len(bundles) == 1:
         i = bundles[0]
         others = [(np.asarray(v), labels[j]) for j, v in enumerate(operands) if j != i]
@@ -463,14 +501,6 @@ def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
             value = step
         have = keep
     return SparseBundle(base, value.slots, run)
-
-
-@handles(np.linalg.solve)
-def _solve(a: Any, b: Any) -> Any:
-    if isinstance(a, SparseBundle) or np.ndim(a) != 2 or b.ndim != 1:
-        raise refuse("np.linalg.solve with a perturbed matrix")
-    inverse = np.linalg.solve(a, np.eye(len(a)))
-    return product(np.linalg.solve(a, b.base), inverse, [0, 1], b, [1], [0])
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -581,8 +611,113 @@ def moving(function: Any) -> None:
     FUNCTIONS[function] = handler
 
 
-for _function in (np.tile, np.repeat, np.take, np.delete, np.rot90, np.diagonal):
+for _function in (
+    np.tile, np.repeat, np.take, np.delete, np.rot90, np.diagonal, np.resize, np.fft.fftshift, np.fft.ifftshift,
+    np.lib.stride_tricks.sliding_window_view,
+):  # fmt: skip
     moving(_function)
+
+
+@handles(np.compress)
+def _compress(condition: Any, a: Any, axis: Any = None) -> Any:
+    return np.take(a, np.flatnonzero(plain_key(condition)), axis)
+
+
+# --- put in order: as at x. Rows that may change the order are lost
+
+
+def _order(function: Any, a: SparseBundle, *args: Any, axis: int = -1) -> Array:
+    """np.argsort or np.argpartition."""
+    real = np.real(a.base)
+    rank = np.argsort(real, axis=axis)
+    gap = np.diff(np.take_along_axis(real, rank, axis), axis=axis, prepend=-np.inf, append=np.inf)
+    nearest = np.minimum(np.take(gap, range(a.shape[axis]), axis), np.take(gap, range(1, a.shape[axis] + 1), axis))
+    room = np.empty_like(real)
+    np.put_along_axis(room, rank, 0.5 * nearest, axis)
+    for layout, d in a.slots:
+        a.run.lost |= rows_of(((layout, (d != 0) & (np.abs(d) >= at(room, layout))),), a.run)
+    order: Array = function(real, *args, axis=axis)
+    return order
+
+
+@handles(np.take_along_axis)
+def _take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+    indices = plain_key(indices)
+    if not isinstance(arr, SparseBundle):
+        return np.take_along_axis(arr, indices, axis)
+    source = np.take_along_axis(np.arange(arr.size).reshape(arr.shape), indices, axis)
+    base = np.take_along_axis(arr.base, indices, axis)
+    return SparseBundle(base, gathered(arr.slots, source, arr.shape, arr.run), arr.run)
+
+
+def _along(a: SparseBundle, axis: Any) -> tuple[SparseBundle, int]:
+    """An array and its axis, or the flat one."""
+    return (a.reshape(-1), 0) if axis is None else (a, axis)
+
+
+@handles(np.argsort)
+def _argsort(a: Any, axis: Any = -1, kind: Any = None) -> Array:
+    a, axis = _along(a, axis)
+    return _order(partial(np.argsort, kind=kind), a, axis=axis)
+
+
+@handles(np.argpartition)
+def _argpartition(a: Any, kth: Any, axis: Any = -1) -> Array:
+    a, axis = _along(a, axis)
+    return _order(np.argpartition, a, kth, axis=axis)
+
+
+@handles(np.sort)
+def _sort(a: Any, axis: Any = -1, kind: Any = None) -> Any:
+    a, axis = _along(a, axis)
+    return _take_along_axis(a, _argsort(a, axis), axis)
+
+
+@handles(np.partition)
+def _partition(a: Any, kth: Any, axis: Any = -1) -> Any:
+    a, axis = _along(a, axis)
+    return _take_along_axis(a, _argpartition(a, kth, axis), axis)
+
+
+def _quantile(function: Any, scale: float, a: Any, q: Any, axis: Any = None) -> Any:
+    """Between two neighbours in order."""
+    plain = function(a.base.real, q, axis=axis)
+    a, axis = _along(a, axis)
+    line = np.moveaxis(np.sort(a, axis), axis, 0)
+    place = np.asarray(q) / scale * (len(line) - 1)
+    low = np.minimum(place.astype(int), len(line) - 2) if len(line) > 1 else np.zeros(place.shape, int)
+    share = (place - low).reshape(place.shape + (1,) * (line.ndim - 1))
+    return as_numpy(line[low] + (line[np.minimum(low + 1, len(line) - 1)] - line[low]) * share, plain)
+
+
+FUNCTIONS[np.quantile] = partial(_quantile, np.quantile, 1.0)
+FUNCTIONS[np.percentile] = partial(_quantile, np.percentile, 100.0)
+FUNCTIONS[np.median] = lambda a, axis=None: _quantile(lambda a, q, axis: np.median(a, axis), 1.0, a, 0.5, axis)
+
+
+def _places(function: Any, v: Any) -> Array:
+    """Where entries stand among fixed ones: as at x."""
+    if not isinstance(v, SparseBundle):
+        return np.asarray(function(v))
+    real = np.real(v.base)
+    found = np.asarray(function(real))
+    edge = (function(np.nextafter(real, -np.inf)) != found) | (function(np.nextafter(real, np.inf)) != found)
+    for layout, d in v.slots:
+        v.run.note_ties(at(edge, layout), layout, d)
+        if not v.run.imaginary:
+            moved = function(at(v.base, layout) + d) != at(found, layout)
+            v.run.lost |= rows_of(((layout, moved),), v.run)
+    return found
+
+
+@handles(np.searchsorted)
+def _searchsorted(a: Any, v: Any, side: Any = "left") -> Array:
+    if isinstance(a, SparseBundle):
+        raise refuse("np.searchsorted in a perturbed array")
+    return _places(lambda v: np.searchsorted(a, v, side), v)
+
+
+FUNCTIONS[np.digitize] = lambda x, bins, right=False: _places(lambda v: np.digitize(v, bins, right), x)
 
 
 @handles(np.diag)
@@ -630,6 +765,7 @@ FUNCTIONS[np.empty_like] = FUNCTIONS[np.zeros_like]
 
 
 FUNCTIONS.update({
+    np.nansum: lambda a, axis=None: np.sum(np.where(np.isnan(a), 0.0, a), axis),
     np.copy: lambda a: a.copy(),
     np.iscomplexobj: lambda x: bool(x.dtype.kind == "c"),
     np.ndim: lambda a: a.ndim,
@@ -663,34 +799,80 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: An
 
 
 @handles(np.trapezoid)
-def _trapezoid(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Any:
-    if np.ndim(base_of(y)) != 1:
-        raise refuse("np.trapezoid of more than one axis")
-    width = dx if x is None else x[1:] - x[:-1]
-    return np.sum(width * (y[1:] + y[:-1])) / 2.0
+def _trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    ndim = np.ndim(base_of(y))
+    before = (slice(None),) * (axis % ndim)
+    width = dx
+    if x is not None:
+        along = np.ndim(base_of(x)) == 1
+        width = np.diff(x, axis=0 if along else axis)
+        width = width.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)]) if along else width
+    return np.sum(width * (y[(*before, slice(1, None))] + y[(*before, slice(None, -1))]) / 2.0, axis)
 
 
 @handles(np.convolve)
 def _convolve(a: Any, v: Any, mode: str = "full") -> Any:
+    base = np.convolve(base_of(a), base_of(v), mode)  # type: ignore[call-overload]
     if np.size(base_of(v)) > np.size(base_of(a)):
         a, v = v, a
-    taps = v.size if isinstance(v, SparseBundle) else len(v)
-    if not isinstance(a, SparseBundle) or isinstance(v, SparseBundle) or taps > MOST_SLOTS:
-        raise refuse("np.convolve with a long or perturbed kernel")
-    n = a.size + taps - 1
+    size, taps = np.size(base_of(a)), np.size(base_of(v))
+    if taps > MOST_SLOTS:
+        raise refuse("np.convolve with a long kernel")
+    n = size + taps - 1
     out: Any = 0.0
-    for i, weight in enumerate(np.asarray(v)):
-        out = out + np.pad(a, (i, n - a.size - i)) * weight
-    low, high = {"full": (0, n), "same": ((taps - 1) // 2, (taps - 1) // 2 + a.size), "valid": (taps - 1, a.size)}[mode]
-    base = np.convolve(a.base, v, mode)  # type: ignore[call-overload]
-    return SparseBundle(base, out[low:high].slots, a.run)
+    for i, weight in enumerate(v):
+        out = out + np.pad(a, (i, n - size - i)) * weight
+    low, high = {"full": (0, n), "same": ((taps - 1) // 2, (taps - 1) // 2 + size), "valid": (taps - 1, size)}[mode]
+    return SparseBundle(base, out[low:high].slots, out.run)
 
 
 @handles(np.correlate)
 def _correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    if not isinstance(a, SparseBundle) or np.size(base_of(v)) > a.size:
-        raise refuse("np.correlate with a perturbed or longer kernel")
-    return _convolve(a, np.asarray(v)[::-1], mode)
+    if np.size(base_of(v)) > np.size(base_of(a)):
+        raise refuse("np.correlate with a longer kernel")
+    return _convolve(a, v[::-1], mode)
+
+
+@handles(np.piecewise)
+def _piecewise(x: Any, condlist: Any, funclist: Sequence[Any]) -> Any:
+    conditions = list(condlist) if np.ndim(base_of(condlist[0])) or not x.ndim else [condlist]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~reduce(np.logical_or, conditions))
+    out = np.zeros_like(x)
+    for condition, function in zip(conditions, funclist, strict=True):
+        here = plain_key(condition)
+        if np.any(here):
+            out[here] = function(x[here]) if callable(function) else function
+    return out
+
+
+@handles(np.copyto)
+def _copyto(dst: Any, src: Any, casting: Any = None, where: Any = True) -> None:
+    _own(dst)[...] = src if where is True else choose(where, src, dst)
+
+
+@handles(np.putmask)
+def _putmask(a: Any, mask: Any, values: Any) -> None:
+    if np.shape(values) not in ((), a.shape):
+        raise refuse("np.putmask with values of another shape")
+    _own(a)[...] = choose(mask, values, a)
+
+
+def _own(a: Any) -> SparseBundle:
+    if not isinstance(a, SparseBundle):
+        raise refuse("a function that writes into a plain array")
+    return a
+
+
+@handles(np.put)
+def _put(a: Any, ind: Any, v: Any) -> None:
+    _own(a)[np.unravel_index(plain_key(ind), a.shape)] = v
+
+
+@handles(np.fill_diagonal)
+def _fill_diagonal(a: Any, val: Any) -> None:
+    every = np.arange(min(a.shape))
+    _own(a)[(every,) * a.ndim] = val
 
 
 def pointwise(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
@@ -712,7 +894,9 @@ def _nan_to_num(x: Any, **kwargs: Any) -> Any:
 
 FUNCTIONS[np.sinc] = lambda x: pointwise(np.sinc, x)
 for _function in (np.round, np.around):
-    FUNCTIONS[_function] = lambda a, decimals=0: pointwise(lambda v: np.round(v, decimals), a)
+    FUNCTIONS[_function] = lambda a, decimals=0: (
+        pointwise(lambda v: np.round(v, decimals), a) if decimals else np.rint(a)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------
@@ -720,6 +904,7 @@ for _function in (np.round, np.around):
 METHODS[np.matmul, "__call__"] = _matmul
 METHODS[np.vecdot, "__call__"] = lambda a, b: np.sum(a * b, axis=-1)
 METHODS[np.add, "accumulate"] = lambda a, axis=0: _cumsum(a, axis)
+METHODS[np.multiply, "accumulate"] = lambda a, axis=0: _cumprod(a, axis)
 for _ufunc, _function in {
     np.add: np.sum,
     np.multiply: np.prod,
@@ -737,8 +922,8 @@ for _ufunc in (np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minim
 
 
 for _name in (
-    "sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "prod", "any", "all", "cumsum", "dot", "ravel",
-    "squeeze", "swapaxes", "clip", "round", "trace", "diagonal", "repeat", "take",
+    "sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "argsort", "prod", "any", "all", "cumsum",
+    "cumprod", "dot", "ravel", "squeeze", "swapaxes", "clip", "round", "trace", "diagonal", "repeat", "take",
 ):  # fmt: skip
     setattr(SparseBundle, _name, FUNCTIONS[getattr(np, _name)])
 OF_ITS_OWN: dict[str, Handler] = {

@@ -17,12 +17,10 @@ from ..rebinding import rebound
 from ..signals import CannotLift
 from ..work import SparseWork
 from . import bundle as operations
-from .assembling import filled
-from .bundle import SparseBundle, choose, elementwise
+from .bundle import SparseBundle, choose, elementwise, unary
 from .slots import Run, Slots, at, copied, entries_of, refuse, spread, spread_box
 from .sweeping import MOST_CELLS, evaluated, initial_slots, keep_freed_memory
 
-assert filled()
 FEW = 8  # entries of x: with fewer, differences of zero cost less than looking after where the others are
 MOST_PAIRS = 1 << 24  # of entries of x that meet: a Hessian with more is no sparse one
 
@@ -159,6 +157,13 @@ def _sum_of_powers(p: Any, q: Any) -> Any:
     return np.log(np.exp(p - larger) + np.exp(q - larger)) + larger
 
 
+def _log_beside_one(p: SparseBundle) -> Any:
+    """np.log1p: numpy's own loses the real part of small complex numbers."""
+    found = unary(np.log1p, p)
+    found.base = np.log1p(p.base.real) + 1j * (p.base.imag / (1.0 + p.base.real))
+    return found
+
+
 def _one_of(compare: np.ufunc) -> Callable[[Any, Any], Any]:
     """np.maximum or its kin: the operand that it is at x, whatever the differences."""
     return lambda p, q: choose(elementwise(compare, p, q), p, q)
@@ -174,6 +179,7 @@ operations.CONTINUED.update({
     np.ceil: _step(np.ceil),
     np.rint: _step(np.rint),
     np.trunc: _step(np.trunc),
+    np.remainder: lambda p, q: p - q * _step(np.floor)(p / q),
     np.absolute: lambda p: p * _side(p),
     np.fabs: lambda p: p * _side(p),
     np.conjugate: lambda p: p.copy(),
@@ -181,6 +187,7 @@ operations.CONTINUED.update({
     np.hypot: _length,
     np.arctan2: _angle,
     np.logaddexp: _sum_of_powers,
+    np.log1p: _log_beside_one,
 })  # fmt: skip
 
 
@@ -200,7 +207,7 @@ def _run(
         every[0].flat[:: x.size + 1] = d[0]
         slots: Slots = ((spread_box(x.shape, run), every.reshape(1, x.size, *x.shape)),)
     else:
-        slots = initial_slots(x.shape, np.arange(x.size), d)
+        slots = initial_slots(x.shape, range(x.size), d)
     value = evaluated(call, SparseBundle(x.copy(), slots, run))
     if value.size != 1:
         raise CannotLift("f's result is not one number")

@@ -37,6 +37,8 @@ class Listed(NamedTuple):
         Whether f saw numpy through substitutes.
     lacks : float
         What these differences may lack because something underflowed.
+    tied : bool
+        Whether f chose between what is equal at x: then these are slopes to one side.
     """
 
     base: Array
@@ -48,6 +50,7 @@ class Listed(NamedTuple):
     layouts: tuple[Any, ...]
     substitutes: bool = False
     lacks: float = 0.0
+    tied: bool = False
 
 
 def entries(
@@ -85,35 +88,36 @@ def entries(
     values: list[Array] = []
     layouts: list[Any] = []
     lost = np.zeros(x.size, dtype=bool)
-    rounded, base, lacks = False, np.empty(0), 0.0
+    rounded, base, lacks, tied = False, np.empty(0), 0.0, False
     while begin < x.size:
-        part = np.arange(begin, min(x.size, begin + together))
+        end = min(x.size, begin + together)
         try:
-            lifted = lift(of_array, x, part, np.ascontiguousarray(d[:, part]), filled=filled)
+            steps = np.ascontiguousarray(d[:, begin:end])
+            lifted = lift(of_array, x, range(begin, end), steps, ties=True, filled=filled)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
-            if before is not None and part.size == x.size and before.layouts == tuple(layouts) and _short(layouts):
-                return _refilled(before, lifted, np.ascontiguousarray(d))
+            if before is not None and steps.size == d.size and before.layouts == tuple(layouts) and _short(layouts):
+                return _refilled(before, lifted, steps)
             listed = lifted.entries()
         except TooWide as wide:
-            if part.size == 1:
+            if end - begin == 1:
                 raise CannotLift("one entry of x changes too many others") from wide
             layouts = layouts[:-1] if layouts and layouts[-1][0] == begin else layouts
-            together = min(part.size - 1, max(1, int(CELLS / wide.per_row)))
+            together = min(end - begin - 1, max(1, int(CELLS / wide.per_row)))
             continue
         base, rounded = np.asarray(lifted.base), rounded or lifted.run.rounded
         lacks = max(lacks, lifted.lost())
-        lost[part] = lifted.run.lost
+        lost[begin:end], tied = lifted.run.lost, tied or lifted.tied()
         for row, position, change in listed:
             outputs.append(position)
             inputs.append(row + begin)
             values.append(change)
-        begin += part.size
+        begin = end
     short = tuple(layouts) if _short(layouts) else ()
     none = np.empty(0, dtype=np.intp)
     where = np.concatenate([none, *outputs]), np.concatenate([none, *inputs])
     with np.errstate(all="ignore"):  # who asked looks whether they are finite
         slopes = np.concatenate([np.empty((len(d), 0)), *values], axis=1) / d[:, where[1]]
-    return Listed(base, *where, slopes, rounded, lost, short, lacks=lacks)
+    return Listed(base, *where, slopes, rounded, lost, short, lacks=lacks, tied=tied)
 
 
 def _short(layouts: list[Any]) -> bool:
@@ -133,5 +137,6 @@ def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
         with np.errstate(all="ignore"):
             np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
         begin = end
-    run, lacks = lifted.run, lifted.lost()
-    return before._replace(base=np.asarray(lifted.base), slopes=slopes, rounded=run.rounded, lost=run.lost, lacks=lacks)
+    run, base = lifted.run, np.asarray(lifted.base)
+    before = before._replace(base=base, slopes=slopes, rounded=run.rounded)
+    return before._replace(lost=run.lost, lacks=lifted.lost(), tied=lifted.tied())

@@ -224,6 +224,10 @@ def _cbrt(d: Array, b: Any, y: Any) -> Any:
     return safe_quotient(d, below)
 
 
+def _stepping(ufunc: np.ufunc) -> Unary:
+    return lambda d, b, y: ufunc(b + d) - y
+
+
 UNARY: dict[np.ufunc, Unary] = {
     np.negative: lambda d, b, y: -d,
     np.positive: lambda d, b, y: d,
@@ -250,7 +254,8 @@ UNARY: dict[np.ufunc, Unary] = {
     np.arcsinh: _series(_arcsinh),
     np.arctanh: _series(_arctanh),
     np.absolute: _absolute,
-    np.sign: lambda d, b, y: np.sign(b + d) - y,  # of three values, whose differences are exact
+    # of whole numbers, whose differences are exact
+    **{ufunc: _stepping(ufunc) for ufunc in (np.sign, np.floor, np.ceil, np.trunc, np.rint)},
     np.fabs: _absolute,
     np.deg2rad: lambda d, b, y: np.deg2rad(d),
     np.radians: lambda d, b, y: np.radians(d),
@@ -356,7 +361,14 @@ def _logaddexp(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
     return log1p(grown)
 
 
+def _remainder(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
+    da, db = (0.0 if d is None else d for d in (da, db))
+    whole, new = np.floor_divide(a, b), np.floor_divide(a + da, b + db)
+    return da - b * (new - whole) - db * new
+
+
 BINARY: dict[np.ufunc, Binary] = {
+    np.remainder: _remainder,
     np.multiply: _multiply,
     np.divide: _divide,
     np.power: _power,

@@ -13,12 +13,10 @@ from ...core.call import Call
 from ..arraylike import Array
 from ..signals import CannotLift, raised
 from ..work import SparseWork
-from .assembling import filled
 from .bundle import SparseBundle
 from .layout import Box, Dim, Entries, Shape
 from .slots import FILLED, LOST, Run, Slots, TooWide, entries_of, spread
 
-assert filled()  # importing numpy's functions registers them with the bundle
 CELLS = 1 << 19  # differences of one column in an array that stay in the cache
 MANY = 4096  # coordinates that are swept faster than a few are looked up
 MOST_CELLS = 1 << 23  # differences of one column in an array, at any price
@@ -53,6 +51,10 @@ class Lifted(NamedTuple):
     def lost(self) -> float:
         """Return what differences may lack because something underflowed."""
         return LOST * max(1.0, float(np.abs(self.base).max(initial=0.0))) if self.run.faint else 0.0
+
+    def tied(self) -> bool:
+        """Return whether f chose between what is equal at x."""
+        return self.run.tied is not None and bool(self.run.tied.any())
 
 
 @cache
@@ -132,10 +134,10 @@ def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape
         start = end
 
 
-def initial_slots(shape: Shape, index: NDArray[np.intp], d: Array) -> Slots:
+def initial_slots(shape: Shape, index: NDArray[np.intp] | range, d: Array) -> Slots:
     """The slots of x itself: each row changes one entry, by d[:, row]."""
     first = int(index[0])
-    if index[-1] - first != len(index) - 1 or (np.diff(index) != 1).any():
+    if not isinstance(index, range) and not _consecutive(index):
         return ((Entries(np.arange(len(index)), index), d),)
     slots = []
     for begin, end, position, dims in boxes(first, first + len(index), shape):
@@ -168,7 +170,7 @@ def evaluated(call: Call, bundle: SparseBundle) -> SparseBundle:
 def lift(
     call: Call,
     x: Array,
-    index: NDArray[np.intp],
+    index: NDArray[np.intp] | range,
     d: Array,
     *,
     cells: int = MOST_CELLS,
@@ -180,8 +182,8 @@ def lift(
 
     Parameters
     ----------
-    index : ndarray of intp, shape (m,)
-        The flat position of the entry that row r changes.
+    index : ndarray of intp, shape (m,), or range
+        The flat position of the entry that row r changes; a range if these follow each other.
     d : ndarray, shape (k, m)
         What is added to it.
     work : SparseWork, optional
