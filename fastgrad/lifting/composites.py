@@ -18,10 +18,18 @@ def axes_of(function: Function, ndim: int, *args: Any, **kwargs: Any) -> tuple[i
     return order
 
 
-def shape_of(function: Function, shape: tuple[int, ...], *args: Any, **kwargs: Any) -> tuple[int, ...]:
-    """Return the shape that a function of numpy gives an array."""
-    new: tuple[int, ...] = function(np.empty(shape, bool), *args, **kwargs).shape
-    return new
+def _reshaping(function: Function) -> Function:
+    """What only gives its argument another shape."""
+
+    def reshaped(a: Any, *args: Any, **kwargs: Any) -> Any:
+        return np.reshape(a, function(np.empty(np.shape(a), bool), *args, **kwargs).shape)
+
+    return reshaped
+
+
+def _permuting(function: Function) -> Function:
+    """What only changes the order of the axes."""
+    return lambda a, *args, **kwargs: np.transpose(a, axes_of(function, np.ndim(a), *args, **kwargs))
 
 
 def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
@@ -112,4 +120,6 @@ COMPOSITES: dict[Function, Function] = {
     np.vander: _vander,
     np.vdot: _vdot,
     np.vstack: _vstack,
+    **{f: _reshaping(f) for f in (np.expand_dims, np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d)},
+    **{f: _permuting(f) for f in (np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose)},
 }

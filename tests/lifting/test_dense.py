@@ -696,6 +696,8 @@ def test_signals_are_not_taken_for_errors_of_f() -> None:
         lambda x: np.matmul(np.eye(12), x, out=np.empty(12))[2] * x[1],
         lambda x: np.dot(np.eye(12) + 1.0, x, out=np.empty(12)).sum(),
         lambda x: np.add.accumulate(x, out=np.empty_like(x)).prod(),
+        lambda x: np.add.reduce(x.reshape(3, 4), axis=1, where=x.reshape(3, 4) > 0.5, out=np.zeros(3)).prod(),
+        lambda x: np.sum(x.reshape(3, 4), axis=1, where=x.reshape(3, 4) > 0.5, out=np.zeros(3)).prod(),
         lambda x: np.kron(x[:2], x[2:5]).sum(),
         lambda x: np.average(x.reshape(3, 4), axis=0, weights=[1.0, 2.0, 3.0]).prod(),
         lambda x: np.array([2.0, 3.0, 4.0])[np.searchsorted(np.array([0.3, 0.8]), x)] @ x,

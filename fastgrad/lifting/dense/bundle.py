@@ -655,7 +655,7 @@ def written(out: Any, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     """A function that is told where to write its result, and maybe at which entries alone."""
     if type(out) is not Bundle:
         raise NotAsked(f"np.{getattr(func, '__name__', func)} with `out=`")  # which may be an array that f has made
-    where = kwargs.pop("where", True)
+    where = kwargs.pop("where", True) if isinstance(func, np.ufunc) else True  # of a reduction: what to take
     result = func(*args, **kwargs)
     out[...] = result if where is True else np.where(where, result, out)
     return out

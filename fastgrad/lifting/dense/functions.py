@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..arraylike import Array, Handler, entering
-from ..composites import COMPOSITES, axes_of, shape_of
+from ..composites import COMPOSITES, axes_of
 from ..work import CELL
 from .bundle import HANDLERS, Bundle, aligned, expect_large, matmul, memory, operand, raw, same_for_all
 
@@ -235,30 +235,9 @@ def _ravel(a: Bundle, order: str = "C") -> Any:
     return Bundle(flattened(a)) if order == "C" else NotImplemented
 
 
-def reshaping(func: Function) -> Handler:
-    """Functions that only give their argument another shape."""
-    return lambda a, *args, **kwargs: Bundle(a.data.reshape(len(a.data), *shape_of(func, a.shape, *args, **kwargs)))
-
-
-for _func in (np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
-    HANDLERS[_func] = reshaping(_func)
-
-
-def permuting(func: Function) -> Handler:
-    """Functions that only change the order of the axes."""
-    return lambda a, *args, **kwargs: Bundle(
-        a.data.transpose(0, *(1 + axis for axis in axes_of(func, a.ndim, *args, **kwargs)))
-    )
-
-
-for _func in (np.transpose, np.permute_dims, np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose):
-    HANDLERS[_func] = permuting(_func)
-
-
-@handles(np.expand_dims)
-def _expand_dims(a: Bundle, axis: Any) -> Any:
-    expect_large(a.data)
-    return reshaping(np.expand_dims)(a, axis)
+@handles(np.transpose)
+def _transpose(a: Bundle, axes: Any = None) -> Bundle:
+    return Bundle(a.data.transpose(0, *(1 + axis for axis in axes_of(np.transpose, a.ndim, axes))))
 
 
 @handles(np.broadcast_to)

@@ -104,7 +104,8 @@ def _matrix_power(a: Any, n: int) -> Any:
 def _cov(m: Any, rowvar: bool = True, ddof: int = 1) -> Any:
     rows = np.atleast_2d(m) if rowvar or m.ndim == 1 else m.T
     away = rows - np.mean(rows, axis=1, keepdims=True)
-    return np.squeeze(away @ away.T / (rows.shape[1] - ddof))
+    plain = np.cov(m.base.real, rowvar=rowvar, ddof=ddof)
+    return as_numpy(np.squeeze(away @ away.T / (rows.shape[1] - ddof)), plain)
 
 
 @handles(np.corrcoef)
@@ -159,5 +160,7 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> A
         if edge_order == 2:
             first = first + (slope[:1] - slope[1:2]) * (width[:1] / both[:1])
             last = last + (slope[-1:] - slope[-2:-1]) * (width[-1:] / both[-1:])
-        found.append(np.moveaxis(np.concatenate([first, inner, last]), 0, along))
+        joined: Any = np.moveaxis(np.concatenate([first, inner, last]), 0, along)
+        plain = np.gradient(f.base.real, h, axis=along, edge_order=edge_order)  # type: ignore[call-overload]
+        found.append(as_numpy(joined, plain))
     return found[0] if len(found) == 1 else found

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..arraylike import Array, Handler, entering
-from ..composites import COMPOSITES, axes_of, shape_of
+from ..composites import COMPOSITES
 from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, normal_axes, plain_key
 from .layout import Box, Entries, groups, place
 from .rules import expm1, log1p, scaled
@@ -582,24 +582,6 @@ def _pad(a: Any, width: Any, mode: str = "constant", **kwargs: Any) -> Any:
 FUNCTIONS.update(COMPOSITES)
 
 
-def reshaping(function: Any) -> Handler:
-    """Functions that only give their argument another shape."""
-    return lambda a, *args, **kwargs: a.reshape(shape_of(function, a.shape, *args, **kwargs))
-
-
-for _function in (np.expand_dims, np.squeeze, np.atleast_1d, np.atleast_2d, np.atleast_3d):
-    FUNCTIONS[_function] = reshaping(_function)
-
-
-def permuting(function: Any) -> Handler:
-    """Functions that only change the order of the axes."""
-    return lambda a, *args, **kwargs: a.transpose(axes_of(function, a.ndim, *args, **kwargs))
-
-
-for _function in (np.transpose, np.permute_dims, np.swapaxes, np.moveaxis, np.rollaxis, np.matrix_transpose):
-    FUNCTIONS[_function] = permuting(_function)
-
-
 def moving(function: Any) -> None:
     """Register a function that only repeats, drops or moves entries."""
 
@@ -776,6 +758,7 @@ FUNCTIONS.update({
     np.reshape: lambda a, shape, order="C": a.reshape(shape, order=order),
     np.shape: lambda a: a.shape,
     np.size: lambda a: a.size,
+    np.transpose: lambda a, axes=None: a.transpose(axes),
 })  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .bundle import FUNCTIONS, SparseBundle
 from .functions import as_numpy, base_of, handles, product, slots_of
-from .slots import as_rows, at, refuse, spread, spread_box
+from .slots import as_rows, refuse, spread, spread_box
 
 Rule = Callable[[Any, Any], Callable[[Any], Any]]  # of a matrix and the function's value there: from change to change
 
@@ -77,6 +77,15 @@ RULES: dict[Callable[..., Any], Rule] = {
 }
 
 
+NOTHING = 2.0**-60  # of the largest entry: what differs by less is changed to first order
+
+
+def _little(a: SparseBundle) -> bool:
+    """Whether so little differs that its square is nothing."""
+    largest = NOTHING * float(np.abs(a.base).max(initial=0.0))
+    return all(float(np.abs(d).max(initial=0.0)) <= largest for _, d in a.slots)
+
+
 def of_matrix(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
     """A function of one matrix, by its rule where no difference shows in its entries."""
     if a.ndim != 2:
@@ -86,7 +95,7 @@ def of_matrix(function: Callable[..., Any], a: SparseBundle) -> SparseBundle:
     base = function(a.base.real)
     if a.dtype.kind == "c":  # beside x by nothing: the same rule tells how far
         base = base + 1j * rule(a.base.real, base)(a.base.imag)
-    if all(np.array_equal(at(a.base, layout) + d, np.broadcast_to(at(a.base, layout), d.shape)) for layout, d in slots):
+    if _little(a):
         found = slots_of(rule(a.base, base)(SparseBundle(np.zeros_like(a.base), slots, run)))
     else:
         run.rounded = True
@@ -120,8 +129,13 @@ def _solve(a: Any, b: Any) -> Any:
     base = np.linalg.solve(base_of(a), base_of(b))
     if np.ndim(base_of(a)) != 2:
         raise refuse("np.linalg.solve of stacks of matrices")
-    inverse = np.linalg.inv(a)
-    return product(base, inverse, [0, 1], b, [1, 2][: base.ndim], [0, 2][: base.ndim])
+    labels = [1, 2][: base.ndim], [0, 2][: base.ndim]
+    if isinstance(a, SparseBundle) and not _little(a):
+        return product(base, np.linalg.inv(a), [0, 1], b, *labels)
+    out = product(base, np.linalg.inv(base_of(a)), [0, 1], b - a @ base, *labels)
+    if out.run.watching and isinstance(a, SparseBundle):
+        out.run.meets(None, out.slots, (), base.shape)
+    return out
 
 
 @handles(np.linalg.lstsq)
