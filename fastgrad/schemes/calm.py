@@ -26,6 +26,7 @@ from .constants import (
     TINY,
 )
 from .line import median
+from .looks import truncation
 from .outputs import AROUND, quanta_of, signs
 from .seeds import Columns, units_of
 
@@ -327,22 +328,13 @@ def _looked(
         above, below = up - f, down - f
         sigma = max(out.sigma, out.sigma / out.seen * max(abs(up), abs(down)))
         first, second = abs(above - below), abs(above + below)
-        bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
         if not (first < inf and second < inf and half > 0.0) or near(second, 4.0 * sigma):
             return None
-        by_size, by_slope = half * sqrt(max(out.variation, rise) / bent), half * rise / (2.0 * bent)
-        longer, shorter = max(by_size, by_slope), min(by_size, max(by_slope, half))
-        slope, share = first / (2.0 * half), half / longer
-        hope = fear = max(slope * share * share, bent / longer) / 6.0
-        if second > 4.0 * sigma:
-            share = half / shorter
-            fear = max(slope * share * share, second / shorter) / 6.0
+        hope, fear = truncation(half, first, second, sigma, out.variation)
         rough = second > 7.99 * sigma and second > 0.0299 * first
         if begins and rough and second > 0.999 * half * max(1e-3, 30.0 * half) * out.variation:
             return None
-        seen.append(
-            Seen((above - below) / (2.0 * half), 0.71 * sigma / half, hope, min(fear, 100.0 * hope), first, second)
-        )
+        seen.append(Seen((above - below) / (2.0 * half), 0.71 * sigma / half, hope, fear, first, second))
     return half, seen
 
 

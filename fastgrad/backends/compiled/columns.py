@@ -11,47 +11,48 @@ import numpy as np
 from ...schemes import outputs
 from ...schemes.constants import FINER, NEAR_ZERO, SPACING
 from .cache import uncounted
-from .jacobians import (
-    AGREED,
-    BIN,
-    BINS,
+from .entries import (
     COLUMN,
     DERIVATIVE,
     FLAGGED,
-    KNOWN,
-    LATEST,
-    LINE,
     LOOKS,
     NOISE_OF,
     OF_ENTRIES,
-    OF_OUTPUTS,
     OUTPUT,
     PLACE,
     STEEP,
     STILL,
-    TILE,
-    UP,
     VALUE,
-    agrees,
-    bent_steps,
     blocks_of,
-    constants,
     entered,
-    is_constant,
     judged,
-    line,
     looked,
-    measured,
     middle,
     next_step,
+    settled,
+)
+from .jacobians import TILE, views
+from .native import array_at, integers, part
+from .outputs import (
+    AGREED,
+    BIN,
+    BINS,
+    KNOWN,
+    LATEST,
+    LINE,
+    OF_OUTPUTS,
+    UP,
+    agrees,
+    bent_steps,
+    constants,
+    is_constant,
+    line,
+    measured,
     noises,
     prepared,
     scales,
-    settled,
     step_of,
-    views,
 )
-from .native import array_at, integers, part
 
 DONE, UNSURE = 0, -1  # else: at so many points f's values are wanted
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)

@@ -1,10 +1,7 @@
 """Jacobians in one call of one kernel: the loop over columns or colours, and the default rule.
 
-The same values as `schemes.columns`, to the bit. Where it is not certain what that does, it decides: tests here may be
-stricter than there, never laxer. Kernels are flat, hold nothing of f, allocate nothing.
-
-A direction is a column, or all columns of one colour. `pattern` is None where every direction has an entry of each
-output, and numba compiles no branch for the other case; else see `vectors.listed`.
+The same values as `schemes.columns`, to the bit; what is judged by `outputs` and `entries`. Kernels are flat, hold
+nothing of f, allocate nothing.
 """
 
 import math
@@ -15,43 +12,64 @@ from numba.extending import register_jitable
 from ...core.validation import Floats
 from ...lifting.lanes import BLOCK, call_lanes
 from ...schemes import outputs
-from ...schemes.constants import (
-    EPS,
-    FIFTH,
-    FINER,
-    FOURTH,
-    NEAR_ZERO,
-    NEGLIGIBLE,
-    QUIET,
-    SAME,
-    SIXTH,
-    SPACING,
-    THIRD,
-    TINY,
-)
+from ...schemes.constants import EPS, FINER, NEAR_ZERO, SPACING
 from .cache import inner, kernel, uncounted
-from .default import checksum, choose, nth, on_a_lattice, spacing_of
-from .kernels import NOT_TIMED, TICKS, TRIALS, power_of_two
+from .default import checksum
+from .entries import (
+    COLUMN,
+    DERIVATIVE,
+    FLAGGED,
+    LOOKS,
+    NOISE_OF,
+    OF_ENTRIES,
+    OUTPUT,
+    PLACE,
+    STEEP,
+    VALUE,
+    blocks_of,
+    entered,
+    entries_of,
+    entry,
+    extent,
+    judged,
+    looked,
+    middle,
+    next_step,
+    settled,
+)
+from .kernels import NOT_TIMED, TICKS, TRIALS
 from .native import call_into, integers, part, ticks
+from .outputs import (
+    AGREED,
+    BIN,
+    BINS,
+    DOWN,
+    KNOWN,
+    LATEST,
+    LINE,
+    OF_OUTPUTS,
+    SIGMA,
+    UP,
+    VARIATION,
+    agrees,
+    bent_steps,
+    constants,
+    is_constant,
+    line,
+    measured,
+    noises,
+    prepared,
+    scales,
+    step_of,
+)
 from .workspace import aligned
 
 # LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
 DONE, RECONSIDER, LATER, UNSURE = range(4)
 MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
-SIGNS, PERIOD, FEW = outputs.SIGNS, outputs.PERIOD, outputs.FEW
-MARGIN = 1e-9  # numpy sums in another order
+SIGNS, PERIOD = outputs.SIGNS, outputs.PERIOD
 TILE = 1 << 16  # as in `schemes.columns`
-BINS = 64
-# Where a loop over entries counts in `np.uint64`, it runs in SIMD: numba takes an index of another type from the end
-# where it is negative, which takes longer than all else.
 FARTHER = 2.0**-19
-# What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
-(SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
-LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
-# Of the entries of one direction: so many looks, each of four numbers, and what follows from them.
-LOOKS = 4
-WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
-FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
 # To go on with: the next direction, the step, the usual length, and whether that is known; f in lanes, how many points
 # these are, and whether it runs in them; the first direction of the last pass, and how many blocks it listed; how many
 # passes are to do without, and how many were to after the last one in vain; the ticks of all Jacobians, after how many
@@ -62,9 +80,6 @@ FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = rang
 # again, how many there are, and how often they were looked at.
 GROUP, STEPS, WHOLE, ENTRIES, LOOKED = range(17, 57, 8)
 STATE = 64
-OF_OUTPUTS, OF_ENTRIES = LATEST + 7, PLACE + 1
-# Of each direction.
-STEEP, FLAGGED = range(2)
 
 
 def most(n: int, m: int) -> int:
@@ -120,20 +135,6 @@ def directions(pattern, n):
     return n if pattern is None else pattern[1].size - 1
 
 
-@uncounted
-def extent(pattern, g, m):
-    """Return the first entry of a direction, and the one behind its last."""
-    return (0, m) if pattern is None else (pattern[2][g], pattern[2][g + 1])
-
-
-@uncounted
-def entry(pattern, g, m, k):
-    """Return the output (of `np.uint64`) and the column of an entry, and its place in the result."""
-    if pattern is None:
-        return np.uint64(k), g, g * m + np.int64(k)
-    return np.uint64(pattern[3][k]), pattern[4][k], pattern[5][k]
-
-
 @inner
 def move(y, flat, units, pattern, g, t):
     """Move x's working copy along a direction; to x itself with t = 0."""
@@ -155,24 +156,6 @@ def evaluated(f, x, here, work, pattern, g, t, above):
             return False
     move(y, flat, units, pattern, g, 0.0)
     return True
-
-
-@uncounted
-def blocks_of(o, above, f0, pattern, g, every, blocks):
-    """List where the blocks of entries of a direction begin that have some effect, or all; returns how many.
-
-    The values on both sides are in the row `above` and the next.
-    """
-    first, behind = extent(pattern, g, f0.size)
-    count = np.int64(0)
-    for begin in range(first, behind, BLOCK):
-        some = every
-        for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
-            i, _, _ = entry(pattern, g, f0.size, k)
-            some |= (o[above, i] != f0[i]) | (o[above + 1, i] != f0[i])
-        blocks[count] = begin
-        count += some
-    return count
 
 
 @inner
@@ -307,39 +290,6 @@ def rows(address, before, after, like, x, points, values, progress):
     return True
 
 
-# ---- the line
-
-
-@uncounted
-def scales(x, units):
-    """Write `seeds.units_of`; returns whether x is finite and of a usual size."""
-    largest = 0.0
-    for i in range(x.size):
-        if not abs(x[i]) < 1e290:
-            return False
-        largest = max(largest, abs(x[i]))
-    least = min(1.0, largest) if largest > 0.0 else 1.0
-    for i in range(x.size):
-        units[i] = power_of_two(max(abs(x[i]), least))
-    return least > 1e-270
-
-
-@uncounted
-def line(x, units, vector, spacing):
-    """Write the direction of `outputs.look_along`, one that small multiples of are exact."""
-    begin = np.int64(checksum(x)) % PERIOD
-    place = begin
-    for i in range(x.size):
-        move = units[i] * (spacing * SIGNS[place])
-        place = place + 1 if place + 1 < begin + PERIOD else begin  # a remainder would take longer than all else
-        if x[i] != 0.0:
-            grain = 4.0 * spacing_of(abs(x[i]))
-            grains = np.rint(move / grain)
-            if 8.0 <= abs(grains) < 2.0**52:
-                move = grains * grain
-        vector[i] = move
-
-
 @inner
 def along(f, x, here, work, spacing, table):
     """Evaluate f on the line, into seven rows of the outputs' table; returns whether all is finite."""
@@ -358,304 +308,6 @@ def along(f, x, here, work, spacing, table):
         total = o[table, i] + o[table + 1, i] + o[table + 2, i] + o[table + 4, i] + o[table + 5, i] + o[table + 6, i]
         finite &= abs(total + f0[i]) < 1e300
     return finite
-
-
-@uncounted
-def seven(w0, w1, w2, w3, w4, w5, w6):
-    """Return what seven values on a line, x in their middle, say.
-
-    The noise that the third to sixth differences suggest, least and largest value, how many first differences vanish,
-    the third derivative in scales of x, the derivative along the line, and the largest fifth difference.
-    """
-    a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, w3 - w2, w4 - w3, w5 - w4, w6 - w5
-    b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
-    c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
-    d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
-    e0, e1 = d1 - d0, d2 - d1
-    still = 1 * (a0 == 0.0) + (a1 == 0.0) + (a2 == 0.0) + (a3 == 0.0) + (a4 == 0.0) + (a5 == 0.0)
-    p, q, r, s = abs(c0), abs(c1), abs(c2), abs(c3)
-    extremes = max(p, q, r, s) + min(p, q, r, s)
-    return (
-        THIRD * math.sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3),
-        FOURTH * math.sqrt(d0 * d0 + d1 * d1 + d2 * d2),
-        FIFTH * math.sqrt(e0 * e0 + e1 * e1),
-        SIXTH * abs(e1 - e0),
-        min(w0, w1, w2, w3, w4, w5, w6),
-        max(w0, w1, w2, w3, w4, w5, w6),
-        still,
-        (p + q + r + s - extremes) / 2.0 / SPACING**3,
-        (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0,
-        max(abs(e0), abs(e1)),
-    )
-
-
-@uncounted
-def seen(o, table, i):
-    """Return `seven` of one output's values on a line."""
-    return seven(
-        o[table, i],
-        o[table + 1, i],
-        o[table + 2, i],
-        o[table + 3, i],
-        o[table + 4, i],
-        o[table + 5, i],
-        o[table + 6, i],
-    )
-
-
-@uncounted
-def last_bit(value):
-    """Return the unit of the last binary digit that a number needs; inf for 0."""
-    digits = (np.float64(value).view(np.int64) & 0xFFFFFFFFFFFFF) | 0x10000000000000
-    return spacing_of(abs(value)) * (digits & -digits) if value != 0.0 else np.inf
-
-
-@uncounted
-def lattices(o, table):
-    """Write the spacing of the binary lattice of each output, as `outputs` does; returns whether one may be decimal."""
-    m = o.shape[1]
-    bits = integers(o)
-    for i in range(m):
-        digits, same = np.int64(0), True
-        for k in range(7):
-            digits |= bits[table + k, i]
-            same &= o[table + k, i] == o[table, i]
-        o[BIN, i] = 0.0
-        if same:
-            continue
-        if digits & 15 == 0:
-            unit, top, zeros = np.inf, 0.0, 0
-            for k in range(7):
-                value = o[table + k, i]
-                unit, top, zeros = min(unit, last_bit(value)), max(top, abs(value)), zeros + (value == 0.0)
-            if zeros <= 4 and unit >= 16.0 * spacing_of(top):
-                o[BIN, i] = unit
-        elif m <= FEW:
-            first, second = o[table, i], o[table + 1, i]
-            if on_a_lattice(first, first, 1.0)[1] and on_a_lattice(second, second, 1.0)[1]:
-                return True
-    return False
-
-
-@uncounted
-def near(a, b):
-    """Say whether rounding, in another order, may decide which of two numbers is larger."""
-    return abs(a - b) <= MARGIN * max(abs(a), abs(b)) and max(abs(a), abs(b)) > 1e-290
-
-
-@uncounted
-def power_near(value):
-    """Return the nearest power of two in the logarithm; 0 where rounding may decide on it."""
-    exponent = math.log2(value)
-    nearest = np.rint(exponent)
-    return 2.0**nearest if abs(exponent - nearest) < 0.5 - MARGIN else 0.0
-
-
-@uncounted
-def stepped(o, table, i, top):
-    """Say whether an output may move by steps on the line, as `outputs._Seven.stepped` says."""
-    largest = there = 0.0
-    for turn in range(2):
-        for k in range(1, 5):
-            before = (o[table + k + 1, i] - o[table + k, i]) - (o[table + k, i] - o[table + k - 1, i])
-            after = (o[table + k + 2, i] - o[table + k + 1, i]) - (o[table + k + 1, i] - o[table + k, i])
-            third = abs(after - before)
-            if turn == 0:
-                largest = max(largest, third)
-            elif third >= 0.999 * largest:
-                there = max(there, abs(after + before - 2.0 * median_bend(o, table, i)))
-    return there < 0.2001 * largest and largest < 1.001 * outputs.STEP * top
-
-
-@uncounted
-def median_bend(o, table, i):
-    """Return the median of the five second differences: the only one with two at most on either side."""
-    for k in range(1, 6):
-        mine, below, above = o[table + k + 1, i] - o[table + k, i] - (o[table + k, i] - o[table + k - 1, i]), 0, 0
-        for j in range(1, 6):
-            other = (o[table + j + 1, i] - o[table + j, i]) - (o[table + j, i] - o[table + j - 1, i])
-            below, above = below + (other < mine), above + (other > mine)
-        if below <= 2 and above <= 2:
-            return mine
-    return 0.0
-
-
-@uncounted
-def noises(o, table, shrinks):
-    """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
-
-    These have a negative one. Returns how many they are; -1: not sure, or with `shrinks` where steps may be relative.
-    `SHORTER` has the first line's level, negative where that decays, and `LEVEL` that of the line before.
-    """
-    if lattices(o, table):
-        return -1
-    first, unclear = table == LINE, 0
-    for i in range(o.shape[1]):
-        w, is_clear = seen(o, table, i), not first and o[SIGMA, i] > 0.0
-        third, fourth, fifth, sixth, low, high, still = w[:7]
-        f0 = o[table + 3, i]
-        top, level = max(high, -low), middle_of_four(third, fourth, fifth, sixth)
-        floor = max(0.5 * EPS * abs(f0), 0.25 * EPS * top, TINY, 0.29 * o[BIN, i])
-        last, three, before = max(fifth, sixth), 3.0 * floor, o[LEVEL, i]
-        if is_clear:
-            if level > 0.999 * max(QUIET * floor, abs(o[SHORTER, i])):
-                return -1  # steps were hidden, perhaps
-            continue
-        # cubes are compared
-        if (still >= 4 and low != high) or not top < 1e80 or (low != high and max(high - f0, f0 - low) < 1e-80):
-            return -1
-        if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
-            return -1
-        smooth, noisy = last <= three, level <= QUIET * floor
-        sigma = max(floor, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
-        if first:
-            if not (smooth or noisy) and stepped(o, table, i, top):
-                return -1
-            decays = fifth <= 0.999 * max(third / 8.0, three) and sixth <= 0.999 * max(fourth / 4.0, three)
-            o[SHORTER, i] = -level if decays else level
-            if not smooth:
-                sigma = max(min(fourth, fifth), min(max(fourth, fifth), sixth))
-        else:
-            noisy = noisy or level >= SAME * before
-            decays = o[SHORTER, i] < 0.0
-            if near(level, SAME * before) or near(level, SAME * abs(o[SHORTER, i])):
-                return -1
-            if not decays and (smooth or (noisy and level < SAME * abs(o[SHORTER, i]))):
-                return -1  # neither smooth nor noisy
-            if not smooth:
-                sigma = max(level, before)
-        if shrinks and not (smooth or noisy) and level > 0.999e-3 * max(high - f0, f0 - low):
-            return -1
-        o[LEVEL, i] = level
-        o[SIGMA, i] = sigma if smooth or noisy else -1.0
-        unclear += not (smooth or noisy)
-    return unclear
-
-
-@uncounted
-def middle_of_four(a, b, c, d):
-    """Return the median of four numbers."""
-    low, high = max(min(a, b), min(c, d)), min(max(a, b), max(c, d))
-    return 0.5 * (low + high)
-
-
-@uncounted
-def measured(o, last, terms, small):
-    """Write slopes, curvatures and third derivatives along the line, as `outputs._measure`; False: not sure.
-
-    Where x is `small`, what drowns may change farther away.
-    """
-    m, drowned, sure, table = o.shape[1], 0, True, np.int64(LINE)
-    for i in range(m):
-        third_level, fourth_level, _, _, low, high, _, third, slope, fifth = seen(o, table, i)
-        w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
-        if last != table:
-            slope, fifth = seen(o, last, i)[8:]
-        spread = max(high - f0, f0 - low)
-        shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
-        third = third if shows else 0.0
-        rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (low != high)
-        sure &= not (abs(bend - 8.0 * noise) <= MARGIN * noise or (small and rise < 10.1 * noise))
-        bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
-        size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
-        size = min(size, max(abs(f0), spread))
-        sure &= not abs(size - 10.0 * noise) <= MARGIN * noise
-        varies = max(size, 10.0 * noise)
-        ratio = min(max(noise / varies, 1e-17), 1e-2)
-        # the power of two next to its cubic root, by its bits: 2**k from 2**(3k - 1.5) on
-        shifted = ratio * 2.0**1.5
-        upper = (np.float64(shifted * (1.0 + MARGIN)).view(np.int64) >> 52) - 1023 + 300
-        lower = (np.float64(shifted * (1.0 - MARGIN)).view(np.int64) >> 52) - 1023 + 300
-        k = upper // 3
-        doubtful = k != lower // 3
-        whole = ((np.float64(ratio).view(np.int64) >> 52) - 1023 + 300) // 3
-        root = np.int64((whole - 100 + 1023) << 52).view(np.float64)  # at most the cubic root
-        bends = 24.0 * noise * math.sqrt(count) * count * (1.0 - MARGIN) < third * ratio
-        o[BIN, i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
-        o[BIN, i] += 10000.0 if bends else 0.0
-        o[VARIATION, i] = varies
-        o[RHO, i] = noise / max(abs(f0), spread, TINY)
-        o[ENOUGH, i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
-        o[SLOPE, i] = slope
-        o[DOUBT, i] = 4.0 * noise + 0.1 * fifth
-        o[LEAST, i] = third / (3.0 * count)
-    return sure and 2 * drowned <= m
-
-
-@uncounted
-def bent_steps(o, terms):
-    """Shorten the steps of outputs whose third derivative shows, as `outputs.step_of`; False: not sure."""
-    for i in range(o.shape[1]):
-        o[SHORTER, i] = 0.0
-        if o[BIN, i] < 9000.0:
-            continue
-        count, third, sigma = terms[i], 3.0 * terms[i] * o[LEAST, i], o[SIGMA, i]
-        step = np.cbrt(min(max(sigma / o[VARIATION, i], 1e-17), 1e-2))
-        shorter = max(np.cbrt(3.0 * sigma * math.sqrt(count) / third), 1e-13)
-        wide = shorter * np.cbrt(count)
-        if near(wide, 0.5 * step):
-            return False
-        still = o[BIN, i] - 10000.0 > 3000.0
-        if wide >= 0.5 * step:
-            o[BIN, i] -= 10000.0
-            continue
-        step = shorter * math.sqrt(np.cbrt(count))
-        power = power_near(step)
-        if power == 0.0 or power < 2.0**-60:
-            return False
-        o[ENOUGH, i], o[SHORTER, i] = max(3e-9, 0.3 * step * step) / 1.42 * 0.999, step
-        o[BIN, i] = math.log2(power) + (4000.0 if still else 0.0)
-    return True
-
-
-@uncounted
-def step_of(o, counts):
-    """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it."""
-    active = 0
-    for i in range(o.shape[1]):
-        active += o[BIN, i] < 3000.0
-    for j in range(BINS):
-        counts[j] = 0.0
-    total, doubtful = 0, 0
-    for i in range(o.shape[1]):
-        b = o[BIN, i]
-        if b >= 3000.0:
-            if active > 0:
-                continue
-            b -= 4000.0
-        if b >= 500.0:
-            b -= 1000.0
-            doubtful += 1
-        counts[int(-b)] += 1.0  # steps are 2**-20 to 2**-2
-        total += 1
-    place, passed = total // 2, 0
-    for j in range(BINS - 1, -1, -1):  # the smallest first
-        passed += int(counts[j])
-        if passed > place:
-            # those in doubt may belong to the neighbour
-            if doubtful > 0 and (passed - doubtful <= place or place - (passed - int(counts[j])) < doubtful):
-                return 0.0
-            return 2.0 ** float(-j)
-    return 0.0
-
-
-@uncounted
-def is_constant(o, i):
-    """Whether an output is the same all along the first line."""
-    same = True
-    for k in range(7):
-        same &= o[LINE + k, i] == o[LINE + 3, i]
-    return same
-
-
-@uncounted
-def constants(o):
-    """Count such outputs."""
-    count = 0
-    for i in range(o.shape[1]):
-        count += is_constant(o, i)
-    return count
 
 
 @inner
@@ -694,275 +346,6 @@ def look(f, x, here, work, terms, counts):
             return 0.0
         spacing, table = spacing * FINER, LATEST
     return 0.0
-
-
-@uncounted
-def prepared(o, t):
-    """Finish what needs the step; `BIN` then says whether an output's entries without any effect are certain."""
-    for i in range(o.shape[1]):
-        sigma, size = o[SIGMA, i], o[VARIATION, i]
-        noise = 0.72 * sigma / t
-        sure = (noise <= 0.999e-5 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e4 * sigma)
-        o[BIN, i] = 1.0 if sure else 0.0
-        o[LEAST, i] = 2.0 * o[LEAST, i] * t * t
-        o[AGREED, i] = o[KNOWN, i] = o[NEEDED, i] = o[LARGEST, i] = o[STRAIN, i] = 0.0
-
-
-# ---- the first look at a direction
-
-
-@uncounted
-def half_span(flat, units, j, t):
-    """Return half of the way between the points of a column, in its unit."""
-    return 0.5 * (((flat[j] + t * units[j]) - (flat[j] - t * units[j])) / units[j])
-
-
-@uncounted
-def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
-    """List those of the blocks' entries that have an effect, and judge them, as `columns._doubts`.
-
-    Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
-    change to noise; how many of them show their `lengths`, and how many of these are long.
-    """
-    m, index = f0.size, integers(a)
-    _, behind = extent(pattern, g, m)
-    wants = strange = False
-    count = longer = moved = shown = far = 0
-    steepest = 0.0
-    for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
-        for k in range(begin, min(begin + BLOCK, behind)):
-            i, j, _ = entry(pattern, g, m, k)
-            here = f0[i]
-            above, below = o[UP, i] - here, o[DOWN, i] - here
-            if above == 0.0 and below == 0.0:
-                wants |= o[BIN, i] == 0.0
-                continue
-            half, first, second = half_span(flat, units, j, t), abs(above - below), abs(above + below)
-            sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
-            strange |= not (first < np.inf and abs(half - t) <= 1e-3 * t)
-            index[OUTPUT, count] = k
-            a[DERIVATIVE, count], a[NOISE_OF, count] = (above - below) / (2.0 * half), sigma / half
-            count += 1
-            moved += first != 0.0
-            steepest = max(steepest, first / sigma)
-            if min(first, second) > 8.0 * sigma:
-                lengths[shown] = half * first / (2.0 * second)
-                far += lengths[shown] >= 24300.0 * t
-                shown += 1
-            if second <= 0.0299 * first and sigma <= o[ENOUGH, i] * first and second * second <= 63.0 * sigma * first:
-                continue  # nearly always
-            variation = o[VARIATION, i]
-            bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
-            size = max(variation, rise)
-            square, cube = bent * bent, bent * bent * bent
-            rough = second > 7.99 * sigma and second > 0.0299 * first
-            down = square > 63.0 * sigma * rise and cube > 16e3 * sigma * sigma * size
-            down = down and square > 8.9e-10 * rise * max(0.5 * first, variation * half)
-            measure = max(first, 0.2 * variation * half)
-            up = rise * sigma > 200.0 * square or size * sigma * sigma > 1e4 * cube
-            up = up and sigma > o[ENOUGH, i] * measure
-            wants |= rough or down or (up and 1.42 * sigma > 0.999e-6 * measure)
-            longer += up
-    return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
-
-
-@uncounted
-def entered(o, a, count, f0, units, vector, pattern, g, out):
-    """Write the listed entries of a direction, and enter them into what is checked at the end."""
-    index = integers(a)
-    for e in range(count):
-        i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
-        slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
-        out[place] = slope / units[j]
-        error, size = 2.8 * noise * factor, abs(slope)
-        o[AGREED, i] += slope * factor
-        o[KNOWN, i] += error * error
-        o[LARGEST, i] = max(o[LARGEST, i], size)
-        must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
-        if certainly < must:
-            o[NEEDED, i] = max(o[NEEDED, i], must)
-        else:
-            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
-
-
-@uncounted
-def agrees(o, units, t):
-    """Say whether the line's slopes agree with the entries, each output's least entry is certain, and hides none."""
-    good, least, most = True, units[0], units[0]
-    for j in range(units.size):
-        least, most = min(least, units[j]), max(most, units[j])
-    for i in range(o.shape[1]):
-        doubt, known, widened = o[DOUBT, i], o[KNOWN, i], 1.0
-        gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
-        if gap > 0.0 and not gap * gap <= 0.99 * known:  # the bars of this output are wider by so much
-            widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
-        good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
-        good &= o[STRAIN, i] * widened <= 1.0
-        # of what has no effect rounding may hide what is as steep as the steepest: see `report.Report._hidden`
-        bar = max(2.9 * o[SIGMA, i] / t * widened, EPS * o[VARIATION, i])
-        good &= bar * most <= 0.49 * o[LARGEST, i] * least or o[LARGEST, i] < 0.99e-6 * o[VARIATION, i]
-    return good
-
-
-# ---- further looks at a direction
-
-
-@uncounted
-def looked(o, a, k, count, flat, units, f0, t):
-    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
-    index = integers(a)
-    for e in range(count):
-        i, j = index[OUTPUT, e], index[COLUMN, e]
-        half = half_span(flat, units, j, t)
-        above, below = o[LINE, i] - f0[i], o[LINE + 1, i] - f0[i]
-        noise = max(o[SIGMA, i], o[RHO, i] * max(abs(f0[i] + above), abs(f0[i] + below)))
-        first, second = abs(above - below), abs(above + below)
-        if not (first < np.inf and second < np.inf and half > 0.0):
-            return False
-        bent, rise = max(second, 4.0 * noise), max(first, 2.0 * noise)
-        by_size, by_slope = half * math.sqrt(max(o[VARIATION, i], rise) / bent), half * rise / (2.0 * bent)
-        longer, shorter = max(by_size, by_slope), min(by_size, max(by_slope, half))
-        slope = first / (2.0 * half)
-        hope = max(slope * (half / longer) ** 2, bent / longer) / 6.0
-        fear = max(slope * (half / shorter) ** 2, second / shorter) / 6.0 if second > 4.0 * noise else hope
-        rough = second > 7.99 * noise and second > 0.0299 * first
-        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
-        if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
-            return False
-        a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
-        a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, min(fear, 100.0 * hope)
-        a[FIRST, e], a[SECOND, e], a[HOPE, e] = first, second, hope
-        if k == 0:
-            a[OPEN, e], a[STILL, e] = 1.0, 1.0 if first == 0.0 and second == 0.0 else 0.0
-    return True
-
-
-@uncounted
-def middle(values, count):
-    """Return the median of the first numbers of an array; moves them about."""
-    above, below = nth(values, count, count // 2), -np.inf
-    for k in range(np.uint64(count // 2)):  # which are the smaller ones now
-        below = max(below, values[k])
-    return above if count % 2 else 0.5 * (below + above)
-
-
-@uncounted
-def mean_of(a, k, count):
-    """Return the mean step of the k-th look."""
-    first = second = third = fourth = 0.0  # sums that do not wait for each other
-    whole = count - count % 4
-    for e in range(0, whole, 4):
-        first, second = first + a[4 * k + WIDTH_OF, e], second + a[4 * k + WIDTH_OF, e + 1]
-        third, fourth = third + a[4 * k + WIDTH_OF, e + 2], fourth + a[4 * k + WIDTH_OF, e + 3]
-    for e in range(whole, count):
-        first += a[4 * k + WIDTH_OF, e]
-    return ((first + second) + (third + fourth)) / count
-
-
-@uncounted
-def next_step(o, a, k, count, common):
-    """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
-    index, chosen = integers(a), a[BAR]
-    downs = ups = lacking = moved = 0
-    for e in range(count):
-        i = index[OUTPUT, e]
-        half, derivative, noise = a[4 * k + WIDTH_OF, e], abs(a[4 * k + DERIVATIVE, e]), a[4 * k + NOISE_OF, e]
-        hope, size = max(a[HOPE, e], derivative * (half / common) ** 2 / 6.0), o[VARIATION, i]
-        moved += a[FIRST, e] != 0.0
-        least = 3e-10 * max(size, derivative)
-        if near(hope, 30.0 * noise) or near(hope, least):
-            return -1.0
-        down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
-        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
-        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
-        if up:
-            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
-            if root == 0.0:
-                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
-            suffices = max(3e-9, 0.3 * root * root) * counts
-            up = noise > suffices
-            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
-                return -1.0
-            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
-                if near(noise, 1e-5 * size):
-                    return -1.0
-                up = noise > 1e-5 * size
-            lacking += up and noise > 1e-6 * counts
-        downs, ups = downs + down, ups + up
-        a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
-        if down or up:
-            a[BEST, e] = half * np.cbrt(ratio)
-    if downs == 0 and lacking == 0 and 4 * ups <= moved:
-        return 0.0
-    wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
-    for e in range(count):
-        mine = a[VALUE, e] == wanted
-        if mine:
-            chosen[total] = a[BEST, e]
-            total += 1
-        a[OPEN, e] = 1.0 if mine or (downs > 0 and a[OPEN, e] != 0.0) else 0.0
-    t = power_near(min(max(middle(chosen, total), mean * 1e-6), mean * 1e4, 0.5))
-    larger, nearest = np.inf, k
-    for p in range(k):
-        if mean < mean_of(a, p, count) < larger:
-            larger, nearest = mean_of(a, p, count), p
-    if downs == 0 and larger < np.inf:  # between two powers of two is often a tie
-        exact = power_of_two(mean) == mean and power_of_two(larger) == larger
-        for e in range(count):
-            exact &= a[4 * k + WIDTH_OF, e] == mean and a[4 * nearest + WIDTH_OF, e] == larger
-        between = math.sqrt(mean * larger)
-        t = min(t, 2.0 ** np.rint(math.log2(between)) if exact else power_near(between))
-    for p in range(k + 1):
-        if 0.3 < t / mean_of(a, p, count) < 3.3:
-            return 0.0
-    return t if t > 0.0 else -1.0
-
-
-@uncounted
-def settled(o, a, looks, count, units, vector, common, of_one):
-    """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
-    index, sure = integers(a), True
-    for e in range(count):
-        i, j = index[OUTPUT, e], index[COLUMN, e]
-        for k in range(looks):
-            for column in range(4):
-                of_one[k, column] = a[4 * k + column, e]
-        slope, bar, _, certain = choose(of_one, looks, min(common, 1.0))
-        sure &= certain
-        factor, size = vector[j] / units[j], abs(slope)
-        a[VALUE, e] = slope
-        o[AGREED, i] += slope * factor
-        o[KNOWN, i] += (0.999 * bar * factor) ** 2
-        o[LARGEST, i] = max(o[LARGEST, i], size)
-        if a[STILL, e] != 0.0:
-            continue
-        must, certainly = max(2.01 * bar, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
-        if certainly < must:
-            o[NEEDED, i] = max(o[NEEDED, i], must)
-        else:
-            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
-    return sure
-
-
-@uncounted
-def entries_of(o, a, f0, pattern, g, t, first, every, count, blocks):
-    """List the entries of a direction at the first look, and see at others that there are no more; -1: there are."""
-    index, listed, (_, behind) = integers(a), 0, extent(pattern, g, f0.size)
-    for begin in blocks:
-        for k in range(begin, min(begin + BLOCK, behind)):
-            i, j, place = entry(pattern, g, f0.size, k)
-            alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
-            if first:
-                if alive:
-                    index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
-                    count += 1
-                continue
-            while listed < count and index[OUTPUT, listed] < np.int64(i):
-                listed += 1
-            known = listed < count and index[OUTPUT, listed] == np.int64(i)
-            if not known and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
-                return -1
-    return count
 
 
 @inner
@@ -1030,9 +413,6 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
         for e in range(count):
             out[index[PLACE, e]] = a[VALUE, e] / units[index[COLUMN, e]]
     return 1
-
-
-# ---- kernels
 
 
 @inner

@@ -31,7 +31,7 @@ DIGEST = 32  # bytes
 # their types ctypes converts nothing, in half the time.
 _KERNEL = PYFUNCTYPE(c_int)
 _SOURCES = (
-    ("cache", "columns", "default", "jacobians", "kernels", "native", "workspace"),
+    ("cache", "columns", "default", "entries", "jacobians", "kernels", "native", "outputs", "workspace"),
     ("constants", "line", "looks", "outputs", "stencils", "steps"),
 )
 

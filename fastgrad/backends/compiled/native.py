@@ -12,7 +12,7 @@ from numba.np.numpy_support import from_dtype
 from .workspace import HEADER
 
 RECORD = from_dtype(HEADER)
-STACK = 256  # numbers
+STACK = 704  # numbers: eleven of 64 outputs
 
 
 @intrinsic

@@ -1,0 +1,309 @@
+"""What values beside x say of each entry of a Jacobian, compiled: `schemes.columns` in flat loops, to the same bits.
+
+Where it is not certain what that does, it decides: tests here may be stricter than there, never laxer.
+
+A direction is a column, or all columns of one colour. `pattern` is None where every direction has an entry of each
+output, and numba compiles no branch for the other case; else see `vectors.listed`.
+Where a loop over entries counts in `np.uint64`, it runs in SIMD: numba takes an index of another type from the end
+where it is negative, which takes longer than all else.
+"""
+
+import math
+
+import numpy as np
+
+from ...lifting.lanes import BLOCK
+from ...schemes.constants import TINY
+from .cache import uncounted
+from .default import choose, nth, truncation
+from .kernels import power_of_two
+from .native import integers
+from .outputs import (
+    AGREED,
+    BIN,
+    DOWN,
+    ENOUGH,
+    KNOWN,
+    LARGEST,
+    LEAST,
+    LINE,
+    NEEDED,
+    RHO,
+    SHORTER,
+    SIGMA,
+    STRAIN,
+    UP,
+    VARIATION,
+    near,
+    power_near,
+)
+
+# Of the entries of one direction: so many looks, each of four numbers, and what follows from them.
+LOOKS = 4
+WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
+FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
+OF_ENTRIES = PLACE + 1
+# Of each direction.
+STEEP, FLAGGED = range(2)
+
+
+@uncounted
+def extent(pattern, g, m):
+    """Return the first entry of a direction, and the one behind its last."""
+    return (0, m) if pattern is None else (pattern[2][g], pattern[2][g + 1])
+
+
+@uncounted
+def entry(pattern, g, m, k):
+    """Return the output (of `np.uint64`) and the column of an entry, and its place in the result."""
+    if pattern is None:
+        return np.uint64(k), g, g * m + np.int64(k)
+    return np.uint64(pattern[3][k]), pattern[4][k], pattern[5][k]
+
+
+@uncounted
+def blocks_of(o, above, f0, pattern, g, every, blocks):
+    """List where the blocks of entries of a direction begin that have some effect, or all; returns how many.
+
+    The values on both sides are in the row `above` and the next.
+    """
+    first, behind = extent(pattern, g, f0.size)
+    count = np.int64(0)
+    for begin in range(first, behind, BLOCK):
+        some = every or pattern is not None  # nearly all of a pattern's do
+        if some:
+            blocks[count], count = begin, count + 1
+            continue
+        for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
+            i, _, _ = entry(pattern, g, f0.size, k)
+            some |= (o[above, i] != f0[i]) | (o[above + 1, i] != f0[i])
+        blocks[count] = begin
+        count += some
+    return count
+
+
+@uncounted
+def half_span(flat, units, j, t):
+    """Return half of the way between the points of a column, in its unit."""
+    return 0.5 * (((flat[j] + t * units[j]) - (flat[j] - t * units[j])) / units[j])
+
+
+@uncounted
+def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
+    """List those of the blocks' entries that have an effect, and judge them, as `columns._doubts`.
+
+    Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
+    change to noise; how many of them show their `lengths`, and how many of these are long.
+    """
+    m, index = f0.size, integers(a)
+    _, behind = extent(pattern, g, m)
+    wants = strange = False
+    count = longer = moved = shown = far = 0
+    steepest = 0.0
+    for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
+        for k in range(begin, min(begin + BLOCK, behind)):
+            i, j, _ = entry(pattern, g, m, k)
+            here = f0[i]
+            above, below = o[UP, i] - here, o[DOWN, i] - here
+            if above == 0.0 and below == 0.0:
+                wants |= o[BIN, i] == 0.0
+                continue
+            half, first, second = half_span(flat, units, j, t), abs(above - below), abs(above + below)
+            sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
+            strange |= not (first < np.inf and abs(half - t) <= 1e-3 * t)
+            index[OUTPUT, count] = k
+            a[DERIVATIVE, count], a[NOISE_OF, count] = (above - below) / (2.0 * half), sigma / half
+            count += 1
+            moved += first != 0.0
+            steepest = max(steepest, first / sigma)
+            if min(first, second) > 8.0 * sigma:
+                lengths[shown] = half * first / (2.0 * second)
+                far += lengths[shown] >= 24300.0 * t
+                shown += 1
+            if second <= 0.0299 * first and sigma <= o[ENOUGH, i] * first and second * second <= 63.0 * sigma * first:
+                continue  # nearly always
+            variation = o[VARIATION, i]
+            bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
+            size = max(variation, rise)
+            square, cube = bent * bent, bent * bent * bent
+            rough = second > 7.99 * sigma and second > 0.0299 * first
+            down = square > 63.0 * sigma * rise and cube > 16e3 * sigma * sigma * size
+            down = down and square > 8.9e-10 * rise * max(0.5 * first, variation * half)
+            measure = max(first, 0.2 * variation * half)
+            up = rise * sigma > 200.0 * square or size * sigma * sigma > 1e4 * cube
+            up = up and sigma > o[ENOUGH, i] * measure
+            wants |= rough or down or (up and 1.42 * sigma > 0.999e-6 * measure)
+            longer += up
+    return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
+
+
+@uncounted
+def entered(o, a, count, f0, units, vector, pattern, g, out):
+    """Write the listed entries of a direction, and enter them into what is checked at the end."""
+    index = integers(a)
+    for e in range(count):
+        i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
+        slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
+        out[place] = slope / units[j]
+        error, size = 2.8 * noise * factor, abs(slope)
+        o[AGREED, i] += slope * factor
+        o[KNOWN, i] += error * error
+        o[LARGEST, i] = max(o[LARGEST, i], size)
+        must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
+        if certainly < must:
+            o[NEEDED, i] = max(o[NEEDED, i], must)
+        else:
+            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
+
+
+@uncounted
+def looked(o, a, k, count, flat, units, f0, t):
+    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
+    index = integers(a)
+    for e in range(count):
+        i, j = index[OUTPUT, e], index[COLUMN, e]
+        half = half_span(flat, units, j, t)
+        above, below = o[LINE, i] - f0[i], o[LINE + 1, i] - f0[i]
+        noise = max(o[SIGMA, i], o[RHO, i] * max(abs(f0[i] + above), abs(f0[i] + below)))
+        first, second = abs(above - below), abs(above + below)
+        if not (first < np.inf and second < np.inf and half > 0.0):
+            return False
+        hope, fear = truncation(half, first, second, noise, o[VARIATION, i])
+        rough = second > 7.99 * noise and second > 0.0299 * first
+        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
+        if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
+            return False
+        a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
+        a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, fear
+        a[FIRST, e], a[SECOND, e], a[HOPE, e] = first, second, hope
+        if k == 0:
+            a[OPEN, e], a[STILL, e] = 1.0, 1.0 if first == 0.0 and second == 0.0 else 0.0
+    return True
+
+
+@uncounted
+def middle(values, count):
+    """Return the median of the first numbers of an array; moves them about."""
+    above, below = nth(values, count, count // 2), -np.inf
+    for k in range(np.uint64(count // 2)):  # which are the smaller ones now
+        below = max(below, values[k])
+    return above if count % 2 else 0.5 * (below + above)
+
+
+@uncounted
+def mean_of(a, k, count):
+    """Return the mean step of the k-th look."""
+    first = second = third = fourth = 0.0  # sums that do not wait for each other
+    whole = count - count % 4
+    for e in range(0, whole, 4):
+        first, second = first + a[4 * k + WIDTH_OF, e], second + a[4 * k + WIDTH_OF, e + 1]
+        third, fourth = third + a[4 * k + WIDTH_OF, e + 2], fourth + a[4 * k + WIDTH_OF, e + 3]
+    for e in range(whole, count):
+        first += a[4 * k + WIDTH_OF, e]
+    return ((first + second) + (third + fourth)) / count
+
+
+@uncounted
+def next_step(o, a, k, count, common):
+    """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
+    index, chosen = integers(a), a[BAR]
+    downs = ups = lacking = moved = 0
+    for e in range(count):
+        i = index[OUTPUT, e]
+        half, derivative, noise = a[4 * k + WIDTH_OF, e], abs(a[4 * k + DERIVATIVE, e]), a[4 * k + NOISE_OF, e]
+        hope, size = max(a[HOPE, e], derivative * (half / common) ** 2 / 6.0), o[VARIATION, i]
+        moved += a[FIRST, e] != 0.0
+        least = 3e-10 * max(size, derivative)
+        if near(hope, 30.0 * noise) or near(hope, least):
+            return -1.0
+        down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
+        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
+        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
+        if up:
+            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
+            if root == 0.0:
+                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
+            suffices = max(3e-9, 0.3 * root * root) * counts
+            up = noise > suffices
+            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
+                return -1.0
+            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
+                if near(noise, 1e-5 * size):
+                    return -1.0
+                up = noise > 1e-5 * size
+            lacking += up and noise > 1e-6 * counts
+        downs, ups = downs + down, ups + up
+        a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
+        if down or up:
+            a[BEST, e] = half * np.cbrt(ratio)
+    if downs == 0 and lacking == 0 and 4 * ups <= moved:
+        return 0.0
+    wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
+    for e in range(count):
+        mine = a[VALUE, e] == wanted
+        if mine:
+            chosen[total] = a[BEST, e]
+            total += 1
+        a[OPEN, e] = 1.0 if mine or (downs > 0 and a[OPEN, e] != 0.0) else 0.0
+    t = power_near(min(max(middle(chosen, total), mean * 1e-6), mean * 1e4, 0.5))
+    larger, nearest = np.inf, k
+    for p in range(k):
+        if mean < mean_of(a, p, count) < larger:
+            larger, nearest = mean_of(a, p, count), p
+    if downs == 0 and larger < np.inf:  # between two powers of two is often a tie
+        exact = power_of_two(mean) == mean and power_of_two(larger) == larger
+        for e in range(count):
+            exact &= a[4 * k + WIDTH_OF, e] == mean and a[4 * nearest + WIDTH_OF, e] == larger
+        between = math.sqrt(mean * larger)
+        t = min(t, 2.0 ** np.rint(math.log2(between)) if exact else power_near(between))
+    for p in range(k + 1):
+        if 0.3 < t / mean_of(a, p, count) < 3.3:
+            return 0.0
+    return t if t > 0.0 else -1.0
+
+
+@uncounted
+def settled(o, a, looks, count, units, vector, common, of_one):
+    """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
+    index, sure = integers(a), True
+    for e in range(count):
+        i, j = index[OUTPUT, e], index[COLUMN, e]
+        for k in range(looks):
+            for column in range(4):
+                of_one[k, column] = a[4 * k + column, e]
+        slope, bar, _, certain = choose(of_one, looks, min(common, 1.0))
+        sure &= certain
+        factor, size = vector[j] / units[j], abs(slope)
+        a[VALUE, e] = slope
+        o[AGREED, i] += slope * factor
+        o[KNOWN, i] += (0.999 * bar * factor) ** 2
+        o[LARGEST, i] = max(o[LARGEST, i], size)
+        if a[STILL, e] != 0.0:
+            continue
+        must, certainly = max(2.01 * bar, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
+        if certainly < must:
+            o[NEEDED, i] = max(o[NEEDED, i], must)
+        else:
+            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
+    return sure
+
+
+@uncounted
+def entries_of(o, a, f0, pattern, g, t, first, every, count, blocks):
+    """List the entries of a direction at the first look, and see at others that there are no more; -1: there are."""
+    index, listed, (_, behind) = integers(a), 0, extent(pattern, g, f0.size)
+    for begin in blocks:
+        for k in range(begin, min(begin + BLOCK, behind)):
+            i, j, place = entry(pattern, g, f0.size, k)
+            alive = every or o[LINE, i] != f0[i] or o[LINE + 1, i] != f0[i] or o[BIN, i] == 0.0
+            if first:
+                if alive:
+                    index[OUTPUT, count], index[COLUMN, count], index[PLACE, count] = i, j, place
+                    count += 1
+                continue
+            while listed < count and index[OUTPUT, listed] < np.int64(i):
+                listed += 1
+            known = listed < count and index[OUTPUT, listed] == np.int64(i)
+            if not known and (alive or 0.72 * o[SIGMA, i] > 0.999e-5 * o[VARIATION, i] * t):
+                return -1
+    return count
