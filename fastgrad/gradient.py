@@ -587,7 +587,7 @@ def explain(f: Any, x: ArrayLike, h: Any = None, **options: Unpack[OptionsDict])
     >>> print(explain(lambda x: x @ x, [3.0, 4.0]))
     backend 'python', reference: f is a plain function, and the reference takes any, closures included; one point at a \
 time, in Python, on the caller's own array
-    not another: x has few entries: too few for a lift
+    not another: x has few entries, or f does little: a lift would cost more than it saves
     central difference of order 2: 5 evaluations of f for 2 partial derivatives or more: the steps choose themselves
     """
     return _once(f, h, **options).explain(x)

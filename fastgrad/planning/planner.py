@@ -209,7 +209,7 @@ def _only(way: Way) -> Plan:
 
 
 _REFERENCE = Step(JUDGED, "f is a plain function, and the reference takes any, closures included")
-FEW = Plan((_REFERENCE,), False, ("x has few entries, or f does little: too few, or too little, for a lift",))
+FEW = Plan((_REFERENCE,), False, ("x has few entries, or f does little: a lift would cost more than it saves",))
 _PLAIN = Plan((_REFERENCE,))
 _LIFTED = {
     (way.name, imaginary): Plan((Step(way, "f is a plain function of one point, lifted to many"), _REFERENCE))
