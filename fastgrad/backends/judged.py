@@ -53,9 +53,11 @@ class Awaited:
             self._next = (LOADS + LLVM) / self._saves
             return
         self._next = inf
+        # in a thread: what a signal raises between two calls of LLVM, as Ctrl-C does, would end the process later
         loading = Thread(target=self._found, args=(saved >= self._compiles,), daemon=True)
-        loading.start()  # what a signal raises between two calls of LLVM, as Ctrl-C does, would end the process later
-        loading.join()
+        with suppress(RuntimeError):  # an interpreter that is about to end begins none
+            loading.start()
+            loading.join()
 
     def _found(self, compiles: bool) -> None:
         with suppress(Exception):  # CannotRun, or what else its inside says: plain floats do
