@@ -249,7 +249,7 @@ def test_an_f_that_raises_leaves_no_result_behind(monkeypatch):
         return x[0]
 
     made = []
-    monkeypatch.setattr("fastgrad.gradient.empty", lambda shape: made.append(np.empty(shape)) or made[-1])
+    monkeypatch.setattr("fastgrad.planning.quick.empty", lambda shape: made.append(np.empty(shape)) or made[-1])
     gradient, x = Gradient(raises, backend="numba", compile="eager"), np.ones(300)
     for _ in range(3):
         with pytest.raises(ValueError, match="no"):

@@ -258,6 +258,25 @@ def test_where_entries_are_equal_or_on_an_edge_no_slope_is_taken_from_one_side(f
     assert info.way == "columns"
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.hypot(x, x),
+        lambda x: np.where(np.signbit(x), -x, x),
+        lambda x: np.exp(0.5 * np.log(np.maximum(x * x, 1e-300))),  # flat nearer to 0 than any step
+        lambda x: np.maximum(x, -x),
+        lambda x: np.where(x > 0, 2 * x, -x),
+    ],
+)
+@pytest.mark.parametrize("seed", range(4))
+def test_one_edge_is_seen_whatever_side_the_check_looks_to(f: Any, seed: int) -> None:
+    x = np.random.default_rng(seed).normal(size=130)
+    x[7] = 0.0
+    with pytest.warns(Warning, match=r"not differentiable|no digit"):
+        _, info = numerical_jacobian(f, x, full_output=True, sparse=True)
+    assert info.way == "columns"
+
+
 def test_what_stays_refused_is_right_all_the_same() -> None:
     for f in (
         lambda x: np.fft.rfft(x).real,

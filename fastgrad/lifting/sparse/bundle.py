@@ -775,7 +775,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
         if run.tied is not None and ufunc in TIES:
-            run.note_ties(TIES[ufunc](np.real(a_here), np.real(b_here)), layout, _either(da, db))
+            run.note_ties(TIES[ufunc](np.real(a_here), np.real(b_here), da, db), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
             run.rounded = True
@@ -816,12 +816,20 @@ def _joined_again(value: Any, shape: Shape) -> Any:
     return value.reshape(shape)
 
 
+def _near(a: Any, b: Any, da: Array | None, db: Array | None) -> Any:
+    """Where two operands that differ by different amounts are equal, or may change places."""
+    apart = 0.0 if da is None else da
+    if db is not None:
+        apart = apart - db
+    return (apart != 0) & ((a == b) | (np.abs(a - b) <= np.abs(apart)))
+
+
 def _either(da: Array | None, db: Array | None) -> Array | None:
-    """Where two operands differ by different amounts."""
+    """Where one of two operands differs."""
     if da is None or db is None:
         return db if da is None else da
-    apart: Array = da != db
-    return apart
+    either: Array = (da != 0) | (db != 0)
+    return either
 
 
 def spread_constant(value: Any, shape: Shape) -> Any:
@@ -846,7 +854,9 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if y.dtype == bool:
         if ufunc in (np.logical_not, np.invert) and b.dtype == bool:
             return SparseBundle(y, p.slots, p.run, p.disjoint)
-        slots = tuple((w, ufunc(at(b, w) + d) ^ at(y, w)) for w, d in p.resolved().slots)
+        for layout, d in p.resolved().slots:
+            _note_edges(ufunc, p, b, layout, d)
+        slots = tuple((w, ufunc(at(b, w) + d) ^ at(y, w)) for w, d in p.slots)
         return _truth(y, slots, p.run)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
@@ -868,8 +878,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
-        if p.run.tied is not None and ufunc in EDGES:
-            p.run.note_ties(EDGES[ufunc](np.real(b_here)), layout, d)
+        _note_edges(ufunc, p, b, layout, d)
         change = None if rule is None else rule(d, b_here, y_here)
         if change is None:
             p.run.rounded = True
@@ -881,19 +890,24 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     return SparseBundle(y, slots, p.run, True)
 
 
-# where they may have a kink, or no finite slope
+def _note_edges(ufunc: np.ufunc, p: SparseBundle, b: Any, layout: Any, d: Array) -> None:
+    if p.run.tied is not None and ufunc in EDGES:
+        p.run.note_ties(EDGES[ufunc](np.real(at(b, layout))), layout, d)
+
+
+# where they may have a kink, or no finite slope, or change
 EDGES: dict[np.ufunc, Callable[[Any], Any]] = {
-    **dict.fromkeys((np.absolute, np.fabs, np.sqrt, np.cbrt, np.sign), lambda b: b == 0),
+    **dict.fromkeys((np.absolute, np.fabs, np.sqrt, np.cbrt, np.sign, np.signbit, np.logical_not), lambda b: b == 0),
     **dict.fromkeys((np.floor, np.ceil, np.trunc), lambda b: b == np.floor(b)),
     np.rint: lambda b: b - 0.5 == np.floor(b),
 }
-TIES: dict[np.ufunc, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), np.equal),
-    np.hypot: lambda a, b: (a == 0) & (b == 0),
-    np.arctan2: lambda a, b: (a == 0) & (b <= 0),
-    np.remainder: lambda a, b: np.remainder(a, b) == 0,
-    np.power: lambda a, b: (a == 0) & (b != np.floor(b)),
-    np.float_power: lambda a, b: (a == 0) & (b != np.floor(b)),
+TIES: dict[np.ufunc, Callable[[Any, Any, Array | None, Array | None], Any]] = {
+    **dict.fromkeys((np.maximum, np.minimum, np.fmax, np.fmin), _near),
+    np.hypot: lambda a, b, *_: (a == 0) & (b == 0),
+    np.arctan2: lambda a, b, *_: (a == 0) & (b <= 0),
+    np.remainder: lambda a, b, *_: np.remainder(a, b) == 0,
+    np.power: lambda a, b, *_: (a == 0) & (b != np.floor(b)),
+    np.float_power: lambda a, b, *_: (a == 0) & (b != np.floor(b)),
 }
 LOGICAL = (np.logical_and, np.logical_or, np.logical_xor, np.bitwise_and, np.bitwise_or, np.bitwise_xor)
 
