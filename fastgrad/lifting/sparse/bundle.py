@@ -34,6 +34,7 @@ from .slots import (
     Run,
     Slots,
     added,
+    alike,
     as_rows,
     at,
     gathered,
@@ -549,7 +550,7 @@ class SparseBundle(ArrayLike):
             rest = np.where(np.arange(count) == winner[..., None], np.asarray(second)[..., None], held) - held
             less, own = at(rest, box), at(moved.base - held, box)
             if self.run.tied is not None:
-                self.run.note_ties(less == own, box, d)
+                self.run.note_ties(at(alike(rest + held, moved.base), box), box, d)
             change = compare(less, own + d)
             changed = summed(((box, change),), moved.shape, (last,), self.run)
             changed = tuple(slot for box, d in changed if isinstance(box, Box) for slot in trimmed(box, d))
@@ -558,7 +559,7 @@ class SparseBundle(ArrayLike):
             smaller = Box(box.row, box.start[:-1], box.dims[:-1])
             change = _extreme_change(compare, below, d)
             changed = ((smaller, change) if shape else as_rows(smaller, change),)
-            self.run.note_ties_among(below, box, d)
+            self.run.note_ties_among(below, moved.base, box, d)
         out = SparseBundle(best, changed, self.run)
         return out.reshape(kept(self.shape, axes)) if keepdims else out
 
@@ -566,7 +567,7 @@ class SparseBundle(ArrayLike):
         """The extreme along the last axis at a complex point: the entry that it is at x, whatever the differences."""
         real, count = self.base.real, self.shape[-1]
         box, below, d = self.along_last(real - compare.reduce(real, axis=-1, keepdims=True))
-        self.run.note_ties_among(below, box, d)
+        self.run.note_ties_among(below, real, box, d)
         winner = (np.argmax if compare is np.maximum else np.argmin)(real, axis=-1)
         flat = np.arange(winner.size).reshape(winner.shape) * count + winner
         return self.reshape(-1)[flat]  # type: ignore[no-any-return]
@@ -821,7 +822,7 @@ def _near(a: Any, b: Any, da: Array | None, db: Array | None) -> Any:
     apart = 0.0 if da is None else da
     if db is not None:
         apart = apart - db
-    return (apart != 0) & ((a == b) | (np.abs(a - b) <= np.abs(apart)))
+    return (apart != 0) & (alike(a, b) | (np.abs(a - b) <= np.abs(apart)))
 
 
 def _either(da: Array | None, db: Array | None) -> Array | None:

@@ -17,6 +17,7 @@ from .layout import Box, Entries, groups, place
 from .rules import expm1, log1p, scaled
 from .slots import (
     MOST_SLOTS,
+    ROUNDED,
     Run,
     Slots,
     added,
@@ -126,7 +127,7 @@ def _position(compare: np.ufunc, which: Any, a: Any, axis: Any = None, keepdims:
     best = np.reshape(base, moved.shape[:-1])
     real = np.real(moved.base)
     box, below, d = moved.along_last(real - compare.reduce(real, axis=-1, keepdims=True))
-    a.run.note_ties_among(below, box, d)
+    a.run.note_ties_among(below, real, box, d)
     if a.run.imaginary:
         return base
     count = below.shape[-1]
@@ -616,6 +617,7 @@ def _order(function: Any, a: SparseBundle, *args: Any, axis: int = -1) -> Array:
     nearest = np.minimum(np.take(gap, range(a.shape[axis]), axis), np.take(gap, range(1, a.shape[axis] + 1), axis))
     room = np.empty_like(real)
     np.put_along_axis(room, rank, 0.5 * nearest, axis)
+    room -= ROUNDED * np.abs(real)
     for layout, d in a.slots:
         a.run.lost |= rows_of(((layout, (d != 0) & (np.abs(d) >= at(room, layout))),), a.run)
     order: Array = function(real, *args, axis=axis)

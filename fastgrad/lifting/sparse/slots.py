@@ -57,6 +57,7 @@ from .layout import (
 Slots = tuple[Slot, ...]
 FILLED = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
+ROUNDED = 2.0**-50  # of a value: by so much equal ones differ that were computed in two ways
 MOST_SLOTS = 40  # more of them are listed entry by entry
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
 LOST = 2.0**-1000  # underflows lose less than this, times such a factor
@@ -222,16 +223,21 @@ class Run:
         if d is not None and self.tied is not None and np.any(equal):
             self.tied |= rows_of(((layout, (d != 0) & equal),), self)
 
-    def note_ties_among(self, below: Any, layout: Layout, d: Array) -> None:
+    def note_ties_among(self, below: Any, sizes: Any, layout: Layout, d: Array) -> None:
         """Note the rows that move several extremes along the last axis apart; each entry is `below` the extreme."""
         if self.tied is None or not below.shape[-1]:
             return
-        best = below == 0
+        best = np.abs(below) <= ROUNDED * np.abs(at(sizes, layout))
         several = best & (best.sum(axis=-1, keepdims=True) > 1)
         if several.any():
             first = np.argmax(best, axis=-1)[..., None]
             first = first.reshape((1,) * (d.ndim - first.ndim) + first.shape)
             self.tied |= rows_of(((layout, (d != np.take_along_axis(d, first, axis=-1)) & several),), self)
+
+
+def alike(a: Any, b: Any) -> Any:
+    """Where two are equal but for rounding: then it is chance which of them is the larger one."""
+    return (a == b) | (np.abs(a - b) <= ROUNDED * np.minimum(np.abs(a), np.abs(b)))
 
 
 def at(array: Any, layout: Layout) -> Any:
