@@ -201,8 +201,7 @@ class JacobianInfo:
     ----------
     way : str
         How it was made: "sparse lift", "owner lanes", "colored columns" or "columns"; a Hessian by a "complex
-        lift", by "second differences" or from "gradients"; a
-        product along "one direction".
+        lift", by "second differences" or from "gradients"; a product along "one direction".
     reason : str
         Why, and why not faster.
     method, order

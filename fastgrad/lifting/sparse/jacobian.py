@@ -137,6 +137,11 @@ def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
         with np.errstate(all="ignore"):
             np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
         begin = end
-    run, base = lifted.run, np.asarray(lifted.base)
-    before = before._replace(base=base, slopes=slopes, rounded=run.rounded)
-    return before._replace(lost=run.lost, lacks=lifted.lost(), tied=lifted.tied())
+    return before._replace(
+        base=np.asarray(lifted.base),
+        slopes=slopes,
+        rounded=lifted.run.rounded,
+        lost=lifted.run.lost,
+        lacks=lifted.lost(),
+        tied=lifted.tied(),
+    )
