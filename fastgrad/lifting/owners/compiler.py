@@ -8,11 +8,12 @@ import numpy as np
 from numba import types
 from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
+from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
-from numba.core.untyped_passes import LiteralUnroll
+from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
 from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
@@ -21,12 +22,12 @@ from ..lanes.compiler import LaneCompiler, Twins, cannot_lift, compiled_alone, f
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
-from .operators import KNOWN, ORDINARY, running_maximum, running_minimum
-from .point import as_entries, as_point, begin, entry_size, finish
+from .operators import GROW, KNOWN, MARKED, MOST_SUMS, running_maximum, running_minimum
+from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered
 from .types import Owned, Total
 
-ACCUMULATE = {inplace: stub for stub, (inplace, _) in ORDINARY.items()}
-GROWING = {plain: stub for stub, (_, plain) in ORDINARY.items()}
+ACCUMULATE = {inplace: stub for stub, (inplace, _) in MARKED.items()}
+GROWING = {plain: stub for stub, (_, plain) in MARKED.items()}
 CHOOSING = {max: running_maximum, min: running_minimum}
 
 
@@ -96,6 +97,84 @@ def mark(assignment, stub, left, right):
     )
 
 
+@register_pass(mutates_CFG=False, analysis_only=False)
+class NumberPlaces(FunctionPass):
+    """Whatever may read x says where in f it stands."""
+
+    _name = "fastgrad_number_places"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        first, count = state.func_id.unique_id << 16, 0
+        for block in state.func_ir.blocks.values():
+            body = []
+            for statement in block.body:
+                body.append(statement)
+                value = getattr(statement, "value", None)
+                if not (isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem", "pair_first")):
+                    continue
+                count, loc, target = count + 1, statement.loc, statement.target
+                read, function, place = (target.scope.make_temp(loc) for _ in range(3))
+                statement.target = read
+                given = {function: numba_ir.FreeVar(0, "numbered", numbered, loc), place: numba_ir.Const(first + count, loc)}
+                given[target] = numba_ir.Expr.call(function, [read, place], (), loc)
+                body += [numba_ir.Assign(value, name, loc) for name, value in given.items()]
+            block.body = body
+        return True
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class MarkSums(FunctionPass):
+    """What has been marked to accumulate is a sum where it does so in a loop, and plain arithmetic where it does not.
+
+    A sum that begins anew in each round of another loop is not for numbers with places.
+    """
+
+    _name = "fastgrad_mark_sums"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        blocks = state.func_ir.blocks
+        inside = {label for loop in compute_cfg_from_blocks(blocks).loops().values() for label in loop.body}
+        made_from, made_in, accumulating = {}, {}, []
+        for label, block in blocks.items():
+            for statement in block.find_insts(numba_ir.Assign):
+                value, target = statement.value, statement.target.name
+                made_in[target] = label
+                if isinstance(value, numba_ir.Var):
+                    made_from[target] = {value.name}
+                elif isinstance(value, numba_ir.Expr) and value.op == "phi":
+                    made_from[target] = {each.name for each in value.incoming_values if isinstance(each, numba_ir.Var)}
+                elif isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and (value.fn, 0) in GROW:
+                    made_from[target] = {value.lhs.name}
+                    accumulating.append(statement)
+
+        def behind(name):
+            found, left = set(), [name]
+            while left:
+                new = made_from.get(left.pop(), set()) - found
+                found |= new
+                left += new
+            return found
+
+        places = {}
+        for statement in accumulating:
+            target, value = statement.target, statement.value
+            circle = {name for name in behind(target.name) if target.name in behind(name)}
+            if not circle:
+                continue
+            begins = {name for each in circle for name in made_from[each]} - circle
+            place = 1 + places.setdefault(target.unversioned_name, len(places)) % MOST_SUMS
+            if any(made_in.get(name) in inside for name in begins):
+                place = 0
+            mark(statement, GROW[value.fn, place], value.lhs, value.rhs)
+        return True
+
+
 class ZeroedLower(Lower):
     """Variables are zero where f reads them before they are set: a number made of anything would write anywhere."""
 
@@ -133,6 +212,19 @@ class OwnerCompiler(LaneCompiler):
         return [pipeline]
 
 
+class PlaceCompiler(OwnerCompiler):
+    """The same for numbers with places."""
+
+    covered = (*OwnerCompiler.covered, {numbered})
+
+    def define_pipelines(self):
+        (pipeline,) = super().define_pipelines()
+        pipeline.add_pass_after(NumberPlaces, MarkAccumulators)
+        pipeline.add_pass_after(MarkSums, ReconstructSSA)
+        pipeline.finalize()
+        return [pipeline]
+
+
 class OwnerTwins(Twins):
     """Private copies of f and of the jitted functions that it calls."""
 
@@ -148,6 +240,12 @@ class OwnerTwins(Twins):
 
     def options(self, options):
         return {**super().options(options), "boundscheck": True}  # see `totals`: what no number is must not be read
+
+
+class PlaceTwins(OwnerTwins):
+    """Such copies for numbers with places."""
+
+    compiler = PlaceCompiler
 
 
 @intrinsic
@@ -187,23 +285,33 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     CannotLift
         f does something that owner lanes do not cover.
     """
+    # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one of
+    # totals only where f writes to what it has copied from it.
+    forms = product((None, Owned(colours), Total(colours)), (False, True))
+    ways = [(OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms]
+    return _first_of(ways, dispatcher, make or _compile, ndim, arg_types)
+
+
+def compile_places(dispatcher, ndim, arg_types):
+    """Compile f for numbers with a slope for each place where f reads x; as `compile_owners`, without any colours."""
+    return _first_of([(PlaceTwins(AN_ENTRY, False), AN_ENTRY, None)], dispatcher, _compile, ndim, arg_types)
+
+
+def _first_of(ways, dispatcher, make, ndim, arg_types):
     if THREAD_KEY is None:
         raise CannotLift("this system has no POSIX threads")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)
-        # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
-        # one of totals only where f writes to what it has copied from it.
-        for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
-            twins = OwnerTwins(Total(colours), wide_allocations)
+        for twins, kind, entries in ways:
             try:
-                return *(make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries), twins.exact
+                return *make(dispatcher, ndim, arg_types, twins, kind, entries), twins.exact
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure = error
     raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(f, ndim, arg_types, twins, colours, entries):
-    kind, twin = entries or Owned(colours), twins.twin(f)
+def _compile(f, ndim, arg_types, twins, kind, entries):
+    kind, twin = entries or kind, twins.twin(f)
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
     as_x = as_entries if entries else as_point
 

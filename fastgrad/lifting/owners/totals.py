@@ -25,10 +25,10 @@ that the number is stale, and the run is refused. What it holds is then wrong, b
 """
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 
 from ..lanes.types import splat
-from .emitting import Number, clashes, conflicts, flag, header_of, none_set
+from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set
 from .header import (
     BUFFERS,
     CAPACITY,
@@ -55,7 +55,7 @@ from .header import (
     TOTALS,
     USED_AT,
 )
-from .types import F64, I32, I64, Total
+from .types import F64, I32, I64, Owned, Sum, Term, Total
 
 WORD = I64.as_pointer()
 MANY = 24  # coordinates: what sums more is taken for a total while the pattern is looked for
@@ -215,29 +215,33 @@ def is_live(builder, number):
     return builder.icmp_signed("==", builder.load(field(builder, number.tag, SERIAL)), number.serial)
 
 
+def used(builder, header, number):
+    """Let a total's buffer stand still; returns which of those it is, and which owner it is from then on."""
+    buffer = number.tag
+    with builder.if_then(is_live(builder, number)):
+        last = builder.sub(builder.load(field(builder, header, SLOTS)), I64(1))
+        place = taken(builder, header, FROZEN)
+        place = builder.select(builder.icmp_signed("<", place, last), place, last)
+        builder.store(I64(0), field(builder, buffer, SERIAL))
+        builder.store(number.serial, field(builder, buffer, USED_AT))
+        builder.store(place, field(builder, buffer, OWNER))
+        size = builder.mul(builder.load(field(builder, header, CELLS)), I64(8))
+        there = builder.add(builder.load(field(builder, header, BUFFERS)), builder.mul(place, size))
+        builder.store(buffer, field(builder, there, SOURCE))
+    then = builder.load(field(builder, buffer, USED_AT))
+    flag(builder, builder.icmp_signed("!=", then, number.serial), STALE)
+    same = builder.icmp_signed("==", then, number.serial)
+    place = builder.select(same, builder.load(field(builder, buffer, OWNER)), I64(0))
+    return place, builder.add(builder.load(field(builder, header, COORDINATES)), builder.add(place, I64(1)))
+
+
 def use(builder, words, colours):
     """Make a total in memory an owner of its own; nothing else changes."""
 
     def body(inside, header, words):
         number = read(inside, words, colours)
         with inside.if_then(is_total(inside, number)):
-            buffer = number.tag
-            with inside.if_then(is_live(inside, number)):
-                last = inside.sub(inside.load(field(inside, header, SLOTS)), I64(1))
-                place = taken(inside, header, FROZEN)
-                place = inside.select(inside.icmp_signed("<", place, last), place, last)
-                inside.store(I64(0), field(inside, buffer, SERIAL))
-                inside.store(number.serial, field(inside, buffer, USED_AT))
-                inside.store(place, field(inside, buffer, OWNER))
-                size = inside.mul(inside.load(field(inside, header, CELLS)), I64(8))
-                there = inside.add(inside.load(field(inside, header, BUFFERS)), inside.mul(place, size))
-                inside.store(buffer, field(inside, there, SOURCE))
-            then = inside.load(field(inside, buffer, USED_AT))
-            flag(inside, inside.icmp_signed("!=", then, number.serial), STALE)
-            place = inside.select(
-                inside.icmp_signed("==", then, number.serial), inside.load(field(inside, buffer, OWNER)), I64(0)
-            )
-            owner = inside.add(inside.load(field(inside, header, COORDINATES)), inside.add(place, I64(1)))
+            place, owner = used(inside, header, number)
             _, slopes, codes, *_ = Total(colours).ll.elements
             lane = inside.add(inside.urem(place, I64(TOTALS)), I64(colours))
             own = inside.icmp_signed(
@@ -249,6 +253,93 @@ def use(builder, words, colours):
             write(inside, words, Number(inside, number.base, d, code), colours)
 
     call(builder, "use", colours, body, words)
+
+
+# ---- sums of terms whose slopes have places: always a total from the first term on
+
+
+def as_number(context, builder, value, t, colours):
+    """A value of any type of number; a sum is used by this."""
+    if isinstance(t, Sum):
+        number = sum_of(context, builder, value, t)
+        owner, one = asked(builder, use_sum, number), Emitted(builder, F64(1.0))
+        return Number(builder, number.base, Slopes(dict.fromkeys(t.places, one)), dict.fromkeys(t.places, owner))
+    if isinstance(t, Term):
+        base, *parts = (builder.extract_value(value, k) for k in range(1 + 2 * len(t.places)))
+        slopes = (Emitted(builder, part) for part in parts)
+        owners = parts[len(t.places) :]
+        return Number(builder, base, Slopes(dict(zip(t.places, slopes, strict=False))), dict(zip(t.places, owners, strict=True)))
+    if isinstance(t, Owned):
+        return Number.read(builder, value)
+    base = context.cast(builder, value, t, types.float64)
+    return Number.plain(builder, base, Owned(colours)) if colours else Number(builder, base, Slopes({}), {})
+
+
+def asked(builder, body, number):
+    """What this code of its own makes of {buffer, serial number} of a sum: the first of them afterwards."""
+    start = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 2)), WORD)
+    put(builder, start, number.tag, 0)
+    put(builder, start, number.serial, 1)
+    call(builder, body.__name__, 0, body, start)
+    return builder.load(start)
+
+
+def use_sum(builder, header, words):
+    """{buffer, serial number} of a sum -> its owner."""
+    sum_ = Number(builder, F64(0.0), Slopes({}), {}, builder.load(words), builder.load(builder.gep(words, [I64(1)])))
+    with builder.if_then(is_total(builder, sum_)):
+        builder.store(used(builder, header, sum_)[1], words)
+
+
+def sum_of(context, builder, value, t, colours=0):
+    """A value as what a sum of terms begins with."""
+    if isinstance(t, Sum):
+        base, tag, serial = (builder.extract_value(value, k) for k in range(3))
+        return Number(builder, base, Slopes({}), {}, tag, serial)
+    number = as_number(context, builder, value, t, 0)
+    empty_sum = Number(builder, number.base, Slopes({}), {}, I64(PLAIN), I64(0))
+    return grow_sum(builder, empty_sum, number, number.base, 1)
+
+
+def grow_sum(builder, s, term, base, sign):
+    """A sum and a term, in the sum's buffer; where it is not the sum of then any more, the run is refused."""
+    if not term.d.of:
+        return Number(builder, base, Slopes({}), {}, s.tag, s.serial)
+    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
+    start = builder.bitcast(words, WORD)
+    with builder.if_else(is_total(builder, s), likely=True) as (yes, no):
+        with yes:
+            put(builder, start, s.tag, 0)
+            put(builder, start, s.serial, 1)
+            flag(builder, builder.not_(is_live(builder, s)), STALE)
+        with no:
+            call(builder, "new_sum", 0, new_sum, start)
+    buffer, serial = builder.load(start), builder.add(builder.load(builder.gep(start, [I64(1)])), I64(1))
+    builder.store(serial, field(builder, buffer, SERIAL))
+    cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
+    add = builder.fadd if sign > 0 else builder.fsub
+    for place, slope in term.d.of.items():
+        cell = builder.gep(cells, [term.code[place]])
+        builder.store(add(builder.load(cell), slope.value), cell)
+    return Number(builder, base, Slopes({}), {}, buffer, serial)
+
+
+def settle_sum(builder, header, words):
+    """{buffer, serial number} of the sum that f returned -> its buffer."""
+    sum_ = Number(builder, F64(0.0), Slopes({}), {}, builder.load(words), builder.load(builder.gep(words, [I64(1)])))
+    with builder.if_else(is_total(builder, sum_)) as (yes, no):
+        with yes:
+            then = builder.load(field(builder, sum_.tag, USED_AT))
+            fine = builder.or_(is_live(builder, sum_), builder.icmp_signed("==", then, sum_.serial))
+            flag(builder, builder.not_(fine), STALE)
+        with no:
+            new_sum(builder, header, words)
+
+
+def new_sum(builder, header, words):
+    buffer, serial = new_buffer(builder, header)
+    builder.store(buffer, words)
+    builder.store(serial, builder.gep(words, [I64(1)]))
 
 
 # ---- what is called
