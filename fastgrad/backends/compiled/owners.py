@@ -39,6 +39,7 @@ from ...lifting.owners.header import (
     SELF,
     SLOTS,
     STALE,
+    TIED,
 )
 from . import confirmed
 from .cache import compiling, entry_point, kernel
@@ -53,6 +54,7 @@ MANY, FEW = 1000, 30
 COLOURED_ANEW = 4000
 A_PASS = 30  # coordinates that a pass must be for, to be no slower than lanes (measured on seven f)
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
+SUMS = 8  # of an f without colours, at a time
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
 FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on sums of products; what costs more does so either way): lanes A_COORDINATE
@@ -106,6 +108,10 @@ class Refused(Exception):
     """A point is not for owner lanes."""
 
 
+class NeedsColours(Refused):
+    """A point is for colours only."""
+
+
 class Owner:
     """f in owner lanes, for x of one shape and one kind of extra arguments: compiled and coloured, or declined.
 
@@ -120,13 +126,15 @@ class Owner:
         How many.
     """
 
+    compiler = "compile_owners"
+
     def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._buffers, self._shape = 1, shape
         try:
-            self._run, self._entry, self._exact = _compiled(target, len(shape))
+            self._run, self._entry, self._exact = _compiled(target, len(shape), self.compiler)
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
@@ -164,6 +172,9 @@ class Owner:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
         self._buffers = 1 + min(most, MOST_CELLS // n)
         self._spare.clear()
+        self._try(x, args)
+
+    def _try(self, x: Floats, args: tuple[Any, ...]) -> None:
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
@@ -272,6 +283,11 @@ class Owner:
             raise Refused("too many coordinates change a branch")
         return found
 
+    def told(self) -> str:
+        """Return how it goes, in words."""
+        runs = "one run" if self.passes == 1 else f"{self.passes} runs"
+        return f"{self.colours} colours of coordinates in {runs} of f"
+
     def _call(
         self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
@@ -297,6 +313,31 @@ class Owner:
         return flags, Found(value, lost, nfev)
 
 
+class Placed(Owner):
+    """f for numbers with a slope for each place where it reads x: one run is all, and there are no colours to find."""
+
+    compiler = "compile_places"
+
+    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+        if x.size < A_PASS:
+            raise Refused("lanes are faster")
+        self.passes, self._buffers, self._found = 1, SUMS, Colours(np.zeros((1, 1, 1), np.int64), np.zeros(1, np.int32))
+        self._try(x, args)
+
+    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+        flags, found = self._once(x, args, self._found, out)
+        if flags & (CONFLICT | STALE | COSTLY | TIED):
+            raise NeedsColours(_words(flags))
+        if flags & DIFFERENT:
+            warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
+        if flags:
+            raise Refused(_words(flags))
+        return found
+
+    def told(self) -> str:
+        return "a slope for each place where f reads x, in one run of f"
+
+
 NOT_THE_VALUE = (
     "f as it was compiled for owner lanes has another value than f itself: its gradient is taken another way, and is "
     "right. Please report this f to the authors of fastgrad"
@@ -318,20 +359,20 @@ def _somewhere(shape: tuple[int, ...]) -> Floats:
 _NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
-def _compiled(target: Target, ndim: int) -> Any:
+def _compiled(target: Target, ndim: int, compiler: str) -> Any:
     """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    found = target.owners
+    found = target.owners.get(compiler)
     if found is None:
         with compiling:
-            found = target.owners
+            found = target.owners.get(compiler)
             if found is None:
                 try:
-                    jitted, compiled, *told = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled, *told = getattr(owners, compiler)(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
                     found = address, *told, jitted, compiled
                 except CannotLift as error:
                     found = error
-                target.owners = found
+                target.owners[compiler] = found
     if isinstance(found, CannotLift):
         raise found
     return found[:3]  # the rest keeps it alive
@@ -346,6 +387,7 @@ class Owners:
         self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
         self._none: tuple[Any, ...] = ()
         self._kinds: dict[Any, Owner] = {}
+        self._coloured: dict[Any, Owner] = {}  # where another has places, which do not do everywhere
 
     @staticmethod
     def suit(n: int, eager: bool) -> bool:
@@ -356,7 +398,7 @@ class Owners:
         """Return what was decided, and the arguments as f takes them."""
         known = jitted(self._f, True)
         if known is not self._known:  # compiled anew since
-            self._known, self._kinds, self._alone = known, {}, None
+            self._known, self._kinds, self._coloured, self._alone = known, {}, {}, None
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
         args = positional(Call(self._f, args))
@@ -367,11 +409,34 @@ class Owners:
             with compiling:
                 owner = self._kinds.get(key)
                 if owner is None:
-                    owner = self._kinds[key] = Owner(target, self._shape, args)
+                    owner = Placed(target, self._shape, args)
+                    owner = self._kinds[key] = Owner(target, self._shape, args) if owner.declined else owner
         packed = target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed
         return owner, packed
+
+    def gradient(
+        self, owner: Owner, packed: tuple[Any, ...], x: Floats, args: tuple[Any, ...], out: Floats
+    ) -> tuple[Owner, Found]:
+        """Write the gradient to `out`; returns which owner did so.
+
+        Raises
+        ------
+        Refused
+            Where x is not for owner lanes.
+        """
+        try:
+            return owner, owner.gradient(x, packed, out)
+        except NeedsColours:
+            with compiling:
+                args = positional(Call(self._f, args))
+                key, target = tuple(map(kind_of, args)), jitted(self._f, True).target(FLOAT64, x.ndim, args)
+                owner = self._coloured.get(key) or self._coloured.setdefault(key, Owner(target, self._shape, args))
+            if owner.declined:
+                raise Refused(owner.declined) from None
+            found = owner.gradient(x, packed, out)
+            return owner, found._replace(nfev=found.nfev + 1)
 
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
@@ -384,7 +449,7 @@ class Owners:
             if before is None:
                 return 0
             try:
-                found = owner.gradient(x, packed, out)
+                _, found = self.gradient(owner, packed, x, args, out)
             except Refused:
                 return otherwise(x, args, out) if otherwise else 0
             return found.nfev if quiet() is before and not found.losses.size else 0
@@ -398,6 +463,7 @@ class OwnerLanes(Compiled):
     def __init__(self, call: Call, point: Point, prepared: Owners) -> None:
         super().__init__(call, point, True)
         self.way = "owner lanes"
+        self._prepared, self._args = prepared, call.args
         self._owner, self._packed = prepared.at(self._base, call.args)
         if self._owner.declined:
             raise CannotRun(f"not in owner lanes: {self._owner.declined}")
@@ -408,7 +474,7 @@ class OwnerLanes(Compiled):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         out = np.empty(self._base.shape)
         try:
-            _, losses, nfev = self._owner.gradient(self._base, self._packed, out)
+            self._owner, (_, losses, nfev) = self._gradient(self._base, out)
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
         self.nfev += nfev
@@ -418,12 +484,15 @@ class OwnerLanes(Compiled):
         tied[losses] = True
         return Unrounded(gradient * steps, tied, beside)
 
+    def _gradient(self, x: Floats, out: Floats) -> tuple[Owner, Found]:
+        return self._prepared.gradient(self._owner, self._packed, x, self._args, out)
+
     def _beside(self, here: Floats) -> Floats:
         """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
         other = np.empty(self._base.shape)
         further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
         try:
-            _, losses, nfev = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
+            _, (_, losses, nfev) = self._gradient(self._base * (1.0 + further * EPS), other)
         except Refused:
             other[...] = here
         else:
@@ -440,6 +509,4 @@ class OwnerLanes(Compiled):
             self.way = "owner lanes"
 
     def notes(self) -> list[str]:
-        owner = self._owner
-        runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
-        return [f"{owner.colours} colours of coordinates in {runs} of f"]
+        return [self._owner.told()]

@@ -11,6 +11,7 @@ from numba.core import ir as numba_ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
+from numba.core.ir_utils import build_definitions
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
@@ -98,81 +99,102 @@ def mark(assignment, stub, left, right):
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class NumberPlaces(FunctionPass):
-    """Whatever may read x says where in f it stands."""
+class FindPlaces(FunctionPass):
+    """Whatever may read x says at which place of f it does, and what accumulates in a loop is a sum.
 
-    _name = "fastgrad_number_places"
+    After single assignment: an index that is written alike is the same one, and so is its place. What was marked to
+    accumulate, but does so in no loop, is plain arithmetic. A sum that begins anew in each round of another loop is not
+    for numbers with places.
+    """
+
+    _name = "fastgrad_find_places"
 
     def __init__(self):
         FunctionPass.__init__(self)
 
     def run_pass(self, state):
-        first, count = state.func_id.unique_id << 16, 0
-        for block in state.func_ir.blocks.values():
+        blocks, first, places = state.func_ir.blocks, state.func_id.unique_id << 16, {}
+        inside = {label for loop in compute_cfg_from_blocks(blocks).loops().values() for label in loop.body}
+        made = {s.target.name: (s.value, label) for label, b in blocks.items() for s in b.find_insts(numba_ir.Assign)}
+        mark_sums(made, inside, [s for b in blocks.values() for s in b.find_insts(numba_ir.Assign)])
+        written = Written(made)
+        for block in blocks.values():
             body = []
             for statement in block.body:
                 body.append(statement)
-                value = getattr(statement, "value", None)
-                if not (isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem", "pair_first")):
+                if not (isinstance(statement, numba_ir.Assign) and is_read(statement.value)):
                     continue
-                count, loc, target = count + 1, statement.loc, statement.target
-                read, function, place = (target.scope.make_temp(loc) for _ in range(3))
-                statement.target = read
-                given = {function: numba_ir.FreeVar(0, "numbered", numbered, loc), place: numba_ir.Const(first + count, loc)}
-                given[target] = numba_ir.Expr.call(function, [read, place], (), loc)
-                body += [numba_ir.Assign(value, name, loc) for name, value in given.items()]
+                loc, target, known = statement.loc, statement.target, written.of(statement.target.name)
+                place = first + places.setdefault(known, len(places))
+                statement.target, function, which = (target.scope.make_temp(loc) for _ in range(3))
+                body += [
+                    numba_ir.Assign(numba_ir.FreeVar(0, "numbered", numbered, loc), function, loc),
+                    numba_ir.Assign(numba_ir.Const(place, loc), which, loc),
+                    numba_ir.Assign(numba_ir.Expr.call(function, [statement.target, which], (), loc), target, loc),
+                ]
             block.body = body
+        state.func_ir._definitions = build_definitions(blocks)
         return True
 
 
-@register_pass(mutates_CFG=False, analysis_only=False)
-class MarkSums(FunctionPass):
-    """What has been marked to accumulate is a sum where it does so in a loop, and plain arithmetic where it does not.
+def is_read(value):
+    return isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem", "pair_first")
 
-    A sum that begins anew in each round of another loop is not for numbers with places.
-    """
 
-    _name = "fastgrad_mark_sums"
+class Written:
+    """Expressions as they are written: of one key, they have one value wherever both are seen."""
 
-    def __init__(self):
-        FunctionPass.__init__(self)
+    def __init__(self, made):
+        self.made, self.keys = made, {}
 
-    def run_pass(self, state):
-        blocks = state.func_ir.blocks
-        inside = {label for loop in compute_cfg_from_blocks(blocks).loops().values() for label in loop.body}
-        made_from, made_in, accumulating = {}, {}, []
-        for label, block in blocks.items():
-            for statement in block.find_insts(numba_ir.Assign):
-                value, target = statement.value, statement.target.name
-                made_in[target] = label
-                if isinstance(value, numba_ir.Var):
-                    made_from[target] = {value.name}
-                elif isinstance(value, numba_ir.Expr) and value.op == "phi":
-                    made_from[target] = {each.name for each in value.incoming_values if isinstance(each, numba_ir.Var)}
-                elif isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and (value.fn, 0) in GROW:
-                    made_from[target] = {value.lhs.name}
-                    accumulating.append(statement)
+    def of(self, name):
+        if name not in self.keys:
+            value, _ = self.made.get(name, (None, None))
+            self.keys[name] = name
+            if isinstance(value, numba_ir.Const) and isinstance(value.value, int):
+                self.keys[name] = "constant", value.value
+            elif isinstance(value, numba_ir.Var):
+                self.keys[name] = self.of(value.name)
+            elif isinstance(value, numba_ir.Expr) and value.op in ("getitem", "binop", "build_tuple"):
+                parts = (self.of(part.name) for part in value.list_vars())
+                self.keys[name] = value.op, value._kws.get("fn"), *parts
+        return self.keys[name]
 
-        def behind(name):
-            found, left = set(), [name]
-            while left:
-                new = made_from.get(left.pop(), set()) - found
-                found |= new
-                left += new
-            return found
 
-        places = {}
-        for statement in accumulating:
-            target, value = statement.target, statement.value
-            circle = {name for name in behind(target.name) if target.name in behind(name)}
-            if not circle:
-                continue
-            begins = {name for each in circle for name in made_from[each]} - circle
-            place = 1 + places.setdefault(target.unversioned_name, len(places)) % MOST_SUMS
-            if any(made_in.get(name) in inside for name in begins):
-                place = 0
-            mark(statement, GROW[value.fn, place], value.lhs, value.rhs)
-        return True
+def mark_sums(made, inside, statements):
+    """Let what accumulates in a loop be a sum; `inside` are the blocks of loops."""
+
+    def before(name):
+        value, _ = made.get(name, (None, None))
+        if isinstance(value, numba_ir.Var):
+            return {value.name}
+        if isinstance(value, numba_ir.Expr) and value.op == "phi":
+            return {each.name for each in value.incoming_values if isinstance(each, numba_ir.Var)}
+        return {value.lhs.name} if accumulates(value) else set()
+
+    def behind(name):
+        found, left = set(), [name]
+        while left:
+            new = before(left.pop()) - found
+            found |= new
+            left += new
+        return found
+
+    def accumulates(value):
+        return isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and (value.fn, 0) in GROW
+
+    places = {}
+    circles = []
+    for statement in statements:
+        name = statement.target.name
+        if accumulates(statement.value):
+            circles.append((statement, {other for other in behind(name) if name in behind(other)}))
+    for statement, circle in circles:
+        if circle:
+            value, begins = statement.value, {name for each in circle for name in before(each)} - circle
+            place = 1 + places.setdefault(statement.target.unversioned_name, len(places)) % MOST_SUMS
+            anew = any(made.get(name, (None, None))[1] in inside for name in begins)
+            mark(statement, GROW[value.fn, 0 if anew else place], value.lhs, value.rhs)
 
 
 class ZeroedLower(Lower):
@@ -219,8 +241,7 @@ class PlaceCompiler(OwnerCompiler):
 
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()
-        pipeline.add_pass_after(NumberPlaces, MarkAccumulators)
-        pipeline.add_pass_after(MarkSums, ReconstructSSA)
+        pipeline.add_pass_after(FindPlaces, ReconstructSSA)
         pipeline.finalize()
         return [pipeline]
 

@@ -305,16 +305,14 @@ def grow_sum(builder, s, term, base, sign):
     """A sum and a term, in the sum's buffer; where it is not the sum of then any more, the run is refused."""
     if not term.d.of:
         return Number(builder, base, Slopes({}), {}, s.tag, s.serial)
-    words = cgutils.alloca_once(builder, ir.ArrayType(I64, 2))
-    start = builder.bitcast(words, WORD)
+    buffer, serial = (cgutils.alloca_once_value(builder, value) for value in (s.tag, s.serial))
     with builder.if_else(is_total(builder, s), likely=True) as (yes, no):
         with yes:
-            put(builder, start, s.tag, 0)
-            put(builder, start, s.serial, 1)
             flag(builder, builder.not_(is_live(builder, s)), STALE)
         with no:
-            call(builder, "new_sum", 0, new_sum, start)
-    buffer, serial = builder.load(start), builder.add(builder.load(builder.gep(start, [I64(1)])), I64(1))
+            builder.store(asked(builder, new_sum, s), buffer)
+            builder.store(builder.load(field(builder, builder.load(buffer), SERIAL)), serial)
+    buffer, serial = builder.load(buffer), builder.add(builder.load(serial), I64(1))
     builder.store(serial, field(builder, buffer, SERIAL))
     cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
     add = builder.fadd if sign > 0 else builder.fsub
@@ -337,9 +335,8 @@ def settle_sum(builder, header, words):
 
 
 def new_sum(builder, header, words):
-    buffer, serial = new_buffer(builder, header)
-    builder.store(buffer, words)
-    builder.store(serial, builder.gep(words, [I64(1)]))
+    """{buffer, serial number} of no total yet -> a buffer."""
+    builder.store(new_buffer(builder, header)[0], words)
 
 
 # ---- what is called
