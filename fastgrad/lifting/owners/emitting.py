@@ -1,6 +1,7 @@
 """Emitting code: floats and vectors with Python's operators."""
 
 import ctypes
+import platform
 import sys
 
 from llvmlite import ir
@@ -25,6 +26,9 @@ def _thread_key():
 
 THREAD_KEY, _SYSTEM = _thread_key()
 _KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
+
+
+SELDOM = "preserve_allcc" if platform.machine() in ("x86_64", "AMD64") else "ccc"
 
 
 class Emitted:
@@ -189,10 +193,31 @@ def leave(header):
     _SYSTEM.pthread_setspecific(_KEY(THREAD_KEY), ctypes.c_void_p(int(header[BEFORE])))
 
 
+def call(builder, name, body, *args):
+    """Call code of its own, made by `body(builder, header, *args)`, once in each module.
+
+    It is seldom run, and leaves registers as they are: or loops around it would keep what they sum in memory.
+    """
+    module, name = builder.module, f"fastgrad_owners_{name}"
+    function = module.globals.get(name)
+    if function is None:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
+        function.linkage, function.calling_convention = "internal", SELDOM
+        function.attributes.add("noinline")
+        inside = ir.IRBuilder(function.append_basic_block("entry"))
+        body(inside, header_of(inside), *function.args)
+        inside.ret_void()
+    builder.call(function, args, cconv=SELDOM)
+
+
 def flag(builder, condition, reason):
     with builder.if_then(condition, likely=False):
-        flags = builder.inttoptr(builder.add(header_of(builder), I64(8 * FLAGS)), I64.as_pointer())
-        builder.store(builder.or_(builder.load(flags), I64(reason)), flags)
+        call(builder, "flag", raise_flag, I64(reason))
+
+
+def raise_flag(builder, header, reason):
+    flags = builder.inttoptr(builder.add(header, I64(8 * FLAGS)), I64.as_pointer())
+    builder.store(builder.or_(builder.load(flags), reason), flags)
 
 
 def clashes(builder, code):

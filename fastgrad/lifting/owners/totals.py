@@ -28,6 +28,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from ..lanes.types import splat
+from . import emitting
 from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set
 from .header import (
     BUFFERS,
@@ -100,17 +101,8 @@ def write(builder, words, number, colours):
 
 
 def call(builder, name, colours, body, *args):
-    """Call code of its own, made by `body(builder, header, *args)`, once in each module."""
-    module, name = builder.module, f"fastgrad_owners_{colours}_{name}"
-    function = module.globals.get(name)
-    if function is None:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        inside = ir.IRBuilder(function.append_basic_block("entry"))
-        body(inside, header_of(inside), *function.args)
-        inside.ret_void()
-    builder.call(function, args)
+    """Call code of its own for so many colours."""
+    emitting.call(builder, f"{colours}_{name}", body, *args)
 
 
 # ---- the run's header and its buffers
@@ -268,7 +260,9 @@ def as_number(context, builder, value, t, colours):
         base, *parts = (builder.extract_value(value, k) for k in range(1 + 2 * len(t.places)))
         slopes = (Emitted(builder, part) for part in parts)
         owners = parts[len(t.places) :]
-        return Number(builder, base, Slopes(dict(zip(t.places, slopes, strict=False))), dict(zip(t.places, owners, strict=True)))
+        return Number(
+            builder, base, Slopes(dict(zip(t.places, slopes, strict=False))), dict(zip(t.places, owners, strict=True))
+        )
     if isinstance(t, Owned):
         return Number.read(builder, value)
     base = context.cast(builder, value, t, types.float64)
