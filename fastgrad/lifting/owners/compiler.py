@@ -221,7 +221,7 @@ class ZeroedLowering(NativeLowering):
 class OwnerCompiler(LaneCompiler):
     """The pipeline of lanes, with the passes above."""
 
-    covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex})
+    covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex, numbered})
     unindexed = (types.NumpyFlatType,)  # numba reads beyond it, whatever it is told of bounds
 
     def define_pipelines(self):
@@ -236,8 +236,6 @@ class OwnerCompiler(LaneCompiler):
 
 class PlaceCompiler(OwnerCompiler):
     """The same for numbers with places."""
-
-    covered = (*OwnerCompiler.covered, {numbered})
 
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()
@@ -306,8 +304,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     CannotLift
         f does something that owner lanes do not cover.
     """
-    # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one of
-    # totals only where f writes to what it has copied from it.
+    # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one
+    # of totals only where f writes to what it has copied from it.
     forms = product((None, Owned(colours), Total(colours)), (False, True))
     ways = [(OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms]
     return _first_of(ways, dispatcher, make or _compile, ndim, arg_types)

@@ -1,7 +1,6 @@
 """Emitting code: floats and vectors with Python's operators."""
 
 import ctypes
-import platform
 import sys
 
 from llvmlite import ir
@@ -26,9 +25,6 @@ def _thread_key():
 
 THREAD_KEY, _SYSTEM = _thread_key()
 _KEY_TYPE = ir.IntType(8 * ctypes.sizeof(_KEY))
-
-
-SELDOM = "preserve_allcc" if platform.machine() in ("x86_64", "AMD64") else "ccc"
 
 
 class Emitted:
@@ -194,20 +190,17 @@ def leave(header):
 
 
 def call(builder, name, body, *args):
-    """Call code of its own, made by `body(builder, header, *args)`, once in each module.
-
-    It is seldom run, and leaves registers as they are: or loops around it would keep what they sum in memory.
-    """
+    """Call code of its own, made by `body(builder, header, *args)`, once in each module."""
     module, name = builder.module, f"fastgrad_owners_{name}"
     function = module.globals.get(name)
     if function is None:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
-        function.linkage, function.calling_convention = "internal", SELDOM
+        function.linkage = "internal"
         function.attributes.add("noinline")
         inside = ir.IRBuilder(function.append_basic_block("entry"))
         body(inside, header_of(inside), *function.args)
         inside.ret_void()
-    builder.call(function, args, cconv=SELDOM)
+    builder.call(function, args)
 
 
 def flag(builder, condition, reason):

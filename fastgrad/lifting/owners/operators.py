@@ -6,7 +6,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -338,7 +337,9 @@ for stub, sign in ((accumulate_add, 1), (accumulate_subtract, -1)):
         GROW[stub, k] = grow = Accumulate(f"{stub.__name__}_{k}")
         ORDINARY[grow] = ORDINARY[stub]
         infer_global(grow, types.Function(type("OwnerGrow", (GrowTemplate,), {"key": grow, "place": -k})))
-        lower_builtin(("owner", grow), types.VarArg(types.Any))(lower_accumulate_or_add(grow, lower_grow(sign)))
+        lower_builtin(("owner", grow), types.VarArg(types.Any))(  # type: ignore[attr-defined]
+            lower_accumulate_or_add(grow, lower_grow(sign))
+        )
 
 
 OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
