@@ -464,9 +464,9 @@ def test_owners_that_meet_at_one_place_go_to_colours():
         assert info.way == "owner lanes", info.reason
         assert np.abs(g - right).max() <= 1e-15 * np.abs(right).max()
         assert np.array_equal(g, gradient(x))
-        assert ("colours of coordinates in" in gradient.explain(x)) == (first > 3.0)
         counts.append(info.nfev)
     assert counts[:2] == counts[2:]
+    assert counts[1] > counts[0]  # the run that found them
 
 
 def test_a_total_that_grows_after_its_use_goes_to_colours():
@@ -479,7 +479,7 @@ def test_a_total_that_grows_after_its_use_goes_to_colours():
         return t
 
     gradient, x = Gradient(guarded, compile="eager"), sample(1)
-    g, info = gradient.with_info(x)
+    g = gradient(x)
     assert "a slope for each place" not in gradient.explain(x)
     assert np.allclose(g, numerical_gradient(guarded, x, backend="python"), rtol=1e-6, atol=1e-6)
     assert np.array_equal(g, gradient(x))
