@@ -7,7 +7,7 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 from __future__ import annotations
 
 from contextlib import suppress
-from math import inf, prod
+from math import inf, nan, prod
 from typing import Any, NamedTuple
 from warnings import warn
 
@@ -32,6 +32,7 @@ from ...lifting.owners.header import (
     DIFFERENT,
     ENTRIES,
     FIRST,
+    FLAGS,
     HEADER,
     LOG,
     LOGGED,
@@ -306,8 +307,10 @@ class Owner:
         work = self._work()
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
-        except Exception as error:  # f's own are raised by the way that takes over
-            raise Refused(f"f raised {type(error).__name__}") from error
+        except Exception as error:
+            if not work.header[FLAGS]:  # f's own are raised by the way that takes over
+                raise Refused(f"f raised {type(error).__name__}") from error
+            flags, value, losses, nfev = int(work.header[FLAGS]), nan, 0, 1
         lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
         return flags, Found(value, lost, nfev)

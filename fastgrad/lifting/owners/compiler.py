@@ -313,7 +313,14 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
 
 def compile_places(dispatcher, ndim, arg_types):
     """Compile f for numbers with a slope for each place where f reads x; as `compile_owners`, without any colours."""
-    return _first_of([(PlaceTwins(AN_ENTRY, False), AN_ENTRY, None)], dispatcher, _compile, ndim, arg_types)
+    return _first_of([(PlaceTwins(AN_ENTRY, False), AN_ENTRY, None)], dispatcher, _compile_places, ndim, arg_types)
+
+
+def _compile_places(*how):
+    found = _compile(*how)
+    if any("MemInfo_alloc" in function.name for function in found[1].library._final_module.functions):
+        raise CannotLift("f allocates memory, which numba does not return where a run ends early")
+    return found
 
 
 def _first_of(ways, dispatcher, make, ndim, arg_types):

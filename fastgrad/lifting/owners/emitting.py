@@ -110,7 +110,7 @@ def chosen(builder, condition, a, b):
     return Slopes(of)
 
 
-def joined(builder, a, b):
+def joined(context, builder, a, b):
     """The code of a number that is made of two."""
     if not isinstance(a, dict):
         return builder.or_(a, b)
@@ -120,7 +120,7 @@ def joined(builder, a, b):
         if mine is not other:  # nobody, 0, may be joined with anybody
             code[place] = builder.select(builder.icmp_signed("==", mine, I64(0)), other, mine)
             there = builder.icmp_signed("!=", builder.mul(mine, other), I64(0))
-            flag(builder, builder.and_(there, builder.icmp_signed("!=", mine, other)), CONFLICT)
+            refuse(context, builder, builder.and_(there, builder.icmp_signed("!=", mine, other)), CONFLICT)
     return code
 
 
@@ -206,6 +206,16 @@ def call(builder, name, body, *args):
 def flag(builder, condition, reason):
     with builder.if_then(condition, likely=False):
         call(builder, "flag", raise_flag, I64(reason))
+
+
+def refuse(context, builder, condition, reason):
+    """End the run: a loop that goes on after a call would keep in memory what it sums, whether that is called or not.
+
+    Where f catches what ends it, the flag stays.
+    """
+    with builder.if_then(condition, likely=False):
+        flag(builder, condition, reason)
+        context.call_conv.return_user_exc(builder, ValueError, ("not a point for numbers with places",))
 
 
 def raise_flag(builder, header, reason):

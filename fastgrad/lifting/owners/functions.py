@@ -52,7 +52,7 @@ def tie(typingctx, number, jump):
         if is_number(number):
             return args[0]
         a, b = (totals.as_number(context, builder, v, t, number.colours) for v, t in zip(args, sig.args, strict=True))
-        compared(builder, "==", a, b, number.colours)
+        compared(context, builder, "==", a, b, number.colours)
         return args[0]
 
     return number(number, jump), codegen

@@ -14,7 +14,7 @@ from numba.extending import lower_builtin, lower_cast
 from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
-from .emitting import Emitted, Number, Slopes, chosen, conflicts, emitted_sqrt, flag, joined
+from .emitting import Emitted, Number, Slopes, chosen, conflicts, emitted_sqrt, flag, joined, refuse
 from .header import DIVISION, TIED
 from .rules import make_rules
 from .totals import as_number, is_total
@@ -159,7 +159,7 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     a, b = a.as_wide_as(t), b.as_wide_as(t)
     y = value_of(context, builder, name, a, b)
     z = scalar_call(context, builder, math.log, a.base) if name == "power" and not known_b else F64(0.0)
-    code = a.code if known_b else b.code if known_a else joined(builder, a.code, b.code)
+    code = a.code if known_b else b.code if known_a else joined(context, builder, a.code, b.code)
     return Number(builder, y, slope(builder, name, a, b, y, z, known_a, known_b).value, code).pack(t)
 
 
@@ -275,7 +275,7 @@ def lower_running(name):
             as_number(context, builder, v, kind, t.colours).as_wide_as(t)
             for v, kind in zip(args, sig.args, strict=True)
         )
-        better = compared(builder, ">" if name == "maximum" else "<", term, m, t.colours)
+        better = compared(context, builder, ">" if name == "maximum" else "<", term, m, t.colours)
         chosen = Number.read(builder, either(builder, better, t, lambda: term, lambda: m))
         return totals.chosen_of_many(builder, chosen, m, term, t.colours).pack(t)
 
@@ -316,7 +316,7 @@ def lower_grow(sign):
         s = totals.sum_of(context, builder, args[0], sig.args[0], 0)
         term = as_number(context, builder, args[1], sig.args[1], 0)
         base = value_of(context, builder, "add" if sign > 0 else "subtract", s, term)
-        return totals.grow_sum(builder, s, term, base, sign).pack(sig.return_type)
+        return totals.grow_sum(context, builder, s, term, base, sign).pack(sig.return_type)
 
     return lower
 
@@ -503,7 +503,7 @@ register(np.power, lower_power, 2)
 register(np.float_power, lower_power, 2)
 
 
-def compared(builder, predicate, a, b, colours):
+def compared(context, builder, predicate, a, b, colours):
     """The answer at x; where both are equal, whoever's slopes change it is lost, and evaluated plainly in the end."""
     emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
     equal = builder.fcmp_ordered("==", a.base, b.base)
@@ -511,7 +511,7 @@ def compared(builder, predicate, a, b, colours):
         with builder.if_then(equal, likely=False):
             totals.compare(builder, a, b, colours)
     else:  # which of them change the answer, colours tell
-        flag(builder, equal, TIED)
+        refuse(context, builder, equal, TIED)
     return emit(predicate, a.base, b.base)
 
 
@@ -524,7 +524,7 @@ def lower_compare(predicate):
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
         a, b = (as_compared(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
-        return compared(builder, predicate, a, b, colours)
+        return compared(context, builder, predicate, a, b, colours)
 
     return lower
 

@@ -29,7 +29,7 @@ from numba.core import cgutils, types
 
 from ..lanes.types import splat
 from . import emitting
-from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set
+from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set, refuse
 from .header import (
     BUFFERS,
     CAPACITY,
@@ -286,34 +286,31 @@ def use_sum(builder, header, words):
 
 
 def sum_of(context, builder, value, t, colours=0):
-    """A value as what a sum of terms begins with."""
+    """A value as what a sum of terms begins with: where that is, it gets its buffer."""
     if isinstance(t, Sum):
         base, tag, serial = (builder.extract_value(value, k) for k in range(3))
         return Number(builder, base, Slopes({}), {}, tag, serial)
     number = as_number(context, builder, value, t, 0)
-    empty_sum = Number(builder, number.base, Slopes({}), {}, I64(PLAIN), I64(0))
-    return grow_sum(builder, empty_sum, number, number.base, 1)
+    begun = Number(builder, number.base, Slopes({}), {}, I64(PLAIN), I64(0))
+    begun.tag = asked(builder, new_sum, begun)
+    begun.serial = builder.load(field(builder, begun.tag, SERIAL))
+    return grow_sum(context, builder, begun, number, number.base, 1)
 
 
-def grow_sum(builder, s, term, base, sign):
-    """A sum and a term, in the sum's buffer; where it is not the sum of then any more, the run is refused."""
+def grow_sum(context, builder, s, term, base, sign):
+    """A sum and a term, in the sum's buffer; where it is not the sum of then any more, the run ends."""
     if not term.d.of:
         return Number(builder, base, Slopes({}), {}, s.tag, s.serial)
-    buffer, serial = (cgutils.alloca_once_value(builder, value) for value in (s.tag, s.serial))
-    with builder.if_else(is_total(builder, s), likely=True) as (yes, no):
-        with yes:
-            flag(builder, builder.not_(is_live(builder, s)), STALE)
-        with no:
-            builder.store(asked(builder, new_sum, s), buffer)
-            builder.store(builder.load(field(builder, builder.load(buffer), SERIAL)), serial)
-    buffer, serial = builder.load(buffer), builder.add(builder.load(serial), I64(1))
-    builder.store(serial, field(builder, buffer, SERIAL))
-    cells = builder.inttoptr(builder.add(buffer, I64(8 * (FIRST - 1))), F64.as_pointer())
+    refuse(context, builder, builder.not_(is_total(builder, s)), STALE)  # nobody has set it
+    refuse(context, builder, builder.not_(is_live(builder, s)), STALE)
+    serial = builder.add(s.serial, I64(1))
+    builder.store(serial, field(builder, s.tag, SERIAL))
+    cells = builder.inttoptr(builder.add(s.tag, I64(8 * (FIRST - 1))), F64.as_pointer())
     add = builder.fadd if sign > 0 else builder.fsub
     for place, slope in term.d.of.items():
         cell = builder.gep(cells, [term.code[place]])
         builder.store(add(builder.load(cell), slope.value), cell)
-    return Number(builder, base, Slopes({}), {}, buffer, serial)
+    return Number(builder, base, Slopes({}), {}, s.tag, serial)
 
 
 def settle_sum(builder, header, words):
