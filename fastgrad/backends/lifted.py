@@ -83,11 +83,6 @@ class Lifted(InFloats):
         Whether a lift gives up where the next way is faster, by counted work. If not, each runs to its end or refusal.
     nature : Nature
         What f can read and keep.
-
-    Attributes
-    ----------
-    way : str
-        "dense lift" or "sparse lift": which evaluated f, or will be tried first.
     """
 
     _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does
@@ -95,7 +90,7 @@ class Lifted(InFloats):
     def __init__(self, call: Call, point: Point, lifts: tuple[str, ...], racing: bool, nature: Nature) -> None:
         self.own: NDArray[Any] | None = None
         self.sees_own = False
-        self.way = _WAY[lifts[0]]
+        self.way = _WAY[lifts[0]]  # "dense lift" or "sparse lift": which evaluated f, or will be tried first
         self._call, self._point, self._nature = call, point, nature
         self._written = call.f  # whose lines are named
         self._lifts, self._racing = lifts, racing

@@ -51,16 +51,12 @@ class Curvature:
 
     The gradient of an analytic f at x + i t v has the imaginary part t H v, without any subtraction: the complex step
     (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
-
-    Attributes
-    ----------
-    tied : ndarray of bool
-        Entries of x that move apart what f chose between and is equal at x, as all products so far have found.
     """
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
         self._substitutes = False
+        # entries of x that move apart what f chose between and is equal at x, as all products so far have found
         self.tied = np.zeros(x.size, dtype=bool)
 
     def _lifted(self, lift: Any, x: Any) -> Any:

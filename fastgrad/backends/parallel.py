@@ -28,16 +28,10 @@ Exceptions = tuple[type[BaseException], ...]
 
 
 class Watch:
-    """An executor, and what is to become of evaluations that fail.
-
-    Attributes
-    ----------
-    failures : list of str
-        The points at which f failed, and how, where that is put up with.
-    """
+    """An executor, and what is to become of evaluations that fail."""
 
     def __init__(self, call: Call, executor: Executor) -> None:
-        self.failures: list[str] = []
+        self.failures: list[str] = []  # the points at which f failed, and how, where that is put up with
         self._executor = executor
         self._tolerant = call.on_error == "nan"
 
@@ -151,13 +145,7 @@ class Parallel(InFloats):
 
 
 class ParallelVectors(Vectors):
-    """An f of many values, evaluated by an executor.
-
-    Attributes
-    ----------
-    cost : int
-        What the evaluations cost, where f itself says so: evaluations of another function.
-    """
+    """An f of many values, evaluated by an executor."""
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
         executor = executor_for(call, point) if executor is None else executor
@@ -166,7 +154,7 @@ class ParallelVectors(Vectors):
         self._watch = Watch(call, executor)
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         f = self._call.f if copies else call.f  # the former shows each point in the caller's list
-        self.cost = 0
+        self.cost = 0  # what the evaluations cost, where f itself says so: evaluations of another function
         costing = getattr(f, "with_cost", None)
         self._costing = costing is not None
         self.own = point.own if copies and self._in_place else None

@@ -34,11 +34,6 @@ class Points:
     points : ndarray, shape (k, *x.shape)
         Where.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated so far.
-
     Raises
     ------
     CannotRun
@@ -46,7 +41,7 @@ class Points:
     """
 
     def __init__(self, call: Call, points: Floats) -> None:
-        self.nfev = 0
+        self.nfev = 0  # points at which f was evaluated so far
         self._call, self._points = call, points
         self._value: Floats | None = None
         self.shape: tuple[int, ...] = ()  # of f at one point

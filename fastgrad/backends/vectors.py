@@ -68,15 +68,10 @@ class Vectors:
 
     Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh copy,
     because it may write into its argument, return a view of it or keep it.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
     """
 
     def __init__(self, call: Call, point: Point) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         container = point.container
         if container is not None and not container.among((call.args, call.kwargs)):
             call = call.but(f=point.following(call.f))

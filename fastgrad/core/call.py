@@ -37,54 +37,24 @@ class Manner(TypedDict, total=False):
 
 
 class Call:
-    """How f is called.
+    """How f is called."""
 
-    Attributes
-    ----------
-    f : callable
-        The function.
-    args, kwargs
-        What it gets after x.
-    batch_axis : int or None
-        None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
-    eager : bool
-        Whether a compiling backend compiles at once all that it may ever need.
-    workers : int, executor or map-like callable
-        How many workers may evaluate f at a time (-1: one a core), or who does.
-    journal : str or None
-        The file where evaluations are kept.
-    progress : bool or callable
-        Whether to show how far it is, or whom to tell.
-    on_error : {"raise", "nan"}
-        What becomes of an evaluation that raises, or takes too long.
-    timeout : float or None
-        Seconds that an evaluation may take.
-    fastmath : bool
-        Whether exp, log, ... may be a little less exact, where a backend has faster ones.
-    imaginary : bool
-        Whether f is to be evaluated at complex points.
-    watched : bool
-        Whether something is asked for that an executor of plain evaluations alone can do.
-    shared : bool
-        The same, or whether workers are to share the evaluations.
-    usual : bool
-        Whether nothing is asked for but an evaluation.
-    """
-
+    # what it gets after x
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = NO_KWARGS
+    # None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     batch_axis: int | None = None
-    eager: bool = False
-    workers: Any = 1
-    fastmath: bool = False
-    imaginary: bool = False
-    journal: str | None = None
-    progress: Any = False
-    on_error: str = "raise"
-    timeout: float | None = None
-    watched: bool = False
-    shared: bool = False
-    usual: bool = True
+    eager: bool = False  # whether a compiling backend compiles at once all that it may ever need
+    workers: Any = 1  # how many workers may evaluate f at a time (-1: one a core), or who does
+    fastmath: bool = False  # whether exp, log, ... may be a little less exact, where a backend has faster ones
+    imaginary: bool = False  # whether f is to be evaluated at complex points
+    journal: str | None = None  # the file where evaluations are kept
+    progress: Any = False  # whether to show how far it is, or whom to tell
+    on_error: str = "raise"  # what becomes of an evaluation that raises, or takes too long
+    timeout: float | None = None  # seconds that an evaluation may take
+    watched: bool = False  # whether something is asked for that an executor of plain evaluations alone can do
+    shared: bool = False  # the same, or whether workers are to share the evaluations
+    usual: bool = True  # whether nothing is asked for but an evaluation
 
     def __init__(
         self,
@@ -93,7 +63,7 @@ class Call:
         kwargs: Mapping[str, Any] | None = None,
         **manner: Unpack[Manner],
     ) -> None:
-        self.f = f
+        self.f = f  # the function
         if args:
             self.args = args
         if kwargs:

@@ -14,41 +14,23 @@ from .validation import FLOAT64
 
 
 class Part(NamedTuple):
-    """A piece of the container that can be written to.
+    """A piece of the container that can be written to."""
 
-    Attributes
-    ----------
-    target : ndarray, mutable sequence or dict
-        The piece itself.
-    place : tuple
-        The index of its entries in an array of x's shape.
-    kept : ndarray, list or dict
-        What it held: the very objects, where it is a sequence; of a dictionary one number, by its key.
-    """
-
-    target: Any
-    place: tuple[Any, ...]
-    kept: Any
+    target: Any  # the piece itself
+    place: tuple[Any, ...]  # the index of its entries in an array of x's shape
+    kept: Any  # what it held: the very objects, where it is a sequence; of a dictionary one number, by its key
 
 
 class Container:
-    """The caller's list, tuple or table, which closures may read instead of f's argument.
-
-    Attributes
-    ----------
-    given : object
-        The container itself.
-    holders : list
-        What other threads are to keep away from meanwhile.
-    """
+    """The caller's list, tuple or table, which closures may read instead of f's argument."""
 
     __slots__ = ("_ndim", "_parts", "given", "holders")
 
     def __init__(
         self, given: object, ndim: int, parts: list[Part] | None = None, holders: list[Any] | None = None
     ) -> None:
-        self.given = given
-        self.holders = [given] if holders is None else holders
+        self.given = given  # the container itself
+        self.holders = [given] if holders is None else holders  # what other threads are to keep away from meanwhile
         self._ndim = ndim
         self._parts = parts
 

@@ -18,25 +18,16 @@ TWO_SIDES = 1.0, -1.0  # nodes of a central difference
 
 
 class Unrounded(NamedTuple):
-    """Differences from f(x) that are accurate relative to themselves, however near to x.
+    """Differences from f(x) that are accurate relative to themselves, however near to x."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (m,)
-        f there, less f(x).
-    tied : ndarray of bool, shape (m,)
-        Where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or ``abs(0)`` do.
-        Plain central differences are the way to go in such a row.
-    beside : ndarray, shape (m,), or None
-        The same from a point that differs from x by rounding: what f multiplies differences with is rounded, too.
-    lost : float
-        What the values may lack because something in f underflowed.
-    """
-
-    values: Floats
+    values: Floats  # shape (m,): f there, less f(x)
+    # shape (m,): where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or
+    # ``abs(0)`` do. Plain central differences are the way to go in such a row.
     tied: NDArray[np.bool_]
+    # shape (m,), or None: the same from a point that differs from x by rounding: what f multiplies differences with is
+    # rounded, too
     beside: Floats | None = None
-    lost: float = 0.0
+    lost: float = 0.0  # what the values may lack because something in f underflowed
 
 
 class Evaluation(Protocol):

@@ -31,21 +31,11 @@ Function = Callable[..., Any]
 
 
 class Leaf(NamedTuple):
-    """One array of a dictionary, or all that there is.
+    """One array of a dictionary, or all that there is."""
 
-    Attributes
-    ----------
-    path : tuple
-        Its keys, from the outside in.
-    value : object
-        The caller's array itself, which f may read instead of its argument.
-    array : ndarray
-        The same as an array of numbers.
-    """
-
-    path: Path
-    value: Any
-    array: NDArray[Any]
+    path: Path  # its keys, from the outside in
+    value: Any  # the caller's array itself, which f may read instead of its argument
+    array: NDArray[Any]  # the same as an array of numbers
 
     @property
     def name(self) -> str:
@@ -87,13 +77,6 @@ class Tree:
     name : str
         What it is called in messages.
 
-    Attributes
-    ----------
-    leaves : list of Leaf
-        Its arrays, in the order of the dictionary.
-    ends : list of int
-        Where each of them ends among the entries of all.
-
     Raises
     ------
     TypeError, ValueError
@@ -106,7 +89,9 @@ class Tree:
         for path, part in parts:
             if isinstance(part, Mapping):
                 raise ValueError(f"`{named(name, path)}` must hold arrays, got {describe(part)}")
+        # its arrays, in the order of the dictionary
         self.leaves = [Leaf(path, part, real_array(named(name, path), part)) for path, part in parts]
+        # where each of them ends among the entries of all
         self.ends: list[int] = np.cumsum([leaf.array.size for leaf in self.leaves]).tolist()
 
     @property
@@ -205,11 +190,6 @@ class Tree:
 class Structure(Tree):
     """What a derivative is taken with respect to: finite, and no memory in it twice.
 
-    Attributes
-    ----------
-    holders : list
-        Of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of it.
-
     Raises
     ------
     TypeError, ValueError
@@ -220,6 +200,8 @@ class Structure(Tree):
         with exclusive(x) if isinstance(x, dict) else nullcontext():  # another thread may perturb what it holds
             super().__init__(x, name)
         self.given = x
+        # of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of
+        # it
         self.holders = [x, *sorted((leaf.value for leaf in self.leaves), key=_block)] if self.nested else []
         for place, leaf in enumerate(self.leaves):
             finite(named(name, leaf.path), leaf.array)

@@ -49,18 +49,10 @@ class Points(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Whole points, one a row.
+    """Whole points, one a row."""
 
-    Attributes
-    ----------
-    rows : ndarray, shape (k, n)
-        The points.
-    shape : tuple
-        What f gets each as.
-    """
-
-    rows: Values
-    shape: tuple[int, ...]
+    rows: Values  # shape (k, n): the points
+    shape: tuple[int, ...]  # what f gets each as
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,21 +74,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """One point with one entry replaced: n of them travel as O(n) numbers, not as n arrays.
+    """One point with one entry replaced: n of them travel as O(n) numbers, not as n arrays."""
 
-    Attributes
-    ----------
-    base : ndarray
-        The point x.
-    index : ndarray of intp, shape (k,)
-        Which entry, in C order.
-    values : ndarray, shape (k,)
-        What it becomes.
-    """
-
-    base: Values
-    index: Ints
-    values: Values
+    base: Values  # the point x
+    index: Ints  # shape (k,): which entry, in C order
+    values: Values  # shape (k,): what it becomes
 
     def __len__(self) -> int:
         return len(self.index)
@@ -120,23 +102,13 @@ class Entries:
 
 
 class Executor:
-    """Who evaluates f at many points.
+    """Who evaluates f at many points."""
 
-    Attributes
-    ----------
-    way : str
-        "serial", "processes", "threads", "executor" or "map".
-    reason : str
-        Why this one, in words.
-    stops : bool
-        Whether an evaluation that takes too long can be stopped.
-    """
-
-    way = "executor"
-    stops = False
+    way = "executor"  # "serial", "processes", "threads", "executor" or "map"
+    stops = False  # whether an evaluation that takes too long can be stopped
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason = reason  # why this one, in words
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
@@ -242,21 +214,13 @@ def ragged(one: tuple[int, ...], other: tuple[int, ...]) -> ValueError:
 
 @dataclass
 class Gathering:
-    """Values that arrive in any order, and what f raised.
+    """Values that arrive in any order, and what f raised."""
 
-    Attributes
-    ----------
-    count : int
-        Points that were asked for.
-    failures : dict or None
-        Where failures are put; None: the first one, in the order of the points, is raised.
-    end : int
-        The first of the points whose failure is to be raised: what comes after it is not needed.
-    """
-
-    count: int
+    count: int  # points that were asked for
     receive: Receive | None = None
+    # where failures are put; None: the first one, in the order of the points, is raised
     failures: Failures | None = None
+    # the first of the points whose failure is to be raised: what comes after it is not needed
     end: int = field(init=False)
     _values: Values | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)

@@ -35,11 +35,6 @@ class Journaled(Around):
 
     A point that a gradient evaluates twice, to see whether f repeats itself, is kept twice. An evaluation that failed
     is not kept: the same call, run again, tries it again.
-
-    Attributes
-    ----------
-    found : int
-        Evaluations that were in the journal already.
     """
 
     def __init__(self, executor: Executor, path: str, call: Call, x: Sequence[object] = ()) -> None:
@@ -48,7 +43,7 @@ class Journaled(Around):
         self._file = _open(self._path, fingerprint(call, x))
         weakref.finalize(self, self._file.close)
         self._turns: Counter[bytes] = Counter()
-        self.found = 0
+        self.found = 0  # evaluations that were in the journal already
 
     def evaluate(
         self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None

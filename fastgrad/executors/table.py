@@ -21,18 +21,10 @@ from .executor import Executor, Serial
 
 
 class Kind(NamedTuple):
-    """One kind of `workers`.
+    """One kind of `workers`."""
 
-    Attributes
-    ----------
-    recognises : callable
-        Whether a value of `workers` is of this kind.
-    make : callable
-        Returns the executor of such a value.
-    """
-
-    recognises: Callable[[Any], bool]
-    make: Callable[[Any, Call], Executor]
+    recognises: Callable[[Any], bool]  # whether a value of `workers` is of this kind
+    make: Callable[[Any, Call], Executor]  # returns the executor of such a value
 
 
 def executor_for(call: Call, point: Point | None = None) -> Executor:

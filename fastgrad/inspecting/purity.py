@@ -73,20 +73,11 @@ def _now(holder: Any, name: Any, value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 class Nature(NamedTuple):
-    """What is known of a function.
+    """What is known of a function."""
 
-    Attributes
-    ----------
-    keeps : str
-        What may let f keep its argument or have another effect; empty if nothing can.
-    arrays : tuple of ndarray
-        All arrays that f may read besides its arguments, if it keeps nothing.
-    places : tuple
-        Where f finds what it reads, and what was found there: a holder, a name in it, and the value.
-    """
-
-    keeps: str
-    arrays: tuple[NDArray[Any], ...]
+    keeps: str  # what may let f keep its argument or have another effect; empty if nothing can
+    arrays: tuple[NDArray[Any], ...]  # all arrays that f may read besides its arguments, if it keeps nothing
+    # where f finds what it reads, and what was found there: a holder, a name in it, and the value
     places: tuple[_Place, ...] = ()
 
     def holds(self) -> bool:

@@ -21,24 +21,15 @@ Indices = NDArray[np.intp]
 class Pattern:
     """Positions of a matrix, row by row, in the order of columns, each once.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Rows and columns.
-    indptr : ndarray of intp, shape (rows + 1,)
-        Row i has the positions indptr[i] to indptr[i + 1].
-    indices : ndarray of intp
-        Their columns.
-
     Examples
     --------
     >>> as_pattern([[1, 0], [1, 1]]).indices
     array([0, 0, 1])
     """
 
-    shape: tuple[int, int]
-    indptr: Indices
-    indices: Indices
+    shape: tuple[int, int]  # rows and columns
+    indptr: Indices  # shape (rows + 1,): row i has the positions indptr[i] to indptr[i + 1]
+    indices: Indices  # their columns
 
     @classmethod
     def of(cls, rows: Any, columns: Any, shape: tuple[int, int]) -> Pattern:

@@ -47,35 +47,20 @@ Options = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend on one form of f; it takes part where the workload has this form.
+    """A backend on one form of f; it takes part where the workload has this form."""
 
-    Attributes
-    ----------
-    backend, form : str
-        Of `fastgrad.Gradient` and of `FORMS`.
-    way : str
-        What tells it from others of the same backend and form; then it takes part only if it ran this way.
-    options : tuple of (str, value)
-        Of `fastgrad.Gradient`, besides.
-    write : tuple of (str, value)
-        The options that the user has to write, where they differ from the backend and these.
-    fixed : bool
-        Whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself.
-    proportional : bool
-        Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
-        badly for all.
-    fewest : int
-        Entries of x from which it takes part.
-    """
-
+    # of `fastgrad.Gradient` and of `FORMS`
     backend: str
     form: str
-    way: str = ""
-    options: Options = ()
-    write: Options | None = None
+    way: str = ""  # what tells it from others of the same backend and form; then it takes part only if it ran this way
+    options: Options = ()  # of `fastgrad.Gradient`, besides
+    write: Options | None = None  # the options that the user has to write, where they differ from the backend and these
+    # whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself
     fixed: bool = True
+    # whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands badly
+    # for all
     proportional: bool = False
-    fewest: int = 0
+    fewest: int = 0  # entries of x from which it takes part
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
@@ -112,57 +97,33 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class Score:
-    """How one candidate did on one workload.
+    """How one candidate did on one workload."""
 
-    Attributes
-    ----------
-    backend, form : str
-        The candidate; of a peer its package and function.
-    seconds : float
-        One gradient, prepared and warm: the median over the rounds.
-    quartiles : (float, float)
-        Of the same.
-    faster : float
-        Times faster than the reference: the median of the ratios within each round.
-    error : float
-        max |g - g*| / max |g*|, with g* the gradient that the comparison names.
-    nfev : int
-        Evaluations of f for one gradient.
-    memory : int
-        Peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's;
-        what a compiled f allocates itself is not seen.
-    first_call : float
-        Seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
-        address, are compiled once for each kind of arguments and kept on disk: they are not in it.
-    payback : int or None
-        Gradients after which the first call's extra time is saved, against the reference; None: nothing is
-        compiled, or it never is.
-    rounds, loops : int
-        Rounds, and gradients in each.
-    ran : str
-        The way that f was evaluated, as `fastgrad.Info` names it; "" for a peer.
-    coordinates : int
-        Partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of
-        the budget; times and evaluations are scaled to the whole.
-    peer : bool
-        Whether it is another package.
-    """
-
+    # the candidate; of a peer its package and function
     backend: str
     form: str
-    seconds: float
-    quartiles: tuple[float, float]
-    faster: float
-    error: float
-    nfev: int
+    seconds: float  # one gradient, prepared and warm: the median over the rounds
+    quartiles: tuple[float, float]  # of the same
+    faster: float  # times faster than the reference: the median of the ratios within each round
+    error: float  # max |g - g*| / max |g*|, with g* the gradient that the comparison names
+    nfev: int  # evaluations of f for one gradient
+    # peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's; what
+    # a compiled f allocates itself is not seen
     memory: int
+    # seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
+    # address, are compiled once for each kind of arguments and kept on disk: they are not in it.
     first_call: float
+    # gradients after which the first call's extra time is saved, against the reference; None: nothing is compiled, or
+    # it never is
     payback: int | None
+    # rounds, and gradients in each
     rounds: int
     loops: int
-    ran: str = ""
+    ran: str = ""  # the way that f was evaluated, as `fastgrad.Info` names it; "" for a peer
+    # partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of the
+    # budget; times and evaluations are scaled to the whole.
     coordinates: int = 0
-    peer: bool = False
+    peer: bool = False  # whether it is another package
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}"
@@ -193,47 +154,23 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates on one workload.
+    """The candidates on one workload."""
 
-    Attributes
-    ----------
-    workload, problem, source : str
-        Its name, what is the same at every size, and where it comes from.
-    shape : tuple of int
-        The shape of x.
-    coordinates : int
-        Partial derivatives that the reference was measured on.
-    exact : str
-        What the error is measured against.
-    bar : float or None
-        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
-    scores : tuple of Score
-        The reference first, peers last.
-    refusals : tuple of Refusal
-        What could not take part.
-    winners : tuple of str
-        The fastest; several where their quartiles overlap.
-    recommendation : str
-        What to use and why.
-    code : str
-        The line of code to paste.
-    unsteady : bool
-        Whether the machine was too busy for the times to be trusted.
-    """
-
+    # its name, what is the same at every size, and where it comes from
     workload: str
     problem: str
     source: str
-    shape: tuple[int, ...]
-    coordinates: int
-    exact: str
+    shape: tuple[int, ...]  # the shape of x
+    coordinates: int  # partial derivatives that the reference was measured on
+    exact: str  # what the error is measured against
+    # the error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
     bar: float | None
-    scores: tuple[Score, ...]
-    refusals: tuple[Refusal, ...]
-    winners: tuple[str, ...]
-    recommendation: str
-    code: str
-    unsteady: bool
+    scores: tuple[Score, ...]  # the reference first, peers last
+    refusals: tuple[Refusal, ...]  # what could not take part
+    winners: tuple[str, ...]  # the fastest; several where their quartiles overlap
+    recommendation: str  # what to use and why
+    code: str  # the line of code to paste
+    unsteady: bool  # whether the machine was too busy for the times to be trusted
 
 
 @dataclass

@@ -20,28 +20,17 @@ Gradient = Callable[[Floats], Any]
 
 
 class Peer(NamedTuple):
-    """A way to differentiate, of another package; its text is its name in the table, ``package/name``.
+    """A way to differentiate, of another package; its text is its name in the table, ``package/name``."""
 
-    Attributes
-    ----------
-    package, name : str
-        Whose it is, and what it is called there.
-    module : str
-        What has to be imported for it.
-    bind : callable
-        ``bind(module, f)`` returns the gradient: a function of x, an array of one dimension.
-    code : str
-        A line to paste, where {f} stands for a function of x alone.
-    differences : bool
-        Whether it calls f from Python, at single points, as many times as there are coordinates or more: then a part of
-        the coordinates can stand for all. False: it traces f, which must be written for the package.
-    """
-
+    # whose it is, and what it is called there
     package: str
     name: str
-    module: str
+    module: str  # what has to be imported for it
+    # ``bind(module, f)`` returns the gradient: a function of x, an array of one dimension
     bind: Callable[[Any, Function], Gradient]
-    code: str = ""
+    code: str = ""  # a line to paste, where {f} stands for a function of x alone
+    # whether it calls f from Python, at single points, as many times as there are coordinates or more: then a part of
+    # the coordinates can stand for all. False: it traces f, which must be written for the package.
     differences: bool = True
 
     def __str__(self) -> str:

@@ -22,27 +22,13 @@ Progress = Callable[[float], None]
 
 @dataclass
 class Timed:
-    """A call while it is being measured.
+    """A call while it is being measured."""
 
-    Attributes
-    ----------
-    call : callable
-        Makes one gradient.
-    scale : float
-        The times are multiplied by it: a part of the gradient stands for the whole.
-    loops : int
-        Calls in a round.
-    clock : callable
-        Of the seconds.
-    samples : list of float
-        Seconds of one call, one for each round.
-    """
-
-    call: Callable[[], Any]
-    scale: float = 1.0
-    loops: int = 1
-    clock: Callable[[], float] = perf_counter
-    samples: list[float] = field(default_factory=list)
+    call: Callable[[], Any]  # makes one gradient
+    scale: float = 1.0  # the times are multiplied by it: a part of the gradient stands for the whole
+    loops: int = 1  # calls in a round
+    clock: Callable[[], float] = perf_counter  # of the seconds
+    samples: list[float] = field(default_factory=list)  # seconds of one call, one for each round
 
     def calibrate(self, slot: float) -> None:
         """Choose how many calls make a loop of about `slot` seconds."""

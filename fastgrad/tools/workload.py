@@ -59,17 +59,10 @@ FORMS = {
 
 
 class Names(NamedTuple):
-    """How the user's code calls what is compared: the lines to paste are made of it.
+    """How the user's code calls what is compared: the lines to paste are made of it."""
 
-    Attributes
-    ----------
-    imports : str
-        Statements that make the names known, each ended by "; ".
-    f, args, x
-        Expressions; `args` is empty where f gets nothing after x.
-    """
-
-    imports: str = ""
+    imports: str = ""  # statements that make the names known, each ended by "; "
+    # expressions; `args` is empty where f gets nothing after x
     f: str = "f"
     args: str = ""
     x: str = "x"
@@ -93,42 +86,19 @@ NAMES = Names()
 
 @dataclass(frozen=True)
 class Workload:
-    """A function in its several forms, and the point at which its gradient is wanted.
+    """A function in its several forms, and the point at which its gradient is wanted."""
 
-    Attributes
-    ----------
-    name : str
-        What it is called in reports.
-    x : ndarray
-        The point.
-    forms : mapping of str to Form
-        The keys are those of `FORMS`; all compute the same.
-    args : tuple
-        What f gets after x.
-    gradient : callable, optional
-        ``gradient(x, *args)``, exact.
-    source : str
-        Where the function comes from.
-    problem : str
-        What is the same at every size; the name, if it is not given.
-    names : Names
-        How the user's code calls f, args and x.
-    of_argument : callable, optional
-        What other packages are given for f, where that reads the very array x instead of its argument.
-    rivals : tuple of Peer
-        Whom this workload is measured beside, whatever other packages are.
-    """
-
-    name: str
-    x: NDArray[Any]
-    forms: Mapping[str, Form]
-    args: tuple[Any, ...] = ()
-    gradient: Callable[..., Any] | None = None
-    source: str = ""
-    problem: str = ""
-    names: Names = NAMES
+    name: str  # what it is called in reports
+    x: NDArray[Any]  # the point
+    forms: Mapping[str, Form]  # the keys are those of `FORMS`; all compute the same
+    args: tuple[Any, ...] = ()  # what f gets after x
+    gradient: Callable[..., Any] | None = None  # ``gradient(x, *args)``, exact
+    source: str = ""  # where the function comes from
+    problem: str = ""  # what is the same at every size; the name, if it is not given
+    names: Names = NAMES  # how the user's code calls f, args and x
+    # what other packages are given for f, where that reads the very array x instead of its argument
     of_argument: Callable[..., Any] | None = None
-    rivals: tuple[Peer, ...] = ()
+    rivals: tuple[Peer, ...] = ()  # whom this workload is measured beside, whatever other packages are
 
     @staticmethod
     def of_problem(problem: Any, n: int) -> Workload:

@@ -36,11 +36,6 @@ class Seen:
         Whether f sees numpy through the substitutes.
     writing : bool
         Whether f may write into the other arrays: into copies that are bundles, made for each run.
-
-    Attributes
-    ----------
-    found : int
-        In how many places x is, or a view of it.
     """
 
     def __init__(self, x: Array, walk: Walk, roots: tuple[object, ...], filling: bool, writing: bool = False) -> None:
@@ -52,7 +47,7 @@ class Seen:
         self._others: dict[int, tuple[Array, SparseBundle | None]] = {}  # that f may write into: and copies
         self._of_x = self._of_run = False
         self._same: set[type] = set()  # kinds of things that f sees as they are
-        self.found = 0
+        self.found = 0  # in how many places x is, or a view of it
         self._fixed: list[Write] = []
         self._moving: list[tuple[Place, Hashable, object]] = []
         for place in walk.places:
