@@ -24,14 +24,8 @@ from ..schemes.stencils import METHODS
 from .accurate import LEAST_ORDER, accurate_hessian, on_ladder, quotient
 
 __all__ = [
-    "Derivative",
-    "EstimateResult",
-    "Gradient",
-    "Hessdiag",
-    "Hessian",
-    "Jacobian",
-    "directionaldiff",
-]
+    "Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff",
+]  # fmt: skip
 
 # its names, and the differences of a first derivative that they mean here
 MEANT = {

@@ -33,15 +33,9 @@ from .accurate import accurate_hessian
 from .solving import Run, VectorRun
 
 __all__ = [
-    "approx_derivative",
-    "approx_fprime",
-    "check_derivative",
-    "check_grad",
-    "derivative",
-    "hessian",
-    "installed",
+    "approx_derivative", "approx_fprime", "check_derivative", "check_grad", "derivative", "hessian", "installed",
     "jacobian",
-]
+]  # fmt: skip
 
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
@@ -340,13 +334,7 @@ def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: A
 
 
 def _theirs(name: str, *args: Any, **options: Any) -> Any:
-    """Let SciPy iterate as it is told to.
-
-    Raises
-    ------
-    ImportError
-        If it is too old to do so.
-    """
+    """Let SciPy iterate as it is told to. ImportError if it is too old to do so."""
     try:
         module = import_module("scipy.differentiate")
     except ImportError as error:

@@ -384,6 +384,8 @@ def compile_lanes(
 ) -> LaneFunction:
     """Compile f for lanes.
 
+    CannotLift where f does something that lanes do not cover. Nothing is wrong with f: evaluate it point by point.
+
     Parameters
     ----------
     function : numba dispatcher or Python function
@@ -395,11 +397,6 @@ def compile_lanes(
         Take exp, log, ... from the system's vector mathematics library: no longer bit-identical.
     width : int, optional
         Points per bundle; `lane_width()` if not given.
-
-    Raises
-    ------
-    CannotLift
-        f does something that lanes do not cover. Nothing is wrong with f: evaluate it point by point.
     """
     return _narrow_first(_compile, function, Lane(width or lane_width(), fastmath), ndim, arg_types)
 
@@ -480,6 +477,8 @@ def compile_lanes_of_outputs(
 ) -> LaneFunction:
     """Compile f of many values for lanes.
 
+    CannotLift as `compile_lanes`.
+
     Parameters
     ----------
     function : numba dispatcher
@@ -499,11 +498,6 @@ def compile_lanes_of_outputs(
         `BLOCK` values have one that is not at all points what `here` says, or all where `every` one is asked for;
         lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
         returned another shape.
-
-    Raises
-    ------
-    CannotLift
-        As `compile_lanes`.
     """
     return _narrow_first(_compile_outputs, function, Lane(lane_width()), ndim, before, after, filled, ndim_out)
 
