@@ -37,6 +37,8 @@ def _in_place() -> Any:
 class LiftedInPlace(Lifted):
     """f at many points at once, with a bundle in place of the caller's array: the sparse lift of a pure function.
 
+    CannotRun if f cannot be lifted so; the message says why.
+
     Parameters
     ----------
     call : Call
@@ -49,11 +51,6 @@ class LiftedInPlace(Lifted):
         Which to try, in this order, where f keeps what it computes and does not find x: the sparse one otherwise.
     explicit : bool
         Whether the caller asked for this way, so that nobody else says what f raises beside x.
-
-    Raises
-    ------
-    CannotRun
-        If f cannot be lifted so; the message says why.
     """
 
     _instead = (Attempt(SPARSE, False),)  # f may write into arrays that it keeps

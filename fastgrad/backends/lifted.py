@@ -327,12 +327,7 @@ class Lifted(InFloats):
         If f may read the caller's array, all of that is moved a little meanwhile: f must not read it, for only the
         reference perturbs it.
 
-        Raises
-        ------
-        CannotRun
-            If f reads the caller's array.
-        NotTrusted
-            If the values do not agree.
+        CannotRun if f reads the caller's array. NotTrusted if the values do not agree.
         """
         moves = self._may_read() and self._perturbs()
         moved = self._while_moved(point) if moves else None

@@ -22,10 +22,7 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
 
     Where the result is to be sparse, what is zero by f's structure is left out.
 
-    Raises
-    ------
-    CannotRun
-        Where f cannot be lifted.
+    CannotRun where f cannot be lifted.
     """
     first = before is not None and before.substitutes
     try:
@@ -72,13 +69,7 @@ class Curvature:
             raise _refusal(self._f, signal) from signal
 
     def product(self, vector: Floats) -> Floats:
-        """Return the Hessian times a flat vector.
-
-        Raises
-        ------
-        CannotRun
-            Where f cannot be lifted at a complex point.
-        """
+        """Return the Hessian times a flat vector. CannotRun where f cannot be lifted at a complex point."""
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
         gradient, tied = self._lifted(gradient_beside, beside)
@@ -89,10 +80,7 @@ class Curvature:
     def pattern(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """List the pairs of coordinates that some nonlinear operation of f brings together; some more than once.
 
-        Raises
-        ------
-        CannotRun
-            Where f cannot be lifted.
+        CannotRun where f cannot be lifted.
         """
         found: tuple[NDArray[np.intp], NDArray[np.intp]] = self._lifted(interactions, self._x)
         return found

@@ -27,17 +27,14 @@ def _dense() -> Any:
 class Points:
     """The values of f at k points, as those of one function of all their entries; any of them may be moved.
 
+    CannotRun, by any evaluation, if f cannot be lifted.
+
     Parameters
     ----------
     call : Call
         f and its arguments.
     points : ndarray, shape (k, *x.shape)
         Where.
-
-    Raises
-    ------
-    CannotRun
-        By any evaluation: if f cannot be lifted.
     """
 
     def __init__(self, call: Call, points: Floats) -> None:

@@ -33,10 +33,7 @@ class Several(TypeError):
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     """Turn what f returned into an array of its own at once: f may use its buffer again.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no array, list or tuple of real numbers, nor one.
+    TypeError or ValueError if it is no array, list or tuple of real numbers, nor one.
     """
     if type(result) is np.ndarray and result.dtype is FLOAT64:
         return result.copy()

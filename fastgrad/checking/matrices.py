@@ -296,10 +296,7 @@ def _matrix(values: Any) -> Matrix:
 def _both(name: str, given: Any, found: Matrix, error: Matrix | None, shape: tuple[int, ...], n: int) -> _Both:
     """Lay a given matrix and a numerical one, of n columns, beside each other.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the given one does not hold numbers, or is of another shape.
+    TypeError or ValueError if the given one does not hold numbers, or is of another shape.
     """
     assert error is not None
     if found.pattern is None:

@@ -112,10 +112,7 @@ class Labels:
     def plain(self, name: str, given: Any) -> Any:
         """Return what has the labels of x as an array in the order of x; anything else as it is.
 
-        Raises
-        ------
-        ValueError
-            If it has other labels.
+        ValueError if it has other labels.
         """
         if not (_in_a_table(given) and _in_a_table(self._x)):
             return given

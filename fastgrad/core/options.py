@@ -98,13 +98,7 @@ class Options:
 
     @classmethod
     def of(cls, h: Any, options: Mapping[str, Any]) -> Options:
-        """Return the options that a caller of a gradient gave.
-
-        Raises
-        ------
-        TypeError
-            If there is another one.
-        """
+        """Return the options that a caller of a gradient gave. TypeError if there is another one."""
         check_names(options, OptionsDict)
         return cls(h, **options)
 

@@ -70,17 +70,14 @@ class Leaf(NamedTuple):
 class Tree:
     """A dictionary of arrays; or one array, which is all of it.
 
+    TypeError or ValueError if something in it is no array of real numbers.
+
     Parameters
     ----------
     value : mapping or array_like
         From any keys to arrays, numbers or further mappings.
     name : str
         What it is called in messages.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something in it is no array of real numbers.
     """
 
     def __init__(self, value: Any, name: str) -> None:
@@ -119,10 +116,7 @@ class Tree:
     def alike(self, name: str, other: Any) -> list[NDArray[Any]]:
         """Return the arrays of another dictionary, which must have the same keys and shapes; labels in any order.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If it has not.
+        TypeError or ValueError if it has not.
         """
         arrays = []
         for leaf, part in zip(self.leaves, self.parts(name, other), strict=True):
@@ -138,13 +132,7 @@ class Tree:
         return arrays
 
     def parts(self, name: str, other: Any) -> list[Any]:
-        """Return what another dictionary of the same keys holds.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it has other keys.
-        """
+        """Return what another dictionary of the same keys holds. TypeError or ValueError if it has other keys."""
         if self.nested and not isinstance(other, Mapping):
             raise TypeError(f"`{name}` must be a dictionary with the keys of {self.name}, got {describe(other)}")
         found = dict(_walk(other, (), {leaf.path for leaf in self.leaves}))
@@ -190,10 +178,7 @@ class Tree:
 class Structure(Tree):
     """What a derivative is taken with respect to: finite, and no memory in it twice.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If something in it is no finite array of real numbers, or is there twice.
+    TypeError or ValueError if something in it is no finite array of real numbers, or is there twice.
     """
 
     def __init__(self, x: Any, name: str = "x") -> None:
@@ -273,10 +258,7 @@ class Structure(Tree):
 
         And its own journal, for the others are constant meanwhile: ``run.W1.sqlite`` for ``run.sqlite``.
 
-        Raises
-        ------
-        ValueError
-            If an option counts the entries of x.
+        ValueError if an option counts the entries of x.
         """
         _refuse_indices(given)
         options = {name: _picked(value, leaf.path) if name in BY_ENTRY else value for name, value in given.items()}
@@ -288,10 +270,7 @@ class Structure(Tree):
     def flat_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options for all entries as one x, where steps or bounds are given as dictionaries.
 
-        Raises
-        ------
-        ValueError
-            If an option counts the entries of x, or a dictionary of steps lacks an array.
+        ValueError if an option counts the entries of x, or a dictionary of steps lacks an array.
         """
         if not self.nested:
             return dict(given)
@@ -336,13 +315,7 @@ def blocks(matrix: Floats, rows: Tree, columns: Tree, labelled: bool = False) ->
 
 
 def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
-    """Do the inverse, of what a caller gave.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it has another structure.
-    """
+    """Do the inverse, of what a caller gave. TypeError or ValueError if it has another structure."""
     found = []
     for outer, row in zip(rows.leaves, rows.parts(name, given), strict=True):
         row_name, parts = named(name, outer.path), []

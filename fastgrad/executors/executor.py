@@ -119,6 +119,9 @@ class Executor:
     ) -> Values:
         """Evaluate a function at all points.
 
+        Raises what the function raises at the first of the points at which it does, as a plain loop would; with
+        `failures` only what is no `Exception`, such as Ctrl-C. WorkerError where a worker was lost.
+
         Parameters
         ----------
         function : callable
@@ -134,14 +137,6 @@ class Executor:
         -------
         ndarray, shape (k, *shape of a value)
             In the order of the points. Of shape (k,) where all of them failed.
-
-        Raises
-        ------
-        Exception
-            What the function raises at the first of the points at which it does, as a plain loop would; with `failures`
-            only what is no `Exception`, such as Ctrl-C.
-        WorkerError
-            Where a worker was lost.
         """
         gathering = Gathering(len(points), receive, failures)
         if gathering.count:

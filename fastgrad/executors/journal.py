@@ -104,10 +104,7 @@ class Journaled(Around):
 def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:
     """Open a journal of this function, or begin one.
 
-    Raises
-    ------
-    ValueError
-        If the file is none, is damaged, or is of another function: it is left as it is.
+    ValueError if the file is none, is damaged, or is of another function: it is left as it is.
     """
     _look_at(path)
     try:

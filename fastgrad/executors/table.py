@@ -30,10 +30,7 @@ class Kind(NamedTuple):
 def executor_for(call: Call, point: Point | None = None) -> Executor:
     """Return who evaluates f, for the time of one gradient, as `workers`, `journal` and `progress` of a call say.
 
-    Raises
-    ------
-    ValueError, OSError
-        If the journal is none, or is another function's, or cannot be used.
+    ValueError or OSError if the journal is none, or is another function's, or cannot be used.
     """
     executor: Executor
     if working.get():

@@ -128,13 +128,7 @@ def _pointers(index: Indices, count: int) -> Indices:
 
 
 def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, int]) -> Any:
-    """Make a SciPy array.
-
-    Raises
-    ------
-    ImportError
-        Where SciPy, which nothing else needs, is not installed.
-    """
+    """Make a SciPy array. ImportError where SciPy, which nothing else needs, is not installed."""
     try:
         sparse = import_module("scipy.sparse")
     except ImportError as error:
@@ -148,10 +142,7 @@ def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, i
 def as_pattern(structure: Any, shape: tuple[int, int] | None = None, name: str = "sparsity") -> Pattern:
     """Return the pattern of a sparse matrix, a dense array of zeros and others, or a `Pattern`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these, or of another shape than the one that is wanted.
+    TypeError or ValueError if it is none of these, or of another shape than the one that is wanted.
     """
     if isinstance(structure, Pattern):
         pattern = structure

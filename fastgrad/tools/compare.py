@@ -212,6 +212,8 @@ def compare(
 ) -> Comparison:
     """Time and score the candidates that apply to a workload.
 
+    ValueError if no candidate applies, or the exact gradient is not of x's shape.
+
     Parameters
     ----------
     workload : Workload
@@ -229,11 +231,6 @@ def compare(
     -------
     Comparison
         Plain data.
-
-    Raises
-    ------
-    ValueError
-        If no candidate applies, or the exact gradient is not of x's shape.
 
     Notes
     -----

@@ -85,6 +85,8 @@ def compare_jacobians(
 ) -> Comparison:
     """Time and score the ways to the Jacobian of a function of many values.
 
+    ValueError if the Jacobian is too large, or the exact one is not of its shape.
+
     Parameters
     ----------
     workload : Workload
@@ -100,11 +102,6 @@ def compare_jacobians(
     -------
     Comparison
         As for gradients; an error is the largest of J - J* over the largest of J*, in size.
-
-    Raises
-    ------
-    ValueError
-        If the Jacobian is too large, or the exact one is not of its shape.
 
     Examples
     --------

@@ -140,10 +140,7 @@ def open_peer(
 ) -> Opened:
     """Call a peer, for as many coordinates as can be done in some `allowance` seconds; of `sample`, if it is given.
 
-    Raises
-    ------
-    TooSlow
-        If two coordinates take several times as long.
+    TooSlow if two coordinates take several times as long.
     """
     module = import_module(peer.module)
     shape, flat = x.shape, np.ravel(x).astype(np.float64)

@@ -158,10 +158,7 @@ def _jitted_form(f: Any) -> Form:
 def load_file(path: Path, name: str) -> ModuleType:
     """Load a file of Python as a module of this name, so that its functions pickle.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        If there is no such file.
+    ModuleNotFoundError if there is no such file.
     """
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -44,6 +44,9 @@ def sweep(
 ) -> Array:
     """Evaluate f at x with one entry replaced, many points in one call of the unmodified f.
 
+    Outrun if another way is faster. CannotLift if f does something that the lift does not know, raises, or returns what
+    does not depend on its argument. The error that f raised is the cause; f plainly evaluated tells what it means.
+
     Parameters
     ----------
     call : Call
@@ -63,14 +66,6 @@ def sweep(
     -------
     ndarray, shape (m, k) or (m, k, *shape of what f returns)
         ``f`` at each of the points.
-
-    Raises
-    ------
-    Outrun
-        If another way is faster.
-    CannotLift
-        If f does something that the lift does not know, raises, or returns what does not depend on
-        its argument. The error that f raised is the cause; f plainly evaluated tells what it means.
     """
     m, k = points.shape
     flat = x.reshape(-1)
@@ -258,6 +253,8 @@ def as_values(array: Array) -> Array:
 def at_points(call: Call, points: Array) -> Array:
     """Evaluate f at whole points, many in one call of the unmodified f.
 
+    CannotLift as `sweep`.
+
     Parameters
     ----------
     points : ndarray, shape (k, *shape)
@@ -266,11 +263,6 @@ def at_points(call: Call, points: Array) -> Array:
     Returns
     -------
     ndarray, shape (k, *shape of what f returns)
-
-    Raises
-    ------
-    CannotLift
-        As `sweep`.
     """
     _free_for(len(points), points.ndim - 1)
     work = DenseWork()

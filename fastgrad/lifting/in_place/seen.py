@@ -83,10 +83,7 @@ class Seen:
     def done(self) -> None:
         """Let the copies go.
 
-        Raises
-        ------
-        CannotLift
-            If f has written into one whose array shares memory with another one: f may have read that instead.
+        CannotLift if f has written into one whose array shares memory with another one: f may have read that instead.
         """
         others, every = self._others, [array for array, _ in (*self._others.values(), *self._frozen.values())]
         self._others = {key: (array, None) for key, (array, _) in others.items()}

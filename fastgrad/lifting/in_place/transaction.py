@@ -73,6 +73,8 @@ class InPlace:
 
     6. f's value at x must be the one that f gave without a bundle, if it was evaluated there before.
 
+    CannotLift if x is no such array.
+
     Parameters
     ----------
     f : callable
@@ -81,11 +83,6 @@ class InPlace:
         The caller's array.
     args, kwargs
         What f gets beside W.
-
-    Raises
-    ------
-    CannotLift
-        If x is no such array.
     """
 
     def __init__(
@@ -132,13 +129,7 @@ class InPlace:
                     pass
 
     def look(self) -> None:
-        """Find all places that f can reach.
-
-        Raises
-        ------
-        CannotLift
-            If something in them cannot be seen through.
-        """
+        """Find all places that f can reach. CannotLift if something in them cannot be seen through."""
         if self._stale and self._walk is not None and not self._walk.renewed():
             self._walk = None
         self._stale = False

@@ -84,10 +84,7 @@ def _written_in_c(kind: type) -> bool:
 class Walk:
     """All places that can be reached from some things.
 
-    Raises
-    ------
-    CannotLift
-        If something can be reached that cannot be looked into or put back.
+    CannotLift if something can be reached that cannot be looked into or put back.
     """
 
     def __init__(self, *roots: object) -> None:

@@ -34,6 +34,8 @@ TITLES = {
 def render(data: Data, title: str = "fastgrad report") -> str:
     """Draw a report.
 
+    ImportError if Plotly or Jinja is not installed: ``pip install 'fastgrad[report]'``.
+
     Parameters
     ----------
     data : dict
@@ -46,11 +48,6 @@ def render(data: Data, title: str = "fastgrad report") -> str:
     -------
     str
         HTML, with the plotting library and the data in it; it loads nothing.
-
-    Raises
-    ------
-    ImportError
-        If Plotly or Jinja is not installed: ``pip install 'fastgrad[report]'``.
     """
     comparisons, curves = data["comparisons"], data.get("curves", [])
     charts = {
