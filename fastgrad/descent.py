@@ -8,13 +8,12 @@ from math import isfinite
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
 from .core.labels import Labels, has_labels
-from .core.options import WATCHING, Options, Watching, check_names
+from .core.options import WATCHING, Options, Variables, Watching, check_names
 from .core.point import Point, as_point
 from .core.structure import Structure
 from .core.validation import FLOAT64, Floats, function, number
@@ -71,11 +70,7 @@ class DescentDict(Watching, total=False):
 
 
 def gradient_descent(
-    f: Any,
-    init_x: ArrayLike | dict[Any, Any],
-    lr: float = 0.01,
-    step_num: int = 100,
-    **options: Unpack[DescentDict],
+    f: Any, init_x: Variables, lr: float = 0.01, step_num: int = 100, **options: Unpack[DescentDict]
 ) -> Any:
     r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
 
@@ -141,11 +136,7 @@ def gradient_descent(
 
 
 def gradient_ascent(
-    f: Any,
-    init_x: ArrayLike | dict[Any, Any],
-    lr: float = 0.01,
-    step_num: int = 100,
-    **options: Unpack[DescentDict],
+    f: Any, init_x: Variables, lr: float = 0.01, step_num: int = 100, **options: Unpack[DescentDict]
 ) -> Any:
     """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
 

@@ -7,12 +7,17 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import describe
 from .validation import one_of
+
+Variables = ArrayLike | dict[Any, Any]  # what x may be
+Yes = Literal[True]  # of `full_output`, for signatures
+No = Literal[False]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
