@@ -39,18 +39,12 @@ class LiftedInPlace(Lifted):
 
     CannotRun if f cannot be lifted so; the message says why.
 
-    Parameters
-    ----------
-    call : Call
-        f and its arguments.
-    point : Point
-        Where.
-    nature : Nature
-        What f can read and keep.
-    lifts : tuple of {"dense", "sparse"}
-        Which to try, in this order, where f keeps what it computes and does not find x: the sparse one otherwise.
-    explicit : bool
-        Whether the caller asked for this way, so that nobody else says what f raises beside x.
+    `call`: f and its arguments.
+    `point`: where.
+    `nature`: what f can read and keep.
+    `lifts`, {"dense", "sparse"}: which to try, in this order, where f keeps what it computes and does not find x: the
+        sparse one otherwise.
+    `explicit`: whether the caller asked for this way, so that nobody else says what f raises beside x.
     """
 
     _instead = (Attempt(SPARSE, False),)  # f may write into arrays that it keeps

@@ -75,14 +75,10 @@ _IMAGINARY = (Attempt(DENSE, False),)
 class Lifted(InFloats):
     """f of one point, on many points at once.
 
-    Parameters
-    ----------
-    lifts : tuple of {"dense", "sparse"}
-        Which to try, in this order.
-    racing : bool
-        Whether a lift gives up where the next way is faster, by counted work. If not, each runs to its end or refusal.
-    nature : Nature
-        What f can read and keep.
+    `lifts`, {"dense", "sparse"}: which to try, in this order.
+    `racing`: whether a lift gives up where the next way is faster, by counted work. If not, each runs to its end or
+        refusal.
+    `nature`: what f can read and keep.
     """
 
     _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does

@@ -238,15 +238,10 @@ def complex_values(result: object) -> NDArray[np.complex128]:
 class OnePoint:
     """f of one point: what it returns, turned into numbers at once.
 
-    Parameters
-    ----------
-    f, call
-        The function, and its arguments.
-    convert : callable
-        Turns what it returns into numbers.
-    own : ndarray or None
-        The caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the evaluation
-        puts it back.
+    `f`, `call`: the function, and its arguments.
+    `convert`: turns what it returns into numbers.
+    `own`: the caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the
+        evaluation puts it back.
     """
 
     def __init__(

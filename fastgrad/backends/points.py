@@ -29,12 +29,8 @@ class Points:
 
     CannotRun, by any evaluation, if f cannot be lifted.
 
-    Parameters
-    ----------
-    call : Call
-        f and its arguments.
-    points : ndarray, shape (k, *x.shape)
-        Where.
+    `call`: f and its arguments.
+    `points`, of shape (k, *x.shape): where.
     """
 
     def __init__(self, call: Call, points: Floats) -> None:

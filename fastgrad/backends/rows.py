@@ -16,12 +16,8 @@ from ..schemes.columns import Values as Many
 class Shared:
     """All values of f at the points that were asked for so far: f is evaluated once at each.
 
-    Parameters
-    ----------
-    run : Values
-        f of many values.
-    x : ndarray
-        The point, flat.
+    `run`: f of many values.
+    `x`: the point, flat.
     """
 
     def __init__(self, run: Many, x: Floats) -> None:

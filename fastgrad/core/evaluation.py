@@ -62,17 +62,10 @@ class Evaluation(Protocol):
     def sweep(self, index: Ints, points: Values) -> Values:
         """Evaluate f at x with one entry replaced.
 
-        Parameters
-        ----------
-        index : ndarray of intp, shape (m,)
-            The coordinate that row r replaces, in C order.
-        points : ndarray, shape (m, k)
-            The values that this coordinate takes.
+        `index`, of shape (m,): the coordinate that row r replaces, in C order.
+        `points`, of shape (m, k): the values that this coordinate takes.
 
-        Returns
-        -------
-        ndarray, shape (m, k)
-            f there, less `origin`.
+        Returns ndarray, shape (m, k): f there, less `origin`.
         """
         ...
 
@@ -83,16 +76,10 @@ class Evaluation(Protocol):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         """Evaluate f where something is added to one entry of x, less f(x), if that can be had unrounded; else None.
 
-        Parameters
-        ----------
-        index : ndarray of intp, shape (m,)
-            The coordinates, each once.
-        steps : ndarray, shape (m,)
-            What is added to them: x plus that need not be a number of its own.
-        away : ndarray, shape (m,)
-            Steps at which the slopes can be compared with plain evaluations on both sides of x.
-        bars : bool
-            Whether `beside` is wanted.
+        `index`, of shape (m,): the coordinates, each once.
+        `steps`, of shape (m,): what is added to them: x plus that need not be a number of its own.
+        `away`, of shape (m,): steps at which the slopes can be compared with plain evaluations on both sides of x.
+        `bars`: whether `beside` is wanted.
         """
         ...
 

@@ -41,10 +41,7 @@ def _of_its_own_kind(x: object) -> bool:
 class Labels:
     """The labels of x.
 
-    Parameters
-    ----------
-    x : Series, DataFrame, DataArray, named tuple or array of another kind
-        The first three are told by what they offer: neither library is loaded for the question.
+    `x`: the first three are told by what they offer: neither library is loaded for the question.
     """
 
     __slots__ = ("_labelled", "_x")

@@ -72,12 +72,8 @@ class Tree:
 
     TypeError or ValueError if something in it is no array of real numbers.
 
-    Parameters
-    ----------
-    value : mapping or array_like
-        From any keys to arrays, numbers or further mappings.
-    name : str
-        What it is called in messages.
+    `value`: from any keys to arrays, numbers or further mappings.
+    `name`: what it is called in messages.
     """
 
     def __init__(self, value: Any, name: str) -> None:

@@ -122,21 +122,14 @@ class Executor:
         Raises what the function raises at the first of the points at which it does, as a plain loop would; with
         `failures` only what is no `Exception`, such as Ctrl-C. WorkerError where a worker was lost.
 
-        Parameters
-        ----------
-        function : callable
-            Of one point; returns a float, a complex number or an array of them, of one shape at all points.
-        points : Points
-            Where.
-        receive : callable, optional
-            Is called here with values as they arrive, in any order.
-        failures : dict, optional
-            Where to put, by the number of its point, each exception that the function raises. Its value is NaN then.
+        `function`: of one point; returns a float, a complex number or an array of them, of one shape at all points.
+        `points`: where.
+        `receive`: is called here with values as they arrive, in any order.
+        `failures`: where to put, by the number of its point, each exception that the function raises. Its value is NaN
+            then.
 
-        Returns
-        -------
-        ndarray, shape (k, *shape of a value)
-            In the order of the points. Of shape (k,) where all of them failed.
+        Returns ndarray, shape (k, *shape of a value): in the order of the points. Of shape (k,) where all of them
+        failed.
         """
         gathering = Gathering(len(points), receive, failures)
         if gathering.count:

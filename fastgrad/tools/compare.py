@@ -214,23 +214,13 @@ def compare(
 
     ValueError if no candidate applies, or the exact gradient is not of x's shape.
 
-    Parameters
-    ----------
-    workload : Workload
-        The function and the point. Compile times are cold only if its jitted form was not called before.
-    budget : float
-        Seconds of timing, about; compiling comes on top.
-    candidates : sequence of Candidate
-        What to compare; the first that applies is the reference.
-    peers : sequence of Peer
-        Other packages to compare with (`fastgrad.tools.peers.PEERS`); those that are not installed are left out.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    `workload`: the function and the point. Compile times are cold only if its jitted form was not called before.
+    `budget`: seconds of timing, about; compiling comes on top.
+    `candidates`: what to compare; the first that applies is the reference.
+    `peers`: other packages to compare with (`fastgrad.tools.peers.PEERS`); those that are not installed are left out.
+    `progress`: called with the share that is done, from 0 to 1.
 
-    Returns
-    -------
-    Comparison
-        Plain data.
+    Returns Comparison: plain data.
 
     Notes
     -----

@@ -87,21 +87,12 @@ def compare_jacobians(
 
     ValueError if the Jacobian is too large, or the exact one is not of its shape.
 
-    Parameters
-    ----------
-    workload : Workload
-        The function and the point; its `gradient`, if given, is the exact Jacobian.
-    budget : float
-        Seconds of timing, about.
-    peers : sequence of Peer
-        Other packages to compare with; those that are not installed are left out.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    `workload`: the function and the point; its `gradient`, if given, is the exact Jacobian.
+    `budget`: seconds of timing, about.
+    `peers`: other packages to compare with; those that are not installed are left out.
+    `progress`: called with the share that is done, from 0 to 1.
 
-    Returns
-    -------
-    Comparison
-        As for gradients; an error is the largest of J - J* over the largest of J*, in size.
+    Returns Comparison: as for gradients; an error is the largest of J - J* over the largest of J*, in size.
 
     Examples
     --------

@@ -179,10 +179,7 @@ def _operable(other: Any) -> bool:
 class Bundle(ArrayLike):
     """Many arrays of one shape that are used like one of them.
 
-    Parameters
-    ----------
-    data : ndarray
-        The points along the first axis, which is hidden.
+    `data`: the points along the first axis, which is hidden.
 
     Notes
     -----

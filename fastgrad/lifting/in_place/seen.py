@@ -24,18 +24,11 @@ Write = tuple[Place, Hashable, object]
 class Seen:
     """What to write where, found out once for all runs: only what is x, or made of it, differs from run to run.
 
-    Parameters
-    ----------
-    x : ndarray
-        The caller's array.
-    walk : Walk
-        The places that f can reach.
-    roots : tuple
-        f and its arguments, which are given to it rather than found.
-    filling : bool
-        Whether f sees numpy through the substitutes.
-    writing : bool
-        Whether f may write into the other arrays: into copies that are bundles, made for each run.
+    `x`: the caller's array.
+    `walk`: the places that f can reach.
+    `roots`: f and its arguments, which are given to it rather than found.
+    `filling`: whether f sees numpy through the substitutes.
+    `writing`: whether f may write into the other arrays: into copies that are bundles, made for each run.
     """
 
     def __init__(self, x: Array, walk: Walk, roots: tuple[object, ...], filling: bool, writing: bool = False) -> None:

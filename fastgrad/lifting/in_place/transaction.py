@@ -75,14 +75,9 @@ class InPlace:
 
     CannotLift if x is no such array.
 
-    Parameters
-    ----------
-    f : callable
-        ``f(W, *args, **kwargs)``, which may ignore W.
-    x : ndarray of float64, C-contiguous and writeable
-        The caller's array.
-    args, kwargs
-        What f gets beside W.
+    `f`: ``f(W, *args, **kwargs)``, which may ignore W.
+    `x`: the caller's array.
+    `args`, `kwargs`: what f gets beside W.
     """
 
     def __init__(

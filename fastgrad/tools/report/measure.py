@@ -80,16 +80,10 @@ def document(
 ) -> dict[str, Any]:
     """Return all that was measured, with the machine and the versions, as JSON takes it.
 
-    Parameters
-    ----------
-    comparisons : iterable of Comparison
-        The tables.
-    budget : float
-        Seconds, as asked for.
-    unavailable : iterable of (str, str)
-        Workloads that cannot be made here, and why.
-    **more
-        ``curves``, ``steps``, ``regrets``.
+    `comparisons`: the tables.
+    `budget`: seconds, as asked for.
+    `unavailable`: workloads that cannot be made here, and why.
+    **more: ``curves``, ``steps``, ``regrets``.
     """
     found: dict[str, Any] = plain(
         {
@@ -120,11 +114,8 @@ def work_precision(
 ) -> list[dict[str, Any]]:
     """Measure error, time and evaluations of every method on every backend that the comparison found to work.
 
-    Returns
-    -------
-    list of dict
-        A curve each: ``workload``, ``who``, ``ran``, ``method`` and ``points``, a list of ``knob``, ``seconds``,
-        ``nfev``, ``error``.
+    Returns list of dict: a curve each: ``workload``, ``who``, ``ran``, ``method`` and ``points``, a list of ``knob``,
+    ``seconds``, ``nfev``, ``error``.
     """
     report = progress or (lambda share: None)
     # compiled once for all points; the comparison has measured what it costs
@@ -162,11 +153,8 @@ def work_precision(
 def step_study(workload: Workload, *, budget: float) -> dict[str, Any]:
     """Measure the error against the step h, in float64 and float32, and where the textbook's and the own steps lie.
 
-    Returns
-    -------
-    dict
-        ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and the range
-        of the steps of the components as ``low`` and ``high``.
+    Returns dict: ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and
+    the range of the steps of the components as ``low`` and ``high``.
     """
     name = next(c.form for c in CANDIDATES if c.form in workload.forms)
     form = Form(workload.forms[name].fresh(), workload.forms[name].batch_axis)
@@ -220,16 +208,10 @@ def study(
 ) -> tuple[Comparison, list[dict[str, Any]], dict[str, Any]]:
     """Measure all that the report shows of one workload.
 
-    Parameters
-    ----------
-    make : callable
-        Returns the workload.
-    budget : float
-        Seconds of timing, about; compiling comes on top.
-    peers : sequence of Peer
-        As for `fastgrad.tools.compare.compare`.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    `make`: returns the workload.
+    `budget`: seconds of timing, about; compiling comes on top.
+    `peers`: as for `fastgrad.tools.compare.compare`.
+    `progress`: called with the share that is done, from 0 to 1.
     """
     report = progress or (lambda share: None)
     first, second, third = SHARES
