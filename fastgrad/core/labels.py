@@ -41,7 +41,8 @@ def _of_its_own_kind(x: object) -> bool:
 class Labels:
     """The labels of x.
 
-    `x`: the first three are told by what they offer: neither library is loaded for the question.
+    `x`: a Series, DataFrame, DataArray, named tuple or array of another kind; the first three are told by what they
+        offer: neither library is loaded for the question.
     """
 
     __slots__ = ("_labelled", "_x")
