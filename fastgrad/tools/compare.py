@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from math import ceil, inf, isfinite
@@ -22,7 +22,7 @@ from ..backends.table import load
 from ..core.validation import Floats, Ints
 from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
-from .timing import Timed, interleaved, peak_memory, relative_error
+from .timing import Progress, Run, interleaved, peak_memory, relative_error, unheard
 from .workload import FORMS, Form, FormKind, Names, Workload
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
@@ -41,7 +41,6 @@ AS_ACCURATE = 10.0
 EXACT = "the exact gradient"
 ADAPTIVE = "the adaptive gradient, of which the error bar is known: no exact gradient was given"
 
-Progress = Callable[[float], None]
 Options = tuple[tuple[str, Any], ...]
 
 
@@ -173,24 +172,6 @@ class Comparison:
     unsteady: bool  # whether the machine was too busy for the times to be trusted
 
 
-@dataclass
-class Run(Timed):
-    """A candidate or a peer while it is being measured."""
-
-    backend: str = ""
-    form: str = ""
-    gradient: Floats = field(default_factory=lambda: np.empty(0))
-    where: Ints | None = None
-    coordinates: int | None = None  # where these are not the entries of `gradient`
-    first_call: float = 0.0  # not scaled, of which `extra` is beyond a warm call
-    extra: float = 0.0
-    nfev: int = 0
-    memory: int = 0
-    ran: str = ""
-    compiles: bool = False
-    peer: bool = False
-
-
 Competitor = Candidate | Peer
 
 
@@ -263,7 +244,7 @@ def measured(
 
     Of a backend and form that cannot run, variants are not tried: it is said once.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     runs: list[Run] = []
     refusals: dict[Any, Refusal] = {}
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
@@ -412,7 +393,6 @@ def open_candidate(
         form=str(candidate).partition("/")[2],
         gradient=result.ravel(),
         where=where,
-        first_call=first_call,
         extra=extra,
         nfev=round(info.nfev * part),
         memory=0 if briefly else peak_memory(lambda: gradient(x)),
@@ -440,23 +420,7 @@ def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, 
     if (axis := form.batch_axis) is not None:
         several = f
         f = lambda x, *args: several(np.expand_dims(x, axis), *args)[0]  # noqa: E731
-    opened = open_peer(peer, f, workload.x, workload.args, sample, allowance)
-    began = perf_counter()
-    opened.call()
-    warm = perf_counter() - began
-    return Run(
-        call=opened.call,
-        scale=1.0 if opened.where is None else workload.x.size / opened.where.size,
-        backend=peer.package,
-        form=peer.name,
-        gradient=opened.gradient,
-        where=opened.where,
-        first_call=opened.first_call,
-        extra=max(0.0, opened.first_call - warm),
-        nfev=opened.nfev if opened.where is None else round(opened.nfev * workload.x.size / opened.where.size),
-        memory=peak_memory(opened.call),
-        peer=True,
-    )
+    return open_peer(peer, f, workload.x, workload.args, sample, allowance)
 
 
 def score(run: Run, reference: Run, exact: Floats) -> Score:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from ..core.errors import describe
 from ..core.validation import Floats
 from ..jacobian import Jacobian
-from .compare import EXACT, Candidate, Comparison, Progress, Run, Score, Target, concluded, measured
+from .compare import EXACT, Candidate, Comparison, Score, Target, concluded, measured
 from .peers import Peer
-from .timing import peak_memory
+from .timing import Progress, Run, peak_memory
 from .workload import Workload
 
 MOST = 4_000_000  # entries of a Jacobian that is compared, which is dense for that
@@ -158,10 +157,7 @@ def _peer(peer: Peer, f: Any, workload: Workload) -> Run:
 def _run(who: Candidate | Peer, call: Callable[[], Any], n: int) -> Run:
     """Make the first call, and measure the memory of another."""
     backend, form = who.key
-    began = perf_counter()
     result = call()
-    first = perf_counter() - began
     dense = result.toarray() if hasattr(result, "toarray") else result
     flat = np.asarray(dense, dtype=np.float64).reshape(-1)
-    memory = peak_memory(call)
-    return Run(call, backend=backend, form=form, gradient=flat, coordinates=n, first_call=first, memory=memory)
+    return Run(call, backend=backend, form=form, gradient=flat, coordinates=n, memory=peak_memory(call))

@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ..core.validation import Floats
+from ..core.validation import Floats, Ints
 
 # Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
 
 Progress = Callable[[float], None]
+
+
+def unheard(share: float) -> None:
+    """Be told how far it is, and do nothing."""
 
 
 @dataclass
@@ -48,6 +52,23 @@ class Timed:
         return low, median, high
 
 
+@dataclass
+class Run(Timed):
+    """A candidate or a peer while it is being measured."""
+
+    backend: str = ""
+    form: str = ""
+    gradient: Floats = field(default_factory=lambda: np.empty(0))
+    where: Ints | None = None
+    coordinates: int | None = None  # where these are not the entries of `gradient`
+    extra: float = 0.0  # seconds of the first call beyond a warm one; not scaled
+    nfev: int = 0
+    memory: int = 0
+    ran: str = ""
+    compiles: bool = False
+    peer: bool = False
+
+
 def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
     """Time all in turns, for about `budget` seconds, in three rounds at least; `report` gets the share that is done."""
     _take_turns(runs, budget / (MOST_ROUNDS * max(1, len(runs))), MOST_ROUNDS, budget, report)
@@ -66,7 +87,7 @@ def rounds_of(
     A call is repeated within a round until it lasts about `least` seconds.
     """
     runs = {name: Timed(call, clock=clock) for name, call in calls.items()}
-    _take_turns(list(runs.values()), least, rounds, budget, lambda share: None)
+    _take_turns(list(runs.values()), least, rounds, budget, unheard)
     return {name: run.samples for name, run in runs.items()}
 
 

@@ -15,7 +15,6 @@ from ..compare import (
     CANDIDATES,
     Candidate,
     Comparison,
-    Run,
     compare,
     open_candidate,
     reference_gradient,
@@ -24,7 +23,7 @@ from ..compare import (
 )
 from ..machine import machine, versions
 from ..peers import Peer
-from ..timing import interleaved, relative_error
+from ..timing import Progress, Run, interleaved, relative_error, unheard
 from ..workload import Form, Workload
 from .figures import plain
 
@@ -50,7 +49,6 @@ SUITE = (
 )
 QUICK_SUITE = (("rosenbrock", 10), ("rosenbrock", 100), ("rosenbrock", 1000), ("lennard_jones", 39))
 
-Progress = Callable[[float], None]
 Knob = tuple[str, dict[str, Any]]
 
 # A curve a method; the knob, from cheap to accurate. `h="fixed"` is what tells the stencils' own costs apart.
@@ -117,7 +115,7 @@ def work_precision(
     Returns list of dict: a curve each: ``workload``, ``who``, ``ran``, ``method`` and ``points``, a list of ``knob``,
     ``seconds``, ``nfev``, ``error``.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     # compiled once for all points; the comparison has measured what it costs
     forms = {name: Form(form.fresh(), form.batch_axis) for name, form in workload.forms.items()}
     workload = replace(workload, forms=forms)
@@ -213,7 +211,7 @@ def study(
     `peers`: as for `fastgrad.tools.compare.compare`.
     `progress`: called with the share that is done, from 0 to 1.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     first, second, third = SHARES
     workload = make()
     result = compare(workload, budget=first * budget, peers=peers, progress=lambda share: report(first * share))
