@@ -13,13 +13,12 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.evaluation import Unrounded, Values
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints
+from ..core.validation import FLOAT64, Array, Floats, Ints
 from ..inspecting.purity import Nature
 from ..lifting.signals import CannotLift
 from .lifted import DENSE, SPARSE, Attempt, Lifted
@@ -106,7 +105,7 @@ class LiftedInPlace(Lifted):
                 raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
             return result
 
-    def _check_one(self, point: NDArray[Any], seen: Any, values: Values) -> None:
+    def _check_one(self, point: Array, seen: Any, values: Values) -> None:
         try:
             super()._check_one(point, seen, values)
         except NotTrusted as doubt:  # f's state may feed back into its values: then the loop, as ever, has the say

@@ -15,7 +15,7 @@ from ..core.call import Call
 from ..core.errors import NonFiniteWarning, warn
 from ..core.evaluation import BOTH_WAYS, InFloats, Values
 from ..core.point import Point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
+from ..core.validation import FLOAT64, Array, Floats, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Failures, Function, Rows, nan_like
 from ..executors.table import executor_for, pieces_of
 from ..schemes.constants import OUTSIDE
@@ -200,7 +200,7 @@ class ParallelVectors(Vectors):
     def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
         return self._rows(self._all(self._complex, points))
 
-    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]], exploring: bool = False) -> list[NDArray[Any]]:
+    def _all(self, f: OnePoint, points: Iterable[Array], exploring: bool = False) -> list[Array]:
         """Evaluate f at all points, so many at a time that they take little memory."""
         rest, rows = iter(points), []
         many = max(1, POINT_BYTES // max(1, self._point.base.nbytes))
@@ -245,15 +245,11 @@ class OnePoint:
     """
 
     def __init__(
-        self,
-        f: Callable[..., Any],
-        call: Call,
-        convert: Callable[[object], Any],
-        own: NDArray[Any] | None = None,
+        self, f: Callable[..., Any], call: Call, convert: Callable[[object], Any], own: Array | None = None
     ) -> None:
         self._call, self._convert, self._own = Call(f, call.args, call.kwargs), convert, own
 
-    def __call__(self, x: NDArray[Any]) -> Any:
+    def __call__(self, x: Array) -> Any:
         if self._own is not None:
             self._own[...] = x
         return self._convert(self._call.value(x))

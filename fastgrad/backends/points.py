@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
-from ..core.validation import Floats
+from ..core.validation import Array, Floats
 from ..lifting.signals import Signal
 from .batched import agree
 from .vectors import values_of
@@ -59,7 +59,7 @@ class Points:
     def _lifted(self, points: Floats) -> Floats:
         self.nfev += len(points)
         try:
-            found: NDArray[Any] = _dense().at_points(self._call, points)
+            found: Array = _dense().at_points(self._call, points)
         except (Signal, Exception) as failure:
             raise CannotRun(f"f cannot be lifted: {failure}") from failure
         if found.dtype.kind == "c" or (self._value is not None and found.size != self._value.size):

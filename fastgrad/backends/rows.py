@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.evaluation import InFloats, Values
 from ..core.point import Point
-from ..core.validation import Floats, Ints
+from ..core.validation import Array, Floats, Ints
 from ..schemes.columns import Values as Many
 
 
@@ -49,7 +48,7 @@ class Row(InFloats):
 
     origin = 0.0
     way = "columns"
-    own: NDArray[Any] | None = None  # whoever evaluates all values perturbs the caller's array
+    own: Array | None = None  # whoever evaluates all values perturbs the caller's array
     sees_own = True
 
     def __init__(self, shared: Shared, row: int, point: Point) -> None:

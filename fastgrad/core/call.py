@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .validation import Args, Array, Function
 
 # A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
 working: ContextVar[bool] = ContextVar("working", default=False)
@@ -40,7 +41,7 @@ class Call:
     """How f is called."""
 
     # what it gets after x
-    args: tuple[Any, ...] = ()
+    args: Args = ()
     kwargs: Mapping[str, Any] = NO_KWARGS
     # None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     batch_axis: int | None = None
@@ -57,11 +58,7 @@ class Call:
     usual: bool = True  # whether nothing is asked for but an evaluation
 
     def __init__(
-        self,
-        f: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **manner: Unpack[Manner],
+        self, f: Function, args: Args = (), kwargs: Mapping[str, Any] | None = None, **manner: Unpack[Manner]
     ) -> None:
         self.f = f  # the function
         if args:
@@ -102,19 +99,19 @@ class Call:
         if axis is None:
             return self
 
-        def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        def alone(x: Array, *args: Any, **kwargs: Any) -> Any:
             return f(np.expand_dims(x, axis), *args, **kwargs)
 
         return self.but(f=alone, batch_axis=None)
 
-    def shares_memory(self, array: NDArray[Any] | None) -> bool:
+    def shares_memory(self, array: Array | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
         if array is None or not (self.args or self.kwargs):
             return False
         return any(np.may_share_memory(a, array) for a in _arrays((self.args, self.kwargs)))
 
 
-def _arrays(value: Any) -> list[NDArray[Any]]:
+def _arrays(value: Any) -> list[Array]:
     """List the arrays in nested tuples, lists and dictionaries."""
     if isinstance(value, np.ndarray):
         return [value]

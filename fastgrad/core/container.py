@@ -7,17 +7,16 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import describe
-from .validation import FLOAT64
+from .validation import FLOAT64, Args, Array
 
 
 class Part(NamedTuple):
     """A piece of the container that can be written to."""
 
     target: Any  # the piece itself
-    place: tuple[Any, ...]  # the index of its entries in an array of x's shape
+    place: Args  # the index of its entries in an array of x's shape
     kept: Any  # what it held: the very objects, where it is a sequence; of a dictionary one number, by its key
 
 
@@ -66,7 +65,7 @@ class Container:
             "it a float array: x = np.array(x, dtype=float), before f is made"
         )
 
-    def write(self, x: NDArray[Any]) -> None:
+    def write(self, x: Array) -> None:
         """Put the entries of an array of x's shape in; `restore` puts back what was there."""
         for target, place, kept in self.parts:
             values = x[place]
@@ -97,7 +96,7 @@ def _put(target: Any, values: Any) -> None:
             target[i] = value
 
 
-def memory_of(given: object, array: NDArray[Any]) -> NDArray[Any] | None:
+def memory_of(given: object, array: Array) -> Array | None:
     """Return the memory that an object keeps its entries in, by `array` that it was converted to; None for a copy.
 
     A pandas object shows its memory read-only, so that nobody writes by accident to what others share. Memory that can
@@ -118,7 +117,7 @@ def parts_of(given: object, ndim: int) -> list[Part] | None:
     return None if found is None or _repeated(found) else found
 
 
-def _pieces(given: Any, ndim: int, place: tuple[Any, ...]) -> list[Part] | None:
+def _pieces(given: Any, ndim: int, place: Args) -> list[Part] | None:
     """Find what an x of so many dimensions is made of; None where a piece cannot be changed."""
     if hasattr(given, "iloc") and ndim == 2:  # a table: every column is a piece of memory of its own
         columns = [_pieces(given.iloc[:, j], 1, (*place, slice(None), j)) for j in range(given.shape[1])]

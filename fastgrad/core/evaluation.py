@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .point import Point
-from .validation import Floats, Ints, everything
+from .validation import Array, Floats, Ints, everything
 
 Values = NDArray[Any]  # float64, or complex128 for the complex step
 BOTH_WAYS = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])  # multiples of a vector
@@ -52,7 +52,7 @@ class Evaluation(Protocol):
 
     nfev: int
     way: str
-    own: NDArray[Any] | None
+    own: Array | None
     sees_own: bool
     trusted: bool
 

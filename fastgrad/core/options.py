@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .errors import describe
-from .validation import one_of
+from .validation import Args, one_of
 
 Variables = ArrayLike | dict[Any, Any]  # what x may be
 Yes = Literal[True]  # of `full_output`, for signatures
@@ -181,11 +181,11 @@ def _kwargs(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _args(name: str, value: Any) -> tuple[Any, ...]:
+def _args(name: str, value: Any) -> Args:
     return value if type(value) is tuple else (value,)  # as in SciPy, a single argument may stand without its tuple
 
 
-VALID: dict[str, tuple[Any, ...]] = {
+VALID: dict[str, Args] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .container import Container, Part, parts_of
 from .errors import describe
 from .labels import Labels, has_labels
 from .point import Point, as_point, exclusive, exclusively, meant
-from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
+from .validation import FLOAT64, Args, Array, Floats, bounds_arrays, finite, real_array
 
 BY_ENTRY = ("h", "rel_step", "bounds")  # options that may differ from array to array
 
@@ -35,7 +34,7 @@ class Leaf(NamedTuple):
 
     path: Path  # its keys, from the outside in
     value: Any  # the caller's array itself, which f may read instead of its argument
-    array: NDArray[Any]  # the same as an array of numbers
+    array: Array  # the same as an array of numbers
 
     @property
     def name(self) -> str:
@@ -53,7 +52,7 @@ class Leaf(NamedTuple):
         array = self.array.copy()
         return array[()] if isinstance(self.value, (int, float, np.generic)) else array
 
-    def labelled(self, values: NDArray[Any]) -> Any:
+    def labelled(self, values: Array) -> Any:
         """Return values of its shape with its labels, if it has any; within a dictionary a named tuple is an array."""
         plain = bool(self.path) and isinstance(self.value, tuple)
         return Labels(self.value).on(values) if has_labels(self.value) and not plain else values
@@ -109,7 +108,7 @@ class Tree:
             inner[leaf.path[-1]] = value
         return tree
 
-    def alike(self, name: str, other: Any) -> list[NDArray[Any]]:
+    def alike(self, name: str, other: Any) -> list[Array]:
         """Return the arrays of another dictionary, which must have the same keys and shapes; labels in any order.
 
         TypeError or ValueError if it has not.
@@ -325,12 +324,12 @@ def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
     return np.concatenate(found)
 
 
-def flattened(value: Any) -> NDArray[Any]:
+def flattened(value: Any) -> Array:
     """Return all numbers in nested dictionaries of arrays one after another."""
     return np.concatenate([np.asarray(part).reshape(-1) for _, part in _walk(value, ())])
 
 
-def _labelled(block: NDArray[Any], outer: Leaf, inner: Leaf) -> Any:
+def _labelled(block: Array, outer: Leaf, inner: Leaf) -> Any:
     """Label the axes of a block that have labels: those of a Series, and of what stands alone."""
     if not outer.array.ndim:
         return inner.labelled(block)
@@ -401,11 +400,11 @@ def named(name: str, path: Path) -> str:
 # Written so that a function made of them is seen to keep nothing: no assignment, nothing that can be changed.
 
 
-def _template(tree: Nested) -> tuple[Any, ...]:
+def _template(tree: Nested) -> Args:
     return tuple((key, _template(value) if isinstance(value, dict) else value) for key, value in tree.items())
 
 
-def _built(template: tuple[Any, ...], value: Any) -> Nested:
+def _built(template: Args, value: Any) -> Nested:
     """Return the dictionary of a template, with copies of its arrays and `value` where it has none."""
     return {
         key: _built(part, value) if isinstance(part, tuple) else value if part is None else part.copy()
@@ -413,7 +412,7 @@ def _built(template: tuple[Any, ...], value: Any) -> Nested:
     }
 
 
-def _of_changed(f: Function, change: Function, template: tuple[Any, ...]) -> Function:
+def _of_changed(f: Function, change: Function, template: Args) -> Function:
     """Return f as a function of what a template makes f's argument of."""
 
     @wraps(f, updated=())  # also the module's name: what f reads in place is its own business, not this module's
@@ -423,7 +422,7 @@ def _of_changed(f: Function, change: Function, template: tuple[Any, ...]) -> Fun
     return of_changed
 
 
-def _cut(template: tuple[Any, ...], flat: Any) -> Nested:
+def _cut(template: Args, flat: Any) -> Nested:
     """Return the dictionary of a template of places: where an array begins, its size and its shape."""
     return {key: _piece(part, flat) if isinstance(part[0], int) else _cut(part, flat) for key, part in template}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import describe
-from ..core.validation import Ints, coordinate
+from ..core.validation import Array, Ints, coordinate
 from .failures import Failure
 
 Values = NDArray[Any]  # float64 or complex128: (k,), or (k, *shape) of a function that returns arrays
@@ -30,7 +30,7 @@ class Points(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
+    def __getitem__(self, number: int) -> Array:
         """Return a point as an array of x's shape that nobody else holds: f may write into it or keep it."""
         ...
 
@@ -57,8 +57,8 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
-        point: NDArray[Any] = self.rows[number].reshape(self.shape).copy()
+    def __getitem__(self, number: int) -> Array:
+        point: Array = self.rows[number].reshape(self.shape).copy()
         return point
 
     def take(self, numbers: Ints | slice) -> Rows:
@@ -83,7 +83,7 @@ class Entries:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
+    def __getitem__(self, number: int) -> Array:
         point = self.base.copy()
         point.reshape(-1)[self.index[number]] = self.values[number]
         return point

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import describe
-from ..core.validation import Floats
+from ..core.validation import Array, Floats
 
 Indices = NDArray[np.intp]
 
@@ -94,7 +94,7 @@ class Pattern:
         return np.searchsorted(self.rows * n + self.indices, rows * n + columns)
 
     @cached_property
-    def _narrow(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _narrow(self) -> tuple[Array, Array]:
         """Columns and pointers as SciPy has them: half as long where that is enough."""
         enough = max(*self.shape, self.size) < 2**31
         kind = np.int32 if enough else np.intp
@@ -127,7 +127,7 @@ def _pointers(index: Indices, count: int) -> Indices:
     return out
 
 
-def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, int]) -> Any:
+def csr_array(parts: tuple[Any, Array, Array], shape: tuple[int, int]) -> Any:
     """Make a SciPy array. ImportError where SciPy, which nothing else needs, is not installed."""
     try:
         sparse = import_module("scipy.sparse")

@@ -16,10 +16,9 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends.table import load
-from ..core.validation import Floats, Ints
+from ..core.validation import Args, Array, Floats, Ints
 from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
 from .timing import Progress, Run, interleaved, peak_memory, relative_error, unheard
@@ -331,7 +330,7 @@ def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> T
     return Target(whole, ADAPTIVE, bar)
 
 
-_loaded: set[tuple[Any, ...]] = set()
+_loaded: set[Args] = set()
 
 
 def _load_kernels(workload: Workload) -> None:
@@ -401,7 +400,7 @@ def open_candidate(
     )
 
 
-def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
+def _settle(gradient: Gradient, x: Array, allowance: float) -> float:
     """Call until the way is found, within `allowance` seconds; return the time of the fastest call."""
     began = perf_counter()
     fastest = inf

@@ -8,10 +8,9 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import describe
-from ..core.validation import Floats
+from ..core.validation import Array, Floats, Function
 from ..jacobian import Jacobian
 from .compare import EXACT, Candidate, Comparison, Score, Target, concluded, measured
 from .peers import Peer
@@ -34,10 +33,10 @@ WAYS = (
 class _Flat:
     """f of a flat x, whose values are flat, too; counted."""
 
-    def __init__(self, f: Callable[..., Any], workload: Workload) -> None:
+    def __init__(self, f: Function, workload: Workload) -> None:
         self._f, self._workload, self.nfev = f, workload, 0
 
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, x: Array) -> Array:
         self.nfev += 1
         value = self._f(np.reshape(x, self._workload.x.shape), *self._workload.args)
         return np.asarray(value, dtype=np.float64).reshape(-1)

@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
+from ..core.validation import Args, Array, Floats, Ints
 from .timing import Run, peak_memory
 
 Function = Callable[[Floats], Any]
@@ -127,9 +126,7 @@ class _Counted:
         return self.f(x)
 
 
-def open_peer(
-    peer: Peer, f: Callable[..., Any], x: NDArray[Any], args: tuple[Any, ...], sample: Ints | None, allowance: float
-) -> Run:
+def open_peer(peer: Peer, f: Callable[..., Any], x: Array, args: Args, sample: Ints | None, allowance: float) -> Run:
     """Call a peer, for as many coordinates as can be done in some `allowance` seconds; of `sample`, if it is given.
 
     TooSlow if two coordinates take several times as long.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -12,8 +12,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
+from ..core.validation import Args, Array, Function
 from ..inspecting.kinds import is_jitted
 from .peers import Peer
 
@@ -25,12 +24,12 @@ class Form(NamedTuple):
     `copied`: whether fastgrad compiles it, which finds a function that it has compiled before.
     """
 
-    f: Callable[..., Any]
+    f: Function
     batch_axis: int | None = None
     jit: Mapping[str, Any] | None = None
     copied: bool = False
 
-    def fresh(self) -> Callable[..., Any]:
+    def fresh(self) -> Function:
         """Return the function, not compiled yet."""
         if self.copied:
             f = self.f
@@ -89,15 +88,15 @@ class Workload:
     """A function in its several forms, and the point at which its gradient is wanted."""
 
     name: str  # what it is called in reports
-    x: NDArray[Any]  # the point
+    x: Array  # the point
     forms: Mapping[str, Form]  # the keys are those of `FORMS`; all compute the same
-    args: tuple[Any, ...] = ()  # what f gets after x
-    gradient: Callable[..., Any] | None = None  # ``gradient(x, *args)``, exact
+    args: Args = ()  # what f gets after x
+    gradient: Function | None = None  # ``gradient(x, *args)``, exact
     source: str = ""  # where the function comes from
     problem: str = ""  # what is the same at every size; the name, if it is not given
     names: Names = NAMES  # how the user's code calls f, args and x
     # what other packages are given for f, where that reads the very array x instead of its argument
-    of_argument: Callable[..., Any] | None = None
+    of_argument: Function | None = None
     rivals: tuple[Peer, ...] = ()  # whom this workload is measured beside, whatever other packages are
 
     @staticmethod
@@ -126,10 +125,10 @@ class Workload:
     @staticmethod
     def of_function(
         name: str,
-        f: Callable[..., Any],
-        x: NDArray[Any],
-        args: tuple[Any, ...] = (),
-        gradient: Callable[..., Any] | None = None,
+        f: Function,
+        x: Array,
+        args: Args = (),
+        gradient: Function | None = None,
         batch_axis: int | None = None,
         names: Names | None = None,
     ) -> Workload:
