@@ -23,16 +23,10 @@ CENTRAL = central(2)
 class Around:
     """f around x.
 
-    Parameters
-    ----------
-    run : Evaluation
-        f around x.
-    task : Task
-        What is wanted.
-    stencil : Stencil
-        The formula.
-    noise : float or None
-        Standard deviation of f's noise; None: it is measured.
+    `run`: f around x.
+    `task`: what is wanted.
+    `stencil`: the formula.
+    `noise`: standard deviation of f's noise; None: it is measured.
 
     Attributes
     ----------

@@ -140,16 +140,11 @@ class Course:
 class CourseOfMany:
     """The same in arrays, to the same bits; and within bounds.
 
-    Parameters
-    ----------
-    x, scale : ndarray of shape (m,)
-    seed : int
-    grain : ndarray
-        What steps are a multiple of; 0 where x is 0.
-    room : tuple of two ndarrays or None
-        How far each component may move down and up.
-    side : int
-        1 or -1: to this side of x only. 0: to both, unless there is no room.
+    `x`, `scale`, of shape (m,)
+    `seed`: int
+    `grain`: what steps are a multiple of; 0 where x is 0.
+    `room`: how far each component may move down and up.
+    `side`: 1 or -1: to this side of x only. 0: to both, unless there is no room.
     """
 
     def __init__(
@@ -359,21 +354,13 @@ def look_once(
 ) -> tuple[float, float, float, float, float, float, float]:
     """Say what `look_along` says, where one look tells enough; numba compiles this as it stands.
 
-    Parameters
-    ----------
-    n : int
-        Components.
-    floor, reach : float
-        The least noise, and the size of what is seen of f.
-    aside : bool
-        Whether the points are to one side of x.
-    t, u, v, f, w, y, z : float
-        The values, f(x) in the middle, or first.
+    `n`: components.
+    `floor`, `reach`: the least noise, and the size of what is seen of f.
+    `aside`: whether the points are to one side of x.
+    `t`, `u`, `v`, `f`, `w`, `y`, `z`: the values, f(x) in the middle, or first.
 
-    Returns
-    -------
-    sigma, third, bend, size, variation, slope, doubt
-        As in `Line`; `sigma` is 0 where one look does not tell enough.
+    Returns sigma, third, bend, size, variation, slope, doubt: as in `Line`; `sigma` is 0 where one look does not tell
+    enough.
     """
     a0, a1, a2, a3, a4, a5 = u - t, v - u, f - v, w - f, y - w, z - y
     b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4

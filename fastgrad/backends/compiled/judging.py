@@ -82,16 +82,11 @@ class Area:
 
 
 class Gradients:
-    """What decides on one value of f at and around x.
-
-    Attributes
-    ----------
-    spare : dict of list
-        Areas that nobody works in, by the number of entries and the side; append and pop are atomic.
-    """
+    """What decides on one value of f at and around x."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        # areas that nobody works in, by the number of entries and the side; append and pop are atomic
         self.spare: dict[tuple[int, int], list[Area]] = defaultdict(list)
 
     def area(self, n: int, side: int) -> Area:
@@ -165,10 +160,7 @@ _RULES: dict[str, tuple[Callable[[Kernel], Gradients | Columns], str, int]] = {
 def judge(name: str, compiles: bool) -> Gradients | Columns | None:
     """Return what decides; None where the kernel is not on the disk, and not to be compiled.
 
-    Raises
-    ------
-    CannotRun
-        Where numba does not compile, or what it compiled cannot be loaded.
+    CannotRun where numba does not compile, or what it compiled cannot be loaded.
     """
     kind, module, integers = _RULES[name]
     content = _kept(name)
