@@ -33,21 +33,13 @@ class Unrounded(NamedTuple):
 class Evaluation(Protocol):
     """f around one point x, for one gradient.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated so far.
-    origin : float
-        What values are relative to: f = origin + values. 0 unless a lift carries differences.
-    way : str
-        How f is evaluated: "reference", "batched", "dense lift", "sparse lift", "scalar kernel", "lanes", ...
-    own : ndarray or None
-        The caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
-    sees_own : bool
-        Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
-    trusted : bool
-        Whether its owner has seen values for many points at once agree with plain ones, at other x, and looks itself at
-        what they give here: then none of a sweep is evaluated plainly, too.
+    `nfev`: points at which f was evaluated so far.
+    `origin`: what values are relative to: f = origin + values. 0 unless a lift carries differences.
+    `way`: how f is evaluated: "reference", "batched", "dense lift", "sparse lift", "scalar kernel", "lanes", ...
+    `own`: the caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
+    `sees_own`: whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    `trusted`: whether its owner has seen values for many points at once agree with plain ones, at other x, and looks
+        itself at what they give here: then none of a sweep is evaluated plainly, too.
     """
 
     nfev: int

@@ -47,12 +47,8 @@ class CannotLift(Signal):
 class Outrun(Signal):
     """Another way would be faster.
 
-    Attributes
-    ----------
-    to : {"loop", "dense", "sparse"}
-        Which.
-    by : float
-        By how much, in counted work.
+    `to`, {"loop", "dense", "sparse"}: which.
+    `by`: by how much, in counted work.
     """
 
     def __init__(self, reason: str, to: str, by: float = 0.0) -> None:

@@ -33,14 +33,9 @@ class Structured:
     `settings`: Settings
     `labelled`: whether f gets labels, where x has some, and so do the results.
 
-    Attributes
-    ----------
-    f : callable
-        The same, of one array, which `point` is.
-    settings : Settings
-        The same, for all entries.
-    inputs, outputs : Tree
-        What x is, and f(x); the latter once it is known.
+    `f`: the same, of one array, which `point` is.
+    `settings`: the same, for all entries.
+    `inputs`, `outputs`: what x is, and f(x); the latter once it is known.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, settings: Settings, labelled: bool) -> None:

@@ -300,27 +300,17 @@ class Seven:
 class Line:
     """What the values on the line say of f around x.
 
-    Attributes
-    ----------
-    sigma : float
-        Standard deviation of f's noise.
-    floor : float
-        The least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
-    rough, rough_spacing, odd
-        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd
-        about x.
-    bend, third : float
-        Second and third derivative along the line, per scale of x; 0 where they drown in the noise.
-    size, variation : float
-        How much f changes on the scale of x, by slope and curvature; the same, no more than what was seen, and no less
-        than 10 sigma.
-    spread : float
-        The largest |f - f(x)| on the line.
-    flat : bool
-        Whether f does not resolve the usual step.
-    vector, spacing, slope, doubt
-        x + k vector are the points of the last look, `spacing` its size in scales, `slope` is df/dk there, and `doubt`
-        how wrong that may be.
+    `sigma`: standard deviation of f's noise.
+    `floor`: the least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
+    `rough`, `rough_spacing`, `odd`: size of what is neither smooth nor noise at the first spacing, that spacing, and
+        whether it is even or odd about x.
+    `bend`, `third`: second and third derivative along the line, per scale of x; 0 where they drown in the noise.
+    `size`, `variation`: how much f changes on the scale of x, by slope and curvature; the same, no more than what was
+        seen, and no less than 10 sigma.
+    `spread`: the largest |f - f(x)| on the line.
+    `flat`: whether f does not resolve the usual step.
+    `vector`, `spacing`, `slope`, `doubt`: x + k vector are the points of the last look, `spacing` its size in scales,
+        `slope` is df/dk there, and `doubt` how wrong that may be.
     """
 
     sigma = rough = bend = third = size = variation = spread = slope = doubt = 0.0

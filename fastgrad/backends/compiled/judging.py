@@ -57,16 +57,11 @@ class Area:
 
     By the differences of two points (`side` 0), or of one above (1) or below (-1) and x.
 
-    Attributes
-    ----------
-    x, vector, steps, result : ndarray of shape (n,)
-        The point, the line's direction, the steps of the sweep, and the gradient.
-    seen : ndarray of shape (7,)
-        f at x, and on the line.
-    values : ndarray of shape (k n,)
-        f in the sweep, k values for each entry.
-    calm : tuple of callable
-        The first, second and third step of the rule: 1 where f is calm so far.
+    `x`, `vector`, `steps`, `result`, of shape (n,): the point, the line's direction, the steps of the sweep, and the
+        gradient.
+    `seen`, of shape (7,): f at x, and on the line.
+    `values`, of shape (k n,): f in the sweep, k values for each entry.
+    `calm`: the first, second and third step of the rule: 1 where f is calm so far.
     """
 
     def __init__(self, kernel: Kernel, n: int, side: int) -> None:
@@ -100,14 +95,9 @@ class Gradients:
 class Room:
     """What `columns.judge` works in, for one x of n entries and m values at a time.
 
-    Attributes
-    ----------
-    whole : ndarray
-        All of it; zeros at first.
-    x, f0, result : ndarray of shape (n,), (m,) and (n, m)
-        The point, f there, and the Jacobian, column by column.
-    points, values : ndarray
-        Where f is wanted, and f there: as many rows as `step` says, unless that is negative.
+    `whole`: all of it; zeros at first.
+    `x`, `f0`, `result`, of shape (n,), (m,) and (n, m): the point, f there, and the Jacobian, column by column.
+    `points`, `values`: where f is wanted, and f there: as many rows as `step` says, unless that is negative.
     """
 
     def __init__(self, kernel: Kernel, n: int, m: int) -> None:

@@ -40,10 +40,7 @@ class Alone:
     A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
     evaluations that belong together holds its lock around them: it may be taken again by the same thread.
 
-    Attributes
-    ----------
-    open : bool
-        Whether a bundle is where x was.
+    `open`: whether a bundle is where x was.
     """
 
     def __init__(self) -> None:
