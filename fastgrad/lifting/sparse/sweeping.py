@@ -171,13 +171,7 @@ def lift(
     return Lifted(value.base, value.slots, run)
 
 
-def sweep(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    points: Array,
-    work: SparseWork | None = None,
-) -> Swept:
+def sweep(call: Call, x: Array, index: NDArray[np.intp], points: Array, work: SparseWork | None = None) -> Swept:
     """Evaluate f at x with one entry replaced, for many points at once.
 
     Outrun if the dense lift is faster. CannotLift if f cannot be evaluated like this.
@@ -225,11 +219,7 @@ def sweep(
 
 
 def differences(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    d: Array,
-    work: SparseWork | None = None,
+    call: Call, x: Array, index: NDArray[np.intp], d: Array, work: SparseWork | None = None
 ) -> Differences | None:
     """Evaluate f at x with something added to one entry, less f(x): however little that is.
 
@@ -262,12 +252,7 @@ def _consecutive(index: NDArray[np.intp]) -> bool:
 
 
 def _runs(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    d: Array,
-    work: SparseWork | None,
-    ties: bool = False,
+    call: Call, x: Array, index: NDArray[np.intp], d: Array, work: SparseWork | None, ties: bool = False
 ) -> Iterator[tuple[int, Lifted, Array]]:
     """Lift f in as many runs as memory asks for: the first row, f's value, and its differences of each."""
     work = SparseWork() if work is None else work
@@ -292,13 +277,7 @@ def _runs(
         begin += now
 
 
-def _swept(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    points: Array,
-    work: SparseWork,
-) -> Swept:
+def _swept(call: Call, x: Array, index: NDArray[np.intp], points: Array, work: SparseWork) -> Swept:
     """As `sweep`, for coordinates that are worth one run as they are."""
     rows, columns = points.shape
     d = np.ascontiguousarray((points - x.reshape(-1)[index][:, None]).T)
