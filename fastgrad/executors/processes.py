@@ -26,14 +26,14 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, append_like, chunks_of, evaluate_here
+from ..core.validation import Array
+from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, attempt, chunks_of, evaluate_here
 from .failures import Failure
 from .forking import unsafe
 
 # Forking workers costs 3 to 15 ms, and several times that on a busy machine: shorter sweeps run here, unless workers
 # are there from an earlier one.
 SHORT, BRIEF = 0.03, 0.002
-FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 REST = 1.0  # seconds that workers wait for another sweep: nothing of one whose objects live on lasts longer
 LOOK = 0.25  # seconds between two looks whether all are alive
@@ -301,15 +301,12 @@ class _Crew:
     def _receive(self, worker: _Worker) -> bool:
         """Take what a worker has sent; whether it is still there."""
         try:
-            first, found = worker.channel.recv()
+            first, values, failures = worker.channel.recv()
         except (EOFError, OSError):
             return False
-        if isinstance(found, Failure):
-            worker.next = first + 1 if self._gathering.tolerant else worker.stop
-            self._gathering.fail(first, found)
-        else:
-            worker.next = first + len(found)
-            self._gathering.put(first, found)
+        ended = failures and not self._gathering.tolerant
+        worker.next = worker.stop if ended else first + len(values) + len(failures)
+        self._gathering.put(first, values, failures)
         return True
 
     def _drained(self, worker: _Worker) -> bool:
@@ -488,6 +485,16 @@ def _serve(
     since: NDArray[np.float64],
     busy: NDArray[np.float64],
 ) -> None:
+    number = 0
+
+    def noted(point: Array) -> Any:
+        nonlocal number
+        # in this order: who reads a new number must not read the time of the old one
+        since[0] = perf_counter()
+        at[0] = number
+        number += 1
+        return function(point)
+
     resting = False
     while not resting or channel.poll(REST):
         try:
@@ -501,45 +508,18 @@ def _serve(
             if not resting:
                 channel.send(_HERE)
             continue
-        start, stop, part, tolerant = task
-        first = 0  # of the points that are here
-        if part is not None:
-            points, first = part, start
-        began = perf_counter()
-        values: list[Any] = []
-        number, waiting, flushed = start, 0, perf_counter()
-        now = flushed
+        number, stop, part, tolerant = task
+        given = points.take(slice(number, stop)) if part is None else part
+        start = number
         while number < stop:
-            # in this order: who reads a new number must not read the time of the old one
-            since[0] = now
-            at[0] = number
-            number += 1
-            try:
-                append_like(values, function(points[number - 1 - first]))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the parent raises it
-                since[0] = inf
-                _send(channel, number - 1, values)
-                values, waiting = [], 0
-                channel.send((number - 1, Failure(error)))
-                if not (tolerant and isinstance(error, Exception)):
-                    break
-            else:
-                waiting += getattr(values[-1], "nbytes", 8)
-            now = perf_counter()
-            if now - flushed > FLUSH_SECONDS or waiting > FLUSH_BYTES:
-                since[0] = inf
-                _send(channel, number, values)
-                values, waiting, flushed = [], 0, now
-                now = perf_counter()
-        since[0] = inf
-        busy[0] += perf_counter() - began
-        _send(channel, number, values)
-
-
-def _send(channel: Connection, end: int, values: list[Any]) -> None:
-    if values:
-        array = np.array(values)
-        kind = np.complex128 if array.dtype.kind == "c" else np.float64
-        channel.send((end - len(values), array.astype(kind, copy=False)))
+            first, began = number, perf_counter()
+            values, failures, _ = attempt(noted, given, first - start, tolerant, FLUSH_SECONDS)
+            since[0] = inf
+            busy[0] += perf_counter() - began
+            errors = [failure.exception() for failure in failures.values()]
+            for error in errors:
+                if isinstance(error, KeyboardInterrupt):
+                    raise error
+            channel.send((first, values, failures))
+            if not all(tolerant and isinstance(error, Exception) for error in errors):
+                break

@@ -475,7 +475,9 @@ overload_method(Bundle, "sum")(total)
 
 @instead(sum)
 def sum_of(values, start=0):
-    if not is_wide(values) or not isinstance(values, (types.Array, types.List, types.UniTuple)):
+    if not is_wide(values):
+        return lambda values, start=0: sum(values, start)
+    if not isinstance(values, (types.Array, types.List, types.UniTuple)):
         return None
 
     def added(values, start=0):
