@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,16 +25,20 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
 
     CannotRun where f cannot be lifted.
     """
-    first = before is not None and before.substitutes
+    lift = partial(entries, call, x, d, before=before, sparse=sparse)
+    found: tuple[Listed, bool] = _lifted(f, lift, before is not None and before.substitutes)
+    return found[0]._replace(substitutes=found[1])
+
+
+def _lifted(f: Any, lift: Any, substitutes: bool) -> tuple[Any, bool]:
+    """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
     try:
-        for substitutes in (first, True):
+        if not substitutes:
             try:
-                found = entries(call, x, d, before=before, substitutes=substitutes, sparse=sparse)
-                return found._replace(substitutes=substitutes)
+                return lift(substitutes=False), False
             except CannotLift:
-                if substitutes:
-                    raise
-        raise AssertionError("the second attempt returns or raises")
+                pass
+        return lift(substitutes=True), True
     except Signal as signal:
         raise _refusal(f, signal) from signal
 
@@ -57,16 +62,8 @@ class Curvature:
         self.tied = np.zeros(x.size, dtype=bool)
 
     def _lifted(self, lift: Any, x: Any) -> Any:
-        """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
-        try:
-            if not self._substitutes:
-                try:
-                    return lift(self._call, x, self._steps)
-                except CannotLift:
-                    self._substitutes = True
-            return lift(self._call, x, self._steps, substitutes=True)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        found, self._substitutes = _lifted(self._f, partial(lift, self._call, x, self._steps), self._substitutes)
+        return found
 
     def product(self, vector: Floats) -> Floats:
         """Return the Hessian times a flat vector. CannotRun where f cannot be lifted at a complex point."""

@@ -278,27 +278,22 @@ def array_of(values, dtype, lane):
             return out
 
         return make_matrix
-    bundle = Bundle(lane, 1, "C")
     if isinstance(values, types.List):
+        items = register_jitable(lambda values: values)
+    elif isinstance(values, types.BaseTuple) and len(values) == len(numbers):
+        items = register_jitable(lambda values: as_lanes(values, lane))
+    else:
+        return None
+    bundle = Bundle(lane, 1, "C")
 
-        def make(values, dtype=None):
-            out = empty_bundle((len(values),), bundle)
-            for i in range(len(values)):
-                out[i] = values[i]
-            return out
+    def make(values, dtype=None):
+        same = items(values)
+        out = empty_bundle((len(same),), bundle)
+        for i in range(len(same)):
+            out[i] = same[i]
+        return out
 
-        return make
-    if isinstance(values, types.BaseTuple) and len(values) == len(numbers):
-
-        def make_of_tuple(values, dtype=None):
-            out = empty_bundle((len(values),), bundle)
-            same = as_lanes(values, lane)
-            for i in range(len(same)):
-                out[i] = same[i]
-            return out
-
-        return make_of_tuple
-    return None
+    return make
 
 
 @intrinsic
