@@ -403,7 +403,7 @@ NOT_ENOUGH = (0.0,) * 7
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
     n, out, aside, shrinks = len(course.x), Line(), course.aside, course.shorter
-    spacing, near, widened = SPACING, False, False
+    spacing, near, widened, wide = SPACING, False, False, None  # the line that is nearly straight where a finer is not
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
     for _ in range(LOOKS):
@@ -466,7 +466,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             continue
         if shrinks and not near and level > 1e-3 * look.spread:
             course.shrink()
-            near = True
+            near, wide = True, seen[0] if seen[0].level < 1e-3 * seen[0].spread else None
             continue
         look.side, look.even = look.defect(floor), not aside and look.symmetric(level)
         bad.append(look)
@@ -501,7 +501,11 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
-    d, unsure = last.spacing, 4.0 * sigma + 0.1 * last.fifth
+    if wide is not None:  # rounding that grows beside x? It is told if the slope there is another one
+        last, unsure = wide, 4.0 * wide.level
+    else:
+        unsure = 4.0 * sigma + 0.1 * last.fifth
+    d = last.spacing
     t, u, v, f, p, y, z = last.values  # the derivative at x, to sixth order
     if aside:  # the slope amplifies noise 13 times, and the last difference 10 times
         unsure *= 10.0
