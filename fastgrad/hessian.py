@@ -280,8 +280,8 @@ class Hessian:
             with suppress(CannotRun):
                 made, nfev = self._by_seconds(call, point, reason, None)
                 assert made.error is not None
-                error = Matrix(made.error.entries @ np.abs(vector))
-                return replace(made, matrix=Matrix(made.matrix.entries @ vector), error=error), nfev
+                error = Matrix(made.error.dot(np.abs(vector)))
+                return replace(made, matrix=Matrix(made.matrix.dot(vector)), error=error), nfev
         operator = self._of_gradients(x, call)
         found, run, _ = operator.along(x, vector, call.args)
         product, nfev = found.jacobian.reshape(-1), max(run.nfev, getattr(operator.f, "nfev", 0))
@@ -453,8 +453,7 @@ class Hessian:
         Of many entries of x a row takes some 4 n evaluations: gradients may be lifted in place or run compiled.
         """
         settings, own = self._settings, point.own
-        options = settings.options
-        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        simple = self._grad is None and settings.automatic and not settings.adaptive
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
         if not (simple and doubles and point.base.size):
             return None
@@ -470,7 +469,7 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, _flat(self._bounds(point)))
         if not found.entries.any():
             raise CannotRun("f does not change")  # or reads what was not moved
         if self._settings.noise is None:
@@ -669,6 +668,10 @@ def _square(values: Any) -> Matrix:
     """Return a dense Hessian with a row for each entry of x."""
     n = isqrt(values.size)
     return Matrix(values.reshape(n, n))
+
+
+def _flat(bounds: tuple[Floats, Floats] | None) -> tuple[Floats, Floats] | None:
+    return None if bounds is None else (bounds[0].reshape(-1), bounds[1].reshape(-1))
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:

@@ -1,9 +1,11 @@
 r"""Second derivatives of an f that returns one number, from its values alone.
 
-Along a coordinate :math:`f(x + h) + f(x - h) - 2 f(x)` at h, 2h and 4h tells the second derivative, the truncation
-error and what decays how fast; so each coordinate gets its own step. A pair of coordinates takes four points at its
-steps and four at twice these, extrapolated (Richardson 1911, Phil. Trans. A 210, 307): a truncation error of order 4
-allows steps that leave ten digits, where the usual four points leave eight.
+Along a coordinate seven values of f, six beside x, tell the second derivative, the truncation error and what decays how
+fast; so each coordinate gets its own step. They lie at -4, -2, -1, 1, 2 and 4 steps, or where bounds leave less room
+on one side than that takes, at 1 to 6 steps on the other. A pair of coordinates takes four points at its steps and four
+at twice these, extrapolated (Richardson 1911, Phil. Trans. A 210, 307): a truncation error of order 4 allows steps that
+leave ten digits, where the usual four points leave eight. Where one of the two has room on one side only, it takes six
+points along the sum of both, less those along each, of which the mixed derivative is left.
 """
 
 from __future__ import annotations
@@ -13,34 +15,80 @@ from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.errors import CannotRun
-from ..core.validation import Floats, Ints
-from .constants import EPS
+from ..core.validation import Floats, Ints, moving
+from .constants import EPS, TINY
 from .outputs import Beyond, Outputs, look_along, signs, small_and_dim
-from .seeds import Columns, units_of
+from .seeds import Columns, exact, units_of
 
-LEVELS = np.array([1.0, 2.0, 4.0])
+
+class Fit(NamedTuple):
+    """A polynomial through f(x) and six values beside it.
+
+    Attributes
+    ----------
+    nodes : ndarray of shape (6,)
+        Where they are, in steps.
+    terms : ndarray of shape (3, 6)
+        What makes the second derivative of the changes of f, and the last two terms that count, in its units.
+    coarse : ndarray of shape (6,)
+        The second derivative of the next lower order.
+    of_noise : ndarray of shape (3,)
+        Noise of these terms, in sigma / h**2: f(x) itself is in all changes.
+    behind : float
+        How the term behind the last is amplified in the second derivative.
+    order : int
+        Of its truncation error.
+    """
+
+    nodes: Floats
+    terms: Floats
+    coarse: Floats
+    of_noise: Floats
+    behind: float
+    order: int
+
+    @classmethod
+    def of(cls, nodes: Floats, last: tuple[int, int], left: int) -> Fit:
+        """Fit all powers up to the sixth; `last` two of them count, and so many nodes are left for the lower order."""
+        powers = np.arange(1, nodes.size + 1)
+        terms = 2.0 * np.linalg.inv(nodes[:, None] ** powers)[[1, *(power - 1 for power in last)]]
+        behind = 2 * last[1] - last[0]
+        coarse = np.zeros(nodes.size)
+        coarse[:left] = 2.0 * np.linalg.inv(nodes[:left, None] ** powers[:left])[1]
+        of_noise = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
+        return cls(nodes, terms, coarse, of_noise, abs(float(terms[0] @ nodes**behind)) / 2.0, behind - 2)
+
+    @property
+    def reach(self) -> float:
+        return float(np.abs(self.nodes).max())
+
+
+AROUND = Fit.of(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0]), (4, 6), 4)
+ASIDE = Fit.of(np.arange(1.0, 7.0), (5, 6), 5)
+PAIR = np.array([1.0, 2.0])  # levels of a pair's four points
+OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # their noise, extrapolated, as of a fit's terms
 NEARBY = np.array([2.0, -27.0, 270.0]) / 180.0  # the second derivative from bends at three, two and one spacings
 TORN = 10.0  # times that bars may be too small
-# what makes the terms a0 + a2 k**2 + a4 k**4 of the second differences at three levels
-TERMS = np.linalg.inv(LEVELS[:, None] ** np.array([0, 2, 4]))
-# noise of a term, in sigma / h**2: the values beside x are divided by k**2, and x itself is in all levels
-OF_TERMS = np.sqrt(2.0 * ((TERMS / LEVELS**2) ** 2).sum(axis=1) + 4.0 * (TERMS / LEVELS**2).sum(axis=1) ** 2)
-OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # the same of a pair's extrapolated four points
-NEXT = float(np.prod(LEVELS**2))  # how the term behind the last is amplified
 SMALLEST = 1e-140  # scale of x: squares of steps vanish
 USUAL = 1.0 / 8.0  # the power of noise that the step is
 FINER = 1.0, 2.0**-10, 2.0**-20  # of the line, in turn, where f is not smooth: short waves are not seen elsewhere
 ROUNDS = 5
 CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
+WIDE = 8.0  # times as far where nothing but noise is truncated
+GRAINS = 64.0  # spacings of x: steps are no shorter
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
 LEAST_DECAY = 0.005
 MISSING = 0.1
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 TILE = 1 << 18  # numbers in the points that are made at a time
+
+Bounds = tuple[Floats, Floats]
+Moves = list[tuple[Ints, Floats]]  # coordinates, and the steps that they are moved by
 
 
 class Values(Protocol):
@@ -70,7 +118,9 @@ class Seconds(NamedTuple):
     contradicted: float
 
 
-def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | None) -> Seconds:
+def seconds(
+    run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | None, bounds: Bounds | None = None
+) -> Seconds:
     """Return second derivatives of f with respect to some pairs of coordinates.
 
     Parameters
@@ -83,35 +133,81 @@ def seconds(run: Values, x: Floats, rows: Ints, columns: Ints, noise: float | No
         The pairs; both orders of a pair, and a coordinate with itself, as they come.
     noise : float or None
         Standard deviation of f's noise, where it is known.
+    bounds : tuple of two ndarrays, optional
+        No point is outside; what they fix has a derivative of 0.
 
     Raises
     ------
     CannotRun
         Where f is not smooth, or not finite, at x or beside it.
     """
+    free = moving(bounds)
+    if free is not None:
+        return _among(run, x, rows, columns, noise, bounds, free)
+
+    def found(*units: Floats) -> Seconds:
+        return _Differences(run, x, noise, bounds, *units).found(rows, columns)
+
     with np.errstate(all="ignore"):
         units = units_of(x)
         try:
-            found = _Differences(run, x, noise, units, units_of(x, relative=True)).found(rows, columns)
+            near = found(units, units_of(x, relative=True))
         except CannotRun:
             if not 0.0 < units.max() < SMALLEST:
                 raise
-            return _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
-        if not small_and_dim(x, found.entries, found.error):
-            return found
+            return found(np.ones(x.size))
+        if not small_and_dim(x, near.entries, near.error):
+            return near
         try:
-            wide = _Differences(run, x, noise, np.ones(x.size)).found(rows, columns)
+            wide = found(np.ones(x.size))
         except CannotRun:
-            return found
-        agree = np.abs(wide.entries - found.entries) <= CONTRADICTION * (wide.error + found.error)
-        return wide if agree.all() and wide.error.max(initial=0.0) < found.error.max(initial=0.0) else found
+            return near
+        agree = np.abs(wide.entries - near.entries) <= CONTRADICTION * (wide.error + near.error)
+        return wide if agree.all() and wide.error.max(initial=0.0) < near.error.max(initial=0.0) else near
+
+
+class _Free:
+    """f as a function of the coordinates that are free."""
+
+    def __init__(self, run: Values, x: Floats, free: NDArray[np.bool_]) -> None:
+        self._run, self._x, self._free = run, x, free
+        self.value = run.value
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        return self._run.explore(self._whole(point) for point in points)
+
+    def _whole(self, point: Floats) -> Floats:
+        whole = self._x.copy()
+        whole[self._free] = point
+        return whole
+
+
+def _among(
+    run: Values,
+    x: Floats,
+    rows: Ints,
+    columns: Ints,
+    noise: float | None,
+    bounds: Bounds | None,
+    free: NDArray[np.bool_],
+) -> Seconds:
+    """Do so where some coordinates are free."""
+    if not free.any():
+        raise CannotRun("nothing may move")
+    assert bounds is not None
+    place, mine = np.cumsum(free) - 1, free[rows] & free[columns]
+    within = bounds[0][free], bounds[1][free]
+    found = seconds(_Free(run, x, free), x[free], place[rows[mine]], place[columns[mine]], noise, within)
+    entries, error, step = np.zeros(rows.size), np.zeros(rows.size), np.full(x.size, np.nan)
+    entries[mine], error[mine], step[free] = found.entries, found.error, found.step
+    return found._replace(entries=entries, error=error, step=step)
 
 
 class _Differences:
     """f around x, and what its values along the coordinates tell."""
 
-    def __init__(self, run: Values, x: Floats, noise: float | None, *tried: Floats) -> None:
-        self._run, self._x, self._f0 = run, x, float(run.value()[0])
+    def __init__(self, run: Values, x: Floats, noise: float | None, bounds: Bounds | None, *tried: Floats) -> None:
+        self._run, self._x, self._bounds, self._f0 = run, x, bounds, float(run.value()[0])
         if not np.isfinite(self._f0):
             raise CannotRun("f is not finite at x")
         for finer in FINER:
@@ -122,9 +218,10 @@ class _Differences:
             raise CannotRun("f is not smooth along a line through x")
         self._nearby, self._along_line = line.values[:, 0], line.factors * line.wider * self._units * finer
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
-        self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), 1e-300)
-        start = (self._sigma / max(float(line.variation[0]), 1e-300)) ** USUAL if finer == 1.0 else 0.0
-        self._start = float(np.clip(start, 2.0**-12, FARTHEST))
+        self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), TINY)
+        start = (self._sigma / max(float(line.variation[0]), TINY)) ** USUAL if finer == 1.0 else 0.0
+        self._start = self._units * 2.0 ** np.round(np.log2(np.clip(start, 2.0**-12, FARTHEST)))
+        self._choose_sides()
 
     def _look(self, noise: float | None, finer: float, *tried: Floats) -> Outputs:
         """Look along a line, with the first of some units that it is not too long for."""
@@ -134,73 +231,90 @@ class _Differences:
             seeds = Columns(x, np.arange(x.size), units * finer)
             with suppress(Beyond):
                 return look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
+                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, self._bounds, noise, shrinks
                 )
         raise CannotRun("f is not finite beside x")
 
-    def _at(self, steps: list[tuple[Ints, Floats]]) -> Floats:
+    def _choose_sides(self) -> None:
+        """Go to both sides of each coordinate, or where that leaves more noise to the one that has more room."""
+        every = np.full(self._x.size, np.inf)
+        below, above = (every, every) if self._bounds is None else (self._x - self._bounds[0], self._bounds[1] - self._x)
+        less, more = np.minimum(below, above) / AROUND.reach, np.maximum(below, above) / ASIDE.reach
+        around, aside = np.minimum(self._start, less), np.minimum(self._start, more)
+        self._aside = ASIDE.of_noise[0] * around**2 < AROUND.of_noise[0] * aside**2
+        self._side, self._room = np.where(above >= below, 1.0, -1.0), more
+        self._longest = np.where(self._aside, more, less)
+        if (self._longest < GRAINS * np.spacing(np.abs(self._x))).any():
+            raise CannotRun("bounds leave no room beside x")
+
+    def _step(self, index: Ints, h: Floats, longest: Floats) -> Floats:
+        """Round steps so that few of them from x are exact."""
+        h = np.minimum(h, longest[index])
+        rounded = exact(h, self._x[index])
+        return np.where(rounded <= longest[index], rounded, h)
+
+    def _at(self, moves: Moves) -> Floats:
         """f at x with some coordinates moved, the k-th of the lists together."""
-        count, x = steps[0][0].size, self._x
+        count, x = moves[0][0].size, self._x
         values = np.empty(count)
         width = max(1, TILE // x.size)
         for begin in range(0, count, width):
             part = slice(begin, begin + width)
-            points = np.repeat(x[None], steps[0][0][part].size, axis=0)
-            for index, h in steps:
+            points = np.repeat(x[None], moves[0][0][part].size, axis=0)
+            for index, h in moves:
                 points[np.arange(len(points)), index[part]] += h[part]
-            values[part] = self._run.explore(list(points)).reshape(-1)
+            values[part] = self._explored(points)
         return values
 
-    def _noise(self, *values: Floats) -> Floats:
-        """The noise of some values: it grows with f."""
-        top = np.max([np.abs(v) for v in values], axis=0)
-        found: Floats = np.maximum(self._sigma, self._relative * top)
+    def _explored(self, points: Floats) -> Floats:
+        if self._bounds is not None:
+            np.clip(points, *self._bounds, out=points)
+        return self._run.explore(list(points)).reshape(-1)
+
+    def _noise(self, values: Floats) -> Floats:
+        """The noise of some values, the largest of each column: it grows with f."""
+        found: Floats = np.maximum(self._sigma, self._relative * np.abs(values).max(axis=0))
         return found
 
-    def _along(self, index: Ints, h: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """Second derivatives along coordinates with these steps, noise and truncation; and for pairs, whose order is
-        lower, a better step and how fast terms decay with it.
-        """
-        pairs = [(self._at([(index, k * h)]), self._at([(index, -k * h)])) for k in LEVELS]
-        x = self._x[index]
-        spans = [0.5 * ((x + k * h) - (x - k * h)) for k in LEVELS]
-        second = np.array([((a - self._f0) + (b - self._f0)) / s**2 for (a, b), s in zip(pairs, spans, strict=True)])
-        value, second_order, fourth_order = TERMS @ second
-        a2, a4 = np.abs(second_order), np.abs(fourth_order)
-        sigma = self._noise(*(v for pair in pairs for v in pair))
-        n0, n2, n4 = (share * sigma / h**2 for share in OF_TERMS)
-        decay = np.maximum(a4, n4) / np.maximum(a2, n2)
-        # where f'' itself lacks, as of x**4, so may every other term: the last one then stands for those behind
-        decay = np.clip(np.maximum(decay, MISSING * a2 / np.maximum(np.abs(value), n0)), 0.0, 1.0)
-        coarse = (4.0 * second[0] - second[1]) / 3.0
-        truncation = np.minimum(NEXT * a4 * decay, np.abs(value - coarse))
-        truncation = np.where(a4 > 3.0 * n4, truncation, np.minimum(truncation, n0))
-        ratio = (OF_PAIR / OF_TERMS[0] * n0 / (8.0 * np.maximum(a4, n4))) ** (1.0 / 6.0)
-        ratio = 2.0 ** np.round(np.log2(np.clip(ratio, 2.0**-5, 1.0)))
-        return value, n0, truncation, h * ratio, 4.0 * decay * ratio**2
+    def _beside(self, fit: Fit, moves: Moves) -> tuple[Floats, Floats]:
+        """Return changes of f, shape (6, count), as coordinates move together, and the noise of its values there."""
+        values = np.array([self._at([(index, k * h) for index, h in moves]) for k in fit.nodes])
+        return values - self._f0, self._noise(values)
+
+    def _along(self, index: Ints, h: Floats) -> Floats:
+        """Return along coordinates with these steps the rows of `_fitted`."""
+        found = np.empty((6, index.size))
+        for fit, mine in ((AROUND, ~self._aside[index]), (ASIDE, self._aside[index])):
+            if mine.any():
+                side = 1.0 if fit is AROUND else self._side[index[mine]]
+                found[:, mine] = _fitted(fit, *self._beside(fit, [(index[mine], side * h[mine])]), h[mine] ** 2)
+        return found
 
     def _diagonal(self) -> Floats:
         """Second derivatives along all coordinates, bars, steps; and of pairs steps, and how fast terms decay; rows."""
         n = self._x.size
-        h = self._units * 2.0 ** np.round(np.log2(self._start))
+        h = self._step(np.arange(n), self._start, self._longest)
+        order = np.where(self._aside, ASIDE.order, AROUND.order)
         tried = np.full((ROUNDS, 5, n), np.nan)
         tried[:, 1] = np.inf
         active = np.arange(n)
         for turn in range(ROUNDS):
             steps = h[active]
-            value, noise, truncation, *of_pairs = self._along(active, steps)
+            value, noise, truncation, decay, ratio, quiet = self._along(active, steps)
             bar = np.where(np.isfinite(value), BAR_NOISE * noise + BAR_TRUNCATION * truncation, np.inf)
-            move = (noise / np.maximum(6.0 * truncation, 1e-300)) ** 0.125
+            move = (noise / np.maximum(order[active] * truncation, TINY)) ** (1.0 / (order[active] + 2.0))
             move = np.where(np.isfinite(value), np.clip(move, 2.0**-6, 2.0**2), 2.0**-6)
             level = 2.0 ** np.round(np.log2(move))
-            target = np.minimum(steps * level, FARTHEST * self._units[active])
+            farthest = FARTHEST * np.where(quiet > 0.0, WIDE, 1.0) * self._units[active]
+            target = np.minimum(steps * level, farthest)
             go = (level <= 0.5) | (level >= 4.0)
             if turn:
                 before, doubt, last = tried[turn - 1, :3, active].T
                 torn = np.abs(value - before) > CONTRADICTION * (bar + doubt)
                 target, go = np.where(torn, 0.25 * np.minimum(steps, last), target), go | torn
-            tried[turn][:, active] = value, bar, steps, *of_pairs
-            go &= (target != steps) & (target > 64.0 * np.spacing(np.abs(self._x[active])))
+            tried[turn][:, active] = value, bar, steps, steps * ratio, 4.0 * decay * ratio**2
+            target = self._step(active, target, self._longest)
+            go &= (target != steps) & (target > GRAINS * np.spacing(np.abs(self._x[active])))
             active = active[go]
             if not active.size:
                 break
@@ -224,7 +338,7 @@ class _Differences:
         nearest = np.where(others, gap[pick, :, coordinates].T, np.inf).min(axis=0)
         if not np.isfinite(found[0]).all():
             raise CannotRun("f is not finite beside x")
-        noise = OF_TERMS[0] * self._sigma / found[2] ** 2
+        noise = np.where(self._aside, ASIDE.of_noise[0], AROUND.of_noise[0]) * self._sigma / found[2] ** 2
         size = float(np.max(np.abs(found[0]) * self._units**2, initial=0.0))
         small = SMALL * size / self._units**2
         if ((found[1] > KINK * np.maximum(np.abs(found[0]), small)) & (found[1] > 100.0 * noise)).any():
@@ -240,8 +354,13 @@ class _Differences:
         key, where = np.unique(low[apart] * self._x.size + high[apart], return_inverse=True)
         if key.size:
             i, j = np.divmod(key, self._x.size)
-            mixed, doubt = self._mixed(i, j, of_pairs, decay)
-            entries[apart], error[apart] = mixed[where], doubt[where]
+            aside = self._aside[i] | self._aside[j]
+            mixed = np.empty((2, key.size))
+            mixed[:, ~aside] = self._mixed(i[~aside], j[~aside], of_pairs, decay)
+            mixed[:, aside] = self._mixed_aside(i[aside], j[aside], step)
+            if not np.isfinite(mixed[0]).all():
+                raise CannotRun("f is not finite beside x")
+            entries[apart], error[apart] = mixed[:, where]
         self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
         return Seconds(entries, error * contradicted, step, contradicted)
@@ -254,17 +373,25 @@ class _Differences:
         CannotRun
             If it is another one.
         """
-        w = self._nearby
-        if not w.size:
-            return
-        bends = w[:3] - w[3] + w[:3:-1] - w[3]  # at three vectors, two and one
-        v = self._along_line
+        w, v = self._nearby, self._along_line
         moved = v[rows] * v[columns]
-        gap = abs(float(bends @ NEARBY) - float(np.sum(entries * moved)))
-        noise = 4.0 * float(np.sqrt(6.0) * np.abs(NEARBY).sum()) * float(self._noise(w).max())
-        known = float(np.sqrt(np.sum((error * moved) ** 2))) + noise + 0.1 * float(np.abs(np.diff(w, n=6)).max())
-        if gap > TORN * known:
+        known = float(np.sqrt(np.sum((error * moved) ** 2)))
+        if w.size:
+            bends = w[:3] - w[3] + w[:3:-1] - w[3]  # at three vectors, two and one
+            seen = float(bends @ NEARBY)
+            noise = 4.0 * float(np.sqrt(6.0) * np.abs(NEARBY).sum()) * float(self._noise(w))
+            known += noise + 0.1 * float(np.abs(np.diff(w, n=6)).max())
+        else:
+            seen, noise, truncation = self._along_all(v)
+            known += BAR_NOISE * noise + BAR_TRUNCATION * truncation
+        if abs(seen - float(np.sum(entries * moved))) > TORN * known:
             raise CannotRun("f bends otherwise next to x than farther away")
+
+    def _along_all(self, v: Floats) -> tuple[float, float, float]:
+        """Return the second derivative along a vector to the sides that have room, its noise, and what is truncated."""
+        values = self._explored(self._x + ASIDE.nodes[:, None] * v)[:, None]
+        second, noise, truncation = _fitted(ASIDE, values - self._f0, self._noise(values), np.ones(1))[:3, 0].tolist()
+        return second, noise, truncation
 
     def _doubt(self, rows: Ints, columns: Ints, entries: Floats, error: Floats, step: Floats) -> float:
         """How many times the bars are too small for what f does along a direction that moves all coordinates.
@@ -272,32 +399,64 @@ class _Differences:
         It follows from x's own bytes. Where second derivatives jump beside x, or a pattern lacks an entry, it shows.
         """
         v = signs(self._x, self._x.size) * step / np.sqrt(self._x.size)
-        points = np.array([self._x + k * v for k in (1, -1, 2, -2)])
-        values = self._run.explore(list(points)).reshape(-1)
-        near, far = ((values[k] - self._f0) + (values[k + 1] - self._f0) for k in (0, 2))
+        if self._aside.any():
+            v = self._side * np.minimum(0.5 * np.abs(v), self._room)
+            seen, noise, change = self._along_all(v)
+            doubt = BAR_NOISE * noise + change
+        else:
+            values = self._explored(self._x + np.array([1.0, -1.0, 2.0, -2.0])[:, None] * v)
+            near, far = ((values[k] - self._f0) + (values[k + 1] - self._f0) for k in (0, 2))
+            seen = (4.0 * near - far / 4.0) / 3.0
+            doubt = 4.0 * float(self._noise(values)) + 0.1 * abs(near - far / 4.0)  # of what is extrapolated
         moved = v[rows] * v[columns]
-        gap = abs((4.0 * near - far / 4.0) / 3.0 - float(np.sum(entries * moved)))
-        change = abs(near - far / 4.0)  # what is extrapolated, and its rest
-        known = float(np.sqrt(np.sum((error * moved) ** 2))) + 4.0 * float(self._noise(values).max()) + 0.1 * change
+        gap = abs(seen - float(np.sum(entries * moved)))
+        known = float(np.sqrt(np.sum((error * moved) ** 2))) + doubt
         if not np.isfinite(gap):
             raise CannotRun("f is not finite beside x")
-        return float(max(1.0, gap / max(known, 1e-300)))
+        return float(max(1.0, gap / max(known, TINY)))
 
-    def _mixed(self, i: Ints, j: Ints, step: Floats, decay: Floats) -> tuple[Floats, Floats]:
+    def _mixed(self, i: Ints, j: Ints, step: Floats, decay: Floats) -> Floats:
         """Mixed derivatives of pairs of coordinates, and their bars."""
         levels = []
         sigma = np.zeros(i.size)
-        for k in LEVELS[:2]:
+        for k in PAIR:
             h, g = k * step[i], k * step[j]
-            values = [self._at([(i, s * h), (j, t * g)]) for s, t in ((1, 1), (1, -1), (-1, 1), (-1, -1))]
-            sigma = np.maximum(sigma, self._noise(*values))
+            values = np.array([self._at([(i, s * h), (j, t * g)]) for s, t in ((1, 1), (1, -1), (-1, 1), (-1, -1))])
+            sigma = np.maximum(sigma, self._noise(values))
             spans = ((self._x[i] + h) - (self._x[i] - h)) * ((self._x[j] + g) - (self._x[j] - g))
             levels.append(((values[0] - values[1]) - (values[2] - values[3])) / spans)
         near, far = levels
         value = (4.0 * near - far) / 3.0
         noise = OF_PAIR * sigma / (step[i] * step[j])
         truncation = np.abs(value - near) * np.clip(np.maximum(decay[i], decay[j]), LEAST_DECAY, 1.0)
-        bar = BAR_NOISE * noise + BAR_TRUNCATION * truncation
-        if not np.isfinite(value).all():
-            raise CannotRun("f is not finite beside x")
-        return value, bar
+        return np.array([value, BAR_NOISE * noise + BAR_TRUNCATION * truncation])
+
+    def _mixed_aside(self, i: Ints, j: Ints, step: Floats) -> Floats:
+        """The same where one of each two has room on one side only: what both together add to each alone."""
+        every, (i_th, j_th) = np.unique(np.array([i, j]), return_inverse=True)
+        h = self._side * self._step(np.arange(step.size), np.where(self._aside, 1.0, 0.5) * step, self._room)
+        alone, sigma = self._beside(ASIDE, [(every, h[every])])
+        both, noise = self._beside(ASIDE, [(i, h[i]), (j, h[j])])
+        sigma = np.sqrt(sigma[i_th] ** 2 + sigma[j_th] ** 2 + noise**2)
+        value, noise, truncation = _fitted(ASIDE, both - alone[:, i_th] - alone[:, j_th], sigma, 2.0 * h[i] * h[j])[:3]
+        return np.array([value, BAR_NOISE * np.abs(noise) + BAR_TRUNCATION * np.abs(truncation)])
+
+
+def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
+    """Return second derivatives, their noise and truncation; how fast terms decay; what a pair's step is of these, whose
+    order is lower; and whether nothing but noise is truncated. Rows, of changes in columns.
+
+    `square`: of the steps.
+    """
+    value, last_but_one, last = fit.terms @ changes
+    n0, n1, n2 = (share * sigma for share in fit.of_noise)
+    before, size = np.abs(last_but_one), np.abs(last)
+    decay = np.maximum(size, n2) / np.maximum(before, n1)
+    # where f'' itself lacks, as of x**4, so may every other term: the last one then stands for those behind
+    decay = np.clip(np.maximum(decay, MISSING * before / np.maximum(np.abs(value), n0)), 0.0, 1.0)
+    truncation = np.minimum(fit.behind * size * decay, np.abs(value - fit.coarse @ changes))
+    quiet = size <= 3.0 * n2
+    truncation = np.where(quiet, np.minimum(truncation, n0), truncation)
+    ratio = (OF_PAIR / fit.of_noise[0] * n0 / (8.0 * np.maximum(size, n2))) ** (1.0 / 6.0)
+    ratio = 2.0 ** np.round(np.log2(np.clip(ratio, 2.0**-5, 1.0)))
+    return np.array([value / square, n0 / square, truncation / square, decay, ratio, quiet])
