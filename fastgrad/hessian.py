@@ -548,8 +548,9 @@ class Hessian:
             before = matrix, error
             matrix, error, contradicted = surest(matrix, error)
             units = units_of(point.base.reshape(-1))
+            usual = float(np.abs(run.value().reshape(-1) * units).max(initial=0.0))
             if contradicted:
-                _tell_of(before, (matrix, error), units, ASYMMETRIC)
+                _tell_of(before, (matrix, error), units, usual, ASYMMETRIC)
             way = signs(point.base.reshape(-1), units.size) * units
             with np.errstate(all="ignore"):
                 doubt = float(np.sqrt(matrix.like(error.entries**2).dot(way**2) @ way**2))
@@ -557,7 +558,7 @@ class Hessian:
                 wider = error.like(error.entries + gap * error.each(np.multiply, 1.0 / units, 1.0 / units))
             nfev += more
             if gap:
-                _tell_of((matrix, error), (matrix, wider), units, OTHERWISE)
+                _tell_of((matrix, error), (matrix, wider), units, usual, OTHERWISE)
                 error = wider
         return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
@@ -581,31 +582,35 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     """Warn where no digit of an entry is certain."""
-    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns], found.usual))
     if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
-def _tell_of(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, why: str) -> None:
+def _tell_of(
+    before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, usual: float, why: str
+) -> None:
     """Warn of entries of which no digit is certain since something contradicts them."""
     pattern = before[0].pattern
     across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
-    was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
+    was, now = (_doubtful(matrix.entries, error.entries, *across, usual) for matrix, error in (before, after))
     count = np.count_nonzero(now & ~was)
     if count:
         warn(f"no digit is certain of {count} entries of the Hessian: {why}", AccuracyWarning)
 
 
-def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
+def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats, usual: float) -> NDArray[np.bool_]:
     """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
 
-    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`.
+    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`. But nothing
+    is said of bars that are small beside what `usual` slopes would come to if they changed on the scale of x.
     """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
         sizes, scale = np.abs(entries), down * across
         size, largest = sizes * scale, sizes.max(initial=0.0)
         found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
         found |= (error > CERTAIN * largest) & (largest > 0.0)
+        found &= ~(error * scale <= CERTAIN * FAINT * usual)
     return found
 
 

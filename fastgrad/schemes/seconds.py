@@ -31,43 +31,48 @@ class Fit(NamedTuple):
     ----------
     nodes : ndarray of shape (6,)
         Where they are, in steps.
-    terms : ndarray of shape (3, 6)
-        What makes the second derivative of the changes of f, and the last two terms that count, in its units.
-    coarse : ndarray of shape (6,)
-        The second derivative of the next lower order.
-    of_noise : ndarray of shape (3,)
-        Noise of these terms, in sigma / h**2: f(x) itself is in all changes.
-    behind : float
-        How the term behind the last is amplified in the second derivative.
+    terms : ndarray of shape (4, 6)
+        What makes the second derivative of the changes of f, and three terms that count, the last of all, in its units.
+    of_noise : ndarray of shape (4,)
+        Noise of these, in sigma / h**2: f(x) itself is in all changes.
+    behind, coarse : float
+        How the term behind the last is amplified in the second derivative; and the last in that of the next lower order.
     order : int
         Of its truncation error.
+    missing : float
+        So much of what terms decay by from the first to the second that count, they are believed to decay by at least.
+    cubic : ndarray of shape (6,)
+        The second derivative of the cubic polynomial that comes nearest.
     """
 
     nodes: Floats
     terms: Floats
-    coarse: Floats
     of_noise: Floats
     behind: float
+    coarse: float
     order: int
+    missing: float
+    cubic: Floats
 
     @classmethod
-    def of(cls, nodes: Floats, last: tuple[int, int], left: int) -> Fit:
-        """Fit all powers up to the sixth; `last` two of them count, and so many nodes are left for the lower order."""
-        powers = np.arange(1, nodes.size + 1)
-        terms = 2.0 * np.linalg.inv(nodes[:, None] ** powers)[[1, *(power - 1 for power in last)]]
-        behind = 2 * last[1] - last[0]
-        coarse = np.zeros(nodes.size)
-        coarse[:left] = 2.0 * np.linalg.inv(nodes[:left, None] ** powers[:left])[1]
+    def of(cls, nodes: Floats, counting: tuple[int, int, int], fewer: int, missing: float) -> Fit:
+        """Fit all powers up to the sixth, three of which count; so many nodes make the next lower order."""
+        powers, (_, previous, last) = np.arange(1, nodes.size + 1), counting
+        terms = 2.0 * np.linalg.inv(nodes[:, None] ** powers)[[1, *(power - 1 for power in counting)]]
         of_noise = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
-        return cls(nodes, terms, coarse, of_noise, abs(float(terms[0] @ nodes**behind)) / 2.0, behind - 2)
+        lower, behind = np.linalg.inv(nodes[:fewer, None] ** powers[:fewer])[1], 2 * last - previous
+        coarse = abs(float(lower @ nodes[:fewer] ** last))
+        amplified = abs(float(terms[0] @ nodes**behind)) / 2.0
+        cubic = 2.0 * np.linalg.pinv(nodes[:, None] ** powers[:3])[1]
+        return cls(nodes, terms, of_noise, amplified, coarse, behind - 2, missing, cubic)
 
     @property
     def reach(self) -> float:
         return float(np.abs(self.nodes).max())
 
 
-AROUND = Fit.of(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0]), (4, 6), 4)
-ASIDE = Fit.of(np.arange(1.0, 7.0), (5, 6), 5)
+AROUND = Fit.of(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0]), (2, 4, 6), 4, 0.3)
+ASIDE = Fit.of(np.arange(1.0, 7.0), (4, 5, 6), 5, 1.0)
 PAIR = np.array([1.0, 2.0])  # levels of a pair's four points
 OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # their noise, extrapolated, as of a fit's terms
 NEARBY = np.array([2.0, -27.0, 270.0]) / 180.0  # the second derivative from bends at three, two and one spacings
@@ -78,11 +83,11 @@ FINER = 1.0, 2.0**-10, 2.0**-20  # of the line, in turn, where f is not smooth: 
 ROUNDS = 5
 CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
-WIDE = 8.0  # times as far where nothing but noise is truncated
+WIDE = 16.0  # times as far where nothing but noise is truncated
 GRAINS = 64.0  # spacings of x: steps are no shorter
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
+ROUNDING = 8.0 * EPS
 LEAST_DECAY = 0.005
-MISSING = 0.1
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 TILE = 1 << 18  # numbers in the points that are made at a time
@@ -110,12 +115,15 @@ class Seconds(NamedTuple):
         Of each coordinate.
     contradicted : float
         So many times the bars were widened, because f changes otherwise along a direction that moves all coordinates.
+    usual : float
+        How much f changes as x moves by its scale; 0 if it was not seen to.
     """
 
     entries: Floats
     error: Floats
     step: Floats
     contradicted: float
+    usual: float
 
 
 def seconds(
@@ -221,6 +229,7 @@ class _Differences:
         self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), TINY)
         start = (self._sigma / max(float(line.variation[0]), TINY)) ** USUAL if finer == 1.0 else 0.0
         self._start = self._units * 2.0 ** np.round(np.log2(np.clip(start, 2.0**-12, FARTHEST)))
+        self._usual = 0.0
         self._choose_sides()
 
     def _look(self, noise: float | None, finer: float, *tried: Floats) -> Outputs:
@@ -287,7 +296,10 @@ class _Differences:
         for fit, mine in ((AROUND, ~self._aside[index]), (ASIDE, self._aside[index])):
             if mine.any():
                 side = 1.0 if fit is AROUND else self._side[index[mine]]
-                found[:, mine] = _fitted(fit, *self._beside(fit, [(index[mine], side * h[mine])]), h[mine] ** 2)
+                changes, noise = self._beside(fit, [(index[mine], side * h[mine])])
+                found[:, mine] = _fitted(fit, changes, noise, h[mine] ** 2)
+                slopes = np.abs(changes).max(axis=0) * self._units[index[mine]] / (fit.reach * h[mine])
+                self._usual = max(self._usual, float(np.max(slopes, where=np.isfinite(slopes), initial=0.0)))
         return found
 
     def _diagonal(self) -> Floats:
@@ -301,13 +313,13 @@ class _Differences:
         for turn in range(ROUNDS):
             steps = h[active]
             value, noise, truncation, decay, ratio, quiet = self._along(active, steps)
-            bar = np.where(np.isfinite(value), BAR_NOISE * noise + BAR_TRUNCATION * truncation, np.inf)
+            bar = np.where(np.isfinite(value), _bar(value, noise, truncation), np.inf)
             move = (noise / np.maximum(order[active] * truncation, TINY)) ** (1.0 / (order[active] + 2.0))
             move = np.where(np.isfinite(value), np.clip(move, 2.0**-6, 2.0**2), 2.0**-6)
             level = 2.0 ** np.round(np.log2(move))
             farthest = FARTHEST * np.where(quiet > 0.0, WIDE, 1.0) * self._units[active]
-            target = np.minimum(steps * level, farthest)
-            go = (level <= 0.5) | (level >= 4.0)
+            target = np.minimum(steps * np.where(quiet > 0.0, 4.0, level), farthest)
+            go = (level <= 0.5) | (level >= 4.0) | ((quiet > 0.0) & (steps < farthest))
             if turn:
                 before, doubt, last = tried[turn - 1, :3, active].T
                 torn = np.abs(value - before) > CONTRADICTION * (bar + doubt)
@@ -363,7 +375,7 @@ class _Differences:
             entries[apart], error[apart] = mixed[:, where]
         self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
-        return Seconds(entries, error * contradicted, step, contradicted)
+        return Seconds(entries, error * contradicted, step, contradicted, self._usual)
 
     def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> None:
         """Compare with the line's curvature: there may be waves next to x that are shorter than all steps.
@@ -429,7 +441,7 @@ class _Differences:
         value = (4.0 * near - far) / 3.0
         noise = OF_PAIR * sigma / (step[i] * step[j])
         truncation = np.abs(value - near) * np.clip(np.maximum(decay[i], decay[j]), LEAST_DECAY, 1.0)
-        return np.array([value, BAR_NOISE * noise + BAR_TRUNCATION * truncation])
+        return np.array([value, _bar(value, noise, truncation)])
 
     def _mixed_aside(self, i: Ints, j: Ints, step: Floats) -> Floats:
         """The same where one of each two has room on one side only: what both together add to each alone."""
@@ -439,7 +451,12 @@ class _Differences:
         both, noise = self._beside(ASIDE, [(i, h[i]), (j, h[j])])
         sigma = np.sqrt(sigma[i_th] ** 2 + sigma[j_th] ** 2 + noise**2)
         value, noise, truncation = _fitted(ASIDE, both - alone[:, i_th] - alone[:, j_th], sigma, 2.0 * h[i] * h[j])[:3]
-        return np.array([value, BAR_NOISE * np.abs(noise) + BAR_TRUNCATION * np.abs(truncation)])
+        return np.array([value, _bar(value, np.abs(noise), np.abs(truncation))])
+
+
+def _bar(value: Floats, noise: Floats, truncation: Floats) -> Floats:
+    bar: Floats = BAR_NOISE * noise + BAR_TRUNCATION * truncation + ROUNDING * np.abs(value)
+    return bar
 
 
 def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
@@ -448,15 +465,18 @@ def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
 
     `square`: of the steps.
     """
-    value, last_but_one, last = fit.terms @ changes
-    n0, n1, n2 = (share * sigma for share in fit.of_noise)
-    before, size = np.abs(last_but_one), np.abs(last)
-    decay = np.maximum(size, n2) / np.maximum(before, n1)
-    # where f'' itself lacks, as of x**4, so may every other term: the last one then stands for those behind
-    decay = np.clip(np.maximum(decay, MISSING * before / np.maximum(np.abs(value), n0)), 0.0, 1.0)
-    truncation = np.minimum(fit.behind * size * decay, np.abs(value - fit.coarse @ changes))
-    quiet = size <= 3.0 * n2
-    truncation = np.where(quiet, np.minimum(truncation, n0), truncation)
-    ratio = (OF_PAIR / fit.of_noise[0] * n0 / (8.0 * np.maximum(size, n2))) ** (1.0 / 6.0)
+    terms, noise = fit.terms @ changes, fit.of_noise[:, None] * sigma
+    earlier, previous, last = np.abs(terms[1:])
+    # where f'' itself lacks, as of x**4, so may every other term; and none that is small by chance stands for the others
+    decay = np.maximum(last, noise[3]) / np.maximum(previous, noise[2])
+    decay = np.clip(np.maximum(decay, fit.missing * previous / np.maximum(earlier, noise[1])), 0.0, 1.0)
+    truncation = np.maximum(last, fit.missing * decay * previous) * np.minimum(fit.behind * decay, fit.coarse)
+    quiet = last <= 3.0 * noise[3]
+    truncation = np.where(quiet, np.minimum(truncation, noise[0]), truncation)
+    quiet &= previous <= 3.0 * noise[2]
+    if quiet.any():  # of a cubic f, the nearest one has the least noise; bars stay, for nobody knows that f is one
+        cubic = fit.cubic @ changes
+        terms[0] = np.where(quiet & (np.abs(cubic - terms[0]) <= 3.0 * noise[0]), cubic, terms[0])
+    ratio = (OF_PAIR / fit.of_noise[0] * noise[0] / (8.0 * np.maximum(last, noise[3]))) ** (1.0 / 6.0)
     ratio = 2.0 ** np.round(np.log2(np.clip(ratio, 2.0**-5, 1.0)))
-    return np.array([value / square, n0 / square, truncation / square, decay, ratio, quiet])
+    return np.array([terms[0] / square, noise[0] / square, truncation / square, decay, ratio, quiet])
