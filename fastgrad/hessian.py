@@ -20,7 +20,7 @@ from .core.labels import Labels
 from .core.options import WATCHING, Options, OptionsDict
 from .core.point import Point, as_point
 from .core.structure import as_seen
-from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function, moving
 from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like, more_evaluations
@@ -44,7 +44,7 @@ from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.outputs import signs
-from .schemes.seconds import Seconds, seconds
+from .schemes.seconds import FAINT, Seconds, seconds
 from .schemes.seeds import units_of
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
@@ -64,7 +64,6 @@ LACKS = (
     "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
     "give the whole pattern, or 'detect'"
 )
-FAINT = 1e-3  # of a product as large as slopes that change on the scale of x: a bar that is smaller needs no word
 ASYMMETRIC = (
     "derivatives of the gradient's entry i along j and of j along i differ; either the gradient is noisy, or it is not "
     "that of `f`"
@@ -143,7 +142,9 @@ class Hessian:
             self._given = self._given.symmetrized()
         self._pattern = self._given
         self._coloring: tuple[Pattern, Ints] | None = None
-        self._gradient: Any = None
+        # a numerical gradient tells its errors, the caller's, too
+        self._numerical = grad is None or isinstance(grad, Gradient)
+        self._gradient: Any = grad if self._numerical else None
         self._arrays: Gradient | None = None
         self._spent = 0
 
@@ -302,7 +303,7 @@ class Hessian:
         """
         assert found.error is not None
         product, bars, of_slopes, nfev = found.jacobian.reshape(-1), found.error.reshape(-1), np.zeros(1), 0
-        if self._grad is None:
+        if self._numerical:
             with quietly():
                 info = self._gradient.with_info(x, *call.args)[1]
             nfev, of_slopes = info.nfev, of_slopes if info.error is None else np.ravel(info.error)
@@ -326,10 +327,13 @@ class Hessian:
 
     def _gap(self, call: Call, point: Point, vector: Floats, curvature: float, doubt: float) -> tuple[float, int]:
         """Return by how much f's values along a vector contradict v H v and its bar, 0 if not; and the evaluations."""
-        if self._settings.options.bounds is not None:
-            return 0.0, 0
+        bounds = self._bounds(point)
+        free = moving(bounds)
         run = self._opened(call.but(journal=None), point)  # which is of what is differenced
-        seen = bend(run, point.base.reshape(-1), vector, self._settings.noise)
+        vector = vector if free is None else np.where(free, vector, 0.0)
+        if not vector.any():
+            return 0.0, 0
+        seen = bend(run, point.base.reshape(-1), vector, self._settings.noise, bounds)
         gap = 0.0 if seen is None else abs(seen[0] - curvature)
         return (gap if seen is not None and gap > doubt + seen[1] else 0.0), run.nfev
 
@@ -469,8 +473,8 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, _flat(self._bounds(point)))
-        if not found.entries.any():
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, self._bounds(point))
+        if not (found.entries.any() or found.usual):
             raise CannotRun("f does not change")  # or reads what was not moved
         if self._settings.noise is None:
             _tell(found, rows, columns, units_of(point.base.reshape(-1)))
@@ -539,7 +543,7 @@ class Hessian:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
             matrix, error = _refilled(matrix, pattern), None if error is None else _refilled(error, pattern)
-        if error is not None and self._grad is None:
+        if error is not None and self._numerical:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
         if error is None:
@@ -673,10 +677,6 @@ def _square(values: Any) -> Matrix:
     """Return a dense Hessian with a row for each entry of x."""
     n = isqrt(values.size)
     return Matrix(values.reshape(n, n))
-
-
-def _flat(bounds: tuple[Floats, Floats] | None) -> tuple[Floats, Floats] | None:
-    return None if bounds is None else (bounds[0].reshape(-1), bounds[1].reshape(-1))
 
 
 def _refilled(matrix: Matrix, pattern: Pattern) -> Matrix:

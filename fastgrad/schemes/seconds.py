@@ -22,6 +22,7 @@ from ..core.validation import Floats, Ints, moving
 from .constants import EPS, TINY
 from .outputs import Beyond, Outputs, look_along, signs, small_and_dim
 from .seeds import Columns, exact, units_of
+from .steps import power_of_two
 
 
 class Fit(NamedTuple):
@@ -36,7 +37,7 @@ class Fit(NamedTuple):
     of_noise : ndarray of shape (4,)
         Noise of these, in sigma / h**2: f(x) itself is in all changes.
     behind, coarse : float
-        How the term behind the last is amplified in the second derivative; and the last in that of the next lower order.
+        How the term behind is amplified in the second derivative, and the last in that of the next lower order.
     order : int
         Of its truncation error.
     missing : float
@@ -58,8 +59,9 @@ class Fit(NamedTuple):
     def of(cls, nodes: Floats, counting: tuple[int, int, int], fewer: int, missing: float) -> Fit:
         """Fit all powers up to the sixth, three of which count; so many nodes make the next lower order."""
         powers, (_, previous, last) = np.arange(1, nodes.size + 1), counting
-        terms = 2.0 * np.linalg.inv(nodes[:, None] ** powers)[[1, *(power - 1 for power in counting)]]
-        of_noise = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
+        inverse: Floats = np.linalg.inv(nodes[:, None] ** powers).astype(np.float64)
+        terms = 2.0 * inverse[[1, *(power - 1 for power in counting)]]
+        of_noise: Floats = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
         lower, behind = np.linalg.inv(nodes[:fewer, None] ** powers[:fewer])[1], 2 * last - previous
         coarse = abs(float(lower @ nodes[:fewer] ** last))
         amplified = abs(float(terms[0] @ nodes**behind)) / 2.0
@@ -80,7 +82,7 @@ TORN = 10.0  # times that bars may be too small
 SMALLEST = 1e-140  # scale of x: squares of steps vanish
 USUAL = 1.0 / 8.0  # the power of noise that the step is
 FINER = 1.0, 2.0**-10, 2.0**-20  # of the line, in turn, where f is not smooth: short waves are not seen elsewhere
-ROUNDS = 5
+ROUNDS = 8
 CONTRADICTION = 2.0  # in sums of the bars of two steps
 FARTHEST = 2.0**-5  # a step, in scales of x: four times that is the last point
 WIDE = 16.0  # times as far where nothing but noise is truncated
@@ -88,8 +90,10 @@ GRAINS = 64.0  # spacings of x: steps are no shorter
 BAR_NOISE, BAR_TRUNCATION = 4.0, 2.0
 ROUNDING = 8.0 * EPS
 LEAST_DECAY = 0.005
+FAINT = 1e-3  # of what slopes make that change on the scale of x: bars need be no smaller
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
+NARROW = 2.0**12  # times the room beside x: scales are no larger, or no line would have room
 TILE = 1 << 18  # numbers in the points that are made at a time
 
 Bounds = tuple[Floats, Floats]
@@ -218,6 +222,10 @@ class _Differences:
         self._run, self._x, self._bounds, self._f0 = run, x, bounds, float(run.value()[0])
         if not np.isfinite(self._f0):
             raise CannotRun("f is not finite at x")
+        every = np.full(x.size, np.inf)
+        below, above = (every, every) if bounds is None else (x - bounds[0], bounds[1] - x)
+        self._less, self._more = np.minimum(below, above), np.maximum(below, above)
+        self._side = np.where(above >= below, 1.0, -1.0)
         for finer in FINER:
             line = self._look(noise, finer, *tried)
             if not (line.rough.any() or line.jumps.any()):
@@ -226,7 +234,8 @@ class _Differences:
             raise CannotRun("f is not smooth along a line through x")
         self._nearby, self._along_line = line.values[:, 0], line.factors * line.wider * self._units * finer
         self._sigma = max(float(line.sigma[0]), 0.3 * EPS * abs(self._f0))
-        self._relative = self._sigma / max(abs(self._f0), float(line.spread[0]), TINY)
+        size = max(abs(self._f0), float(line.spread[0]))
+        self._relative = self._sigma / size if size > TINY else EPS
         start = (self._sigma / max(float(line.variation[0]), TINY)) ** USUAL if finer == 1.0 else 0.0
         self._start = self._units * 2.0 ** np.round(np.log2(np.clip(start, 2.0**-12, FARTHEST)))
         self._usual = 0.0
@@ -236,8 +245,8 @@ class _Differences:
         """Look along a line, with the first of some units that it is not too long for."""
         run, x = self._run, self._x
         for turn, units in enumerate(tried, 1):
-            self._units, shrinks = units, turn < len(tried)
-            seeds = Columns(x, np.arange(x.size), units * finer)
+            self._units, shrinks = power_of_two(np.minimum(units, NARROW * self._more)), turn < len(tried)
+            seeds = Columns(x, np.arange(x.size), self._units * finer)
             with suppress(Beyond):
                 return look_along(
                     run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, self._bounds, noise, shrinks
@@ -246,12 +255,10 @@ class _Differences:
 
     def _choose_sides(self) -> None:
         """Go to both sides of each coordinate, or where that leaves more noise to the one that has more room."""
-        every = np.full(self._x.size, np.inf)
-        below, above = (every, every) if self._bounds is None else (self._x - self._bounds[0], self._bounds[1] - self._x)
-        less, more = np.minimum(below, above) / AROUND.reach, np.maximum(below, above) / ASIDE.reach
+        less, more = self._less / AROUND.reach, self._more / ASIDE.reach
         around, aside = np.minimum(self._start, less), np.minimum(self._start, more)
         self._aside = ASIDE.of_noise[0] * around**2 < AROUND.of_noise[0] * aside**2
-        self._side, self._room = np.where(above >= below, 1.0, -1.0), more
+        self._room = more
         self._longest = np.where(self._aside, more, less)
         if (self._longest < GRAINS * np.spacing(np.abs(self._x))).any():
             raise CannotRun("bounds leave no room beside x")
@@ -307,7 +314,7 @@ class _Differences:
         n = self._x.size
         h = self._step(np.arange(n), self._start, self._longest)
         order = np.where(self._aside, ASIDE.order, AROUND.order)
-        tried = np.full((ROUNDS, 5, n), np.nan)
+        tried = np.full((ROUNDS, 6, n), np.nan)
         tried[:, 1] = np.inf
         active = np.arange(n)
         for turn in range(ROUNDS):
@@ -324,7 +331,9 @@ class _Differences:
                 before, doubt, last = tried[turn - 1, :3, active].T
                 torn = np.abs(value - before) > CONTRADICTION * (bar + doubt)
                 target, go = np.where(torn, 0.25 * np.minimum(steps, last), target), go | torn
-            tried[turn][:, active] = value, bar, steps, steps * ratio, 4.0 * decay * ratio**2
+            unresolved = np.where(truncation > noise, truncation, 0.0)
+            ratio *= np.minimum(FARTHEST * self._units[active] / steps, 1.0)
+            tried[turn][:, active] = value, bar, steps, steps * ratio, 4.0 * decay * ratio**2, unresolved
             target = self._step(active, target, self._longest)
             go &= (target != steps) & (target > GRAINS * np.spacing(np.abs(self._x[active])))
             active = active[go]
@@ -336,26 +345,29 @@ class _Differences:
     def _best(self, tried: Floats) -> Floats:
         """Take the step with the smallest bar of which no smaller one says something else: that errs by noise only.
 
-        Where all others are contradicted, the bar of the smallest reaches to its neighbour: f may go on like that.
+        Or more is truncated with that: waves stand still where a step holds so many of them.
+
+        Where any is contradicted, no bar is sure: the least reaches as far as that of another, or as to one of these.
         """
         value, bar, step = tried[:, 0], tried[:, 1], tried[:, 2]
         gap = np.abs(value[:, None] - value[None, :])
-        wrong = (gap > CONTRADICTION * (bar[:, None] + bar[None, :])) & (step[None, :] < step[:, None])
-        refuted = wrong.any(axis=1)
+        wrong = (gap > CONTRADICTION * (bar[:, None] + bar[None, :])) | (tried[:, 5] > TORN * bar[:, None])
+        refuted = (wrong & (step[None, :] < step[:, None])).any(axis=1)
         pick = np.where(refuted, np.inf, bar).argmin(axis=0)
         coordinates = np.arange(pick.size)
-        found: Floats = tried[pick, :, coordinates].T
+        found: Floats = tried[pick, :5, coordinates].T
         others = np.isfinite(value) & (step != found[2])
-        alone = others.any(axis=0) & (refuted | ~others).all(axis=0)
-        nearest = np.where(others, gap[pick, :, coordinates].T, np.inf).min(axis=0)
+        doubted = refuted.any(axis=0) & others.any(axis=0)
+        apart = gap[pick, :, coordinates].T
+        nearest = np.where(others, np.where(refuted, 2.0 * apart, apart + bar), np.inf).min(axis=0)
         if not np.isfinite(found[0]).all():
             raise CannotRun("f is not finite beside x")
         noise = np.where(self._aside, ASIDE.of_noise[0], AROUND.of_noise[0]) * self._sigma / found[2] ** 2
         size = float(np.max(np.abs(found[0]) * self._units**2, initial=0.0))
-        small = SMALL * size / self._units**2
+        small = max(SMALL * size, FAINT * self._usual) / self._units**2
         if ((found[1] > KINK * np.maximum(np.abs(found[0]), small)) & (found[1] > 100.0 * noise)).any():
             raise CannotRun("f is not smooth at x")
-        found[1] = np.where(alone, np.maximum(found[1], 2.0 * nearest), found[1])
+        found[1] = np.where(doubted, np.maximum(found[1], nearest), found[1])
         return found
 
     def found(self, rows: Ints, columns: Ints) -> Seconds:
@@ -368,8 +380,15 @@ class _Differences:
             i, j = np.divmod(key, self._x.size)
             aside = self._aside[i] | self._aside[j]
             mixed = np.empty((2, key.size))
-            mixed[:, ~aside] = self._mixed(i[~aside], j[~aside], of_pairs, decay)
-            mixed[:, aside] = self._mixed_aside(i[aside], j[aside], step)
+            wide = step > FARTHEST * self._units
+            for sort, method in ((~aside, self._mixed), (aside, self._mixed_aside)):
+                both = sort & wide[i] & wide[j]  # f may be a quadratic one: again where it is not
+                value, noise, truncation = method(i[both], j[both], step, np.ones(step.size))
+                mixed[:, both] = value, _bar(value, noise, truncation)
+                both[both] = truncation <= noise
+                rest = sort & ~both
+                value, noise, truncation = method(i[rest], j[rest], of_pairs, np.where(wide, 0.0, decay))
+                mixed[:, rest] = value, _bar(value, noise, truncation)
             if not np.isfinite(mixed[0]).all():
                 raise CannotRun("f is not finite beside x")
             entries[apart], error[apart] = mixed[:, where]
@@ -425,10 +444,10 @@ class _Differences:
         known = float(np.sqrt(np.sum((error * moved) ** 2))) + doubt
         if not np.isfinite(gap):
             raise CannotRun("f is not finite beside x")
-        return float(max(1.0, gap / max(known, TINY)))
+        return float(min(max(1.0, gap / max(known, TINY)), 1.0 / EPS))
 
-    def _mixed(self, i: Ints, j: Ints, step: Floats, decay: Floats) -> Floats:
-        """Mixed derivatives of pairs of coordinates, and their bars."""
+    def _mixed(self, i: Ints, j: Ints, step: Floats, decay: Floats) -> tuple[Floats, Floats, Floats]:
+        """Mixed derivatives of pairs of coordinates, their noise, and what is truncated."""
         levels = []
         sigma = np.zeros(i.size)
         for k in PAIR:
@@ -441,17 +460,30 @@ class _Differences:
         value = (4.0 * near - far) / 3.0
         noise = OF_PAIR * sigma / (step[i] * step[j])
         truncation = np.abs(value - near) * np.clip(np.maximum(decay[i], decay[j]), LEAST_DECAY, 1.0)
-        return np.array([value, _bar(value, noise, truncation)])
+        return value, noise, truncation
 
-    def _mixed_aside(self, i: Ints, j: Ints, step: Floats) -> Floats:
-        """The same where one of each two has room on one side only: what both together add to each alone."""
+    def _mixed_aside(self, i: Ints, j: Ints, step: Floats, _: Floats) -> tuple[Floats, Floats, Floats]:
+        """The same where one of each two has room on one side only: again with other steps where these promise more."""
+        found = np.array(self._together(i, j, step))
+        value, noise, truncation = found
+        move = (noise / np.maximum(ASIDE.order * truncation, TINY)) ** (1.0 / (ASIDE.order + 2.0))
+        level = 2.0 ** np.round(np.log2(np.where(np.isfinite(value), np.clip(move, 2.0**-3, 2.0), 2.0**-3)))
+        for factor in np.unique(level[level != 1.0]).tolist():
+            mine = level == factor
+            again = np.array(self._together(i[mine], j[mine], factor * step))
+            better = ~np.isfinite(found[0, mine]) | (_bar(*again) < _bar(*found[:, mine]))
+            found[:, mine] = np.where(better & np.isfinite(again[0]), again, found[:, mine])
+        return found[0], found[1], found[2]
+
+    def _together(self, i: Ints, j: Ints, step: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return mixed derivatives, as what two coordinates together add to each alone; noise and truncation."""
         every, (i_th, j_th) = np.unique(np.array([i, j]), return_inverse=True)
-        h = self._side * self._step(np.arange(step.size), np.where(self._aside, 1.0, 0.5) * step, self._room)
+        h = self._side * self._step(np.arange(step.size), step, self._room)
         alone, sigma = self._beside(ASIDE, [(every, h[every])])
         both, noise = self._beside(ASIDE, [(i, h[i]), (j, h[j])])
-        sigma = np.sqrt(sigma[i_th] ** 2 + sigma[j_th] ** 2 + noise**2)
+        sigma = np.hypot(np.hypot(sigma[i_th], sigma[j_th]), noise)  # squares may vanish
         value, noise, truncation = _fitted(ASIDE, both - alone[:, i_th] - alone[:, j_th], sigma, 2.0 * h[i] * h[j])[:3]
-        return np.array([value, _bar(value, np.abs(noise), np.abs(truncation))])
+        return value, np.abs(noise), np.abs(truncation)
 
 
 def _bar(value: Floats, noise: Floats, truncation: Floats) -> Floats:
@@ -460,14 +492,14 @@ def _bar(value: Floats, noise: Floats, truncation: Floats) -> Floats:
 
 
 def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
-    """Return second derivatives, their noise and truncation; how fast terms decay; what a pair's step is of these, whose
-    order is lower; and whether nothing but noise is truncated. Rows, of changes in columns.
+    """Return second derivatives, their noise and truncation; how fast terms decay; a pair's step, in these; and whether
+    nothing but noise is truncated. Rows, of changes in columns. A pair's order is lower.
 
     `square`: of the steps.
     """
     terms, noise = fit.terms @ changes, fit.of_noise[:, None] * sigma
     earlier, previous, last = np.abs(terms[1:])
-    # where f'' itself lacks, as of x**4, so may every other term; and none that is small by chance stands for the others
+    # where f'' itself lacks, as of x**4, so may every other term; none that is small by chance stands for the others
     decay = np.maximum(last, noise[3]) / np.maximum(previous, noise[2])
     decay = np.clip(np.maximum(decay, fit.missing * previous / np.maximum(earlier, noise[1])), 0.0, 1.0)
     truncation = np.maximum(last, fit.missing * decay * previous) * np.minimum(fit.behind * decay, fit.coarse)
