@@ -70,16 +70,10 @@ class _Free:
 
 
 class Checked:
-    """f around one point: products by the lift, and plain values that check them.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
-    """
+    """f around one point: products by the lift, and plain values that check them."""
 
     def __init__(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
         self._third: float | None = None
@@ -139,10 +133,7 @@ class Checked:
     def compare(self, vector: Floats, product: Floats) -> None:
         """Compare v H v with a plain second difference along v.
 
-        Raises
-        ------
-        NotTrusted
-            Where they differ, or f is not finite beside x.
+        NotTrusted where they differ, or f is not finite beside x.
         """
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size
@@ -194,10 +185,7 @@ class Checked:
         Among all others one kink is not seen, and the difference of both sides may hide it. Where f is smooth, what is
         left falls with the step.
 
-        Raises
-        ------
-        Kinked
-            Where it does not.
+        Kinked where it does not.
         """
         vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
@@ -362,10 +350,7 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
 def pattern_of(curvature: Any, n: int) -> Pattern:
     """Return the symmetric pattern that watching f shows, the diagonal included.
 
-    Raises
-    ------
-    CannotRun
-        Where f cannot be watched.
+    CannotRun where f cannot be watched.
     """
     rows, columns = curvature.pattern()
     return Pattern.of(rows, columns, (n, n)).symmetrized()
@@ -374,10 +359,7 @@ def pattern_of(curvature: Any, n: int) -> Pattern:
 def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
     """Compare a sparse Hessian with one more product: an entry that its pattern lacks would show.
 
-    Raises
-    ------
-    CannotRun
-        If one does.
+    CannotRun if one does.
     """
     expected = products.product(vector)
     seen = matrix.dot(vector)
