@@ -249,7 +249,7 @@ def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[
     return found, error, used
 
 
-def _on_ladder(f: Callable[[Any], Any], x: NDArray[Any], stencil: Stencil) -> tuple[Any, Any, Any]:
+def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any]:
     """Return a derivative of an elementwise function where steps beside agree best, how far they do not, and the steps.
 
     NaN where none of them is finite.
@@ -266,7 +266,7 @@ def _on_ladder(f: Callable[[Any], Any], x: NDArray[Any], stencil: Stencil) -> tu
     return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()]
 
 
-def _quotient(f: Callable[[Any], Any], x: NDArray[Any], h: NDArray[Any], stencil: Stencil) -> tuple[Any, Any]:
+def _quotient(f: Callable[[Any], Any], x: Array, h: Array, stencil: Stencil) -> tuple[Any, Any]:
     """Return the derivative, and what the rounding of the values makes of it."""
     values = [float(w) * np.asarray(f(x + float(o) * h)) for o, w in zip(stencil.offsets, stencil.weights, strict=True)]
     total, sizes = (np.reshape(sum(v), x.shape) / h**stencil.deriv for v in (values, map(np.abs, values)))
