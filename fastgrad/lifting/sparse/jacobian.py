@@ -96,7 +96,8 @@ def entries(
             lifted = lift(of_array, x, range(begin, end), steps, ties=True, filled=filled)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and steps.size == d.size and before.layouts == tuple(layouts) and _short(layouts):
-                return _refilled(before, lifted, steps)
+                with np.errstate(all="ignore"):  # who asked looks whether they are finite
+                    return _refilled(before, lifted, steps)
             listed = lifted.entries()
         except TooWide as wide:
             if end - begin == 1:
@@ -134,8 +135,7 @@ def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
         lengths = (len(steps), *(dim.length for dim in layout.dims))
         strides = (steps.strides[0], *(dim.row * steps.itemsize for dim in layout.dims))
         of_rows: Array = np.ndarray(lengths, steps.dtype, steps, layout.row * steps.itemsize, strides)
-        with np.errstate(all="ignore"):
-            np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
+        np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
         begin = end
     return before._replace(
         base=np.asarray(lifted.base),
