@@ -737,11 +737,9 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     p, q = inputs
     if p is q and ufunc is np.multiply:
         return unary(np.square, p)
-    a, b, whole = p, q, None
-    if isinstance(p, SparseBundle):
-        a, whole = p.base, p if p.split is not None else None
-    if isinstance(q, SparseBundle):
-        b, whole = q.base, q if q.split is not None else whole
+    left, right = type(p) is SparseBundle, type(q) is SparseBundle
+    a, b = p.base if left else p, q.base if right else q
+    whole = q if right and q.split is not None else p if left and p.split is not None else None
     if whole is not None and np.broadcast_shapes(np.shape(p), np.shape(q)) == whole.shape:
         return _joined_again(elementwise(ufunc, *(as_split(v, whole) for v in inputs)), whole.shape)
     if isinstance(a, LISTS) or isinstance(b, LISTS):
@@ -751,15 +749,11 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
-    if isinstance(p, SparseBundle):
-        run, p = p.run, p.as_numbers()
-    if isinstance(q, SparseBundle):
-        run, q = q.run, q.as_numbers()
-    shape = y.shape
-    if ufunc is np.subtract and isinstance(q, SparseBundle):  # negated before it is stretched
-        q = SparseBundle(q.base, mapped(q.slots, np.negative), run, q.disjoint)
-    first: Slots = p.stretched(shape) if isinstance(p, SparseBundle) else ()
-    second: Slots = q.stretched(shape) if isinstance(q, SparseBundle) else ()
+    run, shape = p.run if left else q.run, y.shape
+    if right and ufunc is np.subtract:  # negated before it is stretched
+        q = SparseBundle(b, mapped(q.as_numbers().slots, np.negative), run, q.disjoint)
+    first: Slots = _at_shape(p, shape) if left else ()
+    second: Slots = _at_shape(q, shape) if right else ()
     if not first and not second:
         return SparseBundle(y, (), run)
     disjoint = (not first or p.disjoint) and (not second or q.disjoint)
@@ -803,6 +797,13 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _at_shape(p: SparseBundle, shape: Shape) -> Slots:
+    """The slots of an operand, as numbers, after broadcasting."""
+    if p.base.dtype == bool:
+        p = p.as_numbers()
+    return p.slots if p.base.shape == shape else p.stretched(shape)
 
 
 def times(da: Array | None, a: Any, db: Array | None, b: Any, layout: Any) -> Any:

@@ -10,7 +10,7 @@ from ...core.call import Call
 from ..arraylike import Array, stacked
 from ..rebinding import rebound
 from ..signals import CannotLift
-from .layout import Box
+from .layout import Box, by_rows
 from .slots import FILLED, TooWide
 from .sweeping import CELLS, Lifted, keep_freed_memory, lift
 
@@ -131,12 +131,10 @@ def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
     begin = 0
     for layout, d in lifted.slots:
         assert isinstance(layout, Box)
-        end = begin + layout.size
-        lengths = (len(steps), *(dim.length for dim in layout.dims))
-        strides = (steps.strides[0], *(dim.row * steps.itemsize for dim in layout.dims))
-        of_rows: Array = np.ndarray(lengths, steps.dtype, steps, layout.row * steps.itemsize, strides)
-        np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
-        begin = end
+        size, lengths, first, strides = by_rows(layout)
+        of_rows: Array = np.ndarray((len(d), *lengths), steps.dtype, steps, 8 * first, (steps.strides[0], *strides))
+        np.divide(d, of_rows, out=slopes[:, begin : begin + size].reshape(of_rows.shape))
+        begin += size
     return before._replace(
         base=np.asarray(lifted.base),
         slopes=slopes,

@@ -101,6 +101,12 @@ def window(box: Box) -> tuple[slice | int, ...]:
     return tuple(index)
 
 
+@lru_cache(maxsize=4096)
+def by_rows(box: Box) -> tuple[int, Shape, int, Shape]:
+    """How many differences a box has, their lengths; the first row, and how many bytes along each axis the rows go."""
+    return box.size, tuple(dim.length for dim in box.dims), box.row, tuple(8 * dim.row for dim in box.dims)
+
+
 def flat_indices(box: Box, shape: Shape) -> tuple[Array, Array]:
     """The rows and the flat positions of a box's differences, each shaped like them."""
     strides = c_strides(shape)

@@ -477,7 +477,7 @@ _known_sums = lru_cache(maxsize=4096)(_sums)
 
 def sums(first: tuple[Layout, ...], second: tuple[Layout, ...], rows: int) -> Meeting:
     """The layouts of a sum, whose slots are those of both operands together."""
-    listed = any(type(layout) is Entries for layout in first + second)  # arrays, not to be kept
+    listed = Entries in map(type, first + second)  # arrays, not to be kept
     return (_sums if listed else _known_sums)(first, second, rows)
 
 

@@ -345,8 +345,12 @@ def added(first: Slots, second: Slots, run: Run) -> Slots:
     if not second:
         return first
     plan = sums(tuple([layout for layout, _ in first]), tuple([layout for layout, _ in second]), run.rows)
-    ds = [d for _, d in first + second]
-    return tuple([(layout, assembled(made, ds, run)) for layout, (made,) in plan.layouts])  # type: ignore[misc]
+    ds, slots = [d for _, d in first + second], []
+    for layout, (made,) in plan.layouts:
+        d = ds[made] if isinstance(made, int) else assembled(made, ds, run)
+        assert d is not None
+        slots.append((layout, d))
+    return tuple(slots)
 
 
 Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences of each operand there
@@ -363,7 +367,7 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     layouts = tuple([tuple([layout for layout, _ in slots]) for slots in operands])
     if len(layouts[0]) == 1 and all(each == layouts[0] for each in layouts):
         return [(layouts[0][0], [slots[0][1] for slots in operands])]
-    listed = any(type(layout) is Entries for each in layouts for layout in each)
+    listed = any(Entries in map(type, each) for each in layouts)
     plan = None if listed else meeting(layouts, run.rows)
     if plan is None:
         return together(operands, shape, run)
@@ -729,7 +733,7 @@ def contracted(
 
 def mapped(slots: Slots, change: Callable[[Array], Array]) -> Slots:
     """The slots after a change of the differences themselves."""
-    return tuple((layout, change(d)) for layout, d in slots)
+    return tuple([(layout, change(d)) for layout, d in slots])
 
 
 def rows_of(slots: Slots, run: Run) -> NDArray[np.bool_]:
