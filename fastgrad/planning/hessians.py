@@ -30,6 +30,8 @@ NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it
 SHORTEST = 1e-100  # a scale of the lift's steps
 FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
 AGREE = 1e-3  # as near must it come
+FALLING = 2.0**-8, 2.0**-9  # steps at which v H v is about 0 beside what is truncated, which falls by 16 from the first
+LEAST_FALL = 7.5
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
@@ -80,7 +82,7 @@ class Checked:
         self.nfev = 0
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
-        self._third = 0.0
+        self._third: float | None = None
         self._units = units_of(point.base.reshape(-1))
         # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
         own = units_of(point.base.reshape(-1), relative=True)
@@ -99,9 +101,11 @@ class Checked:
     def _rounded(self, vector: Floats, product: Floats) -> Floats:
         """Return by how much a product differs at an x rounded otherwise: so ill-conditioned is f as it is computed."""
         x = self._point.base.reshape(-1)
-        beside = x * (1.0 + EPS * signs(x, x.size))
+        rounding = EPS * signs(x, x.size) * x
+        beside = x + rounding
         if self._bounds is not None:
-            beside = np.clip(beside, *self._bounds)
+            outside = (beside < self._bounds[0]) | (beside > self._bounds[1])
+            beside = np.clip(np.where(outside, x - rounding, beside), *self._bounds)
         self.nfev += 1
         try:
             found: Floats = self.products(beside.reshape(self._point.base.shape)).product(vector)
@@ -143,7 +147,9 @@ class Checked:
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size
         scales = self._units, units_of(x, relative=True)
-        if not any(self._agrees(vector, product, units, step) for step in BESIDE for units in scales):
+        if any(self._agrees(vector, product, units, step) for step in BESIDE for units in scales):
+            return
+        if not self._falls(vector, product):
             raise NotTrusted(DISAGREES)
 
     @np.errstate(all="ignore")
@@ -169,8 +175,13 @@ class Checked:
 
     @property
     def _truncated(self) -> float:
-        """What the lift's step may truncate of a second derivative, in scales of x."""
-        return 4.0 * self._third * STEP
+        """What the lift's step may truncate of a second derivative, in scales of x; of f's changes rounding hides some.
+
+        Where there was no room to look, f may change by itself.
+        """
+        size = abs(self.value())
+        hidden = size if self._third is None else max(self._third, EPS * size / BESIDE[0] ** 3)
+        return 4.0 * hidden * STEP
 
     @property
     def _faint(self) -> float:
@@ -215,40 +226,63 @@ class Checked:
                     )
 
     def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float) -> bool:
+        """Say whether f bends along a vector as the product has it; also where there is no room to look."""
+        seen = self._bend(vector, product, units, step)
+        if seen is None:
+            return True
+        gap, terms, rounding = seen
+        if step < BESIDE[0] and rounding > AGREE * terms:
+            return False  # nothing is seen there
+        return bool(gap <= AGREE * terms + rounding < np.inf)
+
+    def _falls(self, vector: Floats, product: Floats) -> bool:
+        """Say whether what f bends otherwise falls as what a second difference truncates does, where v H v is about 0.
+
+        A kink's falls by 2, that of another second derivative by 4.
+        """
+        far, near = (self._bend(vector, product, self._units, step) for step in FALLING)
+        if far is None or near is None:
+            return False
+        return bool(far[2] < near[0] <= far[0] / LEAST_FALL)
+
+    def _bend(self, vector: Floats, product: Floats, units: Floats, step: float) -> tuple[float, float, float] | None:
+        """Compare a second difference along a vector with the product: the gap, the size of its terms, and rounding.
+
+        None where there is no room to look; an infinite gap where f is not finite.
+        """
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         reach = float(np.abs(vector / units).max(initial=0.0))
         if not reach:
-            return True
+            return None
         free = moving(self._bounds)
         moved = vector * (step / reach) * (1.0 if free is None else free)
         if self._bounds is not None:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
-                return True  # there is no room to look
+                return None
         try:
             above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
         except OUTSIDE:
-            return False
+            return np.inf, 0.0, 0.0
         with np.errstate(all="ignore"):
             terms = moved * product * (step / reach)
             above, below = above - self.value(), below - self.value()
-            seen = above + below
             size = abs(above) + abs(below) + 4.0 * abs(self.value())
             self._third = max(abs(above), abs(below)) / step**3
-            believed, rounding = AGREE * float(np.abs(terms).sum()), 32.0 * EPS * size
-            if step < BESIDE[0] and rounding > believed:
-                return False  # nothing is seen there
-            return bool(abs(seen - float(terms.sum())) <= believed + rounding < np.inf)
+            gap = abs(above + below - float(terms.sum()))
+            return gap, float(np.abs(terms).sum()), 32.0 * EPS * size
 
 
 @np.errstate(all="ignore")
-def bend(run: Values, x: Floats, vector: Floats, noise: float | None) -> tuple[float, float] | None:
+def bend(
+    run: Values, x: Floats, vector: Floats, noise: float | None, bounds: tuple[Floats, Floats] | None
+) -> tuple[float, float] | None:
     """Return v H v from f's values along v alone, in some 13 evaluations, and its bar; None where they do not tell."""
-    line, zero = OnLine(run, x, vector, None), np.zeros(1, dtype=np.intp)
+    line, zero = OnLine(run, x, vector, bounds), np.zeros(1, dtype=np.intp)
     try:
         if run.value().size != 1:
             return None
-        found = seconds(line, np.zeros(1), zero, zero, noise)
+        found = seconds(line, np.zeros(1), zero, zero, noise, line.room())
     except (CannotRun, *OUTSIDE):
         return None
     entry, bar = np.array([found.entries[0], found.error[0]]) * line.length * line.length
@@ -307,7 +341,8 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
     """Return the surer of each entry and its mirror image, their mean where neither is; bars; and whether these grew.
 
     Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
-    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
+    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much. What is surer
+    may not be so sure as it looks, either: half of what the two differ by is its bar at least.
     """
     mirror, value, bar = matrix.mirror, matrix.entries, error.entries
     with np.errstate(all="ignore"):
@@ -320,7 +355,7 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
         mine, its = bar < 0.5 * other, other < 0.5 * bar
         # halved first: a sum may overflow
         value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
-        bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
+        bar = np.where(mine | its, np.maximum(np.minimum(bar, other), 0.5 * gap), 0.5 * bar + 0.5 * other)
     return matrix.like(value), matrix.like(bar), contradicted
 
 
