@@ -188,7 +188,7 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
     t = step_of(line)
     if t == 0.0:
         return None
-    rows = explored(seeds.points(slice(0, n), np.array([t, -t]))).tolist()
+    rows = explored(seeds.points(np.array([[t, -t]]))).tolist()
     half = 0.5 * (((x + t * units) - (x - t * units)) / units)
     halves = half.tolist()
     if not max(halves) <= 1.001 * t or not min(halves) >= 0.999 * t:
