@@ -16,7 +16,6 @@ from ..core.validation import Floats, Ints
 from .constants import BAR_NOISE, BAR_TRUNCATION, FINER, GAIN, TINY, TOO_LARGE
 from .directions import Directions, Mask
 from .judgements import NUMBERS, Looks, left_of
-from .line import median
 from .seeds import Seeds
 
 TOGETHER = 1 << 14  # entries: of more, numpy's loops take all of the time
@@ -91,7 +90,7 @@ class _Open:
     def take(self, look: Looks) -> None:
         """Add a look at all."""
         self.looks.append(look)
-        self.means.append(np.array([float(np.add.reduce(t)) / t.size for t in self.seeds.each(look.t)]))
+        self.means.append(self.seeds.means(look.t))
 
 
 class Rounds(Directions):
@@ -178,7 +177,7 @@ class Rounds(Directions):
         """f is not smooth here: steps 64 times smaller, until it is or it is clear that it will not be."""
         for _ in range(LOOKS):
             last = group.looks[-1]
-            steps = [float(np.minimum.reduce(t)) * FINER for t in group.seeds.each(last.t)]
+            steps = (group.seeds.least(last.t) * FINER).tolist()
             following = self._step(part, group, steps, last.edge.tolist())
             if following is None:
                 return
@@ -226,13 +225,8 @@ class Rounds(Directions):
         enough = seeds.counts(up & (q.noise > LACKING * counts)) > 0
         enough |= seeds.counts(up) > MANY * seeds.counts(q.first != 0)
         which = np.where(seeds.of_directions(smaller), down, up)
-        means = np.array(group.means).T.tolist()
-        of_each = zip(smaller.tolist(), seeds.each(best), seeds.each(which), means, strict=True)
-        steps = [
-            _better_step(median(mine[those].tolist()), before, less) if wanted else 0.0
-            for wanted, (less, mine, those, before) in zip((smaller | enough).tolist(), of_each, strict=True)
-        ]
-        return which, smaller, steps
+        steps = _better_steps(seeds.medians(best, which), group.means, smaller)
+        return which, smaller, np.where(smaller | enough, steps, 0.0).tolist()
 
     def better(self, look: Looks, truncation: Floats, best: Floats) -> Floats:
         """Return a better step: where truncation falls as it should, and for what shows nothing that of its output."""
@@ -295,14 +289,19 @@ class Rounds(Directions):
         return value, bar
 
 
-def _better_step(best: float, means: list[float], smaller: bool) -> float:
-    """Return the power of two near the best step, between those before where it is larger; 0 where that is near one."""
+def _better_steps(best: Floats, means: list[Floats], smaller: Mask) -> Floats:
+    """Return powers of two near the best steps, or between those before where larger; 0 where that is near one."""
     mean = means[-1]
-    t = 2.0 ** round(log2(min(max(best, mean * 1e-6), mean * 1e4, 0.5)))
-    larger = [other for other in means if other > mean]
-    if larger and not smaller:
-        t = min(t, 2.0 ** round(log2(sqrt(mean * min(larger)))))
-    return 0.0 if any(0.3 < t / other < 3.3 for other in means) else t
+    wanted = np.minimum(np.minimum(np.maximum(best, mean * 1e-6), mean * 1e4), 0.5)
+    steps = np.array([2.0 ** round(log2(t)) for t in wanted.tolist()])
+    if len(means) > 1:
+        before = np.array(means)
+        larger = np.where(before > mean, before, np.inf).min(axis=0)
+        for k in np.flatnonzero((larger < np.inf) & ~smaller).tolist():
+            steps[k] = min(steps[k], 2.0 ** round(log2(sqrt(mean[k] * larger[k]))))
+    ratios = steps / means
+    steps[((ratios > 0.3) & (ratios < 3.3)).any(axis=0)] = 0.0
+    return steps
 
 
 def _sorted(looks: list[Looks], order: NDArray[Any]) -> list[Looks]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints, everything
 from ..sparsity.patterns import Pattern
+from .line import median
 from .steps import power_of_two
 
 Rows = NDArray[np.intp]
@@ -114,8 +115,16 @@ class Seeds(Protocol):
         """Count the entries of each direction that a mask holds."""
         ...
 
-    def each(self, numbers: Floats) -> list[Floats]:
-        """Cut numbers of all entries, or of rows of them, into those of each direction."""
+    def means(self, t: Floats) -> Floats:
+        """Return the mean of the steps of each direction's entries."""
+        ...
+
+    def least(self, t: Floats) -> Floats:
+        """Return the smallest of these."""
+        ...
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        """Return the median of each direction's entries that a mask holds; anything where it holds none."""
         ...
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
@@ -159,8 +168,17 @@ class _Whole:
     def of_directions(self, numbers: NDArray[Any]) -> NDArray[Any]:
         return numbers[:, None]
 
-    def each(self, numbers: Floats) -> list[Floats]:
-        return list(numbers)
+    def means(self, t: Floats) -> Floats:
+        return t[:, 0]
+
+    def least(self, t: Floats) -> Floats:
+        return t[:, 0]
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        held, rows = np.sort(np.where(mask, numbers, np.inf)), everything(self.count)
+        half = np.maximum(self.counts(mask), 1)
+        found: Floats = 0.5 * (held[rows, (half - 1) // 2] + held[rows, half // 2])
+        return found
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         total: Floats = combine(entries * factors[:, None]).sum(axis=0)
@@ -344,8 +362,15 @@ class Colors:
     def of_directions(self, numbers: NDArray[Any]) -> NDArray[Any]:
         return numbers[self.owner]
 
-    def each(self, numbers: Floats) -> list[Floats]:
-        return [numbers[those] for those in self._entries]
+    def means(self, t: Floats) -> Floats:
+        return np.array([float(np.add.reduce(t[those])) / those.size for those in self._entries])
+
+    def least(self, t: Floats) -> Floats:
+        return np.array([float(np.minimum.reduce(t[those])) for those in self._entries])
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        held = [numbers[those[mask[those]]] for those in self._entries]
+        return np.array([median(mine.tolist()) if mine.size else np.inf for mine in held])
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])

@@ -71,7 +71,7 @@ def same(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 
 def made(f: Callable[..., Any], own: Any, once: bool, options: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the Jacobian, warnings, and each point that f has seen in its argument and in the caller's array, sorted."""
+    """Return the Jacobian, warnings, and the points that f has seen, in its argument and in the caller's array."""
     seen: list[tuple[bytes, bytes]] = []
 
     def watched(y: Floats, *rest: Any) -> Any:
