@@ -30,7 +30,7 @@ from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, do
 from .outputs import AROUND, quanta_of, signs
 from .seeds import Columns, units_of
 
-MOST = 400  # entries: more are judged in arrays in that time
+MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
@@ -200,6 +200,8 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
     if first is None:
         return None
     slopes, again, common, faint = first
+    if len(again) * f0.size > AGAIN:
+        return None
     bars: dict[int, list[float]] = {}
     for g in again:
 
@@ -216,9 +218,10 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
             must = max(2.01 * bar, 1.01 * out.third * t * t)
             if max(abs(slope), 1e-6 * out.variation) < must and (slope or rows[2 * g][i] != here[i]):
                 faint.append((i, must))
-    for i, must in faint:
-        if must > 0.999 * NEGLIGIBLE * max(abs(row[i]) for row in slopes):
+        if _uncertain(faint, slopes):  # before others are looked at again in vain
             return None
+    if _uncertain(faint, slopes):
+        return None
     found, factors = np.array(slopes), vector / units
     gap, doubt = np.abs(factors @ found - [out.slope for out in line]), np.array([out.doubt for out in line])
     if not (gap <= doubt).all():  # bars say how much they may differ
@@ -235,6 +238,11 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
             return None
     found /= units[:, None]
     return found
+
+
+def _uncertain(faint: list[tuple[int, float]], slopes: list[list[float]]) -> bool:
+    """Say whether what an entry is to be less than is more than a little beside the largest of its output."""
+    return any(must > 0.999 * NEGLIGIBLE * max(abs(row[i]) for row in slopes) for i, must in faint)
 
 
 def _first(
