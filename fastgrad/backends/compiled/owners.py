@@ -376,18 +376,18 @@ class Owners:
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
 
-        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> int:
+        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
             before = quiet()
             owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:
-                return otherwise(x, args, out) if otherwise else 0
+                return bool(otherwise and otherwise(x, args, out))
             if before is None:
-                return 0
+                return False
             try:
                 found = owner.gradient(x, packed, out)
             except Refused:
-                return otherwise(x, args, out) if otherwise else 0
-            return found.nfev if quiet() is before and not found.losses.size else 0
+                return bool(otherwise and otherwise(x, args, out))
+            return quiet() is before and not found.losses.size
 
         return gradient
 
