@@ -41,6 +41,8 @@ Vector = list[float] | Floats
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
+WIDE = 0.02  # spacing of the widest line
+NOISY, UNSEEN = 1e-9, 16.0  # with that noise, and slopes that promise so much more than a line shows: a wider look
 SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise leave the range of floats
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
@@ -542,7 +544,12 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)
-    out.variation = max(min(out.size, max(abs(f0), out.spread)), 10.0 * sigma)
+    reach = max(abs(f0), out.spread)
+    if sigma > NOISY * reach and out.size > UNSEEN * reach and not (out.rough or aside):  # a value near 0, in noise
+        ends = explorer.beside(course.vector(WIDE), False)
+        if isfinite(sum(ends)):
+            reach = max(reach, *(abs(end - f0) for end in ends))
+    out.variation = max(min(out.size, reach), 10.0 * sigma)
     return out
 
 
@@ -558,7 +565,7 @@ def _look_wider(
 ) -> tuple[float, float, float]:
     """Return slope, curvature and spacing on wider lines, up to one on which they are seen."""
     sigma = out.sigma
-    wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
+    wider = [(spacing, False) for spacing in (min(d * 256.0, WIDE), WIDE) if spacing > d]
     if course.largest() < 1.0 and not near:  # where x is small, at scale 1
         wider += [(2.0**-13, True), (2.0**-7, True)]
     for spacing, one in wider:
