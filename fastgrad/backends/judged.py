@@ -100,14 +100,15 @@ class Judged(Reference):
             found = None
             self._knows("along", [])
         else:
-            if found is None:
-                for name, known in ("along", values[1:7]), ("around", values[7:]):
-                    if known:
-                        self._knows(name, known)
+            if isinstance(found, np.ndarray):
+                return found
+            for name, known in ("along", values[1:7]), ("around", values[7:]):
+                if known and (found is None or name == "around"):
+                    self._knows(name, known)
         finally:
             self.nfev += len(values)
-        self._value = values[0]
-        return found
+        self._value, self.looked = values[0], found
+        return None
 
     @np.errstate(all="ignore")
     def _settled_by(self, judge: Any, side: int) -> Floats | None:

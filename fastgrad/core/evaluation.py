@@ -57,6 +57,8 @@ class Evaluation(Protocol):
     trusted : bool
         Whether its owner has seen values for many points at once agree with plain ones, at other x, and looks itself at
         what they give here: then none of a sweep is evaluated plainly, too.
+    looked : (list of float, Line) or None
+        What `settled` has found out of f along a line where it does not decide; for who goes on, once.
     """
 
     nfev: int
@@ -64,6 +66,7 @@ class Evaluation(Protocol):
     own: NDArray[Any] | None
     sees_own: bool
     trusted: bool
+    looked: Any
 
     @property
     def origin(self) -> float: ...
@@ -152,6 +155,7 @@ class InFloats:
     _value: float | None = None  # f(x), once it is known
     nfev = 0
     trusted = False
+    looked: Any = None
 
     def value(self) -> float:
         if self._value is None:

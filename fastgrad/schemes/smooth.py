@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import frexp, hypot, inf, ldexp, sqrt, ulp
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ..core.evaluation import BOTH_WAYS
 from ..core.validation import Floats, number
-from .constants import BAR_NOISE, ENOUGH, HALF_ROOT, KINK, NEGLIGIBLE, STILL, USUAL, calm
-from .line import CERTAINLY_WHOLE, INCREMENT, LAST, MOVES, MULTIPLIER, SPACING, TOP_BITS, extent, look_once, median
+from .constants import BAR_NOISE, ENOUGH, HALF_ROOT, KINK, NEGLIGIBLE, SPACING, STILL, USUAL, calm
+from .line import CERTAINLY_WHOLE, INCREMENT, LAST, MOVES, MULTIPLIER, TOP_BITS, Line, extent, look_once, median
 from .stencils import central
 
 LARGEST = 1e60  # of |x| and |f|, and one over the least: squares are far from the end of the range of floats
@@ -27,8 +27,17 @@ LEAST_NOISE = 0.98 * BAR_NOISE * central(2).amplification_rms  # of a bar, in si
 MARGIN = 1.001  # f's noise is relative to f, which hardly changes in the sweep
 
 
-def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, values: list[float]) -> Floats | None:
-    """Return the central differences of order 2 at x; None where one is not sure.
+class Looked(NamedTuple):
+    """What the line says, where a component wants a second look: scales of x, and f in its own units."""
+
+    scale: list[float]
+    line: Line
+
+
+def gradient(
+    f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, values: list[float]
+) -> Floats | Looked | None:
+    """Return the central differences of order 2 at x, if all are sure; else what is known of f; None: nothing is.
 
     Parameters
     ----------
@@ -42,7 +51,7 @@ def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, 
         Gets what f gives: at x, at x + k v for k = -3, -2, -1, 1, 2, 3, up to the first that is not finite, and at
         x_i + h_i and x_i - h_i of each coordinate in turn.
     """
-    x, seed = base.copy(), crc32(base)
+    x, seed = base.copy(), crc32(base.data)
     own[...] = x
     found = f(x)
     value = float(found) if isinstance(found, float) else number(found)
@@ -88,7 +97,8 @@ def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, 
             return None
         reach = spread
     n = len(entries)
-    sigma, third, _, size, variation, slope, doubt = look_once(n, floor, reach, False, t, u, v, value, w, y, z)
+    once = look_once(n, floor, reach, False, t, u, v, value, w, y, z)
+    sigma, third, _, size, variation, slope, doubt = once
     if not sigma:
         return None
     step = min(max(sigma / variation, 1e-17), 1e-2) ** (1.0 / 3.0)
@@ -98,7 +108,7 @@ def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, 
         if shorter * n ** (1.0 / 3.0) < 0.5 * step:
             step = shorter * n ** (1.0 / 6.0)
     slopes, steps, lengths = [], [], []
-    top, agreement, sure, dead, i, copy = 0.0, 0.0, True, False, 0, base.copy
+    top, agreement, sure, dead, copy, i = 0.0, 0.0, True, False, base.copy, 0
     least, faint, most, many = MARGIN * sigma / enough, 63.0 * sigma, 8.0 * sigma, 8.0 * MARGIN * sigma
     for entry in entries:
         length = scale[i]
@@ -116,6 +126,9 @@ def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, 
         found = f(x)
         down = float(found) if isinstance(found, float) else number(found)
         values.append(down)
+        if not sure:  # whoever goes on judges all of them
+            i += 1
+            continue
         h = 0.5 * (over - under)
         above, below = up - value, down - value
         steep, bent = above - below, abs(above + below)
@@ -129,29 +142,25 @@ def gradient(f: Callable[[NDArray[Any]], Any], own: NDArray[Any], base: Floats, 
             dead = True
         elif not (least <= change < inf and bent <= KINK * change and bent * bent <= faint * change):
             noise = max(sigma, sigma / reach * max(abs(up), abs(down)))
-            sure = sure and calm(change, bent, noise, variation, enough)
+            sure = calm(change, bent, noise, variation, enough)
         if bent > most:
-            sure = sure and (many < bent < inf) and many < change
+            sure = sure and many < bent < inf and many < change
             lengths.append(h * change / (2.0 * bent) / length)
         steep = abs(steep) * length
         if steep > top:
             top = steep
-    if not (sure and abs(value) + 1.6 * top * step <= MARGIN * reach):  # of f in the sweep
-        return None
-    negligible, square = max(NEGLIGIBLE * top, 1e-6 * size), step * step
-    if sigma > 3e-5 * step * negligible or 3.0 * third * square > n * negligible:
-        return None
-    if dead and not (
-        top >= 1e-3 * size and min(scale) >= NEGLIGIBLE * max(scale) and sigma <= 0.9 * STILL * step * top
-    ):
-        return None
-    if 2 * len(lengths) > n > 1:  # they are what most components show
-        bow = 6.0 * top * step * square / (42.0 * sigma)
-        if min(lengths) ** 2 < bow and median(lengths) ** 2 < bow:
-            return None
-    gap = abs(agreement - slope) - doubt
-    if gap > 0.0:
-        noise = LEAST_NOISE * sigma
-        if gap > hypot(*[move * noise / h for move, h in zip(vector, steps, strict=True)]):
-            return None
-    return np.array(slopes)
+    if sure:
+        negligible, square = max(NEGLIGIBLE * top, 1e-6 * size), step * step
+        sure = abs(value) + 1.6 * top * step <= MARGIN * reach  # of f in the sweep
+        sure = sure and sigma <= 3e-5 * step * negligible and 3.0 * third * square <= n * negligible
+        if dead:
+            sure = sure and min(scale) >= NEGLIGIBLE * max(scale)
+            sure = sure and 1e-3 * size <= top and sigma <= 0.9 * STILL * step * top
+        if 2 * len(lengths) > n > 1:  # they are what most components show
+            bow = 6.0 * top * step * square / (42.0 * sigma)
+            sure = sure and (min(lengths) ** 2 >= bow or median(lengths) ** 2 >= bow)
+        gap = abs(agreement - slope) - doubt
+        if gap > 0.0:
+            noise = LEAST_NOISE * sigma
+            sure = sure and gap <= hypot(*[move * noise / h for move, h in zip(vector, steps, strict=True)])
+    return np.array(slopes) if sure else Looked(scale, Line.of_one_look(once, spread, vector))
