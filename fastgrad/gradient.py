@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy import ndarray
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .core.call import Call
 from .core.errors import describe
-from .core.options import DEFAULT, Options, OptionsDict
+from .core.options import DEFAULT, No, Options, OptionsDict, Yes
 from .core.point import Point, as_point, exclusively
 from .core.result import Info
 from .core.structure import Structure
@@ -452,25 +452,19 @@ def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
 
 @overload
 def numerical_gradient(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: No = False, **options: Unpack[OptionsDict]
 ) -> NDArray[Any]: ...
 
 
 @overload
 def numerical_gradient(
-    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Literal[True], **options: Unpack[OptionsDict]
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Yes, **options: Unpack[OptionsDict]
 ) -> tuple[NDArray[Any], Info]: ...
 
 
 @overload
 def numerical_gradient(
-    f: Any, x: dict[Any, Any], h: Any = None, *, full_output: Literal[False] = False, **options: Unpack[OptionsDict]
+    f: Any, x: dict[Any, Any], h: Any = None, *, full_output: No = False, **options: Unpack[OptionsDict]
 ) -> dict[Any, Any]: ...
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from math import isqrt
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,7 @@ from .backends.vectors import Vectors
 from .core.call import Call
 from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quietly, warn
 from .core.labels import Labels
-from .core.options import WATCHING, Options, OptionsDict
+from .core.options import WATCHING, No, Options, OptionsDict, Variables, Yes
 from .core.point import Point, as_point
 from .core.structure import as_seen
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
@@ -685,36 +685,18 @@ def _rebuild(f: Any, options: dict[str, Any]) -> Hessian:
 
 @overload
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    grad: Any = None,
-    full_output: Literal[False] = False,
-    **options: Unpack[HessianDict],
+    f: Any, x: Variables, h: Any = None, *, grad: Any = None, full_output: No = False, **options: Unpack[HessianDict]
 ) -> Any: ...
 
 
 @overload
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    grad: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[HessianDict],
+    f: Any, x: Variables, h: Any = None, *, grad: Any = None, full_output: Yes, **options: Unpack[HessianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_hessian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    grad: Any = None,
-    full_output: bool = False,
-    **options: Unpack[HessianDict],
+    f: Any, x: Variables, h: Any = None, *, grad: Any = None, full_output: bool = False, **options: Unpack[HessianDict]
 ) -> Any:
     """Return the Hessian of f at x.
 

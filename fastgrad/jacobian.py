@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .backends.vectors import Several, Vectors
 from .core.errors import describe
+from .core.options import No, Variables, Yes
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import may_share, numerical_gradient
@@ -361,36 +362,18 @@ def like(name: str, value: object, shape: tuple[int, ...], what: str) -> Floats:
 
 @overload
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> Any: ...
 
 
 @overload
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: Yes, **options: Unpack[JacobianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: bool = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[JacobianDict]
 ) -> Any:
     """Return the Jacobian of f at x by finite differences.
 

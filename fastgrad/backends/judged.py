@@ -27,12 +27,8 @@ LOADS, LLVM = 0.008, 0.03
 class Awaited:
     """A compiled rule, loaded once it has saved what that takes: decides on time alone.
 
-    Parameters
-    ----------
-    name : str
-        Of the rule.
-    saves, compiles : float
-        Seconds that it saves each time, and that it takes to compile where it is not on the disk.
+    `name`: of the rule.
+    `saves`, `compiles`: seconds that it saves each time, and that it takes to compile where it is not on the disk.
     """
 
     def __init__(self, name: str, saves: float, compiles: float) -> None:

@@ -34,10 +34,7 @@ _PLACES = {
 def load(name: str) -> Any:
     """Load what evaluates f in one way, by its name.
 
-    Raises
-    ------
-    CannotRun
-        Where it cannot be loaded: it uses numba's inside, which may have changed.
+    CannotRun where it cannot be loaded: it uses numba's inside, which may have changed.
     """
     module, attribute = _PLACES[name]
     try:

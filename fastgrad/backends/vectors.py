@@ -33,10 +33,7 @@ class Several(TypeError):
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     """Turn what f returned into an array of its own at once: f may use its buffer again.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no array, list or tuple of real numbers, nor one.
+    TypeError or ValueError if it is no array, list or tuple of real numbers, nor one.
     """
     if type(result) is np.ndarray and result.dtype is FLOAT64:
         return result.copy()
@@ -68,15 +65,10 @@ class Vectors:
 
     Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh copy,
     because it may write into its argument, return a view of it or keep it.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
     """
 
     def __init__(self, call: Call, point: Point) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         container = point.container
         if container is not None and not container.among((call.args, call.kwargs)):
             call = call.but(f=point.following(call.f))

@@ -46,10 +46,7 @@ def exclusive(holder: object) -> AbstractContextManager[Any]:
     A thread that holds nothing else gets the lock itself: no interrupt comes between acquiring it and the block, for it
     is written in C. One that does is differentiating within another gradient's f, and is let in by turns.
 
-    Raises
-    ------
-    RuntimeError
-        If it could wait for ever.
+    RuntimeError if it could wait for ever.
     """
     lock = lock_of(holder)
     held = _held() if len(_locks) > 1 else []
@@ -261,12 +258,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 def as_point(x: object) -> Point:
     """Return x as a Point; a Point as it is.
 
-    Raises
-    ------
-    TypeError
-        If x does not hold real numbers.
-    ValueError
-        If x is not rectangular, or holds NaN or infinity.
+    TypeError if x does not hold real numbers. ValueError if x is not rectangular, or holds NaN or infinity.
     """
     if type(x) is Point:
         return x

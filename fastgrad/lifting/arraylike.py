@@ -58,14 +58,9 @@ class ArrayLike:
     ) -> None:
         """Give the class all of Python's operators that it does not define itself.
 
-        Parameters
-        ----------
-        made
-            From an operator and its ufunc to what stands for it and for its reflection.
-        in_place
-            From an operator in place and the plain one to what stands for it.
-        unary
-            From an operator of one operand and its ufunc to what stands for it.
+        `made`: from an operator and its ufunc to what stands for it and for its reflection.
+        `in_place`: from an operator in place and the plain one to what stands for it.
+        `unary`: from an operator of one operand and its ufunc to what stands for it.
         """
         for name, functions_of_one in UNARY.items():
             setattr(cls, f"__{name}__", unary(*functions_of_one))

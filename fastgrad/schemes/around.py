@@ -23,33 +23,19 @@ CENTRAL = central(2)
 class Around:
     """f around x.
 
-    Parameters
-    ----------
-    run : Evaluation
-        f around x.
-    task : Task
-        What is wanted.
-    stencil : Stencil
-        The formula.
-    noise : float or None
-        Standard deviation of f's noise; None: it is measured.
+    `run`: f around x.
+    `task`: what is wanted.
+    `stencil`: the formula.
+    `noise`: standard deviation of f's noise; None: it is measured.
 
-    Attributes
-    ----------
-    x, scale : list of float
-        The components wanted, and the length on which f is taken to change along each.
-    m : int
-        How many.
-    f0, origin, unit, scaling : float
-        f(x) and what values are relative to, in units; the unit, and one over it.
-    plain : bool
-        Whether the formula is the central difference of order 2.
-    few : bool
-        Whether all of few components are wanted, anywhere: then plain floats are faster than arrays.
-    side : int
-        1 or -1: f is to be evaluated to this side of x alone.
-    room, least : list or None
-        How far each component may move down and up, and the least that it is moved by; None: anywhere, by some ulp.
+    `x`, `scale`: the components wanted, and the length on which f is taken to change along each.
+    `m`: how many.
+    `f0`, `origin`, `unit`, `scaling`: f(x) and what values are relative to, in units; the unit, and one over it.
+    `plain`: whether the formula is the central difference of order 2.
+    `few`: whether all of few components are wanted, anywhere: then plain floats are faster than arrays.
+    `side`: 1 or -1: f is to be evaluated to this side of x alone.
+    `room`, `least`: how far each component may move down and up, and the least that it is moved by; None: anywhere, by
+        some ulp.
     """
 
     room: tuple[list[float], list[float]] | None = None

@@ -49,10 +49,7 @@ NARROW = {0: CENTRAL, 1: forward(2), -1: backward(2)}  # by the side
 class Search(Report):
     """One gradient in the making; values are in units of a power of two near |f(x)|.
 
-    Attributes
-    ----------
-    ratio : float
-        f's noise, relative to how much it varies on x's scale.
+    `ratio`: f's noise, relative to how much it varies on x's scale.
     """
 
     @np.errstate(all="ignore")  # as a context it takes three calls

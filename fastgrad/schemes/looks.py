@@ -28,22 +28,14 @@ __all__ = [
 class Look:
     """One difference: derivative, noise, and truncation as hope (decides on other steps) and fear (makes bars) see it.
 
-    Attributes
-    ----------
-    step, slope : float
-        h, and the derivative.
-    sigma, noise : float
-        Standard deviation of the noise of the values, and of the slope.
-    first, second : float
-        The size of f' h and of f'' h**2, with the factors of a central difference: |f+ - f-|, |f+ + f- - 2 f0|.
-    bend : float
-        `second` with its sign.
-    side : int
-        1 or -1: all points are to this side of x.
-    edge : bool
-        Whether that is because f is not finite to the other.
-    order : int
-        The truncation error falls like step**order.
+    `step`, `slope`: h, and the derivative.
+    `sigma`, `noise`: standard deviation of the noise of the values, and of the slope.
+    `first`, `second`: the size of f' h and of f'' h**2, with the factors of a central difference: |f+ - f-|, |f+ + f- -
+        2 f0|.
+    `bend`: `second` with its sign.
+    `side`: 1 or -1: all points are to this side of x.
+    `edge`: whether that is because f is not finite to the other.
+    `order`: the truncation error falls like step**order.
     """
 
     __slots__ = ("bend", "edge", "fear", "first", "hope", "noise", "order", "second", "side", "sigma", "slope", "step")

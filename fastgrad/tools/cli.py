@@ -61,15 +61,9 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
-    Parameters
-    ----------
-    argv : sequence of str, optional
-        The arguments, without the program's name; by default those of the process.
+    `argv`: the arguments, without the program's name; by default those of the process.
 
-    Returns
-    -------
-    int
-        0; 1 where the user's function raised; 2 where the command cannot run as given; 130 after Ctrl-C.
+    Returns int: 0; 1 where the user's function raised; 2 where the command cannot run as given; 130 after Ctrl-C.
     """
     try:
         options = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))

@@ -31,18 +31,11 @@ def same(now: Iterable[object], before: Iterable[object]) -> bool:
 
 
 class Place:
-    """Somewhere that values are kept.
-
-    Attributes
-    ----------
-    holder
-        The container.
-    keys, values : sequence
-        What was in it when the place was made; MISSING for what was not there.
-    """
+    """Somewhere that values are kept."""
 
     __slots__ = ("holder", "keys", "values")
-    holder: Any
+    holder: Any  # the container
+    # what was in it when the place was made; MISSING for what was not there
     keys: Sequence[Any]
     values: Sequence[object]
 

@@ -84,25 +84,13 @@ def _written_in_c(kind: type) -> bool:
 class Walk:
     """All places that can be reached from some things.
 
-    Attributes
-    ----------
-    places : list of Place
-        What f may find or change.
-    generators : list
-        Sources of random numbers.
-    names : set of str
-        Of globals and attributes in the code.
-
-    Raises
-    ------
-    CannotLift
-        If something can be reached that cannot be looked into or put back.
+    CannotLift if something can be reached that cannot be looked into or put back.
     """
 
     def __init__(self, *roots: object) -> None:
-        self.places: list[Place] = []
-        self.generators: list[object] = []
-        self.names: set[str] = set()
+        self.places: list[Place] = []  # what f may find or change
+        self.generators: list[object] = []  # sources of random numbers
+        self.names: set[str] = set()  # of globals and attributes in the code
         self._functions: list[types.FunctionType] = []
         self._methods: set[int] = set()  # the functions among them that f may reach by their names only
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
