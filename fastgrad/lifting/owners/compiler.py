@@ -194,6 +194,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
         # one of totals only where f writes to what it has copied from it.
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
+            if wide_allocations and not twins.allocates:
+                continue
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
                 return *(make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries), twins.exact
