@@ -868,6 +868,14 @@ def check_problem(name):
     return info.way == "owner lanes"
 
 
+@pytest.mark.parametrize(("f", "sizes", "taken"), [(valley, (8, 12, 16), False), (tails, (8, 20), True)])
+def test_few_coordinates_by_counted_work(f, sizes, taken):
+    """With functions such as exp owner lanes are the faster way from 8 coordinates on, without from some 20."""
+    gradient = Gradient(f, compile="eager")
+    for n in sizes:
+        assert (way(gradient, np.linspace(0.2, 1.1, n)) == "owner lanes") == taken
+
+
 def test_some_problems():
     assert check_problem("rosenbrock")
     assert check_problem("wood")

@@ -271,7 +271,7 @@ def sort(a):
 
 @overloaded()
 def sorted_copy(a):
-    return sort(a) if is_wide(a) else lambda a: np.sort(a)
+    return sort(a)
 
 
 def between(low, high, part, exact, size):
