@@ -422,10 +422,6 @@ def test_where_the_first_call_was_decides_nothing():
     assert np.array_equal([there(x) for x in points], forward)
 
 
-def test_few_coordinates_are_not_for_it():
-    assert way(Gradient(valley, compile="eager"), sample(1, 20)) != "owner lanes"
-
-
 def test_coordinates_at_a_branch_are_evaluated_plainly():
     x = np.repeat([0.0, 0.5, 3.0, 9.0], 25)
     gradient = Gradient(branches, compile="eager")

@@ -305,10 +305,10 @@ class Owner:
         return flags, Found(value, lost, nfev)
 
 
-SLOW_ONES = frozenset(
-    ("exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan")
-    + ("arctan2", "atan", "atan2", "power", "pow", "erf")
-)
+SLOW_ONES = frozenset({
+    "exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan",
+    "arctan2", "atan", "atan2", "power", "pow", "erf",
+})  # fmt: skip
 
 
 def _mentions(f: Any, names: frozenset[str]) -> bool:
