@@ -56,6 +56,7 @@ COLOURED_ANEW = 4000
 A_PASS = 30  # coordinates that a pass over f's many values must be for, to be no slower than lanes
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
+MOST_BUFFERS = 1024  # each has a cell for each of them
 FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on 40 f at n = 8 to 100; what costs more does so either way): lanes `AT_ONCE`,
 # `A_STEP` for each coordinate, `A_COORDINATE` for each coordinate and term, and `SLOW` for each of their 2 n points and
@@ -170,7 +171,7 @@ class Owner:
         most = int((lanes - own) / (self.passes * A_CELL * n))
         if most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
-        self._buffers = 1 + min(most, MOST_CELLS // n)
+        self._buffers = 1 + min(most, MOST_CELLS // n, MOST_BUFFERS)
         self._spare.clear()
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
