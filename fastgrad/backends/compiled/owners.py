@@ -56,7 +56,7 @@ COLOURED_ANEW = 4000
 A_PASS = 30  # coordinates that a pass over f's many values must be for, to be no slower than lanes
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
-MOST_BUFFERS = 1024  # each has a cell for each of them
+MOST_BUFFERS = 4096  # each has a cell for each of them
 FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on 40 f at n = 8 to 100; what costs more does so either way): lanes `AT_ONCE`,
 # `A_STEP` for each coordinate, `A_COORDINATE` for each coordinate and term, and `SLOW` for each of their 2 n points and
