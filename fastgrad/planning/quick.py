@@ -115,7 +115,8 @@ class Quick:
             owners = None
             with suppress(CannotRun):
                 kind = load("owners")
-                owners = kind(self._call, shape) if kind.suit(prod(shape), self._options.compile == "eager") else None
+                suits = kind.suit(prod(shape), self._options.compile == "eager", self._call.f)
+                owners = kind(self._call, shape) if suits else None
             self._owners[shape] = owners
         return self._owners[shape]
 
