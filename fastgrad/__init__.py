@@ -20,37 +20,12 @@ if _typing.TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AccuracyWarning",
-    "DescentResult",
-    "DivergenceWarning",
-    "Gradient",
-    "GradientCheck",
-    "Hessian",
-    "Info",
-    "Jacobian",
-    "JacobianCheck",
-    "JacobianInfo",
-    "NonFiniteWarning",
-    "TrustWarning",
-    "check_gradient",
-    "check_hessian",
-    "check_jacobian",
-    "color_columns",
-    "color_symmetric",
-    "explain",
-    "gradient_ascent",
-    "gradient_descent",
-    "hessian_sparsity",
-    "hvp",
-    "jacobian_sparsity",
-    "jvp",
-    "numerical_diff",
-    "numerical_gradient",
-    "numerical_hessian",
-    "numerical_jacobian",
-    "value_and_gradient",
-    "vjp",
-]
+    "AccuracyWarning", "DescentResult", "DivergenceWarning", "Gradient", "GradientCheck", "Hessian", "Info",
+    "Jacobian", "JacobianCheck", "JacobianInfo", "NonFiniteWarning", "TrustWarning", "check_gradient", "check_hessian",
+    "check_jacobian", "color_columns", "color_symmetric", "explain", "gradient_ascent", "gradient_descent",
+    "hessian_sparsity", "hvp", "jacobian_sparsity", "jvp", "numerical_diff", "numerical_gradient", "numerical_hessian",
+    "numerical_jacobian", "value_and_gradient", "vjp",
+]  # fmt: skip
 
 # what a gradient does not need is loaded when it is first asked for: half of the time that an import takes
 _LATER = {

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from .core.evaluation import InFloats, Values
 from .core.options import WATCHING, Options, Watching
 from .core.point import Point, as_point
-from .core.validation import FLOAT64, Floats, Ints, everything, function
+from .core.validation import FLOAT64, Args, Array, Floats, Function, Ints, everything, function
 from .gradient import Gradient
 from .schemes.scheme import Estimate, Scheme, Task
 from .schemes.stencils import Stencil
@@ -26,7 +25,7 @@ SAME = 1e-12  # they may, in the last digits: vector instructions round differen
 
 
 def numerical_diff(
-    f: Callable[..., Any],
+    f: Function,
     x: ArrayLike,
     h: Any = None,
     *,
@@ -104,16 +103,16 @@ def numerical_diff(
     return result if point.dtype is FLOAT64 else result.astype(point.dtype)
 
 
-def _at(f: Callable[..., Any], x: float, options: Options, stencil: Stencil) -> float:
+def _at(f: Function, x: float, options: Options, stencil: Stencil) -> float:
     """Return the derivative at one number."""
     return float(_prepared(f, options, stencil)(float(x)))
 
 
-def _prepared(f: Callable[..., Any], options: Options, stencil: Stencil) -> Gradient:
+def _prepared(f: Function, options: Options, stencil: Stencil) -> Gradient:
     """Return the derivative as a function of one number, which f gets as a Python number."""
     convert, args = complex if stencil.imaginary else float, options.args
 
-    def of_array(y: NDArray[Any]) -> Any:
+    def of_array(y: Array) -> Any:
         value = f(convert(y), *args)
         return value.real if stencil.imaginary and y.dtype.kind != "c" else value  # f may always return complex numbers
 
@@ -123,7 +122,7 @@ def _prepared(f: Callable[..., Any], options: Options, stencil: Stencil) -> Grad
 class _Together:
     """f of an array, all entries at a time; `None` for a result that is no array of this shape."""
 
-    def __init__(self, f: Callable[..., Any], x: Floats, args: tuple[Any, ...]) -> None:
+    def __init__(self, f: Function, x: Floats, args: Args) -> None:
         self._f, self._args, self.x = f, args, x
 
     def __call__(self, points: Values) -> Values | None:
@@ -150,7 +149,7 @@ class _Together:
             )
 
 
-def _together(f: Callable[..., Any], x: Floats, options: Options, stencil: Stencil) -> Floats | None:
+def _together(f: Function, x: Floats, options: Options, stencil: Stencil) -> Floats | None:
     """Differentiate at all entries at once; None if f does not take arrays."""
     values = _Together(f, x, options.args)
     here = values(x)
@@ -195,7 +194,7 @@ class _Entry(InFloats):
     sees_own = True
 
     def __init__(self, x: float) -> None:
-        self.own: NDArray[Any] | None = None
+        self.own: Array | None = None
         self._point = Point(np.array([x]), None, FLOAT64)
         self._known: dict[float, float] = {}
         self.asked: list[float] = []

@@ -8,16 +8,15 @@ from math import isfinite
 from typing import Any, Unpack
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .backends.table import load
 from .core.call import Call
 from .core.errors import CannotRun, DivergenceWarning, describe, warn
 from .core.labels import Labels, has_labels
-from .core.options import WATCHING, Options, Watching, check_names
+from .core.options import WATCHING, Options, Variables, Watching, check_names
 from .core.point import Point, as_point
 from .core.structure import Structure
-from .core.validation import FLOAT64, Floats, function, number
+from .core.validation import FLOAT64, Floats, Function, function, number
 from .executors.progress import telling
 from .gradient import Gradient
 from .inspecting.cfunctions import CFunction
@@ -63,19 +62,15 @@ class DescentDict(Watching, total=False):
     """The types of a descent's options, for signatures."""
 
     h: Any
-    grad: Callable[..., Any] | None
+    grad: Function | None
     backend: str
     tol: float | None
-    callback: Callable[..., Any] | None
+    callback: Function | None
     full_output: bool
 
 
 def gradient_descent(
-    f: Any,
-    init_x: ArrayLike | dict[Any, Any],
-    lr: float = 0.01,
-    step_num: int = 100,
-    **options: Unpack[DescentDict],
+    f: Any, init_x: Variables, lr: float = 0.01, step_num: int = 100, **options: Unpack[DescentDict]
 ) -> Any:
     r"""Follow the gradient downhill: ``x -= lr * gradient(f, x)``, `step_num` times.
 
@@ -141,11 +136,7 @@ def gradient_descent(
 
 
 def gradient_ascent(
-    f: Any,
-    init_x: ArrayLike | dict[Any, Any],
-    lr: float = 0.01,
-    step_num: int = 100,
-    **options: Unpack[DescentDict],
+    f: Any, init_x: Variables, lr: float = 0.01, step_num: int = 100, **options: Unpack[DescentDict]
 ) -> Any:
     """Follow the gradient uphill: ``x += lr * gradient(f, x)``; all else as `gradient_descent`.
 
@@ -167,10 +158,10 @@ class _Course:
     steps: int
     watching: Watching
     h: Any = None
-    grad: Callable[..., Any] | None = None
+    grad: Function | None = None
     backend: str = "auto"
     tol: float | None = None
-    callback: Callable[..., Any] | None = None
+    callback: Function | None = None
     full_output: bool = False
 
     def gradient(self, f: Any) -> Gradient:
@@ -305,7 +296,7 @@ def _loop(
     trail: _Trail,
     tell: Callable[[int, int], object],
 ) -> tuple[Floats, str]:
-    grad: Callable[..., Any] = course.grad or prepared
+    grad: Function = course.grad or prepared
     x = point.base.copy()
     while True:
         trail.note(x, _value(prepared._call, x))
@@ -345,7 +336,7 @@ def _value(call: Call, x: Floats) -> float:
     return value
 
 
-def _stops(callback: Callable[..., Any], x: Floats) -> bool:
+def _stops(callback: Function, x: Floats) -> bool:
     try:
         return bool(callback(x.copy()))
     except StopIteration:

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from time import perf_counter
 from types import FunctionType
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy import ndarray
@@ -15,14 +15,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from .core.call import Call
 from .core.errors import describe
-from .core.options import DEFAULT, Options, OptionsDict
+from .core.options import DEFAULT, No, Options, OptionsDict, Yes
 from .core.point import Point, as_point, exclusively
 from .core.result import Info
 from .core.structure import Structure
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
 from .planning.planner import Plan
-from .planning.quick import Quick, is_plain, jitted
+from .planning.quick import Quick, jitted
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
 from .schemes.table import scheme_for, stencil_and_name
@@ -203,10 +203,9 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
-        if is_plain(x):
-            quick = self._quick.gradient(x, args or self._call.args, out)
-            if quick is not None:
-                return quick
+        quick = self._quick.gradient(x, args or self._call.args, out)
+        if quick is not None:
+            return quick
         if isinstance(x, dict) and out is None:
             structure, found = self._each(x, args, lambda gradient, leaf: gradient(leaf))
             return structure.filled(found)
@@ -452,25 +451,19 @@ def _rebuild(f: Any, options: dict[str, Any]) -> Gradient:
 
 @overload
 def numerical_gradient(
-    f: Any,
-    x: ArrayLike,
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[False] = False,
-    **options: Unpack[OptionsDict],
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: No = False, **options: Unpack[OptionsDict]
 ) -> NDArray[Any]: ...
 
 
 @overload
 def numerical_gradient(
-    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Literal[True], **options: Unpack[OptionsDict]
+    f: Any, x: ArrayLike, h: Any = None, *, f0: Any = None, full_output: Yes, **options: Unpack[OptionsDict]
 ) -> tuple[NDArray[Any], Info]: ...
 
 
 @overload
 def numerical_gradient(
-    f: Any, x: dict[Any, Any], h: Any = None, *, full_output: Literal[False] = False, **options: Unpack[OptionsDict]
+    f: Any, x: dict[Any, Any], h: Any = None, *, full_output: No = False, **options: Unpack[OptionsDict]
 ) -> dict[Any, Any]: ...
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from time import perf_counter
-from typing import Any, Literal, NamedTuple, Unpack, overload
+from typing import Any, NamedTuple, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .backends.vectors import Several, Vectors
 from .core.errors import describe
+from .core.options import No, Variables, Yes
 from .core.point import Point, as_point
 from .core.validation import FLOAT64, Floats, index_array, real_array
 from .gradient import may_share, numerical_gradient
@@ -136,13 +138,14 @@ class Jacobian:
         if kwargs:
             return _rebuild(operator.f, {**operator.settings.given(), "kwargs": kwargs})(*arguments)
         x, args = (arguments[0], operator.args) if len(arguments) == 1 else self._arguments(arguments)
-        if not (isinstance(x, dict) or operator.settings.options.labels):
-            try:
+        jacobian = None
+        if operator.fused is not None:
+            jacobian = operator.fused.__call__(x, args)  # 70 ns less than to call the object
+        elif not (isinstance(x, dict) or operator.settings.options.labels):
+            with suppress(Several):
                 jacobian = operator.at_once(x, args)
-            except Several:
-                jacobian = None
-            if jacobian is not None:
-                return jacobian
+        if jacobian is not None:
+            return jacobian
         return self._found(x, args, bars=False).matrix()
 
     def value_and_jacobian(self, *arguments: Any) -> tuple[Any, Any]:
@@ -361,36 +364,18 @@ def like(name: str, value: object, shape: tuple[int, ...], what: str) -> Floats:
 
 @overload
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> Any: ...
 
 
 @overload
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: Yes, **options: Unpack[JacobianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
 def numerical_jacobian(
-    f: Any,
-    x: ArrayLike | dict[Any, Any],
-    h: Any = None,
-    *,
-    f0: Any = None,
-    full_output: bool = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: Variables, h: Any = None, *, f0: Any = None, full_output: bool = False, **options: Unpack[JacobianDict]
 ) -> Any:
     """Return the Jacobian of f at x by finite differences.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack, overload
+from typing import Any, Unpack, overload
 
 from numpy.typing import ArrayLike, NDArray
 
+from .core.options import No, Yes
 from .core.result import Info
 from .hessian import Hessian, HessianDict
 from .jacobian import Jacobian
@@ -16,31 +17,19 @@ __all__ = ["hvp", "jvp", "vjp"]
 
 @overload
 def jvp(
-    f: Any,
-    x: ArrayLike,
-    v: ArrayLike,
-    h: Any = None,
-    *,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: ArrayLike, v: ArrayLike, h: Any = None, *, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> NDArray[Any]: ...
 
 
 @overload
 def jvp(
-    f: Any,
-    x: dict[Any, Any],
-    v: Any,
-    h: Any = None,
-    *,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: dict[Any, Any], v: Any, h: Any = None, *, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> Any: ...
 
 
 @overload
 def jvp(
-    f: Any, x: Any, v: Any, h: Any = None, *, full_output: Literal[True], **options: Unpack[JacobianDict]
+    f: Any, x: Any, v: Any, h: Any = None, *, full_output: Yes, **options: Unpack[JacobianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 
@@ -82,31 +71,19 @@ def jvp(f: Any, x: Any, v: Any, h: Any = None, *, full_output: bool = False, **o
 
 @overload
 def vjp(
-    f: Any,
-    x: dict[Any, Any],
-    w: Any,
-    h: Any = None,
-    *,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: dict[Any, Any], w: Any, h: Any = None, *, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> dict[Any, Any]: ...
 
 
 @overload
 def vjp(
-    f: Any,
-    x: ArrayLike,
-    w: Any,
-    h: Any = None,
-    *,
-    full_output: Literal[False] = False,
-    **options: Unpack[JacobianDict],
+    f: Any, x: ArrayLike, w: Any, h: Any = None, *, full_output: No = False, **options: Unpack[JacobianDict]
 ) -> NDArray[Any]: ...
 
 
 @overload
 def vjp(
-    f: Any, x: Any, w: Any, h: Any = None, *, full_output: Literal[True], **options: Unpack[JacobianDict]
+    f: Any, x: Any, w: Any, h: Any = None, *, full_output: Yes, **options: Unpack[JacobianDict]
 ) -> tuple[Any, Info]: ...
 
 
@@ -149,7 +126,7 @@ def hvp(
     h: Any = None,
     *,
     grad: Any = None,
-    full_output: Literal[False] = False,
+    full_output: No = False,
     **options: Unpack[HessianDict],
 ) -> dict[Any, Any]: ...
 
@@ -162,21 +139,14 @@ def hvp(
     h: Any = None,
     *,
     grad: Any = None,
-    full_output: Literal[False] = False,
+    full_output: No = False,
     **options: Unpack[HessianDict],
 ) -> NDArray[Any]: ...
 
 
 @overload
 def hvp(
-    f: Any,
-    x: Any,
-    v: Any,
-    h: Any = None,
-    *,
-    grad: Any = None,
-    full_output: Literal[True],
-    **options: Unpack[HessianDict],
+    f: Any, x: Any, v: Any, h: Any = None, *, grad: Any = None, full_output: Yes, **options: Unpack[HessianDict]
 ) -> tuple[Any, JacobianInfo]: ...
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import quietly
+from ..core.validation import Array, Function
 from ..jacobian import numerical_jacobian
 
 __all__ = ["jacobi", "propagate"]
@@ -22,7 +23,7 @@ BESIDE = 2.0**-26  # of x: where both sides must be known for method=0
 
 
 def jacobi(
-    fn: Callable[..., Any],
+    fn: Function,
     x: ArrayLike,
     *args: Any,
     diagonal: bool = False,
@@ -116,13 +117,13 @@ class _Wanted(NamedTuple):
 
 
 def _with_bars(
-    fn: Any, x: NDArray[Any], args: Any, value: NDArray[Any], chosen: NDArray[np.bool_], wanted: _Wanted
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    fn: Any, x: Array, args: Any, value: Array, chosen: NDArray[np.bool_], wanted: _Wanted
+) -> tuple[Array, Array]:
     """Return the columns of some entries of x, and their bars; NaN for values that are NaN at x."""
     known = ~np.isnan(value)
     whole = bool(known.all() and chosen.all())
 
-    def moved(entries: NDArray[Any]) -> Any:
+    def moved(entries: Array) -> Any:
         if whole:
             return fn(entries, *args)
         full = x.copy()
@@ -146,7 +147,7 @@ def _with_bars(
     return found, bars
 
 
-def _made(moved: Any, x: NDArray[Any], bounds: Any, wanted: _Wanted) -> tuple[NDArray[Any], NDArray[Any]]:
+def _made(moved: Any, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Array]:
     """Return the Jacobian and its bars, by finer looks where these are too large."""
     options: dict[str, Any] = {"full_output": True, **({"bounds": bounds} if np.isfinite(bounds).any() else {})}
     with quietly():  # the bars say it
@@ -158,7 +159,7 @@ def _made(moved: Any, x: NDArray[Any], bounds: Any, wanted: _Wanted) -> tuple[ND
     return np.where(better, finer, made), np.where(better, told.error, info.error)
 
 
-def _lost(moved: Any, x: NDArray[Any]) -> list[NDArray[np.bool_]]:
+def _lost(moved: Any, x: Array) -> list[NDArray[np.bool_]]:
     """Say for which entries fn is NaN just below x, and just above."""
     step = BESIDE * np.maximum(np.abs(x), 1.0)
     lost = [np.zeros(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)]
@@ -170,7 +171,7 @@ def _lost(moved: Any, x: NDArray[Any]) -> list[NDArray[np.bool_]]:
     return lost
 
 
-def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+def propagate(fn: Function, x: ArrayLike, cov: ArrayLike, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
     """Return fn(x) and its covariance, as ``jacobi.propagate`` does.
 
     Parameters
@@ -211,11 +212,11 @@ def propagate(fn: Callable[..., Any], x: ArrayLike, cov: ArrayLike, *args: Any, 
     return value, sum(parts[1:], parts[0])
 
 
-def _of_one(fn: Callable[..., Any], places: list[Any], i: int) -> Callable[[Any], Any]:
+def _of_one(fn: Function, places: list[Any], i: int) -> Callable[[Any], Any]:
     return lambda x: fn(*places[:i], x, *places[i + 1 :])
 
 
-def _through(fn: Any, value: NDArray[Any], x: NDArray[Any], cov: NDArray[Any], kwargs: dict[str, Any]) -> Any:
+def _through(fn: Any, value: Array, x: Array, cov: Array, kwargs: dict[str, Any]) -> Any:
     """Return J C J^T; a diagonal J or C is one of one dimension."""
     if x.ndim > 1 or value.ndim > 1 or cov.ndim > 2:
         raise ValueError("x and fn(x) must have dimension 0 or 1, and cov 0, 1 or 2")

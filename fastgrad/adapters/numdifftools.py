@@ -12,26 +12,20 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..core.errors import NonFiniteWarning, warn
+from ..core.validation import Args, Array, Function
 from ..derivative import numerical_diff
 from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..schemes.constants import EPS
-from ..schemes.stencils import METHODS
-from .accurate import LEAST_ORDER, accurate_hessian, on_ladder, quotient
+from ..schemes.stencils import METHODS, Stencil
 
 __all__ = [
-    "Derivative",
-    "EstimateResult",
-    "Gradient",
-    "Hessdiag",
-    "Hessian",
-    "Jacobian",
-    "directionaldiff",
-]
+    "Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff",
+]  # fmt: skip
 
 # its names, and the differences of a first derivative that they mean here
 MEANT = {
@@ -47,6 +41,8 @@ STEERING = (  # what numdifftools makes a step generator of
     "scale",
 )  # fmt: skip
 ROUNDINGS = 8.0  # of a complex step
+RUNGS = 24  # of a ladder of steps, each half of the one before
+LEAST_ORDER = 6  # of differences on a ladder: the truncation error is to fall fast
 
 
 def _numdifftools() -> Any:
@@ -79,7 +75,7 @@ class _Made:
 
     def __init__(
         self,
-        fun: Callable[..., Any] | None = None,
+        fun: Function | None = None,
         step: Any = None,
         method: str = "central",
         order: int = 2,
@@ -109,7 +105,7 @@ class _Made:
         self._theirs.fun = self.fun  # which may have been set since
         return self._theirs(x, *args, **kwds)
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         raise NotImplementedError
 
     def _first(self) -> dict[str, Any]:
@@ -124,7 +120,7 @@ class _Made:
             error = ROUNDINGS * EPS * np.abs(estimate)
         return EstimateResult(estimate, np.full(np.shape(estimate), np.nan) if error is None else error, step, 0)
 
-    def _real(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> _Real:
+    def _real(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> _Real:
         assert self.fun is not None
         return _Real(self.fun, np.atleast_1d(np.asarray(x)), args, kwds, MEANT[self.method] == "complex")
 
@@ -132,7 +128,7 @@ class _Made:
 class _Real:
     """A function that may be complex, of an x that may be complex, as one of real numbers: real parts first."""
 
-    def __init__(self, fun: Any, x: NDArray[Any], args: tuple[Any, ...], kwds: dict[str, Any], stepped: bool) -> None:
+    def __init__(self, fun: Any, x: Array, args: Args, kwds: dict[str, Any], stepped: bool) -> None:
         if stepped and np.iscomplexobj(x):
             raise ValueError("a complex step needs real numbers: a complex variable was given as `x`")
         self._fun, self._args, self._kwds = fun, args, kwds
@@ -146,10 +142,10 @@ class _Real:
         self.f0 = self._parts(value) if self.complex else value.real
         self._keeps_real = stepped
 
-    def _at(self, x: NDArray[Any]) -> Any:
+    def _at(self, x: Array) -> Any:
         return self._fun(x if isinstance(self._offset, float) else x + self._offset, *self._args, **self._kwds)
 
-    def _parts(self, value: Any) -> NDArray[Any]:
+    def _parts(self, value: Any) -> Array:
         return np.stack([np.real(value), np.imag(value)])
 
     @property
@@ -157,17 +153,17 @@ class _Real:
         """Whether the function is as it was given."""
         return not self.complex and isinstance(self._offset, float)
 
-    def __call__(self, x: NDArray[Any]) -> Any:
+    def __call__(self, x: Array) -> Any:
         value = self._at(x)
         if self.complex:
             return self._parts(value)
         return np.real(value) if self._keeps_real and not np.iscomplexobj(x) else value
 
-    def joined(self, derivative: NDArray[Any]) -> NDArray[Any]:
+    def joined(self, derivative: Array) -> Array:
         """Return the derivative of the function as it was given."""
         return derivative[0] + 1j * derivative[1] if self.complex else derivative
 
-    def of_one(self, place: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+    def of_one(self, place: tuple[int, ...]) -> Callable[[Array], Any]:
         """Return one of the numbers that the function returns, as a function."""
         return lambda x: np.asarray(self(x))[place]
 
@@ -199,7 +195,7 @@ class Derivative(_Made):
     1.0
     """
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the derivative, of x's shape."""
         assert self.fun is not None
         places = np.array(x, dtype=np.float64)
@@ -225,10 +221,10 @@ class Derivative(_Made):
         return self._returned(found[()], told, step[()])
 
 
-def _alone(fun: Callable[..., Any], places: NDArray[Any], i: tuple[int, ...]) -> Callable[..., Any]:
+def _alone(fun: Function, places: Array, i: tuple[int, ...]) -> Function:
     """Return one entry of an elementwise function: of a number, or where it wants the whole array, of that."""
 
-    def of_entry(y: NDArray[Any], *args: Any, **kwds: Any) -> Any:
+    def of_entry(y: Array, *args: Any, **kwds: Any) -> Any:
         value = fun(y, *args, **kwds)
         if np.size(value) == 1:
             return np.reshape(value, ())
@@ -239,18 +235,42 @@ def _alone(fun: Callable[..., Any], places: NDArray[Any], i: tuple[int, ...]) ->
     return of_entry
 
 
-def _higher(f: Callable[[Any], Any], x: NDArray[Any], step: Any, made: _Made) -> tuple[Any, Any, Any]:
+def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[Any, Any, Any]:
     """Return a higher derivative of an elementwise function, how far the steps beside disagree, and the steps."""
     method = MEANT[made.method]  # complex steps make first derivatives only
     method, least = "central" if method == "complex" else method, 0 if step is not None else LEAST_ORDER
     stencil = METHODS[method](max(made.order, least), made.n)
     if step is not None:
-        return quotient(f, x, step, stencil)[0], None, step
-    found, error, used = on_ladder(f, x, stencil)
+        return _quotient(f, x, step, stencil)[0], None, step
+    found, error, used = _on_ladder(f, x, stencil)
     if np.isnan(found).any():
         where = np.argwhere(np.isnan(np.atleast_1d(found)))[0].tolist()
         warn(f"derivative {made.n} at entry {where} of x is nan: f is not finite there, or beside it", NonFiniteWarning)
     return found, error, used
+
+
+def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any]:
+    """Return a derivative of an elementwise function where steps beside agree best, how far they do not, and the steps.
+
+    NaN where none of them is finite.
+    """
+    largest = np.maximum(np.abs(x), 1.0) / max(map(abs, stencil.reach))
+    steps = [np.ldexp(largest, -k) for k in range(RUNGS)]
+    with np.errstate(all="ignore"):
+        rungs, rounding = (np.array(a) for a in zip(*(_quotient(f, x, h, stencil) for h in steps), strict=True))
+        apart = np.abs(np.diff(rungs, axis=0))
+    doubt = np.maximum(apart[1:], apart[:-1]) + rounding[1:-1]  # of a rung, by those above and below
+    doubt[~np.isfinite(doubt)] = np.inf
+    best = np.argmin(doubt, axis=0)[None]
+    found, error, used = (np.take_along_axis(a, best, 0)[0] for a in (rungs[1:-1], doubt, np.array(steps[1:-1])))
+    return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()]
+
+
+def _quotient(f: Callable[[Any], Any], x: Array, h: Array, stencil: Stencil) -> tuple[Any, Any]:
+    """Return the derivative, and what the rounding of the values makes of it."""
+    values = [float(w) * np.asarray(f(x + float(o) * h)) for o, w in zip(stencil.offsets, stencil.weights, strict=True)]
+    total, sizes = (np.reshape(sum(v), x.shape) / h**stencil.deriv for v in (values, map(np.abs, values)))
+    return total, EPS * sizes
 
 
 class Jacobian(_Made):
@@ -268,7 +288,7 @@ class Jacobian(_Made):
            [0., 8.]])
     """
 
-    def _differenced(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _differenced(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         if self.n != 1:
             raise ValueError(f"`n` must be 1 for a gradient or a Jacobian; got {self.n!r}")
         real = self._real(x, args, kwds)
@@ -279,13 +299,13 @@ class Jacobian(_Made):
         found, info = numerical_jacobian(fun, real.x, self.step, **options)
         return (*(None if a is None else self._arranged(a, real) for a in (found, info.error)), info.step)
 
-    def _arranged(self, found: NDArray[Any], real: _Real) -> NDArray[Any]:
+    def _arranged(self, found: Array, real: _Real) -> Array:
         """Return the derivatives with the axis of x second; the points, where x has several, each by itself."""
         found = real.joined(found)
         found = found.sum(axis=tuple(range(1 - real.x.ndim, 0)))
         return found if found.ndim < 3 else np.moveaxis(found, -1, 1)
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the Jacobian, of shape (m, n); where x holds k points, of shape (n, k), of shape (m, n, k)."""
         found, error, step = self._differenced(x, args, kwds)
         return self._returned(np.atleast_2d(found), None if error is None else np.atleast_2d(error), step)
@@ -305,7 +325,7 @@ class Gradient(Jacobian):
     array([4., 3.])
     """
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the gradient, squeezed."""
         found, error, step = self._differenced(np.atleast_1d(np.asarray(x)).ravel(), args, kwds)
         return self._returned(np.squeeze(found), None if error is None else np.squeeze(error), step)
@@ -329,7 +349,7 @@ class Hessian(_Made):
 
     def __init__(
         self,
-        f: Callable[..., Any] | None = None,
+        f: Function | None = None,
         step: Any = None,
         method: str = "central",
         order: int | None = None,
@@ -342,7 +362,7 @@ class Hessian(_Made):
         if self.order != 2:
             raise ValueError(f"`order` must be 2 for a Hessian, got {self.order!r}")
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the Hessian, of shape (n, n); of a function of m values of shape (m, n, n)."""
         real = self._real(x, args, kwds)
         if real.plain and real.f0.size == 1:
@@ -353,15 +373,13 @@ class Hessian(_Made):
         found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)).squeeze() for k in (0, 1))
         return self._returned(found, error, made[0][2])
 
-    def _one(self, f: Callable[..., Any], x: NDArray[Any], args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _one(self, f: Function, x: Array, args: Args, kwds: dict[str, Any]) -> Any:
         called: dict[str, Any] = {"args": args, "kwargs": kwds}
         method = MEANT[self.method]
         if method == "complex":
             called["grad"] = lambda y, *args, **kwds: numerical_gradient(f, y, args=args, kwargs=kwds, method="complex")
         elif method != "central":
             called["bounds"] = (x, np.inf) if method == "forward" else (-np.inf, x)
-        if self.step is None and method != "complex":
-            return (*accurate_hessian(f, x, **called)[:2], np.full(x.shape, np.nan))
         found, info = numerical_hessian(f, x, self.step, full_output=True, **called)
         return found, info.error, info.step
 
@@ -383,7 +401,7 @@ class Hessdiag(Hessian):
     def _check(self) -> None:
         """Take any order."""
 
-    def _made(self, x: ArrayLike, args: tuple[Any, ...], kwds: dict[str, Any]) -> Any:
+    def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the second derivative for each entry of x, of shape (n,)."""
         real = self._real(x, args, kwds)
         second = Derivative(None, None, self.method, self.order, 2, full_output=True)

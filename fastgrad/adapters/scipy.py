@@ -26,22 +26,17 @@ from scipy.optimize import OptimizeResult
 from scipy.sparse import csr_array, find, issparse
 from scipy.sparse.linalg import LinearOperator
 
+from ..core.validation import Args, Array, Function
 from ..gradient import numerical_gradient
+from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..products import jvp
-from .accurate import accurate_hessian
 from .solving import Run, VectorRun
 
 __all__ = [
-    "approx_derivative",
-    "approx_fprime",
-    "check_derivative",
-    "check_grad",
-    "derivative",
-    "hessian",
-    "installed",
+    "approx_derivative", "approx_fprime", "check_derivative", "check_grad", "derivative", "hessian", "installed",
     "jacobian",
-]
+]  # fmt: skip
 
 EPS = float(np.finfo(np.float64).eps)
 EPSILON = EPS**0.5
@@ -51,7 +46,7 @@ METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
-def _steps(method: str, x: NDArray[Any], rel_step: Any, abs_step: Any) -> NDArray[np.float64] | None:
+def _steps(method: str, x: Array, rel_step: Any, abs_step: Any) -> NDArray[np.float64] | None:
     """Return the signed step of each entry, in SciPy's manner; None where no step is given."""
     if rel_step is None and abs_step is None:
         return None
@@ -63,7 +58,7 @@ def _steps(method: str, x: NDArray[Any], rel_step: Any, abs_step: Any) -> NDArra
 
 
 def approx_derivative(
-    fun: Callable[..., Any],
+    fun: Function,
     x0: ArrayLike,
     method: str = "3-point",
     rel_step: Any = None,
@@ -72,7 +67,7 @@ def approx_derivative(
     bounds: Any = (-np.inf, np.inf),
     sparsity: Any = None,
     as_linear_operator: bool = False,
-    args: tuple[Any, ...] = (),
+    args: Args = (),
     kwargs: Mapping[str, Any] | None = None,
     full_output: bool = False,
     workers: Any = None,
@@ -151,17 +146,17 @@ def _is_narrow(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" and dtype.itemsize < 8
 
 
-def _keeping(fun: Callable[..., Any], dtype: np.dtype[Any]) -> Callable[..., Any]:
+def _keeping(fun: Function, dtype: np.dtype[Any]) -> Function:
     """Return a function that gets x in the caller's precision, as SciPy gives it."""
 
-    def narrow(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+    def narrow(x: Array, *args: Any, **kwargs: Any) -> Any:
         return fun(x.astype(dtype if x.dtype.kind == "f" else np.result_type(dtype, np.complex64)), *args, **kwargs)
 
     return narrow
 
 
 def _differentiated(
-    fun: Any, x: NDArray[Any], f0: Any, step: NDArray[Any] | None, sparsity: Any, common: dict[str, Any]
+    fun: Any, x: Array, f0: Any, step: Array | None, sparsity: Any, common: dict[str, Any]
 ) -> tuple[Any, int]:
     """Return the derivatives in SciPy's shape, and the evaluations."""
     scalar = np.ndim(f0) == 0 and sparsity is None
@@ -191,8 +186,8 @@ def _differentiated(
     return found, nfev
 
 
-def _operator(fun: Any, x: NDArray[Any], m: int, rel_step: Any, common: dict[str, Any]) -> Any:
-    def product(p: NDArray[Any]) -> NDArray[Any]:
+def _operator(fun: Any, x: Array, m: int, rel_step: Any, common: dict[str, Any]) -> Any:
+    def product(p: Array) -> Array:
         p = np.ravel(p)
         length = np.linalg.norm(p)
         if length == 0:
@@ -202,7 +197,7 @@ def _operator(fun: Any, x: NDArray[Any], m: int, rel_step: Any, common: dict[str
     return LinearOperator((m, x.size), matvec=product, dtype=np.float64)
 
 
-def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *args: Any) -> NDArray[Any]:
+def approx_fprime(xk: ArrayLike, f: Function, epsilon: Any = None, *args: Any) -> Array:
     """Return the derivatives of f, as ``scipy.optimize.approx_fprime`` does.
 
     Parameters
@@ -226,13 +221,13 @@ def approx_fprime(xk: ArrayLike, f: Callable[..., Any], epsilon: Any = None, *ar
     """
     x = np.asarray(xk, dtype=np.float64)
     method = "3-point" if epsilon is None else "2-point"
-    result: NDArray[Any] = approx_derivative(f, x, method=method, abs_step=epsilon, args=args)
+    result: Array = approx_derivative(f, x, method=method, abs_step=epsilon, args=args)
     return result
 
 
 def check_grad(
-    func: Callable[..., Any],
-    grad: Callable[..., Any],
+    func: Function,
+    grad: Function,
     x0: ArrayLike,
     *args: Any,
     epsilon: Any = None,
@@ -273,11 +268,11 @@ def check_grad(
 
 
 def check_derivative(
-    fun: Callable[..., Any],
-    jac: Callable[..., Any],
+    fun: Function,
+    jac: Function,
     x0: ArrayLike,
     bounds: Any = (-np.inf, np.inf),
-    args: tuple[Any, ...] = (),
+    args: Args = (),
     kwargs: Mapping[str, Any] | None = None,
 ) -> Any:
     """Return the largest relative error of a Jacobian, as ``scipy.optimize._numdiff.check_derivative`` does.
@@ -340,13 +335,7 @@ def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: A
 
 
 def _theirs(name: str, *args: Any, **options: Any) -> Any:
-    """Let SciPy iterate as it is told to.
-
-    Raises
-    ------
-    ImportError
-        If it is too old to do so.
-    """
+    """Let SciPy iterate as it is told to. ImportError if it is too old to do so."""
     try:
         module = import_module("scipy.differentiate")
     except ImportError as error:
@@ -365,7 +354,7 @@ def _tolerances(tolerances: Any) -> dict[str, float]:
     return given
 
 
-def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str, Any]:
+def _within(x: Array, initial_step: Any, step_direction: Any) -> dict[str, Any]:
     """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
     steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
     if (steps == STEP).all() and not np.any(sides):
@@ -375,9 +364,7 @@ def _within(x: NDArray[Any], initial_step: Any, step_direction: Any) -> dict[str
     return {"bounds": (np.where(sides > 0, x, lower), np.where(sides < 0, x, upper))}
 
 
-def _result(
-    name: str, df: NDArray[Any], error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any
-) -> OptimizeResult:
+def _result(name: str, df: Array, error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any) -> OptimizeResult:
     """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
     given = _tolerances(tolerances)
     error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
@@ -391,7 +378,7 @@ def _result(
 
 
 def derivative(
-    f: Callable[..., Any],
+    f: Function,
     x: ArrayLike,
     *,
     args: Any = (),
@@ -441,7 +428,7 @@ def derivative(
     if _asked_for(steering, initial_step, step_direction) or callback is not None:
         first = {"initial_step": initial_step, "step_direction": step_direction, "preserve_shape": preserve_shape}
         return _theirs("derivative", f, x, args=args, tolerances=tolerances, callback=callback, **first, **steering)
-    places: NDArray[Any] = given.astype(np.float64)
+    places: Array = given.astype(np.float64)
     if preserve_shape:
         if args:
             raise ValueError("`preserve_shape` and `args` are not taken together here: give f what it needs otherwise")
@@ -460,10 +447,10 @@ def derivative(
     return result
 
 
-def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Callable[[NDArray[Any]], Any]:
+def _of_entry(f: Function, x: Array, i: tuple[int, ...]) -> Callable[[Array], Any]:
     """Return an entry of f(x) as a function of the entry of x that it belongs to."""
 
-    def entry(y: NDArray[Any]) -> Any:
+    def entry(y: Array) -> Any:
         moved = x.copy()
         moved[i[len(i) - x.ndim :]] = y
         return np.asarray(f(moved))[i]
@@ -471,8 +458,8 @@ def _of_entry(f: Callable[..., Any], x: NDArray[Any], i: tuple[int, ...]) -> Cal
     return entry
 
 
-def _number(f: Callable[..., Any]) -> Callable[..., Any]:
-    def number(y: NDArray[Any], *args: Any) -> Any:
+def _number(f: Function) -> Function:
+    def number(y: Array, *args: Any) -> Any:
         value = f(y, *args)
         if np.size(value) != 1:
             raise ValueError(
@@ -485,7 +472,7 @@ def _number(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def jacobian(
-    f: Callable[..., Any],
+    f: Function,
     x: ArrayLike,
     *,
     tolerances: Any = None,
@@ -530,12 +517,7 @@ def jacobian(
 
 
 def hessian(
-    f: Callable[..., Any],
-    x: ArrayLike,
-    *,
-    tolerances: Any = None,
-    initial_step: Any = STEP,
-    **steering: Unpack[Steering],
+    f: Function, x: ArrayLike, *, tolerances: Any = None, initial_step: Any = STEP, **steering: Unpack[Steering]
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 
@@ -566,17 +548,18 @@ def hessian(
     steps = np.reshape(initial_step, np.shape(initial_step) + (1,) * (points.ndim - np.ndim(initial_step)))
     several = points.ndim > 1
 
-    def total(x: NDArray[Any]) -> Any:
+    def total(x: Array) -> Any:
         return np.sum(f(x))
 
-    found, error, nfev = accurate_hessian(total if several else f, points, **_within(points, steps, 0))
+    found, info = numerical_hessian(total if several else f, points, full_output=True, **_within(points, steps, 0))
+    error = np.zeros(found.shape) if info.error is None else info.error  # None: nothing may move
     m, others = len(points), points.shape[1:]
     pair = (m, points.size // m, m, points.size // m)
     ddf, error = (np.einsum("ikjk->ijk", a.reshape(pair)).reshape(m, m, *others) for a in (found, error))
-    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=nfev)
+    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=info.nfev)
 
 
-def _points(x: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
+def _points(x: ArrayLike) -> tuple[Array, Array]:
     given = np.asarray(x)
     if not given.ndim or not len(given):
         raise ValueError(f"Argument `x` must be at least 1-D, and not empty; got shape {given.shape}")
@@ -652,7 +635,7 @@ def _has_few_doubles(x: Any, f0: Any) -> bool:
     return x.size <= FEW and all(isinstance(a, np.ndarray) and a.ndim == 1 and a.dtype == np.float64 for a in (x, f0))
 
 
-def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) -> Run:
+def _run(fun: Any, x: Array, options: dict[str, Any], kind: type[Run]) -> Run:
     bounds = _limits(options.get("bounds", (-INF, INF)), x)
     workers = _workers(options.get("workers"))
     if kind is not Run:
@@ -662,7 +645,7 @@ def _run(fun: Any, x: NDArray[Any], options: dict[str, Any], kind: type[Run]) ->
     return Run(held["fun"], options["method"], tuple(held["args"]), bounds, workers)
 
 
-def _limits(bounds: Any, x: NDArray[Any]) -> list[NDArray[np.float64]] | None:
+def _limits(bounds: Any, x: Array) -> list[NDArray[np.float64]] | None:
     given = [np.broadcast_to(np.asarray(b, dtype=np.float64), x.shape) for b in bounds]
     return given if any(np.isfinite(b).any() for b in given) else None
 
@@ -695,15 +678,15 @@ class _Seen:
         self._run: VectorRun | None = None
         self._at, self._value = b"", None
 
-    def __call__(self, x: NDArray[Any]) -> Any:
+    def __call__(self, x: Array) -> Any:
         value = self._value = self._f(x, *self._args)
         self._at = x.tobytes()
         return value
 
-    def known(self, x: NDArray[Any]) -> Any:
+    def known(self, x: Array) -> Any:
         return self._value if self._at == x.tobytes() else self(x)
 
-    def jacobian(self, x: NDArray[Any], method: str = "2-point", bounds: Any = (-INF, INF)) -> Any:
+    def jacobian(self, x: Array, method: str = "2-point", bounds: Any = (-INF, INF)) -> Any:
         f0 = np.array(self.known(x), ndmin=1)
         if not _has_few_doubles(x, f0):
             return np.atleast_2d(approx_derivative(self._f, x, method, f0=f0, bounds=bounds, args=self._args))

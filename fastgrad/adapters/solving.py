@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import sqrt
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +13,7 @@ from ..core.errors import CannotRun, NotTrusted
 from ..core.evaluation import Evaluation
 from ..core.options import DEFAULT, Options
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats
+from ..core.validation import FLOAT64, Args, Array, Floats, Function
 from ..executors.executor import Rows
 from ..executors.table import executor_for
 from ..jacobian import numerical_jacobian
@@ -80,9 +79,7 @@ class Run:
         Who evaluates f where it is evaluated point by point: not a bit depends on them.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], method: str, args: tuple[Any, ...], bounds: Any, workers: Any = 1
-    ) -> None:
+    def __init__(self, f: Function, method: str, args: Args, bounds: Any, workers: Any = 1) -> None:
         self._options = Options(args=args, bounds=bounds, workers=workers)
         self._call = call_of(f, self._options, False)
         self._bounds, self._central = bounds, BEGIN[method]
@@ -95,7 +92,7 @@ class Run:
         self._most: Floats = ZERO
         self._second: Second | None = None
 
-    def gradient(self, x: Floats, f0: float) -> tuple[NDArray[Any], int]:
+    def gradient(self, x: Floats, f0: float) -> tuple[Array, int]:
         """Return the gradient at the next point of the run, where f is `f0`, and the evaluations; x is kept."""
         there = _Beside(self._call, self._plan, x, f0, self._points >= CHECKED and self._points % SELDOM > 0)
         slope: Floats | None = None
@@ -261,7 +258,7 @@ class VectorRun(Run):
         self._curved = curved
         self._f0: Floats = ZERO
 
-    def jacobian(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool = False) -> tuple[NDArray[Any], int]:
+    def jacobian(self, f: Function, x: Floats, f0: Floats, at_once: bool = False) -> tuple[Array, int]:
         """Return the Jacobian at the next point of the run, where f is `f0`, and the evaluations; x is kept.
 
         `at_once`: f takes many points, as columns.
@@ -297,7 +294,7 @@ def _unknown(x: Floats) -> Any:
 class _Columns:
     """A function of many values beside one point."""
 
-    def __init__(self, f: Callable[..., Any], x: Floats, f0: Floats, at_once: bool, workers: Any) -> None:
+    def __init__(self, f: Function, x: Floats, f0: Floats, at_once: bool, workers: Any) -> None:
         self._f, self._x, self._f0, self._at_once, self.nfev = f, x, f0, at_once, 0
         self._call = Call(f, workers=workers)
 

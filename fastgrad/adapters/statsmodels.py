@@ -5,12 +5,13 @@ Of its own tests one fails here: it wants nine digits of central differences, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..core.validation import Args, Array, Function
 from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 
@@ -24,20 +25,20 @@ MEAN = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 2), (-1, -1, 1), (-1, 0, -1), 
 CENTRAL = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)), 4
 
 
-def _differenced(f: Any, x: NDArray[Any], step: Any, **options: Any) -> NDArray[Any]:
+def _differenced(f: Any, x: Array, step: Any, **options: Any) -> Array:
     """Return the derivatives of f, first the axis of x; points side by side in x, of which f couples none, as one."""
     found = np.asarray(numerical_jacobian(f, x, step, **options))
     return np.moveaxis(found.sum(axis=tuple(range(1 - x.ndim, 0))), -1, 0)
 
 
-def _step(x: NDArray[Any], epsilon: Any) -> Any:
+def _step(x: Array, epsilon: Any) -> Any:
     if epsilon is None or np.ndim(epsilon) == 0 or np.shape(epsilon) == x.shape:
         return epsilon
     raise ValueError(f"If h is not a scalar it must have the same shape as x, {x.shape}; got {np.shape(epsilon)}")
 
 
 def approx_fprime(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None, centered: bool = False
+    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None, centered: bool = False
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of f, as statsmodels' ``approx_fprime`` does.
 
@@ -78,7 +79,7 @@ def approx_fprime(
 
 
 def approx_fprime_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of an analytic f by complex steps, as statsmodels' ``approx_fprime_cs`` does.
 
@@ -104,7 +105,7 @@ def approx_fprime_cs(
     return _differenced(f, x, _step(x, epsilon), method="complex", args=args, kwargs=kwargs).T
 
 
-def _hessian_by(formula: Any, name: str, kind: str) -> Callable[..., Any]:
+def _hessian_by(formula: Any, name: str, kind: str) -> Function:
     """Return one of the functions that make a Hessian of f's values: by this formula where a step is given."""
 
     def approx_hess(
@@ -147,7 +148,7 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Callable[..., Any]:
 
 
 def _at_corners(
-    f: Any, x: NDArray[Any], step: NDArray[Any], args: Any, kwargs: Mapping[str, Any], corners: Any, divisor: int
+    f: Any, x: Array, step: Array, args: Any, kwargs: Mapping[str, Any], corners: Any, divisor: int
 ) -> NDArray[np.float64]:
     """Return the Hessian by statsmodels' own points."""
     moves, hessian = np.diag(step), np.empty((x.size, x.size))
@@ -165,7 +166,7 @@ approx_hess = _hessian_by(CENTRAL, "approx_hess", "central")
 
 
 def approx_hess_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: tuple[Any, ...] = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the Hessian of an analytic f: central differences of its complex-step gradient.
 
@@ -190,7 +191,7 @@ def approx_hess_cs(
     """
     x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
 
-    def gradient(y: NDArray[Any]) -> NDArray[np.float64]:
+    def gradient(y: Array) -> NDArray[np.float64]:
         return approx_fprime_cs(y, f, None, args, kwargs)
 
     order = 4 if epsilon is None else 2  # the gradient is exact to its last digits

@@ -6,13 +6,12 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted, describe
 from ..core.evaluation import InFloats, Values
 from ..core.point import Point
-from ..core.validation import Ints, complex_number, number
+from ..core.validation import Array, Ints, complex_number, number
 
 # Measured on Rosenbrock, Ackley and least squares, n from 10 to 10,000: 128 kB is within 1.4x of the best of 16 kB
 # to 32 MB; one batch of all 2n rows is 2x to 4x slower at n = 1000. Below 16 rows numpy's own overhead shows.
@@ -29,7 +28,7 @@ class Batched(InFloats):
     def __init__(self, call: Call, point: Point, explicit: bool = False) -> None:
         if call.batch_axis is None:
             raise CannotRun("f takes one point; declare `batch_axis` if it takes many")
-        self.own: NDArray[Any] | None = None
+        self.own: Array | None = None
         self.way = "batched"
         self._call = call
         self._point, self._base = point, point.base
@@ -77,7 +76,7 @@ class Batched(InFloats):
             rows += 1
         return rows
 
-    def _evaluate(self, by_point: Values, rows: int) -> NDArray[Any]:
+    def _evaluate(self, by_point: Values, rows: int) -> Array:
         """f of these points, as an array of shape (rows,) that f no longer holds."""
         call, shape = self._call, self._base.shape
         batch = by_point.T.reshape(*shape, rows) if self._last else by_point.reshape(rows, *shape)
@@ -97,7 +96,7 @@ class Batched(InFloats):
                 return self._evaluate(by_point, rows)
         return self._as_values(result, rows, by_point.dtype.kind == "c")
 
-    def _as_values(self, result: Any, rows: int, is_complex: bool) -> NDArray[Any]:
+    def _as_values(self, result: Any, rows: int, is_complex: bool) -> Array:
         array = np.asarray(result)
         if array.shape != (rows,) and not (rows == 1 and array.size == 1):
             raise NotTrusted(

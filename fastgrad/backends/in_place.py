@@ -13,13 +13,12 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
 from ..core.evaluation import Unrounded, Values
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints
+from ..core.validation import FLOAT64, Array, Floats, Ints
 from ..inspecting.purity import Nature
 from ..lifting.signals import CannotLift
 from .lifted import DENSE, SPARSE, Attempt, Lifted
@@ -37,23 +36,14 @@ def _in_place() -> Any:
 class LiftedInPlace(Lifted):
     """f at many points at once, with a bundle in place of the caller's array: the sparse lift of a pure function.
 
-    Parameters
-    ----------
-    call : Call
-        f and its arguments.
-    point : Point
-        Where.
-    nature : Nature
-        What f can read and keep.
-    lifts : tuple of {"dense", "sparse"}
-        Which to try, in this order, where f keeps what it computes and does not find x: the sparse one otherwise.
-    explicit : bool
-        Whether the caller asked for this way, so that nobody else says what f raises beside x.
+    CannotRun if f cannot be lifted so; the message says why.
 
-    Raises
-    ------
-    CannotRun
-        If f cannot be lifted so; the message says why.
+    `call`: f and its arguments.
+    `point`: where.
+    `nature`: what f can read and keep.
+    `lifts`, {"dense", "sparse"}: which to try, in this order, where f keeps what it computes and does not find x: the
+        sparse one otherwise.
+    `explicit`: whether the caller asked for this way, so that nobody else says what f raises beside x.
     """
 
     _instead = (Attempt(SPARSE, False),)  # f may write into arrays that it keeps
@@ -115,7 +105,7 @@ class LiftedInPlace(Lifted):
                 raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
             return result
 
-    def _check_one(self, point: NDArray[Any], seen: Any, values: Values) -> None:
+    def _check_one(self, point: Array, seen: Any, values: Values) -> None:
         try:
             super()._check_one(point, seen, values)
         except NotTrusted as doubt:  # f's state may feed back into its values: then the loop, as ever, has the say

@@ -75,19 +75,10 @@ _IMAGINARY = (Attempt(DENSE, False),)
 class Lifted(InFloats):
     """f of one point, on many points at once.
 
-    Parameters
-    ----------
-    lifts : tuple of {"dense", "sparse"}
-        Which to try, in this order.
-    racing : bool
-        Whether a lift gives up where the next way is faster, by counted work. If not, each runs to its end or refusal.
-    nature : Nature
-        What f can read and keep.
-
-    Attributes
-    ----------
-    way : str
-        "dense lift" or "sparse lift": which evaluated f, or will be tried first.
+    `lifts`, {"dense", "sparse"}: which to try, in this order.
+    `racing`: whether a lift gives up where the next way is faster, by counted work. If not, each runs to its end or
+        refusal.
+    `nature`: what f can read and keep.
     """
 
     _instead: tuple[Attempt, ...] = ()  # of a dense lift that does not take f: it takes nearly all that the other does
@@ -95,7 +86,7 @@ class Lifted(InFloats):
     def __init__(self, call: Call, point: Point, lifts: tuple[str, ...], racing: bool, nature: Nature) -> None:
         self.own: NDArray[Any] | None = None
         self.sees_own = False
-        self.way = _WAY[lifts[0]]
+        self.way = _WAY[lifts[0]]  # "dense lift" or "sparse lift": which evaluated f, or will be tried first
         self._call, self._point, self._nature = call, point, nature
         self._written = call.f  # whose lines are named
         self._lifts, self._racing = lifts, racing
@@ -332,12 +323,7 @@ class Lifted(InFloats):
         If f may read the caller's array, all of that is moved a little meanwhile: f must not read it, for only the
         reference perturbs it.
 
-        Raises
-        ------
-        CannotRun
-            If f reads the caller's array.
-        NotTrusted
-            If the values do not agree.
+        CannotRun if f reads the caller's array. NotTrusted if the values do not agree.
         """
         moves = self._may_read() and self._perturbs()
         moved = self._while_moved(point) if moves else None

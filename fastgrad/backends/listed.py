@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,21 +23,22 @@ def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = Non
 
     Where the result is to be sparse, what is zero by f's structure is left out.
 
-    Raises
-    ------
-    CannotRun
-        Where f cannot be lifted.
+    CannotRun where f cannot be lifted.
     """
-    first = before is not None and before.substitutes
+    lift = partial(entries, call, x, d, before=before, sparse=sparse)
+    found: tuple[Listed, bool] = _lifted(f, lift, before is not None and before.substitutes)
+    return found[0]._replace(substitutes=found[1])
+
+
+def _lifted(f: Any, lift: Any, substitutes: bool) -> tuple[Any, bool]:
+    """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
     try:
-        for substitutes in (first, True):
+        if not substitutes:
             try:
-                found = entries(call, x, d, before=before, substitutes=substitutes, sparse=sparse)
-                return found._replace(substitutes=substitutes)
+                return lift(substitutes=False), False
             except CannotLift:
-                if substitutes:
-                    raise
-        raise AssertionError("the second attempt returns or raises")
+                pass
+        return lift(substitutes=True), True
     except Signal as signal:
         raise _refusal(f, signal) from signal
 
@@ -51,38 +53,20 @@ class Curvature:
 
     The gradient of an analytic f at x + i t v has the imaginary part t H v, without any subtraction: the complex step
     (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
-
-    Attributes
-    ----------
-    tied : ndarray of bool
-        Entries of x that move apart what f chose between and is equal at x, as all products so far have found.
     """
 
     def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
         self._substitutes = False
+        # entries of x that move apart what f chose between and is equal at x, as all products so far have found
         self.tied = np.zeros(x.size, dtype=bool)
 
     def _lifted(self, lift: Any, x: Any) -> Any:
-        """Lift f as it is; where it stops at something that gives a bundle no say, with substitutes from then on."""
-        try:
-            if not self._substitutes:
-                try:
-                    return lift(self._call, x, self._steps)
-                except CannotLift:
-                    self._substitutes = True
-            return lift(self._call, x, self._steps, substitutes=True)
-        except Signal as signal:
-            raise _refusal(self._f, signal) from signal
+        found, self._substitutes = _lifted(self._f, partial(lift, self._call, x, self._steps), self._substitutes)
+        return found
 
     def product(self, vector: Floats) -> Floats:
-        """Return the Hessian times a flat vector.
-
-        Raises
-        ------
-        CannotRun
-            Where f cannot be lifted at a complex point.
-        """
+        """Return the Hessian times a flat vector. CannotRun where f cannot be lifted at a complex point."""
         scale = float(np.abs(vector).max(initial=0.0)) or 1.0
         beside = self._x + 1j * (IMAGINARY / scale * vector).reshape(self._x.shape)
         gradient, tied = self._lifted(gradient_beside, beside)
@@ -93,10 +77,7 @@ class Curvature:
     def pattern(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """List the pairs of coordinates that some nonlinear operation of f brings together; some more than once.
 
-        Raises
-        ------
-        CannotRun
-            Where f cannot be lifted.
+        CannotRun where f cannot be lifted.
         """
         found: tuple[NDArray[np.intp], NDArray[np.intp]] = self._lifted(interactions, self._x)
         return found

@@ -15,7 +15,7 @@ from ..core.call import Call
 from ..core.errors import NonFiniteWarning, warn
 from ..core.evaluation import BOTH_WAYS, InFloats, Values
 from ..core.point import Point, exclusive
-from ..core.validation import FLOAT64, Floats, Ints, complex_number, number
+from ..core.validation import FLOAT64, Array, Floats, Ints, complex_number, number
 from ..executors.executor import Entries, Executor, Failures, Function, Rows, nan_like
 from ..executors.table import executor_for, pieces_of
 from ..schemes.constants import OUTSIDE
@@ -28,16 +28,10 @@ Exceptions = tuple[type[BaseException], ...]
 
 
 class Watch:
-    """An executor, and what is to become of evaluations that fail.
-
-    Attributes
-    ----------
-    failures : list of str
-        The points at which f failed, and how, where that is put up with.
-    """
+    """An executor, and what is to become of evaluations that fail."""
 
     def __init__(self, call: Call, executor: Executor) -> None:
-        self.failures: list[str] = []
+        self.failures: list[str] = []  # the points at which f failed, and how, where that is put up with
         self._executor = executor
         self._tolerant = call.on_error == "nan"
 
@@ -151,13 +145,7 @@ class Parallel(InFloats):
 
 
 class ParallelVectors(Vectors):
-    """An f of many values, evaluated by an executor.
-
-    Attributes
-    ----------
-    cost : int
-        What the evaluations cost, where f itself says so: evaluations of another function.
-    """
+    """An f of many values, evaluated by an executor."""
 
     def __init__(self, call: Call, point: Point, executor: Executor | None = None) -> None:
         executor = executor_for(call, point) if executor is None else executor
@@ -166,7 +154,7 @@ class ParallelVectors(Vectors):
         self._watch = Watch(call, executor)
         copies = all(executor.may_perturb(piece) for piece in pieces_of(point))
         f = self._call.f if copies else call.f  # the former shows each point in the caller's list
-        self.cost = 0
+        self.cost = 0  # what the evaluations cost, where f itself says so: evaluations of another function
         costing = getattr(f, "with_cost", None)
         self._costing = costing is not None
         self.own = point.own if copies and self._in_place else None
@@ -212,7 +200,7 @@ class ParallelVectors(Vectors):
     def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
         return self._rows(self._all(self._complex, points))
 
-    def _all(self, f: OnePoint, points: Iterable[NDArray[Any]], exploring: bool = False) -> list[NDArray[Any]]:
+    def _all(self, f: OnePoint, points: Iterable[Array], exploring: bool = False) -> list[Array]:
         """Evaluate f at all points, so many at a time that they take little memory."""
         rest, rows = iter(points), []
         many = max(1, POINT_BYTES // max(1, self._point.base.nbytes))
@@ -250,27 +238,18 @@ def complex_values(result: object) -> NDArray[np.complex128]:
 class OnePoint:
     """f of one point: what it returns, turned into numbers at once.
 
-    Parameters
-    ----------
-    f, call
-        The function, and its arguments.
-    convert : callable
-        Turns what it returns into numbers.
-    own : ndarray or None
-        The caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the evaluation
-        puts it back.
+    `f`, `call`: the function, and its arguments.
+    `convert`: turns what it returns into numbers.
+    `own`: the caller's array, where it is to hold the point: the worker has a copy of it, or whoever runs the
+        evaluation puts it back.
     """
 
     def __init__(
-        self,
-        f: Callable[..., Any],
-        call: Call,
-        convert: Callable[[object], Any],
-        own: NDArray[Any] | None = None,
+        self, f: Callable[..., Any], call: Call, convert: Callable[[object], Any], own: Array | None = None
     ) -> None:
         self._call, self._convert, self._own = Call(f, call.args, call.kwargs), convert, own
 
-    def __call__(self, x: NDArray[Any]) -> Any:
+    def __call__(self, x: Array) -> Any:
         if self._own is not None:
             self._own[...] = x
         return self._convert(self._call.value(x))

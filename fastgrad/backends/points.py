@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..core.call import Call
 from ..core.errors import CannotRun, NotTrusted
-from ..core.validation import Floats
+from ..core.validation import Array, Floats
 from ..lifting.signals import Signal
 from .batched import agree
 from .vectors import values_of
@@ -27,26 +27,14 @@ def _dense() -> Any:
 class Points:
     """The values of f at k points, as those of one function of all their entries; any of them may be moved.
 
-    Parameters
-    ----------
-    call : Call
-        f and its arguments.
-    points : ndarray, shape (k, *x.shape)
-        Where.
+    CannotRun, by any evaluation, if f cannot be lifted.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated so far.
-
-    Raises
-    ------
-    CannotRun
-        By any evaluation: if f cannot be lifted.
+    `call`: f and its arguments.
+    `points`, of shape (k, *x.shape): where.
     """
 
     def __init__(self, call: Call, points: Floats) -> None:
-        self.nfev = 0
+        self.nfev = 0  # points at which f was evaluated so far
         self._call, self._points = call, points
         self._value: Floats | None = None
         self.shape: tuple[int, ...] = ()  # of f at one point
@@ -71,7 +59,7 @@ class Points:
     def _lifted(self, points: Floats) -> Floats:
         self.nfev += len(points)
         try:
-            found: NDArray[Any] = _dense().at_points(self._call, points)
+            found: Array = _dense().at_points(self._call, points)
         except (Signal, Exception) as failure:
             raise CannotRun(f"f cannot be lifted: {failure}") from failure
         if found.dtype.kind == "c" or (self._value is not None and found.size != self._value.size):

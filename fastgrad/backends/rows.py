@@ -5,23 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.evaluation import InFloats, Values
 from ..core.point import Point
-from ..core.validation import Floats, Ints
+from ..core.validation import Array, Floats, Ints
 from ..schemes.columns import Values as Many
 
 
 class Shared:
     """All values of f at the points that were asked for so far: f is evaluated once at each.
 
-    Parameters
-    ----------
-    run : Values
-        f of many values.
-    x : ndarray
-        The point, flat.
+    `run`: f of many values.
+    `x`: the point, flat.
     """
 
     def __init__(self, run: Many, x: Floats) -> None:
@@ -53,7 +48,7 @@ class Row(InFloats):
 
     origin = 0.0
     way = "columns"
-    own: NDArray[Any] | None = None  # whoever evaluates all values perturbs the caller's array
+    own: Array | None = None  # whoever evaluates all values perturbs the caller's array
     sees_own = True
 
     def __init__(self, shared: Shared, row: int, point: Point) -> None:

@@ -17,6 +17,7 @@ _PLACES = {
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "spared": (".lifting.work", "is_spared"),
     "in place": ("in_place", "LiftedInPlace"),
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),
@@ -34,10 +35,7 @@ _PLACES = {
 def load(name: str) -> Any:
     """Load what evaluates f in one way, by its name.
 
-    Raises
-    ------
-    CannotRun
-        Where it cannot be loaded: it uses numba's inside, which may have changed.
+    CannotRun where it cannot be loaded: it uses numba's inside, which may have changed.
     """
     module, attribute = _PLACES[name]
     try:

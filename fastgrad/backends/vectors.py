@@ -11,7 +11,7 @@ from numpy import array, empty, ndarray
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.errors import describe
+from ..core.errors import NotTrusted, describe
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats
 from ..schemes.constants import OUTSIDE
@@ -33,10 +33,7 @@ class Several(TypeError):
 def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
     """Turn what f returned into an array of its own at once: f may use its buffer again.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no array, list or tuple of real numbers, nor one.
+    TypeError or ValueError if it is no array, list or tuple of real numbers, nor one.
     """
     if type(result) is np.ndarray and result.dtype is FLOAT64:
         return result.copy()
@@ -68,15 +65,10 @@ class Vectors:
 
     Closures that read the caller's array see it perturbed, because it is perturbed in place; and f gets a fresh copy,
     because it may write into its argument, return a view of it or keep it.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
     """
 
     def __init__(self, call: Call, point: Point) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         container = point.container
         if container is not None and not container.among((call.args, call.kwargs)):
             call = call.but(f=point.following(call.f))
@@ -85,12 +77,13 @@ class Vectors:
         self._call = call
         self._point = point
         self._value: NDArray[np.float64] | None = None
+        self._lifted: NDArray[np.float64] | None = None
         self._in_place = point.perturbable and not call.shares_memory(point.own)
 
     @property
     def shape(self) -> Shape:
         """The shape of f(x)."""
-        return self._at_x().shape
+        return self._known().shape
 
     def value(self) -> Floats:
         """Return f(x), flat; remembered."""
@@ -102,6 +95,14 @@ class Vectors:
             self._value = values_of(value)
         except (TypeError, ValueError) as error:
             raise type(error)(f"`f0` must be f(x); got {describe(value)}") from error
+
+    def lifted(self, value: Floats) -> None:
+        """Take f(x) from a lift, for others to be compared with; who asks for the value itself gets the plain one."""
+        self._lifted = value
+
+    def _known(self) -> Floats:
+        """Return f(x), or what a lift found for it."""
+        return self._at_x() if self._lifted is None or self._value is not None else self._lifted
 
     def _at_x(self) -> Floats:
         if self._value is None:
@@ -117,7 +118,7 @@ class Vectors:
         return self._at(points, True)
 
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
-        self._at_x()  # now, while the caller's array is as it was
+        self._known()  # now, while the caller's array is as it was
         base, own = self._point.base, self._point.own
         # a copy: f may write into its argument, or keep it
         rows = array(points if isinstance(points, ndarray) else list(points), dtype=FLOAT64)
@@ -132,7 +133,7 @@ class Vectors:
                 own[...] = base
 
     def _each(self, rows: Floats, exploring: bool, own: NDArray[Any] | None) -> Floats:
-        called, shape = self._called, self._at_x().shape
+        called, shape = self._called, self._known().shape
         values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
@@ -147,6 +148,8 @@ class Vectors:
             if type(found) is not ndarray or found.dtype is not FLOAT64:
                 found = values_of(found)
             if found.shape != shape:
+                if self._value is None:
+                    raise NotTrusted("f returns another shape when it is lifted")
                 raise ValueError(OTHER_SHAPE.format(shape, found.shape))
             values[k] = found
         return values if len(shape) == 1 else values.reshape(len(rows), prod(shape))  # there may be none

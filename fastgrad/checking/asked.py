@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import describe
 from ..core.options import Watching, check_names, tolerance
-from ..core.validation import Floats
+from ..core.validation import Floats, Function
 
 
 class CheckDict(Watching, total=False):
@@ -47,7 +47,7 @@ class JacobianCheckDict(CheckDict, total=False):
 class HessianCheckDict(CheckDict, total=False):
     """And those of a Hessian's."""
 
-    grad: Callable[..., Any] | None
+    grad: Function | None
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,7 @@ LEAST = 1e-6
 
 
 def check_gradient(
-    f: Any,
-    grad: Callable[..., Any] | ArrayLike | dict[Any, Any],
-    x: Any,
-    **options: Unpack[GradientCheckDict],
+    f: Any, grad: Callable[..., Any] | ArrayLike | dict[Any, Any], x: Any, **options: Unpack[GradientCheckDict]
 ) -> GradientCheck:
     r"""Check an analytic gradient against a numerical one that knows its own error.
 

@@ -34,12 +34,7 @@ NO_DIGIT = 0.5
 LEAST = 1e-6  # of two entries of x that move together, the one with less effect counts at least so much of the other
 
 
-def check_jacobian(
-    f: Any,
-    jac: Any,
-    x: Any,
-    **options: Unpack[JacobianCheckDict],
-) -> JacobianCheck:
+def check_jacobian(f: Any, jac: Any, x: Any, **options: Unpack[JacobianCheckDict]) -> JacobianCheck:
     r"""Check an analytic Jacobian against a numerical one that knows its own error.
 
     Parameters
@@ -118,12 +113,7 @@ def check_jacobian(
     return in_structure(x, settings, plain, structured, Operator(f, settings).placed, settings.options.args, counted)
 
 
-def check_hessian(
-    f: Any,
-    hess: Any,
-    x: Any,
-    **options: Unpack[HessianCheckDict],
-) -> JacobianCheck:
+def check_hessian(f: Any, hess: Any, x: Any, **options: Unpack[HessianCheckDict]) -> JacobianCheck:
     r"""Check an analytic Hessian against a numerical one that knows its own error.
 
     Parameters
@@ -296,10 +286,7 @@ def _matrix(values: Any) -> Matrix:
 def _both(name: str, given: Any, found: Matrix, error: Matrix | None, shape: tuple[int, ...], n: int) -> _Both:
     """Lay a given matrix and a numerical one, of n columns, beside each other.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the given one does not hold numbers, or is of another shape.
+    TypeError or ValueError if the given one does not hold numbers, or is of another shape.
     """
     assert error is not None
     if found.pattern is None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .validation import Args, Array, Function
 
 # A worker's own calls run in a plain loop: workers of workers would only compete for the same cores.
 working: ContextVar[bool] = ContextVar("working", default=False)
@@ -37,63 +38,29 @@ class Manner(TypedDict, total=False):
 
 
 class Call:
-    """How f is called.
+    """How f is called."""
 
-    Attributes
-    ----------
-    f : callable
-        The function.
-    args, kwargs
-        What it gets after x.
-    batch_axis : int or None
-        None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
-    eager : bool
-        Whether a compiling backend compiles at once all that it may ever need.
-    workers : int, executor or map-like callable
-        How many workers may evaluate f at a time (-1: one a core), or who does.
-    journal : str or None
-        The file where evaluations are kept.
-    progress : bool or callable
-        Whether to show how far it is, or whom to tell.
-    on_error : {"raise", "nan"}
-        What becomes of an evaluation that raises, or takes too long.
-    timeout : float or None
-        Seconds that an evaluation may take.
-    fastmath : bool
-        Whether exp, log, ... may be a little less exact, where a backend has faster ones.
-    imaginary : bool
-        Whether f is to be evaluated at complex points.
-    watched : bool
-        Whether something is asked for that an executor of plain evaluations alone can do.
-    shared : bool
-        The same, or whether workers are to share the evaluations.
-    usual : bool
-        Whether nothing is asked for but an evaluation.
-    """
-
-    args: tuple[Any, ...] = ()
+    # what it gets after x
+    args: Args = ()
     kwargs: Mapping[str, Any] = NO_KWARGS
+    # None: f takes one point. 0: f takes (k, *shape). -1: f takes (*shape, k). It returns (k,).
     batch_axis: int | None = None
-    eager: bool = False
-    workers: Any = 1
-    fastmath: bool = False
-    imaginary: bool = False
-    journal: str | None = None
-    progress: Any = False
-    on_error: str = "raise"
-    timeout: float | None = None
-    watched: bool = False
-    shared: bool = False
-    usual: bool = True
+    eager: bool = False  # whether a compiling backend compiles at once all that it may ever need
+    workers: Any = 1  # how many workers may evaluate f at a time (-1: one a core), or who does
+    fastmath: bool = False  # whether exp, log, ... may be a little less exact, where a backend has faster ones
+    imaginary: bool = False  # whether f is to be evaluated at complex points
+    journal: str | None = None  # the file where evaluations are kept
+    progress: Any = False  # whether to show how far it is, or whom to tell
+    on_error: str = "raise"  # what becomes of an evaluation that raises, or takes too long
+    timeout: float | None = None  # seconds that an evaluation may take
+    watched: bool = False  # whether something is asked for that an executor of plain evaluations alone can do
+    shared: bool = False  # the same, or whether workers are to share the evaluations
+    usual: bool = True  # whether nothing is asked for but an evaluation
 
     def __init__(
-        self,
-        f: Callable[..., Any],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        **manner: Unpack[Manner],
+        self, f: Function, args: Args = (), kwargs: Mapping[str, Any] | None = None, **manner: Unpack[Manner]
     ) -> None:
-        self.f = f
+        self.f = f  # the function
         if args:
             self.args = args
         if kwargs:
@@ -132,19 +99,19 @@ class Call:
         if axis is None:
             return self
 
-        def alone(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        def alone(x: Array, *args: Any, **kwargs: Any) -> Any:
             return f(np.expand_dims(x, axis), *args, **kwargs)
 
         return self.but(f=alone, batch_axis=None)
 
-    def shares_memory(self, array: NDArray[Any] | None) -> bool:
+    def shares_memory(self, array: Array | None) -> bool:
         """Whether an argument views the array's memory, so that perturbing one would perturb the other."""
         if array is None or not (self.args or self.kwargs):
             return False
         return any(np.may_share_memory(a, array) for a in _arrays((self.args, self.kwargs)))
 
 
-def _arrays(value: Any) -> list[NDArray[Any]]:
+def _arrays(value: Any) -> list[Array]:
     """List the arrays in nested tuples, lists and dictionaries."""
     if isinstance(value, np.ndarray):
         return [value]

@@ -7,48 +7,29 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import describe
-from .validation import FLOAT64
+from .validation import FLOAT64, Args, Array
 
 
 class Part(NamedTuple):
-    """A piece of the container that can be written to.
+    """A piece of the container that can be written to."""
 
-    Attributes
-    ----------
-    target : ndarray, mutable sequence or dict
-        The piece itself.
-    place : tuple
-        The index of its entries in an array of x's shape.
-    kept : ndarray, list or dict
-        What it held: the very objects, where it is a sequence; of a dictionary one number, by its key.
-    """
-
-    target: Any
-    place: tuple[Any, ...]
-    kept: Any
+    target: Any  # the piece itself
+    place: Args  # the index of its entries in an array of x's shape
+    kept: Any  # what it held: the very objects, where it is a sequence; of a dictionary one number, by its key
 
 
 class Container:
-    """The caller's list, tuple or table, which closures may read instead of f's argument.
-
-    Attributes
-    ----------
-    given : object
-        The container itself.
-    holders : list
-        What other threads are to keep away from meanwhile.
-    """
+    """The caller's list, tuple or table, which closures may read instead of f's argument."""
 
     __slots__ = ("_ndim", "_parts", "given", "holders")
 
     def __init__(
         self, given: object, ndim: int, parts: list[Part] | None = None, holders: list[Any] | None = None
     ) -> None:
-        self.given = given
-        self.holders = [given] if holders is None else holders
+        self.given = given  # the container itself
+        self.holders = [given] if holders is None else holders  # what other threads are to keep away from meanwhile
         self._ndim = ndim
         self._parts = parts
 
@@ -84,7 +65,7 @@ class Container:
             "it a float array: x = np.array(x, dtype=float), before f is made"
         )
 
-    def write(self, x: NDArray[Any]) -> None:
+    def write(self, x: Array) -> None:
         """Put the entries of an array of x's shape in; `restore` puts back what was there."""
         for target, place, kept in self.parts:
             values = x[place]
@@ -115,7 +96,7 @@ def _put(target: Any, values: Any) -> None:
             target[i] = value
 
 
-def memory_of(given: object, array: NDArray[Any]) -> NDArray[Any] | None:
+def memory_of(given: object, array: Array) -> Array | None:
     """Return the memory that an object keeps its entries in, by `array` that it was converted to; None for a copy.
 
     A pandas object shows its memory read-only, so that nobody writes by accident to what others share. Memory that can
@@ -136,7 +117,7 @@ def parts_of(given: object, ndim: int) -> list[Part] | None:
     return None if found is None or _repeated(found) else found
 
 
-def _pieces(given: Any, ndim: int, place: tuple[Any, ...]) -> list[Part] | None:
+def _pieces(given: Any, ndim: int, place: Args) -> list[Part] | None:
     """Find what an x of so many dimensions is made of; None where a piece cannot be changed."""
     if hasattr(given, "iloc") and ndim == 2:  # a table: every column is a piece of memory of its own
         columns = [_pieces(given.iloc[:, j], 1, (*place, slice(None), j)) for j in range(given.shape[1])]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .point import Point
-from .validation import Floats, Ints, everything
+from .validation import Array, Floats, Ints, everything
 
 Values = NDArray[Any]  # float64, or complex128 for the complex step
 BOTH_WAYS = np.array([[-3.0], [-2.0], [-1.0], [1.0], [2.0], [3.0]])  # multiples of a vector
@@ -18,52 +18,37 @@ TWO_SIDES = 1.0, -1.0  # nodes of a central difference
 
 
 class Unrounded(NamedTuple):
-    """Differences from f(x) that are accurate relative to themselves, however near to x.
+    """Differences from f(x) that are accurate relative to themselves, however near to x."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (m,)
-        f there, less f(x).
-    tied : ndarray of bool, shape (m,)
-        Where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or ``abs(0)`` do.
-        Plain central differences are the way to go in such a row.
-    beside : ndarray, shape (m,), or None
-        The same from a point that differs from x by rounding: what f multiplies differences with is rounded, too.
-    lost : float
-        What the values may lack because something in f underflowed.
-    """
-
-    values: Floats
+    values: Floats  # shape (m,): f there, less f(x)
+    # shape (m,): where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or
+    # ``abs(0)`` do. Plain central differences are the way to go in such a row.
     tied: NDArray[np.bool_]
+    # shape (m,), or None: the same from a point that differs from x by rounding: what f multiplies differences with is
+    # rounded, too
     beside: Floats | None = None
-    lost: float = 0.0
+    lost: float = 0.0  # what the values may lack because something in f underflowed
 
 
 class Evaluation(Protocol):
     """f around one point x, for one gradient.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated so far.
-    origin : float
-        What values are relative to: f = origin + values. 0 unless a lift carries differences.
-    way : str
-        How f is evaluated: "reference", "batched", "dense lift", "sparse lift", "scalar kernel", "lanes", ...
-    own : ndarray or None
-        The caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
-    sees_own : bool
-        Whether f, if it reads the caller's array instead of its argument, sees it perturbed.
-    trusted : bool
-        Whether its owner has seen values for many points at once agree with plain ones, at other x, and looks itself at
-        what they give here: then none of a sweep is evaluated plainly, too.
+    `nfev`: points at which f was evaluated so far.
+    `origin`: what values are relative to: f = origin + values. 0 unless a lift carries differences.
+    `way`: how f is evaluated: "reference", "batched", "dense lift", "sparse lift", "scalar kernel", "lanes", ...
+    `own`: the caller's array, where it is perturbed in place: whoever runs the evaluation puts it back.
+    `sees_own`: whether f, if it reads the caller's array instead of its argument, sees it perturbed.
+    `trusted`: whether its owner has seen values for many points at once agree with plain ones, at other x, and looks
+        itself at what they give here: then none of a sweep is evaluated plainly, too.
+    `looked`: what `settled` has found out of f along a line where it does not decide, for who goes on, once; or None.
     """
 
     nfev: int
     way: str
-    own: NDArray[Any] | None
+    own: Array | None
     sees_own: bool
     trusted: bool
+    looked: Any
 
     @property
     def origin(self) -> float: ...
@@ -71,17 +56,10 @@ class Evaluation(Protocol):
     def sweep(self, index: Ints, points: Values) -> Values:
         """Evaluate f at x with one entry replaced.
 
-        Parameters
-        ----------
-        index : ndarray of intp, shape (m,)
-            The coordinate that row r replaces, in C order.
-        points : ndarray, shape (m, k)
-            The values that this coordinate takes.
+        `index`, of shape (m,): the coordinate that row r replaces, in C order.
+        `points`, of shape (m, k): the values that this coordinate takes.
 
-        Returns
-        -------
-        ndarray, shape (m, k)
-            f there, less `origin`.
+        Returns ndarray, shape (m, k): f there, less `origin`.
         """
         ...
 
@@ -92,16 +70,10 @@ class Evaluation(Protocol):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         """Evaluate f where something is added to one entry of x, less f(x), if that can be had unrounded; else None.
 
-        Parameters
-        ----------
-        index : ndarray of intp, shape (m,)
-            The coordinates, each once.
-        steps : ndarray, shape (m,)
-            What is added to them: x plus that need not be a number of its own.
-        away : ndarray, shape (m,)
-            Steps at which the slopes can be compared with plain evaluations on both sides of x.
-        bars : bool
-            Whether `beside` is wanted.
+        `index`, of shape (m,): the coordinates, each once.
+        `steps`, of shape (m,): what is added to them: x plus that need not be a number of its own.
+        `away`, of shape (m,): steps at which the slopes can be compared with plain evaluations on both sides of x.
+        `bars`: whether `beside` is wanted.
         """
         ...
 
@@ -152,6 +124,7 @@ class InFloats:
     _value: float | None = None  # f(x), once it is known
     nfev = 0
     trusted = False
+    looked: Any = None
 
     def value(self) -> float:
         if self._value is None:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .call import NO_KWARGS
 from .errors import describe
-from .validation import coordinate_of
+from .validation import Args, Array, Function, coordinate_of
 
 # what an array says of an index by a label, and of `loc` or `sel`
 WANTS = (IndexError, AttributeError)
@@ -41,10 +40,8 @@ def _of_its_own_kind(x: object) -> bool:
 class Labels:
     """The labels of x.
 
-    Parameters
-    ----------
-    x : Series, DataFrame, DataArray, named tuple or array of another kind
-        The first three are told by what they offer: neither library is loaded for the question.
+    `x`: a Series, DataFrame, DataArray, named tuple or array of another kind; the first three are told by what they
+        offer: neither library is loaded for the question.
     """
 
     __slots__ = ("_labelled", "_x")
@@ -68,19 +65,17 @@ class Labels:
                 f"{describe(x)}"
             )
 
-    def _alike(self, values: NDArray[Any]) -> Any:
+    def _alike(self, values: Array) -> Any:
         """Return an array of the kind of x, with what that passes on."""
         array = values.view(type(self._x))
         array.__array_finalize__(self._x)
         return array
 
-    def on(self, values: NDArray[Any]) -> Any:
+    def on(self, values: Array) -> Any:
         """Return an array of x's shape with the labels of x."""
         return self._labelled(values)
 
-    def change(
-        self, f: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NO_KWARGS
-    ) -> tuple[bool, int]:
+    def change(self, f: Function, args: Args = (), kwargs: Mapping[str, Any] = NO_KWARGS) -> tuple[bool, int]:
         """Whether f makes another value of x with its labels than of a plain array, and the evaluations that this took.
 
         It may ask which of them it got.
@@ -112,10 +107,7 @@ class Labels:
     def plain(self, name: str, given: Any) -> Any:
         """Return what has the labels of x as an array in the order of x; anything else as it is.
 
-        Raises
-        ------
-        ValueError
-            If it has other labels.
+        ValueError if it has other labels.
         """
         if not (_in_a_table(given) and _in_a_table(self._x)):
             return given
@@ -125,28 +117,28 @@ class Labels:
             raise ValueError(f"`{name}` must have the labels of x, got {describe(given)}")
         return np.asarray(ours)
 
-    def giving(self, f: Callable[..., Any]) -> Callable[..., Any]:
+    def giving(self, f: Function) -> Function:
         """Return f, which gets its argument labelled."""
 
-        def of_labelled(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        def of_labelled(x: Array, *args: Any, **kwargs: Any) -> Any:
             return f(self._labelled(x), *args, **kwargs)
 
         return of_labelled
 
     @staticmethod
-    def seen(f: Callable[..., Any], x: object) -> Callable[..., Any]:
+    def seen(f: Function, x: object) -> Function:
         """Return f as it is, or where x has labels, f that gets them wherever it cannot do with a plain array."""
         return Labels(x).where_wanted(f) if has_labels(x) else f
 
-    def where_wanted(self, f: Callable[..., Any]) -> Callable[..., Any]:
+    def where_wanted(self, f: Function) -> Function:
         """Return f, which gets its argument labelled wherever it cannot do with a plain array."""
         return self.either(f, self.giving(f))
 
     @staticmethod
-    def either(plain: Callable[..., Any], labelled: Callable[..., Any]) -> Callable[..., Any]:
+    def either(plain: Function, labelled: Function) -> Function:
         """Return f with arrays, or wherever it cannot do with these, f with labels."""
 
-        def of_either(x: NDArray[Any], *args: Any, **kwargs: Any) -> Any:
+        def of_either(x: Array, *args: Any, **kwargs: Any) -> Any:
             try:
                 return plain(x, *args, **kwargs)
             except WANTS as without:

@@ -7,12 +7,17 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .errors import describe
-from .validation import one_of
+from .validation import Args, one_of
+
+Variables = ArrayLike | dict[Any, Any]  # what x may be
+Yes = Literal[True]  # of `full_output`, for signatures
+No = Literal[False]
 
 AUTO = "auto"
 BACKENDS = ("python", "numpy", "numba")
@@ -98,13 +103,7 @@ class Options:
 
     @classmethod
     def of(cls, h: Any, options: Mapping[str, Any]) -> Options:
-        """Return the options that a caller of a gradient gave.
-
-        Raises
-        ------
-        TypeError
-            If there is another one.
-        """
+        """Return the options that a caller of a gradient gave. TypeError if there is another one."""
         check_names(options, OptionsDict)
         return cls(h, **options)
 
@@ -182,11 +181,11 @@ def _kwargs(name: str, value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _args(name: str, value: Any) -> tuple[Any, ...]:
+def _args(name: str, value: Any) -> Args:
     return value if type(value) is tuple else (value,)  # as in SciPy, a single argument may stand without its tuple
 
 
-VALID: dict[str, tuple[Any, ...]] = {
+VALID: dict[str, Args] = {
     "backend": (AUTO, *BACKENDS),
     "batch_axis": (None, 0, -1),
     "dtype": (None, "keep"),

@@ -46,10 +46,7 @@ def exclusive(holder: object) -> AbstractContextManager[Any]:
     A thread that holds nothing else gets the lock itself: no interrupt comes between acquiring it and the block, for it
     is written in C. One that does is differentiating within another gradient's f, and is let in by turns.
 
-    Raises
-    ------
-    RuntimeError
-        If it could wait for ever.
+    RuntimeError if it could wait for ever.
     """
     lock = lock_of(holder)
     held = _held() if len(_locks) > 1 else []
@@ -172,6 +169,11 @@ class Point:
             self.perturbable = flags.carray or (flags.writeable and (flags.forc or not _overlaps_itself(own)))
 
     @property
+    def plain(self) -> bool:
+        """Whether x was given as an array of float64 of one dimension that can be perturbed, and nothing more."""
+        return type(self.given) is np.ndarray and self.perturbable and self.base.ndim == 1 and self.dtype is FLOAT64
+
+    @property
     def held(self) -> bool:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None
@@ -256,12 +258,7 @@ def _overlaps_itself(array: NDArray[Any]) -> bool:
 def as_point(x: object) -> Point:
     """Return x as a Point; a Point as it is.
 
-    Raises
-    ------
-    TypeError
-        If x does not hold real numbers.
-    ValueError
-        If x is not rectangular, or holds NaN or infinity.
+    TypeError if x does not hold real numbers. ValueError if x is not rectangular, or holds NaN or infinity.
     """
     if type(x) is Point:
         return x

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .container import Container, Part, parts_of
 from .errors import describe
 from .labels import Labels, has_labels
 from .point import Point, as_point, exclusive, exclusively, meant
-from .validation import FLOAT64, Floats, bounds_arrays, finite, real_array
+from .validation import FLOAT64, Args, Array, Floats, bounds_arrays, finite, real_array
 
 BY_ENTRY = ("h", "rel_step", "bounds")  # options that may differ from array to array
 
@@ -31,21 +30,11 @@ Function = Callable[..., Any]
 
 
 class Leaf(NamedTuple):
-    """One array of a dictionary, or all that there is.
+    """One array of a dictionary, or all that there is."""
 
-    Attributes
-    ----------
-    path : tuple
-        Its keys, from the outside in.
-    value : object
-        The caller's array itself, which f may read instead of its argument.
-    array : ndarray
-        The same as an array of numbers.
-    """
-
-    path: Path
-    value: Any
-    array: NDArray[Any]
+    path: Path  # its keys, from the outside in
+    value: Any  # the caller's array itself, which f may read instead of its argument
+    array: Array  # the same as an array of numbers
 
     @property
     def name(self) -> str:
@@ -63,7 +52,7 @@ class Leaf(NamedTuple):
         array = self.array.copy()
         return array[()] if isinstance(self.value, (int, float, np.generic)) else array
 
-    def labelled(self, values: NDArray[Any]) -> Any:
+    def labelled(self, values: Array) -> Any:
         """Return values of its shape with its labels, if it has any; within a dictionary a named tuple is an array."""
         plain = bool(self.path) and isinstance(self.value, tuple)
         return Labels(self.value).on(values) if has_labels(self.value) and not plain else values
@@ -80,24 +69,10 @@ class Leaf(NamedTuple):
 class Tree:
     """A dictionary of arrays; or one array, which is all of it.
 
-    Parameters
-    ----------
-    value : mapping or array_like
-        From any keys to arrays, numbers or further mappings.
-    name : str
-        What it is called in messages.
+    TypeError or ValueError if something in it is no array of real numbers.
 
-    Attributes
-    ----------
-    leaves : list of Leaf
-        Its arrays, in the order of the dictionary.
-    ends : list of int
-        Where each of them ends among the entries of all.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something in it is no array of real numbers.
+    `value`: from any keys to arrays, numbers or further mappings.
+    `name`: what it is called in messages.
     """
 
     def __init__(self, value: Any, name: str) -> None:
@@ -106,7 +81,9 @@ class Tree:
         for path, part in parts:
             if isinstance(part, Mapping):
                 raise ValueError(f"`{named(name, path)}` must hold arrays, got {describe(part)}")
+        # its arrays, in the order of the dictionary
         self.leaves = [Leaf(path, part, real_array(named(name, path), part)) for path, part in parts]
+        # where each of them ends among the entries of all
         self.ends: list[int] = np.cumsum([leaf.array.size for leaf in self.leaves]).tolist()
 
     @property
@@ -131,13 +108,10 @@ class Tree:
             inner[leaf.path[-1]] = value
         return tree
 
-    def alike(self, name: str, other: Any) -> list[NDArray[Any]]:
+    def alike(self, name: str, other: Any) -> list[Array]:
         """Return the arrays of another dictionary, which must have the same keys and shapes; labels in any order.
 
-        Raises
-        ------
-        TypeError, ValueError
-            If it has not.
+        TypeError or ValueError if it has not.
         """
         arrays = []
         for leaf, part in zip(self.leaves, self.parts(name, other), strict=True):
@@ -153,13 +127,7 @@ class Tree:
         return arrays
 
     def parts(self, name: str, other: Any) -> list[Any]:
-        """Return what another dictionary of the same keys holds.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If it has other keys.
-        """
+        """Return what another dictionary of the same keys holds. TypeError or ValueError if it has other keys."""
         if self.nested and not isinstance(other, Mapping):
             raise TypeError(f"`{name}` must be a dictionary with the keys of {self.name}, got {describe(other)}")
         found = dict(_walk(other, (), {leaf.path for leaf in self.leaves}))
@@ -205,21 +173,15 @@ class Tree:
 class Structure(Tree):
     """What a derivative is taken with respect to: finite, and no memory in it twice.
 
-    Attributes
-    ----------
-    holders : list
-        Of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If something in it is no finite array of real numbers, or is there twice.
+    TypeError or ValueError if something in it is no finite array of real numbers, or is there twice.
     """
 
     def __init__(self, x: Any, name: str = "x") -> None:
         with exclusive(x) if isinstance(x, dict) else nullcontext():  # another thread may perturb what it holds
             super().__init__(x, name)
         self.given = x
+        # of a dictionary, what other threads are to keep away from while something in it is perturbed: f reads all of
+        # it
         self.holders = [x, *sorted((leaf.value for leaf in self.leaves), key=_block)] if self.nested else []
         for place, leaf in enumerate(self.leaves):
             finite(named(name, leaf.path), leaf.array)
@@ -291,10 +253,7 @@ class Structure(Tree):
 
         And its own journal, for the others are constant meanwhile: ``run.W1.sqlite`` for ``run.sqlite``.
 
-        Raises
-        ------
-        ValueError
-            If an option counts the entries of x.
+        ValueError if an option counts the entries of x.
         """
         _refuse_indices(given)
         options = {name: _picked(value, leaf.path) if name in BY_ENTRY else value for name, value in given.items()}
@@ -306,10 +265,7 @@ class Structure(Tree):
     def flat_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options for all entries as one x, where steps or bounds are given as dictionaries.
 
-        Raises
-        ------
-        ValueError
-            If an option counts the entries of x, or a dictionary of steps lacks an array.
+        ValueError if an option counts the entries of x, or a dictionary of steps lacks an array.
         """
         if not self.nested:
             return dict(given)
@@ -354,13 +310,7 @@ def blocks(matrix: Floats, rows: Tree, columns: Tree, labelled: bool = False) ->
 
 
 def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
-    """Do the inverse, of what a caller gave.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it has another structure.
-    """
+    """Do the inverse, of what a caller gave. TypeError or ValueError if it has another structure."""
     found = []
     for outer, row in zip(rows.leaves, rows.parts(name, given), strict=True):
         row_name, parts = named(name, outer.path), []
@@ -374,12 +324,12 @@ def unblocked(name: str, given: Any, rows: Tree, columns: Tree) -> Floats:
     return np.concatenate(found)
 
 
-def flattened(value: Any) -> NDArray[Any]:
+def flattened(value: Any) -> Array:
     """Return all numbers in nested dictionaries of arrays one after another."""
     return np.concatenate([np.asarray(part).reshape(-1) for _, part in _walk(value, ())])
 
 
-def _labelled(block: NDArray[Any], outer: Leaf, inner: Leaf) -> Any:
+def _labelled(block: Array, outer: Leaf, inner: Leaf) -> Any:
     """Label the axes of a block that have labels: those of a Series, and of what stands alone."""
     if not outer.array.ndim:
         return inner.labelled(block)
@@ -450,11 +400,11 @@ def named(name: str, path: Path) -> str:
 # Written so that a function made of them is seen to keep nothing: no assignment, nothing that can be changed.
 
 
-def _template(tree: Nested) -> tuple[Any, ...]:
+def _template(tree: Nested) -> Args:
     return tuple((key, _template(value) if isinstance(value, dict) else value) for key, value in tree.items())
 
 
-def _built(template: tuple[Any, ...], value: Any) -> Nested:
+def _built(template: Args, value: Any) -> Nested:
     """Return the dictionary of a template, with copies of its arrays and `value` where it has none."""
     return {
         key: _built(part, value) if isinstance(part, tuple) else value if part is None else part.copy()
@@ -462,7 +412,7 @@ def _built(template: tuple[Any, ...], value: Any) -> Nested:
     }
 
 
-def _of_changed(f: Function, change: Function, template: tuple[Any, ...]) -> Function:
+def _of_changed(f: Function, change: Function, template: Args) -> Function:
     """Return f as a function of what a template makes f's argument of."""
 
     @wraps(f, updated=())  # also the module's name: what f reads in place is its own business, not this module's
@@ -472,7 +422,7 @@ def _of_changed(f: Function, change: Function, template: tuple[Any, ...]) -> Fun
     return of_changed
 
 
-def _cut(template: tuple[Any, ...], flat: Any) -> Nested:
+def _cut(template: Args, flat: Any) -> Nested:
     """Return the dictionary of a template of places: where an array begins, its size and its shape."""
     return {key: _piece(part, flat) if isinstance(part[0], int) else _cut(part, flat) for key, part in template}
 

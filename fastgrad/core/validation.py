@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
 from functools import lru_cache
@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 
 from .errors import describe
 
+Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
+Function = Callable[..., Any]
+Args = tuple[Any, ...]
 
 _REAL_SCALARS = (int, np.floating, np.integer, np.bool_)
 _NO_NUMBERS = (str, bytes, bytearray, np.datetime64, np.timedelta64)
@@ -42,7 +45,7 @@ def function(f: object, name: str = "f", what: str = "a function of an array tha
         raise TypeError(f"`{name}` must be {what}, got {describe(f)}")
 
 
-def real_array(name: str, value: object) -> NDArray[Any]:
+def real_array(name: str, value: object) -> Array:
     """Return a value as an array of real numbers, of whatever real dtype it has."""
     try:
         array = np.asarray(value)

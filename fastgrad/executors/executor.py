@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import describe
-from ..core.validation import Ints, coordinate
+from ..core.validation import Array, Ints, coordinate
 from .failures import Failure
 
 Values = NDArray[Any]  # float64 or complex128: (k,), or (k, *shape) of a function that returns arrays
@@ -30,7 +30,7 @@ class Points(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
+    def __getitem__(self, number: int) -> Array:
         """Return a point as an array of x's shape that nobody else holds: f may write into it or keep it."""
         ...
 
@@ -49,24 +49,16 @@ class Points(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Whole points, one a row.
+    """Whole points, one a row."""
 
-    Attributes
-    ----------
-    rows : ndarray, shape (k, n)
-        The points.
-    shape : tuple
-        What f gets each as.
-    """
-
-    rows: Values
-    shape: tuple[int, ...]
+    rows: Values  # shape (k, n): the points
+    shape: tuple[int, ...]  # what f gets each as
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
-        point: NDArray[Any] = self.rows[number].reshape(self.shape).copy()
+    def __getitem__(self, number: int) -> Array:
+        point: Array = self.rows[number].reshape(self.shape).copy()
         return point
 
     def take(self, numbers: Ints | slice) -> Rows:
@@ -82,26 +74,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """One point with one entry replaced: n of them travel as O(n) numbers, not as n arrays.
+    """One point with one entry replaced: n of them travel as O(n) numbers, not as n arrays."""
 
-    Attributes
-    ----------
-    base : ndarray
-        The point x.
-    index : ndarray of intp, shape (k,)
-        Which entry, in C order.
-    values : ndarray, shape (k,)
-        What it becomes.
-    """
-
-    base: Values
-    index: Ints
-    values: Values
+    base: Values  # the point x
+    index: Ints  # shape (k,): which entry, in C order
+    values: Values  # shape (k,): what it becomes
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, number: int) -> NDArray[Any]:
+    def __getitem__(self, number: int) -> Array:
         point = self.base.copy()
         point.reshape(-1)[self.index[number]] = self.values[number]
         return point
@@ -120,23 +102,13 @@ class Entries:
 
 
 class Executor:
-    """Who evaluates f at many points.
+    """Who evaluates f at many points."""
 
-    Attributes
-    ----------
-    way : str
-        "serial", "processes", "threads", "executor" or "map".
-    reason : str
-        Why this one, in words.
-    stops : bool
-        Whether an evaluation that takes too long can be stopped.
-    """
-
-    way = "executor"
-    stops = False
+    way = "executor"  # "serial", "processes", "threads", "executor" or "map"
+    stops = False  # whether an evaluation that takes too long can be stopped
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason = reason  # why this one, in words
 
     def may_perturb(self, thing: object) -> bool:
         """Whether a function may write to this array or list of the caller's: evaluations side by side have copies."""
@@ -147,29 +119,17 @@ class Executor:
     ) -> Values:
         """Evaluate a function at all points.
 
-        Parameters
-        ----------
-        function : callable
-            Of one point; returns a float, a complex number or an array of them, of one shape at all points.
-        points : Points
-            Where.
-        receive : callable, optional
-            Is called here with values as they arrive, in any order.
-        failures : dict, optional
-            Where to put, by the number of its point, each exception that the function raises. Its value is NaN then.
+        Raises what the function raises at the first of the points at which it does, as a plain loop would; with
+        `failures` only what is no `Exception`, such as Ctrl-C. WorkerError where a worker was lost.
 
-        Returns
-        -------
-        ndarray, shape (k, *shape of a value)
-            In the order of the points. Of shape (k,) where all of them failed.
+        `function`: of one point; returns a float, a complex number or an array of them, of one shape at all points.
+        `points`: where.
+        `receive`: is called here with values as they arrive, in any order.
+        `failures`: where to put, by the number of its point, each exception that the function raises. Its value is NaN
+            then.
 
-        Raises
-        ------
-        Exception
-            What the function raises at the first of the points at which it does, as a plain loop would; with `failures`
-            only what is no `Exception`, such as Ctrl-C.
-        WorkerError
-            Where a worker was lost.
+        Returns ndarray, shape (k, *shape of a value): in the order of the points. Of shape (k,) where all of them
+        failed.
         """
         gathering = Gathering(len(points), receive, failures)
         if gathering.count:
@@ -242,21 +202,13 @@ def ragged(one: tuple[int, ...], other: tuple[int, ...]) -> ValueError:
 
 @dataclass
 class Gathering:
-    """Values that arrive in any order, and what f raised.
+    """Values that arrive in any order, and what f raised."""
 
-    Attributes
-    ----------
-    count : int
-        Points that were asked for.
-    failures : dict or None
-        Where failures are put; None: the first one, in the order of the points, is raised.
-    end : int
-        The first of the points whose failure is to be raised: what comes after it is not needed.
-    """
-
-    count: int
+    count: int  # points that were asked for
     receive: Receive | None = None
+    # where failures are put; None: the first one, in the order of the points, is raised
     failures: Failures | None = None
+    # the first of the points whose failure is to be raised: what comes after it is not needed
     end: int = field(init=False)
     _values: Values | None = field(init=False, default=None)
     _failure: Failure | None = field(init=False, default=None)

@@ -6,7 +6,8 @@ import copyreg
 import io
 import pickle
 import traceback
-from typing import Any
+
+from ..core.validation import Args
 
 
 class RemoteTraceback(Exception):
@@ -32,7 +33,7 @@ class Failure:
     def exception(self) -> BaseException:
         return self._error
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> Args:
         error, kind = self._error, type(self._error)
         return _arrived, (
             _pickled(error),
@@ -77,12 +78,7 @@ def _pickled(value: object) -> bytes | None:
 
 
 def _arrived(
-    whole: bytes | None,
-    name: tuple[str, str, int],
-    base: bytes,
-    args: bytes,
-    attributes: dict[str, bytes],
-    text: str,
+    whole: bytes | None, name: tuple[str, str, int], base: bytes, args: bytes, attributes: dict[str, bytes], text: str
 ) -> Failure:
     error = _whole(whole) or _remade(_found(name, pickle.loads(base)), pickle.loads(args), name)
     for attribute, data in attributes.items():
@@ -99,7 +95,7 @@ def _whole(data: bytes | None) -> BaseException | None:
     return error if isinstance(error, BaseException) else None
 
 
-def _remade(kind: type[BaseException], args: tuple[Any, ...], name: tuple[str, str, int]) -> BaseException:
+def _remade(kind: type[BaseException], args: Args, name: tuple[str, str, int]) -> BaseException:
     """Make an exception without its __init__, which may want other arguments than it kept."""
     try:
         error = kind.__new__(kind, *args)

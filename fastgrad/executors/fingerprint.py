@@ -27,12 +27,8 @@ _DEEP = 12  # containers in containers
 def fingerprint(call: Call, x: Sequence[object] = ()) -> dict[str, str]:
     """Return the digest of each part of a function, by what it is in words.
 
-    Parameters
-    ----------
-    call : Call
-        f and its arguments.
-    x : sequence, optional
-        What holds the caller's x: where f finds it, its contents are no part of f.
+    `call`: f and its arguments.
+    `x`: what holds the caller's x: where f finds it, its contents are no part of f.
     """
     study = _Study(x)
     study.parts["the version of Python"] = _digest([repr(sys.version_info[:2]).encode()])

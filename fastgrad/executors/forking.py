@@ -35,16 +35,9 @@ LOOKS, PAUSE = 60, 0.005
 
 # What does its work by threads of this process, by the modules of the classes: a forked child has none of them.
 THREADED = {
-    "_queue",
-    "concurrent.futures.process",
-    "concurrent.futures.thread",
-    "distributed.client",
-    "loky.process_executor",
-    "loky.reusable_executor",
-    "multiprocessing.pool",
-    "queue",
-    "threading",
-}
+    "_queue", "concurrent.futures.process", "concurrent.futures.thread", "distributed.client", "loky.process_executor",
+    "loky.reusable_executor", "multiprocessing.pool", "queue", "threading",
+}  # fmt: skip
 HARMLESS = ("Condition", "Event", "Semaphore", "_RLock", "local")
 
 

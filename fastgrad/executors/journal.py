@@ -35,11 +35,6 @@ class Journaled(Around):
 
     A point that a gradient evaluates twice, to see whether f repeats itself, is kept twice. An evaluation that failed
     is not kept: the same call, run again, tries it again.
-
-    Attributes
-    ----------
-    found : int
-        Evaluations that were in the journal already.
     """
 
     def __init__(self, executor: Executor, path: str, call: Call, x: Sequence[object] = ()) -> None:
@@ -48,7 +43,7 @@ class Journaled(Around):
         self._file = _open(self._path, fingerprint(call, x))
         weakref.finalize(self, self._file.close)
         self._turns: Counter[bytes] = Counter()
-        self.found = 0
+        self.found = 0  # evaluations that were in the journal already
 
     def evaluate(
         self, function: Function, points: Points, receive: Receive | None = None, failures: Failures | None = None
@@ -109,10 +104,7 @@ class Journaled(Around):
 def _open(path: Path, function: dict[str, str]) -> sqlite3.Connection:
     """Open a journal of this function, or begin one.
 
-    Raises
-    ------
-    ValueError
-        If the file is none, is damaged, or is of another function: it is left as it is.
+    ValueError if the file is none, is damaged, or is of another function: it is left as it is.
     """
     _look_at(path)
     try:

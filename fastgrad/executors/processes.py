@@ -8,20 +8,16 @@ import ctypes
 import gc
 import mmap
 import os
-import pickle
 import resource
-import select
-import selectors
 import signal
-import socket
-import struct
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache, partial
 from math import inf
+from multiprocessing.connection import Connection, Pipe, wait
 from time import monotonic, perf_counter, sleep, thread_time
 from typing import Any, NoReturn
 
@@ -30,26 +26,22 @@ from numpy.typing import NDArray
 
 from ..core.call import working
 from ..core.errors import WorkerError
-from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, append_like, chunks_of, evaluate_here
+from ..core.validation import Array
+from .executor import FLUSH_SECONDS, Executor, Function, Gathering, Points, attempt, chunks_of, evaluate_here
 from .failures import Failure
 from .forking import unsafe
 
 # Forking workers costs 3 to 15 ms, and several times that on a busy machine: shorter sweeps run here, unless workers
 # are there from an earlier one.
 SHORT, BRIEF = 0.03, 0.002
-FLUSH_BYTES = 1 << 20
 PATIENCE = 0.5  # seconds that a worker has to clean up, before it is killed
 REST = 1.0  # seconds that workers wait for another sweep: nothing of one whose objects live on lasts longer
 LOOK = 0.25  # seconds between two looks whether all are alive
 
 INTERRUPTED = 130  # what a shell calls the exit code of a program that Ctrl-C has ended
 
-_TASK = struct.Struct("<qqq")  # the first point, the one after the last, and bytes that follow: these, if they are new
-_RESTING, _WOKEN, _ENDING = (_TASK.pack(kind, kind, 0) for kind in (-1, -2, 0))
-_HERE = b"H"
-_REPLY = struct.Struct("<cqqqq")  # kind, first point, how many, dimensions of each, bytes that follow: lengths, values
-_DTYPES = {b"d": np.dtype(np.float64), b"D": np.dtype(np.complex128)}
-_FAILED = b"F"
+# what a worker is told besides its points, and what it answers
+_RESTING, _WOKEN, _ENDING, _HERE = "rest", "wake", "end", "here"
 
 
 class Processes(Executor):
@@ -151,13 +143,12 @@ class _Stopwatch:
 class _Worker:
     """A forked child, as its parent sees it."""
 
-    def __init__(self, pid: int, place: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, place: int, channel: Connection) -> None:
         self.pid = pid
         self.place = place
         self.channel = channel
         self.knows = True  # the points of this sweep, in which it was forked
         self.next = self.stop = 0  # its points: the next that will arrive, and the end
-        self.received = bytearray()
         self.status: int | None = None
         self.stopped_at: int | None = None  # the point at which it was late
 
@@ -179,21 +170,25 @@ class _Worker:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
 
-    def answers(self) -> bool:
+    def tell(self, message: object) -> bool:
+        """Send the worker something; whether it was there to take it."""
         try:
-            return self.channel.recv(1) == _HERE
+            self.channel.send(message)
         except OSError:
             return False
+        return True
 
-    def replies(self) -> Iterator[tuple[bytes, int, int, int, bytes]]:
-        """Take the whole messages from what was received."""
-        while len(self.received) >= _REPLY.size:
-            kind, first, count, ndim, size = _REPLY.unpack_from(self.received)
-            if len(self.received) < _REPLY.size + size:
-                return
-            body = bytes(self.received[_REPLY.size : _REPLY.size + size])
-            del self.received[: _REPLY.size + size]
-            yield kind, first, count, ndim, body
+    def answers(self) -> bool:
+        try:
+            return bool(self.channel.recv() == _HERE)
+        except (EOFError, OSError):
+            return False
+
+
+def _heard(workers: list[_Worker], seconds: float) -> list[_Worker]:
+    """Wait for so long until some of the workers have sent something, or are no more; return these."""
+    channels = wait([worker.channel for worker in workers], seconds)
+    return [worker for worker in workers if worker.channel in channels]
 
 
 class _Crew:
@@ -213,7 +208,6 @@ class _Crew:
         self._whole = True
         self._workers: list[_Worker] = []
         self._returned: list[tuple[int, int]] = []  # points that a worker was given and did not evaluate
-        self._selector = selectors.DefaultSelector()
         # which point each is at, since when, and for how many seconds it was busy, in memory that all share: a worker
         # that dies cannot say it any more
         shared = mmap.mmap(-1, 24 * workers)
@@ -223,23 +217,15 @@ class _Crew:
     def rest(self) -> bool:
         """Let all wait for another sweep; False where one is no more, or busy with what is not needed."""
         idle = self._whole and all(worker.next == worker.stop for worker in self._workers)
-        return idle and self._tell(_RESTING)
+        return idle and all(worker.tell(_RESTING) for worker in self._workers)
 
     def wake(self) -> bool:
         """Have all answer: only then do they wait for as long as the sweep lasts."""
-        return self._tell(_WOKEN) and all(worker.answers() for worker in self._workers)
-
-    def _tell(self, message: bytes) -> bool:
-        try:
-            for worker in self._workers:
-                worker.channel.sendall(message)
-        except OSError:
-            return False
-        return True
+        return all([worker.tell(_WOKEN) for worker in self._workers]) and all(w.answers() for w in self._workers)
 
     def _fork(self, place: int) -> None:
         """Fork a worker, and give it its first points: it begins while the next is forked."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = Pipe()
         _libc()  # or each child would load it
         _flush()  # or each child would print it again
         # Ctrl-C between the fork and the child's first line would let the child go on as if it were its parent
@@ -253,7 +239,7 @@ class _Crew:
                 mine = slice(place, place + 1)
                 state = self._at[mine], self._since[mine], self._busy[mine]
                 _stir(place)
-                serve = partial(_serve, theirs, self.function, self._points, *state, self._gathering.tolerant)
+                serve = partial(_serve, theirs, self.function, self._points, *state)
                 _live(self._parent, before, serve)
             with contextlib.suppress(OSError):  # the child does so, too: whichever comes first
                 os.setpgid(pid, pid)
@@ -262,7 +248,6 @@ class _Crew:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
-        self._selector.register(ours, selectors.EVENT_READ, worker)
         self._give(worker)
 
     def run(self, points: Points, gathering: Gathering, start: int) -> float:
@@ -278,8 +263,7 @@ class _Crew:
             if forking := self._forked < self._count and self._start < self._gathering.end:
                 self._fork(self._forked)
                 self._forked += 1
-            for key, _ in self._selector.select(0.0 if forking else self._wait()):
-                worker = key.data
+            for worker in _heard(self._workers, 0.0 if forking else self._wait()):
                 if not self._receive(worker):
                     self._lost(worker)
                 elif worker.next == worker.stop:
@@ -288,10 +272,8 @@ class _Crew:
                 self._stop_who_is_late()
             if monotonic() - looked > LOOK:
                 looked = monotonic()
-                for worker in self._workers.copy():
-                    # something that f has started may hold the channel of a worker that is no more
-                    if worker.ended() and not self._drained(worker):
-                        self._lost(worker)
+                for worker in self._workers:
+                    worker.ended()  # what f has started in one that is no more, and may hold its channel, ends, too
         del self._points, self._gathering  # which hold who asked
         return float(self._busy.sum())
 
@@ -299,11 +281,8 @@ class _Crew:
         """Give a worker its next points, if there are any."""
         worker.next, worker.stop = start, stop = self._next_part()
         if start < stop:
-            part = b""
-            if not worker.knows:
-                part = pickle.dumps((self._points.take(slice(start, stop)), self._gathering.tolerant))
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # its end will be noticed
-                worker.channel.sendall(_TASK.pack(start, stop, len(part)) + part)
+            part = None if worker.knows else self._points.take(slice(start, stop))
+            worker.tell((start, stop, part, self._gathering.tolerant))  # where it is no more its end will be noticed
 
     def _next_part(self) -> tuple[int, int]:
         end = self._gathering.end
@@ -320,29 +299,13 @@ class _Crew:
     def _receive(self, worker: _Worker) -> bool:
         """Take what a worker has sent; whether it is still there."""
         try:
-            data = worker.channel.recv(1 << 18)
-        except ConnectionResetError:
-            data = b""
-        worker.received += data
-        for kind, first, count, ndim, body in worker.replies():
-            if kind == _FAILED:
-                failure: Failure = pickle.loads(body)
-                worker.next = first + 1 if self._gathering.tolerant else worker.stop
-                self._gathering.fail(first, failure)
-            else:
-                shape = np.frombuffer(body, np.int64, ndim)
-                values = np.frombuffer(body, _DTYPES[kind], offset=shape.nbytes)
-                worker.next = first + count
-                self._gathering.put(first, values.reshape(count, *shape))
-        return bool(data)
-
-    def _drained(self, worker: _Worker) -> bool:
-        """Whether all points of a worker that has ended are here, once the rest of what it sent is read."""
-        worker.channel.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            while self._receive(worker):
-                pass
-        return worker.next == worker.stop
+            first, values, failures = worker.channel.recv()
+        except (EOFError, OSError):
+            return False
+        ended = failures and not self._gathering.tolerant
+        worker.next = worker.stop if ended else first + len(values) + len(failures)
+        self._gathering.put(first, values, failures)
+        return True
 
     # ---- workers that are late, and those that are no more
 
@@ -363,7 +326,6 @@ class _Crew:
 
     def _lost(self, worker: _Worker) -> None:
         """Say what became of a worker that is no more; where that is put up with, another takes its place."""
-        self._selector.unregister(worker.channel)
         self._whole = False
         deadline = monotonic() + PATIENCE
         while not worker.ended():
@@ -418,15 +380,20 @@ class _Crew:
         try:
             for worker in self._workers:
                 if worker.next == worker.stop:
-                    with contextlib.suppress(OSError):
-                        worker.channel.sendall(_ENDING)
+                    worker.tell(_ENDING)
                 else:
                     worker.signal(signal.SIGINT)
             deadline = monotonic() + PATIENCE
-            pause = 1e-4
+            pause, there = 1e-4, self._workers.copy()
             while sum(not worker.ended() for worker in self._workers) and monotonic() < deadline:
                 # not by a sleep: a worker that ends closes its channel
-                self._wait_for_ends(pause)
+                for worker in _heard(there, pause):
+                    try:
+                        gone = not os.read(worker.channel.fileno(), 1 << 16)  # a Ctrl-C may have come within a message
+                    except OSError:
+                        gone = True
+                    if gone:
+                        there.remove(worker)
                 pause = min(2.0 * pause, 0.05)
         finally:
             for worker in self._workers:
@@ -435,17 +402,6 @@ class _Crew:
                     sleep(1e-4)
                 worker.channel.close()
             self._workers = []
-            self._selector.close()
-
-    def _wait_for_ends(self, seconds: float) -> None:
-        for key, _ in self._selector.select(seconds):
-            worker = key.data
-            try:
-                gone = not worker.channel.recv(1 << 16)
-            except OSError:
-                gone = True
-            if gone:
-                self._selector.unregister(worker.channel)
 
 
 def _ended(crew: _Crew) -> None:
@@ -516,67 +472,49 @@ def _end_with(parent: int) -> None:
 
 
 def _serve(
-    channel: socket.socket,
+    channel: Connection,
     function: Function,
     points: Points,
     at: NDArray[np.int64],
     since: NDArray[np.float64],
     busy: NDArray[np.float64],
-    tolerant: bool,
 ) -> None:
+    number = 0
+    os.register_at_fork(after_in_child=channel.close)  # or the parent would not see the end of this worker
+
+    def noted(point: Array) -> Any:
+        nonlocal number
+        # in this order: who reads a new number must not read the time of the old one
+        since[0] = perf_counter()
+        at[0] = number
+        number += 1
+        return function(point)
+
     resting = False
-    while not resting or select.select([channel], [], [], REST)[0]:
-        task = channel.recv(_TASK.size, socket.MSG_WAITALL)
-        if len(task) < _TASK.size or task == _ENDING:
+    while not resting or channel.poll(REST):
+        try:
+            task = channel.recv()
+        except EOFError:
+            return
+        if task == _ENDING:
             return
         if task in (_RESTING, _WOKEN):
             resting = task == _RESTING
             if not resting:
-                channel.sendall(_HERE)
+                channel.send(_HERE)
             continue
-        start, stop, size = _TASK.unpack(task)
-        first = 0  # of the points that are here
-        if size:
-            points, tolerant = pickle.loads(channel.recv(size, socket.MSG_WAITALL))
-            first = start
-        began = perf_counter()
-        values: list[Any] = []
-        number, waiting, flushed = start, 0, perf_counter()
-        now = flushed
+        number, stop, part, tolerant = task
+        given = points.take(slice(number, stop)) if part is None else part
+        start = number
         while number < stop:
-            # in this order: who reads a new number must not read the time of the old one
-            since[0] = now
-            at[0] = number
-            number += 1
-            try:
-                append_like(values, function(points[number - 1 - first]))
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - the parent raises it
-                since[0] = inf
-                _send(channel, number - 1, values)
-                values, waiting = [], 0
-                body = pickle.dumps(Failure(error))
-                channel.sendall(_REPLY.pack(_FAILED, number - 1, 0, 0, len(body)) + body)
-                if not (tolerant and isinstance(error, Exception)):
-                    break
-            else:
-                waiting += getattr(values[-1], "nbytes", 8)
-            now = perf_counter()
-            if now - flushed > FLUSH_SECONDS or waiting > FLUSH_BYTES:
-                since[0] = inf
-                _send(channel, number, values)
-                values, waiting, flushed = [], 0, now
-                now = perf_counter()
-        since[0] = inf
-        busy[0] += perf_counter() - began
-        _send(channel, number, values)
-
-
-def _send(channel: socket.socket, end: int, values: list[Any]) -> None:
-    if not values:
-        return
-    array = np.array(values)
-    kind = b"D" if array.dtype.kind == "c" else b"d"
-    body = np.array(array.shape[1:], np.int64).tobytes() + array.astype(_DTYPES[kind]).tobytes()
-    channel.sendall(_REPLY.pack(kind, end - len(values), len(values), array.ndim - 1, len(body)) + body)
+            first, began = number, perf_counter()
+            values, failures, _ = attempt(noted, given, first - start, tolerant, FLUSH_SECONDS)
+            since[0] = inf
+            busy[0] += perf_counter() - began
+            errors = [failure.exception() for failure in failures.values()]
+            for error in errors:
+                if isinstance(error, KeyboardInterrupt):
+                    raise error
+            channel.send((first, values, failures))
+            if not all(tolerant and isinstance(error, Exception) for error in errors):
+                break

@@ -26,27 +26,13 @@ Part = tuple[int, Points, bool]  # the number of the first point, the points, an
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a part of the points.
+    """What came of a part of the points."""
 
-    Attributes
-    ----------
-    first : int
-        The number of the first.
-    values : ndarray
-        Those that f returned.
-    failures : dict
-        What it raised, by the places among these points.
-    seconds : float
-        What it took.
-    broken : Failure or None
-        Why f could not be unpacked.
-    """
-
-    first: int
-    values: Values
-    failures: Failures
-    seconds: float
-    broken: Failure | None = None
+    first: int  # the number of the first
+    values: Values  # those that f returned
+    failures: Failures  # what it raised, by the places among these points
+    seconds: float  # what it took
+    broken: Failure | None = None  # why f could not be unpacked
 
     def into(self, gathering: Gathering) -> None:
         if self.broken is not None:

@@ -21,27 +21,16 @@ from .executor import Executor, Serial
 
 
 class Kind(NamedTuple):
-    """One kind of `workers`.
+    """One kind of `workers`."""
 
-    Attributes
-    ----------
-    recognises : callable
-        Whether a value of `workers` is of this kind.
-    make : callable
-        Returns the executor of such a value.
-    """
-
-    recognises: Callable[[Any], bool]
-    make: Callable[[Any, Call], Executor]
+    recognises: Callable[[Any], bool]  # whether a value of `workers` is of this kind
+    make: Callable[[Any, Call], Executor]  # returns the executor of such a value
 
 
 def executor_for(call: Call, point: Point | None = None) -> Executor:
     """Return who evaluates f, for the time of one gradient, as `workers`, `journal` and `progress` of a call say.
 
-    Raises
-    ------
-    ValueError, OSError
-        If the journal is none, or is another function's, or cannot be used.
+    ValueError or OSError if the journal is none, or is another function's, or cannot be used.
     """
     executor: Executor
     if working.get():

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..core.validation import Array, Function
 
 _MISSING = object()
 _SCALARS = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -44,7 +45,7 @@ class Capture:
         return not isinstance(self.value, (*_SCALARS, types.ModuleType, type)) and not callable(self.value)
 
 
-def arrays_in(value: Any) -> Iterator[NDArray[Any]]:
+def arrays_in(value: Any) -> Iterator[Array]:
     """Find the arrays that numba freezes with a value: itself, or those in a tuple, at any depth."""
     if isinstance(value, np.ndarray):
         yield value
@@ -65,7 +66,7 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-def captures(f: Callable[..., Any]) -> list[Capture]:
+def captures(f: Function) -> list[Capture]:
     """List what f and the jitted functions that it calls have captured: cells, globals, module attributes, defaults."""
     found: list[Capture] = []
     seen: set[int] = set()

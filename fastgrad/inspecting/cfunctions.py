@@ -36,13 +36,7 @@ def is_c_function(f: object) -> bool:
 
 
 def c_function(f: Any) -> CFunction:
-    """Return such an object as a CFunction.
-
-    Raises
-    ------
-    TypeError
-        If it has another signature than double(double *, int64_t).
-    """
+    """Return such an object as a CFunction. TypeError if it has another signature than double(double *, int64_t)."""
     if isinstance(f, _FUNCTION):
         return CFunction(_checked_ctypes(f), f)
     if type(f).__name__ == "CFunc":

@@ -18,7 +18,8 @@ from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ..core.validation import Args, Array
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
@@ -73,20 +74,11 @@ def _now(holder: Any, name: Any, value: Any) -> Iterable[tuple[Any, Any]]:
 
 
 class Nature(NamedTuple):
-    """What is known of a function.
+    """What is known of a function."""
 
-    Attributes
-    ----------
-    keeps : str
-        What may let f keep its argument or have another effect; empty if nothing can.
-    arrays : tuple of ndarray
-        All arrays that f may read besides its arguments, if it keeps nothing.
-    places : tuple
-        Where f finds what it reads, and what was found there: a holder, a name in it, and the value.
-    """
-
-    keeps: str
-    arrays: tuple[NDArray[Any], ...]
+    keeps: str  # what may let f keep its argument or have another effect; empty if nothing can
+    arrays: tuple[Array, ...]  # all arrays that f may read besides its arguments, if it keeps nothing
+    # where f finds what it reads, and what was found there: a holder, a name in it, and the value
     places: tuple[_Place, ...] = ()
 
     def holds(self) -> bool:
@@ -97,7 +89,7 @@ class Nature(NamedTuple):
             for now, value in _now(holder, name, value)
         )
 
-    def may_read(self, array: NDArray[Any]) -> bool:
+    def may_read(self, array: Array) -> bool:
         """Whether f may read this array itself, without being given it."""
         return bool(self.keeps) or any(np.may_share_memory(a, array) for a in self.arrays)
 
@@ -109,7 +101,7 @@ class Nature(NamedTuple):
         )
 
 
-def nature(f: Any, arguments: tuple[Any, ...] = ()) -> Nature:
+def nature(f: Any, arguments: Args = ()) -> Nature:
     """Find out what f, called with these further arguments, can read and keep."""
     study = _Study()
     try:
@@ -182,7 +174,7 @@ class _Study:
     """All that can be reached from a function: other functions, arrays, containers, objects."""
 
     def __init__(self) -> None:
-        self.arrays: list[NDArray[Any]] = []
+        self.arrays: list[Array] = []
         self.places: list[_Place] = []
         self._seen: set[int] = set()
         self._names: set[str] = set()

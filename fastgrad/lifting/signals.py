@@ -47,12 +47,8 @@ class CannotLift(Signal):
 class Outrun(Signal):
     """Another way would be faster.
 
-    Attributes
-    ----------
-    to : {"loop", "dense", "sparse"}
-        Which.
-    by : float
-        By how much, in counted work.
+    `to`, {"loop", "dense", "sparse"}: which.
+    `by`: by how much, in counted work.
     """
 
     def __init__(self, reason: str, to: str, by: float = 0.0) -> None:
@@ -61,17 +57,12 @@ class Outrun(Signal):
 
 
 class Diverged(Signal):
-    """The points evaluated together take different branches.
-
-    Attributes
-    ----------
-    apart : ndarray of bool, or None
-        Which of the points go one way, where that is known: those and the others can be evaluated
-        as two bundles. Neither group is empty.
-    """
+    """The points evaluated together take different branches."""
 
     def __init__(self, reason: str = "the points take different branches", apart: NDArray[np.bool_] | None = None):
         super().__init__(reason)
+        # which of the points go one way, where that is known: those and the others can be evaluated as two bundles.
+        # Neither group is empty.
         self.apart = apart
 
 

@@ -96,16 +96,10 @@ def is_spared(points: int, entries: int, operations: int) -> bool:
 class DenseWork:
     """The work of one sweep by the dense lift.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated, those of calls that had to be begun again included.
-    racing : bool
-        Whether it is to give up where the plain loop or the sparse lift would be faster.
-    entries : int
-        Taken out of arrays, one at a time, since this was last set to 0.
-    hopeless : bool
-        Whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
+    `nfev`: points at which f was evaluated, those of calls that had to be begun again included.
+    `racing`: whether it is to give up where the plain loop or the sparse lift would be faster.
+    `entries`: taken out of arrays, one at a time, since this was last set to 0.
+    `hopeless`: whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
     """
 
     __slots__ = ("_array", "_entry", "_lead", "_points", "_share", "_spare", "entries", "hopeless", "nfev", "racing")
@@ -165,15 +159,10 @@ class DenseWork:
 class SparseWork:
     """The work of one sweep by the sparse lift, racing with the dense one.
 
-    Attributes
-    ----------
-    nfev : int
-        Points at which f was evaluated.
-    lead : float
-        Over the dense lift; without end where there is no race. To begin with, where that has given way before an
+    `nfev`: points at which f was evaluated.
+    `lead`: over the dense lift; without end where there is no race. To begin with, where that has given way before an
         operation: what it has lost beyond its forfeit.
-    together : int or None
-        How many rows were worth one run; None before that is known.
+    `together`: how many rows were worth one run; None before that is known.
     """
 
     __slots__ = ("_points", "_rounds", "_tiles", "lead", "nfev", "together")

@@ -13,25 +13,14 @@ from ..inspecting.purity import Nature
 
 
 class Way(NamedTuple):
-    """A way to evaluate f at many points.
+    """A way to evaluate f at many points."""
 
-    Attributes
-    ----------
-    name : str
-        What `Info.way` says, unless the evaluation itself knows better (lanes, the lift that won).
-    backend : str
-        The public name that it belongs to.
-    does : str
-        What it does, in words.
-    make : callable or None
-        From the class that evaluates f, the call, the point, the nature of f, and whether the caller asked for this
-        backend by name. None: the class takes the call and the point.
-    """
-
-    name: str
-    backend: str
-    does: str
+    name: str  # what `Info.way` says, unless the evaluation itself knows better (lanes, the lift that won)
+    backend: str  # the public name that it belongs to
+    does: str  # what it does, in words
     place: str
+    # from the class that evaluates f, the call, the point, the nature of f, and whether the caller asked for this
+    # backend by name. None: the class takes the call and the point.
     make: Callable[[Any, Call, Point, Nature, bool], Any] | None = None
 
     def open(self, call: Call, point: Point, nature: Nature, explicit: bool) -> Evaluation:

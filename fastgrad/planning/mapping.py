@@ -39,19 +39,12 @@ One = Callable[[Floats], NDArray[Any]]
 def mapped(one: One, f: Any, options: Options, points: object, workers: object) -> NDArray[Any]:
     """Differentiate at each of some points.
 
-    Parameters
-    ----------
-    one : callable
-        Differentiates at one point.
-    f : callable
-        The function, which gets the point first.
-    points : array_like of shape (k, *x.shape)
-    workers
-        As in `Options`; None: those of the options.
+    `one`: differentiates at one point.
+    `f`: the function, which gets the point first.
+    `points`, of shape (k, *x.shape)
+    `workers`: as in `Options`; None: those of the options.
 
-    Returns
-    -------
-    ndarray of shape (k, *shape of what `one` returns)
+    Returns ndarray of shape (k, *shape of what `one` returns).
     """
     given = real_array("points", points)
     if not given.ndim:

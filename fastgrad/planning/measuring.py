@@ -15,19 +15,11 @@ _LAST = Step(REFERENCE, "the way that was measured to be fastest refuses f here"
 
 
 class Measured:
-    """What the ways to evaluate f were measured to take, at points of one shape.
-
-    Attributes
-    ----------
-    seconds : dict
-        Of one gradient by each way; the least that was measured.
-    refused : dict
-        Why a way was refused.
-    """
+    """What the ways to evaluate f were measured to take, at points of one shape."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self.refused: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}  # of one gradient by each way; the least that was measured
+        self.refused: dict[str, str] = {}  # why a way was refused
         self._tries = dict.fromkeys(WAYS, 0)
 
     def next(self, real: bool) -> Plan:

@@ -7,11 +7,10 @@ what takes over where that refuses or spends its lead.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..backends.table import load
 from ..core.call import Call
 from ..core.options import AUTO
 from ..core.point import Point
@@ -53,23 +52,17 @@ __all__ = [
 
 
 class Sizes(NamedTuple):
-    """From how many entries of x on lifts are the faster ones, for most f.
+    """From how many entries of x on lifts are the faster ones, for most f."""
 
-    Attributes
-    ----------
-    few : int
-        Below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred
-        functions of 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's
-        values; where the rule runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77,
-        2.07. Of an f that does next to nothing the code tells: see `does_little`.
-    many : int
-        From here on the sparse lift is tried first. Dense over sparse, attempts in vain included, at 60, 100, 140, 170,
-        199 entries: 0.85, 1.06, 1.42, 1.64, 1.77 where differences are taken unrounded, which spares the sparse lift
-        all looks at noise and steps and makes it right to the last digits; else 0.54, 0.63, 0.80, 0.89, 0.94. What n
-        alone gets wrong the race of the lifts puts right.
-    """
-
+    # below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred functions
+    # of 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's values; where
+    # the rule runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77, 2.07. Of an f that
+    # does next to nothing the code tells: see `does_little`.
     few: int
+    # from here on the sparse lift is tried first. Dense over sparse, attempts in vain included, at 60, 100, 140, 170,
+    # 199 entries: 0.85, 1.06, 1.42, 1.64, 1.77 where differences are taken unrounded, which spares the sparse lift all
+    # looks at noise and steps and makes it right to the last digits; else 0.54, 0.63, 0.80, 0.89, 0.94. What n alone
+    # gets wrong the race of the lifts puts right.
     many: int
 
 
@@ -84,21 +77,11 @@ NOTHING_KEPT = Nature("", ())
 
 
 class Facts(NamedTuple):
-    """What is known of a function object, and of how it stands to x.
+    """What is known of a function object, and of how it stands to x."""
 
-    Attributes
-    ----------
-    kind : str
-        Plain, compiled by numba, or a C function.
-    nature : Nature
-        What a plain f may keep and read.
-    reads_x : bool
-        Whether f may read the very array x, without being given it.
-    """
-
-    kind: str
-    nature: Nature = NOTHING_KEPT
-    reads_x: bool = False
+    kind: str  # plain, compiled by numba, or a C function
+    nature: Nature = NOTHING_KEPT  # what a plain f may keep and read
+    reads_x: bool = False  # whether f may read the very array x, without being given it
 
 
 class Step(NamedTuple):
@@ -109,23 +92,12 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The ways to evaluate f, in the order in which they are tried.
+    """The ways to evaluate f, in the order in which they are tried."""
 
-    Attributes
-    ----------
-    steps : tuple of Step
-        The first is tried; each next one takes over where the one before refuses.
-    explicit : bool
-        Whether the caller asked for this backend by name.
-    refused : tuple of str
-        Why others are left out.
-    discreet : bool
-        Whether why a way refused is not told: it was timed, which says nothing of what the planner would have tried.
-    """
-
-    steps: tuple[Step, ...]
-    explicit: bool = False
-    refused: tuple[str, ...] = ()
+    steps: tuple[Step, ...]  # the first is tried; each next one takes over where the one before refuses
+    explicit: bool = False  # whether the caller asked for this backend by name
+    refused: tuple[str, ...] = ()  # why others are left out
+    # whether why a way refused is not told: it was timed, which says nothing of what the planner would have tried
     discreet: bool = False
 
 
@@ -134,22 +106,13 @@ def plan_unread(
 ) -> Plan | None:
     """Choose the ways to evaluate f where its code, which takes long to read, decides nothing; else None.
 
-    Parameters
-    ----------
-    kind : str
-        Plain, compiled by numba, or a C function.
-    backend : str
-        As the caller gave it.
-    batch : bool
-        Whether f was declared to take many points.
-    imaginary : bool
-        Whether the points are complex.
-    few : bool
-        Whether a lift is out of the question: see `Sizes` and `does_little`.
-    ndim : int
-        Dimensions of x.
-    shared : bool
-        Whether workers share the evaluations, or a journal keeps them.
+    `kind`: plain, compiled by numba, or a C function.
+    `backend`: as the caller gave it.
+    `batch`: whether f was declared to take many points.
+    `imaginary`: whether the points are complex.
+    `few`: whether a lift is out of the question: see `Sizes` and `does_little`.
+    `ndim`: dimensions of x.
+    `shared`: whether workers share the evaluations, or a journal keeps them.
     """
     if shared:
         return _SHARED
@@ -165,16 +128,10 @@ def plan_unread(
 def plan_read(facts: Facts, backend: str, imaginary: bool, n: int, ndim: int, sizes: Sizes = UNROUNDED) -> Plan:
     """Choose the ways to evaluate a plain f of one point by what its code says, at an x of n entries.
 
-    Parameters
-    ----------
-    facts : Facts
-        What f is.
-    backend, imaginary, ndim
-        As for `plan_unread`.
-    n : int
-        Entries of x.
-    sizes : Sizes
-        From which on lifts are tried, as the scheme asks for them.
+    `facts`: what f is.
+    `backend`, `imaginary`, `ndim`: as for `plan_unread`.
+    `n`: entries of x.
+    `sizes`: from which on lifts are tried, as the scheme asks for them.
     """
     why = facts.nature.keeps or ("f reads the caller's array itself" if facts.reads_x else "")
     in_place = bool(why) and not imaginary and ndim > 0
@@ -195,13 +152,7 @@ def does_little(call: Call, n: int, ndim: int) -> bool:
     if n > MOST_OF_LITTLE or ndim != 1 or call.args or call.kwargs:
         return False
     does = straight(call.f)
-    return does is not None and bool(_work().is_spared(2 * n, does.entries, does.operations))
-
-
-@cache
-def _work() -> Any:
-    """Load what counts work, with the lifts' room."""
-    return import_module("..lifting.work", __package__)
+    return does is not None and bool(load("spared")(2 * n, does.entries, does.operations))
 
 
 def _only(way: Way) -> Plan:

@@ -25,10 +25,7 @@ POINTS = 16  # for each column, about
 def climbed(run: Values, point: Point, columns: Ints, bounds: Bounds | None, options: Options) -> Found:
     """Differentiate each value of f with respect to some entries of x, to the tolerance of `options`.
 
-    Returns
-    -------
-    Found
-        Entries of shape (columns, outputs); its step is the smallest of a column.
+    Returns Found: entries of shape (columns, outputs); its step is the smallest of a column.
     """
     m = run.value().size
     shape = (columns.size, m)
@@ -68,23 +65,13 @@ def of_rows(
 class OnLine:
     """f of many values at x + t u, as a function of t; u is a vector over its length: t = 1 moves x by its scale.
 
-    Parameters
-    ----------
-    run : Values
-        f around x.
-    x, vector : ndarray
-        The point and the direction, flat.
-    bounds : tuple of two ndarrays or None
-        No point is outside, by rounding neither.
-
-    Attributes
-    ----------
-    length : float
-        By which a derivative with respect to t is to be multiplied.
+    `run`: f around x.
+    `x`, `vector`: the point and the direction, flat.
+    `bounds`: no point is outside, by rounding neither.
     """
 
     def __init__(self, run: Values, x: Floats, vector: Floats, bounds: Bounds | None) -> None:
-        self.length = length_of(vector, units_of(x))
+        self.length = length_of(vector, units_of(x))  # by which a derivative with respect to t is to be multiplied
         self._run, self._x, self._vector, self._bounds = run, x, vector / self.length, bounds
 
     @property

@@ -48,10 +48,7 @@ class Settings:
     def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         """Sort what a caller gave, of the options that a TypedDict lists; what is usual is sorted once.
 
-        Raises
-        ------
-        TypeError
-            If there is another one.
+        TypeError if there is another one.
         """
         plain = all(type(value) in SIMPLE.get(name, ()) for name, value in given.items())
         if plain and (h is None or type(h) in (float, str)):

@@ -28,23 +28,14 @@ Result = TypeVar("Result")
 class Structured:
     """f around one x, as a function of all entries of x.
 
-    Parameters
-    ----------
-    f : callable
-        Gets x first.
-    x : dict, Series, DataFrame or DataArray; or array_like, where f returns a dictionary
-    settings : Settings
-    labelled : bool
-        Whether f gets labels, where x has some, and so do the results.
+    `f`: gets x first.
+    `x`: dict, Series, DataFrame or DataArray; or array_like, where f returns a dictionary
+    `settings`: Settings
+    `labelled`: whether f gets labels, where x has some, and so do the results.
 
-    Attributes
-    ----------
-    f : callable
-        The same, of one array, which `point` is.
-    settings : Settings
-        The same, for all entries.
-    inputs, outputs : Tree
-        What x is, and f(x); the latter once it is known.
+    `f`: the same, of one array, which `point` is.
+    `settings`: the same, for all entries.
+    `inputs`, `outputs`: what x is, and f(x); the latter once it is known.
     """
 
     def __init__(self, f: Callable[..., Any], x: Any, settings: Settings, labelled: bool) -> None:
@@ -112,10 +103,7 @@ class Structured:
     def matrix(self, found: Matrix) -> Any:
         """Return a matrix as the caller sees it.
 
-        Raises
-        ------
-        TypeError
-            If f does not change with what it holds itself and could not be changed there.
+        TypeError if f does not change with what it holds itself and could not be changed there.
         """
         if found.pattern is not None:
             return found.shaped(())
@@ -150,16 +138,10 @@ def in_structure(
 ) -> Result:
     """Differentiate with respect to an array, or to anything else in its structure; with labels where f wants them.
 
-    Parameters
-    ----------
-    plain : callable
-        Does so for an array.
-    structured : callable
-        For anything else; is told whether f gets labels.
-    f, args
-        The function of x, and what it gets after x.
-    counted : callable
-        Adds evaluations of f to those of a result.
+    `plain`: does so for an array.
+    `structured`: for anything else; is told whether f gets labels.
+    `f`, `args`: the function of x, and what it gets after x.
+    `counted`: adds evaluations of f to those of a result.
     """
     nested, labels, nfev = isinstance(x, dict), settings.options.labels, 0
     if not labels and labels is not False and type(x) is not np.ndarray and has_labels(x) and not settings.is_sparse:

@@ -170,19 +170,12 @@ class _Ladder:
 def adaptive(run: Evaluation, task: Task, noise: float | None, rtol: float, atol: float) -> Estimate:
     r"""Differentiate f at x to a tolerance, as far as its noise allows.
 
-    Parameters
-    ----------
-    run, task, noise
-        As in `automatic`.
-    rtol, atol : float
-        A component is done when its error bar is below ``max(rtol * |derivative|, atol)``, or when no
-        other step would lower it.
+    `run`, `task`, `noise`: as in `automatic`.
+    `rtol`, `atol`: a component is done when its error bar is below ``max(rtol * |derivative|, atol)``, or when no other
+        step would lower it.
 
-    Returns
-    -------
-    Estimate
-        Its `error` holds in more than 99 of 100 cases on functions without bias; compare it with the
-        tolerance to see which components did not reach it.
+    Returns Estimate: its `error` holds in more than 99 of 100 cases on functions without bias; compare it with the
+    tolerance to see which components did not reach it.
 
     Notes
     -----

@@ -20,25 +20,14 @@ Looking = Generator[float, "Look | None", None]
 
 
 class Again(Components):
-    """f along the components in doubt.
+    """f along the components in doubt."""
 
-    Attributes
-    ----------
-    step, enough : float
-        The usual step in scales of x, and the noise of a slope, relative to it, that needs no improvement.
-    torn : bool
-        Whether the line contradicts the bars so much that its own steps were taken.
-    reason : list of str
-        Why a component is not certain.
-    slopes : dict
-        The slopes from below and above, where there is a kink.
-    """
-
+    # the usual step in scales of x, and the noise of a slope, relative to it, that needs no improvement
     step: float
     enough: float
-    torn = False
-    reason: list[str]
-    slopes: dict[int, tuple[float, float]]
+    torn = False  # whether the line contradicts the bars so much that its own steps were taken
+    reason: list[str]  # why a component is not certain
+    slopes: dict[int, tuple[float, float]]  # the slopes from below and above, where there is a kink
 
     def _look_again(self, doubtful: list[int], h: list[float]) -> None:
         """Look again at components in doubt, all of them side by side: each asks for steps, one after the other."""

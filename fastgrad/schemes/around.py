@@ -23,33 +23,19 @@ CENTRAL = central(2)
 class Around:
     """f around x.
 
-    Parameters
-    ----------
-    run : Evaluation
-        f around x.
-    task : Task
-        What is wanted.
-    stencil : Stencil
-        The formula.
-    noise : float or None
-        Standard deviation of f's noise; None: it is measured.
+    `run`: f around x.
+    `task`: what is wanted.
+    `stencil`: the formula.
+    `noise`: standard deviation of f's noise; None: it is measured.
 
-    Attributes
-    ----------
-    x, scale : list of float
-        The components wanted, and the length on which f is taken to change along each.
-    m : int
-        How many.
-    f0, origin, unit, scaling : float
-        f(x) and what values are relative to, in units; the unit, and one over it.
-    plain : bool
-        Whether the formula is the central difference of order 2.
-    few : bool
-        Whether all of few components are wanted, anywhere: then plain floats are faster than arrays.
-    side : int
-        1 or -1: f is to be evaluated to this side of x alone.
-    room, least : list or None
-        How far each component may move down and up, and the least that it is moved by; None: anywhere, by some ulp.
+    `x`, `scale`: the components wanted, and the length on which f is taken to change along each.
+    `m`: how many.
+    `f0`, `origin`, `unit`, `scaling`: f(x) and what values are relative to, in units; the unit, and one over it.
+    `plain`: whether the formula is the central difference of order 2.
+    `few`: whether all of few components are wanted, anywhere: then plain floats are faster than arrays.
+    `side`: 1 or -1: f is to be evaluated to this side of x alone.
+    `room`, `least`: how far each component may move down and up, and the least that it is moved by; None: anywhere, by
+        some ulp.
     """
 
     room: tuple[list[float], list[float]] | None = None
@@ -61,8 +47,8 @@ class Around:
     def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
         self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
 
-    def begin(self, value: float) -> Course | CourseOfMany:
-        """Choose units, by f(x), and scales; return where a line through x goes."""
+    def begin(self, value: float) -> Course | CourseOfMany | None:
+        """Choose units, by f(x), and scales; return where a line through x goes, unless the run has looked there."""
         exponent = frexp(value)[1]
         self.unit = unit = 2.0 ** (exponent if -1000 < exponent < 1000 else copysign(1000, exponent))
         self.scaling, self.f0, self.origin = 1.0 / unit, value / unit, self.run.origin / unit
@@ -78,7 +64,7 @@ class Around:
         if not self.few:
             return self._course_of_many()
         self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-        return Course(self.x, crc32(base.tobytes()), self.side)
+        return Course(self.x, crc32(base.tobytes()), self.side) if self.run.looked is None else None
 
     def _course_of_many(self) -> CourseOfMany:
         task = self.task

@@ -49,10 +49,7 @@ NARROW = {0: CENTRAL, 1: forward(2), -1: backward(2)}  # by the side
 class Search(Report):
     """One gradient in the making; values are in units of a power of two near |f(x)|.
 
-    Attributes
-    ----------
-    ratio : float
-        f's noise, relative to how much it varies on x's scale.
+    `ratio`: f's noise, relative to how much it varies on x's scale.
     """
 
     @np.errstate(all="ignore")  # as a context it takes three calls
@@ -64,13 +61,18 @@ class Search(Report):
         if not (isfinite(value) and m):
             return self._nothing(value)
         course, f0 = self.begin(value), self.f0
-        if self.noise is None and self.room is None:
-            self.line = line = look_along(self, course, f0, self.unit)
+        if course is None:
+            self.scale, line = self.run.looked
+            line.rescale(self.scaling)
+            self.run.looked = None
         else:
-            self.line = line = self._line(course)
-        scale = course.scale
-        self.scale = scale if isinstance(scale, list) else scale.tolist()
-        sigma = line.sigma
+            if self.noise is None and self.room is None:
+                line = look_along(self, course, f0, self.unit)
+            else:
+                line = self._line(course)
+            scale = course.scale
+            self.scale = scale if isinstance(scale, list) else scale.tolist()
+        self.line, sigma = line, line.sigma
         self.rho = 0.3 * EPS if self.noise is not None else sigma / max(abs(f0), line.spread, TINY)
         self.ratio = ratio = min(max(sigma / line.variation, 1e-17), 1e-2)
         plain = self.plain

@@ -15,34 +15,16 @@ First = tuple[float, float, float, float, float]  # step, slope, first, bend, si
 
 
 class Components(Around):
-    """f along single components.
+    """f along single components."""
 
-    Attributes
-    ----------
-    line : Line
-        What the seven values say.
-    rho : float
-        f's noise relative to f.
-    size : float
-        How much f changes on the scale of x, as far as is known.
-    length : float
-        On which most components change, in scales of x.
-    first : list of (step, slope, first, bend, sigma)
-        The first difference of each component.
-    looks : dict of list of Look
-        All differences of the components in doubt.
-    walls : dict
-        How often f was not finite beside a component.
-    """
+    line: Line  # what the seven values say
+    rho: float  # f's noise relative to f
+    size: float  # how much f changes on the scale of x, as far as is known
+    length = inf  # on which most components change, in scales of x
+    first: list[First]  # the first difference of each component
 
-    line: Line
-    rho: float
-    size: float
-    length = inf
-    first: list[First]
-
-    looks: dict[int, list[Look]]
-    walls: dict[int, int]
+    looks: dict[int, list[Look]]  # all differences of the components in doubt
+    walls: dict[int, int]  # how often f was not finite beside a component
 
     def negligible(self, top: float) -> float:
         """Return the effect below which a component's own is negligible, where the largest of all is `top`."""

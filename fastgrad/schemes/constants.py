@@ -70,16 +70,10 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
 
     The conditions of `truncation` and of a second look without a root or a division.
 
-    Parameters
-    ----------
-    first, second : float
-        :math:`|f_+ - f_-|` and :math:`|f_+ + f_- - 2 f_0|`.
-    noise : float
-        Standard deviation of the noise of these values.
-    variation : float
-        How much f varies on its length.
-    enough : float
-        Relative noise of f's difference, ``sigma / |f+ - f-|``, that needs no improvement.
+    `first`, `second`: :math:`|f_+ - f_-|` and :math:`|f_+ + f_- - 2 f_0|`.
+    `noise`: standard deviation of the noise of these values.
+    `variation`: how much f varies on its length.
+    `enough`: relative noise of f's difference, ``sigma / |f+ - f-|``, that needs no improvement.
     """
     if not first < inf or (second > 8.0 * noise and second > KINK * first):
         return False
@@ -92,16 +86,10 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
 def certain(first: float, noise: float, step: float, length: float, least: float) -> bool:
     """Say whether no bar of a calm component can reach half of it.
 
-    Parameters
-    ----------
-    first, noise : float
-        As in `calm`.
-    step : float
-        In scales of x.
-    length : float
-        On which most components change, in scales of x.
-    least : float
-        The size, in units of f, below which a component is negligible.
+    `first`, `noise`: as in `calm`.
+    `step`: in scales of x.
+    `length`: on which most components change, in scales of x.
+    `least`: the size, in units of f, below which a component is negligible.
     """
     return noise <= 5e-5 * least * step and first * step * step <= 42.0 * length * length * noise
 

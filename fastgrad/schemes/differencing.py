@@ -158,13 +158,7 @@ def _sides(stencil: Stencil) -> list[Stencil]:
 
 
 def _try_other_sides(
-    run: Evaluation,
-    point: Point,
-    index: Ints,
-    x: Floats,
-    stencil: Stencil,
-    bounds: Bounds | None,
-    estimate: Estimate,
+    run: Evaluation, point: Point, index: Ints, x: Floats, stencil: Stencil, bounds: Bounds | None, estimate: Estimate
 ) -> NDArray[np.intp]:
     """Replace what is not finite by a one-sided difference, if f is finite there; else warn. Returns which were."""
     failed = before = np.flatnonzero(~np.isfinite(estimate.gradient))

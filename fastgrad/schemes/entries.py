@@ -42,34 +42,19 @@ Values = Callable[[Floats], Floats | None]
 
 
 class Settled(NamedTuple):
-    """What was found out about all entries at once.
+    """What was found out about all entries at once."""
 
-    Attributes
-    ----------
-    slopes : ndarray of shape (m,)
-        The derivatives, where they are beyond doubt.
-    sure : ndarray of bool, shape (m,)
-        Where that is.
-    seen : list of (points, values)
-        All that was evaluated.
-    """
-
-    slopes: Floats
-    sure: NDArray[np.bool_]
-    seen: list[tuple[Floats, Floats]]
+    slopes: Floats  # shape (m,): the derivatives, where they are beyond doubt
+    sure: NDArray[np.bool_]  # shape (m,): where that is
+    seen: list[tuple[Floats, Floats]]  # all that was evaluated
 
 
 def settle(values: Values, x: Floats, here: Floats, scheme: Scheme) -> Settled | None:
     """Differentiate at the entries of x that are beyond doubt; None if f fails.
 
-    Parameters
-    ----------
-    values : callable
-        f of many points, one for each entry; None if it fails.
-    x, here : ndarray of shape (m,)
-        Where, and f there.
-    scheme : Scheme
-        Only for the central difference of order 2 is anything settled.
+    `values`: f of many points, one for each entry; None if it fails.
+    `x`, `here`, of shape (m,): where, and f there.
+    `scheme`: only for the central difference of order 2 is anything settled.
     """
     seen = [(x, here)]
     if scheme.stencil != central(2):

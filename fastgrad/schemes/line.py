@@ -37,10 +37,13 @@ from .steps import power_of_two
 __all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along", "median", "quantum"]
 
 Vector = list[float] | Floats
+Once = tuple[float, float, float, float, float, float, float]  # see `look_once`
 
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
 CERTAINLY_WHOLE = 2.0**52
+WIDE = 0.02  # spacing of the widest line
+NOISY, UNSEEN = 1e-9, 16.0  # with that noise, and slopes that promise so much more than a line shows: a wider look
 SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise leave the range of floats
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
@@ -138,16 +141,11 @@ class Course:
 class CourseOfMany:
     """The same in arrays, to the same bits; and within bounds.
 
-    Parameters
-    ----------
-    x, scale : ndarray of shape (m,)
-    seed : int
-    grain : ndarray
-        What steps are a multiple of; 0 where x is 0.
-    room : tuple of two ndarrays or None
-        How far each component may move down and up.
-    side : int
-        1 or -1: to this side of x only. 0: to both, unless there is no room.
+    `x`, `scale`, of shape (m,)
+    `seed`: int
+    `grain`: what steps are a multiple of; 0 where x is 0.
+    `room`: how far each component may move down and up.
+    `side`: 1 or -1: to this side of x only. 0: to both, unless there is no room.
     """
 
     def __init__(
@@ -303,27 +301,17 @@ class Seven:
 class Line:
     """What the values on the line say of f around x.
 
-    Attributes
-    ----------
-    sigma : float
-        Standard deviation of f's noise.
-    floor : float
-        The least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
-    rough, rough_spacing, odd
-        Size of what is neither smooth nor noise at the first spacing, that spacing, and whether it is even or odd
-        about x.
-    bend, third : float
-        Second and third derivative along the line, per scale of x; 0 where they drown in the noise.
-    size, variation : float
-        How much f changes on the scale of x, by slope and curvature; the same, no more than what was seen, and no less
-        than 10 sigma.
-    spread : float
-        The largest |f - f(x)| on the line.
-    flat : bool
-        Whether f does not resolve the usual step.
-    vector, spacing, slope, doubt
-        x + k vector are the points of the last look, `spacing` its size in scales, `slope` is df/dk there, and `doubt`
-        how wrong that may be.
+    `sigma`: standard deviation of f's noise.
+    `floor`: the least it can be: half an ulp, 0.29 quanta of the lattice that all values lie on.
+    `rough`, `rough_spacing`, `odd`: size of what is neither smooth nor noise at the first spacing, that spacing, and
+        whether it is even or odd about x.
+    `bend`, `third`: second and third derivative along the line, per scale of x; 0 where they drown in the noise.
+    `size`, `variation`: how much f changes on the scale of x, by slope and curvature; the same, no more than what was
+        seen, and no less than 10 sigma.
+    `spread`: the largest |f - f(x)| on the line.
+    `flat`: whether f does not resolve the usual step.
+    `vector`, `spacing`, `slope`, `doubt`: x + k vector are the points of the last look, `spacing` its size in scales,
+        `slope` is df/dk there, and `doubt` how wrong that may be.
     """
 
     sigma = rough = bend = third = size = variation = spread = slope = doubt = 0.0
@@ -341,6 +329,19 @@ class Line:
         line.size = line.variation = max(abs(f0), 10.0 * line.sigma)
         return line
 
+    @classmethod
+    def of_one_look(cls, once: Once, spread: float, vector: Vector) -> Line:
+        """Return what `look_once` says."""
+        line = cls()
+        line.sigma, line.third, line.bend, line.size, line.variation, line.slope, line.doubt = once
+        line.spread, line.vector = spread, vector
+        return line
+
+    def rescale(self, factor: float) -> None:
+        """Take other units of f."""
+        for name in ("sigma", "third", "bend", "size", "variation", "slope", "doubt", "spread"):
+            setattr(self, name, factor * getattr(self, name))
+
 
 def look_once(
     n: int,
@@ -354,24 +355,16 @@ def look_once(
     w: float,
     y: float,
     z: float,
-) -> tuple[float, float, float, float, float, float, float]:
+) -> Once:
     """Say what `look_along` says, where one look tells enough; numba compiles this as it stands.
 
-    Parameters
-    ----------
-    n : int
-        Components.
-    floor, reach : float
-        The least noise, and the size of what is seen of f.
-    aside : bool
-        Whether the points are to one side of x.
-    t, u, v, f, w, y, z : float
-        The values, f(x) in the middle, or first.
+    `n`: components.
+    `floor`, `reach`: the least noise, and the size of what is seen of f.
+    `aside`: whether the points are to one side of x.
+    `t`, `u`, `v`, `f`, `w`, `y`, `z`: the values, f(x) in the middle, or first.
 
-    Returns
-    -------
-    sigma, third, bend, size, variation, slope, doubt
-        As in `Line`; `sigma` is 0 where one look does not tell enough.
+    Returns sigma, third, bend, size, variation, slope, doubt: as in `Line`; `sigma` is 0 where one look does not tell
+    enough.
     """
     a0, a1, a2, a3, a4, a5 = u - t, v - u, f - v, w - f, y - w, z - y
     b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
@@ -424,7 +417,7 @@ NOT_ENOUGH = (0.0,) * 7
 def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, unit: float) -> Line:
     """Look along the line: once where f is smooth. Changes the scales of the course where they are not f's."""
     n, out, aside, shrinks = len(course.x), Line(), course.aside, course.shorter
-    spacing, near, widened = SPACING, False, False
+    spacing, near, widened, wide = SPACING, False, False, None  # the line that is nearly straight where a finer is not
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
     for _ in range(LOOKS):
@@ -447,9 +440,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             floor, spread = extent(w, f0, unit)
             once = look_once(n, floor, max(abs(f0), spread), aside, *w)
             if once[0] and not (shrinks and spread > 10.0 * abs(f0) > 0.0):
-                out.sigma, out.third, out.bend, out.size, out.variation, out.slope, out.doubt = once
-                out.spread, out.vector = spread, vector
-                return out
+                return Line.of_one_look(once, spread, vector)
         look = Seven(spacing, vector, w, f0, unit)
         if shrinks and not near and look.spread > 10.0 * abs(f0) > 0.0:  # beyond the length of f
             course.shrink()
@@ -487,7 +478,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             continue
         if shrinks and not near and level > 1e-3 * look.spread:
             course.shrink()
-            near = True
+            near, wide = True, seen[0] if seen[0].level < 1e-3 * seen[0].spread else None
             continue
         look.side, look.even = look.defect(floor), not aside and look.symmetric(level)
         bad.append(look)
@@ -522,7 +513,11 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             out.third = third if isfinite(third) else 0.0
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
-    d, unsure = last.spacing, 4.0 * sigma + 0.1 * last.fifth
+    if wide is not None:  # rounding that grows beside x? It is told if the slope there is another one
+        last, unsure = wide, 4.0 * wide.level
+    else:
+        unsure = 4.0 * sigma + 0.1 * last.fifth
+    d = last.spacing
     t, u, v, f, p, y, z = last.values  # the derivative at x, to sixth order
     if aside:  # the slope amplifies noise 13 times, and the last difference 10 times
         unsure *= 10.0
@@ -542,7 +537,12 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
         bend = 0.0
     out.bend = bend
     out.size = max(slope / sqrt(n), bend / n)
-    out.variation = max(min(out.size, max(abs(f0), out.spread)), 10.0 * sigma)
+    reach = max(abs(f0), out.spread)
+    if sigma > NOISY * reach and out.size > UNSEEN * reach and not (out.rough or aside):  # a value near 0, in noise
+        ends = explorer.beside(course.vector(WIDE), False)
+        if isfinite(sum(ends)):
+            reach = max(reach, *(abs(end - f0) for end in ends))
+    out.variation = max(min(out.size, reach), 10.0 * sigma)
     return out
 
 
@@ -558,7 +558,7 @@ def _look_wider(
 ) -> tuple[float, float, float]:
     """Return slope, curvature and spacing on wider lines, up to one on which they are seen."""
     sigma = out.sigma
-    wider = [(spacing, False) for spacing in (min(d * 256.0, 0.02), 0.02) if spacing > d]
+    wider = [(spacing, False) for spacing in (min(d * 256.0, WIDE), WIDE) if spacing > d]
     if course.largest() < 1.0 and not near:  # where x is small, at scale 1
         wider += [(2.0**-13, True), (2.0**-7, True)]
     for spacing, one in wider:

@@ -153,11 +153,15 @@ class Report(Again):
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * max(line.variation, np.nanmax(first, initial=0.0)):
             reason[:] = [IN_JUMPS] * m
         top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
-        enough = CERTAIN * np.maximum(np.abs(slope), self.negligible(top) / scale)
+        reach = scale  # what is negligible on x's scale may not be on that of the line
+        if line.vector is not None:
+            along = np.abs(line.vector) / line.spacing
+            reach = np.where(along > 16.0 * scale, along, scale)
+        enough = CERTAIN * np.maximum(np.abs(slope), self.negligible(top) / reach)
         for i in np.flatnonzero(~(bar <= enough) & movable).tolist():
             again = looks.get(i)
             dead = all(look.without_effect for look in again) if again else first[i] == 0.0 == bend[i]
-            if not reason[i] and not dead:
+            if not reason[i] and not (dead and second <= 1.0):
                 self._no_digit(i, float(bar[i]), float(slope[i]))
         for i in np.flatnonzero(self._hidden(slope, bar)).tolist():
             reason[i] = reason[i] or f"rounding of f hides what is less than {float(bar[i]) * self.unit:.0e}"

@@ -19,62 +19,32 @@ NOT_ASKED_FOR = np.empty(0)  # steps, without bars
 
 @dataclass(slots=True)  # not frozen: that costs 0.6 µs
 class Task:
-    """What is to be differentiated.
+    """What is to be differentiated."""
 
-    Attributes
-    ----------
-    point : Point
-        Where.
-    index : ndarray of intp, shape (m,)
-        The coordinates, in C order.
-    everything : bool
-        Whether these are all of them, in order.
-    bounds : tuple of two ndarrays of x's size, or None
-        Lower and upper; f is never evaluated outside.
-    bars : bool
-        Whether error bars are wanted, for each component.
-    memory
-        What the same scheme returned in `Estimate.memory` before, where the owner asked for that: () at first. None:
-        nothing is to be remembered.
-    """
-
-    point: Point
-    index: Ints
-    everything: bool = True
-    bounds: Bounds | None = None
-    bars: bool = False
+    point: Point  # where
+    index: Ints  # shape (m,): the coordinates, in C order
+    everything: bool = True  # whether these are all of them, in order
+    bounds: Bounds | None = None  # lower and upper; f is never evaluated outside
+    bars: bool = False  # whether error bars are wanted, for each component
+    # what the same scheme returned in `Estimate.memory` before, where the owner asked for that: () at first. None:
+    # nothing is to be remembered.
     memory: Any = None
 
 
 class Estimate(NamedTuple):
-    """Partial derivatives, and what is known of them; all of shape (m,), None where it is not known.
+    """Partial derivatives, and what is known of them; all of shape (m,), None where it is not known."""
 
-    Attributes
-    ----------
-    gradient, step : ndarray
-        The derivatives, and the realised steps; `NOT_ASKED_FOR` without bars.
-    error : ndarray or None
-        Error bars.
-    reached : ndarray of bool or None
-        Which components met a tolerance.
-    noise : float or None
-        Standard deviation of f's noise.
-    flags : sequence of str or None
-        For each component, why no digit of it is certain; empty where one is. None: none is flagged.
-    slopes : ndarray of shape (m, 2) or None
-        The one-sided derivatives from below and above, where f has a kink at x; nan elsewhere.
-    memory
-        For `Task.memory` of the next call.
-    """
-
+    # the derivatives, and the realised steps; `NOT_ASKED_FOR` without bars
     gradient: Floats
     step: Floats
-    error: Floats | None = None
-    reached: NDArray[np.bool_] | None = None
-    noise: float | None = None
+    error: Floats | None = None  # error bars
+    reached: NDArray[np.bool_] | None = None  # which components met a tolerance
+    noise: float | None = None  # standard deviation of f's noise
+    # for each component, why no digit of it is certain; empty where one is. None: none is flagged.
     flags: tuple[str, ...] | list[str] | None = None
+    # shape (m, 2) or None: the one-sided derivatives from below and above, where f has a kink at x; nan elsewhere
     slopes: Floats | None = None
-    memory: Any = None
+    memory: Any = None  # for `Task.memory` of the next call
 
     def at(self, places: Ints) -> Estimate:
         """Return the same of some of the components, each as often as it is named."""

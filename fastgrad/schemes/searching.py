@@ -16,14 +16,9 @@ from .unrounded import nearby
 class Automatic:
     """Steps that choose themselves.
 
-    Parameters
-    ----------
-    stencil : Stencil
-        The formula.
-    noise : None or float
-        Standard deviation of f's noise, as its owner declares it; else it is measured.
-    name : str
-        Of the method.
+    `stencil`: the formula.
+    `noise`: standard deviation of f's noise, as its owner declares it; else it is measured.
+    `name`: of the method.
     """
 
     def __init__(self, stencil: Stencil, noise: float | None, name: str) -> None:

@@ -81,10 +81,7 @@ def rule_for(options: Options, stencil: Stencil, shape: tuple[int, ...]) -> Step
 def scheme_for(options: Options, shape: tuple[int, ...]) -> Scheme:
     """Return how to differentiate at an x of this shape.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If a method, order or step is not valid.
+    TypeError or ValueError if a method, order or step is not valid.
     """
     stencil, name = stencil_and_name(options)
     noise = options.noise

@@ -29,12 +29,8 @@ REMEDIES = (
 def tell(flags: Sequence[str] | None, point: Point, index: Ints) -> None:
     """Warn once, at the user's line, of the components that are flagged: the first three by name, and how many.
 
-    Parameters
-    ----------
-    flags : sequence of str or None
-        As in `Estimate.flags`.
-    point, index
-        As in `Task`.
+    `flags`: as in `Estimate.flags`.
+    `point`, `index`: as in `Task`.
     """
     said = [] if flags is None else [(i, flag) for i, flag in enumerate(flags) if flag and not _told(flag)]
     if not said:

@@ -65,12 +65,7 @@ def reads_own_array(call: Call, point: Point) -> bool:
 def refuse_unseen(call: Call, point: Point) -> None:
     """Refuse an f that reads what the caller gave as x instead of its argument, where that was not perturbed.
 
-    Raises
-    ------
-    TypeError
-        If it never can be: a tuple, an array of integers.
-    NotTrusted
-        If it may be, in place.
+    TypeError if it never can be: a tuple, an array of integers. NotTrusted if it may be, in place.
     """
     if not reads_own_array(call, point):
         return
@@ -115,23 +110,13 @@ def check_analytic(
     A fixed direction with a random size for each component sees them all at once; each further one sees the half of
     them with the smaller terms, which the sum of all would hide.
 
-    Parameters
-    ----------
-    at : callable
-        f at whole complex points: one row of values for each.
-    point : Point
-        Where.
-    index : ndarray of int
-        The components.
-    here : ndarray of shape (m,)
-        f(x).
-    jacobian : ndarray or sparse array of shape (m, index.size)
-        What the complex steps gave.
+    NotTrusted if they differ along any direction.
 
-    Raises
-    ------
-    NotTrusted
-        If they differ along any direction.
+    `at`: f at whole complex points: one row of values for each.
+    `point`: where.
+    `index`: the components.
+    `here`, of shape (m,): f(x).
+    `jacobian`, of shape (m, index.size): what the complex steps gave.
     """
     sizes = abs(jacobian)
     if not index.size or not np.isfinite(sizes.sum()):

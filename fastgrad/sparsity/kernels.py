@@ -81,13 +81,7 @@ def smallest_last(
 
 
 def greedy(
-    column_start: Any,
-    column_rows: Any,
-    row_start: Any,
-    row_columns: Any,
-    order: Any,
-    color: Any,
-    forbidden: Any,
+    column_start: Any, column_rows: Any, row_start: Any, row_columns: Any, order: Any, color: Any, forbidden: Any
 ) -> None:
     """Give each column in turn the first colour that none of its neighbours has.
 

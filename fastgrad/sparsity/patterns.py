@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import describe
-from ..core.validation import Floats
+from ..core.validation import Array, Floats
 
 Indices = NDArray[np.intp]
 
@@ -21,24 +21,15 @@ Indices = NDArray[np.intp]
 class Pattern:
     """Positions of a matrix, row by row, in the order of columns, each once.
 
-    Attributes
-    ----------
-    shape : tuple of int
-        Rows and columns.
-    indptr : ndarray of intp, shape (rows + 1,)
-        Row i has the positions indptr[i] to indptr[i + 1].
-    indices : ndarray of intp
-        Their columns.
-
     Examples
     --------
     >>> as_pattern([[1, 0], [1, 1]]).indices
     array([0, 0, 1])
     """
 
-    shape: tuple[int, int]
-    indptr: Indices
-    indices: Indices
+    shape: tuple[int, int]  # rows and columns
+    indptr: Indices  # shape (rows + 1,): row i has the positions indptr[i] to indptr[i + 1]
+    indices: Indices  # their columns
 
     @classmethod
     def of(cls, rows: Any, columns: Any, shape: tuple[int, int]) -> Pattern:
@@ -103,7 +94,7 @@ class Pattern:
         return np.searchsorted(self.rows * n + self.indices, rows * n + columns)
 
     @cached_property
-    def _narrow(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _narrow(self) -> tuple[Array, Array]:
         """Columns and pointers as SciPy has them: half as long where that is enough."""
         enough = max(*self.shape, self.size) < 2**31
         kind = np.int32 if enough else np.intp
@@ -136,14 +127,8 @@ def _pointers(index: Indices, count: int) -> Indices:
     return out
 
 
-def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, int]) -> Any:
-    """Make a SciPy array.
-
-    Raises
-    ------
-    ImportError
-        Where SciPy, which nothing else needs, is not installed.
-    """
+def csr_array(parts: tuple[Any, Array, Array], shape: tuple[int, int]) -> Any:
+    """Make a SciPy array. ImportError where SciPy, which nothing else needs, is not installed."""
     try:
         sparse = import_module("scipy.sparse")
     except ImportError as error:
@@ -157,10 +142,7 @@ def csr_array(parts: tuple[Any, NDArray[Any], NDArray[Any]], shape: tuple[int, i
 def as_pattern(structure: Any, shape: tuple[int, int] | None = None, name: str = "sparsity") -> Pattern:
     """Return the pattern of a sparse matrix, a dense array of zeros and others, or a `Pattern`.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it is none of these, or of another shape than the one that is wanted.
+    TypeError or ValueError if it is none of these, or of another shape than the one that is wanted.
     """
     if isinstance(structure, Pattern):
         pattern = structure

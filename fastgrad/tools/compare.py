@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from math import ceil, inf, isfinite
@@ -16,13 +16,12 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends.table import load
-from ..core.validation import Floats, Ints
+from ..core.validation import Args, Array, Floats, Ints
 from ..gradient import Gradient
 from .peers import PEERS, Peer, TooSlow, open_peer
-from .timing import Timed, interleaved, peak_memory, relative_error
+from .timing import Progress, Run, interleaved, peak_memory, relative_error, unheard
 from .workload import FORMS, Form, FormKind, Names, Workload
 
 # Of the budget at most this share goes into one gradient; beyond it, a part of the coordinates stands for all.
@@ -41,41 +40,25 @@ AS_ACCURATE = 10.0
 EXACT = "the exact gradient"
 ADAPTIVE = "the adaptive gradient, of which the error bar is known: no exact gradient was given"
 
-Progress = Callable[[float], None]
 Options = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend on one form of f; it takes part where the workload has this form.
+    """A backend on one form of f; it takes part where the workload has this form."""
 
-    Attributes
-    ----------
-    backend, form : str
-        Of `fastgrad.Gradient` and of `FORMS`.
-    way : str
-        What tells it from others of the same backend and form; then it takes part only if it ran this way.
-    options : tuple of (str, value)
-        Of `fastgrad.Gradient`, besides.
-    write : tuple of (str, value)
-        The options that the user has to write, where they differ from the backend and these.
-    fixed : bool
-        Whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself.
-    proportional : bool
-        Whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands
-        badly for all.
-    fewest : int
-        Entries of x from which it takes part.
-    """
-
+    # of `fastgrad.Gradient` and of `FORMS`
     backend: str
     form: str
-    way: str = ""
-    options: Options = ()
-    write: Options | None = None
+    way: str = ""  # what tells it from others of the same backend and form; then it takes part only if it ran this way
+    options: Options = ()  # of `fastgrad.Gradient`, besides
+    write: Options | None = None  # the options that the user has to write, where they differ from the backend and these
+    # whether the step is the fixed one, so that all make the same evaluations; otherwise it chooses itself
     fixed: bool = True
+    # whether half of the coordinates take half of the time; a lift has fixed costs, so that a part of them stands badly
+    # for all
     proportional: bool = False
-    fewest: int = 0
+    fewest: int = 0  # entries of x from which it takes part
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}{self.way and ' ' + self.way}"
@@ -112,57 +95,33 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class Score:
-    """How one candidate did on one workload.
+    """How one candidate did on one workload."""
 
-    Attributes
-    ----------
-    backend, form : str
-        The candidate; of a peer its package and function.
-    seconds : float
-        One gradient, prepared and warm: the median over the rounds.
-    quartiles : (float, float)
-        Of the same.
-    faster : float
-        Times faster than the reference: the median of the ratios within each round.
-    error : float
-        max |g - g*| / max |g*|, with g* the gradient that the comparison names.
-    nfev : int
-        Evaluations of f for one gradient.
-    memory : int
-        Peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's;
-        what a compiled f allocates itself is not seen.
-    first_call : float
-        Seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
-        address, are compiled once for each kind of arguments and kept on disk: they are not in it.
-    payback : int or None
-        Gradients after which the first call's extra time is saved, against the reference; None: nothing is
-        compiled, or it never is.
-    rounds, loops : int
-        Rounds, and gradients in each.
-    ran : str
-        The way that f was evaluated, as `fastgrad.Info` names it; "" for a peer.
-    coordinates : int
-        Partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of
-        the budget; times and evaluations are scaled to the whole.
-    peer : bool
-        Whether it is another package.
-    """
-
+    # the candidate; of a peer its package and function
     backend: str
     form: str
-    seconds: float
-    quartiles: tuple[float, float]
-    faster: float
-    error: float
-    nfev: int
+    seconds: float  # one gradient, prepared and warm: the median over the rounds
+    quartiles: tuple[float, float]  # of the same
+    faster: float  # times faster than the reference: the median of the ratios within each round
+    error: float  # max |g - g*| / max |g*|, with g* the gradient that the comparison names
+    nfev: int  # evaluations of f for one gradient
+    # peak bytes above those before the call, as `tracemalloc` sees them in a separate call: Python's and numpy's; what
+    # a compiled f allocates itself is not seen
     memory: int
+    # seconds of the first call, with everything that had to be compiled for f. The kernels, which know f only by its
+    # address, are compiled once for each kind of arguments and kept on disk: they are not in it.
     first_call: float
+    # gradients after which the first call's extra time is saved, against the reference; None: nothing is compiled, or
+    # it never is
     payback: int | None
+    # rounds, and gradients in each
     rounds: int
     loops: int
-    ran: str = ""
+    ran: str = ""  # the way that f was evaluated, as `fastgrad.Info` names it; "" for a peer
+    # partial derivatives that were measured. Fewer than x has where the whole gradient would have taken too much of the
+    # budget; times and evaluations are scaled to the whole.
     coordinates: int = 0
-    peer: bool = False
+    peer: bool = False  # whether it is another package
 
     def __str__(self) -> str:
         return f"{self.backend}/{self.form}"
@@ -193,65 +152,23 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The candidates on one workload.
+    """The candidates on one workload."""
 
-    Attributes
-    ----------
-    workload, problem, source : str
-        Its name, what is the same at every size, and where it comes from.
-    shape : tuple of int
-        The shape of x.
-    coordinates : int
-        Partial derivatives that the reference was measured on.
-    exact : str
-        What the error is measured against.
-    bar : float or None
-        The error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
-    scores : tuple of Score
-        The reference first, peers last.
-    refusals : tuple of Refusal
-        What could not take part.
-    winners : tuple of str
-        The fastest; several where their quartiles overlap.
-    recommendation : str
-        What to use and why.
-    code : str
-        The line of code to paste.
-    unsteady : bool
-        Whether the machine was too busy for the times to be trusted.
-    """
-
+    # its name, what is the same at every size, and where it comes from
     workload: str
     problem: str
     source: str
-    shape: tuple[int, ...]
-    coordinates: int
-    exact: str
+    shape: tuple[int, ...]  # the shape of x
+    coordinates: int  # partial derivatives that the reference was measured on
+    exact: str  # what the error is measured against
+    # the error bar of that, relative as the errors are; None if it is exact. An error below it says no more.
     bar: float | None
-    scores: tuple[Score, ...]
-    refusals: tuple[Refusal, ...]
-    winners: tuple[str, ...]
-    recommendation: str
-    code: str
-    unsteady: bool
-
-
-@dataclass
-class Run(Timed):
-    """A candidate or a peer while it is being measured."""
-
-    backend: str = ""
-    form: str = ""
-    gradient: Floats = field(default_factory=lambda: np.empty(0))
-    where: Ints | None = None
-    coordinates: int | None = None  # where these are not the entries of `gradient`
-    first_call: float = 0.0  # not scaled, of which `extra` is beyond a warm call
-    extra: float = 0.0
-    nfev: int = 0
-    memory: int = 0
-    ran: str = ""
-    compiles: bool = False
-    peer: bool = False
+    scores: tuple[Score, ...]  # the reference first, peers last
+    refusals: tuple[Refusal, ...]  # what could not take part
+    winners: tuple[str, ...]  # the fastest; several where their quartiles overlap
+    recommendation: str  # what to use and why
+    code: str  # the line of code to paste
+    unsteady: bool  # whether the machine was too busy for the times to be trusted
 
 
 Competitor = Candidate | Peer
@@ -275,28 +192,15 @@ def compare(
 ) -> Comparison:
     """Time and score the candidates that apply to a workload.
 
-    Parameters
-    ----------
-    workload : Workload
-        The function and the point. Compile times are cold only if its jitted form was not called before.
-    budget : float
-        Seconds of timing, about; compiling comes on top.
-    candidates : sequence of Candidate
-        What to compare; the first that applies is the reference.
-    peers : sequence of Peer
-        Other packages to compare with (`fastgrad.tools.peers.PEERS`); those that are not installed are left out.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    ValueError if no candidate applies, or the exact gradient is not of x's shape.
 
-    Returns
-    -------
-    Comparison
-        Plain data.
+    `workload`: the function and the point. Compile times are cold only if its jitted form was not called before.
+    `budget`: seconds of timing, about; compiling comes on top.
+    `candidates`: what to compare; the first that applies is the reference.
+    `peers`: other packages to compare with (`fastgrad.tools.peers.PEERS`); those that are not installed are left out.
+    `progress`: called with the share that is done, from 0 to 1.
 
-    Raises
-    ------
-    ValueError
-        If no candidate applies, or the exact gradient is not of x's shape.
+    Returns Comparison: plain data.
 
     Notes
     -----
@@ -339,7 +243,7 @@ def measured(
 
     Of a backend and form that cannot run, variants are not tried: it is said once.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     runs: list[Run] = []
     refusals: dict[Any, Refusal] = {}
     with warnings.catch_warnings(action="ignore"):  # the peers': overflows, discarded imaginary parts
@@ -426,7 +330,7 @@ def reference_gradient(workload: Workload, form: Form, sample: Ints | None) -> T
     return Target(whole, ADAPTIVE, bar)
 
 
-_loaded: set[tuple[Any, ...]] = set()
+_loaded: set[Args] = set()
 
 
 def _load_kernels(workload: Workload) -> None:
@@ -488,7 +392,6 @@ def open_candidate(
         form=str(candidate).partition("/")[2],
         gradient=result.ravel(),
         where=where,
-        first_call=first_call,
         extra=extra,
         nfev=round(info.nfev * part),
         memory=0 if briefly else peak_memory(lambda: gradient(x)),
@@ -497,7 +400,7 @@ def open_candidate(
     )
 
 
-def _settle(gradient: Gradient, x: NDArray[Any], allowance: float) -> float:
+def _settle(gradient: Gradient, x: Array, allowance: float) -> float:
     """Call until the way is found, within `allowance` seconds; return the time of the fastest call."""
     began = perf_counter()
     fastest = inf
@@ -516,23 +419,7 @@ def _open_peer(peer: Peer, workload: Workload, form: Form, sample: Ints | None, 
     if (axis := form.batch_axis) is not None:
         several = f
         f = lambda x, *args: several(np.expand_dims(x, axis), *args)[0]  # noqa: E731
-    opened = open_peer(peer, f, workload.x, workload.args, sample, allowance)
-    began = perf_counter()
-    opened.call()
-    warm = perf_counter() - began
-    return Run(
-        call=opened.call,
-        scale=1.0 if opened.where is None else workload.x.size / opened.where.size,
-        backend=peer.package,
-        form=peer.name,
-        gradient=opened.gradient,
-        where=opened.where,
-        first_call=opened.first_call,
-        extra=max(0.0, opened.first_call - warm),
-        nfev=opened.nfev if opened.where is None else round(opened.nfev * workload.x.size / opened.where.size),
-        memory=peak_memory(opened.call),
-        peer=True,
-    )
+    return open_peer(peer, f, workload.x, workload.args, sample, allowance)
 
 
 def score(run: Run, reference: Run, exact: Floats) -> Score:

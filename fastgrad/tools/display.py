@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
@@ -11,11 +11,10 @@ import numpy as np
 
 from .compare import EXACT, Comparison
 from .report.figures import CELLS, cells, plain
+from .timing import Progress
 
 # Wide enough for every table: a pipe has no width, and a cut line would be lost without a word.
 PIPE_WIDTH = 1000
-
-Progress = Callable[[float], None]
 
 COLUMNS = ("backend/f", *CELLS)
 LEGEND = """\

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..core.errors import describe
-from ..core.validation import Floats
+from ..core.validation import Array, Floats, Function
 from ..jacobian import Jacobian
-from .compare import EXACT, Candidate, Comparison, Progress, Run, Score, Target, concluded, measured
+from .compare import EXACT, Candidate, Comparison, Score, Target, concluded, measured
 from .peers import Peer
-from .timing import peak_memory
+from .timing import Progress, Run, peak_memory
 from .workload import Workload
 
 MOST = 4_000_000  # entries of a Jacobian that is compared, which is dense for that
@@ -35,10 +33,10 @@ WAYS = (
 class _Flat:
     """f of a flat x, whose values are flat, too; counted."""
 
-    def __init__(self, f: Callable[..., Any], workload: Workload) -> None:
+    def __init__(self, f: Function, workload: Workload) -> None:
         self._f, self._workload, self.nfev = f, workload, 0
 
-    def __call__(self, x: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, x: Array) -> Array:
         self.nfev += 1
         value = self._f(np.reshape(x, self._workload.x.shape), *self._workload.args)
         return np.asarray(value, dtype=np.float64).reshape(-1)
@@ -85,26 +83,14 @@ def compare_jacobians(
 ) -> Comparison:
     """Time and score the ways to the Jacobian of a function of many values.
 
-    Parameters
-    ----------
-    workload : Workload
-        The function and the point; its `gradient`, if given, is the exact Jacobian.
-    budget : float
-        Seconds of timing, about.
-    peers : sequence of Peer
-        Other packages to compare with; those that are not installed are left out.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    ValueError if the Jacobian is too large, or the exact one is not of its shape.
 
-    Returns
-    -------
-    Comparison
-        As for gradients; an error is the largest of J - J* over the largest of J*, in size.
+    `workload`: the function and the point; its `gradient`, if given, is the exact Jacobian.
+    `budget`: seconds of timing, about.
+    `peers`: other packages to compare with; those that are not installed are left out.
+    `progress`: called with the share that is done, from 0 to 1.
 
-    Raises
-    ------
-    ValueError
-        If the Jacobian is too large, or the exact one is not of its shape.
+    Returns Comparison: as for gradients; an error is the largest of J - J* over the largest of J*, in size.
 
     Examples
     --------
@@ -170,10 +156,7 @@ def _peer(peer: Peer, f: Any, workload: Workload) -> Run:
 def _run(who: Candidate | Peer, call: Callable[[], Any], n: int) -> Run:
     """Make the first call, and measure the memory of another."""
     backend, form = who.key
-    began = perf_counter()
     result = call()
-    first = perf_counter() - began
     dense = result.toarray() if hasattr(result, "toarray") else result
     flat = np.asarray(dense, dtype=np.float64).reshape(-1)
-    memory = peak_memory(call)
-    return Run(call, backend=backend, form=form, gradient=flat, coordinates=n, first_call=first, memory=memory)
+    return Run(call, backend=backend, form=form, gradient=flat, coordinates=n, memory=peak_memory(call))

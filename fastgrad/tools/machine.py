@@ -13,17 +13,8 @@ from typing import Any
 SIMD_BITS = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
 
 PACKAGES = (
-    "fastgrad",
-    "numpy",
-    "numba",
-    "llvmlite",
-    "scipy",
-    "scikit-learn",
-    "numdifftools",
-    "jacobi",
-    "statsmodels",
-    "jax",
-)
+    "fastgrad", "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "numdifftools", "jacobi", "statsmodels", "jax",
+)  # fmt: skip
 
 
 def versions() -> dict[str, str | None]:

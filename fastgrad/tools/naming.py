@@ -6,7 +6,6 @@ import argparse
 import ast
 import difflib
 import sys
-from collections.abc import Callable
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.validation import Args, Function
 from .workload import Names, load_file
 
 
@@ -65,9 +65,9 @@ def _file(path: Path) -> Any:
     return load_file(path, name)
 
 
-def function(what: str, target: str) -> Callable[..., Any]:
+def function(what: str, target: str) -> Function:
     """Return the function that ``module:function`` stands for; `what` names it in messages."""
-    f: Callable[..., Any] = _load(what, target)
+    f: Function = _load(what, target)
     if not callable(f):
         raise UsageError(f"{what}: {target} is not a function but {type(f).__name__}")
     return f
@@ -111,7 +111,7 @@ def _read(name: str) -> Any:
         raise UsageError(f"--x0-file {name}: {error}") from error
 
 
-def arguments(text: str | None) -> tuple[Any, ...]:
+def arguments(text: str | None) -> Args:
     """Return what ``--args`` stands for, as a tuple."""
     if text is None:
         return ()
@@ -119,7 +119,7 @@ def arguments(text: str | None) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def names(options: argparse.Namespace, target: str, args: tuple[Any, ...]) -> Names:
+def names(options: argparse.Namespace, target: str, args: Args) -> Names:
     """Return how the user's own code would call what these options tell."""
     imports: dict[str, list[str]] = {}
 

@@ -5,43 +5,33 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from time import perf_counter
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
+from ..core.validation import Args, Array, Floats, Ints
+from .timing import Run, peak_memory
 
 Function = Callable[[Floats], Any]
 Gradient = Callable[[Floats], Any]
 
 
 class Peer(NamedTuple):
-    """A way to differentiate, of another package; its text is its name in the table, ``package/name``.
+    """A way to differentiate, of another package; its text is its name in the table, ``package/name``."""
 
-    Attributes
-    ----------
-    package, name : str
-        Whose it is, and what it is called there.
-    module : str
-        What has to be imported for it.
-    bind : callable
-        ``bind(module, f)`` returns the gradient: a function of x, an array of one dimension.
-    code : str
-        A line to paste, where {f} stands for a function of x alone.
-    differences : bool
-        Whether it calls f from Python, at single points, as many times as there are coordinates or more: then a part of
-        the coordinates can stand for all. False: it traces f, which must be written for the package.
-    """
-
+    # whose it is, and what it is called there
     package: str
     name: str
-    module: str
+    module: str  # what has to be imported for it
+    # ``bind(module, f)`` returns the gradient: a function of x, an array of one dimension
     bind: Callable[[Any, Function], Gradient]
-    code: str = ""
+    code: str = ""  # a line to paste, where {f} stands for a function of x alone
+    # whether it calls f from Python, at single points, as many times as there are coordinates or more: then a part of
+    # the coordinates can stand for all. False: it traces f, which must be written for the package.
     differences: bool = True
 
     def __str__(self) -> str:
@@ -123,16 +113,6 @@ class TooSlow(BaseException):
     """Raised in f when a peer has used its time; not an Exception, for a peer may catch those."""
 
 
-class Opened(NamedTuple):
-    """A peer that has been called: what it costs and what it gives."""
-
-    call: Callable[[], Any]
-    gradient: Floats
-    where: Ints | None  # the coordinates that were measured; None: all
-    first_call: float
-    nfev: int
-
-
 class _Counted:
     """f, counted, and stopped at a time."""
 
@@ -146,15 +126,10 @@ class _Counted:
         return self.f(x)
 
 
-def open_peer(
-    peer: Peer, f: Callable[..., Any], x: NDArray[Any], args: tuple[Any, ...], sample: Ints | None, allowance: float
-) -> Opened:
+def open_peer(peer: Peer, f: Callable[..., Any], x: Array, args: Args, sample: Ints | None, allowance: float) -> Run:
     """Call a peer, for as many coordinates as can be done in some `allowance` seconds; of `sample`, if it is given.
 
-    Raises
-    ------
-    TooSlow
-        If two coordinates take several times as long.
+    TooSlow if two coordinates take several times as long.
     """
     module = import_module(peer.module)
     shape, flat = x.shape, np.ravel(x).astype(np.float64)
@@ -164,21 +139,21 @@ def open_peer(
 
     whole = f if len(shape) == 1 and not args else of_all
     if not peer.differences:
-        return _first(peer, module, whole, flat, None, float("inf"))
+        return _first(peer, module, whole, flat, None, float("inf"))[0]
     pool = np.arange(x.size) if sample is None else sample
     few = min(pool.size, 2)
-    opened = _part(peer, module, whole, flat, pool, few, 4.0 * allowance)
-    began = perf_counter()
-    opened.call()
-    once = (perf_counter() - began) / few
-    affordable = min(pool.size, int(allowance / max(once, 1e-9)))
+    opened, warm = _part(peer, module, whole, flat, pool, few, 4.0 * allowance)
+    affordable = min(pool.size, int(allowance / max(warm / few, 1e-9)))
     if affordable <= few:
         return opened
-    larger = _part(peer, module, whole, flat, pool, affordable, 8.0 * allowance)
-    return larger._replace(first_call=larger.first_call + max(0.0, opened.first_call - few * once))
+    larger, _ = _part(peer, module, whole, flat, pool, affordable, 8.0 * allowance)
+    larger.extra += opened.extra
+    return larger
 
 
-def _part(peer: Peer, module: ModuleType, f: Function, x: Floats, pool: Ints, count: int, seconds: float) -> Opened:
+def _part(
+    peer: Peer, module: ModuleType, f: Function, x: Floats, pool: Ints, count: int, seconds: float
+) -> tuple[Run, float]:
     """Call a peer on f as a function of some of its coordinates."""
     if count >= x.size:
         return _first(peer, module, f, x, None, seconds)
@@ -189,16 +164,28 @@ def _part(peer: Peer, module: ModuleType, f: Function, x: Floats, pool: Ints, co
         point[where] = values
         return f(point)
 
-    return _first(peer, module, of_some, x[where], where, seconds)
+    run, warm = _first(peer, module, of_some, x[where], where, seconds)
+    run.scale = x.size / where.size
+    run.nfev = round(run.nfev * run.scale)
+    return run, warm
 
 
-def _first(peer: Peer, module: ModuleType, f: Function, x: Floats, where: Ints | None, seconds: float) -> Opened:
+def _first(
+    peer: Peer, module: ModuleType, f: Function, x: Floats, where: Ints | None, seconds: float
+) -> tuple[Run, float]:
+    """Return what a peer gives and costs, and the seconds of a warm call."""
     counted = _Counted(f, perf_counter() + seconds)
+    bind = partial(peer.bind, module)
     began = perf_counter()
-    gradient = np.asarray(peer.bind(module, counted)(x.copy()), dtype=np.float64).reshape(-1)
+    gradient = np.asarray(bind(counted)(x.copy()), dtype=np.float64).reshape(-1)
     first_call = perf_counter() - began
     if gradient.shape != x.shape:
         raise ValueError(f"{peer} gives {gradient.size} numbers for a gradient of {x.size}")
-    bound = peer.bind(module, f)
+    bound = bind(f)
     bound(x.copy())  # what it compiles, it compiles for this f
-    return Opened(lambda: bound(x), gradient, where, first_call, counted.nfev)
+    call = partial(bound, x)
+    began = perf_counter()
+    call()
+    warm = perf_counter() - began
+    cost: dict[str, Any] = {"extra": max(0.0, first_call - warm), "nfev": counted.nfev, "memory": peak_memory(call)}
+    return Run(call, backend=peer.package, form=peer.name, gradient=gradient, where=where, peer=True, **cost), warm

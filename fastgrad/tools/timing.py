@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.validation import Floats
+from ..core.validation import Floats, Ints
 
 # Quartiles need a few rounds; more rounds of shorter loops follow the machine's drift better than few long ones.
 MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
@@ -20,29 +20,19 @@ MOST_ROUNDS, FEWEST_ROUNDS = 15, 3
 Progress = Callable[[float], None]
 
 
+def unheard(share: float) -> None:
+    """Be told how far it is, and do nothing."""
+
+
 @dataclass
 class Timed:
-    """A call while it is being measured.
+    """A call while it is being measured."""
 
-    Attributes
-    ----------
-    call : callable
-        Makes one gradient.
-    scale : float
-        The times are multiplied by it: a part of the gradient stands for the whole.
-    loops : int
-        Calls in a round.
-    clock : callable
-        Of the seconds.
-    samples : list of float
-        Seconds of one call, one for each round.
-    """
-
-    call: Callable[[], Any]
-    scale: float = 1.0
-    loops: int = 1
-    clock: Callable[[], float] = perf_counter
-    samples: list[float] = field(default_factory=list)
+    call: Callable[[], Any]  # makes one gradient
+    scale: float = 1.0  # the times are multiplied by it: a part of the gradient stands for the whole
+    loops: int = 1  # calls in a round
+    clock: Callable[[], float] = perf_counter  # of the seconds
+    samples: list[float] = field(default_factory=list)  # seconds of one call, one for each round
 
     def calibrate(self, slot: float) -> None:
         """Choose how many calls make a loop of about `slot` seconds."""
@@ -60,6 +50,23 @@ class Timed:
         """Return the quartiles of the samples, the median in the middle."""
         low, median, high = (float(q) for q in np.quantile(self.samples, (0.25, 0.5, 0.75)))
         return low, median, high
+
+
+@dataclass
+class Run(Timed):
+    """A candidate or a peer while it is being measured."""
+
+    backend: str = ""
+    form: str = ""
+    gradient: Floats = field(default_factory=lambda: np.empty(0))
+    where: Ints | None = None
+    coordinates: int | None = None  # where these are not the entries of `gradient`
+    extra: float = 0.0  # seconds of the first call beyond a warm one; not scaled
+    nfev: int = 0
+    memory: int = 0
+    ran: str = ""
+    compiles: bool = False
+    peer: bool = False
 
 
 def interleaved(runs: Sequence[Timed], budget: float, report: Progress) -> None:
@@ -80,7 +87,7 @@ def rounds_of(
     A call is repeated within a round until it lasts about `least` seconds.
     """
     runs = {name: Timed(call, clock=clock) for name, call in calls.items()}
-    _take_turns(list(runs.values()), least, rounds, budget, lambda share: None)
+    _take_turns(list(runs.values()), least, rounds, budget, unheard)
     return {name: run.samples for name, run in runs.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -12,8 +12,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
+from ..core.validation import Args, Array, Function
 from ..inspecting.kinds import is_jitted
 from .peers import Peer
 
@@ -25,12 +24,12 @@ class Form(NamedTuple):
     `copied`: whether fastgrad compiles it, which finds a function that it has compiled before.
     """
 
-    f: Callable[..., Any]
+    f: Function
     batch_axis: int | None = None
     jit: Mapping[str, Any] | None = None
     copied: bool = False
 
-    def fresh(self) -> Callable[..., Any]:
+    def fresh(self) -> Function:
         """Return the function, not compiled yet."""
         if self.copied:
             f = self.f
@@ -59,17 +58,10 @@ FORMS = {
 
 
 class Names(NamedTuple):
-    """How the user's code calls what is compared: the lines to paste are made of it.
+    """How the user's code calls what is compared: the lines to paste are made of it."""
 
-    Attributes
-    ----------
-    imports : str
-        Statements that make the names known, each ended by "; ".
-    f, args, x
-        Expressions; `args` is empty where f gets nothing after x.
-    """
-
-    imports: str = ""
+    imports: str = ""  # statements that make the names known, each ended by "; "
+    # expressions; `args` is empty where f gets nothing after x
     f: str = "f"
     args: str = ""
     x: str = "x"
@@ -93,42 +85,19 @@ NAMES = Names()
 
 @dataclass(frozen=True)
 class Workload:
-    """A function in its several forms, and the point at which its gradient is wanted.
+    """A function in its several forms, and the point at which its gradient is wanted."""
 
-    Attributes
-    ----------
-    name : str
-        What it is called in reports.
-    x : ndarray
-        The point.
-    forms : mapping of str to Form
-        The keys are those of `FORMS`; all compute the same.
-    args : tuple
-        What f gets after x.
-    gradient : callable, optional
-        ``gradient(x, *args)``, exact.
-    source : str
-        Where the function comes from.
-    problem : str
-        What is the same at every size; the name, if it is not given.
-    names : Names
-        How the user's code calls f, args and x.
-    of_argument : callable, optional
-        What other packages are given for f, where that reads the very array x instead of its argument.
-    rivals : tuple of Peer
-        Whom this workload is measured beside, whatever other packages are.
-    """
-
-    name: str
-    x: NDArray[Any]
-    forms: Mapping[str, Form]
-    args: tuple[Any, ...] = ()
-    gradient: Callable[..., Any] | None = None
-    source: str = ""
-    problem: str = ""
-    names: Names = NAMES
-    of_argument: Callable[..., Any] | None = None
-    rivals: tuple[Peer, ...] = ()
+    name: str  # what it is called in reports
+    x: Array  # the point
+    forms: Mapping[str, Form]  # the keys are those of `FORMS`; all compute the same
+    args: Args = ()  # what f gets after x
+    gradient: Function | None = None  # ``gradient(x, *args)``, exact
+    source: str = ""  # where the function comes from
+    problem: str = ""  # what is the same at every size; the name, if it is not given
+    names: Names = NAMES  # how the user's code calls f, args and x
+    # what other packages are given for f, where that reads the very array x instead of its argument
+    of_argument: Function | None = None
+    rivals: tuple[Peer, ...] = ()  # whom this workload is measured beside, whatever other packages are
 
     @staticmethod
     def of_problem(problem: Any, n: int) -> Workload:
@@ -156,10 +125,10 @@ class Workload:
     @staticmethod
     def of_function(
         name: str,
-        f: Callable[..., Any],
-        x: NDArray[Any],
-        args: tuple[Any, ...] = (),
-        gradient: Callable[..., Any] | None = None,
+        f: Function,
+        x: Array,
+        args: Args = (),
+        gradient: Function | None = None,
         batch_axis: int | None = None,
         names: Names | None = None,
     ) -> Workload:
@@ -188,10 +157,7 @@ def _jitted_form(f: Any) -> Form:
 def load_file(path: Path, name: str) -> ModuleType:
     """Load a file of Python as a module of this name, so that its functions pickle.
 
-    Raises
-    ------
-    ModuleNotFoundError
-        If there is no such file.
+    ModuleNotFoundError if there is no such file.
     """
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -60,3 +61,37 @@ def test_round_off_where_x_enters_f_is_no_kink(point: tuple[str, str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", AccuracyWarning)
         numerical_gradient(lambda x: 0.0 + 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2, x)
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-8])
+@pytest.mark.parametrize(
+    ("f", "slope"),
+    [
+        (lambda x: (math.exp(x) - 1.0) / x - 1.0 if x else 0.0, 0.5),
+        (lambda x: 1.0 / math.tanh(x) - 1.0 / x if x else 0.0, 1.0 / 3.0),
+        (lambda x: math.sin(x) / x**2 - math.cos(x) / x if x else 0.0, 1.0 / 3.0),
+        (lambda x: math.sin(x) + 1e-9 * math.sin(1e22 * x), 1.0),
+    ],
+    ids=["exponential", "Langevin", "Bessel", "noisy sine"],
+)
+def test_a_value_near_zero_in_noise_does_not_make_the_step_too_large(f, slope, x):
+    gradient, info = numerical_gradient(f, x, full_output=True)
+    assert abs(gradient - slope) < min(info.error, 3e-5)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (1.0 - math.cos(x)) / x,
+        lambda x: (math.cos(math.pi * x) - math.sin(math.pi * x) / (math.pi * x)) / x,
+    ],
+    ids=["a half", "none"],
+)
+def test_a_slope_beside_a_small_entry_that_a_wider_line_does_not_know_is_told(f):
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        numerical_gradient(lambda x: f(x[0]) + 0.5 * x[1] ** 2, np.array([1e-8, 1.5]))
+    # of a kink as near, the slope is right, and nothing is told
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gradient = numerical_gradient(lambda x: abs(x[0]) + 0.5 * x[1] ** 2, np.array([1e-8, 1.5]))
+    np.testing.assert_allclose(gradient, [1.0, 1.5], rtol=1e-7)

@@ -16,7 +16,7 @@ from fastgrad.tools.compare import CANDIDATES, Score, compare
 from fastgrad.tools.jacobians import JACOBIAN_PEERS, WAYS, compare_jacobians, is_vector
 from fastgrad.tools.machine import machine, versions
 from fastgrad.tools.peers import PEERS, Peer
-from fastgrad.tools.timing import relative_error
+from fastgrad.tools.timing import Run, relative_error
 from fastgrad.tools.workload import FORMS, Form, Names, Workload, problems
 
 QUICK = 0.02
@@ -259,7 +259,7 @@ def test_the_recommendation_says_when_compiling_pays_back():
 
 def test_payback_and_scale_are_arithmetic():
     def run(seconds, extra, scale=1.0, compiles=False, where=None):
-        return comparing.Run(
+        return Run(
             list,
             scale,
             samples=[scale * seconds] * 5,

@@ -233,13 +233,7 @@ def _is_data(kind: Any) -> bool:
 
 
 def lanes_of(compile_lanes: Any, f: Any, *how: Any) -> Any:
-    """Return ``compile_lanes(f, *how)``: from the disk, if it is kept there, or anew.
-
-    Raises
-    ------
-    CannotLift
-        As `compile_lanes`.
-    """
+    """Return ``compile_lanes(f, *how)``: from the disk, if it is kept there, or anew. CannotLift as `compile_lanes`."""
     if not isinstance(getattr(f, "_cache", None), FunctionCache):
         return compile_lanes(f, *how)
     path, mark = None, b""

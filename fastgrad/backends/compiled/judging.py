@@ -57,16 +57,11 @@ class Area:
 
     By the differences of two points (`side` 0), or of one above (1) or below (-1) and x.
 
-    Attributes
-    ----------
-    x, vector, steps, result : ndarray of shape (n,)
-        The point, the line's direction, the steps of the sweep, and the gradient.
-    seen : ndarray of shape (7,)
-        f at x, and on the line.
-    values : ndarray of shape (k n,)
-        f in the sweep, k values for each entry.
-    calm : tuple of callable
-        The first, second and third step of the rule: 1 where f is calm so far.
+    `x`, `vector`, `steps`, `result`, of shape (n,): the point, the line's direction, the steps of the sweep, and the
+        gradient.
+    `seen`, of shape (7,): f at x, and on the line.
+    `values`, of shape (k n,): f in the sweep, k values for each entry.
+    `calm`: the first, second and third step of the rule: 1 where f is calm so far.
     """
 
     def __init__(self, kernel: Kernel, n: int, side: int) -> None:
@@ -82,16 +77,11 @@ class Area:
 
 
 class Gradients:
-    """What decides on one value of f at and around x.
-
-    Attributes
-    ----------
-    spare : dict of list
-        Areas that nobody works in, by the number of entries and the side; append and pop are atomic.
-    """
+    """What decides on one value of f at and around x."""
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
+        # areas that nobody works in, by the number of entries and the side; append and pop are atomic
         self.spare: dict[tuple[int, int], list[Area]] = defaultdict(list)
 
     def area(self, n: int, side: int) -> Area:
@@ -105,14 +95,9 @@ class Gradients:
 class Room:
     """What `columns.judge` works in, for one x of n entries and m values at a time.
 
-    Attributes
-    ----------
-    whole : ndarray
-        All of it; zeros at first.
-    x, f0, result : ndarray of shape (n,), (m,) and (n, m)
-        The point, f there, and the Jacobian, column by column.
-    points, values : ndarray
-        Where f is wanted, and f there: as many rows as `step` says, unless that is negative.
+    `whole`: all of it; zeros at first.
+    `x`, `f0`, `result`, of shape (n,), (m,) and (n, m): the point, f there, and the Jacobian, column by column.
+    `points`, `values`: where f is wanted, and f there: as many rows as `step` says, unless that is negative.
     """
 
     def __init__(self, kernel: Kernel, n: int, m: int) -> None:
@@ -165,10 +150,7 @@ _RULES: dict[str, tuple[Callable[[Kernel], Gradients | Columns], str, int]] = {
 def judge(name: str, compiles: bool) -> Gradients | Columns | None:
     """Return what decides; None where the kernel is not on the disk, and not to be compiled.
 
-    Raises
-    ------
-    CannotRun
-        Where numba does not compile, or what it compiled cannot be loaded.
+    CannotRun where numba does not compile, or what it compiled cannot be loaded.
     """
     kind, module, integers = _RULES[name]
     content = _kept(name)

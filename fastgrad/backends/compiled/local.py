@@ -121,10 +121,7 @@ class VectorOwner(Owner):
     def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats, int]:
         """Return where the Jacobian can differ from zero, its entries, and how often f was evaluated.
 
-        Raises
-        ------
-        Refused
-            Where x is not for owner lanes.
+        Refused where x is not for owner lanes.
         """
         n, m, found, work = x.size, prod(self._value), self._found, self._work()
         room = 4 * max(n, m) if self.pattern is None else self.pattern.size
@@ -177,12 +174,8 @@ def _compiled(compiled: Compiled, target: VectorTarget, ndim: int, ndim_out: int
 class OwnerJacobian:
     """A sparse Jacobian in owner lanes, for x and f(x) of one shape; safe to call from several threads.
 
-    Parameters
-    ----------
-    compiled : Compiled
-        f.
-    shape, value : tuple of int
-        Of x and of f(x).
+    `compiled`: f.
+    `shape`, `value`: of x and of f(x).
     """
 
     suit = staticmethod(Owners.suit)
@@ -193,13 +186,7 @@ class OwnerJacobian:
         self._known = compiled.known()
 
     def at(self, x: Floats, args: tuple[Any, ...]) -> VectorOwner:
-        """Return what was decided for such arguments.
-
-        Raises
-        ------
-        CannotRun
-            Where f is not for owner lanes.
-        """
+        """Return what was decided for such arguments. CannotRun where f is not for owner lanes."""
         known = self._f.known()
         if known is not self._known:  # compiled anew since
             self._known, self._kinds = known, {}
@@ -221,10 +208,7 @@ class OwnerJacobian:
     def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[VectorOwner, Pattern, Floats, int]:
         """Return how the Jacobian was made, where it can differ from zero, its entries, and how often f was evaluated.
 
-        Raises
-        ------
-        CannotRun
-            Where f, or x, is not for owner lanes.
+        CannotRun where f, or x, is not for owner lanes.
         """
         owner = self.at(x, args)
         try:

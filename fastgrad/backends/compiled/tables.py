@@ -28,12 +28,8 @@ IN_PYTHON = 3e-7
 class Table:
     """A table of points to evaluate f at.
 
-    Attributes
-    ----------
-    nfev : int
-        How many evaluations it took.
-    disturbed : bool
-        Whether f writes into its argument. Then it gets a fresh copy for each evaluation.
+    `nfev`: how many evaluations it took.
+    `disturbed`: whether f writes into its argument. Then it gets a fresh copy for each evaluation.
     """
 
     def __init__(

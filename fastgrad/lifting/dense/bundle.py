@@ -69,16 +69,11 @@ memory = Memory()
 
 
 class TooLarge(Signal):
-    """f makes arrays so much larger than x that fewer points at a time are faster.
-
-    Attributes
-    ----------
-    filled : bool
-        Whether each entry of x changes all of such an array, which is no advantage of the sparse lift then.
-    """
+    """f makes arrays so much larger than x that fewer points at a time are faster."""
 
     def __init__(self, filled: bool = False) -> None:
         super().__init__()
+        # whether each entry of x changes all of such an array, which is no advantage of the sparse lift then
         self.filled = filled
 
 
@@ -184,10 +179,7 @@ def _operable(other: Any) -> bool:
 class Bundle(ArrayLike):
     """Many arrays of one shape that are used like one of them.
 
-    Parameters
-    ----------
-    data : ndarray
-        The points along the first axis, which is hidden.
+    `data`: the points along the first axis, which is hidden.
 
     Notes
     -----

@@ -44,33 +44,17 @@ def sweep(
 ) -> Array:
     """Evaluate f at x with one entry replaced, many points in one call of the unmodified f.
 
-    Parameters
-    ----------
-    call : Call
-        Of a function written for one point.
-    x : ndarray
-        The point. It is not written to, and f never gets it.
-    index : ndarray of intp, shape (m,)
-        The entry of x, in C order, that row r replaces.
-    points : ndarray, shape (m, k)
-        The values that this entry takes.
-    tile_bytes : int
-        How much memory the points of one call of f may take.
-    work : DenseWork, optional
-        Where the work is counted; it says whether the lift is to give up where another way is faster.
+    Outrun if another way is faster. CannotLift if f does something that the lift does not know, raises, or returns what
+    does not depend on its argument. The error that f raised is the cause; f plainly evaluated tells what it means.
 
-    Returns
-    -------
-    ndarray, shape (m, k) or (m, k, *shape of what f returns)
-        ``f`` at each of the points.
+    `call`: of a function written for one point.
+    `x`: the point. It is not written to, and f never gets it.
+    `index`, of shape (m,): the entry of x, in C order, that row r replaces.
+    `points`, of shape (m, k): the values that this entry takes.
+    `tile_bytes`: how much memory the points of one call of f may take.
+    `work`: where the work is counted; it says whether the lift is to give up where another way is faster.
 
-    Raises
-    ------
-    Outrun
-        If another way is faster.
-    CannotLift
-        If f does something that the lift does not know, raises, or returns what does not depend on
-        its argument. The error that f raised is the cause; f plainly evaluated tells what it means.
+    Returns ndarray, shape (m, k) or (m, k, *shape of what f returns): ``f`` at each of the points.
     """
     m, k = points.shape
     flat = x.reshape(-1)
@@ -258,19 +242,11 @@ def as_values(array: Array) -> Array:
 def at_points(call: Call, points: Array) -> Array:
     """Evaluate f at whole points, many in one call of the unmodified f.
 
-    Parameters
-    ----------
-    points : ndarray, shape (k, *shape)
-        What f is to get, one after another.
+    CannotLift as `sweep`.
 
-    Returns
-    -------
-    ndarray, shape (k, *shape of what f returns)
+    `points`, of shape (k, *shape): what f is to get, one after another.
 
-    Raises
-    ------
-    CannotLift
-        As `sweep`.
+    Returns ndarray, shape (k, *shape of what f returns).
     """
     _free_for(len(points), points.ndim - 1)
     work = DenseWork()

@@ -24,23 +24,11 @@ Write = tuple[Place, Hashable, object]
 class Seen:
     """What to write where, found out once for all runs: only what is x, or made of it, differs from run to run.
 
-    Parameters
-    ----------
-    x : ndarray
-        The caller's array.
-    walk : Walk
-        The places that f can reach.
-    roots : tuple
-        f and its arguments, which are given to it rather than found.
-    filling : bool
-        Whether f sees numpy through the substitutes.
-    writing : bool
-        Whether f may write into the other arrays: into copies that are bundles, made for each run.
-
-    Attributes
-    ----------
-    found : int
-        In how many places x is, or a view of it.
+    `x`: the caller's array.
+    `walk`: the places that f can reach.
+    `roots`: f and its arguments, which are given to it rather than found.
+    `filling`: whether f sees numpy through the substitutes.
+    `writing`: whether f may write into the other arrays: into copies that are bundles, made for each run.
     """
 
     def __init__(self, x: Array, walk: Walk, roots: tuple[object, ...], filling: bool, writing: bool = False) -> None:
@@ -52,7 +40,7 @@ class Seen:
         self._others: dict[int, tuple[Array, SparseBundle | None]] = {}  # that f may write into: and copies
         self._of_x = self._of_run = False
         self._same: set[type] = set()  # kinds of things that f sees as they are
-        self.found = 0
+        self.found = 0  # in how many places x is, or a view of it
         self._fixed: list[Write] = []
         self._moving: list[tuple[Place, Hashable, object]] = []
         for place in walk.places:
@@ -88,10 +76,7 @@ class Seen:
     def done(self) -> None:
         """Let the copies go.
 
-        Raises
-        ------
-        CannotLift
-            If f has written into one whose array shares memory with another one: f may have read that instead.
+        CannotLift if f has written into one whose array shares memory with another one: f may have read that instead.
         """
         others, every = self._others, [array for array, _ in (*self._others.values(), *self._frozen.values())]
         self._others = {key: (array, None) for key, (array, _) in others.items()}

@@ -40,10 +40,7 @@ class Alone:
     A second transaction would take the bundles of the first for what is to be put back. Whoever makes several
     evaluations that belong together holds its lock around them: it may be taken again by the same thread.
 
-    Attributes
-    ----------
-    open : bool
-        Whether a bundle is where x was.
+    `open`: whether a bundle is where x was.
     """
 
     def __init__(self) -> None:
@@ -73,19 +70,11 @@ class InPlace:
 
     6. f's value at x must be the one that f gave without a bundle, if it was evaluated there before.
 
-    Parameters
-    ----------
-    f : callable
-        ``f(W, *args, **kwargs)``, which may ignore W.
-    x : ndarray of float64, C-contiguous and writeable
-        The caller's array.
-    args, kwargs
-        What f gets beside W.
+    CannotLift if x is no such array.
 
-    Raises
-    ------
-    CannotLift
-        If x is no such array.
+    `f`: ``f(W, *args, **kwargs)``, which may ignore W.
+    `x`: the caller's array.
+    `args`, `kwargs`: what f gets beside W.
     """
 
     def __init__(
@@ -132,13 +121,7 @@ class InPlace:
                     pass
 
     def look(self) -> None:
-        """Find all places that f can reach.
-
-        Raises
-        ------
-        CannotLift
-            If something in them cannot be seen through.
-        """
+        """Find all places that f can reach. CannotLift if something in them cannot be seen through."""
         if self._stale and self._walk is not None and not self._walk.renewed():
             self._walk = None
         self._stale = False

@@ -27,7 +27,7 @@ import numpy as np
 from ..rebinding import names_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
-from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
+from .places import Attributes, Cell, Dictionary, Identity, Items, Missing, Names, Place, Slots, same
 
 MOST_THINGS = 20_000  # that are looked at
 MOST_VALUES = 200_000  # in all places together: they are compared after each run
@@ -84,25 +84,13 @@ def _written_in_c(kind: type) -> bool:
 class Walk:
     """All places that can be reached from some things.
 
-    Attributes
-    ----------
-    places : list of Place
-        What f may find or change.
-    generators : list
-        Sources of random numbers.
-    names : set of str
-        Of globals and attributes in the code.
-
-    Raises
-    ------
-    CannotLift
-        If something can be reached that cannot be looked into or put back.
+    CannotLift if something can be reached that cannot be looked into or put back.
     """
 
     def __init__(self, *roots: object) -> None:
-        self.places: list[Place] = []
-        self.generators: list[object] = []
-        self.names: set[str] = set()
+        self.places: list[Place] = []  # what f may find or change
+        self.generators: list[object] = []  # sources of random numbers
+        self.names: set[str] = set()  # of globals and attributes in the code
         self._functions: list[types.FunctionType] = []
         self._methods: set[int] = set()  # the functions among them that f may reach by their names only
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
@@ -214,9 +202,7 @@ class Walk:
             self._add(Dictionary(thing))
             if isinstance(thing, collections.defaultdict):
                 self._queue.append(thing.default_factory)
-        elif isinstance(thing, set):
-            self._add(Elements(thing))
-        elif isinstance(thing, (list, collections.deque)):
+        elif isinstance(thing, (list, collections.deque, set)):
             self._add(Items(thing))
         if kind not in CONTAINER_BASES:
             self._object(thing)

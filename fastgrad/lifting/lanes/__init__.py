@@ -9,19 +9,9 @@ from .mathematics import MAX_ULP
 from .mathematics import available as fastmath_available
 
 __all__ = [
-    "BLOCK",
-    "MAX_ULP",
-    "CannotLift",
-    "LaneFunction",
-    "call_lanes",
-    "compile_lanes",
-    "compile_lanes_of_outputs",
-    "evaluate_table_lanes",
-    "evaluate_table_scalar",
-    "fastmath_available",
-    "lane_width",
-    "thaw_lanes",
-]
+    "BLOCK", "MAX_ULP", "CannotLift", "LaneFunction", "call_lanes", "compile_lanes", "compile_lanes_of_outputs",
+    "evaluate_table_lanes", "evaluate_table_scalar", "fastmath_available", "lane_width", "thaw_lanes",
+]  # fmt: skip
 
 # loading the compiler takes 0.16 s, a quarter of numba's own start
 _LATER = {"LaneFunction": ".frozen", "thaw_lanes": ".frozen"}

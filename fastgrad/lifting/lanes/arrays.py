@@ -8,7 +8,8 @@ construction.
 """
 
 import operator
-from functools import cache
+from functools import cache, partial, wraps
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import numpy as np
@@ -35,62 +36,15 @@ from .types import (
 )
 
 ARRAY_ATTRIBUTES = {
-    "size",
-    "shape",
-    "ndim",
-    "T",
-    "flat",
-    "real",
-    "dtype",
-    "copy",
-    "reshape",
-    "ravel",
-    "flatten",
-    "transpose",
-    "item",
-    "fill",
-    "sum",
-    "mean",
-    "min",
-    "max",
-    "prod",
-    "dot",
-    "var",
-    "std",
-    "any",
-    "all",
-    "cumsum",
-    "argmin",
-    "argmax",
-    "clip",
-    "sort",
-    # of lists
-    "append",
-    "extend",
-    "insert",
-    "pop",
-    "clear",
-    "reverse",
-}
+    "size", "shape", "ndim", "T", "flat", "real", "dtype", "copy", "reshape", "ravel", "flatten", "transpose", "item",
+    "fill", "sum", "mean", "min", "max", "prod", "dot", "var", "std", "any", "all", "cumsum", "argmin", "argmax",
+    "clip", "sort",
+    "append", "extend", "insert", "pop", "clear", "reverse",  # of lists
+}  # fmt: skip
 ARRAY_FUNCTIONS = {
-    len,
-    sum,
-    sorted,
-    enumerate,
-    zip,
-    iter,
-    tuple,
-    np.nditer,
-    np.ndenumerate,
-    np.shape,
-    np.size,
-    operator.matmul,
-    operator.imatmul,
-    operator.iadd,
-    operator.isub,
-    operator.imul,
-    operator.itruediv,
-}
+    len, sum, sorted, enumerate, zip, iter, tuple, np.nditer, np.ndenumerate, np.shape, np.size,
+    operator.matmul, operator.imatmul, operator.iadd, operator.isub, operator.imul, operator.itruediv,
+}  # fmt: skip
 SUBSTITUTES: dict[Any, Any] = {np.float64: float}
 """numpy function -> what stands for it in lanes; numba's own would misread a lane as something that is no float."""
 
@@ -110,6 +64,34 @@ def overloaded(*functions):
 
     return register
 
+
+def itself(function, written):
+    """The function, of arguments that are called as those of another: numba compares their names."""
+    named = signature(written)
+    return eval(f"lambda {str(named)[1:-1]}: function({', '.join(named.parameters)})", {"function": function})
+
+
+def instead(*functions, first=types.Type):
+    """Register what lanes call instead of a numpy function: ``write(*types)`` tells where one of them is wide.
+
+    Where none is, that is the function itself; nothing, where the first is wide and of another kind.
+    """
+
+    def register(write):
+        plain = itself(functions[0], write)
+
+        @wraps(write)
+        def chosen(*ts, **named):
+            if not any(map(is_wide, (*ts, *named.values()))):
+                return plain
+            return write(*ts, **named) if isinstance(ts[0], first) else None
+
+        return overloaded(*functions)(chosen)
+
+    return register
+
+
+of_bundle = partial(instead, first=Bundle)
 
 # --- memory
 
@@ -161,22 +143,12 @@ def like(a, dtype=None):
 def filled(function, value):
     """np.zeros_like and its kin."""
 
-    @overloaded(function)
+    @of_bundle(function)
     def alike(a):
-        if not isinstance(a, Bundle):
-            return lambda a: function(a)
         if not isinstance(a.dtype, Number):
             return None
         bundle = like(a)
-
-        def fill(a):
-            out = empty_bundle(a.shape, bundle)
-            if value is not None:
-                for i in np.ndindex(a.shape):
-                    out[i] = value
-            return out
-
-        return fill
+        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
 
 filled(np.empty_like, None)
@@ -184,21 +156,12 @@ filled(np.zeros_like, 0.0)
 filled(np.ones_like, 1.0)
 
 
-@overloaded(np.full_like)
+@instead(np.full_like)
 def full_like(a, value):
-    if not (isinstance(a, Bundle) or isinstance(value, Number)):
-        return lambda a, value: np.full_like(a, value)
-    if not isinstance(a.dtype, (Number, types.Float)):
+    if not isinstance(getattr(a, "dtype", None), (Number, types.Float)):
         return None
     bundle = Bundle(lane_type([a, value]), a.ndim, "C")
-
-    def fill(a, value):
-        out = empty_bundle(a.shape, bundle)
-        for i in np.ndindex(a.shape):
-            out[i] = value
-        return out
-
-    return fill
+    return lambda a, value: filled_with(empty_bundle(a.shape, bundle), value)
 
 
 def allocator(function, value):
@@ -315,27 +278,22 @@ def array_of(values, dtype, lane):
             return out
 
         return make_matrix
-    bundle = Bundle(lane, 1, "C")
     if isinstance(values, types.List):
+        items = register_jitable(lambda values: values)
+    elif isinstance(values, types.BaseTuple) and len(values) == len(numbers):
+        items = register_jitable(lambda values: as_lanes(values, lane))
+    else:
+        return None
+    bundle = Bundle(lane, 1, "C")
 
-        def make(values, dtype=None):
-            out = empty_bundle((len(values),), bundle)
-            for i in range(len(values)):
-                out[i] = values[i]
-            return out
+    def make(values, dtype=None):
+        same = items(values)
+        out = empty_bundle((len(same),), bundle)
+        for i in range(len(same)):
+            out[i] = same[i]
+        return out
 
-        return make
-    if isinstance(values, types.BaseTuple) and len(values) == len(numbers):
-
-        def make_of_tuple(values, dtype=None):
-            out = empty_bundle((len(values),), bundle)
-            same = as_lanes(values, lane)
-            for i in range(len(same)):
-                out[i] = same[i]
-            return out
-
-        return make_of_tuple
-    return None
+    return make
 
 
 @intrinsic
@@ -388,31 +346,23 @@ def reduction(*functions, method, loop):
     function = functions[0]
 
     def reduce(a):
-        if isinstance(a, Bundle) and isinstance(a.dtype, Number):
-            return a.dtype.forms[function](a) if function in a.dtype.forms else loop(a)
-        if isinstance(a, Bundle):
-            return each_lane(function, a)
-        return None if is_wide(a) else lambda a: function(a)
+        if not isinstance(a.dtype, Number):
+            return each_lane(function, "a", a)
+        return a.dtype.forms[function](a) if function in a.dtype.forms else loop(a)
 
-    overloaded(*functions)(reduce)
+    of_bundle(*functions)(reduce)
     overload_method(Bundle, method)(reduce)
 
 
 def sum_loop(a):
-    if a.layout == "F" and a.ndim > 1:  # numba adds in the order of memory
+    # numba adds in the order of memory
+    ordered = register_jitable((lambda a: a.T) if a.layout == "F" and a.ndim > 1 else (lambda a: a))
 
-        def total(a):
-            c = 0.0
-            for v in a.T.flat:
-                c = plus(c, v)
-            return c
-    else:
-
-        def total(a):
-            c = 0.0
-            for v in a.flat:
-                c = plus(c, v)
-            return c
+    def total(a):
+        c = 0.0
+        for v in ordered(a).flat:
+            c = plus(c, v)
+        return c
 
     return total
 
@@ -479,12 +429,10 @@ def extremum_loop(better):
 
 
 def total(a, axis=None):
-    if not isinstance(a, Bundle):
-        return None if is_wide(a) else lambda a, axis=None: np.sum(a, axis)
     if not isinstance(a.dtype, Number):
         if isinstance(axis, types.Integer):
             return None
-        each = register_jitable(each_lane(np.sum, a))
+        each = register_jitable(each_lane(np.sum, "a", a))
         return lambda a, axis=None: each(a)
     if isinstance(axis, types.Integer) and a.ndim == 2:
         bundle = Bundle(a.dtype, 1, "C")
@@ -504,27 +452,23 @@ def total(a, axis=None):
         return total_along
     if isinstance(axis, types.Integer) and a.ndim > 2:
         return None
-    loop = sum_loop(a)
+    loop = register_jitable(sum_loop(a))
     if isinstance(axis, types.Integer):
 
         def total_checked(a, axis=None):
             if not -1 <= axis < 1:
                 raise ValueError  # left to the scalar evaluation
-            return loop_of(a)
+            return loop(a)
 
-        loop_of = register_jitable(loop)
         return total_checked
-    if not is_nonelike(axis):
-        return None
-    loop_of_all = register_jitable(loop)
-    return lambda a, axis=None: loop_of_all(a)
+    return (lambda a, axis=None: loop(a)) if is_nonelike(axis) else None
 
 
-overloaded(np.sum)(total)
+of_bundle(np.sum)(total)
 overload_method(Bundle, "sum")(total)
 
 
-@overloaded(sum)
+@instead(sum)
 def sum_of(values, start=0):
     if not is_wide(values):
         return lambda values, start=0: sum(values, start)
@@ -556,22 +500,15 @@ def inplace(operation, immutable):
     def overload_inplace(a, b):
         if not (isinstance(a, Bundle) and isinstance(a.dtype, Number) and a.mutable):
             return None
-        if isinstance(b, types.Array):
-            if b.ndim != a.ndim:
-                return None
+        if isinstance(b, types.Array) and b.ndim != a.ndim:
+            return None
 
-            def update(a, b):
-                if a.shape != b.shape:
-                    raise ValueError  # left to the scalar evaluation
-                for i in np.ndindex(a.shape):
-                    a[i] = immutable(a[i], b[i])
-                return a
-        else:
-
-            def update(a, b):
-                for i in np.ndindex(a.shape):
-                    a[i] = immutable(a[i], b)
-                return a
+        def update(a, b):
+            if not same_shape(a, b):
+                raise ValueError  # left to the scalar evaluation
+            for i in np.ndindex(a.shape):
+                a[i] = immutable(a[i], entry(b, i))
+            return a
 
         return update
 
@@ -599,9 +536,9 @@ def with_lane(operation):
     @overload(operation)
     def overload_with_lane(a, b):
         if isinstance(a, types.Array) and isinstance(b, Number):
-            array, lane = a, b
+            array, lane, shape = a, b, register_jitable(lambda a, b: a.shape)
         elif isinstance(a, Number) and isinstance(b, types.Array):
-            array, lane = b, a
+            array, lane, shape = b, a, register_jitable(lambda a, b: b.shape)
         else:
             return None
         if not isinstance(array.dtype, (Number, types.Float, types.Integer)):
@@ -610,20 +547,12 @@ def with_lane(operation):
         bundle = (Bundle if is_wide(dtype) else types.Array)(
             dtype, array.ndim, array.layout if array.layout in "CF" else "C"
         )
-        if array is a:
 
-            def each(a, b):
-                out = empty_bundle(a.shape, bundle)
-                for i in np.ndindex(a.shape):
-                    out[i] = operation(a[i], b)
-                return out
-        else:
-
-            def each(a, b):
-                out = empty_bundle(b.shape, bundle)
-                for i in np.ndindex(b.shape):
-                    out[i] = operation(a, b[i])
-                return out
+        def each(a, b):
+            out = empty_bundle(shape(a, b), bundle)
+            for i in np.ndindex(out.shape):
+                out[i] = operation(entry(a, i), entry(b, i))
+            return out
 
         return each
 
@@ -643,10 +572,8 @@ def same_shape(a, b):
     return (lambda a, b: a.shape == b.shape) if isinstance(b, types.Array) else (lambda a, b: True)
 
 
-@overloaded(np.where)
+@instead(np.where)
 def where(condition, a, b):
-    if not any(map(is_wide, (condition, a, b))):
-        return lambda condition, a, b: np.where(condition, a, b)
     if not (
         isinstance(condition, types.Array)
         and isinstance(condition.dtype, (Mask, types.Boolean))
@@ -674,36 +601,24 @@ def where(condition, a, b):
 # --- clipping and moving data
 
 
-def instead(function, *others):
-    """Register what lanes call instead of a numpy function of one array: ``write(a)`` gives it for a bundle."""
-
-    def register(write):
-        @overloaded(function, *others)
-        def instead_of_it(a):
-            return write(a) if isinstance(a, Bundle) else None if is_wide(a) else (lambda a: function(a))
-
-        return write
-
-    return register
+of_bundle(np.asarray)(lambda a: lambda a: a)
+of_bundle(np.copy)(lambda a: lambda a: a.copy())
+of_bundle(np.ravel)(lambda a: lambda a: a.ravel())
+of_bundle(np.transpose)(lambda a: lambda a: a.T)
+of_bundle(np.reshape)(lambda a, shape: lambda a, shape: a.reshape(shape))
 
 
-instead(np.asarray)(lambda a: lambda a: a)
-instead(np.copy)(lambda a: lambda a: a.copy())
-instead(np.ravel)(lambda a: lambda a: a.ravel())
-instead(np.transpose)(lambda a: lambda a: a.T)
-
-
-@instead(np.ascontiguousarray)
+@of_bundle(np.ascontiguousarray)
 def contiguous(a):
     return (lambda a: a) if a.layout == "C" else (lambda a: a.copy())
 
 
-@instead(np.flip)
+@of_bundle(np.flip)
 def flipped(a):
     return (lambda a: a[::-1]) if a.ndim == 1 else None
 
 
-@instead(np.diag)
+@of_bundle(np.diag)
 def diagonal(a):
     bundle = Bundle(a.dtype, 3 - a.ndim, "C")
     if not isinstance(a.dtype, Number) or a.ndim > 2:
@@ -729,17 +644,8 @@ def diagonal(a):
     return spread
 
 
-@overloaded(np.reshape)
-def reshape(a, shape):
-    if not is_wide(a):
-        return lambda a, shape: np.reshape(a, shape)
-    return (lambda a, shape: a.reshape(shape)) if isinstance(a, Bundle) else None
-
-
-@overloaded(np.clip)
+@instead(np.clip)
 def clip(a, a_min, a_max):
-    if not any(map(is_wide, (a, a_min, a_max))):
-        return lambda a, a_min, a_max: np.clip(a, a_min, a_max)
     clipped = clip_loop(a, a_min, a_max)
     return clipped and (lambda a, a_min, a_max: clipped(a, a_min, a_max))
 
@@ -848,18 +754,14 @@ def deepened(arrays, axis):
     return lambda arrays, axis: (np.expand_dims(arrays[0], axis), *deepened(arrays[1:], axis))
 
 
-@overloaded(np.concatenate)
+@instead(np.concatenate)
 def concatenate(arrays, axis=0):
-    if not is_wide(arrays):
-        return lambda arrays, axis=0: np.concatenate(arrays, axis)
     ndim = common(arrays)
     return ndim and (lambda arrays, axis=0: joined(arrays, axis if axis >= 0 else axis + ndim))
 
 
-@overloaded(np.stack)
+@instead(np.stack)
 def stack(arrays, axis=0):
-    if not is_wide(arrays):
-        return lambda arrays, axis=0: np.stack(arrays, axis)
     deeper = (common(arrays) or 0) + 1
 
     def stacked(arrays, axis=0):
@@ -872,10 +774,8 @@ def stack(arrays, axis=0):
 def stacking(function, axes):
     """np.vstack and its kin: for arrays of so many dimensions, which axes they get, and along which they join."""
 
-    @overloaded(function)
+    @instead(function)
     def stacked(arrays):
-        if not is_wide(arrays):
-            return lambda arrays: function(arrays)
         first, along = axes.get(common(arrays), ((), None))
         if along is None:
             return None
@@ -893,10 +793,8 @@ stacking(np.column_stack, {1: ((1,), 1), 2: ((), 1)})
 stacking(np.dstack, {1: ((0, 2), 2), 2: ((2,), 2), 3: ((), 2)})
 
 
-@overloaded(np.repeat)
+@instead(np.repeat)
 def repeat(a, repeats):
-    if not is_wide(a):
-        return lambda a, repeats: np.repeat(a, repeats)
     if not (floats(a) and isinstance(repeats, types.Integer)):
         return None
     bundle = Bundle(a.dtype, 1, "C")
@@ -912,11 +810,9 @@ def repeat(a, repeats):
     return repeated
 
 
-@overloaded(np.diff)
+@of_bundle(np.diff)
 def diff(a, n=1):
-    if not is_wide(a):
-        return lambda a, n=1: np.diff(a, n)
-    if not (isinstance(a, Bundle) and isinstance(a.dtype, Number)):
+    if not isinstance(a.dtype, Number):
         return None
     bundle = Bundle(a.dtype, a.ndim, "C")
 
@@ -935,10 +831,8 @@ def diff(a, n=1):
     return differences
 
 
-@overloaded(np.append)
+@instead(np.append)
 def append(a, values):
-    if not (is_wide(a) or is_wide(values)):
-        return lambda a, values: np.append(a, values)
     if floats(a) and floats(values):
         return lambda a, values: joined((a, values), 0)
     if floats(a) and isinstance(values, (Number, types.Float, types.Integer)):
@@ -955,11 +849,9 @@ def append(a, values):
     return None
 
 
-@overloaded(np.roll)
+@of_bundle(np.roll)
 def roll(a, shift):
-    if not is_wide(a):
-        return lambda a, shift: np.roll(a, shift)
-    if not (isinstance(a, Bundle) and isinstance(a.dtype, Number) and isinstance(shift, types.Integer)):
+    if not (isinstance(a.dtype, Number) and isinstance(shift, types.Integer)):
         return None
     bundle = Bundle(a.dtype, a.ndim, "C")
 
@@ -1062,89 +954,61 @@ def put(out, k, result):
     return scatter
 
 
-def each_lane(function, a):
-    """`function(a)`, lane by lane."""
-    lane = lane_type([a])
+EACH = """
+def each({names}):
+    first = function({first})
+    out = put(begin(first, lane), 0, first)
+    for k in range(1, width):
+        out = put(out, k, function({kth}))
+    return out
+"""
+
+
+def each_lane(function, names, *ts):
+    """What a function makes of arguments of these names and types, lane by lane."""
+    lane = lane_type(ts)
     if not isinstance(lane, Lane):
-        return lane.forms[function](a) if function in lane.forms else None
-    width = lane.width
+        return lane.forms[function](*ts) if function in lane.forms else None
+    first, kth = (", ".join(f"nth({name}, {k})" for name in names.split(", ")) for k in ("0", "k"))
+    space = {"function": function, "lane": lane, "width": lane.width, "nth": nth, "put": put, "begin": begin}
+    exec(EACH.format(names=names, first=first, kth=kth), space)
+    return space["each"]
 
-    def each(a):
-        first = function(nth(a, 0))
-        out = put(begin(first, lane), 0, first)
-        for k in range(1, width):
-            out = put(out, k, function(nth(a, k)))
-        return out
 
+def lane_by_lane(function, names):
+    def each(*ts):
+        return each_lane(function, names, *ts)
+
+    each.__signature__ = Signature([Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in names.split(", ")])
+    instead(function)(each)
+    if function.__name__ in ("var", "std", "any", "all", "argmin", "argmax", "dot"):
+        overload_method(Bundle, function.__name__)(each)
     return each
 
 
-def unary(function, method=None):
-    def each(a):
-        return each_lane(function, a) if is_wide(a) else lambda a: function(a)
+LANE_BY_LANE = {
+    "a": (
+        np.var, np.std, np.any, np.all, np.argmin, np.argmax, np.median, np.sort, np.trace, np.ptp, np.nansum,
+        np.nanmean, np.nanmin, np.nanmax, np.nanvar, np.nanstd, np.linalg.norm, np.linalg.det, np.linalg.inv,
+        np.linalg.cholesky, np.linalg.eigvalsh, np.linalg.pinv,
+    ),
+    "a, b": (
+        np.outer, np.vdot, np.kron, np.linalg.solve, np.convolve, np.cross, np.quantile, np.percentile,
+        np.searchsorted,
+    ),
+    "x, xp, fp": (np.interp,),
+}  # fmt: skip
+for names, functions in LANE_BY_LANE.items():
+    for function in functions:
+        lane_by_lane(function, names)
+product = lane_by_lane(np.dot, "a, b")
+for key in (operator.matmul, np.dot):  # np.dot itself: `a.dot(x)` of an array that is no bundle
 
-    overloaded(function)(each)
-    if method:
-        overload_method(Bundle, method)(each)
-
-
-def binary(function, *keys, method=None):
-    @overloaded(function)
-    def each_or_plain(a, b):
-        if not (is_wide(a) or is_wide(b)):
-            return lambda a, b: function(a, b)
-        return each_of(a, b)
-
-    def overload_wide(a, b):
-        return each_of(a, b) if is_wide(a) or is_wide(b) else None
-
-    def each_of(a, b):
-        lane = lane_type([a, b])
-        if not isinstance(lane, Lane):
-            return lane.forms[function](a, b) if function in lane.forms else None
-        width = lane.width
-
-        def each(a, b):
-            first = function(nth(a, 0), nth(b, 0))
-            out = put(begin(first, lane), 0, first)
-            for k in range(1, width):
-                out = put(out, k, function(nth(a, k), nth(b, k)))
-            return out
-
-        return each
-
-    for key in keys:
-        overload(key)(overload_wide)
-    if method:
-        overload_method(Bundle, method)(overload_wide)
+    @overload(key)
+    def product_of_lanes(a, b):
+        return product(a, b) if is_wide(a) or is_wide(b) else None
 
 
-LANE_BY_LANE: tuple[tuple[Any, str | None], ...] = (
-    (np.var, "var"),
-    (np.std, "std"),
-    (np.any, "any"),
-    (np.all, "all"),
-    (np.argmin, "argmin"),
-    (np.argmax, "argmax"),
-    (np.median, None),
-    (np.sort, None),
-    (np.linalg.norm, None),
-    (np.linalg.det, None),
-    (np.linalg.inv, None),
-    (np.trace, None),
-    (np.ptp, None),
-    (np.nansum, None),
-    (np.nanmean, None),
-    (np.nanmin, None),
-    (np.nanmax, None),
-    (np.nanvar, None),
-    (np.nanstd, None),
-    (np.linalg.cholesky, None),
-    (np.linalg.eigvalsh, None),
-    (np.linalg.pinv, None),
-)
-for function, method in LANE_BY_LANE:
-    unary(function, method)
 sort_copy = SUBSTITUTES[np.sort]
 
 
@@ -1154,37 +1018,3 @@ def sort_in_place(a):
         a[:] = sort_copy(a)
 
     return sort
-
-
-binary(np.dot, operator.matmul, np.dot, method="dot")  # np.dot itself: `a.dot(x)` of an array that is no bundle
-for pair_function in (
-    np.outer,
-    np.vdot,
-    np.kron,
-    np.linalg.solve,
-    np.convolve,
-    np.cross,
-    np.quantile,
-    np.percentile,
-    np.searchsorted,
-):
-    binary(pair_function)
-
-
-@overloaded(np.interp)
-def interp(x, xp, fp):
-    if not any(map(is_wide, (x, xp, fp))):
-        return lambda x, xp, fp: np.interp(x, xp, fp)
-    lane = lane_type([x, xp, fp])
-    if not isinstance(lane, Lane):
-        return lane.forms[np.interp](x, xp, fp)
-    width = lane.width
-
-    def each(x, xp, fp):
-        first = np.interp(nth(x, 0), nth(xp, 0), nth(fp, 0))
-        out = put(begin(first, lane), 0, first)
-        for k in range(1, width):
-            out = put(out, k, np.interp(nth(x, k), nth(xp, k), nth(fp, k)))
-        return out
-
-    return each

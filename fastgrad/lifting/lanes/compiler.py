@@ -384,22 +384,13 @@ def compile_lanes(
 ) -> LaneFunction:
     """Compile f for lanes.
 
-    Parameters
-    ----------
-    function : numba dispatcher or Python function
-    ndim : int
-        Of f's first argument, a C-contiguous float64 array.
-    arg_types : tuple of numba types
-        Of f's further arguments.
-    fastmath : bool
-        Take exp, log, ... from the system's vector mathematics library: no longer bit-identical.
-    width : int, optional
-        Points per bundle; `lane_width()` if not given.
+    CannotLift where f does something that lanes do not cover. Nothing is wrong with f: evaluate it point by point.
 
-    Raises
-    ------
-    CannotLift
-        f does something that lanes do not cover. Nothing is wrong with f: evaluate it point by point.
+    `function`: numba dispatcher or Python function
+    `ndim`: of f's first argument, a C-contiguous float64 array.
+    `arg_types`: of f's further arguments.
+    `fastmath`: take exp, log, ... from the system's vector mathematics library: no longer bit-identical.
+    `width`: points per bundle; `lane_width()` if not given.
     """
     return _narrow_first(_compile, function, Lane(width or lane_width(), fastmath), ndim, arg_types)
 
@@ -480,30 +471,18 @@ def compile_lanes_of_outputs(
 ) -> LaneFunction:
     """Compile f of many values for lanes.
 
-    Parameters
-    ----------
-    function : numba dispatcher
-    ndim : int
-        Of x, a C-contiguous float64 array.
-    before, after : tuple of numba types
-        Of the arguments before x, and of those behind it and what f fills.
-    filled : bool
-        Whether f fills an array of floats behind x, or returns one.
-    ndim_out : int
-        Dimensions of that array.
+    CannotLift as `compile_lanes`.
 
-    Returns
-    -------
-    LaneFunction
-        Of ``run(x, tile, here, out, blocks, every, args)``: the points are in `tile`. It returns how many blocks of
-        `BLOCK` values have one that is not at all points what `here` says, or all where `every` one is asked for;
-        lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
-        returned another shape.
+    `function`: numba dispatcher
+    `ndim`: of x, a C-contiguous float64 array.
+    `before`, `after`: of the arguments before x, and of those behind it and what f fills.
+    `filled`: whether f fills an array of floats behind x, or returns one.
+    `ndim_out`: dimensions of that array.
 
-    Raises
-    ------
-    CannotLift
-        As `compile_lanes`.
+    Returns LaneFunction: of ``run(x, tile, here, out, blocks, every, args)``: the points are in `tile`. It returns how
+    many blocks of `BLOCK` values have one that is not at all points what `here` says, or all where `every` one is asked
+    for; lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
+    returned another shape.
     """
     return _narrow_first(_compile_outputs, function, Lane(lane_width()), ndim, before, after, filled, ndim_out)
 

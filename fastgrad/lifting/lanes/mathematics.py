@@ -22,49 +22,23 @@ MAX_ULP = 4
 F64, I32 = ir.DoubleType(), ir.IntType(32)
 
 FUNCTIONS = {
-    math.exp: "exp",
-    np.exp: "exp",
-    math.log: "log",
-    np.log: "log",
-    math.sin: "sin",
-    np.sin: "sin",
-    math.cos: "cos",
-    np.cos: "cos",
-    math.tan: "tan",
-    np.tan: "tan",
-    math.tanh: "tanh",
-    np.tanh: "tanh",
-    math.sinh: "sinh",
-    np.sinh: "sinh",
-    math.cosh: "cosh",
-    np.cosh: "cosh",
-    math.expm1: "expm1",
-    np.expm1: "expm1",
-    math.log1p: "log1p",
-    np.log1p: "log1p",
-    math.log2: "log2",
-    np.log2: "log2",
-    math.log10: "log10",
-    np.log10: "log10",
-    np.exp2: "exp2",
-    math.atan: "atan",
-    np.arctan: "atan",
-    math.asin: "asin",
-    np.arcsin: "asin",
-    math.acos: "acos",
-    np.arccos: "acos",
-    math.atan2: "atan2",
-    np.arctan2: "atan2",
-    math.hypot: "hypot",
-    np.hypot: "hypot",
-    math.erf: "erf",
-    math.erfc: "erfc",
-    np.cbrt: "cbrt",
-    math.pow: "pow",
-    np.power: "pow",
-    operator.pow: "pow",
-    operator.ipow: "pow",
-    pow: "pow",
+    getattr(module, name): name
+    for module in (math, np)
+    for name in ("exp", "log", "sin", "cos", "tan", "tanh", "sinh", "cosh", "expm1", "log1p", "log2", "log10", "hypot")
+} | {
+    function: name
+    for name, functions in {
+        "exp2": (np.exp2,),
+        "atan": (math.atan, np.arctan),
+        "asin": (math.asin, np.arcsin),
+        "acos": (math.acos, np.arccos),
+        "atan2": (math.atan2, np.arctan2),
+        "erf": (math.erf,),
+        "erfc": (math.erfc,),
+        "cbrt": (np.cbrt,),
+        "pow": (math.pow, np.power, operator.pow, operator.ipow, pow),
+    }.items()
+    for function in functions
 }
 
 

@@ -29,19 +29,12 @@ _IDENT = ir.IntType(8 * ctypes.sizeof(ctypes.c_ulong))
 class Number(types.Type):
     """What stands for a float64 of f in a private copy of it: a lane, or a number that carries its differences.
 
-    Attributes
-    ----------
-    wide : Number
-        What any number of this kind fits into: the type of what arrays hold.
-    mask : Type
-        What comparing gives.
-    add, subtract, multiply : callable
-        What makes a sum grow, or a product.
-    fast : bool
-        Whether functions may be taken from the system's vector mathematics library.
-    forms : dict
-        numpy functions of arrays that have a form of their own for such numbers: ``forms[function](*types)`` is that
-        form, or None.
+    `wide`: what any number of this kind fits into: the type of what arrays hold.
+    `mask`: what comparing gives.
+    `add`, `subtract`, `multiply`: what makes a sum grow, or a product.
+    `fast`: whether functions may be taken from the system's vector mathematics library.
+    `forms`: numpy functions of arrays that have a form of their own for such numbers: ``forms[function](*types)`` is
+        that form, or None.
     """
 
     add: Any = operator.add

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
 from numba.core.analysis import compute_cfg_from_blocks
-from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.ir_utils import build_definitions
 from numba.core.lowering import Lower
@@ -19,11 +19,12 @@ from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.types import is_wide
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
-from .operators import GROW, KNOWN, MARKED, MOST_SUMS, running_maximum, running_minimum
+from .operators import GROW, KNOWN, MARKED, MOST_SUMS, ORDINARY, SLOW, running_maximum, running_minimum
 from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered
 from .types import Owned, Total
 
@@ -197,6 +198,39 @@ def mark_sums(made, inside, statements):
             mark(statement, GROW[value.fn, 0 if anew else place], value.lhs, value.rhs)
 
 
+@register_pass(mutates_CFG=False, analysis_only=True)
+class CountWork(AnalysisPass):
+    """How many terms f's loops and whole arrays are written to sum, and how many slow functions to take."""
+
+    _name = "fastgrad_count_work"
+
+    def __init__(self):
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state):
+        twins, blocks, typemap = state.pipeline.twins, state.func_ir.blocks, state.typemap
+        looped = set().union(*(loop.body for loop in compute_cfg_from_blocks(blocks).loops().values()))
+        for label, block in blocks.items():
+            for statement in block.body:
+                expr = getattr(statement, "value", None)
+                if not isinstance(expr, numba_ir.Expr) or expr.op not in ("inplace_binop", "call", "binop"):
+                    continue
+                kinds = state.calltypes[expr].args
+                repeated = label in looped or twins.is_called(state.func_id.func) or any(map(is_array, kinds))
+                if not (repeated and any(map(is_wide, kinds))):
+                    continue
+                if expr.op == "inplace_binop":
+                    twins.sums += expr.fn in ORDINARY
+                else:
+                    function = expr.fn if expr.op == "binop" else getattr(typemap[expr.func.name], "typing_key", None)
+                    twins.slow += function in SLOW and not isinstance(kinds[-1], types.IntegerLiteral)
+        return False
+
+
+def is_array(t):
+    return isinstance(t, types.Array)
+
+
 class ZeroedLower(Lower):
     """Variables are zero where f reads them before they are set: a number made of anything would write anywhere."""
 
@@ -227,6 +261,7 @@ class OwnerCompiler(LaneCompiler):
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()
         pipeline.add_pass_after(MarkAccumulators, LiteralUnroll)
+        pipeline.add_pass_after(CountWork, CheckCoverage)
         pipeline.passes = [
             (ZeroedLowering, why) if which is NativeLowering else (which, why) for which, why in pipeline.passes
         ]
@@ -245,10 +280,28 @@ class PlaceCompiler(OwnerCompiler):
 
 
 class OwnerTwins(Twins):
-    """Private copies of f and of the jitted functions that it calls."""
+    """Private copies of f and of the jitted functions that it calls.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether none of them has leave to round otherwise than it is written.
+    sums, slow : int
+        How many additions to a sum, and how many functions that take as long as several operations, they are written
+        with where they are repeated.
+    """
 
     compiler = OwnerCompiler
-    exact = True  # whether none of them has leave to round otherwise than it is written
+    exact = True
+    sums = slow = 0
+
+    def __init__(self, *how):
+        super().__init__(*how)
+        self.pipeline_class.twins = self
+
+    def is_called(self, function):
+        """Whether it is another one than f, the first."""
+        return next(iter(self.of)).py_func is not function
 
     def twin(self, dispatcher):
         self.exact = self.exact and not dispatcher.targetoptions.get("fastmath")
@@ -298,6 +351,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
     exact : bool
         Whether f's value is told to the bit: not where it is compiled with fastmath, and rounds as it likes.
+    slow : float
+        How many functions such as `exp` f is written to take for each term that it sums.
 
     Raises
     ------
@@ -328,11 +383,15 @@ def _first_of(ways, dispatcher, make, ndim, arg_types):
         raise CannotLift("this system has no POSIX threads")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)
+        allocates = False
         for twins, kind, entries in ways:
+            if twins.allocators and not allocates:
+                continue
             try:
-                return *make(dispatcher, ndim, arg_types, twins, kind, entries), twins.exact
+                made = make(dispatcher, ndim, arg_types, twins, kind, entries)
+                return *made, twins.exact, twins.slow / max(twins.sums, 1)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
-                failure = error
+                failure, allocates = error, twins.allocates
     raise cannot_lift(failure, dispatcher) from failure
 
 

@@ -24,21 +24,11 @@ FEWEST_ROWS = 32  # with fewer, evaluating f at x once a run is no longer cheap
 
 
 class Lifted(NamedTuple):
-    """f's value for one run.
+    """f's value for one run."""
 
-    Attributes
-    ----------
-    base : ndarray or numpy scalar
-        f(x).
-    slots : tuple of (layout, differences)
-        What the rows add to it.
-    run : Run
-        Which rows were lost to another branch, among other things.
-    """
-
-    base: Any
-    slots: Slots
-    run: Run
+    base: Any  # f(x)
+    slots: Slots  # what the rows add to it
+    run: Run  # which rows were lost to another branch, among other things
 
     def entries(self) -> list[tuple[Array, Array, Array]]:
         """Rows, flat positions in f's value, and differences of shape (k, entries); equal pairs add up."""
@@ -68,43 +58,26 @@ def keep_freed_memory() -> None:
 
 
 class Swept(NamedTuple):
-    """The values of a sweep.
+    """The values of a sweep."""
 
-    Attributes
-    ----------
-    base : float or ndarray
-        f(x).
-    values : ndarray, shape (m, k) or (m, k, *shape of base)
-        f at the points, less `base`.
-    plain : ndarray of intp
-        The rows that were evaluated plainly, and have the round-off of that: they took another branch than x, or were
-        not finite.
-    rounded : bool
-        Whether f used a function without a difference rule. If not, the values of all other rows are accurate
-        relative to themselves, however small the step.
-    """
-
-    base: Any
-    values: Array
+    base: Any  # f(x)
+    values: Array  # shape (m, k) or (m, k, *shape of base): f at the points, less `base`
+    # the rows that were evaluated plainly, and have the round-off of that: they took another branch than x, or were not
+    # finite
     plain: NDArray[np.intp]
+    # whether f used a function without a difference rule. If not, the values of all other rows are accurate relative to
+    # themselves, however small the step.
     rounded: bool
 
 
 class Differences(NamedTuple):
-    """f near x less f(x), each accurate relative to itself.
+    """f near x less f(x), each accurate relative to itself."""
 
-    Attributes
-    ----------
-    values : ndarray, shape (m, k)
-    tied : ndarray of bool, shape (m,)
-        Rows in which f chose between what is equal at x: f may have a kink there, and one side does not tell the other.
-    lost : float
-        What the values may lack because something underflowed.
-    """
-
-    values: Array
+    values: Array  # shape (m, k)
+    # shape (m,): rows in which f chose between what is equal at x: f may have a kink there, and one side does not tell
+    # the other
     tied: NDArray[np.bool_]
-    lost: float
+    lost: float  # what the values may lack because something underflowed
 
 
 def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape, tuple[Dim, ...]]]:
@@ -149,10 +122,7 @@ def initial_slots(shape: Shape, index: NDArray[np.intp] | range, d: Array) -> Sl
 def evaluated(call: Call, bundle: SparseBundle) -> SparseBundle:
     """Call f on a bundle.
 
-    Raises
-    ------
-    CannotLift
-        If f does something that a sparse bundle does not support, whatever it raised then.
+    CannotLift if f does something that a sparse bundle does not support, whatever it raised then.
     """
     signals = raised()
     try:
@@ -180,27 +150,15 @@ def lift(
 ) -> Lifted:
     """Call f once on all points of a run.
 
-    Parameters
-    ----------
-    index : ndarray of intp, shape (m,), or range
-        The flat position of the entry that row r changes; a range if these follow each other.
-    d : ndarray, shape (k, m)
-        What is added to it.
-    work : SparseWork, optional
-        Of the sweep that this run is a part of.
-    ties : bool
-        Whether to note the rows in which f chooses between what is equal at x.
-    filled : int
-        As of a `Run`.
+    Outrun if the dense lift is faster. CannotLift if f does something that a sparse bundle does not support, whatever
+    it raised then. TooWide if the rows change so many entries that fewer at a time are better.
 
-    Raises
-    ------
-    Outrun
-        If the dense lift is faster.
-    CannotLift
-        If f does something that a sparse bundle does not support, whatever it raised then.
-    TooWide
-        If the rows change so many entries that fewer at a time are better.
+    `index`, of shape (m,), or range: the flat position of the entry that row r changes; a range if these follow each
+        other.
+    `d`, of shape (k, m): what is added to it.
+    `work`: of the sweep that this run is a part of.
+    `ties`: whether to note the rows in which f chooses between what is equal at x.
+    `filled`: as of a `Run`.
     """
     work = SparseWork() if work is None else work
     work.nfev += d.size
@@ -213,39 +171,18 @@ def lift(
     return Lifted(value.base, value.slots, run)
 
 
-def sweep(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    points: Array,
-    work: SparseWork | None = None,
-) -> Swept:
+def sweep(call: Call, x: Array, index: NDArray[np.intp], points: Array, work: SparseWork | None = None) -> Swept:
     """Evaluate f at x with one entry replaced, for many points at once.
 
-    Parameters
-    ----------
-    call : Call
-        Of a numpy function written for one point.
-    x : ndarray of float64, C-contiguous
-        The common point.
-    index : ndarray of intp, shape (m,)
-        The flat position that row r replaces.
-    points : ndarray, shape (m, k)
-        The values it takes.
-    work : SparseWork, optional
-        Where the work is counted; it says whether the lift is to give up where the dense one is faster.
+    Outrun if the dense lift is faster. CannotLift if f cannot be evaluated like this.
 
-    Returns
-    -------
-    Swept
-        f(x), and f at the points less f(x).
+    `call`: of a numpy function written for one point.
+    `x`: the common point.
+    `index`, of shape (m,): the flat position that row r replaces.
+    `points`, of shape (m, k): the values it takes.
+    `work`: where the work is counted; it says whether the lift is to give up where the dense one is faster.
 
-    Raises
-    ------
-    Outrun
-        If the dense lift is faster.
-    CannotLift
-        If f cannot be evaluated like this.
+    Returns Swept: f(x), and f at the points less f(x).
     """
     keep_freed_memory()
     rows, _ = points.shape
@@ -282,25 +219,14 @@ def sweep(
 
 
 def differences(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    d: Array,
-    work: SparseWork | None = None,
+    call: Call, x: Array, index: NDArray[np.intp], d: Array, work: SparseWork | None = None
 ) -> Differences | None:
     """Evaluate f at x with something added to one entry, less f(x): however little that is.
 
-    Parameters
-    ----------
-    index : ndarray of intp, shape (m,)
-        The flat positions, each once.
-    d : ndarray, shape (m, k)
-        What row r adds to its entry; x + d need not be a number of its own.
+    `index`, of shape (m,): the flat positions, each once.
+    `d`, of shape (m, k): what row r adds to its entry; x + d need not be a number of its own.
 
-    Returns
-    -------
-    Differences or None
-        None where f uses a function without a difference rule, or is no single number.
+    Returns Differences or None: None where f uses a function without a difference rule, or is no single number.
     """
     keep_freed_memory()
     order = None if _consecutive(index) else np.argsort(index, kind="stable")
@@ -326,12 +252,7 @@ def _consecutive(index: NDArray[np.intp]) -> bool:
 
 
 def _runs(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    d: Array,
-    work: SparseWork | None,
-    ties: bool = False,
+    call: Call, x: Array, index: NDArray[np.intp], d: Array, work: SparseWork | None, ties: bool = False
 ) -> Iterator[tuple[int, Lifted, Array]]:
     """Lift f in as many runs as memory asks for: the first row, f's value, and its differences of each."""
     work = SparseWork() if work is None else work
@@ -356,13 +277,7 @@ def _runs(
         begin += now
 
 
-def _swept(
-    call: Call,
-    x: Array,
-    index: NDArray[np.intp],
-    points: Array,
-    work: SparseWork,
-) -> Swept:
+def _swept(call: Call, x: Array, index: NDArray[np.intp], points: Array, work: SparseWork) -> Swept:
     """As `sweep`, for coordinates that are worth one run as they are."""
     rows, columns = points.shape
     d = np.ascontiguousarray((points - x.reshape(-1)[index][:, None]).T)

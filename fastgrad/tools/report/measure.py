@@ -15,7 +15,6 @@ from ..compare import (
     CANDIDATES,
     Candidate,
     Comparison,
-    Run,
     compare,
     open_candidate,
     reference_gradient,
@@ -24,7 +23,7 @@ from ..compare import (
 )
 from ..machine import machine, versions
 from ..peers import Peer
-from ..timing import interleaved, relative_error
+from ..timing import Progress, Run, interleaved, relative_error, unheard
 from ..workload import Form, Workload
 from .figures import plain
 
@@ -50,7 +49,6 @@ SUITE = (
 )
 QUICK_SUITE = (("rosenbrock", 10), ("rosenbrock", 100), ("rosenbrock", 1000), ("lennard_jones", 39))
 
-Progress = Callable[[float], None]
 Knob = tuple[str, dict[str, Any]]
 
 # A curve a method; the knob, from cheap to accurate. `h="fixed"` is what tells the stencils' own costs apart.
@@ -80,16 +78,10 @@ def document(
 ) -> dict[str, Any]:
     """Return all that was measured, with the machine and the versions, as JSON takes it.
 
-    Parameters
-    ----------
-    comparisons : iterable of Comparison
-        The tables.
-    budget : float
-        Seconds, as asked for.
-    unavailable : iterable of (str, str)
-        Workloads that cannot be made here, and why.
-    **more
-        ``curves``, ``steps``, ``regrets``.
+    `comparisons`: the tables.
+    `budget`: seconds, as asked for.
+    `unavailable`: workloads that cannot be made here, and why.
+    **more: ``curves``, ``steps``, ``regrets``.
     """
     found: dict[str, Any] = plain(
         {
@@ -120,13 +112,10 @@ def work_precision(
 ) -> list[dict[str, Any]]:
     """Measure error, time and evaluations of every method on every backend that the comparison found to work.
 
-    Returns
-    -------
-    list of dict
-        A curve each: ``workload``, ``who``, ``ran``, ``method`` and ``points``, a list of ``knob``, ``seconds``,
-        ``nfev``, ``error``.
+    Returns list of dict: a curve each: ``workload``, ``who``, ``ran``, ``method`` and ``points``, a list of ``knob``,
+    ``seconds``, ``nfev``, ``error``.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     # compiled once for all points; the comparison has measured what it costs
     forms = {name: Form(form.fresh(), form.batch_axis) for name, form in workload.forms.items()}
     workload = replace(workload, forms=forms)
@@ -162,11 +151,8 @@ def work_precision(
 def step_study(workload: Workload, *, budget: float) -> dict[str, Any]:
     """Measure the error against the step h, in float64 and float32, and where the textbook's and the own steps lie.
 
-    Returns
-    -------
-    dict
-        ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and the range
-        of the steps of the components as ``low`` and ``high``.
+    Returns dict: ``workload``; ``curves``: ``name``, ``dtype``, ``h``, ``error``; ``marks``: the same with one h, and
+    the range of the steps of the components as ``low`` and ``high``.
     """
     name = next(c.form for c in CANDIDATES if c.form in workload.forms)
     form = Form(workload.forms[name].fresh(), workload.forms[name].batch_axis)
@@ -220,18 +206,12 @@ def study(
 ) -> tuple[Comparison, list[dict[str, Any]], dict[str, Any]]:
     """Measure all that the report shows of one workload.
 
-    Parameters
-    ----------
-    make : callable
-        Returns the workload.
-    budget : float
-        Seconds of timing, about; compiling comes on top.
-    peers : sequence of Peer
-        As for `fastgrad.tools.compare.compare`.
-    progress : callable, optional
-        Called with the share that is done, from 0 to 1.
+    `make`: returns the workload.
+    `budget`: seconds of timing, about; compiling comes on top.
+    `peers`: as for `fastgrad.tools.compare.compare`.
+    `progress`: called with the share that is done, from 0 to 1.
     """
-    report = progress or (lambda share: None)
+    report = progress or unheard
     first, second, third = SHARES
     workload = make()
     result = compare(workload, budget=first * budget, peers=peers, progress=lambda share: report(first * share))

@@ -34,23 +34,13 @@ TITLES = {
 def render(data: Data, title: str = "fastgrad report") -> str:
     """Draw a report.
 
-    Parameters
-    ----------
-    data : dict
-        What `fastgrad.tools.report.measure.document` returns, or the same read from JSON. ``curves``, ``steps`` and
+    ImportError if Plotly or Jinja is not installed: ``pip install 'fastgrad[report]'``.
+
+    `data`: what `fastgrad.tools.report.measure.document` returns, or the same read from JSON. ``curves``, ``steps`` and
         ``regrets`` may be missing; then their sections are.
-    title : str
-        The heading.
+    `title`: the heading.
 
-    Returns
-    -------
-    str
-        HTML, with the plotting library and the data in it; it loads nothing.
-
-    Raises
-    ------
-    ImportError
-        If Plotly or Jinja is not installed: ``pip install 'fastgrad[report]'``.
+    Returns str: HTML, with the plotting library and the data in it; it loads nothing.
     """
     comparisons, curves = data["comparisons"], data.get("curves", [])
     charts = {
