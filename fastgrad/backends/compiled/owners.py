@@ -133,7 +133,7 @@ class Owner:
         How many.
     """
 
-    compiler = "compile_owners"
+    compiler, pays = "compile_owners", True
 
     def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
@@ -174,15 +174,18 @@ class Owner:
             Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
         """
         terms, n = self._look(x, args), x.size
-        slow = self._slow * terms
-        lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
-        own = BEFORE + self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
-        most = int((lanes - own) / (self.passes * A_CELL * n))
+        most = int(self._saves(terms, n) / (self.passes * A_CELL * n))
         if most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
         self._buffers = 1 + min(most, MOST_CELLS // n, MOST_BUFFERS)
         self._spare.clear()
         self._try(x, args)
+
+    def _saves(self, terms: int, n: int) -> float:
+        """Return how many ns lanes take more, or fewer: without what totals cost."""
+        slow = float(self._slow) * terms
+        lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
+        return float(lanes) - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
 
     def _try(self, x: Floats, args: tuple[Any, ...]) -> None:
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
@@ -332,6 +335,9 @@ class Placed(Owner):
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
         self.passes, self._buffers, self._found = 1, SUMS, Colours(np.zeros((1, 1, 1), np.int64), np.zeros(1, np.int32))
+        self.pays = self._saves(x.size, x.size) >= 0.0  # it has as many terms, at a guess: there is no log of them
+        if not self.pays:
+            raise Refused(f"{x.size} coordinates: lanes are faster")
         self._try(x, args)
 
     def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
@@ -440,7 +446,9 @@ class Owners:
                 owner = self._kinds.get(key)
                 if owner is None:
                     owner = Placed(target, self._shape, args)
-                    owner = self._kinds[key] = Owner(target, self._shape, args) if owner.declined else owner
+                    if owner.declined and owner.pays:  # colours cost more
+                        owner = Owner(target, self._shape, args)
+                    self._kinds[key] = owner
         packed = target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed

@@ -367,8 +367,13 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
 
 
 def compile_places(dispatcher, ndim, arg_types):
-    """Compile f for numbers with a slope for each place where f reads x; as `compile_owners`, without any colours."""
-    return _first_of([(PlaceTwins(AN_ENTRY, False), AN_ENTRY, None)], dispatcher, _compile_places, ndim, arg_types)
+    """Compile f for numbers with a slope for each place where f reads x; as `compile_owners`, without any colours.
+
+    `slow` is for each coordinate, if each sum has as many terms as there are coordinates.
+    """
+    twins = PlaceTwins(AN_ENTRY, False)
+    *found, _ = _first_of([(twins, AN_ENTRY, None)], dispatcher, _compile_places, ndim, arg_types)
+    return *found, float(twins.slow)
 
 
 def _compile_places(*how):
