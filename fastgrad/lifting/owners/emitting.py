@@ -102,7 +102,7 @@ class Slopes:
 def chosen(builder, condition, a, b):
     """One of two numbers' slopes."""
     if not isinstance(a, Slopes):
-        return builder.select(condition, a.value, b.value)
+        return Emitted(builder, builder.select(condition, a.value, b.value))
     zero, of = Emitted(builder, F64(0.0)), {}
     for place in sorted({**a.of, **b.of}):
         pair = (slopes.of.get(place, zero).value for slopes in (a, b))

@@ -14,7 +14,7 @@ from numba.extending import lower_builtin, lower_cast
 from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
-from .emitting import Emitted, Number, Slopes, chosen, conflicts, emitted_sqrt, flag, joined, refuse
+from .emitting import Emitted, Number, chosen, conflicts, emitted_sqrt, flag, joined, refuse
 from .header import DIVISION, TIED
 from .rules import make_rules
 from .totals import as_number, is_total
@@ -101,7 +101,7 @@ def slope(builder, name, a, b, y, z, known_a, known_b):
         first = builder.fcmp_ordered(">" if name == "maximum" else "<", a.base, b.base)
         equal = builder.fcmp_ordered("==", a.base, b.base)
         one = chosen(builder, first, a.d, b.d)
-        return chosen(builder, equal, half, one if isinstance(one, Slopes) else Emitted(builder, one))
+        return chosen(builder, equal, half, one)
     of_a, of_b = BINARY[name](*(Emitted(builder, v) for v in (a.base, b.base, y, z)))
     if known_b:
         return a.d * of_a
