@@ -123,12 +123,16 @@ class JudgedVectors:
 
     def __init__(self, run: Vectors, judge: Any) -> None:
         self._run, self._judge = run, judge
-        self._noted: list[tuple[Floats, Floats]] = []
+        self._known: dict[bytes, list[Floats]] = {}
 
     def settled(self, x: Floats) -> Floats | None:
         """Return the Jacobian, column by column; None where it is not sure."""
         with np.errstate(all="ignore"):
-            found: Floats | None = self._judge.entries(self._run, x, self._noted)
+            noted: list[tuple[Floats, Floats]] = []
+            found: Floats | None = self._judge.entries(self._run, x, noted)
+            for points, values in [] if found is not None else noted:
+                for point, value in zip(points, values, strict=True):
+                    self._known.setdefault(point.tobytes(), []).append(value)
             return found
 
     def value(self) -> Floats:
@@ -136,12 +140,17 @@ class JudgedVectors:
         return self._run.value()
 
     def explore(self, points: Iterable[Floats]) -> Floats:
-        """Evaluate f at whole points, or remember its values, if they are asked for in the same order again."""
-        if not self._noted:
+        """Evaluate f at whole points, but for those whose values are known and have not been asked for since."""
+        if not self._known:
             return self._run.explore(points)
         asked = np.asarray(points if isinstance(points, np.ndarray) else list(points))
-        known, values = self._noted.pop(0)
-        if known.shape == asked.shape and known.tobytes() == asked.tobytes():
-            return values
-        self._noted.clear()
-        return self._run.explore(asked)
+        values, new = np.empty((len(asked), self.value().size)), []
+        for k, point in enumerate(asked):
+            found = self._known.get(point.tobytes())
+            if found:
+                values[k] = found.pop()
+            else:
+                new.append(k)
+        if new:
+            values[new] = self._run.explore(asked[new])
+        return values

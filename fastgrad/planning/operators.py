@@ -248,7 +248,7 @@ class Operator:
 
     def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         settings, n = self.settings, point.base.size
-        if not n or not run.value().size:
+        if not n:
             return self._empty(run, point)
         pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
@@ -274,6 +274,8 @@ class Operator:
                     refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+        if not run.value().size:
+            return self._empty(run, point)
         if pattern is not None and not settings.adaptive:
             try:
                 return self._colored(run, point, bounds, refused, pattern)
@@ -442,8 +444,6 @@ class Operator:
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        if not _finite(run.value()):  # f's own errors come from a plain call, too
-            raise CannotRun("f is not finite at x")
         units = units_of(x)
         signed = unrounded(units)
         if bounds is not None:
@@ -452,24 +452,34 @@ class Operator:
         if self.settings.is_sparse:
             self._listed = listed  # its positions save time where the next are the same, and change nothing
         run.nfev += 1
-        if not np.array_equal(np.shape(listed.base), run.shape):
-            raise NotTrusted("f returns another shape when it is lifted")
-        outputs, inputs = listed.outputs, listed.inputs
-        if listed.rounded or listed.lost.any() or not _finite(listed.slopes):
-            why = (
-                "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
-            )
-            if not listed.lost.any():
-                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
-            raise CannotRun(why)
+        run.lifted(listed.base)
+        value, outputs, inputs = listed.base.reshape(-1), listed.outputs, listed.inputs
+        if not _finite(value):
+            raise CannotRun("f is not finite at x")
+        shape = value.size, x.size
+        if listed.lost.any():
+            raise CannotRun("f branches at x")
+        if bounds is not None and not _finite(listed.slopes):  # else the comparison tells
+            raise CannotRun("f ends at x")
+        if listed.rounded:
+            raise _Rounded("f uses a function that has no difference rule", Pattern.of(outputs, inputs, shape))
         free = moving(bounds)
         slopes = listed.slopes[0] if free is None else np.where(free[inputs], listed.slopes[0], 0.0)
-        matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
-        if disagrees(run, x, units, matrix, bounds, None, one_side=not listed.tied) is not None:
+        matrix = self._arranged(outputs, inputs, slopes, shape)
+        if disagrees(run, x, units, matrix, bounds, lifted=None if listed.tied else value) is not None:
+            if not _finite(slopes):
+                raise _Rounded("f ends at x", Pattern.of(outputs, inputs, shape))
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         with np.errstate(all="ignore"):
             error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
-        return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
+        return Made(
+            matrix,
+            error,
+            signed if bounds is None else np.abs(signed),
+            SPARSE_LIFT,
+            "every nonzero in one run of f",
+            None,
+        )
 
     def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
         """Whether a compiled f of many values is tried in owner lanes: where no step, pattern or bound was given."""

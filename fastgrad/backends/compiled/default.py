@@ -37,7 +37,7 @@ from .native import array_at, call_at, header, integers, part, ticks
 from .workspace import HEADER_SIZE
 
 calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
-look_once, truncation_of_one = uncounted(line.look_once), uncounted(looks.truncation_of_one)
+choose, look_once, truncation_of_one = map(uncounted, (looks.choose, line.look_once, looks.truncation_of_one))
 
 SHORTEST, LONGEST = REACH
 AMPLIFICATION = central(2).amplification_rms
@@ -263,33 +263,6 @@ def nth(values, count, k):
         else:
             break
     return values[k]
-
-
-@inner
-def choose(looks, count, shortest):
-    """Do as `Report._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
-
-    `looks`: rows of step, slope, noise and fear.
-    """
-    for k in range(1, count):
-        j = k
-        while j > 0 and looks[j, 0] < looks[j - 1, 0]:
-            for column in range(4):
-                looks[j, column], looks[j - 1, column] = looks[j - 1, column], looks[j, column]
-            j -= 1
-    best, least, bar, sure = 0, np.inf, np.inf, True
-    for k in range(count):
-        noise, relative = looks[k, 2], looks[k, 0] / shortest
-        expected = abs(looks[k, 1]) * (relative * relative) / 6.0
-        error = max(looks[k, 3], expected)
-        if k > 0:
-            finer = looks[k - 1, 2]
-            gap = abs(looks[k, 1] - looks[k - 1, 1]) - 2.0 * finer
-            error = max(gap, min(looks[k, 3], 3.0 * finer), min(expected, finer))
-            sure &= abs(noise + error - least) > 1e-9 * least or looks[k, 1] == looks[best, 1]
-        if not least <= noise + error:
-            best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
-    return looks[best, 1], bar, looks[best, 0], sure
 
 
 @inner

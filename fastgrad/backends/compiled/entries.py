@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from ...lifting.lanes import BLOCK
-from ...schemes.constants import TINY
+from ...schemes import looks as floats
 from .cache import uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
@@ -37,6 +37,9 @@ from .outputs import (
     near,
     power_near,
 )
+
+doubted, wanted = uncounted(floats.doubted), uncounted(floats.wanted)
+SMALLER, LARGER, LACKING, UNSURE = floats.SMALLER, floats.LARGER, floats.LACKING, floats.UNSURE
 
 # Of the entries of one direction: so many looks, each of four numbers, and what follows from them.
 LOOKS = 4
@@ -122,18 +125,9 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
                 shown += 1
             if second <= 0.0299 * first and sigma <= o[ENOUGH, i] * first and second * second <= 63.0 * sigma * first:
                 continue  # nearly always
-            variation = o[VARIATION, i]
-            bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
-            size = max(variation, rise)
-            square, cube = bent * bent, bent * bent * bent
-            rough = second > 7.99 * sigma and second > 0.0299 * first
-            down = square > 63.0 * sigma * rise and cube > 16e3 * sigma * sigma * size
-            down = down and square > 8.9e-10 * rise * max(0.5 * first, variation * half)
-            measure = max(first, 0.2 * variation * half)
-            up = rise * sigma > 200.0 * square or size * sigma * sigma > 1e4 * cube
-            up = up and sigma > o[ENOUGH, i] * measure
-            wants |= rough or down or (up and 1.42 * sigma > 0.999e-6 * measure)
-            longer += up
+            doubt = doubted(first, second, sigma, half, o[VARIATION, i], o[ENOUGH, i])
+            wants |= doubt == UNSURE
+            longer += doubt == LARGER
     return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
 
 
@@ -209,38 +203,27 @@ def next_step(o, a, k, count, common):
     index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
-        i = index[OUTPUT, e]
-        half, derivative, noise = a[4 * k + WIDTH_OF, e], abs(a[4 * k + DERIVATIVE, e]), a[4 * k + NOISE_OF, e]
-        hope, size = max(a[HOPE, e], derivative * (half / common) ** 2 / 6.0), o[VARIATION, i]
+        i, half, derivative = index[OUTPUT, e], a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e]
         moved += a[FIRST, e] != 0.0
-        least = 3e-10 * max(size, derivative)
-        if near(hope, 30.0 * noise) or near(hope, least):
+        a[VALUE, e] = 0.0
+        if a[OPEN, e] == 0.0:
+            continue
+        noise, variation, still = a[4 * k + NOISE_OF, e], o[VARIATION, i], a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
+        hope = max(a[HOPE, e], abs(derivative) * (half / common) ** 2 / 6.0)
+        if o[SHORTER, i] == 0.0:
+            o[SHORTER, i] = np.cbrt(min(max(o[SIGMA, i] / variation, 1e-17), 1e-2))
+        enough = max(3e-9, 0.3 * o[SHORTER, i] * o[SHORTER, i])
+        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough)
+        if want == UNSURE:
             return -1.0
-        down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
-        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
-        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
-        if up:
-            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
-            if root == 0.0:
-                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
-            suffices = max(3e-9, 0.3 * root * root) * counts
-            up = noise > suffices
-            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
-                return -1.0
-            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
-                if near(noise, 1e-5 * size):
-                    return -1.0
-                up = noise > 1e-5 * size
-            lacking += up and noise > 1e-6 * counts
-        downs, ups = downs + down, ups + up
-        a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
-        if down or up:
-            a[BEST, e] = half * np.cbrt(ratio)
+        downs, ups, lacking = downs + (want == SMALLER), ups + (want < 0), lacking + (want == LACKING)
+        if want != 0:
+            a[VALUE, e], a[BEST, e] = 1.0 if want == SMALLER else -1.0, half * np.cbrt(cube)
     if downs == 0 and lacking == 0 and 4 * ups <= moved:
         return 0.0
-    wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
+    sign, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
     for e in range(count):
-        mine = a[VALUE, e] == wanted
+        mine = a[VALUE, e] == sign
         if mine:
             chosen[total] = a[BEST, e]
             total += 1
