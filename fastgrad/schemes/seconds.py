@@ -133,9 +133,7 @@ class _Differences:
             self._units, shrinks = units, turn < len(tried)
             seeds = Columns(x, np.arange(x.size), units * finer)
             with suppress(Beyond):
-                return look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, None, noise, shrinks
-                )
+                return look_along(run, seeds, x, None, noise, shrinks)
         raise CannotRun("f is not finite beside x")
 
     def _at(self, steps: list[tuple[Ints, Floats]]) -> Floats:
