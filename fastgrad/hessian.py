@@ -20,7 +20,7 @@ from .core.labels import Labels
 from .core.options import WATCHING, No, Options, OptionsDict, Variables, Yes
 from .core.point import Point, as_point
 from .core.structure import as_seen
-from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function
+from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function, moving
 from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like, more_evaluations
@@ -44,7 +44,7 @@ from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
 from .schemes.constants import CERTAIN, NEGLIGIBLE
 from .schemes.outputs import signs
-from .schemes.seconds import Seconds, seconds
+from .schemes.seconds import FAINT, Seconds, seconds
 from .schemes.seeds import units_of
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
@@ -64,7 +64,6 @@ LACKS = (
     "`sparsity` lacks an entry: along a random direction the gradient changes by more than the entries account for; "
     "give the whole pattern, or 'detect'"
 )
-FAINT = 1e-3  # of a product as large as slopes that change on the scale of x: a bar that is smaller needs no word
 ASYMMETRIC = (
     "derivatives of the gradient's entry i along j and of j along i differ; either the gradient is noisy, or it is not "
     "that of `f`"
@@ -143,7 +142,9 @@ class Hessian:
             self._given = self._given.symmetrized()
         self._pattern = self._given
         self._coloring: tuple[Pattern, Ints] | None = None
-        self._gradient: Any = None
+        # a numerical gradient tells its errors, the caller's, too
+        self._numerical = grad is None or isinstance(grad, Gradient)
+        self._gradient: Any = grad if self._numerical else None
         self._arrays: Gradient | None = None
         self._spent = 0
 
@@ -280,8 +281,8 @@ class Hessian:
             with suppress(CannotRun):
                 made, nfev = self._by_seconds(call, point, reason, None)
                 assert made.error is not None
-                error = Matrix(made.error.entries @ np.abs(vector))
-                return replace(made, matrix=Matrix(made.matrix.entries @ vector), error=error), nfev
+                error = Matrix(made.error.dot(np.abs(vector)))
+                return replace(made, matrix=Matrix(made.matrix.dot(vector)), error=error), nfev
         operator = self._of_gradients(x, call)
         found, run, _ = operator.along(x, vector, call.args)
         product, nfev = found.jacobian.reshape(-1), max(run.nfev, getattr(operator.f, "nfev", 0))
@@ -302,7 +303,7 @@ class Hessian:
         """
         assert found.error is not None
         product, bars, of_slopes, nfev = found.jacobian.reshape(-1), found.error.reshape(-1), np.zeros(1), 0
-        if self._grad is None:
+        if self._numerical:
             with quietly():
                 info = self._gradient.with_info(x, *call.args)[1]
             nfev, of_slopes = info.nfev, of_slopes if info.error is None else np.ravel(info.error)
@@ -326,10 +327,13 @@ class Hessian:
 
     def _gap(self, call: Call, point: Point, vector: Floats, curvature: float, doubt: float) -> tuple[float, int]:
         """Return by how much f's values along a vector contradict v H v and its bar, 0 if not; and the evaluations."""
-        if self._settings.options.bounds is not None:
-            return 0.0, 0
+        bounds = self._bounds(point)
+        free = moving(bounds)
         run = self._opened(call.but(journal=None), point)  # which is of what is differenced
-        seen = bend(run, point.base.reshape(-1), vector, self._settings.noise)
+        vector = vector if free is None else np.where(free, vector, 0.0)
+        if not vector.any():
+            return 0.0, 0
+        seen = bend(run, point.base.reshape(-1), vector, self._settings.noise, bounds)
         gap = 0.0 if seen is None else abs(seen[0] - curvature)
         return (gap if seen is not None and gap > doubt + seen[1] else 0.0), run.nfev
 
@@ -453,8 +457,7 @@ class Hessian:
         Of many entries of x a row takes some 4 n evaluations: gradients may be lifted in place or run compiled.
         """
         settings, own = self._settings, point.own
-        options = settings.options
-        simple = self._grad is None and settings.automatic and not settings.adaptive and options.bounds is None
+        simple = self._grad is None and settings.automatic and not settings.adaptive
         doubles = point.dtype is FLOAT64 and (own is None or own.dtype is FLOAT64)
         if not (simple and doubles and point.base.size):
             return None
@@ -470,8 +473,8 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise)
-        if not found.entries.any():
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, self._bounds(point))
+        if not (found.entries.any() or found.usual):
             raise CannotRun("f does not change")  # or reads what was not moved
         if self._settings.noise is None:
             _tell(found, rows, columns, units_of(point.base.reshape(-1)))
@@ -540,7 +543,7 @@ class Hessian:
             # an entry that came out as zero
             pattern = matrix.pattern.symmetrized()
             matrix, error = _refilled(matrix, pattern), None if error is None else _refilled(error, pattern)
-        if error is not None and self._grad is None:
+        if error is not None and self._numerical:
             error, more = self._with_bars_of_gradient(x, call, error, made.step)
             nfev += more
         if error is None:
@@ -549,8 +552,9 @@ class Hessian:
             before = matrix, error
             matrix, error, contradicted = surest(matrix, error)
             units = units_of(point.base.reshape(-1))
+            usual = float(np.abs(run.value().reshape(-1) * units).max(initial=0.0))
             if contradicted:
-                _tell_of(before, (matrix, error), units, ASYMMETRIC)
+                _tell_of(before, (matrix, error), units, usual, ASYMMETRIC)
             way = signs(point.base.reshape(-1), units.size) * units
             with np.errstate(all="ignore"):
                 doubt = float(np.sqrt(matrix.like(error.entries**2).dot(way**2) @ way**2))
@@ -558,7 +562,7 @@ class Hessian:
                 wider = error.like(error.entries + gap * error.each(np.multiply, 1.0 / units, 1.0 / units))
             nfev += more
             if gap:
-                _tell_of((matrix, error), (matrix, wider), units, OTHERWISE)
+                _tell_of((matrix, error), (matrix, wider), units, usual, OTHERWISE)
                 error = wider
         return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
@@ -582,31 +586,35 @@ def _tell_of_kinks(refusal: Exception) -> None:
 
 def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
     """Warn where no digit of an entry is certain."""
-    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns]))
+    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns], found.usual))
     if count:
         warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
 
 
-def _tell_of(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, why: str) -> None:
+def _tell_of(
+    before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, usual: float, why: str
+) -> None:
     """Warn of entries of which no digit is certain since something contradicts them."""
     pattern = before[0].pattern
     across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
-    was, now = (_doubtful(matrix.entries, error.entries, *across) for matrix, error in (before, after))
+    was, now = (_doubtful(matrix.entries, error.entries, *across, usual) for matrix, error in (before, after))
     count = np.count_nonzero(now & ~was)
     if count:
         warn(f"no digit is certain of {count} entries of the Hessian: {why}", AccuracyWarning)
 
 
-def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats) -> NDArray[np.bool_]:
+def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats, usual: float) -> NDArray[np.bool_]:
     """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
 
-    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`.
+    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`. But nothing
+    is said of bars that are small beside what `usual` slopes would come to if they changed on the scale of x.
     """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
         sizes, scale = np.abs(entries), down * across
         size, largest = sizes * scale, sizes.max(initial=0.0)
         found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
         found |= (error > CERTAIN * largest) & (largest > 0.0)
+        found &= ~(error * scale <= CERTAIN * FAINT * usual)
     return found
 
 

@@ -26,14 +26,21 @@ from .settings import Settings
 
 # steps, in scales of x, of the plain second difference that checks a lifted Hessian: the shorter ones where f has waves
 BESIDE = tuple(2.0**-k for k in (11, 15, 19, 23, 27))
+SMALL = 2.0**-10  # all of x: f may change on the scale 1 all the same
 NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
 SHORTEST = 1e-100  # a scale of the lift's steps
 FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
 AGREE = 1e-3  # as near must it come
+FALLING = 2.0**-8, 2.0**-9  # steps at which v H v is about 0 beside what is truncated, which falls by 16 from the first
+LEAST_FALL = 7.5
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
-OF_ROUNDING = 4.0  # times what one rounding of x changes
+RE_ROUNDED = 2.0**-25  # a step, in x: f rounds otherwise there, and so does what it computes within
+NODES = np.array([0.0, 1.0, -1.37, 2.21])
+THIRD_DIFFERENCE = 1.0 / np.prod(NODES[:, None] - NODES + np.eye(NODES.size), axis=1)
+THIRD_DIFFERENCE /= np.sqrt(THIRD_DIFFERENCE @ THIRD_DIFFERENCE)
+OF_ROUNDING = 6.0  # times what that changes
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -68,19 +75,13 @@ class _Free:
 
 
 class Checked:
-    """f around one point: products by the lift, and plain values that check them.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
-    """
+    """f around one point: products by the lift, and plain values that check them."""
 
     def __init__(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
-        self._third = 0.0
+        self._third: float | None = None
         self._units = units_of(point.base.reshape(-1))
         # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
         own = units_of(point.base.reshape(-1), relative=True)
@@ -97,17 +98,24 @@ class Checked:
         return found if free is None else _Free(found, free)
 
     def _rounded(self, vector: Floats, product: Floats) -> Floats:
-        """Return by how much a product differs at an x rounded otherwise: so ill-conditioned is f as it is computed."""
-        x = self._point.base.reshape(-1)
-        beside = x * (1.0 + EPS * signs(x, x.size))
-        if self._bounds is not None:
-            beside = np.clip(beside, *self._bounds)
-        self.nfev += 1
-        try:
-            found: Floats = self.products(beside.reshape(self._point.base.shape)).product(vector)
-        except (CannotRun, NotTrusted):
-            return np.zeros(x.size)
-        return OF_ROUNDING * np.abs(found - product)
+        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise.
+
+        A third difference along x, of which a smooth product has nothing. Rounding is a saw, hence the uneven nodes:
+        of even ones it often vanishes.
+        """
+        x, shape = self._point.base.reshape(-1), self._point.base.shape
+        seen = [product]
+        for node in NODES[1:].tolist():
+            moved = node * RE_ROUNDED * signs(x, x.size) * x
+            if self._bounds is not None:
+                room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
+                moved = np.clip(moved, -room, room)
+            self.nfev += 1
+            try:
+                seen.append(self.products((x + moved).reshape(shape)).product(vector))
+            except (CannotRun, NotTrusted):
+                return np.zeros(x.size)
+        return OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
 
     def value(self) -> float:
         if self._value is None:
@@ -135,15 +143,20 @@ class Checked:
     def compare(self, vector: Floats, product: Floats) -> None:
         """Compare v H v with a plain second difference along v.
 
-        Raises
-        ------
-        NotTrusted
-            Where they differ, or f is not finite beside x.
+        NotTrusted where they differ, or f is not finite beside x.
         """
         x = self._point.base.reshape(-1)
-        # where some entries are much smaller than others, their scale may be their own size
+        # where some entries are much smaller than others, their scale may be their own size; and f's may be larger
         scales = self._units, units_of(x, relative=True)
-        if not any(self._agrees(vector, product, units, step) for step in BESIDE for units in scales):
+        if self._units.max(initial=0.0) < SMALL:
+            scales = np.ones(x.size), *scales[1:]
+        if any(
+            self._agrees(vector, product, units, step, may_be_blind=step == BESIDE[0] and units is scales[0])
+            for step in BESIDE
+            for units in scales
+        ):
+            return
+        if not self._falls(vector, product):
             raise NotTrusted(DISAGREES)
 
     @np.errstate(all="ignore")
@@ -169,8 +182,13 @@ class Checked:
 
     @property
     def _truncated(self) -> float:
-        """What the lift's step may truncate of a second derivative, in scales of x."""
-        return 4.0 * self._third * STEP
+        """What the lift's step may truncate of a second derivative, in scales of x; of f's changes rounding hides some.
+
+        Where there was no room to look, f may change by itself.
+        """
+        size = abs(self.value())
+        hidden = size if self._third is None else max(self._third, EPS * size / BESIDE[0] ** 3)
+        return 4.0 * hidden * STEP
 
     @property
     def _faint(self) -> float:
@@ -183,10 +201,7 @@ class Checked:
         Among all others one kink is not seen, and the difference of both sides may hide it. Where f is smooth, what is
         left falls with the step.
 
-        Raises
-        ------
-        Kinked
-            Where it does not.
+        Kinked where it does not.
         """
         vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
@@ -214,41 +229,64 @@ class Checked:
                         "changes: it has no second derivative there"
                     )
 
-    def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float) -> bool:
+    def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float, may_be_blind: bool) -> bool:
+        """Say whether f bends along a vector as the product has it; also where there is no room to look."""
+        seen = self._bend(vector, product, units, step)
+        if seen is None:
+            return True
+        gap, terms, rounding = seen
+        if rounding > AGREE * terms and not may_be_blind:
+            return False  # nothing is seen there
+        return bool(gap <= AGREE * terms + rounding < np.inf)
+
+    def _falls(self, vector: Floats, product: Floats) -> bool:
+        """Say whether what f bends otherwise falls as what a second difference truncates does, where v H v is about 0.
+
+        A kink's falls by 2, that of another second derivative by 4.
+        """
+        far, near = (self._bend(vector, product, self._units, step) for step in FALLING)
+        if far is None or near is None:
+            return False
+        return bool(far[2] < near[0] <= far[0] / LEAST_FALL)
+
+    def _bend(self, vector: Floats, product: Floats, units: Floats, step: float) -> tuple[float, float, float] | None:
+        """Compare a second difference along a vector with the product: the gap, the size of its terms, and rounding.
+
+        None where there is no room to look; an infinite gap where f is not finite.
+        """
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         reach = float(np.abs(vector / units).max(initial=0.0))
         if not reach:
-            return True
+            return None
         free = moving(self._bounds)
         moved = vector * (step / reach) * (1.0 if free is None else free)
         if self._bounds is not None:
             room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
             if (room < np.abs(moved)).any():
-                return True  # there is no room to look
+                return None
         try:
             above, below = self._at((x + moved).reshape(shape)), self._at((x - moved).reshape(shape))
         except OUTSIDE:
-            return False
+            return np.inf, 0.0, 0.0
         with np.errstate(all="ignore"):
             terms = moved * product * (step / reach)
             above, below = above - self.value(), below - self.value()
-            seen = above + below
             size = abs(above) + abs(below) + 4.0 * abs(self.value())
             self._third = max(abs(above), abs(below)) / step**3
-            believed, rounding = AGREE * float(np.abs(terms).sum()), 32.0 * EPS * size
-            if step < BESIDE[0] and rounding > believed:
-                return False  # nothing is seen there
-            return bool(abs(seen - float(terms.sum())) <= believed + rounding < np.inf)
+            gap = abs(above + below - float(terms.sum()))
+            return gap, float(np.abs(terms).sum()), 32.0 * EPS * size
 
 
 @np.errstate(all="ignore")
-def bend(run: Values, x: Floats, vector: Floats, noise: float | None) -> tuple[float, float] | None:
+def bend(
+    run: Values, x: Floats, vector: Floats, noise: float | None, bounds: tuple[Floats, Floats] | None
+) -> tuple[float, float] | None:
     """Return v H v from f's values along v alone, in some 13 evaluations, and its bar; None where they do not tell."""
-    line, zero = OnLine(run, x, vector, None), np.zeros(1, dtype=np.intp)
+    line, zero = OnLine(run, x, vector, bounds), np.zeros(1, dtype=np.intp)
     try:
         if run.value().size != 1:
             return None
-        found = seconds(line, np.zeros(1), zero, zero, noise)
+        found = seconds(line, np.zeros(1), zero, zero, noise, line.room())
     except (CannotRun, *OUTSIDE):
         return None
     entry, bar = np.array([found.entries[0], found.error[0]]) * line.length * line.length
@@ -307,7 +345,8 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
     """Return the surer of each entry and its mirror image, their mean where neither is; bars; and whether these grew.
 
     Both are the same derivative, and come of two entries of the gradient: where they differ by more than their bars
-    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much.
+    allow, the gradient is noisier than it looks beside x, and the bars of its entries grow by as much. What is surer
+    may not be so sure as it looks, either: half of what the two differ by is its bar at least.
     """
     mirror, value, bar = matrix.mirror, matrix.entries, error.entries
     with np.errstate(all="ignore"):
@@ -320,17 +359,14 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
         mine, its = bar < 0.5 * other, other < 0.5 * bar
         # halved first: a sum may overflow
         value = np.where(mine, value, np.where(its, mirror(value), 0.5 * value + 0.5 * mirror(value)))
-        bar = np.where(mine | its, np.minimum(bar, other), 0.5 * bar + 0.5 * other)
+        bar = np.where(mine | its, np.maximum(np.minimum(bar, other), 0.5 * gap), 0.5 * bar + 0.5 * other)
     return matrix.like(value), matrix.like(bar), contradicted
 
 
 def pattern_of(curvature: Any, n: int) -> Pattern:
     """Return the symmetric pattern that watching f shows, the diagonal included.
 
-    Raises
-    ------
-    CannotRun
-        Where f cannot be watched.
+    CannotRun where f cannot be watched.
     """
     rows, columns = curvature.pattern()
     return Pattern.of(rows, columns, (n, n)).symmetrized()
@@ -339,10 +375,7 @@ def pattern_of(curvature: Any, n: int) -> Pattern:
 def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
     """Compare a sparse Hessian with one more product: an entry that its pattern lacks would show.
 
-    Raises
-    ------
-    CannotRun
-        If one does.
+    CannotRun if one does.
     """
     expected = products.product(vector)
     seen = matrix.dot(vector)

@@ -35,7 +35,7 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     scale = np.maximum(size, min(1.0, largest) if largest > LEAST else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
-    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST))
+    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST), usual=True)
 
 
 def length_of(vector: Floats, units: Floats) -> float:

@@ -96,7 +96,7 @@ def test_the_callers_array_is_seen_and_put_back() -> None:
     [
         (lambda x: abs(float(x[0])) + float(x[1]) ** 2, [0.0, 1.0]),  # a kink
         (lambda x: math.sqrt(x[0]) * x[1] if x[0] >= 0 else math.nan, [0.0, 1.0]),  # an edge
-        (lambda x: float(x[0]) * 0.0 + math.floor(1e6 * x[1]) * 1e-6, [0.5, 1.0]),  # jumps
+        (lambda x: float(x[0]) * 0.0 + math.floor(1e2 * x[1]) * 1e-2, [0.5, 1.0]),  # jumps
     ],
 )
 @pytest.mark.filterwarnings("ignore")

@@ -32,7 +32,7 @@ from ...schemes.constants import (
 )
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
-from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
+from .kernels import TICKS, UNCALM, ended, power_of_two, refresh, rows, table
 from .native import array_at, call_at, header, integers, part, ticks
 from .workspace import HEADER_SIZE
 
@@ -327,7 +327,6 @@ def look_again(args, work, x, result, seen, whole):
                 y[i] = below if k else above
                 up, down = down, call_at(head.address, shaped, args)
             step, slope, first, second, noise = difference(head, above, below, up, down)
-            head.more += 2
         slope, bar, step, _ = choose(looks, count, min(length * size, size))
         result[i] = slope * head.unit
         agreement += vector[i] * slope
@@ -412,10 +411,8 @@ def by_rule(args, work, x, out):
         return ended(work)
     if seen < 0:
         return n + UNCALM
-    head = header(work)
-    head.more = 0
     code = look_again(args, work, x, result, seen, whole)
-    return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
+    return n + code if code != 0 else ended(work)
 
 
 @uncounted
