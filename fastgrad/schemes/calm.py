@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cbrt, fmod, inf, log2, sqrt, ulp
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,23 +27,11 @@ from .constants import (
 )
 from .line import median
 from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, doubted, truncation, wanted
-from .outputs import AROUND, quanta_of, signs
+from .outputs import AROUND, Explorer, quanta_of, signs
 from .seeds import Columns, units_of
 
 MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
-
-
-class Explorer(Protocol):
-    """What evaluates f."""
-
-    def value(self) -> Floats:
-        """Return f(x), flat."""
-        ...
-
-    def explore(self, points: Floats) -> Floats:
-        """Evaluate f at whole points; returns one row of values for each."""
-        ...
 
 
 class Output(NamedTuple):
