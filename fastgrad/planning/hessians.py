@@ -115,7 +115,8 @@ class Checked:
                 seen.append(self.products((x + moved).reshape(shape)).product(vector))
             except (CannotRun, NotTrusted):
                 return np.zeros(x.size)
-        return OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
+        differs: Floats = OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
+        return differs
 
     def value(self) -> float:
         if self._value is None:

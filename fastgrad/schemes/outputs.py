@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import ENDS, EPS, FINER, HALF_ROOT, JUMPS, NEAR_ZERO, QUIET, SAME, SPACING, THIRDS, TINY
+from .line import NOISY, UNSEEN
 from .stencils import Stencil, central
 
 CENTRAL = central(2)
@@ -529,6 +530,11 @@ def _measure(
     out.bend = bend / terms
     size = np.maximum(slope / np.sqrt(terms), out.bend)
     seen = np.maximum(np.where(alive, np.abs(f0), 0.0), out.spread)
+    hidden = alive & (sigma > np.maximum(NOISY * seen, 2.0 * QUIET * first.floor)) & (size > UNSEEN * seen) & ~out.rough
+    if not aside and 2 * np.count_nonzero(hidden) > np.count_nonzero(alive):  # values near 0 in noise: as in `line`
+        ends = evaluate(_beside(x, line(WIDEST * z), bounds)) - f0
+        ends = largest(np.abs(np.where(np.isfinite(ends), ends, 0.0)))
+        seen = np.maximum(seen, np.where(hidden, ends, 0.0))
     out.variation = np.maximum(np.minimum(size, seen), 10.0 * sigma)
 
 

@@ -47,20 +47,11 @@ class Seeds(Protocol):
     """Directions, and the layout of the entries that they give.
 
     Entries come as an array of shape (directions, outputs) where every direction gives all outputs, else as a list.
-
-    Attributes
-    ----------
-    count : int
-        How many directions.
-    coordinates : int
-        Of how many coordinates they are made.
-    terms : int or ndarray of shape (m,)
-        On how many of these each output depends, at most.
     """
 
-    count: int
-    coordinates: int
-    terms: Any
+    count: int  # how many directions
+    coordinates: int  # of how many coordinates they are made
+    terms: Any  # shape (m,): on how many of these each output depends, at most
 
     @property
     def owner(self) -> Ints:
