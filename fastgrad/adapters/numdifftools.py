@@ -21,8 +21,7 @@ from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..schemes.constants import EPS
-from ..schemes.stencils import METHODS
-from .accurate import LEAST_ORDER, accurate_hessian, on_ladder, quotient
+from ..schemes.stencils import METHODS, Stencil
 
 __all__ = [
     "Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff",
@@ -42,6 +41,8 @@ STEERING = (  # what numdifftools makes a step generator of
     "scale",
 )  # fmt: skip
 ROUNDINGS = 8.0  # of a complex step
+RUNGS = 24  # of a ladder of steps, each half of the one before
+LEAST_ORDER = 6  # of differences on a ladder: the truncation error is to fall fast
 
 
 def _numdifftools() -> Any:
@@ -240,12 +241,36 @@ def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[
     method, least = "central" if method == "complex" else method, 0 if step is not None else LEAST_ORDER
     stencil = METHODS[method](max(made.order, least), made.n)
     if step is not None:
-        return quotient(f, x, step, stencil)[0], None, step
-    found, error, used = on_ladder(f, x, stencil)
+        return _quotient(f, x, step, stencil)[0], None, step
+    found, error, used = _on_ladder(f, x, stencil)
     if np.isnan(found).any():
         where = np.argwhere(np.isnan(np.atleast_1d(found)))[0].tolist()
         warn(f"derivative {made.n} at entry {where} of x is nan: f is not finite there, or beside it", NonFiniteWarning)
     return found, error, used
+
+
+def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any]:
+    """Return a derivative of an elementwise function where steps beside agree best, how far they do not, and the steps.
+
+    NaN where none of them is finite.
+    """
+    largest = np.maximum(np.abs(x), 1.0) / max(map(abs, stencil.reach))
+    steps = [np.ldexp(largest, -k) for k in range(RUNGS)]
+    with np.errstate(all="ignore"):
+        rungs, rounding = (np.array(a) for a in zip(*(_quotient(f, x, h, stencil) for h in steps), strict=True))
+        apart = np.abs(np.diff(rungs, axis=0))
+    doubt = np.maximum(apart[1:], apart[:-1]) + rounding[1:-1]  # of a rung, by those above and below
+    doubt[~np.isfinite(doubt)] = np.inf
+    best = np.argmin(doubt, axis=0)[None]
+    found, error, used = (np.take_along_axis(a, best, 0)[0] for a in (rungs[1:-1], doubt, np.array(steps[1:-1])))
+    return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()]
+
+
+def _quotient(f: Callable[[Any], Any], x: Array, h: Array, stencil: Stencil) -> tuple[Any, Any]:
+    """Return the derivative, and what the rounding of the values makes of it."""
+    values = [float(w) * np.asarray(f(x + float(o) * h)) for o, w in zip(stencil.offsets, stencil.weights, strict=True)]
+    total, sizes = (np.reshape(sum(v), x.shape) / h**stencil.deriv for v in (values, map(np.abs, values)))
+    return total, EPS * sizes
 
 
 class Jacobian(_Made):
@@ -355,8 +380,6 @@ class Hessian(_Made):
             called["grad"] = lambda y, *args, **kwds: numerical_gradient(f, y, args=args, kwargs=kwds, method="complex")
         elif method != "central":
             called["bounds"] = (x, np.inf) if method == "forward" else (-np.inf, x)
-        if self.step is None and method != "complex":
-            return (*accurate_hessian(f, x, **called)[:2], np.full(x.shape, np.nan))
         found, info = numerical_hessian(f, x, self.step, full_output=True, **called)
         return found, info.error, info.step
 

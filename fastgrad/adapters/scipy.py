@@ -28,9 +28,9 @@ from scipy.sparse.linalg import LinearOperator
 
 from ..core.validation import Args, Array, Function
 from ..gradient import numerical_gradient
+from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..products import jvp
-from .accurate import accurate_hessian
 from .solving import Run, VectorRun
 
 __all__ = [
@@ -551,11 +551,12 @@ def hessian(
     def total(x: Array) -> Any:
         return np.sum(f(x))
 
-    found, error, nfev = accurate_hessian(total if several else f, points, **_within(points, steps, 0))
+    found, info = numerical_hessian(total if several else f, points, full_output=True, **_within(points, steps, 0))
+    error = np.zeros(found.shape) if info.error is None else info.error  # None: nothing may move
     m, others = len(points), points.shape[1:]
     pair = (m, points.size // m, m, points.size // m)
     ddf, error = (np.einsum("ikjk->ijk", a.reshape(pair)).reshape(m, m, *others) for a in (found, error))
-    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=nfev)
+    return _result("ddf", ddf, error, tolerances, given.dtype, nfev=info.nfev)
 
 
 def _points(x: ArrayLike) -> tuple[Array, Array]:

@@ -26,6 +26,7 @@ from .settings import Settings
 
 # steps, in scales of x, of the plain second difference that checks a lifted Hessian: the shorter ones where f has waves
 BESIDE = tuple(2.0**-k for k in (11, 15, 19, 23, 27))
+SMALL = 2.0**-10  # all of x: f may change on the scale 1 all the same
 NEAREST = 1e-150  # a scale of x: squares of what the lift and its check move it by must not vanish
 SHORTEST = 1e-100  # a scale of the lift's steps
 FAINTEST = 1e-184  # of a second derivative: times the lift's step and its imaginary part, the smallest normal number
@@ -35,7 +36,11 @@ LEAST_FALL = 7.5
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
 FEW = 16  # with fewer columns, a pattern saves nothing
-OF_ROUNDING = 4.0  # times what one rounding of x changes
+RE_ROUNDED = 2.0**-25  # a step, in x: f rounds otherwise there, and so does what it computes within
+NODES = np.array([0.0, 1.0, -1.37, 2.21])
+THIRD_DIFFERENCE = 1.0 / np.prod(NODES[:, None] - NODES + np.eye(NODES.size), axis=1)
+THIRD_DIFFERENCE /= np.sqrt(THIRD_DIFFERENCE @ THIRD_DIFFERENCE)
+OF_ROUNDING = 6.0  # times what that changes
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -70,16 +75,10 @@ class _Free:
 
 
 class Checked:
-    """f around one point: products by the lift, and plain values that check them.
-
-    Attributes
-    ----------
-    nfev : int
-        Evaluations of f so far.
-    """
+    """f around one point: products by the lift, and plain values that check them."""
 
     def __init__(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> None:
-        self.nfev = 0
+        self.nfev = 0  # evaluations of f so far
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None
         self._third: float | None = None
@@ -99,19 +98,25 @@ class Checked:
         return found if free is None else _Free(found, free)
 
     def _rounded(self, vector: Floats, product: Floats) -> Floats:
-        """Return by how much a product differs at an x rounded otherwise: so ill-conditioned is f as it is computed."""
-        x = self._point.base.reshape(-1)
-        rounding = EPS * signs(x, x.size) * x
-        beside = x + rounding
-        if self._bounds is not None:
-            outside = (beside < self._bounds[0]) | (beside > self._bounds[1])
-            beside = np.clip(np.where(outside, x - rounding, beside), *self._bounds)
-        self.nfev += 1
-        try:
-            found: Floats = self.products(beside.reshape(self._point.base.shape)).product(vector)
-        except (CannotRun, NotTrusted):
-            return np.zeros(x.size)
-        return OF_ROUNDING * np.abs(found - product)
+        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise.
+
+        A third difference along x, of which a smooth product has nothing. Rounding is a saw, hence the uneven nodes:
+        of even ones it often vanishes.
+        """
+        x, shape = self._point.base.reshape(-1), self._point.base.shape
+        seen = [product]
+        for node in NODES[1:].tolist():
+            moved = node * RE_ROUNDED * signs(x, x.size) * x
+            if self._bounds is not None:
+                room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
+                moved = np.clip(moved, -room, room)
+            self.nfev += 1
+            try:
+                seen.append(self.products((x + moved).reshape(shape)).product(vector))
+            except (CannotRun, NotTrusted):
+                return np.zeros(x.size)
+        differs: Floats = OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
+        return differs
 
     def value(self) -> float:
         if self._value is None:
@@ -139,15 +144,18 @@ class Checked:
     def compare(self, vector: Floats, product: Floats) -> None:
         """Compare v H v with a plain second difference along v.
 
-        Raises
-        ------
-        NotTrusted
-            Where they differ, or f is not finite beside x.
+        NotTrusted where they differ, or f is not finite beside x.
         """
         x = self._point.base.reshape(-1)
-        # where some entries are much smaller than others, their scale may be their own size
+        # where some entries are much smaller than others, their scale may be their own size; and f's may be larger
         scales = self._units, units_of(x, relative=True)
-        if any(self._agrees(vector, product, units, step) for step in BESIDE for units in scales):
+        if self._units.max(initial=0.0) < SMALL:
+            scales = np.ones(x.size), *scales[1:]
+        if any(
+            self._agrees(vector, product, units, step, may_be_blind=step == BESIDE[0] and units is scales[0])
+            for step in BESIDE
+            for units in scales
+        ):
             return
         if not self._falls(vector, product):
             raise NotTrusted(DISAGREES)
@@ -194,10 +202,7 @@ class Checked:
         Among all others one kink is not seen, and the difference of both sides may hide it. Where f is smooth, what is
         left falls with the step.
 
-        Raises
-        ------
-        Kinked
-            Where it does not.
+        Kinked where it does not.
         """
         vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
@@ -225,13 +230,13 @@ class Checked:
                         "changes: it has no second derivative there"
                     )
 
-    def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float) -> bool:
+    def _agrees(self, vector: Floats, product: Floats, units: Floats, step: float, may_be_blind: bool) -> bool:
         """Say whether f bends along a vector as the product has it; also where there is no room to look."""
         seen = self._bend(vector, product, units, step)
         if seen is None:
             return True
         gap, terms, rounding = seen
-        if step < BESIDE[0] and rounding > AGREE * terms:
+        if rounding > AGREE * terms and not may_be_blind:
             return False  # nothing is seen there
         return bool(gap <= AGREE * terms + rounding < np.inf)
 
@@ -362,10 +367,7 @@ def surest(matrix: Matrix, error: Matrix) -> tuple[Matrix, Matrix, bool]:
 def pattern_of(curvature: Any, n: int) -> Pattern:
     """Return the symmetric pattern that watching f shows, the diagonal included.
 
-    Raises
-    ------
-    CannotRun
-        Where f cannot be watched.
+    CannotRun where f cannot be watched.
     """
     rows, columns = curvature.pattern()
     return Pattern.of(rows, columns, (n, n)).symmetrized()
@@ -374,10 +376,7 @@ def pattern_of(curvature: Any, n: int) -> Pattern:
 def verify(products: Products, matrix: Matrix, vector: Floats) -> None:
     """Compare a sparse Hessian with one more product: an entry that its pattern lacks would show.
 
-    Raises
-    ------
-    CannotRun
-        If one does.
+    CannotRun if one does.
     """
     expected = products.product(vector)
     seen = matrix.dot(vector)

@@ -115,6 +115,8 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    fused : callable or None
+        What returns the Jacobian at x in compiled code, or None where the general way is to decide.
     what : str
         What its Jacobian is to the caller.
     """
@@ -134,7 +136,7 @@ class Operator:
         self._layout: Layout | None = None
         self._listed: Any = None
         self._compiled = self._many_values()
-        self._fused: Any = None
+        self.fused: Any = None
         self._may_fuse = self._compiled is not None
         self._simple = settings.simple and not is_jitted(f)
         self._call: Call | None = None
@@ -176,16 +178,13 @@ class Operator:
         """
         if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
             return self._directly(x, args) if 0 < x.size < (LIFT_FROM if self.settings.may_lift else inf) else None
-        fused = self._fused
-        if fused is not None:
-            return fused.__call__(x, args)  # as a method, not as an object: 70 ns less
         if self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
             run = self.opened(self.call(args), point)
             if point.base.size and run.value().size:
                 self._fuse(run, point, None)
-        return None if self._fused is None else self._fused(x, args)
+        return None if self.fused is None else self.fused(x, args)
 
     def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
         point, call = as_point(x), self._call
@@ -209,15 +208,17 @@ class Operator:
         settings, options = self.settings, self.settings.options
         if self._compiled is None or self.call(()).shared:
             return
-        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = options.bounds is options.indices is options.noise is None and not (
+            settings.adaptive or options.labels
+        )
         simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64
         simple = simple and settings.is_sparse == (pattern is not None)
-        known = self._fused is not None and self._fused.shape == point.base.shape
+        known = self.fused is not None and self.fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
             return
         rule = None if settings.measured else settings.rule(point.base.shape)
         colors, eager = None if pattern is None else self.colors, options.compile == "eager"
-        self._fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -493,9 +494,9 @@ class Operator:
     def _by_owners(self, run: Vectors, call: Call, point: Point, bars: bool) -> Made:
         """List the entries in owner lanes, which confirm them by a plain difference along a direction."""
         x = point.base
-        if self._fused is None or self._fused.shape != x.shape:
-            self._fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
-        owner, pattern, data, nfev = self._fused.entries(x, call.args)
+        if self.fused is None or self.fused.shape != x.shape:
+            self.fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
+        owner, pattern, data, nfev = self.fused.entries(x, call.args)
         run.nfev += nfev
         self._unite(pattern)
         matrix = Matrix(data, pattern)
