@@ -118,7 +118,7 @@ class Vectors:
         return self._at(points, True)
 
     def beside(self, point: Floats) -> Floats:
-        """Do as `explore` at one flat point, which becomes f's own, as the values may be: they are to be read at once."""
+        """Do as `explore` at one flat point, which becomes f's own, as the values may be: these are read at once."""
         base, own = self._point.base, self._point.own
         if own is None or not self._in_place:
             return self._alone(point.reshape(base.shape))
