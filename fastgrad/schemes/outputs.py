@@ -134,15 +134,15 @@ PERIOD = 4093  # a prime: no grid repeats with it
 SIGNS = np.tile(_pseudo_random(PERIOD), 2)
 
 
-def signs(x: Floats, count: int) -> Floats:
-    """Return pseudo-random numbers of size 4/3 to 5/3 that follow from x's own bytes.
+def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
+    """Return pseudo-random numbers of size 4/3 to 5/3, times a power of two, that follow from x's own bytes.
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
     with np.errstate(all="ignore"):
         said = x if x.size <= PERIOD else x.sum()  # of many the sum says as much, in a tenth of the time
     begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
-    some = SIGNS[begin : begin + PERIOD]
+    some = SIGNS[begin : begin + PERIOD] * scale
     return some[:count] if count <= PERIOD else np.resize(some, count)
 
 
