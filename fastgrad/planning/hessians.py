@@ -175,13 +175,20 @@ class Checked:
 
     @property
     def _truncated(self) -> float:
-        """What the lift's step may truncate of a second derivative, in scales of x; of f's changes rounding hides some.
+        """What the lift's step may truncate of a second derivative, in scales of x; rounding may hide f's changes."""
+        if self._third is None:  # bounds left no room to look to both sides
+            self._third = abs(self._inside() - self.value()) / BESIDE[0] ** 3
+        return 4.0 * max(self._third, EPS * abs(self.value()) / BESIDE[0] ** 3) * STEP
 
-        Where there was no room to look, f may change by itself.
-        """
-        size = abs(self.value())
-        hidden = size if self._third is None else max(self._third, EPS * size / BESIDE[0] ** 3)
-        return 4.0 * hidden * STEP
+    def _inside(self) -> float:
+        """Return f beside x, where bounds leave room."""
+        x, moved = self._point.base.reshape(-1), BESIDE[0] * self._units
+        if self._bounds is not None:
+            moved = np.clip(np.where(self._bounds[1] - x < moved, x - moved, x + moved), *self._bounds) - x
+        try:
+            return self._at((x + moved).reshape(self._point.base.shape))
+        except OUTSIDE:
+            return self.value()
 
     @property
     def _faint(self) -> float:
