@@ -22,7 +22,7 @@ from .core.structure import Structure
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
 from .planning.planner import Plan
-from .planning.quick import Quick, is_plain, jitted
+from .planning.quick import Quick, jitted
 from .planning.run import Done, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
 from .schemes.table import scheme_for, stencil_and_name
@@ -203,10 +203,9 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
-        if is_plain(x):
-            quick = self._quick.gradient(x, args or self._call.args, out)
-            if quick is not None:
-                return quick
+        quick = self._quick.gradient(x, args or self._call.args, out)
+        if quick is not None:
+            return quick
         if isinstance(x, dict) and out is None:
             structure, found = self._each(x, args, lambda gradient, leaf: gradient(leaf))
             return structure.filled(found)

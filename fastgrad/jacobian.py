@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
@@ -137,13 +138,14 @@ class Jacobian:
         if kwargs:
             return _rebuild(operator.f, {**operator.settings.given(), "kwargs": kwargs})(*arguments)
         x, args = (arguments[0], operator.args) if len(arguments) == 1 else self._arguments(arguments)
-        if not (isinstance(x, dict) or operator.settings.options.labels):
-            try:
+        jacobian = None
+        if operator.fused is not None:
+            jacobian = operator.fused.__call__(x, args)  # 70 ns less than to call the object
+        elif not (isinstance(x, dict) or operator.settings.options.labels):
+            with suppress(Several):
                 jacobian = operator.at_once(x, args)
-            except Several:
-                jacobian = None
-            if jacobian is not None:
-                return jacobian
+        if jacobian is not None:
+            return jacobian
         return self._found(x, args, bars=False).matrix()
 
     def value_and_jacobian(self, *arguments: Any) -> tuple[Any, Any]:

@@ -369,8 +369,8 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
 @pytest.mark.parametrize(
     ("n", "options", "most_frames", "most_bytecodes"),
     [
-        (2, {}, 35, 3500),
-        (5, {}, 40, 5000),
+        (2, {}, 20, 2400),
+        (5, {}, 20, 3300),
         (2, {"h": 1e-4}, 20, 1200),
         (5, {"h": 1e-4}, 20, 1800),
         (2, {"method": "forward"}, 38, 3600),

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
 from ..schemes.constants import OUTSIDE
+from ..schemes.smooth import gradient
 from .reference import Reference
 from .table import load
 from .vectors import Vectors
@@ -61,19 +62,49 @@ class Awaited:
             self._next = self._compiles / self._saves
 
 
-GRADIENTS = Awaited("gradients", saves=4e-5, compiles=4.0)
+GRADIENTS = Awaited("gradients", saves=2e-5, compiles=4.0)
 JACOBIANS = Awaited("columns", saves=1.5e-4, compiles=9.0)
 
 
 class Judged(Reference):
-    """f in a plain loop, and the compiled rule for the usual case of smooth functions, once it is worth loading.
+    """f in a plain loop, and the rule for the usual case of smooth functions: compiled, once it is worth loading.
 
-    Where that does not decide, the rule in plain floats goes on with the values that are known.
+    Where that does not decide, the whole rule goes on with the values that are known.
     """
 
+    _asked = False
+
     def settled(self, side: int) -> Floats | None:
-        judge = (GRADIENTS.judge or GRADIENTS.wanted()) if 0 < self._base.size <= MOST else None
-        return None if judge is None else self._settled_by(judge, side)
+        base = self._base
+        if self._asked or not 0 < base.size <= MOST:
+            return None
+        self._asked = True
+        judge = GRADIENTS.judge or GRADIENTS.wanted()
+        if judge is not None:
+            return self._settled_by(judge, side)
+        return None if side or base.ndim != 1 or self._value is not None else self._settled_in_floats(base)
+
+    @np.errstate(all="ignore")
+    def _settled_in_floats(self, base: Floats) -> Floats | None:
+        values: list[float] = []  # at x, on the line, in the sweep
+        try:
+            found = gradient(self._f, base.copy() if self.own is None else self.own, base, values)
+        except BaseException as error:
+            self.nfev += 1
+            if not (isinstance(error, OUTSIDE) and 0 < len(values) < 7):  # at an exploring point
+                raise
+            found = None
+            self._knows("along", [])
+        else:
+            if isinstance(found, np.ndarray):
+                return found
+            for name, known in ("along", values[1:7]), ("around", values[7:]):
+                if known and (found is None or name == "around"):
+                    self._knows(name, known)
+        finally:
+            self.nfev += len(values)
+        self._value, self.looked = values[0], found
+        return None
 
     @np.errstate(all="ignore")
     def _settled_by(self, judge: Any, side: int) -> Floats | None:
@@ -123,12 +154,16 @@ class JudgedVectors:
 
     def __init__(self, run: Vectors, judge: Any) -> None:
         self._run, self._judge = run, judge
-        self._noted: list[tuple[Floats, Floats]] = []
+        self._known: dict[bytes, list[Floats]] = {}
 
     def settled(self, x: Floats) -> Floats | None:
         """Return the Jacobian, column by column; None where it is not sure."""
         with np.errstate(all="ignore"):
-            found: Floats | None = self._judge.entries(self._run, x, self._noted)
+            noted: list[tuple[Floats, Floats]] = []
+            found: Floats | None = self._judge.entries(self._run, x, noted)
+            for points, values in [] if found is not None else noted:
+                for point, value in zip(points, values, strict=True):
+                    self._known.setdefault(point.tobytes(), []).append(value)
             return found
 
     def value(self) -> Floats:
@@ -136,12 +171,17 @@ class JudgedVectors:
         return self._run.value()
 
     def explore(self, points: Iterable[Floats]) -> Floats:
-        """Evaluate f at whole points, or remember its values, if they are asked for in the same order again."""
-        if not self._noted:
+        """Evaluate f at whole points, but for those whose values are known and have not been asked for since."""
+        if not self._known:
             return self._run.explore(points)
         asked = np.asarray(points if isinstance(points, np.ndarray) else list(points))
-        known, values = self._noted.pop(0)
-        if known.shape == asked.shape and known.tobytes() == asked.tobytes():
-            return values
-        self._noted.clear()
-        return self._run.explore(asked)
+        values, new = np.empty((len(asked), self.value().size)), []
+        for k, point in enumerate(asked):
+            found = self._known.get(point.tobytes())
+            if found:
+                values[k] = found.pop()
+            else:
+                new.append(k)
+        if new:
+            values[new] = self._run.explore(asked[new])
+        return values

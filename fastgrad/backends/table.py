@@ -17,6 +17,7 @@ _PLACES = {
     "parallel vectors": ("parallel", "ParallelVectors"),
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
+    "spared": (".lifting.work", "is_spared"),
     "in place": ("in_place", "LiftedInPlace"),
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),

@@ -11,7 +11,7 @@ from numpy import array, empty, ndarray
 from numpy.typing import NDArray
 
 from ..core.call import Call
-from ..core.errors import describe
+from ..core.errors import NotTrusted, describe
 from ..core.point import Point, exclusive
 from ..core.validation import FLOAT64, Floats
 from ..schemes.constants import OUTSIDE
@@ -77,12 +77,13 @@ class Vectors:
         self._call = call
         self._point = point
         self._value: NDArray[np.float64] | None = None
+        self._lifted: NDArray[np.float64] | None = None
         self._in_place = point.perturbable and not call.shares_memory(point.own)
 
     @property
     def shape(self) -> Shape:
         """The shape of f(x)."""
-        return self._at_x().shape
+        return self._known().shape
 
     def value(self) -> Floats:
         """Return f(x), flat; remembered."""
@@ -94,6 +95,14 @@ class Vectors:
             self._value = values_of(value)
         except (TypeError, ValueError) as error:
             raise type(error)(f"`f0` must be f(x); got {describe(value)}") from error
+
+    def lifted(self, value: Floats) -> None:
+        """Take f(x) from a lift, for others to be compared with; who asks for the value itself gets the plain one."""
+        self._lifted = value
+
+    def _known(self) -> Floats:
+        """Return f(x), or what a lift found for it."""
+        return self._at_x() if self._lifted is None or self._value is not None else self._lifted
 
     def _at_x(self) -> Floats:
         if self._value is None:
@@ -109,7 +118,7 @@ class Vectors:
         return self._at(points, True)
 
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
-        self._at_x()  # now, while the caller's array is as it was
+        self._known()  # now, while the caller's array is as it was
         base, own = self._point.base, self._point.own
         # a copy: f may write into its argument, or keep it
         rows = array(points if isinstance(points, ndarray) else list(points), dtype=FLOAT64)
@@ -124,7 +133,7 @@ class Vectors:
                 own[...] = base
 
     def _each(self, rows: Floats, exploring: bool, own: NDArray[Any] | None) -> Floats:
-        called, shape = self._called, self._at_x().shape
+        called, shape = self._called, self._known().shape
         values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
@@ -139,6 +148,8 @@ class Vectors:
             if type(found) is not ndarray or found.dtype is not FLOAT64:
                 found = values_of(found)
             if found.shape != shape:
+                if self._value is None:
+                    raise NotTrusted("f returns another shape when it is lifted")
                 raise ValueError(OTHER_SHAPE.format(shape, found.shape))
             values[k] = found
         return values if len(shape) == 1 else values.reshape(len(rows), prod(shape))  # there may be none

@@ -40,6 +40,7 @@ class Evaluation(Protocol):
     `sees_own`: whether f, if it reads the caller's array instead of its argument, sees it perturbed.
     `trusted`: whether its owner has seen values for many points at once agree with plain ones, at other x, and looks
         itself at what they give here: then none of a sweep is evaluated plainly, too.
+    `looked`: what `settled` has found out of f along a line where it does not decide, for who goes on, once; or None.
     """
 
     nfev: int
@@ -47,6 +48,7 @@ class Evaluation(Protocol):
     own: Array | None
     sees_own: bool
     trusted: bool
+    looked: Any
 
     @property
     def origin(self) -> float: ...
@@ -122,6 +124,7 @@ class InFloats:
     _value: float | None = None  # f(x), once it is known
     nfev = 0
     trusted = False
+    looked: Any = None
 
     def value(self) -> float:
         if self._value is None:

@@ -169,6 +169,11 @@ class Point:
             self.perturbable = flags.carray or (flags.writeable and (flags.forc or not _overlaps_itself(own)))
 
     @property
+    def plain(self) -> bool:
+        """Whether x was given as an array of float64 of one dimension that can be perturbed, and nothing more."""
+        return type(self.given) is np.ndarray and self.perturbable and self.base.ndim == 1 and self.dtype is FLOAT64
+
+    @property
     def held(self) -> bool:
         """Whether the caller holds x in something that f may read instead of its argument."""
         return self.own is not None or self.container is not None

@@ -272,10 +272,8 @@ class _Crew:
                 self._stop_who_is_late()
             if monotonic() - looked > LOOK:
                 looked = monotonic()
-                for worker in self._workers.copy():
-                    # something that f has started may hold the channel of a worker that is no more
-                    if worker.ended() and not self._drained(worker):
-                        self._lost(worker)
+                for worker in self._workers:
+                    worker.ended()  # what f has started in one that is no more, and may hold its channel, ends, too
         del self._points, self._gathering  # which hold who asked
         return float(self._busy.sum())
 
@@ -308,12 +306,6 @@ class _Crew:
         worker.next = worker.stop if ended else first + len(values) + len(failures)
         self._gathering.put(first, values, failures)
         return True
-
-    def _drained(self, worker: _Worker) -> bool:
-        """Whether all points of a worker that has ended are here, once the rest of what it sent is read."""
-        while worker.channel.poll() and self._receive(worker):
-            pass
-        return worker.next == worker.stop
 
     # ---- workers that are late, and those that are no more
 
@@ -397,8 +389,10 @@ class _Crew:
                 # not by a sleep: a worker that ends closes its channel
                 for worker in _heard(there, pause):
                     try:
-                        worker.channel.recv_bytes()
-                    except (EOFError, OSError):
+                        gone = not os.read(worker.channel.fileno(), 1 << 16)  # a Ctrl-C may have come within a message
+                    except OSError:
+                        gone = True
+                    if gone:
                         there.remove(worker)
                 pause = min(2.0 * pause, 0.05)
         finally:
@@ -486,6 +480,7 @@ def _serve(
     busy: NDArray[np.float64],
 ) -> None:
     number = 0
+    os.register_at_fork(after_in_child=channel.close)  # or the parent would not see the end of this worker
 
     def noted(point: Array) -> Any:
         nonlocal number

@@ -14,30 +14,17 @@ Handler = Callable[..., Any]
 
 # Python's operators by their special names: the function of the operator, and numpy's
 BINARY: dict[str, tuple[Callable[[Any, Any], Any], np.ufunc]] = {
-    "add": (operator.add, np.add),
-    "sub": (operator.sub, np.subtract),
-    "mul": (operator.mul, np.multiply),
-    "truediv": (operator.truediv, np.true_divide),
-    "floordiv": (operator.floordiv, np.floor_divide),
-    "mod": (operator.mod, np.remainder),
-    "pow": (operator.pow, np.power),
-    "and": (operator.and_, np.bitwise_and),
-    "or": (operator.or_, np.bitwise_or),
-    "xor": (operator.xor, np.bitwise_xor),
-    "lshift": (operator.lshift, np.left_shift),
-    "rshift": (operator.rshift, np.right_shift),
-    "lt": (operator.lt, np.less),
-    "le": (operator.le, np.less_equal),
-    "gt": (operator.gt, np.greater),
-    "ge": (operator.ge, np.greater_equal),
-    "eq": (operator.eq, np.equal),
-    "ne": (operator.ne, np.not_equal),
-}
+    name: (getattr(operator, f"__{name}__"), ufunc)
+    for name, ufunc in {
+        "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.true_divide, "floordiv": np.floor_divide,
+        "mod": np.remainder, "pow": np.power, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor,
+        "lshift": np.left_shift, "rshift": np.right_shift, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+        "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+    }.items()
+}  # fmt: skip
 UNARY: dict[str, tuple[Callable[[Any], Any], np.ufunc]] = {
-    "neg": (operator.neg, np.negative),
-    "pos": (operator.pos, np.positive),
-    "abs": (operator.abs, np.absolute),
-    "invert": (operator.invert, np.invert),
+    name: (getattr(operator, f"__{name}__"), ufunc)
+    for name, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items()
 }
 REFLECTED = frozenset(BINARY) - {"lt", "le", "gt", "ge", "eq", "ne"}  # Python reflects comparisons by itself
 IN_PLACE = {name: getattr(operator, f"__i{name}__") for name in REFLECTED}

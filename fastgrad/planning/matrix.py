@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -128,10 +128,16 @@ class Layout:
         return np.array_equal(self.outputs, outputs) and np.array_equal(self.inputs, inputs)
 
     def data(self, values: Floats) -> Floats:
-        data = values[self.first]
+        data = values.take(self.first)
         if self.more.size:
             np.add.at(data, self.places, values[self.more])
         return data
+
+
+def symmetric(matrix: Matrix) -> Matrix:
+    """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
+    with np.errstate(all="ignore"):  # halved first: a sum may overflow
+        return matrix.like(0.5 * matrix.entries + 0.5 * matrix.mirror(matrix.entries))
 
 
 def disagrees(
@@ -140,36 +146,35 @@ def disagrees(
     units: Floats,
     matrix: Matrix,
     bounds: tuple[Floats, Floats] | None,
-    found: Found | None,
-    one_side: bool = False,
+    found: Found | None = None,
+    lifted: Floats | None = None,
 ) -> int | None:
     """Compare a Jacobian with a plain difference of all outputs along one direction, which follows from x's bytes.
 
-    `one_side`: whether the difference from f(x) is enough where it agrees. It sees half of the kinks at x.
+    `lifted`: f(x) by a lift, where the difference from that is enough if it agrees. It sees half of the kinks at x.
 
     Returns
     -------
     int or None
         The first output that changes by something else; None if all agree.
     """
-    value = run.value()
     vector = signs(x, x.size) * units
     vector *= FARTHER
     if bounds is not None:
         room = np.minimum(x - bounds[0], bounds[1] - x)
         vector = np.where(room > np.abs(vector), vector, 0.0)
-    if not vector.any() or not value.size:
-        return None
+        if not vector.any():
+            return None
     farther = x + vector
     with np.errstate(all="ignore"):
-        if one_side:
+        if lifted is not None:
             above = run.explore(farther[None])[0]
-            if not _apart(matrix, x, farther - x, above, value, value, found).size:
+            if not _apart(matrix, x, farther - x, above, lifted, lifted, found).size:
                 return None
             below = run.explore((x - vector)[None])[0]
         else:
             above, below = run.explore(np.stack([farther, x - vector]))
-        rows = _apart(matrix, x, farther - (x - vector), above, below, value, found)
+        rows = _apart(matrix, x, farther - (x - vector), above, below, run.value(), found)
     return int(rows[0]) if rows.size else None
 
 
@@ -178,29 +183,32 @@ def _apart(
 ) -> Ints:
     """The outputs that differ between two points by something else than a Jacobian times their distance."""
     expected = matrix.dot(moved)
+    if not isfinite(expected.sum()) and not np.isfinite(expected).all():
+        return np.flatnonzero(~np.isfinite(expected) & np.isfinite(value))
     gap = above - below
     gap -= expected
     np.abs(gap, out=gap)
     # the terms that cancel in f's values are rounded, too; of many random terms the root is left
     entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / value.size)
     share = 1e-3 / sqrt(entries)
-    doubt = np.abs(above)
-    doubt += np.abs(below)
-    doubt *= 100.0 * EPS
-    if found is not None and found.noise is not None:
-        doubt += 20.0 * found.noise
     np.abs(expected, out=expected)
     expected *= share  # of all terms together no more than of each
-    expected += doubt
-    agree = gap <= expected
-    rows = np.empty(0, np.intp) if agree.all() else np.flatnonzero(~agree & np.isfinite(value))
+    rows = np.flatnonzero(~(gap <= expected))
+    if not rows.size:
+        return rows
+    rows = rows[np.isfinite(value[rows])]
+    doubt = 100.0 * EPS * (np.abs(above[rows]) + np.abs(below[rows]))
+    if found is not None and found.noise is not None:
+        doubt += 20.0 * found.noise[rows]
+    left = ~(gap[rows] <= expected[rows] + doubt)
+    rows, doubt = rows[left], doubt[left]
     if not rows.size:
         return rows
     more = matrix.sizes_dot(rows, lambda index: share * np.abs(moved[index]) + 32.0 * EPS * np.abs(x[index]))
     if found is not None and found.error is not None and matrix.pattern is not None:
         bars = found.error if found.contradicted is None else found.error / found.contradicted[matrix.pattern.rows]
         more += matrix.like(bars).sizes_dot(rows, lambda index: np.abs(moved[index]))
-    return rows[~(gap[rows] <= doubt[rows] + more)]
+    return rows[~(gap[rows] <= doubt + more)]
 
 
 def as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:

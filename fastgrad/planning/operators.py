@@ -115,6 +115,8 @@ class Operator:
         Of the Jacobian: as it was given, or as far as it is known.
     colors : ndarray or None
         Of the columns of that pattern, once they were needed.
+    fused : callable or None
+        What returns the Jacobian at x in compiled code, or None where the general way is to decide.
     what : str
         What its Jacobian is to the caller.
     """
@@ -134,7 +136,7 @@ class Operator:
         self._layout: Layout | None = None
         self._listed: Any = None
         self._compiled = self._many_values()
-        self._fused: Any = None
+        self.fused: Any = None
         self._may_fuse = self._compiled is not None
         self._simple = settings.simple and not is_jitted(f)
         self._call: Call | None = None
@@ -176,16 +178,13 @@ class Operator:
         """
         if self._simple and type(x) is np.ndarray and x.dtype is FLOAT64 and x.ndim:
             return self._directly(x, args) if 0 < x.size < (LIFT_FROM if self.settings.may_lift else inf) else None
-        fused = self._fused
-        if fused is not None:
-            return fused.__call__(x, args)  # as a method, not as an object: 70 ns less
         if self._may_fuse and not self.settings.is_sparse and type(x) is np.ndarray:
             self._may_fuse = False
             point = as_point(x)
             run = self.opened(self.call(args), point)
             if point.base.size and run.value().size:
                 self._fuse(run, point, None)
-        return None if self._fused is None else self._fused(x, args)
+        return None if self.fused is None else self.fused(x, args)
 
     def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
         point, call = as_point(x), self._call
@@ -209,15 +208,17 @@ class Operator:
         settings, options = self.settings, self.settings.options
         if self._compiled is None or self.call(()).shared:
             return
-        simple = options.bounds is None and options.indices is None and options.noise is None and not settings.adaptive
+        simple = options.bounds is options.indices is options.noise is None and not (
+            settings.adaptive or options.labels
+        )
         simple = simple and settings.stencil == central(2) and point.dtype is FLOAT64
         simple = simple and settings.is_sparse == (pattern is not None)
-        known = self._fused is not None and self._fused.shape == point.base.shape
+        known = self.fused is not None and self.fused.shape == point.base.shape
         if not simple or known or not point.base.ndim:
             return
         rule = None if settings.measured else settings.rule(point.base.shape)
         colors, eager = None if pattern is None else self.colors, options.compile == "eager"
-        self._fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
+        self.fused = load("fused jacobian")(self._compiled, point.base.shape, run.shape, rule, pattern, colors, eager)
 
     # ---- one Jacobian
 
@@ -248,7 +249,7 @@ class Operator:
 
     def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         settings, n = self.settings, point.base.size
-        if not n or not run.value().size:
+        if not n:
             return self._empty(run, point)
         pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
@@ -274,6 +275,8 @@ class Operator:
                     refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+        if not run.value().size:
+            return self._empty(run, point)
         if pattern is not None and not settings.adaptive:
             try:
                 return self._colored(run, point, bounds, refused, pattern)
@@ -442,8 +445,6 @@ class Operator:
     def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
-        if not _finite(run.value()):  # f's own errors come from a plain call, too
-            raise CannotRun("f is not finite at x")
         units = units_of(x)
         signed = unrounded(units)
         if bounds is not None:
@@ -452,24 +453,34 @@ class Operator:
         if self.settings.is_sparse:
             self._listed = listed  # its positions save time where the next are the same, and change nothing
         run.nfev += 1
-        if not np.array_equal(np.shape(listed.base), run.shape):
-            raise NotTrusted("f returns another shape when it is lifted")
-        outputs, inputs = listed.outputs, listed.inputs
-        if listed.rounded or listed.lost.any() or not _finite(listed.slopes):
-            why = (
-                "f uses a function that has no difference rule" if listed.rounded else "f branches at x, or ends there"
-            )
-            if not listed.lost.any():
-                raise _Rounded(why, Pattern.of(outputs, inputs, (run.value().size, x.size)))
-            raise CannotRun(why)
+        run.lifted(listed.base)
+        value, outputs, inputs = listed.base.reshape(-1), listed.outputs, listed.inputs
+        if not _finite(value):
+            raise CannotRun("f is not finite at x")
+        shape = value.size, x.size
+        if listed.lost.any():
+            raise CannotRun("f branches at x")
+        if bounds is not None and not _finite(listed.slopes):  # else the comparison tells
+            raise CannotRun("f ends at x")
+        if listed.rounded:
+            raise _Rounded("f uses a function that has no difference rule", Pattern.of(outputs, inputs, shape))
         free = moving(bounds)
         slopes = listed.slopes[0] if free is None else np.where(free[inputs], listed.slopes[0], 0.0)
-        matrix = self._arranged(outputs, inputs, slopes, (run.value().size, x.size))
-        if disagrees(run, x, units, matrix, bounds, None, one_side=not listed.tied) is not None:
+        matrix = self._arranged(outputs, inputs, slopes, shape)
+        if disagrees(run, x, units, matrix, bounds, lifted=None if listed.tied else value) is not None:
+            if not _finite(slopes):
+                raise _Rounded("f ends at x", Pattern.of(outputs, inputs, shape))
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         with np.errstate(all="ignore"):
             error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
-        return Made(matrix, error, np.abs(signed), SPARSE_LIFT, "every nonzero in one run of f", None)
+        return Made(
+            matrix,
+            error,
+            signed if bounds is None else np.abs(signed),
+            SPARSE_LIFT,
+            "every nonzero in one run of f",
+            None,
+        )
 
     def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
         """Whether a compiled f of many values is tried in owner lanes: where no step, pattern or bound was given."""
@@ -483,9 +494,9 @@ class Operator:
     def _by_owners(self, run: Vectors, call: Call, point: Point, bars: bool) -> Made:
         """List the entries in owner lanes, which confirm them by a plain difference along a direction."""
         x = point.base
-        if self._fused is None or self._fused.shape != x.shape:
-            self._fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
-        owner, pattern, data, nfev = self._fused.entries(x, call.args)
+        if self.fused is None or self.fused.shape != x.shape:
+            self.fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
+        owner, pattern, data, nfev = self.fused.entries(x, call.args)
         run.nfev += nfev
         self._unite(pattern)
         matrix = Matrix(data, pattern)

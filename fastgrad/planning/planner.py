@@ -7,11 +7,10 @@ what takes over where that refuses or spends its lead.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cache
-from importlib import import_module
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..backends.table import load
 from ..core.call import Call
 from ..core.options import AUTO
 from ..core.point import Point
@@ -153,13 +152,7 @@ def does_little(call: Call, n: int, ndim: int) -> bool:
     if n > MOST_OF_LITTLE or ndim != 1 or call.args or call.kwargs:
         return False
     does = straight(call.f)
-    return does is not None and bool(_work().is_spared(2 * n, does.entries, does.operations))
-
-
-@cache
-def _work() -> Any:
-    """Load what counts work, with the lifts' room."""
-    return import_module("..lifting.work", __package__)
+    return does is not None and bool(load("spared")(2 * n, does.entries, does.operations))
 
 
 def _only(way: Way) -> Plan:

@@ -47,8 +47,8 @@ class Around:
     def __init__(self, run: Evaluation, task: Task, stencil: Stencil, noise: float | None) -> None:
         self.run, self.task, self.stencil, self.noise = run, task, stencil, noise
 
-    def begin(self, value: float) -> Course | CourseOfMany:
-        """Choose units, by f(x), and scales; return where a line through x goes."""
+    def begin(self, value: float) -> Course | CourseOfMany | None:
+        """Choose units, by f(x), and scales; return where a line through x goes, unless the run has looked there."""
         exponent = frexp(value)[1]
         self.unit = unit = 2.0 ** (exponent if -1000 < exponent < 1000 else copysign(1000, exponent))
         self.scaling, self.f0, self.origin = 1.0 / unit, value / unit, self.run.origin / unit
@@ -64,7 +64,7 @@ class Around:
         if not self.few:
             return self._course_of_many()
         self.x = base.tolist() if base.ndim == 1 else base.reshape(-1).tolist()
-        return Course(self.x, crc32(base.tobytes()), self.side)
+        return Course(self.x, crc32(base.tobytes()), self.side) if self.run.looked is None else None
 
     def _course_of_many(self) -> CourseOfMany:
         task = self.task

@@ -61,13 +61,18 @@ class Search(Report):
         if not (isfinite(value) and m):
             return self._nothing(value)
         course, f0 = self.begin(value), self.f0
-        if self.noise is None and self.room is None:
-            self.line = line = look_along(self, course, f0, self.unit)
+        if course is None:
+            self.scale, line = self.run.looked
+            line.rescale(self.scaling)
+            self.run.looked = None
         else:
-            self.line = line = self._line(course)
-        scale = course.scale
-        self.scale = scale if isinstance(scale, list) else scale.tolist()
-        sigma = line.sigma
+            if self.noise is None and self.room is None:
+                line = look_along(self, course, f0, self.unit)
+            else:
+                line = self._line(course)
+            scale = course.scale
+            self.scale = scale if isinstance(scale, list) else scale.tolist()
+        self.line, sigma = line, line.sigma
         self.rho = 0.3 * EPS if self.noise is not None else sigma / max(abs(f0), line.spread, TINY)
         self.ratio = ratio = min(max(sigma / line.variation, 1e-17), 1e-2)
         plain = self.plain

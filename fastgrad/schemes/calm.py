@@ -26,12 +26,11 @@ from .constants import (
     TINY,
 )
 from .line import median
-from .looks import truncation
+from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, doubted, truncation, wanted
 from .outputs import AROUND, quanta_of, signs
 from .seeds import Columns, units_of
 
-MOST = 400  # entries: more are judged in arrays in that time
-MARGIN = 1e-9  # of what is compared with sums in another order
+MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
@@ -56,6 +55,8 @@ class Output(NamedTuple):
         Its noise, the largest of it and its changes, and how much it changes on x's scale.
     step : float
         That suits it, in units of x.
+    enough : float
+        Relative noise that needs no improvement.
     third : float
         Twice what a third derivative adds to bars, for a step of 1.
     slope, doubt : float
@@ -66,6 +67,7 @@ class Output(NamedTuple):
     seen: float
     variation: float
     step: float
+    enough: float
     third: float
     slope: float
     doubt: float
@@ -118,7 +120,8 @@ def seven(w0: float, w1: float, w2: float, f: float, w4: float, w5: float, w6: f
             step = sqrt(cbrt(count)) * shorter if wide < 0.5 * step else step
     slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
     doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
-    return Output(sigma, seen, variation, step, bent * (2.0 / (3.0 * count)), slope, doubt)
+    enough = max(3e-9, 0.3 * step * step)
+    return Output(sigma, seen, variation, step, enough, bent * (2.0 / (3.0 * count)), slope, doubt)
 
 
 def step_of(line: list[Output]) -> float:
@@ -141,8 +144,8 @@ class Bounds(NamedTuple):
 
     @classmethod
     def of(cls, f: float, out: Output, t: float) -> Bounds:
-        sigma, _, variation, step = out[:4]
-        enough = max(3e-9, 0.3 * step * step) / 1.42
+        sigma, variation = out.sigma, out.variation
+        enough = out.enough / 1.42
         least = 1.01 * max(sigma / enough, 53e3 * sigma, 2.0 * out.third * t**3)
         noise = 0.72 * sigma / t
         still = noise <= max(0.999e-5, 0.999 * 0.142 * enough) * variation or variation <= 6e4 * sigma
@@ -188,7 +191,7 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
     t = step_of(line)
     if t == 0.0:
         return None
-    rows = explored(seeds.points(slice(0, n), np.array([t, -t]))).tolist()
+    rows = explored(seeds.points(np.array([[t, -t]]))).tolist()
     half = 0.5 * (((x + t * units) - (x - t * units)) / units)
     halves = half.tolist()
     if not max(halves) <= 1.001 * t or not min(halves) >= 0.999 * t:
@@ -197,6 +200,8 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
     if first is None:
         return None
     slopes, again, common, faint = first
+    if len(again) * f0.size > AGAIN:
+        return None
     bars: dict[int, list[float]] = {}
     for g in again:
 
@@ -213,9 +218,10 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
             must = max(2.01 * bar, 1.01 * out.third * t * t)
             if max(abs(slope), 1e-6 * out.variation) < must and (slope or rows[2 * g][i] != here[i]):
                 faint.append((i, must))
-    for i, must in faint:
-        if must > 0.999 * NEGLIGIBLE * max(abs(row[i]) for row in slopes):
+        if _uncertain(faint, slopes):  # before others are looked at again in vain
             return None
+    if _uncertain(faint, slopes):
+        return None
     found, factors = np.array(slopes), vector / units
     gap, doubt = np.abs(factors @ found - [out.slope for out in line]), np.array([out.doubt for out in line])
     if not (gap <= doubt).all():  # bars say how much they may differ
@@ -232,6 +238,11 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
             return None
     found /= units[:, None]
     return found
+
+
+def _uncertain(faint: list[tuple[int, float]], slopes: list[list[float]]) -> bool:
+    """Say whether what an entry is to be less than is more than a little beside the largest of its output."""
+    return any(must > 0.999 * NEGLIGIBLE * max(abs(row[i]) for row in slopes) for i, must in faint)
 
 
 def _first(
@@ -296,24 +307,11 @@ def _doubts(first: float, second: float, half: float, top: float, out: Output) -
     None where it may want another look.
     """
     variation, sigma = out.variation, max(out.sigma, out.sigma / out.seen * top)
-    enough = max(3e-9, 0.3 * out.step**2) * (0.999 / 1.42)
-    bent, rise, reach = max(second, 4.0 * sigma), max(first, 2.0 * sigma), variation * half
-    square, cube, faint = bent * bent, bent * bent * bent, sigma * sigma * max(variation, rise)
-    if not first < inf or (second > 7.99 * sigma and second > 0.0299 * first):
-        return None
-    if square > 63.0 * sigma * rise and cube > 16e3 * faint and square > 8.9e-10 * rise * max(0.5 * first, reach):
-        return None
-    measure = max(first, 0.2 * reach)
-    larger = sigma > enough * measure and (rise * sigma > 200.0 * square or faint > 1e4 * cube)
-    if larger and 1.42 * sigma > 0.999e-6 * measure:
+    doubt = doubted(first, second, sigma, half, variation, out.enough * (0.999 / 1.42))
+    if doubt == UNSURE:
         return None
     must = max(26500.0 * sigma / half, 1.01 * out.third * half * half)
-    return larger, must if max(first / (2.0 * half), 1e-6 * variation) < must else 0.0
-
-
-def near(a: float, b: float) -> bool:
-    """Say whether rounding, in another order, may decide which of two numbers is larger."""
-    return abs(a - b) <= MARGIN * max(a, b)
+    return doubt == LARGER, must if max(first / (2.0 * half), 1e-6 * variation) < must else 0.0
 
 
 def _looked(
@@ -328,7 +326,7 @@ def _looked(
         above, below = up - f, down - f
         sigma = max(out.sigma, out.sigma / out.seen * max(abs(up), abs(down)))
         first, second = abs(above - below), abs(above + below)
-        if not (first < inf and second < inf and half > 0.0) or near(second, 4.0 * sigma):
+        if not (first < inf and second < inf and half > 0.0) or abs(second - 4.0 * sigma) <= MARGIN * second:
             return None
         hope, fear = truncation(half, first, second, sigma, out.variation)
         rough = second > 7.99 * sigma and second > 0.0299 * first
@@ -344,51 +342,35 @@ def _again(
     """Look at a direction until no better step is found, as `columns._improve`; returns derivatives and bars."""
     if begun is None:
         return None
-    looks, open_still = [begun], [True] * len(line)
+    looks, still_open = [begun], [True] * len(line)
     while len(looks) < 4:
         half, seen = looks[-1]
-        downs: list[float] = []
-        ups: list[float] = []
-        lacking, which = False, []
-        for out, one, is_open in zip(line, seen, open_still, strict=True):
-            if one is None:
-                which.append(0)
-                continue
-            derivative, noise, size = abs(one.derivative), one.noise, out.variation
-            hope = max(one.hope, derivative * (half / common) * (half / common) / 6.0)
-            least, counts = 3e-10 * max(size, derivative), max(derivative, 0.1 * size)
-            if near(hope, 30.0 * noise) or near(hope, least):
-                return None
-            mine = 0
-            if is_open and hope > 30.0 * noise and hope > least:
-                mine = 1
-                downs.append(half * cbrt(noise / (2.0 * max(hope, TINY))))
-            elif is_open:
-                ratio = noise / (2.0 * max(one.fear, TINY))
-                suffices = max(3e-9, 0.3 * out.step**2) * counts
-                if (
-                    near(ratio, 216.0)
-                    or near(noise, suffices)
-                    or near(noise, 1e-6 * counts)
-                    or near(noise, 1e-5 * size)
-                ):
+        smaller: list[float] = []
+        larger: list[float] = []
+        lacking, wants = False, []
+        for out, one, is_open in zip(line, seen, still_open, strict=True):
+            want = NEITHER
+            if one is not None and is_open:
+                hope = max(one.hope, abs(one.derivative) * (half / common) * (half / common) / 6.0)
+                still = one.first == 0.0 == one.second
+                want, cube = wanted(one.derivative, one.noise, hope, one.fear, still, out.variation, out.enough)
+                if want == UNSURE:
                     return None
-                still = one.first == 0.0 == one.second and noise <= 1e-5 * size
-                if ratio > 216.0 and noise > suffices and not still:
-                    mine = -1
-                    ups.append(half * cbrt(ratio))
-                    lacking |= noise > 1e-6 * counts
-            which.append(mine)
-        if not downs and not lacking and 4 * len(ups) <= sum(one is not None and one.first != 0.0 for one in seen):
+                if want != NEITHER:
+                    (smaller if want == SMALLER else larger).append(half * cbrt(cube))
+                lacking |= want == LACKING
+            wants.append(want)
+        moved = sum(one is not None and one.first != 0.0 for one in seen)
+        if not smaller and not lacking and 4 * len(larger) <= moved:
             break
-        if not downs:  # what was too large for some is no reason to look at the others again
-            open_still = [mine < 0 for mine in which]
-        exponent = log2(min(max(median(downs or ups), half * 1e-6), half * 1e4, 0.5))
+        if not smaller:  # what was too large for some is no reason to look at the others again
+            still_open = [want < 0 for want in wants]
+        exponent = log2(min(max(median(smaller or larger), half * 1e-6), half * 1e4, 0.5))
         step = 2.0 ** round(exponent)
         if abs(exponent % 1.0 - 0.5) < MARGIN:
             return None
         above = [other for other, _ in looks if other > half]
-        if above and not downs:
+        if above and not smaller:
             exponent = log2(sqrt(half * min(above)))
             if abs(exponent % 1.0 - 0.5) < 1e-6:
                 return None  # between two powers of two is often a tie
@@ -401,33 +383,13 @@ def _again(
         if found is None:
             return None
         looks.append(found)
-    return _chosen(sorted(looks), min(common, 1.0))
-
-
-def _chosen(looks: list[Look], common: float) -> tuple[list[float], list[float]] | None:
-    """Take of each entry the look with the smallest error, as `columns._chosen`."""
     slopes, bars = [], []
-    for i in range(len(looks[0][1])):
-        least, slope, bar, finer = inf, 0.0, inf, None
-        alive = [(half, one) for half, seen in looks if (one := seen[i]) is not None]
-        if not alive:
-            slopes.append(0.0)
-            bars.append(0.0)
-            continue
-        if len(alive) < len(looks):
+    for each in zip(*[seen for _, seen in looks], strict=True):
+        seen_there = [(half, one) for (half, _), one in zip(looks, each, strict=True) if one is not None]
+        rows = [[half, one.derivative, one.noise, one.fear] for half, one in seen_there]
+        slope, bar, _, sure = choose(rows, len(rows), min(common, 1.0)) if rows else (0.0, 0.0, 0.0, True)
+        if not sure or 0 < len(rows) < len(looks):
             return None
-        for half, one in alive:
-            expected = abs(one.derivative) * (half / common) * (half / common) / 6.0
-            truncation = max(one.fear, expected)
-            if finer is not None:
-                gap = abs(one.derivative - finer.derivative) - 2.0 * finer.noise
-                truncation = max(gap, min(one.fear, 3.0 * finer.noise), min(expected, finer.noise))
-            error = one.noise + truncation
-            if least < inf and near(error, least):
-                return None
-            if error < least:
-                least, slope, bar = error, one.derivative, 4.0 * one.noise + 3.0 * truncation
-            finer = one
         slopes.append(slope)
         bars.append(bar)
     return slopes, bars

@@ -37,6 +37,7 @@ from .steps import power_of_two
 __all__ = ["Course", "CourseOfMany", "Explorer", "Line", "factors", "look_along", "median", "quantum"]
 
 Vector = list[float] | Floats
+Once = tuple[float, float, float, float, float, float, float]  # see `look_once`
 
 SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 # Knuth's linear congruential generator (The Art of Computer Programming 2, 3.3.4): its upper bits are random enough
@@ -328,6 +329,19 @@ class Line:
         line.size = line.variation = max(abs(f0), 10.0 * line.sigma)
         return line
 
+    @classmethod
+    def of_one_look(cls, once: Once, spread: float, vector: Vector) -> Line:
+        """Return what `look_once` says."""
+        line = cls()
+        line.sigma, line.third, line.bend, line.size, line.variation, line.slope, line.doubt = once
+        line.spread, line.vector = spread, vector
+        return line
+
+    def rescale(self, factor: float) -> None:
+        """Take other units of f."""
+        for name in ("sigma", "third", "bend", "size", "variation", "slope", "doubt", "spread"):
+            setattr(self, name, factor * getattr(self, name))
+
 
 def look_once(
     n: int,
@@ -341,7 +355,7 @@ def look_once(
     w: float,
     y: float,
     z: float,
-) -> tuple[float, float, float, float, float, float, float]:
+) -> Once:
     """Say what `look_along` says, where one look tells enough; numba compiles this as it stands.
 
     `n`: components.
@@ -426,9 +440,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             floor, spread = extent(w, f0, unit)
             once = look_once(n, floor, max(abs(f0), spread), aside, *w)
             if once[0] and not (shrinks and spread > 10.0 * abs(f0) > 0.0):
-                out.sigma, out.third, out.bend, out.size, out.variation, out.slope, out.doubt = once
-                out.spread, out.vector = spread, vector
-                return out
+                return Line.of_one_look(once, spread, vector)
         look = Seven(spacing, vector, w, f0, unit)
         if shrinks and not near and look.spread > 10.0 * abs(f0) > 0.0:  # beyond the length of f
             course.shrink()

@@ -3,12 +3,13 @@ r"""One difference of f along one component, and what its own values say of its 
 from __future__ import annotations
 
 from math import inf, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import GAIN, KINK, NOISE, SMALLEST, TINY, TOO_LARGE
+from .constants import BAR_NOISE, BAR_TRUNCATION, GAIN, KINK, NOISE, SMALLEST, TINY, TOO_LARGE
 from .stencils import Stencil
 
 __all__ = [
@@ -18,11 +19,19 @@ __all__ = [
     "by_stencil",
     "by_two_points",
     "calm_of_many",
+    "choose",
+    "doubted",
     "fear_of_many",
     "of_two_points",
     "truncation",
     "truncation_of_one",
+    "wanted",
 ]
+
+# What an entry of a Jacobian wants: a smaller step, a larger one, the same because it has hardly any digit; or what is
+# to be asked of arrays, as rounding in another order may decide.
+SMALLER, NEITHER, LARGER, LACKING, UNSURE = 1, 0, -1, -2, 2
+MARGIN = 1e-9  # of what is compared with sums in another order
 
 
 class Look:
@@ -126,6 +135,76 @@ def better_step(order: int, step: float, slope: float, noise: float, hope: float
         return 0.0
     best = step * (noise / (order * max(hope if down else fear, TINY))) ** (1.0 / (order + 1))
     return best if down or best > GAIN * step else 0.0
+
+
+def doubted(first: float, second: float, sigma: float, step: float, variation: float, enough: float) -> int:
+    """Say what the first look at an entry wants: nothing, a `LARGER` step if many do, or `UNSURE`: another look.
+
+    The conditions of `columns.Search` without a root or a division, and stricter; `enough` is as in `constants.calm`.
+    """
+    bent, rise, reach = max(second, 4.0 * sigma), max(first, 2.0 * sigma), variation * step
+    square, cube, faint = bent * bent, bent * bent * bent, sigma * sigma * max(variation, rise)
+    if not first < inf or (second > 7.99 * sigma and second > 0.0299 * first):
+        return UNSURE
+    if square > 63.0 * sigma * rise and cube > 16e3 * faint and square > 8.9e-10 * rise * max(0.5 * first, reach):
+        return UNSURE
+    measure = max(first, 0.2 * reach)
+    if not (sigma > enough * measure and (rise * sigma > 200.0 * square or faint > 1e4 * cube)):
+        return NEITHER
+    return UNSURE if 1.42 * sigma > 0.999e-6 * measure else LARGER
+
+
+def wanted(
+    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float
+) -> tuple[int, float]:
+    """Say which step an entry wants at further looks, and the cube of how many times it is as long.
+
+    The conditions of `rounds.Rounds`. `size` is how much its output varies; noise up to `enough` of what counts needs
+    no improvement.
+    """
+    steep = abs(derivative)
+    least, counts = 3e-10 * max(size, steep), max(steep, 0.1 * size)
+    if abs(hope - 30.0 * noise) <= MARGIN * hope or abs(hope - least) <= MARGIN * hope:
+        return UNSURE, 0.0
+    if hope > 30.0 * noise and hope > least:
+        return SMALLER, noise / (2.0 * max(hope, TINY))
+    ratio, suffices = noise / (2.0 * max(fear, TINY)), enough * counts
+    if not ratio >= 215.999 or noise < (1.0 - MARGIN) * suffices:
+        return NEITHER, ratio
+    if min(abs(ratio / 216.0 - 1.0), abs(noise - suffices) / noise, abs(noise - 1e-6 * counts) / noise) <= MARGIN:
+        return UNSURE, ratio
+    if still and abs(noise - 1e-5 * size) <= MARGIN * noise:
+        return UNSURE, ratio
+    if still and noise <= 1e-5 * size:  # f does not depend on it
+        return NEITHER, ratio
+    return (LACKING if noise > 1e-6 * counts else LARGER), ratio
+
+
+def choose(looks: Any, count: int, shortest: float) -> tuple[float, float, float, bool]:
+    """Return derivative, bar and step of the look with the smallest error, and whether other rounding would, too.
+
+    Truncation is measured against the next smaller step, if there is one. `looks`: rows of step, slope, noise and fear,
+    which come out sorted.
+    """
+    for k in range(1, count):
+        j = k
+        while j > 0 and looks[j][0] < looks[j - 1][0]:
+            for column in range(4):
+                looks[j][column], looks[j - 1][column] = looks[j - 1][column], looks[j][column]
+            j -= 1
+    best, least, bar, sure = 0, inf, inf, True
+    for k in range(count):
+        noise, relative = looks[k][2], looks[k][0] / shortest
+        expected = abs(looks[k][1]) * (relative * relative) / 6.0
+        error = max(looks[k][3], expected)
+        if k > 0:
+            finer = looks[k - 1][2]
+            gap = abs(looks[k][1] - looks[k - 1][1]) - 2.0 * finer
+            error = max(gap, min(looks[k][3], 3.0 * finer), min(expected, finer))
+            sure &= abs(noise + error - least) > MARGIN * least or looks[k][1] == looks[best][1]
+        if not least <= noise + error:
+            best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
+    return looks[best][1], bar, looks[best][0], sure
 
 
 def by_two_points(step: float, above: float, below: float, sigma: float, variation: float) -> Look:

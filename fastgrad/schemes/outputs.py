@@ -123,7 +123,9 @@ def signs(x: Floats, count: int) -> Floats:
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
-    begin = zlib.crc32(x) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
+    with np.errstate(all="ignore"):
+        said = x if x.size <= PERIOD else x.sum()  # of many the sum says as much, in a tenth of the time
+    begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
     some = SIGNS[begin : begin + PERIOD]
     return some[:count] if count <= PERIOD else np.resize(some, count)
 

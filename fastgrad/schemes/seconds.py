@@ -26,35 +26,20 @@ from .steps import power_of_two
 
 
 class Fit(NamedTuple):
-    """A polynomial through f(x) and six values beside it.
+    """A polynomial through f(x) and six values beside it."""
 
-    Attributes
-    ----------
-    nodes : ndarray of shape (6,)
-        Where they are, in steps.
-    terms : ndarray of shape (5, 6)
-        What makes the second derivative of the changes of f, and in its units three terms that count, the last of all,
-        and one that does not: waves at a zero of their second derivative show in that alone.
-    of_noise : ndarray of shape (5,)
-        Noise of these, in sigma / h**2: f(x) itself is in all changes.
-    behind, coarse : float
-        How the term behind is amplified in the second derivative, and the last in that of the next lower order.
-    order : int
-        Of its truncation error.
-    missing : float
-        So much of what terms decay by from the first to the second that count, they are believed to decay by at least.
-    cubic : ndarray of shape (6,)
-        The second derivative of the cubic polynomial that comes nearest.
-    """
-
-    nodes: Floats
+    nodes: Floats  # shape (6,): where they are, in steps
+    # shape (5, 6): what makes the second derivative of the changes of f, and in its units three terms that count, the
+    # last of all, and one that does not: waves at a zero of their second derivative show in that alone
     terms: Floats
-    of_noise: Floats
+    of_noise: Floats  # shape (5,): noise of these, in sigma / h**2: f(x) itself is in all changes
+    # how the term behind is amplified in the second derivative, and the last in that of the next lower order
     behind: float
     coarse: float
-    order: int
+    order: int  # of its truncation error
+    # so much of what terms decay by from the first to the second that count, they are believed to decay by at least
     missing: float
-    cubic: Floats
+    cubic: Floats  # shape (6,): the second derivative of the cubic polynomial that comes nearest
 
     @classmethod
     def of(cls, nodes: Floats, counting: tuple[int, int, int, int], fewer: int, missing: float) -> Fit:
@@ -110,25 +95,15 @@ class Values(Protocol):
 
 
 class Seconds(NamedTuple):
-    """Second derivatives at some positions.
+    """Second derivatives at some positions."""
 
-    Attributes
-    ----------
-    entries, error : ndarray
-        The derivatives and their bars.
-    step : ndarray of shape (n,)
-        Of each coordinate.
-    contradicted : float
-        So many times the bars were widened, because f changes otherwise along a direction that moves all coordinates.
-    usual : float
-        How much f changes as x moves by its scale; 0 if it was not seen to.
-    """
-
+    # the derivatives and their bars
     entries: Floats
     error: Floats
-    step: Floats
+    step: Floats  # shape (n,): of each coordinate
+    # so many times the bars were widened, because f changes otherwise along a direction that moves all coordinates
     contradicted: float
-    usual: float
+    usual: float  # how much f changes as x moves by its scale; 0 if it was not seen to
 
 
 def seconds(
@@ -136,23 +111,13 @@ def seconds(
 ) -> Seconds:
     """Return second derivatives of f with respect to some pairs of coordinates.
 
-    Parameters
-    ----------
-    run : Values
-        f of one value around x.
-    x : ndarray
-        The point, flat.
-    rows, columns : ndarray of int
-        The pairs; both orders of a pair, and a coordinate with itself, as they come.
-    noise : float or None
-        Standard deviation of f's noise, where it is known.
-    bounds : tuple of two ndarrays, optional
-        No point is outside; what they fix has a derivative of 0.
+    CannotRun where f is not smooth, or not finite, at x or beside it.
 
-    Raises
-    ------
-    CannotRun
-        Where f is not smooth, or not finite, at x or beside it.
+    `run`: f of one value around x.
+    `x`: the point, flat.
+    `rows`, `columns`: the pairs; both orders of a pair, and a coordinate with itself, as they come.
+    `noise`: standard deviation of f's noise, where it is known.
+    `bounds`: no point is outside; what they fix has a derivative of 0.
     """
     free = moving(bounds)
     if free is not None:
@@ -400,10 +365,7 @@ class _Differences:
     def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> Floats:
         """Compare with the line's curvature: there may be waves next to x that are shorter than all steps. Return bars.
 
-        Raises
-        ------
-        CannotRun
-            If it is another one.
+        CannotRun if it is another one.
         """
         w, v = self._nearby, self._along_line
         moved = v[rows] * v[columns]

@@ -7,6 +7,8 @@ near its scale. So t is a number without dimension, and one step fits all direct
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
+from functools import cached_property
 from math import log2
 from typing import Any, Protocol
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints, everything
 from ..sparsity.patterns import Pattern
+from .line import median
 from .steps import power_of_two
 
 Rows = NDArray[np.intp]
@@ -32,7 +35,7 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     scale = np.maximum(size, min(1.0, largest) if largest > LEAST else 1.0)
     if relative:
         scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
-    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST))
+    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST), usual=True)
 
 
 def length_of(vector: Floats, units: Floats) -> float:
@@ -59,12 +62,17 @@ class Seeds(Protocol):
     coordinates: int
     terms: Any
 
+    @property
+    def owner(self) -> Ints:
+        """The direction of each entry of the list, or of each row of the array."""
+        ...
+
     def point(self, g: int, t: complex) -> NDArray[Any]:
         """Return x + t u, a new array."""
         ...
 
-    def points(self, part: slice, nodes: Floats) -> Floats:
-        """Return x + t u for each direction of a part and each t, direction by direction."""
+    def points(self, t: Floats) -> Floats:
+        """Return x + t u for each direction and each t, of shape (directions or 1, nodes), direction by direction."""
         ...
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
@@ -79,32 +87,44 @@ class Seeds(Protocol):
         """Do the inverse of `line`."""
         ...
 
-    def parts(self, size: int) -> list[slice]:
-        """Cut the directions into parts of so many entries."""
+    def parts(self, size: int) -> list[tuple[Ints, Seeds]]:
+        """Cut the directions into parts of so many entries: which they are, and these alone."""
         ...
 
-    def picked(self, values: Floats, part: slice) -> Floats:
-        """Take the entries out of the values, shape (directions in the part, outputs), along some directions."""
+    def only(self, directions: Ints) -> Seeds:
+        """Return some of the directions, in their order."""
         ...
 
-    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
+    def entries(self, directions: Ints) -> Ints:
+        """Return the index of the entries of some directions among all, direction by direction."""
+        ...
+
+    def picked(self, values: Floats) -> Floats:
+        """Take the entries out of the values along all directions, shape (directions, outputs)."""
+        ...
+
+    def of_outputs(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Give each entry the number of its output."""
         ...
 
-    def of(self, g: int, part: slice) -> Any:
-        """Return the index of the entries of one direction among those of a part."""
+    def of_directions(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Give each entry the number of its direction."""
         ...
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        """Count the entries of each direction in a part that a mask holds."""
+        """Count the entries of each direction that a mask holds."""
         ...
 
-    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
-        """Take the entries of one direction, `mine`, out of numbers of all outputs."""
+    def means(self, t: Floats) -> Floats:
+        """Return the mean of the steps of each direction's entries."""
         ...
 
-    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
-        """Do as `span` for the entries of one direction."""
+    def least(self, t: Floats) -> Floats:
+        """Return the smallest of these."""
+        ...
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        """Return the median of each direction's entries that a mask holds; anything where it holds none."""
         ...
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
@@ -115,11 +135,14 @@ class Seeds(Protocol):
         """Return the largest size of the entries of each output; those that are not finite do not count."""
         ...
 
-    def span(self, part: slice, up: Floats, down: Floats) -> Floats:
-        """Return how far apart x + up u and x + down u come out after rounding, in units, for each entry."""
+    def span(self, up: Floats, down: Floats) -> Floats:
+        """Return how far apart x + up u and x + down u come out after rounding, in units, for each entry.
+
+        Both have one number for each direction.
+        """
         ...
 
-    def in_x(self, entries: Floats, part: slice) -> Floats:
+    def in_x(self, entries: Floats) -> Floats:
         """Make derivatives with respect to t derivatives with respect to the coordinates."""
         ...
 
@@ -127,11 +150,35 @@ class Seeds(Protocol):
 class _Whole:
     """Directions that have an entry of each output."""
 
-    def picked(self, values: Floats, part: slice) -> Floats:
+    count: int
+
+    @property
+    def owner(self) -> Ints:
+        return everything(self.count)
+
+    def entries(self, directions: Ints) -> Ints:
+        return directions
+
+    def picked(self, values: Floats) -> Floats:
         return values
 
-    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
+    def of_outputs(self, numbers: NDArray[Any]) -> NDArray[Any]:
         return numbers
+
+    def of_directions(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        return numbers[:, None]
+
+    def means(self, t: Floats) -> Floats:
+        return t[:, 0]
+
+    def least(self, t: Floats) -> Floats:
+        return t[:, 0]
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        held, rows = np.sort(np.where(mask, numbers, np.inf)), everything(self.count)
+        half = np.maximum(self.counts(mask), 1)
+        found: Floats = 0.5 * (held[rows, (half - 1) // 2] + held[rows, half // 2])
+        return found
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         total: Floats = combine(entries * factors[:, None]).sum(axis=0)
@@ -145,16 +192,14 @@ class _Whole:
         found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
         return found
 
-    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
-        return values
-
 
 class Columns(_Whole):
     """One coordinate at a time."""
 
     def __init__(self, x: Floats, index: Ints, units: Floats) -> None:
         self._every = index is everything(x.size)
-        self._x, self._index, self._units = x, index, units if self._every else units[index]
+        self._x, self._index, self._units_of_x = x, index, units
+        self._units = units if self._every else units[index]
         self.count = self.coordinates = self.terms = index.size
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
@@ -162,16 +207,15 @@ class Columns(_Whole):
         y[self._index[g]] += t * self._units[g]
         return y
 
-    def points(self, part: slice, nodes: Floats) -> Floats:
-        count = part.stop - part.start
-        rows = np.empty((count * nodes.size, self._x.size))
+    def points(self, t: Floats) -> Floats:
+        count, nodes = self.count, t.shape[1]
+        rows = np.empty((count * nodes, self._x.size))
         rows[...] = self._x
-        if self._every and count == self.count:
-            for k, node in enumerate(nodes.tolist()):  # the diagonal
-                rows.reshape(-1)[k * count :: nodes.size * count + 1] += node * self._units
+        if self._every:
+            for k in range(nodes):  # the diagonal
+                rows.reshape(-1)[k * count :: nodes * count + 1] += t[:, k] * self._units
             return rows
-        index, units = self._index[part].repeat(nodes.size), self._units[part, None]
-        rows[np.arange(len(rows)), index] += (nodes * units).reshape(-1)
+        rows[np.arange(len(rows)), self._index.repeat(nodes)] += (t * self._units[:, None]).reshape(-1)
         return rows
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
@@ -188,24 +232,23 @@ class Columns(_Whole):
         found: Floats = (vector if self._every else vector[self._index]) / self._units
         return found
 
-    def parts(self, size: int) -> list[slice]:
-        return _cut(self.count, size)
+    def parts(self, size: int) -> list[tuple[Ints, Seeds]]:
+        every = everything(self.count)
+        if self.count <= size:
+            return [(every, self)]
+        cut = [every[begin : begin + size] for begin in range(0, self.count, size)]
+        return [(some, self.only(some)) for some in cut]
 
-    def of(self, g: int, part: slice) -> Any:
-        return g - part.start
+    def only(self, directions: Ints) -> Columns:
+        return Columns(self._x, self._index[directions], self._units_of_x)
 
-    def span(self, part: slice, up: Floats, down: Floats) -> Floats:
+    def span(self, up: Floats, down: Floats) -> Floats:
         x, units = self._x if self._every else self._x[self._index], self._units
-        x, units = x[part], units[part]
         apart: Floats = (((x + up * units) - (x + down * units)) / units)[:, None]
         return apart
 
-    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
-        x, unit = self._x[self._index[g]], self._units[g]
-        return ((x + up * unit) - (x + down * unit)) / unit
-
-    def in_x(self, entries: Floats, part: slice) -> Floats:
-        return entries / self._units[part, None]
+    def in_x(self, entries: Floats) -> Floats:
+        return entries / self._units[:, None]
 
 
 class Along(_Whole):
@@ -221,8 +264,8 @@ class Along(_Whole):
         moved: NDArray[Any] = self._x + t * self._vector
         return moved
 
-    def points(self, part: slice, nodes: Floats) -> Floats:
-        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
+    def points(self, t: Floats) -> Floats:
+        return np.array([self.point(0, node) for node in t.reshape(-1).tolist()])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -238,20 +281,17 @@ class Along(_Whole):
         i = int(np.argmax(np.abs(self._vector)))
         return np.array([vector[i] / self._vector[i]])
 
-    def parts(self, size: int) -> list[slice]:
-        return [slice(0, 1)]
+    def parts(self, size: int) -> list[tuple[Ints, Seeds]]:
+        return [(everything(1), self)]
 
-    def of(self, g: int, part: slice) -> Any:
-        return 0
+    def only(self, directions: Ints) -> Along:
+        return self
 
-    def span(self, part: slice, up: Floats, down: Floats) -> Floats:
+    def span(self, up: Floats, down: Floats) -> Floats:
         apart: Floats = (up - down)[:, None]
         return apart
 
-    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
-        return up - down
-
-    def in_x(self, entries: Floats, part: slice) -> Floats:
+    def in_x(self, entries: Floats) -> Floats:
         slopes: Floats = entries * self._length
         return slopes
 
@@ -264,12 +304,16 @@ class Colors:
 
     def __init__(self, x: Floats, pattern: Pattern, colors: Ints, units: Floats) -> None:
         self._x, self._units, self._colors, self._outputs = x, units, colors, pattern.shape[0]
-        self._moves = colors >= 0
         self.count, self.coordinates = int(colors.max(initial=-1)) + 1, x.size
         self._rows, self._columns = pattern.rows, pattern.indices
         self.terms = np.maximum(np.diff(pattern.indptr), 1)
-        self._color = colors[self._columns]
-        self._entries: list[Ints] | None = None
+        self.owner = colors[self._columns]
+
+    @cached_property
+    def _entries(self) -> list[Ints]:
+        order = np.argsort(self.owner, kind="stable")
+        ends = np.cumsum(np.bincount(self.owner, minlength=self.count))
+        return np.split(order, ends[:-1])
 
     def point(self, g: int, t: complex) -> NDArray[Any]:
         y = self._x.astype(np.complex128) if isinstance(t, complex) else self._x.copy()
@@ -277,37 +321,56 @@ class Colors:
         y[mine] += t * self._units[mine]
         return y
 
-    def points(self, part: slice, nodes: Floats) -> Floats:
-        return np.array([self.point(g, float(t)) for g in range(part.start, part.stop) for t in nodes])
+    def points(self, t: Floats) -> Floats:
+        steps = np.broadcast_to(t, (self.count, t.shape[1])).tolist()
+        return np.array([self.point(g, node) for g, nodes in enumerate(steps) for node in nodes])
 
     def room(self, below: Floats, above: Floats) -> tuple[Floats, Floats]:
         down, up = np.full(self.count, np.inf), np.full(self.count, np.inf)
-        moves = self._moves
+        moves = self._colors >= 0
         np.minimum.at(down, self._colors[moves], (below / self._units)[moves])
         np.minimum.at(up, self._colors[moves], (above / self._units)[moves])
         return down, up
 
     def line(self, factors: Floats) -> Floats:
-        return np.where(self._moves, exact(self._units * factors, self._x), 0.0)
+        return np.where(self._colors >= 0, exact(self._units * factors, self._x), 0.0)
 
     def factors(self, vector: Floats) -> Floats:
         return vector / self._units
 
-    def parts(self, size: int) -> list[slice]:
-        return [slice(0, self.count)]
+    def parts(self, size: int) -> list[tuple[Ints, Seeds]]:
+        return [(everything(self.count), self)]
 
-    def picked(self, values: Floats, part: slice) -> Floats:
-        return values[self._color, self._rows]
+    def only(self, directions: Ints) -> Colors:
+        some, those = copy(self), self.entries(directions)
+        some.__dict__.pop("_entries", None)
+        place = np.full(self.count + 1, -1)
+        place[directions] = everything(directions.size)
+        some.count, some._colors = directions.size, place[self._colors]
+        some._rows, some._columns, some.owner = self._rows[those], self._columns[those], place[self.owner[those]]
+        return some
 
-    def of_outputs(self, numbers: NDArray[Any], part: slice) -> NDArray[Any]:
+    def entries(self, directions: Ints) -> Ints:
+        return np.concatenate([everything(0), *[self._entries[g] for g in directions.tolist()]])
+
+    def picked(self, values: Floats) -> Floats:
+        return values[self.owner, self._rows]
+
+    def of_outputs(self, numbers: NDArray[Any]) -> NDArray[Any]:
         return numbers[self._rows]
 
-    def of(self, g: int, part: slice) -> Any:
-        if self._entries is None:
-            order = np.argsort(self._color, kind="stable")
-            ends = np.cumsum(np.bincount(self._color, minlength=self.count))
-            self._entries = np.split(order, ends[:-1])
-        return self._entries[g]
+    def of_directions(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        return numbers[self.owner]
+
+    def means(self, t: Floats) -> Floats:
+        return np.array([float(np.add.reduce(t[those])) / those.size for those in self._entries])
+
+    def least(self, t: Floats) -> Floats:
+        return np.array([float(np.minimum.reduce(t[those])) for those in self._entries])
+
+    def medians(self, numbers: Floats, mask: NDArray[np.bool_]) -> Floats:
+        held = [numbers[those[mask[those]]] for those in self._entries]
+        return np.array([median(mine.tolist()) if mine.size else np.inf for mine in held])
 
     def at_outputs(self, entries: Floats, factors: Floats, combine: Callable[[Floats], Floats]) -> Floats:
         weights = combine(entries * factors[self._columns])
@@ -318,23 +381,15 @@ class Colors:
         np.fmax.at(found, self._rows, np.abs(entries))
         return found
 
-    def span(self, part: slice, up: Floats, down: Floats) -> Floats:
+    def span(self, up: Floats, down: Floats) -> Floats:
         x, units = self._x[self._columns], self._units[self._columns]
-        apart: Floats = ((x + up[self._color] * units) - (x + down[self._color] * units)) / units
+        apart: Floats = ((x + up[self.owner] * units) - (x + down[self.owner] * units)) / units
         return apart
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return np.bincount(self._color[mask], minlength=self.count)
+        return np.bincount(self.owner[mask], minlength=self.count)
 
-    def alone(self, g: int, values: NDArray[Any], mine: Any) -> NDArray[Any]:
-        found: NDArray[Any] = values[self._rows[mine]]
-        return found
-
-    def span_alone(self, g: int, up: float, down: float, mine: Any) -> Any:
-        x, units = self._x[self._columns[mine]], self._units[self._columns[mine]]
-        return ((x + up * units) - (x + down * units)) / units
-
-    def in_x(self, entries: Floats, part: slice) -> Floats:
+    def in_x(self, entries: Floats) -> Floats:
         return entries / self._units[self._columns]
 
 
@@ -344,7 +399,3 @@ def exact(vector: Floats, x: Floats) -> Floats:
     grains = np.rint(vector / grain)
     sizes = np.abs(grains)
     return np.where((x != 0) & (sizes >= 8.0) & (sizes < 2.0**52), grains * grain, vector)
-
-
-def _cut(count: int, size: int) -> list[slice]:
-    return [slice(begin, min(count, begin + size)) for begin in range(0, count, size)]

@@ -79,11 +79,10 @@ class Step:
         return [ldexp(1.0, e - (m < HALF_ROOT)) for m, e in map(frexp, h)] if self.dyadic else h
 
 
-def power_of_two(h: Floats) -> Floats:
-    """Round to the nearest power of two (in the logarithm)."""
-    if (
-        np.size(h) > MANY and h.min() >= NORMAL and h.max() < inf
-    ):  # three times as fast: what is rounded is the exponent
+def power_of_two(h: Floats, usual: bool = False) -> Floats:
+    """Round to the nearest power of two (in the logarithm); `usual`: none is known to be subnormal or infinite."""
+    if np.size(h) > MANY and (usual or (h.min() >= NORMAL and h.max() < inf)):
+        # three times as fast: what is rounded is the exponent
         bits = h.view(np.int64) + UP_FROM_ROOT
         bits &= -1 << 52
         return bits.view(np.float64)

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -267,10 +267,6 @@ def _problem(name: str, sizes: tuple[int, ...] | None) -> list[tuple[Any, int]]:
     return [(problem, size) for size in wanted]
 
 
-def _suite(cells: Iterable[tuple[str, int]]) -> list[tuple[Any, int]]:
-    return [(problems().PROBLEMS[name], n) for name, n in cells]
-
-
 def _own_function(options: argparse.Namespace, target: str) -> list[Maker]:
     f = function("the function", target)
     args = arguments(options.args)
@@ -327,6 +323,14 @@ def _display() -> Display:
         raise UsageError(str(error)) from error
 
 
+def _each(display: Display, makers: list[Maker], measure: Callable[..., T]) -> Iterator[tuple[str, T]]:
+    """Measure what each makes, and show how far that is; returns the names, too."""
+    for number, (name, make) in enumerate(makers):
+        with display.progress(f"{name} ({number + 1} of {len(makers)})") as progress:
+            found = _guarded(name, partial(measure, make, progress=progress))
+        yield name, found
+
+
 # fastgrad compare --------------------------------------------------------------------------------
 
 
@@ -339,10 +343,7 @@ def _compare(options: argparse.Namespace) -> int:
     display = _display()
     makers, unavailable = _workloads(options, lambda: problems().workloads())
     results: list[Comparison] = []
-    for number, (name, make) in enumerate(makers):
-        with display.progress(f"{name} ({number + 1} of {len(makers)})") as progress:
-            measure = partial(_compared, make, budget, _peers(options), progress)
-            result = _guarded(name, measure)
+    for _, result in _each(display, makers, partial(_compared, budget=budget, peers=_peers(options))):
         display.comparison(result)
         results.append(result)
     for name, reason in unavailable:
@@ -353,7 +354,7 @@ def _compare(options: argparse.Namespace) -> int:
         data = _lazy("measure").document(results, budget, unavailable)
         _save(options.json, data)
         if options.html is not None:
-            _write("--html", options.html, _lazy("page").render(data, _title("fastgrad compare", options.target)))
+            _write("--html", options.html, _lazy("page").render(data, " ".join(["fastgrad compare", *options.target])))
     return 0
 
 
@@ -366,10 +367,6 @@ def _compared(
         return compare(workload, budget=budget, peers=peers, progress=progress)
     others = JACOBIAN_PEERS if peers else ()
     return compare_jacobians(workload, budget=budget, peers=others, progress=progress)
-
-
-def _title(command: str, targets: Sequence[str]) -> str:
-    return " ".join([command, *targets])
 
 
 def _save(path: Path | None, data: dict[str, Any]) -> None:
@@ -402,7 +399,7 @@ def _report(options: argparse.Namespace) -> int:
     if regrets is not None:
         data["regrets"] = regrets
     _save(options.json, data)
-    page: str = _lazy("page").render(data, _title("fastgrad report", options.target))
+    page: str = _lazy("page").render(data, " ".join(["fastgrad report", *options.target]))
     _write("--out", options.out, page)
     print(f"{options.out}: {len(page.encode()) / 1e6:.1f} MB, complete in itself; open it in a browser")
     return 0
@@ -417,14 +414,13 @@ def _drawable() -> None:
 def _measured(options: argparse.Namespace, budget: float) -> dict[str, Any]:
     display, report = _display(), _lazy("measure")
     suite = report.QUICK_SUITE if options.quick else report.SUITE
-    makers, unavailable = _workloads(options, lambda: _suite(suite))
+    makers, unavailable = _workloads(options, lambda: [(problems().PROBLEMS[name], n) for name, n in suite])
+    study = partial(report.study, budget=budget / max(1, len(makers)), peers=_peers(options))
     found: list[tuple[Comparison, list[dict[str, Any]], dict[str, Any]]] = []
-    for number, (name, make) in enumerate(makers):
-        with display.progress(f"{name} ({number + 1} of {len(makers)})") as progress:
-            measure = partial(report.study, make, budget=budget / len(makers), peers=_peers(options), progress=progress)
-            found.append(_guarded(name, measure))
-        display.text(f"{name}: {found[-1][0].recommendation}")
-        display.text(f"   {found[-1][0].code}")
+    for name, made in _each(display, makers, study):
+        found.append(made)
+        display.text(f"{name}: {made[0].recommendation}")
+        display.text(f"   {made[0].code}")
     for name, reason in unavailable:
         display.text(f"{name}: not available. {reason}")
     everything: dict[str, Any] = report.document(

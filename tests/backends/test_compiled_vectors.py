@@ -170,7 +170,7 @@ def test_outputs_of_all_kinds_beside_each_other(seed: int) -> None:
 def test_the_kernel_does_all_of_it(h: float | None) -> None:
     jacobian, x = Jacobian(broyden, h, compile="eager"), np.linspace(-1, 1.1, 9)
     jacobian(x)
-    found = jacobian._operator._fused(x, ())
+    found = jacobian._operator.fused(x, ())
     np.testing.assert_array_equal(found, Jacobian(broyden, h, backend="python")(x))
 
 
@@ -182,7 +182,7 @@ def test_colored(h: float | None) -> None:
         for _ in range(2):
             found, wanted = jacobian(x), plain(x)
             np.testing.assert_array_equal(found.toarray(), wanted.toarray())
-    assert jacobian._operator._fused(np.linspace(-1, 1.1, 14), ()) is not None
+    assert jacobian._operator.fused(np.linspace(-1, 1.1, 14), ()) is not None
 
 
 @pytest.mark.parametrize("h", [BY_RULE, 1e-5])
@@ -193,7 +193,7 @@ def test_a_missing_entry_is_noticed(h: float | None) -> None:
     jacobian = Jacobian(broyden, h, sparsity=np.triu(pattern), compile="eager")
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
-    jacobian._operator._fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator._fused
+    jacobian._operator.fused = Jacobian(broyden, h, sparsity=pattern, compile="eager")._operator.fused
     with pytest.raises(ValueError, match="lacks an entry"):
         jacobian(x)
 
@@ -316,7 +316,7 @@ def test_the_same_bits_in_lanes_and_not(python: Any, h: float | None, monkeypatc
     f, n = njit(python), 37
     jacobian, plain = Jacobian(f, h, compile="eager"), Jacobian(f, h, backend="python")
     jacobian(np.linspace(-1.0, 1.1, n))
-    fused = jacobian._operator._fused
+    fused = jacobian._operator.fused
     assert fused._lanes((), False)[0][1] == WIDTH  # which take turns with one point at a time at first
     for first in (0.1, 0.3 + 1e-7, 0.5):
         x = np.linspace(first, 1.1, n)

@@ -53,6 +53,14 @@ def compiled(call: Call, point: Point) -> Reference:
     return judged.Judged(call, point)
 
 
+class InFloats(judged.Judged):
+    """f with the rule in one function of plain floats."""
+
+    def settled(self, side: int) -> Floats | None:
+        usual = side == 0 and self._base.ndim == 1 and self._base.size
+        return self._settled_in_floats(self._base) if usual else None
+
+
 def made(kind: Callable[..., Reference], f: Callable[..., Any], x: Any, args: tuple[Any, ...] = ()) -> tuple[Any, ...]:
     """Return gradient, nfev, warnings, and each point that f has seen in its argument and in the caller's array."""
     own = np.array(x, float)
@@ -88,18 +96,25 @@ def functions() -> Iterator[Any]:
         yield pytest.param(f, x, args, id=f"corpus-{style.name}")
 
 
+KINDS = (compiled, InFloats)
+
+
 @pytest.mark.parametrize(("f", "x", "args"), [*functions()])
-def test_bits_points_and_evaluations_of_the_rule_in_floats(f: Any, x: Any, args: tuple[Any, ...]) -> None:
+def test_bits_points_and_evaluations_of_the_whole_rule(f: Any, x: Any, args: tuple[Any, ...]) -> None:
     x, rng = np.array(x, float), np.random.default_rng(3)
     for turn in range(4):
         if turn:
             x = x * (1.0 + 0.1 * rng.normal(size=x.shape))
-        assert made(compiled, f, x, args) == made(Reference, f, x, args)
+        wanted = made(Reference, f, x, args)
+        for kind in KINDS:
+            assert made(kind, f, x, args) == wanted
 
 
 @pytest.mark.parametrize("case", AWKWARD, ids=lambda case: case.name)
 def test_the_same_where_f_is_awkward(case: Any) -> None:
-    assert made(compiled, case.f, case.at) == made(Reference, case.f, case.at)
+    wanted = made(Reference, case.f, case.at)
+    for kind in KINDS:
+        assert made(kind, case.f, case.at) == wanted
 
 
 MATRIX = np.random.default_rng(5).normal(size=(40, 40)) / 6.0
@@ -127,13 +142,17 @@ def test_the_same_at_points_of_many_sizes(f: Callable[[Floats], Any]) -> None:
         fixed = [np.zeros(n), np.ones(n), np.linspace(-1.0, 1.1, n), np.full(n, 1e-280), np.full(n, 0.3)]
         some = [rng.normal(size=n) * 10.0**k for k in (-300, -9, -3, 0, 0, 4, 20)]
         for x in [*fixed, *some, rng.normal(size=n) * np.logspace(-9, 6, n), rng.normal(size=(n, 2))]:
-            assert made(compiled, f, x) == made(Reference, f, x)
+            wanted = made(Reference, f, x)
+            for kind in KINDS:
+                assert made(kind, f, x) == wanted
 
 
-@pytest.mark.parametrize(("side", "least"), [(0, 80), (1, 60), (-1, 60)])
-def test_usual_gradients_are_settled(side: int, least: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "side", "least"), [(compiled, 0, 80), (compiled, 1, 60), (compiled, -1, 60), (InFloats, 0, 80)]
+)
+def test_usual_gradients_are_settled(kind: Any, side: int, least: int) -> None:
     rng = np.random.default_rng(8)
-    runs = [compiled(Call(FUNCTIONS["smooth"]), as_point(rng.normal(size=5))) for _ in range(100)]
+    runs = [kind(Call(FUNCTIONS["smooth"]), as_point(rng.normal(size=5))) for _ in range(100)]
     assert sum(run.settled(side) is not None for run in runs) > least
 
 

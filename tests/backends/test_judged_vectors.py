@@ -71,7 +71,7 @@ def same(judge: Watched, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 
 def made(f: Callable[..., Any], own: Any, once: bool, options: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the Jacobian, warnings, and each point that f has seen in its argument and in the caller's array."""
+    """Return the Jacobian, warnings, and the points that f has seen, in its argument and in the caller's array."""
     seen: list[tuple[bytes, bytes]] = []
 
     def watched(y: Floats, *rest: Any) -> Any:
@@ -86,7 +86,7 @@ def made(f: Callable[..., Any], own: Any, once: bool, options: dict[str, Any]) -
             result: Any = found.tobytes(), found.shape, found.dtype
         except Exception as error:  # noqa: BLE001  f's own
             result = repr(error)
-    return result, seen, [(one.category, str(one.message)) for one in told], own.tobytes()
+    return result, sorted(seen), [(one.category, str(one.message)) for one in told], own.tobytes()
 
 
 SMALL = [problem for problem in PROBLEMS.values() if not problem.unavailable and min(problem.sizes) <= 30]

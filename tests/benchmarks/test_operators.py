@@ -16,7 +16,7 @@ SMALL = [name for name in operators.SHORT if not name.endswith("1000")]
 def test_every_case_is_measured(name: str) -> None:
     found = operators.measure(name, rounds=1)
     assert found["seconds"] > 0
-    assert found["nfev"] >= 3 or name.startswith("product")
+    assert found["nfev"] >= 2 or name.startswith("product")
     assert found["lost_digits"] < 6.5
 
 

@@ -422,10 +422,6 @@ def test_where_the_first_call_was_decides_nothing():
     assert np.array_equal([there(x) for x in points], forward)
 
 
-def test_few_coordinates_are_not_for_it():
-    assert way(Gradient(valley, compile="eager"), sample(1, 20)) != "owner lanes"
-
-
 def test_coordinates_at_a_branch_are_evaluated_plainly():
     x = np.repeat([0.0, 0.5, 3.0, 9.0], 25)
     gradient = Gradient(branches, compile="eager")
@@ -866,6 +862,14 @@ def check_problem(name):
         assert x.size < 30 or "not in owner lanes" in info.reason
         assert np.array_equal(g, numerical_gradient(problem.jitted, x, args=args))
     return info.way == "owner lanes"
+
+
+@pytest.mark.parametrize(("f", "sizes", "taken"), [(valley, (8, 12, 16), False), (tails, (8, 20), True)])
+def test_few_coordinates_by_counted_work(f, sizes, taken):
+    """With functions such as exp owner lanes are the faster way from 8 coordinates on, without from some 20."""
+    gradient = Gradient(f, compile="eager")
+    for n in sizes:
+        assert (way(gradient, np.linspace(0.2, 1.1, n)) == "owner lanes") == taken
 
 
 def test_some_problems():

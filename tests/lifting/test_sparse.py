@@ -16,7 +16,8 @@ from fastgrad.core.call import Call
 from fastgrad.lifting.arraylike import has_bundles, stacked
 from fastgrad.lifting.signals import CannotLift
 from fastgrad.lifting.sparse import lift, sweep
-from fastgrad.lifting.sparse.layout import Box, Dim, broadcast, flat_indices, permute, place, relation, reshape, take
+from fastgrad.lifting.sparse.layout import Box, Dim, broadcast, flat_indices, permute, place, reshape, take
+from fastgrad.lifting.sparse.meeting import relation
 from fastgrad.lifting.sparse.rules import BINARY, UNARY
 from tests.corpus import CORPUS
 

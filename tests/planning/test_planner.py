@@ -8,6 +8,8 @@ import random
 import signal
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,3 +261,15 @@ def test_x_is_put_back_whenever_an_interrupt_comes(n, h):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert caught > 10
+
+
+@pytest.mark.parametrize("f", [lambda x: x @ x + np.sin(x).sum(), lambda x: np.abs(x - 1.0).sum(), lambda x: x[0] ** 3])
+def test_what_needs_no_plan_is_as_what_is_planned(f: Callable[[Any], Any]) -> None:
+    rng, plain, planned = np.random.default_rng(4), Gradient(f), Gradient(f, rtol=2.0**-30)  # which changes nothing
+    for n in (1, 2, 5, 11):
+        x = rng.normal(size=n)
+        kept = x.copy()
+        found, wanted = plain._run(x, (), None, False), planned._run(x, (), None, False)
+        assert found.gradient.tobytes() == wanted.gradient.tobytes() == numerical_gradient(f, x).tobytes()
+        assert (found.nfev, found.way, found.reason) == (wanted.nfev, wanted.way, wanted.reason)
+        assert x.tobytes() == kept.tobytes()

@@ -133,7 +133,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
             while failed == 0 and 0 <= code < n:
                 code, failed, where = attempt(args, given[0], given[1], given[2])
         code += 0 * work.size  # until here it is needed
-        if (code == n or code == n + kernels.LOOKED_AGAIN) and failed == 0:
+        if code == n and failed == 0:
             return out
         if failed != 0 and not ruled:
             raise_again(failed, where)

@@ -32,12 +32,12 @@ from ...schemes.constants import (
 )
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
-from .kernels import LOOKED_AGAIN, TICKS, UNCALM, ended, power_of_two, refresh, rows, table
+from .kernels import TICKS, UNCALM, ended, power_of_two, refresh, rows, table
 from .native import array_at, call_at, header, integers, part, ticks
 from .workspace import HEADER_SIZE
 
 calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
-look_once, truncation_of_one = uncounted(line.look_once), uncounted(looks.truncation_of_one)
+choose, look_once, truncation_of_one = map(uncounted, (looks.choose, line.look_once, looks.truncation_of_one))
 
 SHORTEST, LONGEST = REACH
 AMPLIFICATION = central(2).amplification_rms
@@ -266,33 +266,6 @@ def nth(values, count, k):
 
 
 @inner
-def choose(looks, count, shortest):
-    """Do as `Report._choose`: return derivative, bar and step, and whether rounding in another order would do the same.
-
-    `looks`: rows of step, slope, noise and fear.
-    """
-    for k in range(1, count):
-        j = k
-        while j > 0 and looks[j, 0] < looks[j - 1, 0]:
-            for column in range(4):
-                looks[j, column], looks[j - 1, column] = looks[j - 1, column], looks[j, column]
-            j -= 1
-    best, least, bar, sure = 0, np.inf, np.inf, True
-    for k in range(count):
-        noise, relative = looks[k, 2], looks[k, 0] / shortest
-        expected = abs(looks[k, 1]) * (relative * relative) / 6.0
-        error = max(looks[k, 3], expected)
-        if k > 0:
-            finer = looks[k - 1, 2]
-            gap = abs(looks[k, 1] - looks[k - 1, 1]) - 2.0 * finer
-            error = max(gap, min(looks[k, 3], 3.0 * finer), min(expected, finer))
-            sure &= abs(noise + error - least) > 1e-9 * least or looks[k, 1] == looks[best, 1]
-        if not least <= noise + error:
-            best, least, bar = k, noise + error, BAR_NOISE * noise + BAR_TRUNCATION * error
-    return looks[best, 1], bar, looks[best, 0], sure
-
-
-@inner
 def look_again(args, work, x, result, seen, whole):
     """Do as `Search` where there are no kinks: take better steps, choose, and say whether a digit of each is certain.
 
@@ -354,7 +327,6 @@ def look_again(args, work, x, result, seen, whole):
                 y[i] = below if k else above
                 up, down = down, call_at(head.address, shaped, args)
             step, slope, first, second, noise = difference(head, above, below, up, down)
-            head.more += 2
         slope, bar, step, _ = choose(looks, count, min(length * size, size))
         result[i] = slope * head.unit
         agreement += vector[i] * slope
@@ -439,10 +411,8 @@ def by_rule(args, work, x, out):
         return ended(work)
     if seen < 0:
         return n + UNCALM
-    head = header(work)
-    head.more = 0
     code = look_again(args, work, x, result, seen, whole)
-    return n + code if code != 0 else n + LOOKED_AGAIN if head.more > 0 else ended(work)
+    return n + code if code != 0 else ended(work)
 
 
 @uncounted

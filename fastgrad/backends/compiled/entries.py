@@ -13,11 +13,11 @@ import math
 import numpy as np
 
 from ...lifting.lanes import BLOCK
-from ...schemes.constants import TINY
+from ...schemes import looks as floats
 from .cache import uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
-from .native import integers
+from .native import STACK, array_at, integers, on_the_stack, part
 from .outputs import (
     AGREED,
     BIN,
@@ -38,6 +38,9 @@ from .outputs import (
     power_near,
 )
 
+wanted = uncounted(floats.wanted)
+SMALLER, LACKING, UNSURE = floats.SMALLER, floats.LACKING, floats.UNSURE
+
 # Of the entries of one direction: so many looks, each of four numbers, and what follows from them.
 LOOKS = 4
 WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
@@ -45,6 +48,9 @@ FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = rang
 OF_ENTRIES = PLACE + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
+# Of the entries of one block, on the stack: there LLVM sees that nothing overlaps, and computes several at once.
+SLOPES, NOISES, RATIOS, LENGTHS = range(4)
+ROOM = STACK // BLOCK, BLOCK
 
 
 @uncounted
@@ -90,70 +96,83 @@ def half_span(flat, units, j, t):
 
 @uncounted
 def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
-    """List those of the blocks' entries that have an effect, and judge them, as `columns._doubts`.
+    """Judge the blocks' entries that have an effect, as `columns._doubts`; `entered` takes what it writes.
 
-    Returns how many they are, -1 where it is not sure; whether another step may be tried for them; the largest ratio of
-    change to noise; how many of them show their `lengths`, and how many of these are long.
+    Returns whether it is sure; whether another step may be tried for them; the largest ratio of change to noise; how
+    many of them show their `lengths`, and how many of these are long.
     """
-    m, index = f0.size, integers(a)
-    _, behind = extent(pattern, g, m)
-    wants = strange = False
-    count = longer = moved = shown = far = 0
-    steepest = 0.0
+    m, b = f0.size, part(array_at(on_the_stack(), STACK), 0, ROOM)
+    first, behind = extent(pattern, g, m)
+    wants = strange = longer = moved = shown = far = 0
+    for k in range(BLOCK):
+        b[RATIOS, k] = 0.0
     for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
-        for k in range(begin, min(begin + BLOCK, behind)):
-            i, j, _ = entry(pattern, g, m, k)
-            here = f0[i]
+        count, some = np.uint64(min(BLOCK, behind - begin)), 0
+        for k in range(count):
+            i, j, _ = entry(pattern, g, m, np.uint64(begin) + k)
+            here, half, variation = f0[i], half_span(flat, units, j, t), o[VARIATION, i]
             above, below = o[UP, i] - here, o[DOWN, i] - here
-            if above == 0.0 and below == 0.0:
-                wants |= o[BIN, i] == 0.0
-                continue
-            half, first, second = half_span(flat, units, j, t), abs(above - below), abs(above + below)
+            moves, change, second = (above != 0.0) | (below != 0.0), abs(above - below), abs(above + below)
             sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
-            strange |= not (first < np.inf and abs(half - t) <= 1e-3 * t)
-            index[OUTPUT, count] = k
-            a[DERIVATIVE, count], a[NOISE_OF, count] = (above - below) / (2.0 * half), sigma / half
-            count += 1
-            moved += first != 0.0
-            steepest = max(steepest, first / sigma)
-            if min(first, second) > 8.0 * sigma:
-                lengths[shown] = half * first / (2.0 * second)
-                far += lengths[shown] >= 24300.0 * t
-                shown += 1
-            if second <= 0.0299 * first and sigma <= o[ENOUGH, i] * first and second * second <= 63.0 * sigma * first:
-                continue  # nearly always
-            variation = o[VARIATION, i]
-            bent, rise = max(second, 4.0 * sigma), max(first, 2.0 * sigma)
+            strange += moves & ((not change < np.inf) | (not abs(half - t) <= 1e-3 * t))
+            b[SLOPES, k] = (above - below) / (2.0 * half) if moves else 0.0
+            b[NOISES, k] = sigma / half if moves else 0.0
+            b[RATIOS, k] = max(b[RATIOS, k], change / sigma if moves else 0.0)
+            moved += change != 0.0
+            shows = min(change, second) > 8.0 * sigma
+            some += shows
+            b[LENGTHS, k] = half * change / (2.0 * second) if shows else -1.0
+            bent, rise = max(second, 4.0 * sigma), max(change, 2.0 * sigma)
             size = max(variation, rise)
             square, cube = bent * bent, bent * bent * bent
-            rough = second > 7.99 * sigma and second > 0.0299 * first
-            down = square > 63.0 * sigma * rise and cube > 16e3 * sigma * sigma * size
-            down = down and square > 8.9e-10 * rise * max(0.5 * first, variation * half)
-            measure = max(first, 0.2 * variation * half)
-            up = rise * sigma > 200.0 * square or size * sigma * sigma > 1e4 * cube
-            up = up and sigma > o[ENOUGH, i] * measure
-            wants |= rough or down or (up and 1.42 * sigma > 0.999e-6 * measure)
+            rough = (second > 7.99 * sigma) & (second > 0.0299 * change)
+            down = (square > 63.0 * sigma * rise) & (cube > 16e3 * sigma * sigma * size)
+            down = down & (square > 8.9e-10 * rise * max(0.5 * change, variation * half))
+            measure = max(change, 0.2 * variation * half)
+            up = (rise * sigma > 200.0 * square) | (size * sigma * sigma > 1e4 * cube)
+            up = up & (sigma > o[ENOUGH, i] * measure) & moves
+            wants += (moves & (rough | down)) | (up & (1.42 * sigma > 0.999e-6 * measure))
+            wants += (not moves) & (o[BIN, i] == 0.0)
             longer += up
-    return -1 if strange else count, wants or 4 * longer > max(moved, 1), steepest, shown, far
+        for k in range(count):
+            e = np.uint64(begin - first) + k
+            a[DERIVATIVE, e], a[NOISE_OF, e] = b[SLOPES, k], b[NOISES, k]
+        if some > 0:
+            for k in range(count):
+                lengths[np.uint64(shown)] = b[LENGTHS, k]
+                shown += b[LENGTHS, k] >= 0.0
+                far += b[LENGTHS, k] >= 24300.0 * t
+    steepest = 0.0
+    for k in range(BLOCK):
+        steepest = max(steepest, b[RATIOS, k])
+    return strange == 0, wants > 0 or 4 * longer > max(moved, 1), steepest, shown, far
 
 
 @uncounted
-def entered(o, a, count, f0, units, vector, pattern, g, out):
-    """Write the listed entries of a direction, and enter them into what is checked at the end."""
-    index = integers(a)
-    for e in range(count):
-        i, j, place = entry(pattern, g, f0.size, index[OUTPUT, e])
-        slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
-        out[place] = slope / units[j]
-        error, size = 2.8 * noise * factor, abs(slope)
-        o[AGREED, i] += slope * factor
-        o[KNOWN, i] += error * error
-        o[LARGEST, i] = max(o[LARGEST, i], size)
-        must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
-        if certainly < must:
-            o[NEEDED, i] = max(o[NEEDED, i], must)
-        else:
-            o[STRAIN, i] = max(o[STRAIN, i], must / certainly)
+def entered(o, a, f0, units, vector, pattern, g, blocks, out):
+    """Write the blocks' entries as `judged` has found them, and enter them into what is checked at the end."""
+    m, b = f0.size, part(array_at(on_the_stack(), STACK), 0, ROOM)
+    first, behind = extent(pattern, g, m)
+    for begin in blocks:
+        count = np.uint64(min(BLOCK, behind - begin))
+        for k in range(count):
+            i, j, _ = entry(pattern, g, m, np.uint64(begin) + k)
+            e = np.uint64(begin - first) + k
+            slope, noise, factor = a[DERIVATIVE, e], a[NOISE_OF, e], vector[j] / units[j]
+            error, size = 2.8 * noise * factor, abs(slope)
+            must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
+            lacks, some = certainly < must, noise > 0.0  # of what has no effect there is none
+            b[VALUE, k] = slope / units[j]
+            b[AGREED, k] = o[AGREED, i] + slope * factor
+            b[KNOWN, k] = o[KNOWN, i] + error * error
+            b[LARGEST, k] = max(o[LARGEST, i], size)
+            b[NEEDED, k] = max(o[NEEDED, i], must if lacks & some else 0.0)
+            b[STRAIN, k] = max(o[STRAIN, i], 0.0 if lacks | (not some) else must / certainly)
+        for k in range(count):
+            i, _, place = entry(pattern, g, m, np.uint64(begin) + k)
+            for row in (AGREED, KNOWN, LARGEST, NEEDED, STRAIN):
+                o[row, i] = b[row, k]
+            out[place] = b[VALUE, k]
 
 
 @uncounted
@@ -209,38 +228,27 @@ def next_step(o, a, k, count, common):
     index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
-        i = index[OUTPUT, e]
-        half, derivative, noise = a[4 * k + WIDTH_OF, e], abs(a[4 * k + DERIVATIVE, e]), a[4 * k + NOISE_OF, e]
-        hope, size = max(a[HOPE, e], derivative * (half / common) ** 2 / 6.0), o[VARIATION, i]
+        i, half, derivative = index[OUTPUT, e], a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e]
         moved += a[FIRST, e] != 0.0
-        least = 3e-10 * max(size, derivative)
-        if near(hope, 30.0 * noise) or near(hope, least):
+        a[VALUE, e] = 0.0
+        if a[OPEN, e] == 0.0:
+            continue
+        noise, variation, still = a[4 * k + NOISE_OF, e], o[VARIATION, i], a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0
+        hope = max(a[HOPE, e], abs(derivative) * (half / common) ** 2 / 6.0)
+        if o[SHORTER, i] == 0.0:
+            o[SHORTER, i] = np.cbrt(min(max(o[SIGMA, i] / variation, 1e-17), 1e-2))
+        enough = max(3e-9, 0.3 * o[SHORTER, i] * o[SHORTER, i])
+        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough)
+        if want == UNSURE:
             return -1.0
-        down = a[OPEN, e] != 0.0 and hope > 30.0 * noise and hope > least
-        ratio = noise / (2.0 * max(hope if down else a[4 * k + FEAR, e], TINY))
-        up = a[OPEN, e] != 0.0 and not down and ratio > 215.999
-        if up:
-            root, counts = o[SHORTER, i], max(derivative, 0.1 * size)
-            if root == 0.0:
-                root = np.cbrt(min(max(o[SIGMA, i] / size, 1e-17), 1e-2))
-            suffices = max(3e-9, 0.3 * root * root) * counts
-            up = noise > suffices
-            if near(ratio, 216.0) or (near(noise, suffices) or (up and near(noise, 1e-6 * counts))):
-                return -1.0
-            if up and a[FIRST, e] == 0.0 and a[SECOND, e] == 0.0:
-                if near(noise, 1e-5 * size):
-                    return -1.0
-                up = noise > 1e-5 * size
-            lacking += up and noise > 1e-6 * counts
-        downs, ups = downs + down, ups + up
-        a[VALUE, e] = 1.0 if down else (-1.0 if up else 0.0)
-        if down or up:
-            a[BEST, e] = half * np.cbrt(ratio)
+        downs, ups, lacking = downs + (want == SMALLER), ups + (want < 0), lacking + (want == LACKING)
+        if want != 0:
+            a[VALUE, e], a[BEST, e] = 1.0 if want == SMALLER else -1.0, half * np.cbrt(cube)
     if downs == 0 and lacking == 0 and 4 * ups <= moved:
         return 0.0
-    wanted, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
+    sign, total, mean = 1.0 if downs > 0 else -1.0, np.int64(0), mean_of(a, k, count)
     for e in range(count):
-        mine = a[VALUE, e] == wanted
+        mine = a[VALUE, e] == sign
         if mine:
             chosen[total] = a[BEST, e]
             total += 1

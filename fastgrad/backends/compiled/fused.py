@@ -17,12 +17,10 @@ from ...schemes.steps import Step
 from . import kernels
 from .default import by_rule
 from .functions import WIDTH, Target, jitted, kind_of, positional
-from .workspace import BUDGET, MORE, SPENT, let_go, record, workspace
+from .workspace import let_go, record, workspace
 
 # Seconds that the general way takes longer than a kernel.
 GENERAL = 1e-4
-# Evaluations of the default rule besides those of the sweep: f(x), and six on a line.
-LINE = 7
 
 
 class FusedGradient:
@@ -39,20 +37,20 @@ class FusedGradient:
         self._eager, self._fast = call.eager, call.fastmath
         self._guarded = bool(self._known.captured) and not self._pointer
         self._named = bool(getattr(getattr(f, "py_func", f), "__defaults__", None))
-        self._size, self._nfev = -1, 0
+        self._size = -1
         self._runs: dict[Any, _Run] = {}  # for each kind of extra arguments
         self._alone: tuple[_Run, tuple[Any, ...]] | None = None  # without any
 
-    def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> int:
+    def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
         """Write the gradient at x, C-contiguous float64, to `out`.
 
-        Returns nfev, or 0 where something is unusual and the general way is to decide.
+        Returns whether it did: where something is unusual the general way is to decide.
         """
         alone = self._alone
         if args or alone is None:
             found = self._prepare(x, args)
             if found is None:
-                return 0
+                return False
             run, args = found
         else:
             run, args = alone
@@ -67,17 +65,12 @@ class FusedGradient:
         except Exception:
             let_go(work)
             if self._rule is None:  # perhaps at a point that only explores
-                return 0
+                return False
             raise
-        more = 0
         if done != self._size:
-            again = self._size + kernels.LOOKED_AGAIN
-            if done != again or work[SPENT] > work[BUDGET]:
-                done = self._resume(done, run, args, work, x, out)
-            if done == again:
-                done, more = self._size, int(work[MORE])
+            done = self._resume(done, run, args, work, x, out)
         spare.append(work)
-        return self._nfev + more if done == self._size and quiet() is before is not None else 0
+        return done == self._size and quiet() is before is not None
 
     def _resume(self, done: int, run: _Run, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
@@ -87,10 +80,10 @@ class FusedGradient:
             if max(head.spent, 0.5 * remaining) > head.budget or work[head.meter_at]:
                 self.reconsider(run.target, work)
             done = run.kernel(args, work, x, out)
-        if done == n + kernels.RECONSIDER or (done == n + kernels.LOOKED_AGAIN and head.spent > head.budget):
-            self.reconsider(run.target, work)
-            return n if done == n + kernels.RECONSIDER else done
-        return done
+        if done != n + kernels.RECONSIDER:
+            return done
+        self.reconsider(run.target, work)
+        return n
 
     def reconsider(self, target: Target, work: Floats) -> None:
         """Take f out of lanes, or into them."""
@@ -130,9 +123,7 @@ class FusedGradient:
             kernel = target.kernel(loop, kernels.signature, inf if self._eager or target.fast else GENERAL)
             if kernel is None:
                 return None
-            self._size, self._nfev = x.size, x.size * self._stencil.nodes.size + (not self._stencil.symmetric)
-            if self._rule is None:
-                self._nfev += LINE
+            self._size = x.size
             run = _Run(kernel, [], target)
             if len(self._runs) > 8:
                 self._runs.clear()

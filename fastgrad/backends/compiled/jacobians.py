@@ -490,13 +490,14 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
         moved = swept(f, x, here, work, pattern, g, t, every)
         if moved < 0:
             return UNSURE
-        listed, wants, each[STEEP, g], some, long = judged(
-            o, a, f0, flat, units, pattern, g, t, part(blocks, 0, (moved,)), part(lengths, shown, (m,))
+        some_blocks = part(blocks, 0, (moved,))
+        sure, wants, each[STEEP, g], some, long = judged(
+            o, a, f0, flat, units, pattern, g, t, some_blocks, part(lengths, shown, (m,))
         )
-        if listed < 0:
+        if not sure:
             return UNSURE
         if not wants:
-            entered(o, a, listed, f0, units, vector, pattern, g, out)
+            entered(o, a, f0, units, vector, pattern, g, some_blocks, out)
         each[FLAGGED, g] = wants
         first, behind = extent(pattern, g, m)
         opened, shown, far, entries = opened + wants, shown + some, far + long, entries + behind - first

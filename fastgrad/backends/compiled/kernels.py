@@ -21,8 +21,7 @@ TICKS = 100_000_000
 
 # what `by_step` returns besides the number of coordinates done; a lost step at i is -(i + 1).
 # RECONSIDER: all done, but whether f should run in lanes is to be decided. UNCALM: for the general rule to decide.
-# LOOKED_AGAIN: all done, by more evaluations than usual, and it may be to be reconsidered.
-NOT_FINITE, DISTURBED, RECONSIDER, UNCALM, LOOKED_AGAIN = 1, 2, 3, 4, 5
+NOT_FINITE, DISTURBED, RECONSIDER, UNCALM = 1, 2, 3, 4
 
 # Lanes take half a second or more to compile: worth it after about a second of f alone.
 WORTH_LANES = 2.5e9  # ticks

@@ -6,12 +6,14 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 
 from __future__ import annotations
 
+import inspect
 from contextlib import suppress
 from math import inf, prod
 from typing import Any, NamedTuple
 from warnings import warn
 
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 from numpy.typing import NDArray
 
 from ...core.call import Call
@@ -46,18 +48,22 @@ from .evaluation import Compiled
 from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
 # Compiling takes a second or two: from so many coordinates on it pays for most f; "eager" asks for it where it pays
-# after very many calls only.
-MANY, FEW = 1000, 30
+# after very many calls only: from `FEW` on, or `LEAST` where f may take functions such as `exp`.
+MANY, FEW, LEAST = 1000, 16, 8
 # From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
 # call gives, and at how many evaluations, is not to depend on earlier ones.
 COLOURED_ANEW = 4000
-A_PASS = 30  # coordinates that a pass must be for, to be no slower than lanes (measured on seven f)
+A_PASS = 30  # coordinates that a pass over f's many values must be for, to be no slower than lanes
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
+MOST_BUFFERS = 4096  # each has a cell for each of them
 FIRST_OWNER = 1
-# What a gradient costs, in ns (measured on sums of products; what costs more does so either way): lanes A_COORDINATE
-# for each coordinate and term of f, owner lanes A_TERM for each, and A_CELL for each coordinate and buffer of a total.
-A_COORDINATE, A_TERM, A_CELL = 0.22, 7.0, 0.55
+# What a gradient costs, in ns (measured on 40 f at n = 8 to 100; what costs more does so either way): lanes `AT_ONCE`,
+# `A_STEP` for each coordinate, `A_COORDINATE` for each coordinate and term, and `SLOW` for each of their 2 n points and
+# function such as `exp`; owner lanes `BEFORE`, and in each pass `A_RUN`, `A_TERM` for each term, `SLOWER` for each such
+# function, and `A_CELL` for each cell of a total's buffer.
+AT_ONCE, A_STEP, A_COORDINATE, SLOW = 2400.0, 40.0, 0.22, 5.0
+BEFORE, A_RUN, A_TERM, SLOWER, A_CELL = 2200.0, 800.0, 7.0, 10.0, 0.55
 EPS = float(np.finfo(np.float64).eps)
 
 decode, greedy = kernel(colours.decode), kernel(colours.greedy)
@@ -126,7 +132,7 @@ class Owner:
         self._spare: list[Work] = []
         self._buffers, self._shape = 1, shape
         try:
-            self._run, self._entry, self._exact = _compiled(target, len(shape))
+            self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
@@ -159,10 +165,13 @@ class Owner:
             Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
         """
         terms, n = self._look(x, args), x.size
-        most = int(terms * (A_COORDINATE * n / self.passes - A_TERM) / (A_CELL * n))
-        if n < A_PASS * self.passes or most < 1:
+        slow = self._slow * terms
+        lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
+        own = BEFORE + self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
+        most = int((lanes - own) / (self.passes * A_CELL * n))
+        if most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
-        self._buffers = 1 + min(most, MOST_CELLS // n)
+        self._buffers = 1 + min(most, MOST_CELLS // n, MOST_BUFFERS)
         self._spare.clear()
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
@@ -297,6 +306,26 @@ class Owner:
         return flags, Found(value, lost, nfev)
 
 
+SLOW_ONES = frozenset({
+    "exp", "expm1", "exp2", "log", "log1p", "log2", "log10", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arctan",
+    "arctan2", "atan", "atan2", "power", "pow", "erf",
+})  # fmt: skip
+
+
+def _mentions(f: Any, names: frozenset[str]) -> bool:
+    """Whether a jitted function, or one that it calls, is written with one of these names."""
+    seen, left = set(), [f]
+    while left:
+        function = left.pop().py_func
+        if names & set(function.__code__.co_names):
+            return True
+        seen.add(function)
+        called = inspect.getclosurevars(function)
+        of_it = (*called.globals.values(), *called.nonlocals.values())
+        left += [other for other in of_it if isinstance(other, Dispatcher) and other.py_func not in seen]
+    return False
+
+
 NOT_THE_VALUE = (
     "f as it was compiled for owner lanes has another value than f itself: its gradient is taken another way, and is "
     "right. Please report this f to the authors of fastgrad"
@@ -334,7 +363,7 @@ def _compiled(target: Target, ndim: int) -> Any:
                 target.owners = found
     if isinstance(found, CannotLift):
         raise found
-    return found[:3]  # the rest keeps it alive
+    return found[:4]  # the rest keeps it alive
 
 
 class Owners:
@@ -348,9 +377,9 @@ class Owners:
         self._kinds: dict[Any, Owner] = {}
 
     @staticmethod
-    def suit(n: int, eager: bool) -> bool:
+    def suit(n: int, eager: bool, f: Any = None) -> bool:
         """Whether x is large enough."""
-        return JIT and n >= (FEW if eager else MANY)
+        return JIT and (n >= (FEW if eager else MANY) or (eager and n >= LEAST and _mentions(f, SLOW_ONES)))
 
     def at(self, x: Floats, args: tuple[Any, ...]) -> tuple[Owner, tuple[Any, ...]]:
         """Return what was decided, and the arguments as f takes them."""
@@ -376,18 +405,18 @@ class Owners:
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
 
-        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> int:
+        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
             before = quiet()
             owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:
-                return otherwise(x, args, out) if otherwise else 0
+                return bool(otherwise and otherwise(x, args, out))
             if before is None:
-                return 0
+                return False
             try:
                 found = owner.gradient(x, packed, out)
             except Refused:
-                return otherwise(x, args, out) if otherwise else 0
-            return found.nfev if quiet() is before and not found.losses.size else 0
+                return bool(otherwise and otherwise(x, args, out))
+            return quiet() is before and not found.losses.size
 
         return gradient
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
+from numpy import ndarray, zeros
 from numpy.typing import NDArray
 
 from ...core.call import Call
@@ -21,9 +22,10 @@ from ...schemes.constants import OUTSIDE
 from ...schemes.steps import Step
 from ...sparsity import Pattern
 from ..vectors import Vectors
-from . import jacobians, kernels
+from . import kernels
 from .cache import Entry, compiling, entry, lanes_of
 from .functions import JIT, NO_LANES, Jitted, _compile, _type, jitted, kind_of
+from .jacobians import DONE, LATER, RECONSIDER, by_rule, by_step, most, rows, workspace
 from .workspace import let_go
 
 # What a kernel saves, in seconds, for each evaluation; and where it makes a Jacobian from the first point to the last,
@@ -209,7 +211,7 @@ class CompiledVectors(Vectors):
         target, x = self._target, self._point.base
         if not len(table) or (target.shape is not None and target.shape != shape):
             return super()._at(table, exploring)
-        loop = target.kernel(jacobians.rows, (x.ndim, 2, 1 + len(shape)), INTEGERS, EVALUATION * len(table))
+        loop = target.kernel(rows, (x.ndim, 2, 1 + len(shape)), INTEGERS, EVALUATION * len(table))
         if loop is None:
             return super()._at(table, exploring)
         values, progress, y = np.empty((len(table), *shape)), np.zeros(1, np.int64), np.empty_like(x)
@@ -289,7 +291,7 @@ class FusedJacobian:
         self._f, self.shape, self._value, self._rule = compiled, shape, value, rule
         n, m = int(np.prod(shape)), int(np.prod(value))
         self._n, self.pattern, self._flat = n, pattern, len(shape) == len(value) == 1
-        self._entries, directions, together = (n, m) if pattern is None else (pattern.size,), n, jacobians.most(n, m)
+        self._entries, directions, together = (n, m) if pattern is None else (pattern.size,), n, most(n, m)
         self._listed = None
         if pattern is not None:
             assert colors is not None
@@ -300,58 +302,42 @@ class FusedJacobian:
         one, each = BY_RULE if rule is None else BY_STEP
         entries = n * m if pattern is None else pattern.size
         self._worth = inf if eager else one + EVALUATION * 2 * directions + each * entries
-        self._step = None if rule is None else rule.constant
-        self._kinds: dict[Any, Any] = {}  # by the types of extra arguments: kernel, what it gets first, f, spare memory
-        self._kernel = jacobians.by_rule if rule is None else jacobians.by_step
-        self._alone: Any = None  # what to call without extra arguments
+        self._moving = rule if rule is not None and rule.constant is None else None  # steps follow x
+        self._kinds: dict[Any, Any] = {}  # by the types of extra arguments: what is known of f, kernel, target, memory
+        self._kernel = by_rule if rule is None else by_step
+        self._alone: Any = None  # what `_prepared` returns without extra arguments
 
     def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
-        if type(x) is not np.ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
-            return None
-        captured = self._f._known.captured
-        if captured and self._f.known().shares_memory(x):
+        if type(x) is not ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None
         found = self._alone
         if args or found is None:
-            key = tuple(map(kind_of, args))
-            found = self._kinds.get(key)
-            if found is None or found[2] is not self._f._known:
-                found = self._prepare(key, args)
-                if found is None:
-                    return None
-            if not (args or captured):
-                self._alone = found
-        kernel, given, _, spare = found
+            found = self._prepared(x, args)
+            if found is None:
+                return None
+        kernel, address, first, last, like, spare = found
         before = quiet()
         try:
             work, here = spare.pop()  # as append, atomic
         except IndexError:
-            lifted, budget = self._lanes(args, self._eager)
-            work, here = (
-                jacobians.workspace(*self._sizes, *lifted, budget, self.pattern is not None),
-                np.empty(self._value),
-            )
-            if self._step is not None:
-                work[self._n : 2 * self._n] = self._step
-        if self._rule is not None and self._step is None:
-            work[self._n : 2 * self._n] = self._rule.at(x.reshape(-1), None)
-        out = np.zeros(self._entries)
-        if args:
-            given = given[0], args[: self._f._place], args[self._f._place :], given[3]
+            work, here = self._workspace(args)
+        if self._moving is not None:
+            work[self._n : 2 * self._n] = self._moving.at(x.reshape(-1), None)
+        out = zeros(self._entries)
         try:
-            done = kernel(*given, x, here, work, out, self._listed)
-            while done == jacobians.LATER:
-                done = kernel(*given, x, here, work, out, self._listed)
+            done = LATER
+            while done == LATER:
+                done = kernel(address, first, last, like, x, here, work, out, self._listed)
         except Exception:  # noqa: BLE001  perhaps at a point that only explores
             let_go(work, here, out)
             return None
-        if done == jacobians.RECONSIDER:
+        if done == RECONSIDER:
             self._lanes(args, True)
             spare.clear()  # which has no room for them
         else:
             spare.append((work, here))
-            if done != jacobians.DONE:
+            if done != DONE:
                 return None
         if not quiet() is before is not None:
             return None
@@ -359,21 +345,39 @@ class FusedJacobian:
             return self.pattern.array(out)
         return out.T if self._flat else out.T.reshape(self._value + self.shape)
 
-    def _prepare(self, key: Any, args: tuple[Any, ...]) -> Any:
-        """Return the kernel, and what it gets first; None until it is worth compiling."""
-        try:
-            target = self._f.target(len(self.shape), args)
-        except CannotRun:
+    def _prepared(self, x: Floats, args: tuple[Any, ...]) -> Any:
+        """Return the kernel, the four arguments that it gets first, and memory; None until it is worth compiling."""
+        captured = self._f._known.captured
+        if captured and self._f.known().shares_memory(x):
             return None
-        if target.shape is not None and target.shape != self._value:
-            return None
-        ndims = len(self.shape), len(self._value), 1, len(self._entries)
-        kernel = target.kernel(self._kernel, ndims, types.none if self._listed is None else LISTS, self._worth)
-        if kernel is None:
-            return None
-        spare: list[tuple[Floats, Floats]] = []
-        found = self._kinds[key] = kernel, target.given(args), self._f._known, spare
+        key = tuple(map(kind_of, args))
+        known, kernel, target, spare = self._kinds.get(key, (None,) * 4)
+        if known is not self._f._known:
+            try:
+                target = self._f.target(len(self.shape), args)
+            except CannotRun:
+                return None
+            if target.shape is not None and target.shape != self._value:
+                return None
+            ndims = len(self.shape), len(self._value), 1, len(self._entries)
+            kernel = target.kernel(self._kernel, ndims, types.none if self._listed is None else LISTS, self._worth)
+            if kernel is None:
+                return None
+            spare = []
+            self._kinds[key] = self._f._known, kernel, target, spare
+        assert target is not None
+        found = kernel, *target.given(args), spare
+        if not (args or captured):
+            self._alone = found
         return found
+
+    def _workspace(self, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
+        """Return what a kernel works in, and room for f(x)."""
+        lifted, budget = self._lanes(args, self._eager)
+        work = workspace(*self._sizes, *lifted, budget, self.pattern is not None)
+        if self._rule is not None and self._moving is None:
+            work[self._n : 2 * self._n] = self._rule.constant
+        return work, np.empty(self._value)
 
     def _lanes(self, args: tuple[Any, ...], lift: bool) -> tuple[tuple[int, int], float]:
         """Return `Compiled.lanes`, and after how many ticks to ask for them; finds out what they are with `lift`."""

@@ -35,7 +35,6 @@ _FLOATS = (
     "here",  # f(x)
     "spent",  # ticks in f, one point at a time
     "budget",  # after how many of them to ask for lanes
-    "more",  # evaluations beside those of the line and of one sweep
     "one_by_one",  # the fewest ticks of a row of few points, and
     "in_lanes",  # the same in lanes
     # what the line says, for the judgement of the sweep: see `default`
@@ -69,8 +68,6 @@ HEADER = np.dtype(
     ]
 )
 HEADER_SIZE = HEADER.itemsize // 8
-# of floats of the record, as entries of `work`: a view as a record takes 10 us to make
-SPENT, BUDGET, MORE = (HEADER.fields[name][1] // 8 for name in ("spent", "budget", "more"))  # type: ignore[index]
 
 
 def aligned(size: int) -> Floats:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -79,7 +79,7 @@ class Dictionary(Place):
 
     __slots__ = ()
 
-    def __init__(self, holder: dict[Hashable, object]) -> None:
+    def __init__(self, holder: dict[Hashable, object], keys: Sequence[Hashable] = ()) -> None:
         self.holder = holder
         self.keys = tuple(self.names(holder))
         self.values = tuple(dict.__getitem__(holder, key) for key in self.keys)
@@ -91,9 +91,6 @@ class Dictionary(Place):
 
     def inside(self) -> Sequence[object]:
         return (*self.keys, *self.values)
-
-    def again(self) -> Place:
-        return Dictionary(self.holder)
 
     def put(self, key: Any, value: object) -> None:
         dict.__setitem__(self.holder, key, value)
@@ -124,53 +121,28 @@ class Names(Place):
 
 
 class Items(Place):
-    """A list or deque."""
+    """A list or deque, or a set: no array can be in that, but f may add to it, and objects in it may hold arrays."""
 
-    __slots__ = ()
+    __slots__ = ("_kind",)
 
-    def __init__(self, holder: list[object] | deque[object]) -> None:
+    def __init__(self, holder: Any, keys: Sequence[Hashable] = ()) -> None:
         self.holder = holder
-        self.values = tuple(type(self).items(holder))
-        self.keys = range(len(self.values))
-
-    @staticmethod
-    def items(holder: list[object] | deque[object]) -> Iterator[object]:
-        """Past an ``__iter__`` of the user's."""
-        return list.__iter__(holder) if isinstance(holder, list) else deque.__iter__(holder)
-
-    def again(self) -> Place:
-        return Items(self.holder)
+        self._kind: Any = next(kind for kind in (list, deque, set) if isinstance(holder, kind))  # past the user's class
+        self.values = tuple(self._kind.__iter__(holder))
+        self.keys = () if self._kind is set else range(len(self.values))
 
     def put(self, key: Any, value: object) -> None:
-        (list if isinstance(self.holder, list) else deque).__setitem__(self.holder, key, value)
+        self._kind.__setitem__(self.holder, key, value)
 
     def restore(self) -> None:
-        now, before = self.holder, self.values
-        if isinstance(now, list):
-            if not (list.__len__(now) == len(before) and same(self.items(now), before)):
-                list.__setitem__(now, slice(None), before)
-        elif not (deque.__len__(now) == len(before) and same(self.items(now), before)):
-            deque.clear(now)
-            deque.extend(now, before)
-
-
-class Elements(Place):
-    """A set: no array can be in it, but f may add to it, and objects in it may hold arrays."""
-
-    __slots__ = ()
-
-    def __init__(self, holder: set[object]) -> None:
-        self.holder = holder
-        self.keys, self.values = (), tuple(set.__iter__(holder))
-
-    def again(self) -> Place:
-        return Elements(self.holder)
-
-    def restore(self) -> None:
-        now, before = self.holder, self.values
-        if not (set.__len__(now) == len(before) and same(set.__iter__(now), before)):
-            set.clear(now)
-            set.update(now, before)
+        kind, now, before = self._kind, self.holder, self.values
+        if kind.__len__(now) == len(before) and same(kind.__iter__(now), before):
+            return
+        if kind is list:
+            list.__setitem__(now, slice(None), before)
+        else:
+            kind.clear(now)
+            (set.update if kind is set else deque.extend)(now, before)
 
 
 class Cell(Place):

@@ -27,7 +27,7 @@ import numpy as np
 from ..rebinding import names_in
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
-from .places import Attributes, Cell, Dictionary, Elements, Identity, Items, Missing, Names, Place, Slots, same
+from .places import Attributes, Cell, Dictionary, Identity, Items, Missing, Names, Place, Slots, same
 
 MOST_THINGS = 20_000  # that are looked at
 MOST_VALUES = 200_000  # in all places together: they are compared after each run
@@ -202,9 +202,7 @@ class Walk:
             self._add(Dictionary(thing))
             if isinstance(thing, collections.defaultdict):
                 self._queue.append(thing.default_factory)
-        elif isinstance(thing, set):
-            self._add(Elements(thing))
-        elif isinstance(thing, (list, collections.deque)):
+        elif isinstance(thing, (list, collections.deque, set)):
             self._add(Items(thing))
         if kind not in CONTAINER_BASES:
             self._object(thing)

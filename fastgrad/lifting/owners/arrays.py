@@ -226,45 +226,90 @@ def place_of(function):
 
 
 @register_jitable
-def ordered(out, exact, a):
-    order = np.argsort(values(a))
-    for i in range(out.size):
-        out[i] = a[order[i]]
-        if i > 0:
-            tie(out[i - 1], out[i])
+def order_of(a):
+    """The places of numbers from the smallest to the largest, by merging runs.
+
+    Equal ones keep their order. numba compiles this in a fifth of the time that it takes for its own sorts.
+    """
+    n = a.size
+    here, there = np.empty(n, np.intp), np.empty(n, np.intp)
+    for i in range(n):
+        if a[i] != a[i]:
+            raise ValueError  # left to the scalar evaluation
+        here[i] = i
+    width = 1
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, end = min(low + width, n), min(low + 2 * width, n)
+            i, j = low, middle
+            for k in range(low, end):
+                if i < middle and (j >= end or a[here[i]] <= a[here[j]]):
+                    there[k] = here[i]
+                    i += 1
+                else:
+                    there[k] = here[j]
+                    j += 1
+        here, there = there, here
+        width *= 2
+    return here
 
 
 def sort(a):
-    return filled(np.sort, ordered, (a,), 1) if dimensions(a) == (1,) else None
+    bundle = Bundle(a.dtype, 1, "C")
+
+    def in_order(a):
+        order = order_of(values(a))
+        out = empty_bundle((order.size,), bundle)
+        for i in range(order.size):
+            out[i] = a[order[i]]
+            if i > 0:
+                tie(out[i - 1], out[i])
+        return out
+
+    return in_order if dimensions(a) == (1,) else None
+
+
+@overloaded()
+def sorted_copy(a):
+    return sort(a)
+
+
+def between(low, high, part, exact, size):
+    """What lies between two of very many numbers, whose own value is known."""
+    return settled(with_value(accumulate_add(low * (1.0 - part), high * part), exact), size)
+
+
+between = register_jitable(between)
 
 
 def median(a):
-    in_order = register_jitable(sort(a) or np.sort)
-
     def middle(a):
         if a.size == 0:
             raise ValueError  # left to the scalar evaluation
-        s, k = in_order(a), a.size // 2
-        between = accumulate_add(s[k] * 0.5, s[k - 1 + a.size % 2] * 0.5)
-        return settled(with_value(between, np.median(values(a))), a.size)
+        s, k = sorted_copy(a), a.size // 2
+        if a.size % 2 == 1:
+            return settled(s[k], a.size)
+        return between(s[k - 1], s[k], 0.5, (value(s[k - 1]) + value(s[k])) / 2, a.size)
 
-    return middle if dimensions(a) == (1,) else None
+    return middle if dimensions(a) == (1,) and is_wide(a) else None
 
 
-def quantile(function, whole):
+def quantile(factor):
+    """As numba computes them, which differs from numpy in the last digit."""
+
     def form(a, b):
-        in_order = register_jitable(sort(a) or np.sort)
-
         def part(a, b):
-            exact = function(values(a), b)  # which raises where b is no such part
-            if a.size == 0:
+            percent = b * factor
+            if a.size < 2 or not 0.0 <= percent <= 100.0:
                 raise ValueError  # left to the scalar evaluation
-            s, place = in_order(a), b / whole * (a.size - 1)
-            k = min(int(place), a.size - 2)
-            between = accumulate_add(s[k] * (k + 1 - place), s[k + 1] * (place - k))
-            return settled(with_value(between, exact), a.size)
+            s, rank = sorted_copy(a), 1 + (a.size - 1) * (percent / 100.0)
+            k = min(int(rank), a.size - 1)
+            rest = rank - k
+            low, high = value(s[k - 1]), value(s[k])
+            exact = high if percent == 100.0 else low * (1 - rest) + high * rest
+            return between(s[k - 1], s[k], rest, exact, a.size)
 
-        return part if dimensions(a) == (1,) and is_number(b) else None
+        return part if dimensions(a) == (1,) and is_wide(a) and is_number(b) else None
 
     return form
 
@@ -357,8 +402,8 @@ Owned.forms = {
     np.argmax: place_of(np.argmax),
     np.sort: sort,
     np.median: median,
-    np.quantile: quantile(np.quantile, 1.0),
-    np.percentile: quantile(np.percentile, 100.0),
+    np.quantile: quantile(100.0),
+    np.percentile: quantile(1.0),
     np.searchsorted: place_among,
     np.interp: interpolated,
 }

@@ -8,7 +8,8 @@ import numpy as np
 from numba import types
 from numba.core import cgutils, errors
 from numba.core import ir as numba_ir
-from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.analysis import compute_cfg_from_blocks
+from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
@@ -17,11 +18,12 @@ from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.types import is_wide
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
-from .operators import KNOWN, ORDINARY, running_maximum, running_minimum
+from .operators import KNOWN, ORDINARY, SLOW, running_maximum, running_minimum
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
 
@@ -96,6 +98,39 @@ def mark(assignment, stub, left, right):
     )
 
 
+@register_pass(mutates_CFG=False, analysis_only=True)
+class CountWork(AnalysisPass):
+    """How many terms f's loops and whole arrays are written to sum, and how many slow functions to take."""
+
+    _name = "fastgrad_count_work"
+
+    def __init__(self):
+        AnalysisPass.__init__(self)
+
+    def run_pass(self, state):
+        twins, blocks, typemap = state.pipeline.twins, state.func_ir.blocks, state.typemap
+        looped = set().union(*(loop.body for loop in compute_cfg_from_blocks(blocks).loops().values()))
+        for label, block in blocks.items():
+            for statement in block.body:
+                expr = getattr(statement, "value", None)
+                if not isinstance(expr, numba_ir.Expr) or expr.op not in ("inplace_binop", "call", "binop"):
+                    continue
+                kinds = state.calltypes[expr].args
+                repeated = label in looped or twins.is_called(state.func_id.func) or any(map(is_array, kinds))
+                if not (repeated and any(map(is_wide, kinds))):
+                    continue
+                if expr.op == "inplace_binop":
+                    twins.sums += expr.fn in ORDINARY
+                else:
+                    function = expr.fn if expr.op == "binop" else getattr(typemap[expr.func.name], "typing_key", None)
+                    twins.slow += function in SLOW and not isinstance(kinds[-1], types.IntegerLiteral)
+        return False
+
+
+def is_array(t):
+    return isinstance(t, types.Array)
+
+
 class ZeroedLower(Lower):
     """Variables are zero where f reads them before they are set: a number made of anything would write anywhere."""
 
@@ -126,6 +161,7 @@ class OwnerCompiler(LaneCompiler):
     def define_pipelines(self):
         (pipeline,) = super().define_pipelines()
         pipeline.add_pass_after(MarkAccumulators, LiteralUnroll)
+        pipeline.add_pass_after(CountWork, CheckCoverage)
         pipeline.passes = [
             (ZeroedLowering, why) if which is NativeLowering else (which, why) for which, why in pipeline.passes
         ]
@@ -134,10 +170,28 @@ class OwnerCompiler(LaneCompiler):
 
 
 class OwnerTwins(Twins):
-    """Private copies of f and of the jitted functions that it calls."""
+    """Private copies of f and of the jitted functions that it calls.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether none of them has leave to round otherwise than it is written.
+    sums, slow : int
+        How many additions to a sum, and how many functions that take as long as several operations, they are written
+        with where they are repeated.
+    """
 
     compiler = OwnerCompiler
-    exact = True  # whether none of them has leave to round otherwise than it is written
+    exact = True
+    sums = slow = 0
+
+    def __init__(self, *how):
+        super().__init__(*how)
+        self.pipeline_class.twins = self
+
+    def is_called(self, function):
+        """Whether it is another one than f, the first."""
+        return next(iter(self.of)).py_func is not function
 
     def twin(self, dispatcher):
         self.exact = self.exact and not dispatcher.targetoptions.get("fastmath")
@@ -181,6 +235,8 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
     exact : bool
         Whether f's value is told to the bit: not where it is compiled with fastmath, and rounds as it likes.
+    slow : float
+        How many functions such as `exp` f is written to take for each term that it sums.
 
     Raises
     ------
@@ -193,12 +249,16 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
         warnings.simplefilter("ignore", errors.NumbaWarning)
         # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
         # one of totals only where f writes to what it has copied from it.
+        allocates = False
         for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
+            if wide_allocations and not allocates:
+                continue
             twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                return *(make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries), twins.exact
+                made = (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
+                return *made, twins.exact, twins.slow / max(twins.sums, 1)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
-                failure = error
+                failure, allocates = error, twins.allocates
     raise cannot_lift(failure, dispatcher) from failure
 
 

@@ -417,6 +417,8 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
 for name, functions, auxiliary in OF_ONE:
     for function in functions:
         register(function, lower_unary(name, functions[0], auxiliary), 1)
+SLOW = {function for name, functions, _ in OF_ONE if name != "root" for function in functions}
+SLOW |= {operator.pow, pow, math.pow, np.power, math.hypot, np.hypot, math.atan2, np.arctan2}
 for function in (abs, math.fabs, np.abs, np.fabs):
     register(function, lower_absolute, 1)
 for function in (operator.neg, np.negative):

@@ -28,9 +28,9 @@ from .layout import (
     reshaped,
     take,
 )
+from .meeting import MOST_SLOTS
 from .rules import BINARY, UNARY, selection
 from .slots import (
-    MOST_SLOTS,
     Run,
     Slots,
     added,
@@ -77,10 +77,8 @@ class SparseBundle(ArrayLike):
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "split", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
-        cells = 0
-        for _, d in slots:
-            cells += d.size
-        run.made(base, len(slots), cells)
+        if run.counting:
+            run.made(base, slots)
         self.base = base
         self.slots = slots
         self.run = run
@@ -354,6 +352,10 @@ class SparseBundle(ArrayLike):
     def __setitem__(self, key: Any, value: Any) -> None:
         if _is_mask(key, self.shape) and self._masked(key, value):
             return
+        if type(value) is SparseBundle and value.owner is not None:
+            owner, known = value.owner
+            if owner is self and type(key) is type(known) is slice and key == known:  # a view of this memory
+                return
         key = plain_key(key)
         target = self.base[key]
         slots: Slots = ()
@@ -390,17 +392,26 @@ class SparseBundle(ArrayLike):
             self._place_entries(key, slots, shape)
             return
         axes = items[0]
-        kept = []
+        fits = {layout: d for layout, d in slots if [other for other, _ in slots].count(layout) == 1}
+        kept, left = [], set(fits)
         for layout, d in self.slots:
             assert isinstance(layout, Box)
             overwritten = take(layout, axes)
             if overwritten is not None:
-                if overwritten[0].size == layout.size:
+                here, index = overwritten
+                if here.size == layout.size:
                     continue
-                d = np.array(np.broadcast_to(d, (d.shape[0], *(dim.length for dim in layout.dims))))
-                d[overwritten[1]] = 0
+                change: Any = fits[here] if here in left else 0
+                if not _is_view(change, d[index]):  # an operation in place often leaves a slot as it was
+                    d = np.array(np.broadcast_to(d, (d.shape[0], *(dim.length for dim in layout.dims))))
+                    d[index] = change
+                left.discard(here)
             kept.append((layout, d))
-        kept += [(place(layout, axes), d) for layout, d in slots if isinstance(layout, Box)]
+        kept += [
+            (place(layout, axes), d)
+            for layout, d in slots
+            if isinstance(layout, Box) and (layout in left or layout not in fits)
+        ]
         self.slots, self.split = added((), tuple(kept), self.run), None
         self.disjoint = len(self.slots) < 2
 
@@ -657,6 +668,13 @@ def plain_key(key: Any) -> Any:
     return key
 
 
+def _is_view(value: Any, part: Array) -> bool:
+    """Whether a value is this part of an array itself."""
+    if type(value) is not np.ndarray or value.shape != part.shape or value.strides != part.strides:
+        return False
+    return bool(value.__array_interface__["data"] == part.__array_interface__["data"])
+
+
 def _is_mask(key: Any, shape: Shape) -> bool:
     return isinstance(key, np.ndarray | SparseBundle) and key.dtype == bool and key.shape == shape
 
@@ -719,11 +737,9 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     p, q = inputs
     if p is q and ufunc is np.multiply:
         return unary(np.square, p)
-    a, b, whole = p, q, None
-    if isinstance(p, SparseBundle):
-        a, whole = p.base, p if p.split is not None else None
-    if isinstance(q, SparseBundle):
-        b, whole = q.base, q if q.split is not None else whole
+    left, right = type(p) is SparseBundle, type(q) is SparseBundle
+    a, b = p.base if left else p, q.base if right else q
+    whole = q if right and q.split is not None else p if left and p.split is not None else None
     if whole is not None and np.broadcast_shapes(np.shape(p), np.shape(q)) == whole.shape:
         return _joined_again(elementwise(ufunc, *(as_split(v, whole) for v in inputs)), whole.shape)
     if isinstance(a, LISTS) or isinstance(b, LISTS):
@@ -733,22 +749,18 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if y.dtype.kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
-    if isinstance(p, SparseBundle):
-        run, p = p.run, p.as_numbers()
-    if isinstance(q, SparseBundle):
-        run, q = q.run, q.as_numbers()
-    shape = y.shape
-    if ufunc is np.subtract and isinstance(q, SparseBundle):  # negated before it is stretched
-        q = SparseBundle(q.base, mapped(q.slots, np.negative), q.run, q.disjoint)
-    first: Slots = p.stretched(shape) if isinstance(p, SparseBundle) else ()
-    second: Slots = q.stretched(shape) if isinstance(q, SparseBundle) else ()
+    run, shape = p.run if left else q.run, y.shape
+    if right and ufunc is np.subtract:  # negated before it is stretched
+        q = SparseBundle(b, mapped(q.as_numbers().slots, np.negative), run, q.disjoint)
+    first: Slots = _at_shape(p, shape) if left else ()
+    second: Slots = _at_shape(q, shape) if right else ()
     if not first and not second:
         return SparseBundle(y, (), run)
     disjoint = (not first or p.disjoint) and (not second or q.disjoint)
     if ufunc is np.add or ufunc is np.subtract:
         if not first or not second:
             return SparseBundle(y, first or second, run, disjoint)
-        same = disjoint and [slot[0] for slot in first] == [slot[0] for slot in second]
+        same = disjoint and len(first) == len(second) and all(v[0] == w[0] for v, w in zip(first, second, strict=True))
         slots = added(first, second, run)
         if len(slots) > MOST_SLOTS and shape:
             slots = (in_one_list(slots, shape, run),)
@@ -757,32 +769,53 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         run.magnifies(ufunc, a, b)
     a, b = spread_constant(a, shape), spread_constant(b, shape)
     if ufunc is np.multiply and not second:
-        return SparseBundle(y, tuple((w, d * constant_at(b, w)) for w, d in first), run, disjoint)
+        return SparseBundle(y, tuple([(w, d * constant_at(b, w)) for w, d in first]), run, disjoint)
     if ufunc is np.multiply and not first:
-        return SparseBundle(y, tuple((w, d * constant_at(a, w)) for w, d in second), run, disjoint)
-    if ufunc is np.divide and not second:
-        return SparseBundle(y, tuple((w, d / constant_at(b, w)) for w, d in first), run, disjoint)
-    operands = [first, second]
+        return SparseBundle(y, tuple([(w, d * constant_at(a, w)) for w, d in second]), run, disjoint)
+    if not second and ufunc is np.divide:
+        return SparseBundle(y, tuple([(w, d / constant_at(b, w)) for w, d in first]), run, disjoint)
     if not disjoint or (first and second):
-        met = meet(operands, shape, run)
+        met = meet([first, second], shape, run)
     else:
         met = [(w, [d, None] if first else [None, d]) for w, d in first or second]
-    run.heavy(ufunc, a, y.size, sum(max(d.size for d in both if d is not None) for _, both in met))
+    if run.counting:
+        run.heavy(ufunc, a, y.size, sum(max(d.size for d in both if d is not None) for _, both in met))
     if run.watching:
         run.meets(ufunc, first, second, shape)
-    rule = BINARY.get(ufunc)
+    if ufunc is np.multiply:
+        return SparseBundle(y, tuple([(w, times(da, a, db, b, w)) for w, (da, db) in met]), run, True)
+    rule, tie = BINARY.get(ufunc), TIES.get(ufunc) if run.tied is not None else None
     slots_out = []
     for layout, (da, db) in met:
         a_here, b_here = constant_at(a, layout), constant_at(b, layout)
         y_here = at(y, layout)
-        if run.tied is not None and ufunc in TIES:
-            run.note_ties(TIES[ufunc](np.real(a_here), np.real(b_here), da, db), layout, _either(da, db))
+        if tie is not None:
+            run.note_ties(tie(np.real(a_here), np.real(b_here), da, db), layout, _either(da, db))
         d = None if rule is None else rule(da, a_here, db, b_here, y_here)
         if d is None:
             run.rounded = True
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _at_shape(p: SparseBundle, shape: Shape) -> Slots:
+    """The slots of an operand, as numbers, after broadcasting."""
+    if p.base.dtype == bool:
+        p = p.as_numbers()
+    return p.slots if p.base.shape == shape else p.stretched(shape)
+
+
+def times(da: Array | None, a: Any, db: Array | None, b: Any, layout: Any) -> Any:
+    """The difference of a product, of whose factors one at least differs."""
+    if db is None:
+        return da * constant_at(b, layout)
+    if da is None:
+        return constant_at(a, layout) * db
+    out = constant_at(b, layout) + db
+    out *= da
+    out += constant_at(a, layout) * db
+    return out
 
 
 def _operation(_: Handler, ufunc: np.ufunc) -> tuple[Handler, Handler]:
@@ -870,7 +903,8 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         return SparseBundle(y, mapped(p.slots, np.negative), p.run, p.disjoint)
     if ufunc in (np.positive, np.conjugate):
         return p.copy()
-    p.run.heavy(ufunc, b, y.size, sum(d.size for _, d in p.slots))
+    if p.run.counting:
+        p.run.heavy(ufunc, b, y.size, sum(d.size for _, d in p.slots))
     if p.run.faint:
         p.run.magnifies(ufunc, b)
     if p.run.watching:

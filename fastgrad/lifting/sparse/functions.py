@@ -13,10 +13,10 @@ import numpy as np
 from ..arraylike import Array, Handler, entering
 from ..composites import COMPOSITES
 from .bundle import FUNCTIONS, METHODS, SparseBundle, choose, elementwise, normal_axes, plain_key
-from .layout import Box, Entries, groups, place
+from .layout import Box, Entries, Shape, groups, insert_axes, place
+from .meeting import MOST_SLOTS
 from .rules import expm1, log1p, scaled
 from .slots import (
-    MOST_SLOTS,
     ROUNDED,
     Run,
     Slots,
@@ -511,20 +511,32 @@ def _einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
 
 @handles(np.concatenate)
 def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Any:
-    base = np.concatenate([base_of(a) for a in arrays], axis=axis)
-    run = run_of(arrays)
     if axis is None:
         return _concatenate([np.ravel(a) for a in arrays])
+    bases = [base_of(a) for a in arrays]
+    base = np.concatenate(bases, axis=axis)
+    return _side_by_side(arrays, [part.shape for part in bases], base, axis % base.ndim)
+
+
+@handles(np.stack)
+def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    base = np.stack([base_of(a) for a in arrays], axis)
     axis %= base.ndim
+    return _side_by_side(arrays, [(*base.shape[:axis], 1, *base.shape[axis + 1 :])] * len(arrays), base, axis)
+
+
+def _side_by_side(arrays: Sequence[Any], shapes: Sequence[Shape], base: Any, axis: int) -> SparseBundle:
+    """Arrays, each as one of this shape, one after another along an axis."""
+    run = run_of(arrays)
     slots: Slots = ()
     begin = 0
-    for a in arrays:
-        shape = base_of(a).shape
-        items = tuple((begin if i == axis else 0, 1, n) for i, n in enumerate(shape))
+    for a, shape in zip(arrays, shapes, strict=True):
         moved: list[Any] = []
+        items = tuple([(begin if i == axis else 0, 1, n) for i, n in enumerate(shape)])
         for layout, d in slots_of(a):
             if isinstance(layout, Box):
-                moved.append((place(layout, items), d))
+                box = layout if len(layout.start) == len(shape) else insert_axes(layout, (axis,))
+                moved.append((place(box, items), d))
             else:
                 index = tuple(slice(s, s + n) for s, _, n in items)
                 target = np.arange(base.size).reshape(base.shape)[index]
@@ -532,12 +544,6 @@ def _concatenate(arrays: Sequence[Any], axis: Any = 0) -> Any:
         slots = added(slots, tuple(moved), run)
         begin += shape[axis]
     return SparseBundle(base, slots, run)
-
-
-@handles(np.stack)
-def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
-    axis %= np.ndim(base_of(arrays[0])) + 1
-    return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
 @handles(np.broadcast_to)

@@ -38,7 +38,7 @@ class ComplexRun(Run):
     imaginary = True
     faintest = 2.0**-548  # imaginary parts are 1e-100 of that
 
-    def made(self, base: Any, slots: int, cells: int) -> None:
+    def made(self, base: Any, slots: Slots) -> None:
         if slots and base.dtype.kind == "f":
             raise refuse("a function that drops the imaginary part, at a complex point")
 

@@ -10,7 +10,7 @@ from ...core.call import Call
 from ..arraylike import Array, stacked
 from ..rebinding import rebound
 from ..signals import CannotLift
-from .layout import Box
+from .layout import Box, by_rows
 from .slots import FILLED, TooWide
 from .sweeping import CELLS, Lifted, keep_freed_memory, lift
 
@@ -96,7 +96,8 @@ def entries(
             lifted = lift(of_array, x, range(begin, end), steps, ties=True, filled=filled)
             layouts.append((begin, np.shape(lifted.base), tuple(layout for layout, _ in lifted.slots)))
             if before is not None and steps.size == d.size and before.layouts == tuple(layouts) and _short(layouts):
-                return _refilled(before, lifted, steps)
+                with np.errstate(all="ignore"):  # who asked looks whether they are finite
+                    return _refilled(before, lifted, steps)
             listed = lifted.entries()
         except TooWide as wide:
             if end - begin == 1:
@@ -130,13 +131,10 @@ def _refilled(before: Listed, lifted: Lifted, steps: Array) -> Listed:
     begin = 0
     for layout, d in lifted.slots:
         assert isinstance(layout, Box)
-        end = begin + layout.size
-        lengths = (len(steps), *(dim.length for dim in layout.dims))
-        strides = (steps.strides[0], *(dim.row * steps.itemsize for dim in layout.dims))
-        of_rows: Array = np.ndarray(lengths, steps.dtype, steps, layout.row * steps.itemsize, strides)
-        with np.errstate(all="ignore"):
-            np.divide(d, of_rows, out=slopes[:, begin:end].reshape(lengths))
-        begin = end
+        size, lengths, first, strides = by_rows(layout)
+        of_rows: Array = np.ndarray((len(d), *lengths), steps.dtype, steps, 8 * first, (steps.strides[0], *strides))
+        np.divide(d, of_rows, out=slopes[:, begin : begin + size].reshape(of_rows.shape))
+        begin += size
     return before._replace(
         base=np.asarray(lifted.base),
         slopes=slopes,

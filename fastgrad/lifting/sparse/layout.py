@@ -17,7 +17,6 @@ Slices, transposes and reductions only edit this description, and two arrays mee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 from math import gcd, prod
@@ -102,6 +101,12 @@ def window(box: Box) -> tuple[slice | int, ...]:
     return tuple(index)
 
 
+@lru_cache(maxsize=4096)
+def by_rows(box: Box) -> tuple[int, Shape, int, Shape]:
+    """How many differences a box has, their lengths; the first row, and how many bytes along each axis the rows go."""
+    return box.size, tuple(dim.length for dim in box.dims), box.row, tuple(8 * dim.row for dim in box.dims)
+
+
 def flat_indices(box: Box, shape: Shape) -> tuple[Array, Array]:
     """The rows and the flat positions of a box's differences, each shaped like them."""
     strides = c_strides(shape)
@@ -181,6 +186,7 @@ def take(box: Box, items: tuple[Item, ...]) -> tuple[Box, tuple[slice | int, ...
     return Box(row, tuple(start), tuple(dims)), tuple(index)
 
 
+@lru_cache(maxsize=4096)
 def place(box: Box, items: tuple[Item, ...]) -> Box:
     """The inverse of `take`: the box of an array that is written at these items of a larger one."""
     start, renamed, axis = [], {NO_AXIS: (NO_AXIS, 0)}, 0
@@ -339,264 +345,3 @@ def groups(shape: Shape, split: Shape) -> tuple[range, ...]:
             at += 1
         found.append(range(begin, at))
     return tuple(found)
-
-
-# ---------------------------------------------------------------------------------------------------------------
-# Two boxes in one array
-# ---------------------------------------------------------------------------------------------------------------
-
-
-class Hull(NamedTuple):
-    """Two boxes on one lattice: the smallest box around both, and where each lies in it."""
-
-    box: Box
-    first: tuple[slice, ...]
-    second: tuple[slice, ...]
-
-
-DISJOINT, OVERLAPPING = "disjoint", "overlapping"
-NEARBY = 4096  # rows between two scalars' rows that cost less than a slot more
-
-
-def _conformed(box: Box, other: Box) -> Box:
-    """Give a box the ties of the other where it has only one position, which any tie describes."""
-    mine = {dim.axis: dim for dim in box.dims if dim.axis != NO_AXIS}
-    theirs = {dim.axis: dim for dim in other.dims if dim.axis != NO_AXIS}
-    rows = {dim.row: dim for dim in box.dims if dim.axis == NO_AXIS and dim.length > 1}
-    for dim in other.dims:
-        if dim.axis == NO_AXIS:
-            rows.setdefault(dim.row, dim._replace(length=1))
-    for axis, dim in theirs.items():
-        if axis not in mine or mine[axis].length == 1:
-            mine[axis] = dim._replace(length=1)
-    dims = sorted(rows.values(), key=lambda dim: -dim.row) + [mine[axis] for axis in sorted(mine)]
-    return box._replace(dims=tuple(dims))
-
-
-@lru_cache(maxsize=4096)
-def relation(a: Box, b: Box) -> Hull | str:
-    """How two boxes lie: on one lattice (a Hull), disjoint, or overlapping in some other way."""
-    if not a.start and not b.start and len(a.dims) == len(b.dims) == 1:
-        low = min(a.row, b.row)
-        size_a, size_b = a.dims[0].length, b.dims[0].length
-        count = max(a.row + size_a, b.row + size_b) - low
-        if count > 4 * (size_a + size_b) + NEARBY and _apart(a, b):
-            return DISJOINT
-        of_a, of_b = slice(a.row - low, a.row - low + size_a), slice(b.row - low, b.row - low + size_b)
-        return Hull(scalar_box(low, count), (slice(None), of_a), (slice(None), of_b))
-    first, second = _conformed(a, b), _conformed(b, a)
-    signature = [dim[1:] for dim in first.dims]
-    if signature != [dim[1:] for dim in second.dims]:
-        return DISJOINT if _apart(a, b) else OVERLAPPING
-    tied = {dim.axis for dim in first.dims}
-    if any(p != q for j, (p, q) in enumerate(zip(a.start, b.start, strict=True)) if j not in tied):
-        return DISJOINT
-    rest = second.row - first.row
-    shifts = [0] * len(signature)
-    for i, (row, axis, step) in enumerate(signature):
-        if axis != NO_AXIS:
-            shift, odd = divmod(second.start[axis] - first.start[axis], step)
-            if odd:
-                return DISJOINT
-            shifts[i] = shift
-            rest -= row * shift
-    left_over = [i for i, (_, axis, _) in enumerate(signature) if axis == NO_AXIS]
-    for i in left_over:
-        row = signature[i][0]
-        shifts[i] = round(rest / row) if len(left_over) > 1 else rest // row
-        rest -= row * shifts[i]
-    if rest:
-        return DISJOINT if len(left_over) <= 1 or _apart(a, b) else OVERLAPPING
-    lengths, at_first, at_second = [], [], []
-    for shift, m, n in zip(shifts, first.dims, second.dims, strict=True):
-        low, high = min(0, shift), max(m.length, shift + n.length)
-        lengths.append(high - low)
-        at_first.append(slice(-low, m.length - low))
-        at_second.append(slice(shift - low, shift - low + n.length))
-    if not _once_each(dim._replace(length=n) for dim, n in zip(first.dims, lengths, strict=True)):  # in the hull, too
-        return DISJOINT if _apart(a, b) else OVERLAPPING
-    if prod(lengths) > 4 * (a.size + b.size) and _apart(a, b):
-        return DISJOINT
-    row, start = first.row, list(first.start)
-    dims = []
-    for at, length, dim in zip(at_first, lengths, first.dims, strict=True):
-        row -= dim.row * at.start
-        if dim.axis != NO_AXIS:
-            start[dim.axis] -= dim.step * at.start
-        dims.append(dim._replace(length=length))
-    return Hull(Box(row, tuple(start), tuple(dims)), (slice(None), *at_first), (slice(None), *at_second))
-
-
-def _apart(a: Box, b: Box) -> bool:
-    """Whether the rows, or the positions along one axis, are in separate ranges."""
-    spans = []
-    for box in (a, b):
-        low, high = [box.row, *box.start], [box.row, *box.start]
-        for length, row, axis, step in box.dims:
-            high[0] += row * (length - 1)
-            if axis != NO_AXIS:
-                (high if step > 0 else low)[axis + 1] += step * (length - 1)
-        spans.append((low, high))
-    (low_a, high_a), (low_b, high_b) = spans
-    return any(ha < lb or hb < la for la, ha, lb, hb in zip(low_a, high_a, low_b, high_b, strict=True))
-
-
-class Inside(NamedTuple):
-    """Where a box lies in a larger one, which differs at each of its rows wherever it differs at all.
-
-    Attributes
-    ----------
-    first : tuple of int
-        Of the first difference: how far along each axis of the larger box's differences.
-    moves : tuple of tuple of int
-        The same, of one step along each axis of the smaller one's.
-    """
-
-    first: tuple[int, ...]
-    moves: tuple[tuple[int, ...], ...]
-
-
-@lru_cache(maxsize=4096)
-def inside(big: Box, small: Box) -> Inside | None:
-    """Where all of a box lies in another one whose rows and positions do not depend on each other; None if not."""
-    rows, *more = [i for i, dim in enumerate(big.dims) if dim.row] or [-1]
-    if more or (rows >= 0 and big.dims[rows].axis != NO_AXIS):
-        return None
-    free = {dim.axis: i for i, dim in enumerate(big.dims) if dim.axis != NO_AXIS}
-    first, last = [0] * len(big.dims), [0] * len(big.dims)
-    moves = [[0] * len(big.dims) for _ in small.dims]
-    # along the rows, and along each array axis: which axis of the differences that is, and how far apart they begin
-    ways = [(rows, small.row - big.row, [dim.row for dim in small.dims])]
-    for axis, (there, here) in enumerate(zip(big.start, small.start, strict=True)):
-        steps = [dim.step if dim.axis == axis else 0 for dim in small.dims]
-        ways.append((free.get(axis, -1), here - there, steps))
-    for at, offset, steps in ways:
-        if at < 0:
-            if offset or any(step and dim.length > 1 for step, dim in zip(steps, small.dims, strict=True)):
-                return None
-            continue
-        unit = big.dims[at].row or big.dims[at].step
-        if offset % unit or any(step % unit for step in steps):
-            return None
-        low = high = first[at] = offset // unit
-        for i, (step, dim) in enumerate(zip(steps, small.dims, strict=True)):
-            moves[i][at] = step // unit
-            reach = moves[i][at] * (dim.length - 1)
-            low, high = low + min(reach, 0), high + max(reach, 0)
-        last[at] = high
-        if low < 0 or high >= big.dims[at].length:
-            return None
-    return Inside(tuple(first), tuple(map(tuple, moves)))
-
-
-Pile = tuple[Box, tuple[int, ...], int]  # the box of some boxes, which they are, and the new axis of the differences
-
-
-@lru_cache(maxsize=4096)
-def piled(boxes: tuple[Box, ...]) -> tuple[Pile, ...]:
-    """Boxes that are alike and at even distances, along an axis of the array or from row to row, as one box."""
-    axes = range(len(boxes[0].start))
-    for along in (*reversed(axes), NO_AXIS):
-        alike: dict[object, list[int]] = {}
-        for i, box in enumerate(boxes):
-            if along == NO_AXIS:
-                alike.setdefault((box.start, box.dims), []).append(i)
-            elif all(dim.axis != along for dim in box.dims):
-                alike.setdefault((box.row, box.dims, box.start[:along], box.start[along + 1 :]), []).append(i)
-        found = []
-        for same in alike.values():
-            where = [boxes[i].row if along == NO_AXIS else boxes[i].start[along] for i in same]
-            same = [i for _, i in sorted(zip(where, same, strict=True))]
-            where.sort()
-            step = where[1] - where[0] if len(where) > 1 else 0
-            if not step or any(b - a != step for a, b in pairwise(where)):
-                continue
-            box = boxes[same[0]]
-            dim = Dim(len(same), step, NO_AXIS, 0) if along == NO_AXIS else Dim(len(same), 0, along, step)
-            dims = sorted((*box.dims, dim), key=lambda dim: (dim.axis, -dim.row))
-            if _once_each(dims):
-                found.append((box._replace(dims=tuple(dims)), tuple(same), dims.index(dim)))
-        if found:
-            return tuple(found)
-    return ()
-
-
-def _once_each(dims: Iterable[Dim]) -> bool:
-    """Whether no row is met twice: row steps that reach beyond all smaller ones together."""
-    reach = 0
-    for step, length in sorted((dim.row, dim.length) for dim in dims if dim.row):
-        if step <= reach:
-            return False
-        reach += step * (length - 1)
-    return True
-
-
-@lru_cache(maxsize=4096)
-def intersection(a: Box, b: Box) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
-    """The common (row, position) pairs of two boxes, as an index into the differences of each.
-
-    None where they have no simple form; both indices are empty tuples where there are none.
-    """
-    steps = sorted({dim.row for box in (a, b) for dim in box.dims if dim.row}, reverse=True)
-    ranges = []  # of each row digit, in the coordinates of a and of b
-    row_a, row_b = a.row, b.row
-    dims_a, dims_b = ({dim.row: dim for dim in box.dims if dim.row} for box in (a, b))
-    if any(sum(1 for dim in box.dims if dim.row == step) > 1 for box in (a, b) for step in steps):
-        return None
-    for above, step in zip([0, *steps], steps, strict=False):
-        length_a = dims_a[step].length if step in dims_a else 1
-        length_b = dims_b[step].length if step in dims_b else 1
-        digit_a, digit_b = row_a // step, row_b // step
-        row_a, row_b = row_a % step, row_b % step
-        if above and max(digit_a + length_a, digit_b + length_b) * step > above:
-            return None  # the digits carry
-        low, high = max(digit_a, digit_b), min(digit_a + length_a, digit_b + length_b)
-        ranges.append((low - digit_a, low - digit_b, high - low))
-    if row_a != row_b or any(count <= 0 for _, _, count in ranges):
-        return (), ()
-    axes_a, axes_b = ({dim.axis: dim for dim in box.dims if dim.axis != NO_AXIS} for box in (a, b))
-    free = [j for j in axes_a if j in axes_b and axes_a[j].row == axes_b[j].row == 0]
-    meshes = len(steps) + len(free)
-
-    def mesh(i: int, length: int) -> Array:
-        return np.arange(length).reshape((length,) + (1,) * (meshes - i - 1))
-
-    at_a: dict[Dim, Any] = {}
-    at_b: dict[Dim, Any] = {}
-    keep: Any = np.True_
-    for i, (step, (in_a, in_b, count)) in enumerate(zip(steps, ranges, strict=True)):
-        t = mesh(i, count)
-        for dims, at, offset in ((dims_a, at_a, in_a), (dims_b, at_b, in_b)):
-            if step in dims:
-                at[dims[step]] = t + offset
-    for j, (p, q) in enumerate(zip(a.start, b.start, strict=True)):
-        m, n = axes_a.get(j), axes_b.get(j)
-        if j in free and m and n:
-            if m.step != 1 or n.step != 1:
-                return None
-            low, high = max(p, q), min(p + m.length, q + n.length)
-            if low >= high:
-                return (), ()
-            t = mesh(len(steps) + free.index(j), high - low)
-            at_a[m], at_b[n] = t + (low - p), t + (low - q)
-            continue
-        position_a: Any = p + m.step * at_a[m] if m and m.row else None if m else p
-        position_b: Any = q + n.step * at_b[n] if n and n.row else None if n else q
-        if position_a is None or position_b is None:  # one of them is free: it holds the other's position
-            dim, at, begin, position = (m, at_a, p, position_b) if position_a is None else (n, at_b, q, position_a)
-            assert dim is not None
-            if dim.step != 1:
-                return None
-            at[dim] = position - begin
-            keep = keep & (at[dim] >= 0) & (at[dim] < dim.length)
-        else:
-            keep = keep & (np.asarray(position_a) == position_b)
-    shape = np.broadcast_shapes(np.shape(keep), *(np.shape(t) for t in (*at_a.values(), *at_b.values())))
-    chosen = np.nonzero(np.broadcast_to(keep, shape))
-    if not chosen[0].size if shape else not keep:
-        return (), ()
-
-    def index(box: Box, at: dict[Dim, Any]) -> tuple[Any, ...]:
-        return (slice(None), *(np.broadcast_to(at[dim], shape)[chosen] for dim in box.dims))
-
-    return index(a, at_a), index(b, at_b)

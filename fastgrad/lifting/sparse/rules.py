@@ -271,17 +271,6 @@ def lean(value: Any) -> Any:
     return value
 
 
-def _multiply(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
-    if db is None:
-        return da * b
-    if da is None:
-        return a * db
-    out = b + db
-    out *= da
-    out += a * db
-    return out
-
-
 def _divide(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
     if db is None:
         return da / b
@@ -369,7 +358,6 @@ def _remainder(da: Any, a: Any, db: Any, b: Any, y: Any) -> Any:
 
 BINARY: dict[np.ufunc, Binary] = {
     np.remainder: _remainder,
-    np.multiply: _multiply,
     np.divide: _divide,
     np.power: _power,
     np.float_power: _power,

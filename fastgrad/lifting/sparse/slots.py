@@ -7,7 +7,7 @@ slots, so linear operations never look at how slots lie to each other. Nonlinear
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -34,31 +34,24 @@ from ..work import (
     weight_at,
 )
 from .layout import (
-    DISJOINT,
     NO_AXIS,
     Box,
     Dim,
     Entries,
-    Hull,
-    Inside,
     Layout,
     Shape,
     Slot,
     c_strides,
     flat_indices,
-    inside,
-    intersection,
-    piled,
-    relation,
     scalar_box,
     window,
 )
+from .meeting import Made, meeting, packed, sums
 
 Slots = tuple[Slot, ...]
 FILLED = 16  # times as many cells as entries are faster than entries
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 ROUNDED = 2.0**-50  # of a value: by so much equal ones differ that were computed in two ways
-MOST_SLOTS = 40  # more of them are listed entry by entry
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
 LOST = 2.0**-1000  # underflows lose less than this, times such a factor
 # functions whose slope at 0 is infinite
@@ -87,6 +80,8 @@ class Run:
         Of the sweep that this run is a part of.
     lead : float
         Over the dense lift, in counted work: the sweep's so far, and this run's.
+    counting : bool
+        Whether what is made is to be counted, or to be looked at.
     lost : ndarray of bool
         Rows that took another branch than x; they are evaluated plainly afterwards.
     filled : int
@@ -102,8 +97,8 @@ class Run:
     """
 
     __slots__ = (
-        "_array", "_cell", "_number", "cells", "columns", "faint", "filled", "lead", "lost", "points", "rounded",
-        "rows", "tied", "work",
+        "_array", "_cell", "_number", "cells", "columns", "counting", "faint", "filled", "lead", "lost", "points",
+        "rounded", "rows", "tied", "work",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +107,7 @@ class Run:
         self.rows, self.columns, self.cells, self.work, self.filled = rows, columns, cells, work, filled
         self.points = rows * columns
         self.lead = work.lead
+        self.counting = self.lead < inf or self.imaginary
         self._array, self._number, self._cell = work.of_dense(self.points)
         self.lost = np.zeros(rows, dtype=bool)
         self.tied = np.zeros(rows, dtype=bool) if ties else None
@@ -172,13 +168,14 @@ class Run:
             raise Outrun(_FULL, to="dense")
         self.lead -= spreading
 
-    def made(self, base: Any, slots: int, cells: int) -> None:
+    def made(self, base: Any, slots: Slots) -> None:
         """Count an operation by its result: an array at x, and its differences."""
+        cells = sum(d.size for _, d in slots)
         if cells > WIDE:
             cells = int(WIDER * cells)
         lead = self.lead - SPARSE_CELL * cells - SPARSE_ARRAY
-        if slots > 1:
-            lead -= SPARSE_SLOT * (slots - 1)
+        if len(slots) > 1:
+            lead -= SPARSE_SLOT * (len(slots) - 1)
         if not base.ndim:
             lead += self._number
         elif base.base is None:
@@ -309,126 +306,57 @@ def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[La
     return as_entries(operands, shape, run)
 
 
-def _padded(d: Array | None, hull: Hull, side: int) -> Array | None:
-    if d is None:
-        return None
-    where = hull.first if side == 0 else hull.second
-    d = d.reshape(d.shape[0], *(s.stop - s.start for s in where[1:]))
-    lengths = tuple(dim.length for dim in hull.box.dims)
-    if d.shape[1:] == lengths:
-        return d
-    out = np.zeros((d.shape[0], *lengths), dtype=d.dtype)
-    out[where] = d
-    return out
-
-
-def _sum(d: Array | None, e: Array | None) -> Array | None:
-    if d is None or e is None:
-        return e if d is None else d
-    found: Array = adding(d)(d, e)
-    return found
-
-
 def adding(d: Array) -> np.ufunc:
     """What adds differences like these: of truth, what changes twice does not change."""
     return np.bitwise_xor if d.dtype == bool else np.add
 
 
-def _within(box: Box, rows: int) -> bool:
-    """Whether a box has only rows of the run: a lattice around two boxes may reach farther than both."""
-    last = box.row
-    for dim in box.dims:
-        last += dim.row * (dim.length - 1)
-    return box.row >= 0 and last < rows
-
-
-def _joined(found: list[tuple[Layout, list[Array | None]]], layout: Layout, ds: list[Array | None], run: Run) -> None:
-    """Add differences to those found, on a common lattice where there is one."""
-    for i, (other, es) in enumerate(found):
-        if other is layout or (isinstance(other, Box) and other == layout):
-            found[i] = other, [_sum(e, d) for e, d in zip(es, ds, strict=True)]
-            return
-        if isinstance(other, Box) and isinstance(layout, Box):
-            hull = relation(other, layout)
-            if isinstance(hull, Hull) and _within(hull.box, run.rows):
-                run.allow(hull.box.size)
-                del found[i]
-                merged = [_sum(_padded(e, hull, 0), _padded(d, hull, 1)) for e, d in zip(es, ds, strict=True)]
-                _joined(found, hull.box, merged, run)
-                return
-    found.append((layout, ds))
+def assembled(made: Made, ds: Sequence[Array], run: Run) -> Array | None:
+    """The differences that a plan makes of those of some slots."""
+    if made is None or isinstance(made, int):
+        return None if made is None else ds[made]
+    lengths, size, parts, whole = made
+    first = ds[parts[0].slot]
+    columns, kind = len(first), first.dtype
+    begin, out = 1, first
+    if whole:
+        if first.shape[1:] != lengths:
+            first = first.reshape(columns, *lengths)
+        if whole > 1:
+            second = ds[parts[1].slot]
+            begin, out = 2, adding(first)(first, second.reshape(first.shape))
+        elif len(parts) > 1:
+            out = first.copy("C")
+        else:
+            return first
+    else:
+        run.allow(size)
+        begin, out = 0, np.zeros((columns, *lengths), dtype=kind)
+    add, item = adding(out), out.itemsize
+    for slot, of_part, offset, strides in parts[begin:]:
+        steps = [size * item, *(step * item for step in strides)]
+        view: Array = np.ndarray((columns, *of_part), kind, out, offset * item, steps)
+        add(view, ds[slot], out=view)
+    return out
 
 
 def added(first: Slots, second: Slots, run: Run) -> Slots:
     """The slots of a sum."""
-    found: list[tuple[Layout, list[Array | None]]] = [(layout, [d]) for layout, d in first]
-    for layout, d in second:
-        _joined(found, layout, [d], run)
-    return tuple((layout, d) for layout, (d,) in found if d is not None)
-
-
-def heaped(slots: Slots) -> Slots:
-    """The same slots, fewer of them: boxes side by side are one box."""
-    while len(slots) > 1:
-        boxes = [slot for slot in slots if isinstance(slot[0], Box)]
-        heaps = piled(tuple(layout for layout, _ in boxes)) if len(boxes) > 1 else ()
-        if not heaps:
-            break
-        used = {id(boxes[i][0]) for _, which, _ in heaps for i in which}
-        piles = ((box, np.stack([boxes[i][1] for i in which], 1 + at)) for box, which, at in heaps)
-        slots = (*(slot for slot in slots if id(slot[0]) not in used), *piles)
-    return slots
+    if not second:
+        return first
+    plan = sums(tuple([layout for layout, _ in first]), tuple([layout for layout, _ in second]), run.rows)
+    ds, slots = [d for _, d in first + second], []
+    for layout, (made,) in plan.layouts:
+        d = ds[made] if isinstance(made, int) else assembled(made, ds, run)
+        assert d is not None
+        slots.append((layout, d))
+    return tuple(slots)
 
 
 Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences of each operand there
 
 
-def _absorbed(found: Found, run: Run) -> None:
-    """Add what lies in a larger box to that: a box less to look after is worth its few differences more."""
-    found.sort(key=lambda item: -item[0].size)
-    fresh: set[tuple[int, int]] = set()
-    j = 1
-    while j < len(found):
-        small, moving = found[j]
-        for i in range(j):
-            big, ds = found[i]
-            where = inside(big, small) if isinstance(big, Box) and isinstance(small, Box) else None
-            if where is None:
-                continue
-            assert isinstance(big, Box)
-            for which, d in enumerate(moving):
-                if d is None:
-                    continue
-                if (i, which) not in fresh:
-                    ds[which] = _whole(ds[which], big, d, run)
-                    fresh.add((i, which))
-                _add_into(ds[which], small, d, where)
-            del found[j]
-            break
-        else:
-            j += 1
-
-
-def _whole(e: Array | None, box: Box, like: Array, run: Run) -> Array:
-    """A fresh array of a box's differences, which others may be added to."""
-    lengths = tuple(dim.length for dim in box.dims)
-    if e is None:
-        run.allow(box.size)
-        return np.zeros((like.shape[0], *lengths), dtype=like.dtype)
-    return np.array(np.broadcast_to(e, (e.shape[0], *lengths)), order="C")
-
-
-def _add_into(e: Array | None, box: Layout, d: Array, where: Inside) -> None:
-    assert e is not None
-    assert isinstance(box, Box)
-    strides = e.strides[1:]
-    offset = sum(n * step for n, step in zip(where.first, strides, strict=True))
-    steps = [sum(n * step for n, step in zip(move, strides, strict=True)) for move in where.moves]
-    view: Array = np.ndarray((len(e), *(dim.length for dim in box.dims)), e.dtype, e, offset, (e.strides[0], *steps))
-    adding(e)(view, d, out=view)
-
-
-def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout, list[Array | None]]]:
+def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     """Bring the differences of operands of one shape together.
 
     Returns
@@ -436,43 +364,31 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[Layout
     list of (layout, differences of each operand)
         None is a difference of zero. Each (row, position) differs in one of the layouts at most.
     """
-    if all(len(slots) == 1 for slots in operands):
-        layout = operands[0][0][0]
-        if len(operands) == 1 or all(slots[0][0] == layout for slots in operands):
-            return [(layout, [slots[0][1] for slots in operands])]
-    if any(isinstance(layout, Entries) for slots in operands for layout, _ in slots):
+    layouts = tuple([tuple([layout for layout, _ in slots]) for slots in operands])
+    if len(layouts[0]) == 1 and all(each == layouts[0] for each in layouts):
+        return [(layouts[0][0], [slots[0][1] for slots in operands])]
+    listed = any(Entries in map(type, each) for each in layouts)
+    plan = None if listed else meeting(layouts, run.rows)
+    if plan is None:
         return together(operands, shape, run)
-    found: Found = []
-    for i, slots in enumerate(operands):
-        for layout, d in heaped(slots) if len(slots) > 1 else slots:
-            _joined(found, layout, [d if i == j else None for j in range(len(operands))], run)
-    if len(found) > 1:
-        _absorbed(found, run)
-    if len(found) > MOST_SLOTS:
-        return together(operands, shape, run)
-    for j in range(1, len(found)):
-        for i in range(j):
-            big, small = found[i][0], found[j][0]
-            assert isinstance(big, Box)
-            assert isinstance(small, Box)
-            if relation(big, small) is DISJOINT:
+    ds = [d for slots in operands for _, d in slots]
+    found: Found = [(layout, [assembled(how, ds, run) for how in made]) for layout, made in plan.layouts]
+    for i, j, in_big, in_small in plan.common:  # what is common moves to the bigger one
+        (big, es), (_, moving) = found[i], found[j]
+        for which, d in enumerate(moving):
+            if d is None:
                 continue
-            common = intersection(big, small)
-            if common is None:
-                return together(operands, shape, run)
-            in_big, in_small = common
-            if not in_big:
-                continue
-            # what is common moves to the bigger one
-            for which, moving in enumerate(found[j][1]):
-                if moving is None:
-                    continue
-                e = _whole(found[i][1][which], big, moving, run)
-                e[in_big] = adding(e)(e[in_big], moving[in_small])
-                found[i][1][which] = e
-                left = moving.copy()
-                left[in_small] = 0
-                found[j][1][which] = left
+            e = es[which]
+            if e is None:
+                assert isinstance(big, Box)
+                run.allow(big.size)
+                e = np.zeros((len(d), *(dim.length for dim in big.dims)), dtype=d.dtype)
+            else:
+                e = e.copy("C")
+            e[in_big] = adding(e)(e[in_big], d[in_small])
+            es[which] = e
+            moving[which] = left = d.copy()
+            left[in_small] = 0
     return found
 
 
@@ -772,11 +688,10 @@ def contracted(
         slots = ((spread_box(shape, run), spread(slots, shape, run)),)
     column = 1 + max((*labels, *out_labels, *(label for _, other in others for label in other)), default=0)
     lengths = {label: n for array, other in others for label, n in zip(other, array.shape, strict=True)}
-    found: Found = [(layout, [d]) for layout, d in heaped(slots)]
-    if len(found) > 1:
-        _absorbed(found, run)
     out: Slots = ()
-    for layout, (d,) in found:
+    ds = [d for _, d in slots]
+    for layout, (made,) in packed(tuple([layout for layout, _ in slots])).layouts:
+        d = assembled(made, ds, run)
         assert isinstance(layout, Box)
         assert d is not None
         ties = {dim.axis: dim for dim in layout.dims if dim.axis != NO_AXIS}
@@ -818,7 +733,7 @@ def contracted(
 
 def mapped(slots: Slots, change: Callable[[Array], Array]) -> Slots:
     """The slots after a change of the differences themselves."""
-    return tuple((layout, change(d)) for layout, d in slots)
+    return tuple([(layout, change(d)) for layout, d in slots])
 
 
 def rows_of(slots: Slots, run: Run) -> NDArray[np.bool_]:
