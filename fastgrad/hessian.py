@@ -75,7 +75,8 @@ class Hessian:
         Absolute step of the differences of gradients. By default the steps choose themselves.
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, of x's shape: then it is differenced, once. Some 13 values of
-        f along one direction are compared with the result: bars grow where they contradict it.
+        f along one direction are compared with the result: bars grow where they contradict it. A `fastgrad.Gradient`
+        tells its own errors, which bars allow for.
     sparse : bool
         Return a SciPy ``csr_array`` of shape (x.size, x.size).
     sparsity : None, "detect" or matrix
@@ -93,8 +94,8 @@ class Hessian:
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
-    evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
+    evaluations), or where `bounds` leave room on one side only, at six there; or its gradients once, where f is not
+    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
     (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
     is left: a noisy gradient shows, and a `grad` that is not one.
 
