@@ -126,6 +126,12 @@ class Layout:
         return data
 
 
+def symmetric(matrix: Matrix) -> Matrix:
+    """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
+    with np.errstate(all="ignore"):  # halved first: a sum may overflow
+        return matrix.like(0.5 * matrix.entries + 0.5 * matrix.mirror(matrix.entries))
+
+
 def disagrees(
     run: Vectors,
     x: Floats,
