@@ -95,9 +95,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations), or where `bounds` leave room on one side only, at six there; or its gradients once, where f is not
-    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
-    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
-    is left: a noisy gradient shows, and a `grad` that is not one.
+    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of
+    gradients each entry is found twice, as (i, j) and as (j, i): the surer one is taken, and where they contradict each
+    other their bars grow, which is told where no digit is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
