@@ -214,9 +214,7 @@ class _Differences:
             self._units, shrinks = power_of_two(np.minimum(units, NARROW * self._more)), turn < len(tried)
             seeds = Columns(x, np.arange(x.size), self._units * finer)
             with suppress(Beyond):
-                return look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, self._bounds, noise, shrinks
-                )
+                return look_along(run, seeds, x, self._bounds, noise, shrinks)
         raise CannotRun("f is not finite beside x")
 
     def _choose_sides(self) -> None:

@@ -247,7 +247,7 @@ def broadcast(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array]:
 def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | None:
     """Reshape; None if the positions do not stay at fixed offsets."""
     found = reshaped(box, old, new)
-    return None if found is None else (found, d.reshape(d.shape[0], *(dim.length for dim in found.dims)))
+    return None if found is None else (found, d.reshape(len(d), *by_rows(found)[1]))
 
 
 @lru_cache(maxsize=4096)
