@@ -31,7 +31,7 @@ from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmove
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
-from .schemes.constants import CERTAIN, NEGLIGIBLE
+from .schemes.constants import CERTAIN, NEGLIGIBLE, STILL
 from .schemes.outputs import signs
 from .schemes.seconds import FAINT, seconds
 from .schemes.seeds import units_of
@@ -463,9 +463,13 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, self._bounds(point))
+        bounds = self._bounds(point)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, bounds)
         if not (found.entries.any() or found.usual):
-            raise CannotRun("f does not change")  # or reads what was not moved
+            if bounds is None:
+                raise CannotRun("f does not change")
+            refuse_unmoved(call, point)  # or f reads what was not moved
+            found = found._replace(usual=STILL * abs(float(run.value()[0])))  # between bounds nothing can tell more
         if self._settings.noise is None:
             tell(found, rows, columns, units_of(point.base.reshape(-1)))
         if pattern is not None and found.contradicted > LACKING:
