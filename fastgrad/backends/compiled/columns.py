@@ -182,13 +182,13 @@ def judge(address, n, m):
                 o[UP, i], o[UP + 1, i] = values[2 * g, i], values[2 * g + 1, i]
                 kept[2 * g, i], kept[2 * g + 1, i] = values[2 * g, i], values[2 * g + 1, i]
             some_blocks = part(blocks, 0, (blocks_of(o, UP, f0, None, g, every, blocks),))
-            sure, wants, each[STEEP, g], some, long = judged(
+            listed, wants, each[STEEP, g], some, long = judged(
                 o, a, f0, x, units, None, g, t, some_blocks, part(lengths, shown, (m,))
             )
-            if not sure:
+            if listed < 0:
                 return UNSURE
             if not wants:
-                entered(o, a, f0, units, vector, None, g, some_blocks, part(out, 0, (n * m,)))
+                entered(o, a, listed, f0, units, vector, None, g, part(out, 0, (n * m,)))
             each[FLAGGED, g] = wants
             opened, shown, far = opened + wants, shown + some, far + long
         if n > 1 and 2 * shown > n * m:

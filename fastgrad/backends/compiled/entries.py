@@ -95,19 +95,32 @@ def half_span(flat, units, j, t):
 
 
 @uncounted
-def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
-    """Judge the blocks' entries that have an effect, as `columns._doubts`; `entered` takes what it writes.
+def is_idle(o, f0, pattern, g, k):
+    """Whether an entry has no effect, and no other step is to be tried for it."""
+    i, _, _ = entry(pattern, g, f0.size, np.uint64(k))
+    return (o[UP, i] == f0[i]) & (o[DOWN, i] == f0[i]) & (o[BIN, i] != 0.0)
 
-    Returns whether it is sure; whether another step may be tried for them; the largest ratio of change to noise; how
-    many of them show their `lengths`, and how many of these are long.
+
+@uncounted
+def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
+    """Judge the blocks' entries that have an effect, as `rounds.Rounds.wants`; `entered` takes what it writes.
+
+    Returns how many ranges of entries it has listed, -1 where it is not sure; whether another step may be tried for
+    them; the largest ratio of change to noise; how many of them show their `lengths`, and how many of these are long.
     """
-    m, b = f0.size, part(array_at(on_the_stack(), STACK), 0, ROOM)
+    m, index, b = f0.size, integers(a), part(array_at(on_the_stack(), STACK), 0, ROOM)
     first, behind = extent(pattern, g, m)
-    wants = strange = longer = moved = shown = far = 0
+    wants = strange = longer = moved = shown = far = listed = longest = 0
     for k in range(BLOCK):
         b[RATIOS, k] = 0.0
     for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
-        count, some = np.uint64(min(BLOCK, behind - begin)), 0
+        end, some = min(begin + BLOCK, behind), 0
+        while begin < end and is_idle(o, f0, pattern, g, begin):
+            begin += 1
+        while begin < end and is_idle(o, f0, pattern, g, end - 1):
+            end -= 1
+        index[OUTPUT, listed], index[COLUMN, listed], count = begin, end, np.uint64(end - begin)
+        listed, longest = listed + 1, max(longest, end - begin)
         for k in range(count):
             i, j, _ = entry(pattern, g, m, np.uint64(begin) + k)
             here, half, variation = f0[i], half_span(flat, units, j, t), o[VARIATION, i]
@@ -143,18 +156,18 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
                 shown += b[LENGTHS, k] >= 0.0
                 far += b[LENGTHS, k] >= 24300.0 * t
     steepest = 0.0
-    for k in range(BLOCK):
+    for k in range(longest):
         steepest = max(steepest, b[RATIOS, k])
-    return strange == 0, wants > 0 or 4 * longer > max(moved, 1), steepest, shown, far
+    return -1 if strange > 0 else listed, wants > 0 or 4 * longer > max(moved, 1), steepest, shown, far
 
 
 @uncounted
-def entered(o, a, f0, units, vector, pattern, g, blocks, out):
-    """Write the blocks' entries as `judged` has found them, and enter them into what is checked at the end."""
-    m, b = f0.size, part(array_at(on_the_stack(), STACK), 0, ROOM)
-    first, behind = extent(pattern, g, m)
-    for begin in blocks:
-        count = np.uint64(min(BLOCK, behind - begin))
+def entered(o, a, listed, f0, units, vector, pattern, g, out):
+    """Write the entries that `judged` has listed, and enter them into what is checked at the end."""
+    m, index, b = f0.size, integers(a), part(array_at(on_the_stack(), STACK), 0, ROOM)
+    first, _ = extent(pattern, g, m)
+    for each in range(listed):
+        begin, count = index[OUTPUT, each], np.uint64(index[COLUMN, each] - index[OUTPUT, each])
         for k in range(count):
             i, j, _ = entry(pattern, g, m, np.uint64(begin) + k)
             e = np.uint64(begin - first) + k
@@ -170,14 +183,13 @@ def entered(o, a, f0, units, vector, pattern, g, blocks, out):
             b[STRAIN, k] = max(o[STRAIN, i], 0.0 if lacks | (not some) else must / certainly)
         for k in range(count):
             i, _, place = entry(pattern, g, m, np.uint64(begin) + k)
-            for row in (AGREED, KNOWN, LARGEST, NEEDED, STRAIN):
-                o[row, i] = b[row, k]
-            out[place] = b[VALUE, k]
+            o[AGREED, i], o[KNOWN, i], o[LARGEST, i] = b[AGREED, k], b[KNOWN, k], b[LARGEST, k]
+            o[NEEDED, i], o[STRAIN, i], out[place] = b[NEEDED, k], b[STRAIN, k], b[VALUE, k]
 
 
 @uncounted
 def looked(o, a, k, count, flat, units, f0, t):
-    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
+    """Write what the k-th look at a direction says of its entries, as `judgements`; False: not sure."""
     index = integers(a)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
@@ -224,7 +236,7 @@ def mean_of(a, k, count):
 
 @uncounted
 def next_step(o, a, k, count, common):
-    """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
+    """Return the step of the look after the k-th, as `rounds.Rounds`; 0 where that is the last, -1: not sure."""
     index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
@@ -272,7 +284,7 @@ def next_step(o, a, k, count, common):
 
 @uncounted
 def settled(o, a, looks, count, units, vector, common, of_one):
-    """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
+    """Take of each entry the look with the smallest error, as `rounds.Rounds.chosen`, and enter it; False: not sure."""
     index, sure = integers(a), True
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]

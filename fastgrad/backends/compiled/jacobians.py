@@ -490,14 +490,13 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
         moved = swept(f, x, here, work, pattern, g, t, every)
         if moved < 0:
             return UNSURE
-        some_blocks = part(blocks, 0, (moved,))
-        sure, wants, each[STEEP, g], some, long = judged(
-            o, a, f0, flat, units, pattern, g, t, some_blocks, part(lengths, shown, (m,))
+        listed, wants, each[STEEP, g], some, long = judged(
+            o, a, f0, flat, units, pattern, g, t, part(blocks, 0, (moved,)), part(lengths, shown, (m,))
         )
-        if not sure:
+        if listed < 0:
             return UNSURE
         if not wants:
-            entered(o, a, f0, units, vector, pattern, g, some_blocks, out)
+            entered(o, a, listed, f0, units, vector, pattern, g, out)
         each[FLAGGED, g] = wants
         first, behind = extent(pattern, g, m)
         opened, shown, far, entries = opened + wants, shown + some, far + long, entries + behind - first
