@@ -68,7 +68,7 @@ class VectorOwner(Owner):
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._ready: list[Lists] = []
-        self._buffers, self._shape = 1, shape
+        self._shape = shape
         self._target, self._value = target, value
         self.pattern: Pattern | None = None
         try:
