@@ -31,7 +31,7 @@ from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmove
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
-from .schemes.constants import CERTAIN, NEGLIGIBLE
+from .schemes.constants import CERTAIN, NEGLIGIBLE, STILL
 from .schemes.outputs import signs
 from .schemes.seconds import FAINT, seconds
 from .schemes.seeds import units_of
@@ -95,9 +95,9 @@ class Hessian:
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
     evaluations), or where `bounds` leave room on one side only, at six there; or its gradients once, where f is not
-    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
-    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
-    is left: a noisy gradient shows, and a `grad` that is not one.
+    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of
+    gradients each entry is found twice, as (i, j) and as (j, i): the surer one is taken, and where they contradict each
+    other their bars grow, which is told where no digit is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -463,9 +463,13 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, self._bounds(point))
+        bounds = self._bounds(point)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, bounds)
         if not (found.entries.any() or found.usual):
-            raise CannotRun("f does not change")  # or reads what was not moved
+            if bounds is None:
+                raise CannotRun("f does not change")
+            refuse_unmoved(call, point)  # or f reads what was not moved
+            found = found._replace(usual=STILL * abs(float(run.value()[0])))  # between bounds nothing can tell more
         if self._settings.noise is None:
             tell(found, rows, columns, units_of(point.base.reshape(-1)))
         if pattern is not None and found.contradicted > LACKING:

@@ -106,19 +106,9 @@ class DenseWork:
     """
 
     __slots__ = (
-        "_array",
-        "_calls",
-        "_entry",
-        "_following",
-        "_lead",
-        "_points",
-        "_share",
-        "_spare",
-        "entries",
-        "hopeless",
-        "nfev",
-        "racing",
-    )
+        "_array", "_calls", "_entry", "_following", "_lead", "_points", "_share", "_spare", "entries", "hopeless",
+        "nfev", "racing",
+    )  # fmt: skip
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
         self.nfev = self.entries = self._calls = 0

@@ -148,13 +148,13 @@ def tell_of(before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: 
 def doubtful(entries: Floats, error: Floats, down: Floats, across: Floats, usual: float) -> NDArray[np.bool_]:
     """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
 
-    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`. But nothing
-    is said of bars that are small beside what `usual` slopes would come to if they changed on the scale of x.
+    Nothing is said of bars that are small beside what `usual` slopes would come to if they changed on the scale of x;
+    but what is negligible there may hide another number as large as the largest: see `report.Report._hidden`.
     """
     with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
         sizes, scale = np.abs(entries), down * across
-        size, largest = sizes * scale, sizes.max(initial=0.0)
+        size, largest = sizes * scale, sizes.max(initial=0.0, where=error <= CERTAIN * sizes)
         found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-        found |= (error > CERTAIN * largest) & (largest > 0.0)
         found &= ~(error * scale <= CERTAIN * FAINT * usual)
+        found |= (error > CERTAIN * largest) & (largest > 0.0)
     return found

@@ -35,28 +35,16 @@ FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
 class Output(NamedTuple):
-    """What the line says of one output.
+    """What the line says of one output."""
 
-    Attributes
-    ----------
-    sigma, seen, variation : float
-        Its noise, the largest of it and its changes, and how much it changes on x's scale.
-    step : float
-        That suits it, in units of x.
-    enough : float
-        Relative noise that needs no improvement.
-    third : float
-        Twice what a third derivative adds to bars, for a step of 1.
-    slope, doubt : float
-        The derivative along the line, and how wrong that may be.
-    """
-
+    # its noise, the largest of it and its changes, and how much it changes on x's scale
     sigma: float
     seen: float
     variation: float
-    step: float
-    enough: float
-    third: float
+    step: float  # that suits it, in units of x
+    enough: float  # relative noise that needs no improvement
+    third: float  # twice what a third derivative adds to bars, for a step of 1
+    # the derivative along the line, and how wrong that may be
     slope: float
     doubt: float
 

@@ -44,35 +44,17 @@ class Values(Explorer, Protocol):
 
 
 class Found(NamedTuple):
-    """Entries of a Jacobian, in the layout of their directions.
+    """Entries of a Jacobian, in the layout of their directions."""
 
-    Attributes
-    ----------
-    jacobian : ndarray
-        The derivatives.
-    error : ndarray or None
-        Their error bars.
-    step : ndarray of shape (directions,)
-        Of t, of the first look.
-    units : ndarray of shape (n,) or None
-        How far t = 1 moves each coordinate.
-    noise : ndarray of shape (m,) or None
-        Of each output.
-    doubtful : ndarray of bool or None
-        Entries of which no digit is certain.
-    reasons : dict
-        From a direction to why it is not differentiable.
-    contradicted : ndarray of shape (m,) or None
-        So many times the bars of each output were widened, because its slope along the line says something else.
-    """
-
-    jacobian: Floats
-    error: Floats | None
-    step: Floats
-    units: Floats | None = None
-    noise: Floats | None = None
-    doubtful: NDArray[np.bool_] | None = None
-    reasons: dict[int, str] | None = None
+    jacobian: Floats  # the derivatives
+    error: Floats | None  # their error bars
+    step: Floats  # shape (directions,): of t, of the first look
+    units: Floats | None = None  # shape (n,) or None: how far t = 1 moves each coordinate
+    noise: Floats | None = None  # shape (m,) or None: of each output
+    doubtful: NDArray[np.bool_] | None = None  # entries of which no digit is certain
+    reasons: dict[int, str] | None = None  # from a direction to why it is not differentiable
+    # shape (m,) or None: so many times the bars of each output were widened, because its slope along the line says
+    # something else
     contradicted: Floats | None = None
 
 
@@ -126,10 +108,7 @@ def by_itself(
 ) -> Found:
     """Differentiate by a stencil whose steps follow from f's noise and from what its values show.
 
-    Parameters
-    ----------
-    seeds_of : callable
-        Makes the directions of a unit for each coordinate.
+    `seeds_of`: makes the directions of a unit for each coordinate.
     """
     with np.errstate(all="ignore"):
         units = units_of(x)

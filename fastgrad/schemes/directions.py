@@ -26,20 +26,12 @@ _NONE = np.empty(0, dtype=np.intp)
 class Directions:
     """f along directions.
 
-    Attributes
-    ----------
-    line : Outputs
-        What seven values on a line through x say of each output.
-    step : float
-        Of the first look.
-    suffices : float
-        Relative noise that needs no improvement; `usual` is that of each output.
-    best : ndarray of shape (m,)
-        The step of outputs that stand still on the line; 0 for others.
-    common : float
-        The length on which most entries change.
-    reasons : dict
-        From a direction to why it is not differentiable.
+    `line`: what seven values on a line through x say of each output.
+    `step`: of the first look.
+    `suffices`: relative noise that needs no improvement; `usual` is that of each output.
+    `best`, of shape (m,): the step of outputs that stand still on the line; 0 for others.
+    `common`: the length on which most entries change.
+    `reasons`: from a direction to why it is not differentiable.
     """
 
     def __init__(

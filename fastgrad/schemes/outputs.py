@@ -74,50 +74,24 @@ class Short(Exception):
 
 @dataclass(slots=True)
 class Outputs:
-    """What the line says of each output; all of shape (m,).
+    """What the line says of each output; all of shape (m,)."""
 
-    Attributes
-    ----------
-    sigma : ndarray
-        Standard deviation of its noise.
-    floor : ndarray
-        The least that can be.
-    variation : ndarray
-        How much it changes when one direction is followed as far as x's scale.
-    spread : ndarray
-        The largest change that was seen.
-    third : ndarray
-        Third derivative along the line, per scale of x; 0 where it drowns in the noise.
-    rough : ndarray of bool
-        Whether it is neither smooth nor noisy near x.
-    slope, doubt : ndarray
-        Its derivative along `factors`, and how wrong that may be; inf where it is not known.
-    factors : ndarray
-        The line goes so far along each coordinate, in units.
-    jumps : ndarray of bool
-        Whether it moves in jumps that are not small beside its changes.
-    bend : ndarray
-        Second derivative along one direction, per scale of x, if all are alike.
-    values : ndarray of shape (7, m), or empty
-        At x - 3 to x + 3 times the first look's factors, which are `wider` so many times.
-    coarse : ndarray of bool
-        Whether it stands still on the line and changes farther away.
-    """
-
-    sigma: Floats
-    floor: Floats
-    variation: Floats
-    spread: Floats
-    third: Floats
-    rough: Flags
+    sigma: Floats  # standard deviation of its noise
+    floor: Floats  # the least that can be
+    variation: Floats  # how much it changes when one direction is followed as far as x's scale
+    spread: Floats  # the largest change that was seen
+    third: Floats  # third derivative along the line, per scale of x; 0 where it drowns in the noise
+    rough: Flags  # whether it is neither smooth nor noisy near x
+    # its derivative along `factors`, and how wrong that may be; inf where it is not known
     slope: Floats
     doubt: Floats
-    factors: Floats
-    jumps: Flags
-    bend: Floats
+    factors: Floats  # the line goes so far along each coordinate, in units
+    jumps: Flags  # whether it moves in jumps that are not small beside its changes
+    bend: Floats  # second derivative along one direction, per scale of x, if all are alike
+    # shape (7, m), or empty: at x - 3 to x + 3 times the first look's factors, which are `wider` so many times
     values: Floats
     wider: float
-    coarse: Flags
+    coarse: Flags  # whether it stands still on the line and changes farther away
 
 
 def _pseudo_random(count: int) -> Floats:
@@ -266,31 +240,18 @@ def look_along(
 ) -> Outputs:
     """Look along one line, and again only where an output is not smooth there.
 
-    Parameters
-    ----------
-    run : Explorer
-        Evaluates f at whole points.
-    seeds : Seeds
-        What the line is made of.
-    x : ndarray of shape (n,)
-        The point.
-    bounds : tuple of ndarray, optional
-        Lower and upper; no point is outside.
-    noise : float, optional
-        Standard deviation of the noise of every output, where it is known.
-    shrinks : bool or ndarray of bool, shape (m,)
-        Whether some coordinate is much smaller than its scale; and which outputs can tell that this is too long.
-    side : int
-        1 or -1: all points are to this side of x, where there is room.
-    unit : float
-        The largest unit; where that is small, all coordinates have it, and may be moved by 1.
+    Beyond if the line is too long and `shrinks`. Short if outputs drown in their noise there, and change as x is moved
+    as far as if it were 0.
 
-    Raises
-    ------
-    Beyond
-        If the line is too long and `shrinks`.
-    Short
-        If outputs drown in their noise there, and change as x is moved as far as if it were 0.
+    `run`: evaluates f at whole points.
+    `seeds`: what the line is made of.
+    `x`, of shape (n,): the point.
+    `bounds`: lower and upper; no point is outside.
+    `noise`: standard deviation of the noise of every output, where it is known.
+    `shrinks`, of shape (m,): whether some coordinate is much smaller than its scale; and which outputs can tell that
+        this is too long.
+    `side`: 1 or -1: all points are to this side of x, where there is room.
+    `unit`: the largest unit; where that is small, all coordinates have it, and may be moved by 1.
     """
     f0, count = run.value(), seeds.coordinates
     m, z = f0.size, signs(x, count)

@@ -29,45 +29,27 @@ LOOKS = 3  # further ones
 
 @dataclass
 class Part:
-    """Some directions, and what is found of them.
+    """Some directions, and what is found of them."""
 
-    Attributes
-    ----------
-    directions : ndarray of int
-        Which.
-    seeds : Seeds
-        These alone.
-    slopes, bars : ndarray
-        Derivatives with respect to t, and their bars.
-    """
-
-    directions: Ints
-    seeds: Seeds
+    directions: Ints  # which
+    seeds: Seeds  # these alone
+    # derivatives with respect to t, and their bars
     slopes: Floats
     bars: Floats
 
 
 @dataclass
 class _Open:
-    """Directions that are looked at again.
+    """Directions that are looked at again."""
 
-    Attributes
-    ----------
-    places : ndarray of int
-        Where they are in their part.
-    directions, seeds
-        As in `Part`.
-    rough, open : ndarray of bool
-        Entries that may not be smooth, and those that are looked at still.
-    looks, means : list
-        All looks at them, and the mean step of each direction.
-    """
-
-    places: Ints
+    places: Ints  # where they are in their part
+    # as in `Part`
     directions: Ints
     seeds: Seeds
+    # entries that may not be smooth, and those that are looked at still
     rough: Mask
     open: Mask
+    # all looks at them, and the mean step of each direction
     looks: list[Looks]
     means: list[Floats]
 

@@ -227,3 +227,14 @@ def test_waves_at_a_zero_of_their_second_derivative_do_not_hide(x: float) -> Non
     )
     right = -4.0 * math.sin(2.0 * x) - 6.0 * 2.749 * x
     assert abs(hessian[0, 0] - right) <= 10.0 * info.error[0, 0]
+
+
+def test_between_bounds_that_leave_nothing_to_see_it_says_so() -> None:
+    """Differences of gradients found 0 with a bar of 1e-4 for -0.4."""
+    x, f = np.array([0.2, 0.0]), lambda x: math.tanh(math.cos(float(x[0] * x[1])))
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        hessian, info = numerical_hessian(f, x, backend="python", bounds=(x - 1e-10, x + 1e-10), full_output=True)
+    assert (np.abs(hessian) + 1.0 <= info.error)[1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not numerical_hessian(lambda x: 5.0, x, backend="python", bounds=(x, 1.0)).any()

@@ -41,20 +41,11 @@ class Dim(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Differences at fixed offsets.
+    """Differences at fixed offsets."""
 
-    Attributes
-    ----------
-    row : int
-        The row of the first difference.
-    start : tuple of int
-        Its position in f's array.
-    dims : tuple of Dim
-        One for each axis of the differences after the first; left-over ones first, then by array axis.
-    """
-
-    row: int
-    start: Shape
+    row: int  # the row of the first difference
+    start: Shape  # its position in f's array
+    # one for each axis of the differences after the first; left-over ones first, then by array axis
     dims: tuple[Dim, ...]
 
     @property
