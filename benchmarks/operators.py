@@ -83,6 +83,19 @@ def brusselator_jacobian(y: Any) -> Any:
     return sp.diags_array([far, below, main, above, far], offsets=[-2, -1, 0, 1, 2]).tocsr()
 
 
+def broyden(x: Any) -> Any:
+    """Broyden's tridiagonal residuals, in place (Moré, Garbow and Hillstrom 1981, problem 30)."""
+    out = (3.0 - 2.0 * x) * x + 1.0
+    out[1:] -= x[:-1]
+    out[:-1] -= 2.0 * x[1:]
+    return out
+
+
+def broyden_jacobian(x: Any) -> Any:
+    ones = np.ones(x.size - 1)
+    return sp.diags_array([-ones, 3.0 - 4.0 * x, -2.0 * ones], offsets=[-1, 0, 1]).tocsr()
+
+
 def rosenbrock(x: Any) -> Any:
     return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
 
@@ -109,9 +122,9 @@ def _dense_jacobian(n: int, **options: Any) -> tuple[Any, Any, Any]:
     return Jacobian(f, **options), x, exact
 
 
-def _sparse_jacobian(n: int, f: Any = brusselator) -> tuple[Any, Any, Any]:
+def _sparse_jacobian(n: int, f: Any = brusselator, exact: Any = brusselator_jacobian) -> tuple[Any, Any, Any]:
     y = np.random.default_rng(2).uniform(0.5, 1.5, n)
-    return Jacobian(f, sparse=True), y, brusselator_jacobian(y)
+    return Jacobian(f, sparse=True), y, exact(y)
 
 
 def _hessian(f: Any, n: int, **options: Any) -> tuple[Any, Any, Any]:
@@ -167,6 +180,12 @@ def _gradients(prepared: Any, x: Any, exact: Any) -> Callable[[], Any]:
 CASES = {
     "sparse Jacobian, brusselator 10000": Case(partial(_sparse_jacobian, 10_000), "SciPy, pattern given", _scipy),
     "sparse Jacobian, brusselator 100000": Case(partial(_sparse_jacobian, 100_000), "SciPy, pattern given", _scipy),
+    "sparse Jacobian, broyden 10000": Case(
+        partial(_sparse_jacobian, 10_000, broyden, broyden_jacobian), "SciPy, pattern given", _scipy
+    ),
+    "sparse Jacobian, broyden 100000": Case(
+        partial(_sparse_jacobian, 100_000, broyden, broyden_jacobian), "SciPy, pattern given", _scipy
+    ),
     "sparse Jacobian, compiled brusselator 10000": Case(
         partial(_sparse_jacobian, 10_000, brusselator_loop), "SciPy, pattern given", _scipy
     ),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib import import_module
 from math import isqrt
 from time import perf_counter
-from typing import Any, NamedTuple, Unpack, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,32 +19,21 @@ from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quiet
 from .core.labels import Labels
 from .core.options import WATCHING, No, Options, OptionsDict, Variables, Yes
 from .core.point import Point, as_point
-from .core.structure import as_seen
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function, moving
 from .executors.table import reads
 from .gradient import Gradient
 from .jacobian import like, more_evaluations
-from .planning.hessians import (
-    Checked,
-    Kinked,
-    bend,
-    by_few,
-    colored,
-    dense,
-    pattern_of,
-    surest,
-    symmetric,
-    unliftable,
-    verify,
-)
-from .planning.matrix import Matrix
+from .planning.checked import Checked, tell_of_kinks, unliftable
+from .planning.differenced import ByArray, Differenced
+from .planning.hessians import bend, by_few, colored, dense, pattern_of, surest, tell, tell_of, verify
+from .planning.matrix import Matrix, symmetric
 from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
-from .schemes.constants import CERTAIN, NEGLIGIBLE
+from .schemes.constants import CERTAIN, NEGLIGIBLE, STILL
 from .schemes.outputs import signs
-from .schemes.seconds import FAINT, Seconds, seconds
+from .schemes.seconds import FAINT, seconds
 from .schemes.seeds import units_of
 from .sparsity import Pattern, as_pattern, color_symmetric, split
 
@@ -86,7 +75,8 @@ class Hessian:
         Absolute step of the differences of gradients. By default the steps choose themselves.
     grad : callable, optional
         ``grad(x, *args, **kwargs)``, the gradient of f, of x's shape: then it is differenced, once. Some 13 values of
-        f along one direction are compared with the result: bars grow where they contradict it.
+        f along one direction are compared with the result: bars grow where they contradict it. A `fastgrad.Gradient`
+        tells its own errors, which bars allow for.
     sparse : bool
         Return a SciPy ``csr_array`` of shape (x.size, x.size).
     sparsity : None, "detect" or matrix
@@ -104,10 +94,10 @@ class Hessian:
     complex step of Squire and Trapp 1998, SIAM Review 40, 110). Functions such as ``abs`` and ``max`` are continued
     from the side on which x is. The result is compared with a plain second difference. Where f cannot be lifted, its
     values are differenced twice, at four points for a pair of coordinates and again at twice the steps (some 4 n^2
-    evaluations); or its gradients once, where f is not smooth, `h` or `bounds` are given, or where x has more than 30
-    entries and gradients take few evaluations. Of differences of gradients each entry is found twice, as (i, j) and as
-    (j, i): the surer one is taken, and where they contradict each other their bars grow, which is told where no digit
-    is left: a noisy gradient shows, and a `grad` that is not one.
+    evaluations), or where `bounds` leave room on one side only, at six there; or its gradients once, where f is not
+    smooth, `h` is given, or where x has more than 30 entries and gradients take few evaluations. Of differences of
+    gradients each entry is found twice, as (i, j) and as (j, i): the surer one is taken, and where they contradict each
+    other their bars grow, which is told where no digit is left: a noisy gradient shows, and a `grad` that is not one.
 
     A sparse Hessian takes one product for each colour of a star colouring (Gebremedhin, Tarafdar, Manne and Pothen
     2007, SIAM J. Sci. Comput. 29, 1042).
@@ -275,7 +265,7 @@ class Hessian:
                 error = Matrix(checked.bars_along(vector, product)) if bars else None
                 return Made(Matrix(product), error, np.array(np.nan), LIFT, "one run of f"), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
-                _tell_of_kinks(refusal)
+                tell_of_kinks(refusal)
                 reason = str(refusal)
         if point.base.size <= FEW_OF_PRODUCT and self._before_seconds(x, call, point) is not None:
             with suppress(CannotRun):
@@ -399,7 +389,7 @@ class Hessian:
                         self._unite(pattern)
                     return self._lifted(checked, products, pattern, bars), checked.nfev
             except (CannotRun, NotTrusted) as refusal:
-                _tell_of_kinks(refusal)
+                tell_of_kinks(refusal)
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
@@ -473,11 +463,15 @@ class Hessian:
         if run.value().size != 1:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, self._bounds(point))
+        bounds = self._bounds(point)
+        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, bounds)
         if not (found.entries.any() or found.usual):
-            raise CannotRun("f does not change")  # or reads what was not moved
+            if bounds is None:
+                raise CannotRun("f does not change")
+            refuse_unmoved(call, point)  # or f reads what was not moved
+            found = found._replace(usual=STILL * abs(float(run.value()[0])))  # between bounds nothing can tell more
         if self._settings.noise is None:
-            _tell(found, rows, columns, units_of(point.base.reshape(-1)))
+            tell(found, rows, columns, units_of(point.base.reshape(-1)))
         if pattern is not None and found.contradicted > LACKING:
             if self._given is not None:
                 raise Lacking(LACKS)
@@ -523,12 +517,12 @@ class Hessian:
                 taken["workers"] = workers if isinstance(workers := given.get("workers", 1), int) else 1
             self._gradient = Gradient(f, **taken)
             if self._arrays is not None:
-                self._gradient = _ByArray(self._gradient, self._arrays)
+                self._gradient = ByArray(self._gradient, self._arrays)
         shared = not self._settings.options.given().keys().isdisjoint(WATCHING)
         # else an executor, whose workers do not share the caller's array, would take the gradient for one that reads it
         # and gradients at float32 would be taken where the array rounds to
         asks = shared or (point.own is not None and point.own.dtype is not FLOAT64)
-        return _Differenced(self._gradient, point, not asks or reads(f, point))
+        return Differenced(self._gradient, point, not asks or reads(f, point))
 
     def _by_gradients(self, x: Any, call: Call, point: Point, reason: str, pattern: Pattern | None) -> tuple[Made, int]:
         operator = self._of_gradients(x, call, pattern)
@@ -554,7 +548,7 @@ class Hessian:
             units = units_of(point.base.reshape(-1))
             usual = float(np.abs(run.value().reshape(-1) * units).max(initial=0.0))
             if contradicted:
-                _tell_of(before, (matrix, error), units, usual, ASYMMETRIC)
+                tell_of(before, (matrix, error), units, usual, ASYMMETRIC)
             way = signs(point.base.reshape(-1), units.size) * units
             with np.errstate(all="ignore"):
                 doubt = float(np.sqrt(matrix.like(error.entries**2).dot(way**2) @ way**2))
@@ -562,7 +556,7 @@ class Hessian:
                 wider = error.like(error.entries + gap * error.each(np.multiply, 1.0 / units, 1.0 / units))
             nfev += more
             if gap:
-                _tell_of((matrix, error), (matrix, wider), units, usual, OTHERWISE)
+                tell_of((matrix, error), (matrix, wider), units, usual, OTHERWISE)
                 error = wider
         return Made(matrix, error, made.step, GRADIENTS, reason, None, made.colors, made.failures), nfev
 
@@ -576,101 +570,6 @@ class Hessian:
         step = np.where(np.isnan(step), np.inf, step)  # of what does not move
         with np.errstate(all="ignore"):  # a bar may well be infinite
             return error.like(error.entries + error.each(np.divide, flat, step)), info.nfev
-
-
-def _tell_of_kinks(refusal: Exception) -> None:
-    """Warn of what the lift has found and differences may not see."""
-    if isinstance(refusal, Kinked):
-        warn(str(refusal), AccuracyWarning)
-
-
-def _tell(found: Seconds, rows: Ints, columns: Ints, units: Floats) -> None:
-    """Warn where no digit of an entry is certain."""
-    count = np.count_nonzero(_doubtful(found.entries, found.error, units[rows], units[columns], found.usual))
-    if count:
-        warn(f"no digit is certain of {count} entries of the Hessian: see `error` of full_output=True", AccuracyWarning)
-
-
-def _tell_of(
-    before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix], units: Floats, usual: float, why: str
-) -> None:
-    """Warn of entries of which no digit is certain since something contradicts them."""
-    pattern = before[0].pattern
-    across = (units[:, None], units) if pattern is None else (units[pattern.rows], units[pattern.indices])
-    was, now = (_doubtful(matrix.entries, error.entries, *across, usual) for matrix, error in (before, after))
-    count = np.count_nonzero(now & ~was)
-    if count:
-        warn(f"no digit is certain of {count} entries of the Hessian: {why}", AccuracyWarning)
-
-
-def _doubtful(entries: Floats, error: Floats, down: Floats, across: Floats, usual: float) -> NDArray[np.bool_]:
-    """Say of which entries no digit is certain; in scales of x, small ones are measured against the largest.
-
-    What is negligible there may hide another number as large as the largest: see `report.Report._hidden`. But nothing
-    is said of bars that are small beside what `usual` slopes would come to if they changed on the scale of x.
-    """
-    with np.errstate(all="ignore"):  # entries next to overflow: what is infinite is not certain
-        sizes, scale = np.abs(entries), down * across
-        size, largest = sizes * scale, sizes.max(initial=0.0)
-        found: NDArray[np.bool_] = ~(error * scale <= CERTAIN * np.maximum(size, NEGLIGIBLE * size.max(initial=0.0)))
-        found |= (error > CERTAIN * largest) & (largest > 0.0)
-        found &= ~(error * scale <= CERTAIN * FAINT * usual)
-    return found
-
-
-class _Joined(NamedTuple):
-    """The gradients with respect to all arrays of a dictionary, one after another."""
-
-    gradient: Floats
-    error: Floats | None
-    nfev: int
-    backend: str
-
-
-class _ByArray:
-    """The gradient of an f that reads the arrays of a dictionary itself: lifted at each of them, where they are."""
-
-    def __init__(self, flat: Gradient, each: Gradient) -> None:
-        self.f, self._flat, self._each = flat.f, flat, each
-
-    def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Any:
-        if not (isinstance(x, Point) and isinstance(x.given, dict)):
-            return self._flat._run(x, args, f0, bars)
-        structure, done = self._each._each(x.given, args, lambda one, leaf: one._run(leaf, (), f0, bars))
-        slopes, errors = ([one.gradient for one in done], [one.estimate.error for one in done])
-        error = structure.joined(errors) if bars else None
-        return _Joined(structure.joined(slopes), error, sum(one.nfev for one in done), "numpy")
-
-    def with_info(self, x: Any, *args: Any) -> tuple[Floats, Any]:
-        done = self._run(as_point(x), args, None, True)
-        return done.gradient, done
-
-
-class _Differenced:
-    """The numerical gradient of f around one point, and how many evaluations of f it took so far."""
-
-    def __init__(self, gradient: Gradient, point: Point, hold: bool) -> None:
-        self.gradient, self.nfev = gradient, 0
-        own, container = point.own, point.container
-        self._held: Any = None
-        if not hold:
-            return
-        if container is not None and container.perturbable:
-            self._held = container.given
-        elif own is not None and point.perturbable:
-            self._held = own
-
-    def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
-        return self.with_cost(y, *args)[0]
-
-    def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:
-        """Return the gradient, and how many evaluations of f it took: a worker cannot say that otherwise."""
-        here = None if self._held is None else as_seen(self._held)
-        held = here is not None and np.array_equal(here.base, y if here.own is None else y.astype(here.own.dtype))
-        with quietly():  # whoever differences it tells
-            done = self.gradient._run(here if held else y, args, None, False)
-        self.nfev += done.nfev
-        return done.gradient, done.nfev
 
 
 def _square(values: Any) -> Matrix:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgrad import AccuracyWarning, Jacobian, NonFiniteWarning, hvp, jvp, vjp
+from fastgrad import AccuracyWarning, Hessian, Jacobian, NonFiniteWarning, hvp, jvp, vjp
 
 M = np.random.default_rng(3).normal(size=(7, 5)) / 3
 
@@ -176,3 +176,8 @@ def test_a_product_of_a_gradient_that_is_not_that_of_f_is_told() -> None:
     assert (np.abs(product - exact) <= info.error).all()
     with pytest.warns(AccuracyWarning, match="bend otherwise"):
         hvp(flat_sum, x, v, grad=np.cos)
+
+
+def test_products_of_a_sparse_hessian_by_values() -> None:
+    hessian = Hessian(lambda x: math.exp(float(x[0])) * float(x[1]), sparse=True, backend="python")
+    np.testing.assert_allclose(hessian.hvp([0.0, 2.0], [1.0, 3.0]), [5.0, 1.0], rtol=1e-8)

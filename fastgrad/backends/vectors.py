@@ -117,6 +117,30 @@ class Vectors:
         """Do as `at` at points that nobody asked for: where f raises as outside of its domain, its values are nan."""
         return self._at(points, True)
 
+    def beside(self, point: Floats) -> Floats:
+        """Do as `explore` at one flat point, which becomes f's own, as the values may be: these are read at once."""
+        base, own = self._point.base, self._point.own
+        if own is None or not self._in_place:
+            return self._alone(point.reshape(base.shape))
+        with exclusive(own):
+            try:
+                own[...] = point.reshape(own.shape)
+                found = self._alone(point.reshape(base.shape))
+                return found.copy() if np.may_share_memory(found, own) else found
+            finally:
+                own[...] = base
+
+    def _alone(self, x: Floats) -> Floats:
+        try:
+            found = self._called(x)
+        except OUTSIDE:
+            return np.full(self._known().size, nan)
+        if type(found) is not ndarray or found.dtype is not FLOAT64:
+            found = values_of(found)
+        if found.shape != self._known().shape:
+            raise NotTrusted("f returns another shape when it is lifted")
+        return found.reshape(-1)  # type: ignore[no-any-return]
+
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         self._known()  # now, while the caller's array is as it was
         base, own = self._point.base, self._point.own
@@ -148,8 +172,6 @@ class Vectors:
             if type(found) is not ndarray or found.dtype is not FLOAT64:
                 found = values_of(found)
             if found.shape != shape:
-                if self._value is None:
-                    raise NotTrusted("f returns another shape when it is lifted")
                 raise ValueError(OTHER_SHAPE.format(shape, found.shape))
             values[k] = found
         return values if len(shape) == 1 else values.reshape(len(rows), prod(shape))  # there may be none

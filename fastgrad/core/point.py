@@ -134,22 +134,13 @@ def undisturbed(array: NDArray[Any]) -> NDArray[Any]:
 class Point:
     """Where the gradient is wanted.
 
-    Attributes
-    ----------
-    base : ndarray of float64
-        A C-contiguous copy of x. Never written to.
-    own : ndarray or None
-        The caller's array, or the memory of what it gave as x (a Series, a DataArray): closures may read it.
-    container : Container or None
-        What the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
-    perturbable : bool
-        Whether the caller's array can hold a perturbed value and be restored, entry by entry.
-    dtype : dtype
-        What the gradient is returned as: float32 and float16 stay, all else becomes float64.
-    given : object
-        x as the caller gave it, which may have labels.
-    naming : callable or None
-        What an entry is called, by its place among all, where that is more than an index.
+    `base`: a C-contiguous copy of x. Never written to.
+    `own`: the caller's array, or the memory of what it gave as x (a Series, a DataArray): closures may read it.
+    `container`: what the caller gave, where it keeps its entries elsewhere (a list, a tuple): closures may read that.
+    `perturbable`: whether the caller's array can hold a perturbed value and be restored, entry by entry.
+    `dtype`: what the gradient is returned as: float32 and float16 stay, all else becomes float64.
+    `given`: x as the caller gave it, which may have labels.
+    `naming`: what an entry is called, by its place among all, where that is more than an index.
     """
 
     naming: Callable[[int], str] | None = None

@@ -7,8 +7,10 @@ it costs itself; when the lead is spent, the lift gives up by an `Outrun`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from math import ceil, inf
+from operator import length_hint
 from typing import Any
 
 import numpy as np
@@ -39,6 +41,7 @@ SPARSE_LISTED = 0.2  # of a difference that is listed by itself: lists are sorte
 WIDE, WIDER = 1 << 22, 2.0  # differences beyond which they leave every cache, and how much dearer they are then
 # how operations are counted
 FUNCTION = 3  # operations that a function of numpy is made of, on the average
+CALLED = 8  # entries for each function of `math` from which it is no loop of these: the lift wins, at few it may lose
 COMPOUND = 6  # of one that is called point by point: the simpler ones take all points
 ENTRY = 3  # operations with numbers for each entry that f takes out of an array: taking it, and two uses
 LOOP_TILES = 16  # tiles of other functions that one of a loop over the entries of x is as large as
@@ -98,14 +101,18 @@ class DenseWork:
 
     `nfev`: points at which f was evaluated, those of calls that had to be begun again included.
     `racing`: whether it is to give up where the plain loop or the sparse lift would be faster.
-    `entries`: taken out of arrays, one at a time, since this was last set to 0.
+    `entries`: taken out of arrays, one at a time, since f began.
     `hopeless`: whether f makes arrays for which the lift is no faster than the loop: it is not to be tried again.
     """
 
-    __slots__ = ("_array", "_entry", "_lead", "_points", "_share", "_spare", "entries", "hopeless", "nfev", "racing")
+    __slots__ = (
+        "_array", "_calls", "_entry", "_following", "_lead", "_points", "_share", "_spare", "entries", "hopeless",
+        "nfev", "racing",
+    )  # fmt: skip
 
     def __init__(self, points: int = 0, racing: bool = False) -> None:
-        self.nfev = self.entries = 0
+        self.nfev = self.entries = self._calls = 0
+        self._following: Iterable[Any] = ()
         self.hopeless = False
         self.racing = racing
         self._lead = DENSE_ALLOWANCE + MARGIN * PLAIN_CALL * points - DENSE_SETUP if racing else inf
@@ -118,13 +125,21 @@ class DenseWork:
         """Begin with the first of the tiles, of so many points: all others will cost what it costs."""
         self._share = max(1.0, self._points / points)
 
+    def anew(self) -> None:
+        """Note that f begins anew: what it takes out of x and calls is counted from 0."""
+        self.entries = self._calls = 0
+
     def decided(self) -> None:
         """Note that the first tile came to its end: the sparse lift is not the faster one."""
         self._spare = inf
 
-    def takes(self, entries: int) -> None:
-        """Count entries taken out of an array: a loop over x gains nothing where there are few points."""
+    def takes(self, entries: int, following: Iterable[Any] = ()) -> None:
+        """Count entries taken out of an array: a loop over x gains nothing where there are few points.
+
+        `following`: those that are still to come.
+        """
         self.entries += entries
+        self._following = following
         self._lead += entries * self._entry
         if self._lead < 0.0:
             raise Outrun("a loop over entries, at so few points", to="loop")
@@ -136,10 +151,12 @@ class DenseWork:
     def calls(self, points: int) -> None:
         """Count a function of numbers that is called point by point, as the plain loop does.
 
-        For a few numbers beside arrays that is no loss. Where f takes them out of x, it is a loop of such calls.
+        For a few numbers beside arrays, or after long loops, that is no loss. Else it is a loop of such calls.
         """
         self._lead -= PLAIN_NUMBER * points + DENSE_NUMBER
-        if self.racing and (self.entries or self._lead < 0.0):
+        self._calls += 1
+        loops = self.entries and self.entries - length_hint(self._following) < CALLED * self._calls
+        if self.racing and (loops or self._lead < 0.0):
             raise Outrun("functions of math, number by number", to="loop")
 
     def multiplies(self, multiplications: int, other: float) -> None:

@@ -22,18 +22,10 @@ FARTHER = 2.0**-19  # the step, in scales of x, of a plain difference that check
 
 @dataclass
 class Matrix:
-    """A matrix of derivatives: dense, or the entries at the positions of a pattern.
+    """A matrix of derivatives: dense, or the entries at the positions of a pattern."""
 
-    Attributes
-    ----------
-    entries : ndarray, shape (m, n) or (pattern.size,)
-        All that it has.
-    pattern : Pattern or None
-        Where they are; None: everywhere.
-    """
-
-    entries: Floats
-    pattern: Pattern | None = None
+    entries: Floats  # shape (m, n) or (pattern.size,): all that it has
+    pattern: Pattern | None = None  # where they are; None: everywhere
 
     def like(self, entries: Floats) -> Matrix:
         """Return other entries at the same positions."""
@@ -134,6 +126,12 @@ class Layout:
         return data
 
 
+def symmetric(matrix: Matrix) -> Matrix:
+    """Return the mean of a matrix and its mirror image; a sparse one has a symmetric pattern."""
+    with np.errstate(all="ignore"):  # halved first: a sum may overflow
+        return matrix.like(0.5 * matrix.entries + 0.5 * matrix.mirror(matrix.entries))
+
+
 def disagrees(
     run: Vectors,
     x: Floats,
@@ -147,13 +145,9 @@ def disagrees(
 
     `lifted`: f(x) by a lift, where the difference from that is enough if it agrees. It sees half of the kinks at x.
 
-    Returns
-    -------
-    int or None
-        The first output that changes by something else; None if all agree.
+    Returns int or None: the first output that changes by something else; None if all agree.
     """
-    vector = signs(x, x.size) * units
-    vector *= FARTHER
+    vector = signs(x, x.size, FARTHER) * units
     if bounds is not None:
         room = np.minimum(x - bounds[0], bounds[1] - x)
         vector = np.where(room > np.abs(vector), vector, 0.0)
@@ -162,9 +156,11 @@ def disagrees(
     farther = x + vector
     with np.errstate(all="ignore"):
         if lifted is not None:
-            above = run.explore(farther[None])[0]
-            if not _apart(matrix, x, farther - x, above, lifted, lifted, found).size:
+            moved = farther - x
+            above = run.beside(farther)
+            if not _apart(matrix, x, moved, above, lifted, lifted, found).size:
                 return None
+            above, farther = above.copy(), x + vector
             below = run.explore((x - vector)[None])[0]
         else:
             above, below = run.explore(np.stack([farther, x - vector]))

@@ -107,21 +107,9 @@ class _Rounded(CannotRun):
 
 
 class Operator:
-    """What is prepared for the Jacobians of one f: nothing of it can change a result.
+    """What is prepared for the Jacobians of one f: nothing of it can change a result."""
 
-    Attributes
-    ----------
-    pattern : Pattern or None
-        Of the Jacobian: as it was given, or as far as it is known.
-    colors : ndarray or None
-        Of the columns of that pattern, once they were needed.
-    fused : callable or None
-        What returns the Jacobian at x in compiled code, or None where the general way is to decide.
-    what : str
-        What its Jacobian is to the caller.
-    """
-
-    what = "Jacobian"
+    what = "Jacobian"  # what its Jacobian is to the caller
 
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
@@ -130,12 +118,13 @@ class Operator:
         self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
         self.f = f
         self.placed = _placed(f, settings.argnum, settings.out)
-        self.pattern: Pattern | None = None
-        self.colors: Ints | None = None
+        self.pattern: Pattern | None = None  # of the Jacobian: as it was given, or as far as it is known
+        self.colors: Ints | None = None  # of the columns of that pattern, once they were needed
         self.groups: Any = None
         self._layout: Layout | None = None
         self._listed: Any = None
         self._compiled = self._many_values()
+        # what returns the Jacobian at x in compiled code, or None where the general way is to decide
         self.fused: Any = None
         self._may_fuse = self._compiled is not None
         self._simple = settings.simple and not is_jitted(f)
@@ -630,10 +619,7 @@ class Operator:
 def refuse_unmoved(call: Call, point: Point) -> None:
     """Refuse an f that reads what the caller gave as x, and what cannot be changed, instead of its argument.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If it does: all derivatives came out as 0.
+    TypeError or ValueError if it does: all derivatives came out as 0.
     """
     container = point.container
     shown = point.perturbable and not call.shares_memory(point.own) if container is None else container.perturbable

@@ -33,22 +33,9 @@ from .choices import (
 )
 
 __all__ = [
-    "FACTS",
-    "FEW",
-    "GIVEN",
-    "LOOKING",
-    "SIZES",
-    "UNROUNDED",
-    "Facts",
-    "Plan",
-    "Sizes",
-    "Step",
-    "does_little",
-    "plan_read",
-    "plan_unread",
-    "read",
-    "with_owners",
-]
+    "FACTS", "FEW", "GIVEN", "LOOKING", "SIZES", "UNROUNDED", "Facts", "Plan", "Sizes", "Step", "does_little",
+    "plan_read", "plan_unread", "read", "with_owners",
+]  # fmt: skip
 
 
 class Sizes(NamedTuple):

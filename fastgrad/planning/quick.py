@@ -37,13 +37,7 @@ def is_plain(x: object) -> TypeGuard[Floats]:
 
 
 class Quick:
-    """The compiled ways of a prepared gradient, by the shape of x.
-
-    Attributes
-    ----------
-    may_own : bool
-        Whether owner lanes are a way: for all of a default gradient of a jitted f.
-    """
+    """The compiled ways of a prepared gradient, by the shape of x."""
 
     def __init__(self, call: Call, options: Options, stencil: Stencil) -> None:
         self._call, self._options, self._stencil = call, options, stencil
@@ -65,6 +59,7 @@ class Quick:
             and not stencil.imaginary
             and not (isinstance(options.method, str) and options.method == ADAPTIVE)
         )
+        # whether owner lanes are a way: for all of a default gradient of a jitted f
         self.may_own = ordinary and automatic and not options.fastmath and stencil == central(2) and is_jitted(call.f)
 
     def gradient(self, x: object, args: tuple[Any, ...], out: Any) -> Floats | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cbrt, fmod, inf, log2, sqrt, ulp
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,48 +27,24 @@ from .constants import (
 )
 from .line import median
 from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, doubted, truncation, wanted
-from .outputs import AROUND, quanta_of, signs
+from .outputs import AROUND, Explorer, quanta_of, signs
 from .seeds import Columns, units_of
 
 MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
-class Explorer(Protocol):
-    """What evaluates f."""
-
-    def value(self) -> Floats:
-        """Return f(x), flat."""
-        ...
-
-    def explore(self, points: Floats) -> Floats:
-        """Evaluate f at whole points; returns one row of values for each."""
-        ...
-
-
 class Output(NamedTuple):
-    """What the line says of one output.
+    """What the line says of one output."""
 
-    Attributes
-    ----------
-    sigma, seen, variation : float
-        Its noise, the largest of it and its changes, and how much it changes on x's scale.
-    step : float
-        That suits it, in units of x.
-    enough : float
-        Relative noise that needs no improvement.
-    third : float
-        Twice what a third derivative adds to bars, for a step of 1.
-    slope, doubt : float
-        The derivative along the line, and how wrong that may be.
-    """
-
+    # its noise, the largest of it and its changes, and how much it changes on x's scale
     sigma: float
     seen: float
     variation: float
-    step: float
-    enough: float
-    third: float
+    step: float  # that suits it, in units of x
+    enough: float  # relative noise that needs no improvement
+    third: float  # twice what a third derivative adds to bars, for a step of 1
+    # the derivative along the line, and how wrong that may be
     slope: float
     doubt: float
 
@@ -153,7 +129,7 @@ class Bounds(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one look at a direction says of one entry, as `columns._Look`."""
+    """What one look at a direction says of one entry, as `judgements.Looks`."""
 
     derivative: float
     noise: float
@@ -317,7 +293,7 @@ def _doubts(first: float, second: float, half: float, top: float, out: Output) -
 def _looked(
     ups: list[float], downs: list[float], here: list[float], line: list[Output], half: float, begins: bool = False
 ) -> Look | None:
-    """Judge a look at a direction, as `columns._judged`; None where it is not sure."""
+    """Judge a look at a direction, as `judgements`; None where it is not sure."""
     seen: list[Seen | None] = []
     for up, down, f, out in zip(ups, downs, here, line, strict=True):
         if up == f == down and 0.72 * out.sigma <= 0.999e-5 * out.variation * half:
@@ -339,7 +315,7 @@ def _looked(
 def _again(
     begun: Look | None, at: Callable[[float], Look | None], line: list[Output], common: float
 ) -> tuple[list[float], list[float]] | None:
-    """Look at a direction until no better step is found, as `columns._improve`; returns derivatives and bars."""
+    """Look at a direction until no better step is found, as `rounds.Rounds`; returns derivatives and bars."""
     if begun is None:
         return None
     looks, still_open = [begun], [True] * len(line)

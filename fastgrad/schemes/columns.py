@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
-from .constants import CERTAIN, EPS, FINER, GAIN, NEGLIGIBLE, SPACING, TOO_LARGE
-from .directions import Bounds, Explorer, Mask
-from .judgements import CENTRAL, Looks, reach_of, sides_of, slopes_of
-from .outputs import Beyond, Short
-from .rounds import LACKING, MANY, SMALL, WITHOUT_EFFECT, Part, Rounds
+from .constants import CERTAIN, EPS, FINER, NEGLIGIBLE, SPACING
+from .directions import Bounds, Mask
+from .judgements import CENTRAL, reach_of, sides_of, slopes_of
+from .outputs import Beyond, Explorer, Short
+from .rounds import Part, Rounds
 from .seeds import Seeds, units_of
 from .stencils import Stencil, backward, forward
 
@@ -44,35 +44,17 @@ class Values(Explorer, Protocol):
 
 
 class Found(NamedTuple):
-    """Entries of a Jacobian, in the layout of their directions.
+    """Entries of a Jacobian, in the layout of their directions."""
 
-    Attributes
-    ----------
-    jacobian : ndarray
-        The derivatives.
-    error : ndarray or None
-        Their error bars.
-    step : ndarray of shape (directions,)
-        Of t, of the first look.
-    units : ndarray of shape (n,) or None
-        How far t = 1 moves each coordinate.
-    noise : ndarray of shape (m,) or None
-        Of each output.
-    doubtful : ndarray of bool or None
-        Entries of which no digit is certain.
-    reasons : dict
-        From a direction to why it is not differentiable.
-    contradicted : ndarray of shape (m,) or None
-        So many times the bars of each output were widened, because its slope along the line says something else.
-    """
-
-    jacobian: Floats
-    error: Floats | None
-    step: Floats
-    units: Floats | None = None
-    noise: Floats | None = None
-    doubtful: NDArray[np.bool_] | None = None
-    reasons: dict[int, str] | None = None
+    jacobian: Floats  # the derivatives
+    error: Floats | None  # their error bars
+    step: Floats  # shape (directions,): of t, of the first look
+    units: Floats | None = None  # shape (n,) or None: how far t = 1 moves each coordinate
+    noise: Floats | None = None  # shape (m,) or None: of each output
+    doubtful: NDArray[np.bool_] | None = None  # entries of which no digit is certain
+    reasons: dict[int, str] | None = None  # from a direction to why it is not differentiable
+    # shape (m,) or None: so many times the bars of each output were widened, because its slope along the line says
+    # something else
     contradicted: Floats | None = None
 
 
@@ -126,10 +108,7 @@ def by_itself(
 ) -> Found:
     """Differentiate by a stencil whose steps follow from f's noise and from what its values show.
 
-    Parameters
-    ----------
-    seeds_of : callable
-        Makes the directions of a unit for each coordinate.
+    `seeds_of`: makes the directions of a unit for each coordinate.
     """
     with np.errstate(all="ignore"):
         units = units_of(x)
@@ -233,32 +212,12 @@ class Search(Rounds):
                 self.common = _median(lengths[shown])
         part = Part(directions, seeds, *self.chosen([look]))
         alive = seeds.of_outputs(np.isfinite(f0))
-        must, up = self._doubts(look, seeds)
-        must |= alive & ~finite
-        if walled.size or must.any() or up.any():
-            lacks = look.noise > LACKING * np.maximum(
-                np.abs(look.derivative), SMALL * seeds.of_outputs(self.line.variation)
-            )
-            again = seeds.counts(must | (up & lacks)) > 0
-            again |= seeds.counts(up) > MANY * seeds.counts(look.first != 0)
-            again[walled] = True
+        down, _, again, _ = self.wants(look, seeds)
+        again |= seeds.counts(self.rough(look, seeds) | down | (alive & ~finite)) > 0
+        again[walled] = True
+        if again.any():
             self.look_again(part, np.flatnonzero(again), look, walled)
         return np.where(alive, part.slopes, np.nan), np.where(alive, part.bars, np.inf), look.still
-
-    def _doubts(self, look: Looks, seeds: Seeds) -> tuple[Mask, Mask]:
-        """Which entries are not smooth or want a smaller step, and which want a larger one."""
-        t, size, hope, steep = look.t, seeds.of_outputs(self.line.variation), look.hope, np.abs(look.derivative)
-        if self.common < np.inf:
-            hope = np.maximum(hope, steep * (t / self.common) ** 2 / 6.0)
-        down = hope > TOO_LARGE * look.noise
-        if down.any():
-            down &= hope > self.suffices * SMALL * np.maximum(size, steep)
-        up = look.noise > seeds.of_outputs(self.usual) * np.maximum(steep, SMALL * size)
-        if up.any():
-            up &= self.better(look, look.fear, seeds.of_outputs(self.best)) > GAIN * t
-            # f does not depend on it
-            up &= ~(look.still & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
-        return self.rough(look, seeds) | down, up
 
 
 def _median(values: Floats) -> float:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.validation import Floats, Ints
 from .constants import EPS, TINY, USUAL
 from .judgements import Looks, joined, judged_by, reach_of, sides_of
-from .outputs import look_along, step_of
+from .outputs import Explorer, look_along, step_of
 from .seeds import Seeds
 from .stencils import Stencil
 
@@ -20,59 +19,19 @@ Mask = NDArray[np.bool_]
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
 OF_ONE_POINT = 1e-3  # the same for differences of order 1, of which nobody expects more
 LEAST = 2.0**-60  # no step is smaller
-
-
-class Explorer(Protocol):
-    """f of many values around one point."""
-
-    def value(self) -> Floats:
-        """Return f(x), flat."""
-        ...
-
-    def explore(self, points: Iterable[Floats]) -> Floats:
-        """Evaluate f at whole points that nobody asked for: where f raises as outside of its domain, it is nan.
-
-        Returns one row of values for each.
-        """
-        ...
-
-
+Try = tuple[int, float, bool]  # which stencil, its step, and whether f ends within the one that was wanted
 _NONE = np.empty(0, dtype=np.intp)
-
-
-class Try(NamedTuple):
-    """A stencil to look at a direction with, and its step.
-
-    Attributes
-    ----------
-    which : int
-        Of the stencils.
-    edge : bool
-        Whether it is tried because f ends within the one that was wanted.
-    """
-
-    which: int
-    step: float
-    edge: bool
 
 
 class Directions:
     """f along directions.
 
-    Attributes
-    ----------
-    line : Outputs
-        What seven values on a line through x say of each output.
-    step : float
-        Of the first look.
-    suffices : float
-        Relative noise that needs no improvement; `usual` is that of each output.
-    best : ndarray of shape (m,)
-        The step of outputs that stand still on the line; 0 for others.
-    common : float
-        The length on which most entries change.
-    reasons : dict
-        From a direction to why it is not differentiable.
+    `line`: what seven values on a line through x say of each output.
+    `step`: of the first look.
+    `suffices`: relative noise that needs no improvement; `usual` is that of each output.
+    `best`, of shape (m,): the step of outputs that stand still on the line; 0 for others.
+    `common`: the length on which most entries change.
+    `reasons`: from a direction to why it is not differentiable.
     """
 
     def __init__(
@@ -92,20 +51,7 @@ class Directions:
         self.room = None if bounds is None else seeds.room(x - bounds[0], bounds[1] - x)
         low, high = stencil.reach
         side = 1 if low == 0.0 else -1 if high == 0.0 else 0
-        self.line = line = look_along(
-            run.explore,
-            x,
-            f0,
-            seeds.coordinates,
-            seeds.terms,
-            seeds.line,
-            seeds.factors,
-            bounds,
-            noise,
-            shrinks,
-            side,
-            unit,
-        )
+        self.line = line = look_along(run, seeds, x, bounds, noise, shrinks, side, unit)
         best, self.step = step_of(line, seeds.terms, stencil)
         # near a singularity the third derivative may be any
         self._of_line = [line.variation, line.bend, np.where(line.rough, np.inf, 100.0)]
@@ -149,7 +95,7 @@ class Directions:
             asked = {place: tried for place, tries in pending.items() if (tried := next(tries, None)) is not None}
             pending = {place: pending[place] for place in asked}
             for which in range(len(self.stencils)):
-                some = {place: tried for place, tried in asked.items() if tried.which == which}
+                some = {place: tried for place, tried in asked.items() if tried[0] == which}
                 finite, look = self._at(directions[list(some)], list(some.values())) if some else (_NONE, None)
                 if look is not None:
                     found.append(look)
@@ -166,21 +112,18 @@ class Directions:
         stencil, *sides = self.stencils
         roomy = self.reach(stencil, g) >= t
         if roomy:
-            yield Try(0, t, False)
+            yield 0, t, False
         if sided or not roomy:
             reaches = {which: self.reach(side, g) for which, side in enumerate(sides, 1)}
             for which in sorted(reaches, key=lambda which: -reaches[which]):
                 step = min(t / max(map(abs, self.stencils[which].reach)), reaches[which])
                 if step > 0.0:
-                    yield Try(which, step, roomy)
+                    yield which, step, roomy
 
     def _at(self, directions: Ints, tries: list[Try]) -> tuple[Ints, Looks | None]:
         """Look at directions by one stencil. Returns where f is finite, and the looks there."""
-        stencil, seeds, t = (
-            self.stencils[tries[0].which],
-            self.seeds.only(directions),
-            np.array([q.step for q in tries]),
-        )
+        which, t = tries[0][0], np.array([step for _, step, _ in tries])
+        stencil, seeds = self.stencils[which], self.seeds.only(directions)
         values = self.values(seeds, t, stencil)
         alive = np.isfinite(self.f0)
         finite = np.flatnonzero(np.isfinite(values if alive.all() else values[:, :, alive]).all(axis=(1, 2)))
@@ -189,8 +132,8 @@ class Directions:
         if finite.size < t.size:
             seeds, t, values = seeds.only(finite), t[finite], values[finite]
         look = self.judged(seeds, t, values, stencil)
-        if tries[0].which:  # all of the curvature may be an error at an edge; behind bounds f goes on, as a rule
-            look.edge = np.array([tries[k].edge for k in finite.tolist()])
+        if which:  # all of the curvature may be an error at an edge; behind bounds f goes on, as a rule
+            look.edge = np.array([tries[k][2] for k in finite.tolist()])
             share = seeds.of_directions(np.where(look.edge, 1.0, 0.1))
             look.fear = np.maximum(look.fear, share * look.second / (2.0 * seeds.of_directions(t)))
         return finite, look

@@ -13,20 +13,9 @@ from .constants import BAR_NOISE, BAR_TRUNCATION, GAIN, KINK, NOISE, SMALLEST, T
 from .stencils import Stencil
 
 __all__ = [
-    "Look",
-    "better_step",
-    "by_parabola",
-    "by_stencil",
-    "by_two_points",
-    "calm_of_many",
-    "choose",
-    "doubted",
-    "fear_of_many",
-    "of_two_points",
-    "truncation",
-    "truncation_of_one",
-    "wanted",
-]
+    "Look", "better_step", "by_parabola", "by_stencil", "by_two_points", "calm_of_many", "choose", "doubted",
+    "fear_of_many", "of_two_points", "truncation", "truncation_of_one", "wanted",
+]  # fmt: skip
 
 # What an entry of a Jacobian wants: a smaller step, a larger one, the same because it has hardly any digit; or what is
 # to be asked of arrays, as rounding in another order may decide.

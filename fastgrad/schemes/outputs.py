@@ -8,16 +8,18 @@ on lines 64 times shorter: noise stays as it is there, a kink or structure does 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cbrt, factorial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
 from .constants import ENDS, EPS, FINER, HALF_ROOT, JUMPS, NEAR_ZERO, QUIET, SAME, SPACING, THIRDS, TINY
+from .line import NOISY, UNSEEN
+from .seeds import Seeds
 from .stencils import Stencil, central
 
 CENTRAL = central(2)
@@ -39,9 +41,23 @@ MEANS = np.zeros((4, 10))
 for _k, (_begin, _end) in enumerate(ROWS, 3):
     MEANS[_k - 3, _begin:_end] = factorial(_k) ** 2 / factorial(2 * _k) / (_end - _begin)
 
-Evaluate = Callable[[Floats], Floats]
 Flags = NDArray[np.bool_]
 largest, every = np.maximum.reduce, np.logical_and.reduce  # as methods they take twice as long
+
+
+class Explorer(Protocol):
+    """f of many values around one point."""
+
+    def value(self) -> Floats:
+        """Return f(x), flat."""
+        ...
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        """Evaluate f at whole points that nobody asked for: where f raises as outside of its domain, it is nan.
+
+        Returns one row of values for each.
+        """
+        ...
 
 
 class Beyond(Exception):
@@ -58,50 +74,24 @@ class Short(Exception):
 
 @dataclass(slots=True)
 class Outputs:
-    """What the line says of each output; all of shape (m,).
+    """What the line says of each output; all of shape (m,)."""
 
-    Attributes
-    ----------
-    sigma : ndarray
-        Standard deviation of its noise.
-    floor : ndarray
-        The least that can be.
-    variation : ndarray
-        How much it changes when one direction is followed as far as x's scale.
-    spread : ndarray
-        The largest change that was seen.
-    third : ndarray
-        Third derivative along the line, per scale of x; 0 where it drowns in the noise.
-    rough : ndarray of bool
-        Whether it is neither smooth nor noisy near x.
-    slope, doubt : ndarray
-        Its derivative along `factors`, and how wrong that may be; inf where it is not known.
-    factors : ndarray
-        The line goes so far along each coordinate, in units.
-    jumps : ndarray of bool
-        Whether it moves in jumps that are not small beside its changes.
-    bend : ndarray
-        Second derivative along one direction, per scale of x, if all are alike.
-    values : ndarray of shape (7, m), or empty
-        At x - 3 to x + 3 times the first look's factors, which are `wider` so many times.
-    coarse : ndarray of bool
-        Whether it stands still on the line and changes farther away.
-    """
-
-    sigma: Floats
-    floor: Floats
-    variation: Floats
-    spread: Floats
-    third: Floats
-    rough: Flags
+    sigma: Floats  # standard deviation of its noise
+    floor: Floats  # the least that can be
+    variation: Floats  # how much it changes when one direction is followed as far as x's scale
+    spread: Floats  # the largest change that was seen
+    third: Floats  # third derivative along the line, per scale of x; 0 where it drowns in the noise
+    rough: Flags  # whether it is neither smooth nor noisy near x
+    # its derivative along `factors`, and how wrong that may be; inf where it is not known
     slope: Floats
     doubt: Floats
-    factors: Floats
-    jumps: Flags
-    bend: Floats
+    factors: Floats  # the line goes so far along each coordinate, in units
+    jumps: Flags  # whether it moves in jumps that are not small beside its changes
+    bend: Floats  # second derivative along one direction, per scale of x, if all are alike
+    # shape (7, m), or empty: at x - 3 to x + 3 times the first look's factors, which are `wider` so many times
     values: Floats
     wider: float
-    coarse: Flags
+    coarse: Flags  # whether it stands still on the line and changes farther away
 
 
 def _pseudo_random(count: int) -> Floats:
@@ -118,15 +108,15 @@ PERIOD = 4093  # a prime: no grid repeats with it
 SIGNS = np.tile(_pseudo_random(PERIOD), 2)
 
 
-def signs(x: Floats, count: int) -> Floats:
-    """Return pseudo-random numbers of size 4/3 to 5/3 that follow from x's own bytes.
+def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
+    """Return pseudo-random numbers of size 4/3 to 5/3, times a power of two, that follow from x's own bytes.
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
     with np.errstate(all="ignore"):
         said = x if x.size <= PERIOD else x.sum()  # of many the sum says as much, in a tenth of the time
     begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
-    some = SIGNS[begin : begin + PERIOD]
+    some = SIGNS[begin : begin + PERIOD] * scale
     return some[:count] if count <= PERIOD else np.resize(some, count)
 
 
@@ -239,13 +229,9 @@ def _last_place(values: list[float]) -> float:
 
 
 def look_along(
-    evaluate: Evaluate,
+    run: Explorer,
+    seeds: Seeds,
     x: Floats,
-    f0: Floats,
-    count: int,
-    terms: Any,
-    line: Callable[[Floats], Floats],
-    factors: Callable[[Floats], Floats],
     bounds: tuple[Floats, Floats] | None,
     noise: float | None,
     shrinks: bool | Flags,
@@ -254,40 +240,20 @@ def look_along(
 ) -> Outputs:
     """Look along one line, and again only where an output is not smooth there.
 
-    Parameters
-    ----------
-    evaluate : callable
-        Evaluates f at whole points; returns one row of values for each.
-    x : ndarray of shape (n,)
-        The point.
-    f0 : ndarray of shape (m,)
-        f(x).
-    count : int
-        How many coordinates the line may move.
-    terms : int or ndarray of shape (m,)
-        On how many of these each output depends, at most.
-    line : callable
-        Makes a direction in x of factors, one for each coordinate; such that small multiples of it are exact.
-    factors : callable
-        The inverse.
-    bounds : tuple of ndarray, optional
-        Lower and upper; no point is outside.
-    noise : float, optional
-        Standard deviation of the noise of every output, where it is known.
-    shrinks : bool or ndarray of bool, shape (m,)
-        Whether some coordinate is much smaller than its scale; and which outputs can tell that this is too long.
-    side : int
-        1 or -1: all points are to this side of x, where there is room.
-    unit : float
-        The largest unit; where that is small, all coordinates have it, and may be moved by 1.
+    Beyond if the line is too long and `shrinks`. Short if outputs drown in their noise there, and change as x is moved
+    as far as if it were 0.
 
-    Raises
-    ------
-    Beyond
-        If the line is too long and `shrinks`.
-    Short
-        If outputs drown in their noise there, and change as x is moved as far as if it were 0.
+    `run`: evaluates f at whole points.
+    `seeds`: what the line is made of.
+    `x`, of shape (n,): the point.
+    `bounds`: lower and upper; no point is outside.
+    `noise`: standard deviation of the noise of every output, where it is known.
+    `shrinks`, of shape (m,): whether some coordinate is much smaller than its scale; and which outputs can tell that
+        this is too long.
+    `side`: 1 or -1: all points are to this side of x, where there is room.
+    `unit`: the largest unit; where that is small, all coordinates have it, and may be moved by 1.
     """
+    f0, count = run.value(), seeds.coordinates
     m, z = f0.size, signs(x, count)
     if side:
         z = side * np.abs(z)
@@ -316,14 +282,14 @@ def look_along(
     unclear = alive.copy()
     aside = side != 0
     for _ in range(TRIES):
-        vector = line(spacing * z)
+        vector = seeds.line(spacing * z)
         if bounds is not None:
             vector, aside = _inside(x, vector, bounds, aside)
         if not vector.any():
             break
-        out.factors = factors(vector)
+        out.factors = seeds.factors(vector)
         at_x = 0 if aside else 3
-        found = evaluate(x + (ASIDE if aside else AROUND) * vector)
+        found = run.explore(x + (ASIDE if aside else AROUND) * vector)
         values = np.concatenate([found[:at_x], f0[None], found[at_x:]])
         finite = np.isfinite(values)
         if not every(finite, None) and not every(finite[:, alive], None):
@@ -340,14 +306,14 @@ def look_along(
         small = 0.0 < unit < NEAR_ZERO and not (looks or widened)
         if not (widened or looks) and every(look.flat[alive]):
             if small:
-                _watch_unmoved(alive, look.floor, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
+                _watch_unmoved(alive, look.floor, run, x, seeds, z / unit, bounds)
             spacing, widened = spacing * ENDS, True
             continue
         stepped = _judge(out, look, looks, unclear)
         if small:
             sigma = np.where(unclear, look.level, out.sigma)
             drowned = alive & (np.abs(look.values[6] - look.values[0]) < 10.0 * sigma)
-            _watch_unmoved(drowned, sigma, evaluate, x, f0, lambda reach: line(reach / unit * z), bounds)
+            _watch_unmoved(drowned, sigma, run, x, seeds, z / unit, bounds)
         some = bool(unclear.any())
         if some and shrinks is not False and np.any(shrinks & unclear & (look.level > 1e-3 * look.spread)):
             raise Beyond
@@ -369,11 +335,11 @@ def look_along(
     out.rough = out.rough | unclear
     if noise is not None:
         out.sigma = np.maximum(noise, out.floor)
-    _measure(out, looks, z, terms, aside, evaluate, x, f0, line, bounds)
+    _measure(out, looks, z, aside, run, seeds, x, bounds)
     still = alive & looks[0].flat
     if not widened and still.any():
-        points = _beside(x, line(WIDEST * z), bounds, aside)
-        _watch_from_afar(out, still, np.concatenate([f0[None], evaluate(points)]), terms)
+        points = _beside(x, seeds.line(WIDEST * z), bounds, aside)
+        _watch_from_afar(out, still, np.concatenate([f0[None], run.explore(points)]), seeds.terms)
     if widened:  # the usual step is not resolved
         out.jumps = (out.spread > 0) & (out.sigma > JUMPS * out.variation)
     return out
@@ -382,17 +348,17 @@ def look_along(
 def _watch_unmoved(
     drowned: Flags,
     sigma: Floats,
-    evaluate: Evaluate,
+    run: Explorer,
     x: Floats,
-    f0: Floats,
-    line: Callable[[float], Floats],
+    seeds: Seeds,
+    z: Floats,
     bounds: tuple[Floats, Floats] | None,
 ) -> None:
     """Look whether outputs that drown as a small x moves by its own size change where it moves as if it were 0."""
     for reach in (SPACING, WIDEST):
         if not drowned.any():
             return
-        change = np.abs(evaluate(_beside(x, line(reach), bounds)) - f0)
+        change = np.abs(run.explore(_beside(x, seeds.line(reach * z), bounds)) - run.value())
         moved = drowned & (np.where(np.isfinite(change), change, 0.0) > 10.0 * sigma).any(axis=0)
         if moved.any():
             raise Short(moved)
@@ -480,16 +446,14 @@ def _measure(
     out: Outputs,
     looks: list[_Seven],
     z: Floats,
-    terms: Any,
     aside: bool,
-    evaluate: Evaluate,
+    run: Explorer,
+    seeds: Seeds,
     x: Floats,
-    f0: Floats,
-    line: Callable[[Floats], Floats],
     bounds: tuple[Floats, Floats] | None,
 ) -> None:
     """Slopes, curvatures and third derivatives along the line."""
-    sigma = out.sigma
+    sigma, f0, terms = out.sigma, run.value(), seeds.terms
     first, last = looks[0], looks[-1]
     shows = first.levels[0] > 4.0 * np.maximum(sigma, first.levels[1])
     if shows.any():
@@ -517,8 +481,8 @@ def _measure(
         drowns = drowns & (bend * 9.0 * wide**2 < 20.0 * sigma) & ~first.flat
         if 2 * np.count_nonzero(drowns) <= np.count_nonzero(alive):
             break
-        v = line(spacing * z)
-        ends = evaluate(np.stack([x + v, x - v])) - f0
+        v = seeds.line(spacing * z)
+        ends = run.explore(np.stack([x + v, x - v])) - f0
         if not np.isfinite(ends[:, alive]).all():
             break
         np.copyto(slope, np.abs(ends[0] - ends[1]) / (2.0 * spacing), where=drowns)
@@ -529,6 +493,11 @@ def _measure(
     out.bend = bend / terms
     size = np.maximum(slope / np.sqrt(terms), out.bend)
     seen = np.maximum(np.where(alive, np.abs(f0), 0.0), out.spread)
+    hidden = alive & (sigma > np.maximum(NOISY * seen, 2.0 * QUIET * first.floor)) & (size > UNSEEN * seen) & ~out.rough
+    if not aside and 2 * np.count_nonzero(hidden) > np.count_nonzero(alive):  # values near 0 in noise: as in `line`
+        ends = run.explore(_beside(x, seeds.line(WIDEST * z), bounds)) - f0
+        ends = largest(np.abs(np.where(np.isfinite(ends), ends, 0.0)))
+        seen = np.maximum(seen, np.where(hidden, ends, 0.0))
     out.variation = np.maximum(np.minimum(size, seen), 10.0 * sigma)
 
 

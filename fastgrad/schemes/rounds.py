@@ -29,45 +29,27 @@ LOOKS = 3  # further ones
 
 @dataclass
 class Part:
-    """Some directions, and what is found of them.
+    """Some directions, and what is found of them."""
 
-    Attributes
-    ----------
-    directions : ndarray of int
-        Which.
-    seeds : Seeds
-        These alone.
-    slopes, bars : ndarray
-        Derivatives with respect to t, and their bars.
-    """
-
-    directions: Ints
-    seeds: Seeds
+    directions: Ints  # which
+    seeds: Seeds  # these alone
+    # derivatives with respect to t, and their bars
     slopes: Floats
     bars: Floats
 
 
 @dataclass
 class _Open:
-    """Directions that are looked at again.
+    """Directions that are looked at again."""
 
-    Attributes
-    ----------
-    places : ndarray of int
-        Where they are in their part.
-    directions, seeds
-        As in `Part`.
-    rough, open : ndarray of bool
-        Entries that may not be smooth, and those that are looked at still.
-    looks, means : list
-        All looks at them, and the mean step of each direction.
-    """
-
-    places: Ints
+    places: Ints  # where they are in their part
+    # as in `Part`
     directions: Ints
     seeds: Seeds
+    # entries that may not be smooth, and those that are looked at still
     rough: Mask
     open: Mask
+    # all looks at them, and the mean step of each direction
     looks: list[Looks]
     means: list[Floats]
 
@@ -201,40 +183,38 @@ class Rounds(Directions):
     def _improve(self, part: Part, group: _Open) -> None:
         """The step is too large or too small for some entries that count: up to three better ones."""
         for _ in range(LOOKS):
-            which, smaller, steps = self._wanted(group)
+            seeds = group.seeds
+            down, up, enough, best = self.wants(group.looks[-1], seeds, group.open)
+            smaller = seeds.counts(down) > 0
+            which = np.where(seeds.of_directions(smaller), down, up)
+            steps = _better_steps(seeds.medians(best, which), group.means, smaller)
             # what was too large for some is no reason to look at the others again
-            group.open = which | (group.open & group.seeds.of_directions(smaller))
-            following = self._step(part, group, steps, [False] * len(steps))
+            group.open = which | (group.open & seeds.of_directions(smaller))
+            following = self._step(part, group, np.where(smaller | enough, steps, 0.0).tolist(), [False] * len(steps))
             if following is None:
                 return
             group = following
         self._finish(part, group)
 
-    def _wanted(self, group: _Open) -> tuple[Mask, Mask, list[float]]:
-        """Choose steps: which entries want another, where it is a smaller one, and the step; 0 where none is wanted."""
-        seeds, q = group.seeds, group.looks[-1]
-        size, usual, alone = (seeds.of_outputs(each) for each in (self.line.variation, self.usual, self.best))
-        steep, still = np.abs(q.derivative), q.still
-        q.hope = np.maximum(q.hope, steep * (q.t / self.common) ** 2 / 6.0)
-        counts, larger = np.maximum(steep, SMALL * size), np.maximum(size, steep)
-        down = group.open & (q.hope > TOO_LARGE * q.noise) & (q.hope > self.suffices * SMALL * larger)
-        best = self.better(q, np.where(down, q.hope, q.fear), alone)
-        up = group.open & ~down & (best > GAIN * q.t) & (q.noise > usual * counts)
-        up &= ~(still & (q.noise <= WITHOUT_EFFECT * np.maximum(size, q.noise)))
-        smaller = seeds.counts(down) > 0
-        enough = seeds.counts(up & (q.noise > LACKING * counts)) > 0
-        enough |= seeds.counts(up) > MANY * seeds.counts(q.first != 0)
-        which = np.where(seeds.of_directions(smaller), down, up)
-        steps = _better_steps(seeds.medians(best, which), group.means, smaller)
-        return which, smaller, np.where(smaller | enough, steps, 0.0).tolist()
+    def wants(self, look: Looks, seeds: Seeds, open_still: Mask | bool = True) -> tuple[Mask, Mask, Mask, Floats]:
+        """Say which entries want smaller steps, and which larger ones; in which directions these count; and the steps.
 
-    def better(self, look: Looks, truncation: Floats, best: Floats) -> Floats:
-        """Return a better step: where truncation falls as it should, and for what shows nothing that of its output."""
-        order = self.stencil.order
-        ratio = look.noise / (order * np.maximum(truncation, TINY))
-        step = look.t * (np.cbrt(ratio) if order == 2 else ratio ** (1.0 / (order + 1)))
-        found: Floats = np.where(look.still, np.maximum(step, best), step)
-        return found
+        They follow from truncation that falls as it should; of what shows nothing, from its output.
+        """
+        size, usual, alone = (seeds.of_outputs(each) for each in (self.line.variation, self.usual, self.best))
+        t, steep, order = look.t, np.abs(look.derivative), self.stencil.order
+        hope = np.maximum(look.hope, steep * (t / self.common) ** 2 / 6.0)
+        counts, larger = np.maximum(steep, SMALL * size), np.maximum(size, steep)
+        down = open_still & (hope > TOO_LARGE * look.noise) & (hope > self.suffices * SMALL * larger)
+        up = open_still & ~down & (look.noise > usual * counts)
+        if not (down.any() or up.any()):
+            return down, up, seeds.counts(up) > 0, look.fear
+        ratio = look.noise / (order * np.maximum(np.where(down, hope, look.fear), TINY))
+        best = t * (np.cbrt(ratio) if order == 2 else ratio ** (1.0 / (order + 1)))
+        best = np.where(look.still, np.maximum(best, alone), best)
+        up &= (best > GAIN * t) & ~(look.still & (look.noise <= WITHOUT_EFFECT * np.maximum(size, look.noise)))
+        many = seeds.counts(up) > MANY * seeds.counts(look.first != 0)
+        return down, up, many | (seeds.counts(up & (look.noise > LACKING * counts)) > 0), best
 
     def _finish(self, part: Part, group: _Open) -> None:
         """Note derivatives and bars."""

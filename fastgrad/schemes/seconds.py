@@ -29,10 +29,10 @@ class Fit(NamedTuple):
     """A polynomial through f(x) and six values beside it."""
 
     nodes: Floats  # shape (6,): where they are, in steps
-    # shape (4, 6): what makes the second derivative of the changes of f, and three terms that count, the last of all,
-    # in its units
+    # shape (5, 6): what makes the second derivative of the changes of f, and in its units three terms that count, the
+    # last of all, and one that does not: waves at a zero of their second derivative show in that alone
     terms: Floats
-    of_noise: Floats  # shape (4,): noise of these, in sigma / h**2: f(x) itself is in all changes
+    of_noise: Floats  # shape (5,): noise of these, in sigma / h**2: f(x) itself is in all changes
     # how the term behind is amplified in the second derivative, and the last in that of the next lower order
     behind: float
     coarse: float
@@ -42,9 +42,9 @@ class Fit(NamedTuple):
     cubic: Floats  # shape (6,): the second derivative of the cubic polynomial that comes nearest
 
     @classmethod
-    def of(cls, nodes: Floats, counting: tuple[int, int, int], fewer: int, missing: float) -> Fit:
+    def of(cls, nodes: Floats, counting: tuple[int, int, int, int], fewer: int, missing: float) -> Fit:
         """Fit all powers up to the sixth, three of which count; so many nodes make the next lower order."""
-        powers, (_, previous, last) = np.arange(1, nodes.size + 1), counting
+        powers, (_, previous, last, _) = np.arange(1, nodes.size + 1), counting
         inverse: Floats = np.linalg.inv(nodes[:, None] ** powers).astype(np.float64)
         terms = 2.0 * inverse[[1, *(power - 1 for power in counting)]]
         of_noise: Floats = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
@@ -59,8 +59,8 @@ class Fit(NamedTuple):
         return float(np.abs(self.nodes).max())
 
 
-AROUND = Fit.of(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0]), (2, 4, 6), 4, 0.3)
-ASIDE = Fit.of(np.arange(1.0, 7.0), (4, 5, 6), 5, 1.0)
+AROUND = Fit.of(np.array([1.0, -1.0, 2.0, -2.0, 4.0, -4.0]), (2, 4, 6, 5), 4, 0.3)
+ASIDE = Fit.of(np.arange(1.0, 7.0), (4, 5, 6, 6), 5, 1.0)
 PAIR = np.array([1.0, 2.0])  # levels of a pair's four points
 OF_PAIR = np.hypot(4.0 / 3.0 * 0.5, 1.0 / 3.0 * 0.125)  # their noise, extrapolated, as of a fit's terms
 NEARBY = np.array([2.0, -27.0, 270.0]) / 180.0  # the second derivative from bends at three, two and one spacings
@@ -214,9 +214,7 @@ class _Differences:
             self._units, shrinks = power_of_two(np.minimum(units, NARROW * self._more)), turn < len(tried)
             seeds = Columns(x, np.arange(x.size), self._units * finer)
             with suppress(Beyond):
-                return look_along(
-                    run.explore, x, run.value(), x.size, x.size, seeds.line, seeds.factors, self._bounds, noise, shrinks
-                )
+                return look_along(run, seeds, x, self._bounds, noise, shrinks)
         raise CannotRun("f is not finite beside x")
 
     def _choose_sides(self) -> None:
@@ -358,12 +356,12 @@ class _Differences:
             if not np.isfinite(mixed[0]).all():
                 raise CannotRun("f is not finite beside x")
             entries[apart], error[apart] = mixed[:, where]
-        self._compare_nearby(rows, columns, entries, error)
+        error = self._compare_nearby(rows, columns, entries, error)
         contradicted = self._doubt(rows, columns, entries, error, step)
         return Seconds(entries, error * contradicted, step, contradicted, self._usual)
 
-    def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> None:
-        """Compare with the line's curvature: there may be waves next to x that are shorter than all steps.
+    def _compare_nearby(self, rows: Ints, columns: Ints, entries: Floats, error: Floats) -> Floats:
+        """Compare with the line's curvature: there may be waves next to x that are shorter than all steps. Return bars.
 
         CannotRun if it is another one.
         """
@@ -378,8 +376,10 @@ class _Differences:
         else:
             seen, noise, truncation = self._along_all(v)
             known += BAR_NOISE * noise + BAR_TRUNCATION * truncation
-        if abs(seen - float(np.sum(entries * moved))) > TORN * known:
+        gap = abs(seen - float(np.sum(entries * moved)))
+        if gap > TORN * known:
             raise CannotRun("f bends otherwise next to x than farther away")
+        return np.where(moved != 0.0, error + gap / np.abs(moved), error) if gap > known else error
 
     def _along_all(self, v: Floats) -> tuple[float, float, float]:
         """Return the second derivative along a vector to the sides that have room, its noise, and what is truncated."""
@@ -461,14 +461,15 @@ def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
     `square`: of the steps.
     """
     terms, noise = fit.terms @ changes, fit.of_noise[:, None] * sigma
-    earlier, previous, last = np.abs(terms[1:])
+    earlier, previous, last, between = np.abs(terms[1:])
     # where f'' itself lacks, as of x**4, so may every other term; none that is small by chance stands for the others
     decay = np.maximum(last, noise[3]) / np.maximum(previous, noise[2])
     decay = np.clip(np.maximum(decay, fit.missing * previous / np.maximum(earlier, noise[1])), 0.0, 1.0)
-    truncation = np.maximum(last, fit.missing * decay * previous) * np.minimum(fit.behind * decay, fit.coarse)
+    size = np.maximum(last, between * np.minimum(between / np.maximum(previous, noise[2]), 1.0))
+    truncation = np.maximum(size, fit.missing * decay * previous) * np.minimum(fit.behind * decay, fit.coarse)
     quiet = last <= 3.0 * noise[3]
     truncation = np.where(quiet, np.minimum(truncation, noise[0]), truncation)
-    quiet &= previous <= 3.0 * noise[2]
+    quiet &= (previous <= 3.0 * noise[2]) & (between <= 3.0 * noise[4])
     if quiet.any():  # of a cubic f, the nearest one has the least noise; bars stay, for nobody knows that f is one
         cubic = fit.cubic @ changes
         terms[0] = np.where(quiet & (np.abs(cubic - terms[0]) <= 3.0 * noise[0]), cubic, terms[0])

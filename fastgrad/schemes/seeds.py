@@ -32,10 +32,12 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     """
     size = np.abs(x)
     largest = float(np.maximum.reduce(size, initial=0.0))
-    scale = np.maximum(size, min(1.0, largest) if largest > LEAST else 1.0)
+    least = min(1.0, largest) if largest > LEAST else 1.0
     if relative:
-        scale = np.where(x != 0, np.maximum(size, 1e-290), scale)
-    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST), usual=True)
+        scale = np.where(x != 0, np.maximum(size, 1e-290), np.maximum(size, least))
+    else:
+        scale = np.maximum(size, least, out=size) if size.ndim else np.maximum(size, least)
+    return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST), own=True)
 
 
 def length_of(vector: Floats, units: Floats) -> float:
@@ -47,20 +49,11 @@ class Seeds(Protocol):
     """Directions, and the layout of the entries that they give.
 
     Entries come as an array of shape (directions, outputs) where every direction gives all outputs, else as a list.
-
-    Attributes
-    ----------
-    count : int
-        How many directions.
-    coordinates : int
-        Of how many coordinates they are made.
-    terms : int or ndarray of shape (m,)
-        On how many of these each output depends, at most.
     """
 
-    count: int
-    coordinates: int
-    terms: Any
+    count: int  # how many directions
+    coordinates: int  # of how many coordinates they are made
+    terms: Any  # shape (m,): on how many of these each output depends, at most
 
     @property
     def owner(self) -> Ints:

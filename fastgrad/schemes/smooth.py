@@ -39,17 +39,11 @@ def gradient(
 ) -> Floats | Looked | None:
     """Return the central differences of order 2 at x, if all are sure; else what is known of f; None: nothing is.
 
-    Parameters
-    ----------
-    f : callable
-        The function; it gets a point of its own each time.
-    own : ndarray of shape (n,)
-        Shows each point meanwhile.
-    base : ndarray of shape (n,)
-        x.
-    values : list
-        Gets what f gives: at x, at x + k v for k = -3, -2, -1, 1, 2, 3, up to the first that is not finite, and at
-        x_i + h_i and x_i - h_i of each coordinate in turn.
+    `f`: the function; it gets a point of its own each time.
+    `own`, of shape (n,): shows each point meanwhile.
+    `base`, of shape (n,): x.
+    `values`: gets what f gives: at x, at x + k v for k = -3, -2, -1, 1, 2, 3, up to the first that is not finite, and
+        at x_i + h_i and x_i - h_i of each coordinate in turn.
     """
     x, seed = base.copy(), crc32(base.data)
     own[...] = x

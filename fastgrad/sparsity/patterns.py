@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -111,7 +110,9 @@ class Pattern:
 
     def around(self, data: Floats) -> Any:
         """Return the same for products only: it has the memory of the pattern."""
-        out = copy(self._checked)
+        checked = self._checked
+        out = object.__new__(type(checked))
+        vars(out).update(vars(checked))  # as copy.copy, in a tenth of the time
         out.data = data
         return out
 

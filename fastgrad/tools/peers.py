@@ -56,57 +56,25 @@ def _jax_grad(jax: ModuleType, f: Function) -> Gradient:
 
 # One a peer. scipy.differentiate.jacobian is not among them: its f must take many points at once, (n, k) -> (1, k).
 PEERS = (
-    Peer(
-        "scipy",
-        "approx_fprime",
-        "scipy.optimize",
-        lambda module, f: lambda x: module.approx_fprime(x, f),
-        "from scipy.optimize import approx_fprime; g = approx_fprime(x, {f})",
-    ),
-    Peer(
-        "scipy",
-        "3-point",
-        "scipy.optimize._numdiff",  # what scipy.optimize.least_squares uses
-        lambda module, f: lambda x: module.approx_derivative(f, x, method="3-point"),
-        "from scipy.optimize._numdiff import approx_derivative; g = approx_derivative({f}, x)",
-    ),
-    Peer(
-        "numdifftools",
-        "Gradient",
-        "numdifftools",
-        lambda module, f: module.Gradient(f),
-        "import numdifftools; g = numdifftools.Gradient({f})(x)",
-    ),
-    Peer(
-        "jacobi",
-        "jacobi",
-        "jacobi",
-        lambda module, f: lambda x: module.jacobi(f, x)[0],
-        "import jacobi; g = jacobi.jacobi({f}, x)[0]",
-    ),
-    Peer(
-        "statsmodels",
-        "centered",
-        "statsmodels.tools.numdiff",
-        lambda module, f: lambda x: module.approx_fprime(x, f, centered=True),
-        "from statsmodels.tools.numdiff import approx_fprime; g = approx_fprime(x, {f}, centered=True)",
-    ),
-    Peer(
-        "statsmodels",
-        "complex step",
-        "statsmodels.tools.numdiff",
-        lambda module, f: lambda x: module.approx_fprime_cs(x, f),
-        "from statsmodels.tools.numdiff import approx_fprime_cs; g = approx_fprime_cs(x, {f})",
-    ),
-    Peer(
-        "jax",
-        "grad",
-        "jax",
-        _jax_grad,
-        "import jax; gradient = jax.jit(jax.grad({f})); g = gradient(x)",
-        differences=False,
-    ),
-)
+    Peer("scipy", "approx_fprime", "scipy.optimize", lambda module, f: lambda x: module.approx_fprime(x, f),
+         "from scipy.optimize import approx_fprime; g = approx_fprime(x, {f})"),
+    # what scipy.optimize.least_squares uses
+    Peer("scipy", "3-point", "scipy.optimize._numdiff",
+         lambda module, f: lambda x: module.approx_derivative(f, x, method="3-point"),
+         "from scipy.optimize._numdiff import approx_derivative; g = approx_derivative({f}, x)"),
+    Peer("numdifftools", "Gradient", "numdifftools", lambda module, f: module.Gradient(f),
+         "import numdifftools; g = numdifftools.Gradient({f})(x)"),
+    Peer("jacobi", "jacobi", "jacobi", lambda module, f: lambda x: module.jacobi(f, x)[0],
+         "import jacobi; g = jacobi.jacobi({f}, x)[0]"),
+    Peer("statsmodels", "centered", "statsmodels.tools.numdiff",
+         lambda module, f: lambda x: module.approx_fprime(x, f, centered=True),
+         "from statsmodels.tools.numdiff import approx_fprime; g = approx_fprime(x, {f}, centered=True)"),
+    Peer("statsmodels", "complex step", "statsmodels.tools.numdiff",
+         lambda module, f: lambda x: module.approx_fprime_cs(x, f),
+         "from statsmodels.tools.numdiff import approx_fprime_cs; g = approx_fprime_cs(x, {f})"),
+    Peer("jax", "grad", "jax", _jax_grad, "import jax; gradient = jax.jit(jax.grad({f})); g = gradient(x)",
+         differences=False),
+)  # fmt: skip
 
 
 class TooSlow(BaseException):

@@ -24,6 +24,8 @@ def test_the_exact_matrices_are_right() -> None:
     y = np.random.default_rng(0).uniform(0.5, 1.5, 12)
     plain = numerical_jacobian(operators.brusselator, y, backend="python")
     assert_allclose(operators.brusselator_jacobian(y).toarray(), plain, atol=1e-8)
+    plain = numerical_jacobian(operators.broyden, y, backend="python")
+    assert_allclose(operators.broyden_jacobian(y).toarray(), plain, atol=1e-8)
     plain = numerical_hessian(operators.rosenbrock_loop, y)
     assert_allclose(operators.rosenbrock_hessian(y).toarray(), plain, atol=1e-3)
     f, x, exact = operators.tanh_of(5)

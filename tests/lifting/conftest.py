@@ -9,7 +9,6 @@ import pytest
 from numpy.typing import NDArray
 
 from fastgrad.backends.compiled import owners
-from fastgrad.lifting.owners.header import BUFFERS, ENTRIES, LOST, SELF
 
 WIRE = -0x0123456789ABCDF
 
@@ -33,14 +32,12 @@ def fenced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         given = plain(self)
         if id(given) in seen:  # it comes back
             return given
-        header, buffers, _, lost, _, entries = given
-        if entries.size:
-            entries = within(entries)
-        header, buffers, lost = within(header), within(buffers), within(lost)  # of buffers, what is used is taken
-        header[:], lost[:] = given.header, given.lost
-        for place, memory in ((SELF, header), (BUFFERS, buffers), (LOST, lost), (ENTRIES, entries)):
-            header[place] = memory.ctypes.data
-        made = owners.Work(header, buffers, buffers.view(np.int64), lost, given.moved, entries)
+        header, buffers, lost = within(given.header), within(given.buffers), within(given.lost)
+        records, sources = within(given.records), within(given.sources)
+        entries = within(given.entries) if given.entries.size else given.entries
+        header[:], lost[:] = given.header, given.lost  # of the others, what is used is written first
+        listed = records.view(np.float64)
+        made = owners.Work(header, buffers, records, listed, sources, lost, given.moved, entries).addressed()
         seen.add(id(made))
         kept.append(made)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
@@ -152,3 +153,18 @@ def test_without_a_race_nobody_gives_up() -> None:
 def test_functions_are_weighed() -> None:
     foreign = np.frompyfunc(abs, 1, 1)
     assert 0.0 == weight(np.add) < weight(np.exp) < weight(np.hypot) < weight(foreign)
+
+
+def of_entries(x: Any) -> Any:
+    return sum(math.exp(v) for v in x)
+
+
+def of_totals(x: Any) -> Any:
+    total = sum(v * v for v in x) + sum(x[i] * x[i - 1] for i in range(len(x)))
+    return math.sqrt(1.0 + total) + math.exp(-total)
+
+
+@pytest.mark.parametrize(("f", "to"), [(of_entries, "loop"), (of_totals, "")])
+def test_functions_of_math_are_a_loop_of_calls_unless_long_loops_go_before_them(f: Any, to: str) -> None:
+    for n in (30, 200):  # in one tile, and in several
+        assert dense_work(f, n)[0] == to

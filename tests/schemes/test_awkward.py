@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import AWKWARD, answered, judge
-from fastgrad import AccuracyWarning, numerical_gradient
+from fastgrad import AccuracyWarning, numerical_gradient, numerical_hessian, numerical_jacobian
 
 # What no difference can see: rounding that is the same at all points around x, and a bias.
 BLIND = {"(1-cos)/sin at 1e-7", "fixed point to 1e-10"}
@@ -77,6 +77,8 @@ def test_round_off_where_x_enters_f_is_no_kink(point: tuple[str, str]) -> None:
 def test_a_value_near_zero_in_noise_does_not_make_the_step_too_large(f, slope, x):
     gradient, info = numerical_gradient(f, x, full_output=True)
     assert abs(gradient - slope) < min(info.error, 3e-5)
+    jacobian, told = numerical_jacobian(lambda x: np.array([f(x[0])]), [x], full_output=True)
+    assert abs(jacobian[0, 0] - slope) < min(told.error[0, 0], 3e-5)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +97,21 @@ def test_a_slope_beside_a_small_entry_that_a_wider_line_does_not_know_is_told(f)
         warnings.simplefilter("error")
         gradient = numerical_gradient(lambda x: abs(x[0]) + 0.5 * x[1] ** 2, np.array([1e-8, 1.5]))
     np.testing.assert_allclose(gradient, [1.0, 1.5], rtol=1e-7)
+
+
+@pytest.mark.parametrize("x", [1e-3, 1e-5, 1e-8])
+@pytest.mark.parametrize(
+    ("f", "term"),
+    [
+        (lambda x: (math.exp(x) - 1.0) / x, lambda k: 1.0 / math.factorial(k + 1)),
+        (lambda x: math.log(1.0 + x) / x, lambda k: (-1.0) ** k / (k + 1)),
+        (lambda x: (2.5**x - 1.0) / x, lambda k: math.log(2.5) ** (k + 1) / math.factorial(k + 1)),
+    ],
+    ids=["exponential", "logarithm", "Box-Cox"],
+)
+def test_bars_of_a_lifted_hessian_see_what_f_loses_within(f, term, x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AccuracyWarning)
+        hessian, info = numerical_hessian(lambda x: f(x[0]) + 0.5 * x[1] ** 2, np.array([x, 1.5]), full_output=True)
+    bend = sum(k * (k - 1) * term(k) * x ** (k - 2) for k in range(2, 9))  # of f as a power series
+    assert abs(hessian[0, 0] - bend) <= info.error[0, 0] < 1e-2

@@ -160,3 +160,81 @@ def test_bars_hold_among_waves_next_to_x_that_are_shorter_than_the_steps(waves: 
         assert not lifted or info.way == "complex lift"
         held += ok
     assert held == 8 or (held >= 6 and waves == 1e6)
+
+
+@pytest.mark.parametrize("family", [waves, exponentials, quartic, logarithm, scaled])
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
+def test_bars_hold_within_bounds_and_digits_are_there(family: Callable[[Any, int], Instance], narrow: bool) -> None:
+    """Differences of one-sided gradients were right to 1e-6: six values to the side that has room leave nine digits."""
+    held, errors, total = 0, [], 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        f, x, exact = family(rng, int(rng.integers(1, 5)))
+        up, width = rng.random(x.size) < 0.5, np.abs(x) * 2.0**-8 if narrow else np.inf
+        bounds = np.where(up, x, x - width), np.where(up, x + width, x)
+
+        def within(y: Any, f: Any = f, bounds: Any = bounds) -> float:
+            assert ((bounds[0] <= y) & (y <= bounds[1])).all()
+            return f(y)
+
+        hessian, info = numerical_hessian(within, x, backend="python", bounds=bounds, full_output=True)
+        assert info.way == "second differences"
+        held += np.count_nonzero(np.abs(hessian - exact) <= info.error + 1e-15 * np.abs(exact))
+        total += exact.size
+        s = np.sqrt(np.abs(np.diag(exact)))
+        errors.append(np.max(np.abs(hessian - exact) / np.outer(s, s)))
+    assert held >= 0.96 * total, held / total
+    assert np.median(errors) < (1e-4 if narrow else 1e-8)
+
+
+@pytest.mark.parametrize("side", [0, 1, -1])
+@pytest.mark.parametrize("x", [[0.0, 0.0, 0.0], [1.3, -0.7, 2.2], [100.0, 3.0, -0.01]])
+def test_quadratics_are_as_exact_as_their_rounding(side: int, x: Any) -> None:
+    """Nothing is truncated: steps as long as x itself, and the cubic polynomial that comes nearest."""
+    matrix = np.array([[6.0, 2.0, 0.0], [2.0, 2.0, -1.0], [0.0, -1.0, 2.0]])
+    bounds = {0: None, 1: (x, np.inf), -1: (-np.inf, x)}[side]
+
+    def f(y: Any) -> float:
+        return float(0.5 * y @ matrix @ y + y[0])
+
+    hessian, info = numerical_hessian(f, np.array(x), backend="python", bounds=bounds, full_output=True)
+    error = np.abs(hessian - matrix)
+    assert (error <= info.error).all()
+    scale = max(1.0, f(np.array(x)) / np.square(np.maximum(np.abs(x), 1.0)).min())
+    assert error.max() <= (1e-13 if side == 0 else 5e-12) * scale
+
+
+@pytest.mark.parametrize("backend", ["python", "auto"])
+def test_a_second_derivative_of_zero_is_told_with_a_bar_and_no_warning(backend: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for f in (lambda x: 1.0 / (1.0 + x[0] ** 4), lambda x: 3.0 * x[0] + 1.0, lambda x: np.sin(x[0])):
+            hessian, info = numerical_hessian(f, [0.0], backend=backend, full_output=True)
+            assert abs(hessian[0, 0]) <= info.error[0, 0] < 1e-7
+
+
+def test_a_second_derivative_that_rounding_hides_is_told() -> None:
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        numerical_hessian(lambda x: 1e16 + x[0] ** 2, [0.0], backend="python")
+
+
+@pytest.mark.parametrize("x", [-3184.0, -3184.25, -2999.7, -10213.7])
+def test_waves_at_a_zero_of_their_second_derivative_do_not_hide(x: float) -> None:
+    """With bars of 1e-6 the error was 0.03: that part of a wave is small that second differences see."""
+    hessian, info = numerical_hessian(
+        lambda x: np.sin(2.0 * x[0]) - 2.749 * x[0] ** 3, [x], backend="python", full_output=True
+    )
+    right = -4.0 * math.sin(2.0 * x) - 6.0 * 2.749 * x
+    assert abs(hessian[0, 0] - right) <= 10.0 * info.error[0, 0]
+
+
+def test_between_bounds_that_leave_nothing_to_see_it_says_so() -> None:
+    """Differences of gradients found 0 with a bar of 1e-4 for -0.4."""
+    x, f = np.array([0.2, 0.0]), lambda x: math.tanh(math.cos(float(x[0] * x[1])))
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        hessian, info = numerical_hessian(f, x, backend="python", bounds=(x - 1e-10, x + 1e-10), full_output=True)
+    assert (np.abs(hessian) + 1.0 <= info.error)[1, 1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not numerical_hessian(lambda x: 5.0, x, backend="python", bounds=(x, 1.0)).any()

@@ -27,17 +27,11 @@ lay_out_compiled = inner(lay_out)
 def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callable[[Any, tuple[Any, ...]], Any]) -> Any:
     """Return a jitted function ``gradient(x, *args)``, with the bits that the gradient has outside.
 
-    Parameters
-    ----------
-    call, stencil, rule
-        As for `FusedGradient`.
-    general : callable
-        ``general(x, args)`` returns the gradient where the kernel does not decide; it is called with the interpreter.
+    CannotRun where f is not compiled by numba.
 
-    Raises
-    ------
-    CannotRun
-        Where f is not compiled by numba.
+    `call`, `stencil`, `rule`: as for `FusedGradient`.
+    `general`: ``general(x, args)`` returns the gradient where the kernel does not decide; it is called with the
+        interpreter.
     """
     if not JIT or isinstance(call.f, CFunction):
         raise CannotRun("only an f that numba compiles has a gradient that compiled code can call")

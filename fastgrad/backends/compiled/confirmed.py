@@ -12,14 +12,21 @@ from numba import types
 from ...lifting.owners.header import (
     BUFFERS,
     CELLS,
+    COUNT,
     DIFFERENT,
     FIRST,
     FLAGS,
     FROZEN,
+    LISTED,
     LOG,
     LOSSES,
+    NEXT,
+    RECORD,
+    RECORDS,
     RESULT,
-    SOURCE,
+    ROOM,
+    SLOTS,
+    TAKEN,
     TIED,
     UNCONFIRMED,
     UNUSUAL,
@@ -36,8 +43,8 @@ def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `gradient`."""
     number, whole, array = types.float64, types.int64, types.Array
     x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")
-    codes, rows, buffers = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
-    memory = ints, floats, buffers, ints, x
+    codes, rows, lists = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
+    memory = ints, floats, lists, floats, ints, ints, x
     return whole, whole, types.Tuple(args), x, codes, rows, x, *memory, types.boolean, types.boolean
 
 
@@ -113,7 +120,9 @@ def confirmed(at, args, x, g, value, lost, losses, moved, square, exact):
 
 
 @kernel
-def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, moved, confirm, exact):
+def gradient(
+    at, run, args, x, codes, rows, out, header, buffers, records, listed, sources, lost, moved, confirm, exact
+):
     """Write the gradient to `out`.
 
     Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
@@ -126,15 +135,22 @@ def gradient(at, run, args, x, codes, rows, out, header, buffers, words, lost, m
     flat, g = x.reshape(n), out.reshape(n)
     for p in range(codes.shape[0]):
         value = call_at(run, x, (args, codes, rows, p, header))
+        header[TAKEN], header[LISTED] = max(header[TAKEN], header[NEXT]), max(header[LISTED], header[RECORD])
         if header[LOG] != 0 or header[FLAGS] != 0:
             return header[FLAGS], value, 0, p + 1
-        k = (header[RESULT] - header[BUFFERS]) // (8 * header[CELLS])
+        line, size = 8 * header[CELLS], 8 * (FIRST + 2 * ROOM)
+        k, end = (header[RESULT] - header[BUFFERS]) // line, header[BUFFERS] + line * header[SLOTS]
         for v in range(header[FROZEN] - 1, -1, -1):
             factor = buffers[k, FIRST + n + v]
             if factor != 0.0:
-                source = (words[v, SOURCE] - header[BUFFERS]) // (8 * header[CELLS])
-                for i in range(FIRST, FIRST + n + v):
-                    buffers[k, i] += factor * buffers[source, i]
+                if header[BUFFERS] <= sources[v] < end:
+                    source = (sources[v] - header[BUFFERS]) // line
+                    for i in range(FIRST, FIRST + n + v):
+                        buffers[k, i] += factor * buffers[source, i]
+                else:
+                    source = (sources[v] - header[RECORDS]) // size
+                    for j in range(FIRST, FIRST + 2 * records[source, COUNT], 2):
+                        buffers[k, FIRST - 1 + records[source, j]] += factor * listed[source, j + 1]
         if p == 0:
             for i in range(n):
                 g[i] = buffers[k, FIRST + i]

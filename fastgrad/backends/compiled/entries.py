@@ -103,7 +103,7 @@ def is_idle(o, f0, pattern, g, k):
 
 @inlined
 def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
-    """Judge the blocks' entries that have an effect, as `columns._doubts`; `entered` takes what it writes.
+    """Judge the blocks' entries that have an effect, as `rounds.Rounds.wants`; `entered` takes what it writes.
 
     Returns how many ranges of entries it has listed, -1 where it is not sure; whether another step may be tried for
     them; the largest ratio of change to noise; how many of them show their `lengths`, and how many of these are long.
@@ -189,7 +189,7 @@ def entered(o, a, listed, f0, units, vector, pattern, g, out):
 
 @uncounted
 def looked(o, a, k, count, flat, units, f0, t):
-    """Write what the k-th look at a direction says of its entries, as `columns._judged`; False: not sure."""
+    """Write what the k-th look at a direction says of its entries, as `judgements`; False: not sure."""
     index = integers(a)
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
@@ -236,7 +236,7 @@ def mean_of(a, k, count):
 
 @uncounted
 def next_step(o, a, k, count, common):
-    """Return the step of the look after the k-th, as `columns._improve`; 0 where that is the last, -1: not sure."""
+    """Return the step of the look after the k-th, as `rounds.Rounds`; 0 where that is the last, -1: not sure."""
     index, chosen = integers(a), a[BAR]
     downs = ups = lacking = moved = 0
     for e in range(count):
@@ -284,7 +284,7 @@ def next_step(o, a, k, count, common):
 
 @uncounted
 def settled(o, a, looks, count, units, vector, common, of_one):
-    """Take of each entry the look with the smallest error, as `columns._chosen`, and enter it; False: not sure."""
+    """Take of each entry the look with the smallest error, as `rounds.Rounds.chosen`, and enter it; False: not sure."""
     index, sure = integers(a), True
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]

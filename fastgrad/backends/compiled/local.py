@@ -81,7 +81,8 @@ class VectorOwner(Owner):
             self.declined = str(error)
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
-        self._look(x, args)
+        self._found = self._colour(self._look(x, args)[1], x.size)
+        self.passes, self.colours = self._found.codes.shape[:2]
         if x.size < A_PASS * self.passes:
             raise Refused(f"{self.colours} colours for {x.size} coordinates: columns are no slower")
         lists = Lists.of(self._value, x.size, self._found.codes, 0)

@@ -35,12 +35,19 @@ from ...lifting.owners.header import (
     ENTRIES,
     FIRST,
     HEADER,
+    LISTED,
     LOG,
     LOGGED,
     LOST,
+    MOST_RECORDS,
+    OWNERS,
+    RECORDS,
+    ROOM,
     SELF,
     SLOTS,
+    SOURCES,
     STALE,
+    TAKEN,
 )
 from . import confirmed
 from .cache import compiling, entry_point, kernel
@@ -53,6 +60,7 @@ MANY, FEW, LEAST = 1000, 16, 8
 # From so many coordinates on, finding colours costs less than lanes (0.9 us a term, measured): for one call, as what a
 # call gives, and at how many evaluations, is not to depend on earlier ones.
 COLOURED_ANEW = 4000
+FEW_MEMBERS = 24, 4  # coordinates: terms of more are left out while colours are sought, as they may be of totals
 A_PASS = 30  # coordinates that a pass over f's many values must be for, to be no slower than lanes
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
@@ -61,9 +69,10 @@ FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on 40 f at n = 8 to 100; what costs more does so either way): lanes `AT_ONCE`,
 # `A_STEP` for each coordinate, `A_COORDINATE` for each coordinate and term, and `SLOW` for each of their 2 n points and
 # function such as `exp`; owner lanes `BEFORE`, and in each pass `A_RUN`, `A_TERM` for each term, `SLOWER` for each such
-# function, and `A_CELL` for each cell of a total's buffer.
+# function, `A_CELL` for each cell of a total's
+# buffer, and `A_RECORD` for each record.
 AT_ONCE, A_STEP, A_COORDINATE, SLOW = 2400.0, 40.0, 0.22, 5.0
-BEFORE, A_RUN, A_TERM, SLOWER, A_CELL = 2200.0, 800.0, 7.0, 10.0, 0.55
+BEFORE, A_RUN, A_TERM, SLOWER, A_CELL, A_RECORD = 2200.0, 800.0, 7.0, 10.0, 0.55, 60.0
 EPS = float(np.finfo(np.float64).eps)
 
 decode, greedy = kernel(colours.decode), kernel(colours.greedy)
@@ -87,10 +96,25 @@ class Work(NamedTuple):
 
     header: Ints
     buffers: Floats
-    words: Ints
+    records: Ints
+    listed: Floats
+    sources: Ints
     lost: Ints
     moved: Floats
     entries: NDArray[np.void]
+
+    def addressed(self) -> Work:
+        """Tell the header where all else is."""
+        for place, memory in (
+            (SELF, self.header),
+            (BUFFERS, self.buffers),
+            (RECORDS, self.records),
+            (SOURCES, self.sources),
+            (LOST, self.lost),
+            (ENTRIES, self.entries),
+        ):
+            self.header[place] = memory.ctypes.data
+        return self
 
 
 class Colours(NamedTuple):
@@ -130,7 +154,7 @@ class Owner:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
-        self._buffers, self._shape = 1, shape
+        self._buffers, self._records, self._members, self._shape = 1, 0, FEW_MEMBERS[0], shape
         try:
             self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape))
             kind = confirmed.signature(target.kinds, len(shape))
@@ -147,35 +171,68 @@ class Owner:
             return self._spare.pop()
         except IndexError:
             pass
-        n, count = prod(self._shape), self._buffers
-        cells = FIRST + n + count
+        n, count, few = prod(self._shape), self._buffers, self._records
+        cells = FIRST + n + count + few
         header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
-        header[SELF], header[BUFFERS], header[LOST] = header.ctypes.data, buffers.ctypes.data, lost.ctypes.data
+        records, sources = np.empty((few, FIRST + 2 * ROOM), np.int64), np.empty(count + few, np.int64)
         header[CELLS], header[SLOTS], header[COORDINATES] = cells, count, n
+        header[OWNERS], header[MOST_RECORDS] = count + few, few
         entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
-        header[ENTRIES] = entries.ctypes.data
-        return Work(header, buffers, buffers.view(np.int64), lost, np.empty(self._shape), entries)
+        work = Work(header, buffers, records, records.view(np.float64), sources, lost, np.empty(self._shape), entries)
+        return work.addressed()
 
     def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
         """Colour f's terms, and count what a gradient costs.
+
+        Totals have buffers as long as x. Where that costs too much, they are lists of few slopes, and what sums more
+        than a few coordinates is taken for a total.
 
         Raises
         ------
         Refused
             Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
         """
-        terms, n = self._look(x, args), x.size
-        slow = self._slow * terms
+        count, terms = self._look(x, args)
+        for self._members in FEW_MEMBERS:
+            try:
+                self._found = self._colour(terms, x.size)
+                self.passes, self.colours = self._found.codes.shape[:2]
+                self._settle(x, args, count, self._members != FEW_MEMBERS[0])
+            except Refused as error:
+                refused = error
+            else:
+                return
+        raise refused
+
+    def _settle(self, x: Floats, args: tuple[Any, ...], terms: int, listed: bool) -> None:
+        """Decide how much memory a run has for its totals.
+
+        Raises
+        ------
+        Refused
+            Where lanes are cheaper, or this is not enough.
+        """
+        n, slow = x.size, self._slow * terms
         lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
-        own = BEFORE + self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
-        most = int((lanes - own) / (self.passes * A_CELL * n))
+        lead = lanes - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
+        most = int(lead / (self.passes * A_CELL * n))
         if most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
         self._buffers = 1 + min(most, MOST_CELLS // n, MOST_BUFFERS)
+        if listed:
+            self._records = min(int(lead / (self.passes * A_RECORD)), MOST_CELLS // (FIRST + 2 * ROOM))
+            self._buffers = min(self._buffers, 4)
         self._spare.clear()
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
+        taken = self._spare[-1].header
+        buffers, records = int(taken[TAKEN]), int(taken[LISTED])
+        if buffers * (n + buffers + records) * A_CELL + records * A_RECORD > lead / self.passes:
+            raise Refused(f"{buffers + records} totals for {n} coordinates: lanes are faster")
+        self._buffers = min(self._buffers, buffers + buffers // 4 + 8)
+        self._records = min(self._records, records + records // 4 + 8)
+        self._spare.clear()
 
     def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
         """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
@@ -195,20 +252,18 @@ class Owner:
             warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
             raise Refused(_words(DIFFERENT))
 
-    def _look(self, x: Floats, args: tuple[Any, ...]) -> int:
-        """Colour f's terms as they are at x and, if f has a value there, at its reflection; returns how many there are.
+    def _look(self, x: Floats, args: tuple[Any, ...]) -> tuple[int, Ints]:
+        """Return how many terms f has, and those at x and, if f has a value there, at its reflection.
 
         Raises
         ------
         Refused
-            As `_terms` and `_colour`.
+            As `_terms`.
         """
         terms = both = self._terms(x, args)
         with suppress(Refused):
             both = np.concatenate([terms, self._terms(-x, args)])
-        self._found = self._colour(both, x.size)
-        self.passes, self.colours = self._found.codes.shape[:2]
-        return len(terms)
+        return len(terms), both
 
     def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
         """Return which digits of coordinates meet in each of f's terms, as they are at x.
@@ -253,8 +308,9 @@ class Owner:
         Refused
             Where too many of them do.
         """
-        members = np.empty(64 * n + 1000, np.int64)
-        starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, np.array(colours.MODULI), members)
+        members = np.empty(max(64 * n, self._members * len(terms) // 2) + 1000, np.int64)
+        moduli = np.array(colours.MODULI)
+        starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, moduli, members, self._members)
         if not whole:
             raise Refused("too many coordinates meet in a term: lanes are faster")
         colour = greedy(n, starts, members)

@@ -38,29 +38,14 @@ LISTS = types.UniTuple(INTEGERS, 8)  # that `listed` makes
 
 
 class VectorTarget(NamedTuple):
-    """f, compiled for one kind of x and of arguments, as kernels call it.
+    """f, compiled for one kind of x and of arguments, as kernels call it."""
 
-    Attributes
-    ----------
-    address : int
-        Where it is.
-    kinds : tuple
-        The types of what kernels get: address, arguments before x, after x, and `like`.
-    place : int
-        How many arguments come before x.
-    like : ndarray or None
-        Of the type that f returns; None where it fills an array.
-    shape : tuple or None
-        Of what it fills.
-    entries : dict
-        To kernels that call it, by the kernel and its arrays' dimensions: numba's types take 27 µs to make and hash.
-    """
-
-    address: int
-    kinds: tuple[Any, ...]
-    place: int
-    like: NDArray[Any] | None
-    shape: tuple[int, ...] | None
+    address: int  # where it is
+    kinds: tuple[Any, ...]  # the types of what kernels get: address, arguments before x, after x, and `like`
+    place: int  # how many arguments come before x
+    like: NDArray[Any] | None  # of the type that f returns; None where it fills an array
+    shape: tuple[int, ...] | None  # of what it fills
+    # to kernels that call it, by the kernel and its arrays' dimensions: numba's types take 27 µs to make and hash
     entries: dict[Any, Entry]
 
     def kernel(self, which: Any, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
@@ -79,19 +64,11 @@ class VectorTarget(NamedTuple):
 class Compiled:
     """An f of many values behind compiled loops, for any x and arguments.
 
-    Parameters
-    ----------
-    f : callable
-        ``f(x, *args)``, jitted.
-    place : int
-        The place of x among f's arguments.
-    out : tuple of int, optional
-        The shape of what f fills instead of returning it.
+    CannotRun where numba does not compile f.
 
-    Raises
-    ------
-    CannotRun
-        Where numba does not compile f.
+    `f`: ``f(x, *args)``, jitted.
+    `place`: the place of x among f's arguments.
+    `out`: the shape of what f fills instead of returning it.
     """
 
     def __init__(self, f: Any, place: int, out: tuple[int, ...] | None) -> None:
@@ -116,10 +93,7 @@ class Compiled:
     def known(self) -> Jitted:
         """Return what is known of f, which may have been compiled anew.
 
-        Raises
-        ------
-        ValueError
-            If f answers from data that numba has frozen and that have changed.
+        ValueError if f answers from data that numba has frozen and that have changed.
         """
         if self._known.captured:
             fresh = jitted(self._f, True)
@@ -262,20 +236,12 @@ def listed(pattern: Pattern, colors: Ints) -> tuple[Ints, ...]:
 class FusedJacobian:
     """A prepared Jacobian in one call of one kernel, for x and f(x) of one shape; safe to call from several threads.
 
-    Parameters
-    ----------
-    compiled : Compiled
-        f.
-    shape : tuple of int
-        Of x.
-    value : tuple of int
-        Of f(x).
-    rule : Step or None
-        Of central differences; None: the default rule.
-    pattern, colors
-        Of a sparse Jacobian.
-    eager : bool
-        Whether to compile at once.
+    `compiled`: f.
+    `shape`: of x.
+    `value`: of f(x).
+    `rule`: of central differences; None: the default rule.
+    `pattern`, `colors`: of a sparse Jacobian.
+    `eager`: whether to compile at once.
     """
 
     def __init__(

@@ -384,8 +384,9 @@ class Bundle(ArrayLike):
         if data.ndim == 1:
             raise TypeError("iteration over a 0-d array")
         if data.ndim == 2 and not data.flags.writeable:  # nobody can change it meanwhile
-            memory.work.takes(data.shape[1])
-            return map(Bundle, np.ascontiguousarray(data.T))
+            rows = iter(np.ascontiguousarray(data.T))
+            memory.work.takes(data.shape[1], rows)
+            return map(Bundle, rows)
         return (self[i] for i in range(data.shape[1]))
 
     def __contains__(self, value: Any) -> bool:

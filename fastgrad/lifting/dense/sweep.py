@@ -64,7 +64,8 @@ def sweep(
     n, most = flat.size, max(1, min(m, max(TILE_POINTS, tile_bytes // max(1, x.nbytes)) // k))
     tile = _filled(most * k, flat, points.dtype)
     results = []
-    memory.largest, memory.careful, memory.filled, memory.work, work.entries = 0, False, frozenset(), work, 0
+    memory.largest, memory.careful, memory.filled, memory.work = 0, False, frozenset(), work
+    work.anew()
     _busy.now = True
     try:
         start, step = 0, most
@@ -92,7 +93,7 @@ def sweep(
                 elif work.entries >= n and len(tile) < m * k:  # f is a loop over x: its arrays are small
                     step = most = max(most, min(m, LOOP_TILES * tile_bytes // x.nbytes // k))
                     tile = _filled(most * k, flat, points.dtype)
-                work.entries = 0
+                work.anew()
     finally:
         work.hopeless = memory.largest > MOST_BYTES
         _busy.now, memory.work = False, DenseWork()  # a bundle that outlives the sweep races no more
@@ -219,6 +220,7 @@ class _Run:
         if self.bound:
             return False
         self.bound = True
+        self.work.anew()
         self.call = rebound(self.call)
         return True
 

@@ -28,14 +28,11 @@ def digit_table(n: int) -> Integers:
     return np.array(digits + [i % m for m in MODULI])
 
 
-MOST_MEMBERS = 24
-
-
-def decode(sets, n, radix, filters, members):
+def decode(sets, n, radix, filters, members, most):
     """Which coordinates can have made a term: a superset, those whose every digit is in its sets; and if all are there.
 
-    A term of very many coordinates is left out: if a total is its only nonlinear part, it is no conflict, and if not,
-    the run will say so. One coordinate alone meets nobody.
+    A term of more coordinates than `most` is left out: if a total is its only nonlinear part, it is no conflict,
+    and if not, the run will say so. One coordinate alone meets nobody.
     """
     terms, digits = sets.shape
     plain = digits - filters.size
@@ -73,7 +70,7 @@ def decode(sets, n, radix, filters, members):
                 v = i % filters[k]
                 ok = ok and (sets[t, plain + k] >> (v if v < 31 else v + 1) & 1) == 1
             if ok:
-                if size == MOST_MEMBERS:
+                if size == most:
                     size = 0
                     break
                 found[size] = i

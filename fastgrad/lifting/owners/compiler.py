@@ -22,7 +22,7 @@ from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, co
 from ..lanes.types import is_wide
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RESULT, SELF
+from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, RESULT, SELF
 from .operators import KNOWN, ORDINARY, SLOW, running_maximum, running_minimum
 from .point import as_entries, as_point, begin, entry_size, finish
 from .types import Owned, Total
@@ -269,7 +269,7 @@ def _compile(f, ndim, arg_types, twins, colours, entries):
 
     def run(x, args, codes, rows, which, header):
         before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
+        header[FLAGS], header[NEXT], header[RECORD], header[FROZEN], header[LOGGED] = 0, 0, 0, 0, 0
         given = read_only(args, kinds)
         found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
         header[RESULT], value = finish(twin(found, *given), kind)

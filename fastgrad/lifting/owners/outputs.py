@@ -13,7 +13,7 @@ from ..lanes.types import Bundle
 from . import totals
 from .compiler import compile_owners, compiled_run, read_only
 from .emitting import as_number, conflicts, flag, none_set
-from .header import BEFORE, COLOURS, CONFLICT, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, SELF, UNUSUAL
+from .header import BEFORE, COLOURS, CONFLICT, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, SELF, UNUSUAL
 from .point import as_entries, as_point, begin
 from .totals import is_total
 from .types import I32, I64, Owned, Total
@@ -90,7 +90,7 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
 
         def run(x, args, codes, rows, which, header, values, owners, slopes):
             previous = header[BEFORE] = begin(header[SELF])
-            header[FLAGS], header[NEXT], header[FROZEN], header[LOGGED] = 0, 0, 0, 0
+            header[FLAGS], header[NEXT], header[RECORD], header[FROZEN], header[LOGGED] = 0, 0, 0, 0, 0
             given = read_only(args, kinds)
             found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
             out = called(found, given, values)

@@ -8,7 +8,10 @@ a normalisation) costs one such sum of O(n), however often it is used. What is n
 of a place, gets a buffer of its own first. What grows by `p *= factor` is
 a total, too: its buffer holds slopes relative to p, which are sums of the factors' (its serial numbers are below 0).
 
-Why no run writes where it should not: compiled code writes through three kinds of addresses.
+What takes in few terms, and is used then, as states that go from step to step are, need not pay for a whole buffer:
+where a run has records, a total begins as a list of owners and slopes, and becomes a buffer where that is full.
+
+Why no run writes where it should not: compiled code writes through four kinds of addresses.
 
 - The header, its log and its flags of lost owners: memory that the caller holds until the run is over. Whoever enters a
   run tells its thread which header is its own, and puts back the one before, also where f raises.
@@ -16,8 +19,9 @@ Why no run writes where it should not: compiled code writes through three kinds 
   and wherever there may be a number that nobody has made there are zeros, which say that it is no total: in variables
   (`ZeroedLower`) and in arrays. f is compiled with bounds checked, or an index beyond an array could read anything.
   numba does not check those of functions that f calls, ours in `arrays` among them: they ask for sizes first.
+- A place in a record, by how many it has: what has no room for a whole number more becomes a buffer first.
 - A cell of a buffer, by an owner's code. Codes are 0, a coordinate's, a used total's (there are cells for as many as
-  there are buffers), or joined from these by `or`; the table that they come from is read within bounds
+  there are buffers and records), or joined from these by `or`; the table that they come from is read within bounds
   (`point.entry`). What joins two owners is seen before it is used (`conflicts`), and then written nowhere.
 
 A buffer that has grown has another serial number, and one that stands still has none: whoever uses an older one sees
@@ -37,19 +41,26 @@ from .header import (
     CONFLICT,
     COORDINATES,
     COSTLY,
+    COUNT,
     FIRST,
     FROZEN,
     LOG,
     LOGGED,
     LOSSES,
     LOST,
+    MOST_RECORDS,
     NEXT,
     OWNER,
+    OWNERS,
     PLAIN,
+    RECORD,
+    RECORDED,
+    RECORDS,
     RESULT,
+    ROOM,
     SERIAL,
     SLOTS,
-    SOURCE,
+    SOURCES,
     STALE,
     TIED,
     TOTALS,
@@ -120,6 +131,10 @@ def field(builder, header, k):
     return builder.inttoptr(builder.add(header, I64(8 * k)), WORD)
 
 
+def load(builder, header, k):
+    return builder.load(field(builder, header, k))
+
+
 def taken(builder, header, k, step=1):
     """The field's value, which becomes larger by a step."""
     place = field(builder, header, k)
@@ -140,14 +155,97 @@ def new_buffer(builder, header):
     slot = builder.select(beyond, last, slot)
     size = builder.mul(builder.load(field(builder, header, CELLS)), I64(8))
     buffer = builder.add(builder.load(field(builder, header, BUFFERS)), builder.mul(slot, size))
-    with builder.if_then(builder.not_(beyond)):  # SOURCE stays: it is of another buffer
+    builder.store(I64(-1), field(builder, buffer, COUNT))
+    with builder.if_then(builder.not_(beyond)):
         start = builder.inttoptr(builder.add(buffer, I64(8 * FIRST)), ir.IntType(8).as_pointer())
         cgutils.memset(builder, start, builder.sub(size, I64(8 * FIRST)), 0)
-    # the lower half of a serial number counts what a total takes in
+    return buffer, begun(builder, header, buffer)
+
+
+def begun(builder, header, buffer):
+    """A buffer's serial number, whose lower half counts what a total takes in."""
     serial = builder.add(taken(builder, header, CLOCK, 1 << 32), I64(1 << 32))
     builder.store(serial, field(builder, buffer, SERIAL))
     builder.store(I64(0), field(builder, buffer, USED_AT))
-    return buffer, serial
+    return serial
+
+
+def new_total(builder, header, numbers, colours, product=False):
+    """A total that begins with some numbers' slopes: its tag, and its serial number.
+
+    Where there are records, they are a list that costs as much as it is long. A buffer costs as much as x is long.
+    """
+    tag, serial = (cgutils.alloca_once(builder, I64) for _ in range(2))
+    some = builder.icmp_signed("<", builder.load(field(builder, header, RECORD)), load(builder, header, MOST_RECORDS))
+    with builder.if_else(some) as (yes, no):
+        with yes:
+            size = I64(8 * (FIRST + 2 * ROOM))
+            record = builder.add(load(builder, header, RECORDS), builder.mul(taken(builder, header, RECORD), size))
+            number = signed(builder, begun(builder, header, record), product)
+            builder.store(builder.xor(number, I64(RECORDED)), field(builder, record, SERIAL))
+            builder.store(I64(0), field(builder, record, COUNT))
+            for one in numbers:
+                append(builder, record, one, colours)
+            builder.store(record, tag)
+            builder.store(number, serial)
+        with no:
+            buffer, number = new_buffer(builder, header)
+            number = signed(builder, number, product)
+            builder.store(number, field(builder, buffer, SERIAL))
+            for one in numbers:
+                deposit(builder, buffer, one, colours)
+            builder.store(buffer, tag)
+            builder.store(number, serial)
+    return builder.load(tag), builder.load(serial)
+
+
+def signed(builder, serial, product):
+    return builder.or_(serial, I64(1 << 63)) if product else serial
+
+
+def append(builder, record, number, colours):
+    """List a number's slopes in a record, which has room for them; two owners joined are none."""
+
+    def body(inside, header, record, words):
+        number = read(inside, words, colours)
+        met = conflicts(inside, number.code)
+        flag(inside, met, CONFLICT)
+        codes = inside.select(met, ir.Constant(number.code.type, None), number.code)
+        for c in range(codes.type.count):
+            owner = inside.and_(inside.extract_element(codes, I32(c)), I64(0x7FFFFFFF))
+            with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
+                at = taken(inside, record, COUNT)
+                place = inside.add(record, inside.shl(at, I64(4)))
+                inside.store(owner, field(inside, place, FIRST))
+                slope = inside.bitcast(inside.extract_element(number.d.value, I32(c)), I64)
+                inside.store(slope, field(inside, place, FIRST + 1))
+
+    call(builder, "append", colours, body, record, flatten(builder, number, colours))
+
+
+def extended(builder, header, s, term, colours):
+    """A total in a record with one more term: its tag and serial number. A record that is full becomes a buffer."""
+    tag, serial = (cgutils.alloca_once_value(builder, v) for v in (s.tag, builder.add(s.serial, I64(1))))
+    full = builder.icmp_signed(">", load(builder, s.tag, COUNT), I64(ROOM - term.code.type.count))
+    with builder.if_else(full) as (yes, no):
+        with yes:
+            builder.store(I64(0), field(builder, s.tag, SERIAL))
+            buffer, number = new_buffer(builder, header)
+            number = builder.or_(number, builder.and_(s.serial, I64(1 << 63)))
+            builder.store(number, field(builder, buffer, SERIAL))
+            with cgutils.for_range(builder, load(builder, s.tag, COUNT)) as loop:
+                place = builder.add(s.tag, builder.shl(loop.index, I64(4)))
+                cell = builder.add(buffer, builder.shl(load(builder, place, FIRST), I64(3)))
+                cell = builder.bitcast(field(builder, cell, FIRST - 1), F64.as_pointer())
+                slope = builder.bitcast(load(builder, place, FIRST + 1), F64)
+                builder.store(builder.fadd(builder.load(cell), slope), cell)
+            deposit(builder, buffer, term, colours)
+            builder.store(buffer, tag)
+            builder.store(number, serial)
+        with no:
+            append(builder, s.tag, term, colours)
+            builder.store(builder.xor(builder.load(serial), I64(RECORDED)), field(builder, s.tag, SERIAL))
+    return builder.load(tag), builder.load(serial)
 
 
 def code_of(builder, owner):
@@ -215,6 +313,11 @@ def is_live(builder, number):
     return builder.icmp_signed("==", builder.load(field(builder, number.tag, SERIAL)), number.serial)
 
 
+def is_recorded(builder, number):
+    """i1: is a total's record as it was then?"""
+    return builder.icmp_signed("==", load(builder, number.tag, SERIAL), builder.xor(number.serial, I64(RECORDED)))
+
+
 def use(builder, words, colours):
     """Make a total in memory an owner of its own; nothing else changes."""
 
@@ -222,16 +325,15 @@ def use(builder, words, colours):
         number = read(inside, words, colours)
         with inside.if_then(is_total(inside, number)):
             buffer = number.tag
-            with inside.if_then(is_live(inside, number)):
-                last = inside.sub(inside.load(field(inside, header, SLOTS)), I64(1))
+            with inside.if_then(inside.or_(is_live(inside, number), is_recorded(inside, number))):
+                last = inside.sub(load(inside, header, OWNERS), I64(1))
                 place = taken(inside, header, FROZEN)
                 place = inside.select(inside.icmp_signed("<", place, last), place, last)
                 inside.store(I64(0), field(inside, buffer, SERIAL))
                 inside.store(number.serial, field(inside, buffer, USED_AT))
                 inside.store(place, field(inside, buffer, OWNER))
-                size = inside.mul(inside.load(field(inside, header, CELLS)), I64(8))
-                there = inside.add(inside.load(field(inside, header, BUFFERS)), inside.mul(place, size))
-                inside.store(buffer, field(inside, there, SOURCE))
+                there = inside.add(load(inside, header, SOURCES), inside.shl(place, I64(3)))
+                inside.store(buffer, inside.inttoptr(there, WORD))
             then = inside.load(field(inside, buffer, USED_AT))
             flag(inside, inside.icmp_signed("!=", then, number.serial), STALE)
             place = inside.select(
@@ -290,17 +392,23 @@ def grow(builder, s, term, base, sign, colours, product=False):
                 s.code, s.serial = inside.or_(s.code, term.code), I64(1)
                 write(inside, first, s, colours)
             with no:
-                use(inside, first, colours)  # it was used, and is not to grow any more
-                buffer, serial = new_buffer(inside, header)
-                if product:
-                    serial = inside.or_(serial, I64(1 << 63))
-                    inside.store(serial, field(inside, buffer, SERIAL))
                 s = read(inside, first, colours)
-                if product:
-                    s.d = s.d / s.base
-                deposit(inside, buffer, s, colours)
-                deposit(inside, buffer, term, colours, sign)
-                write(inside, first, empty(inside, base, buffer, serial, colours), colours)
+                term.d = term.d if sign > 0 else -term.d
+                tag, serial = (cgutils.alloca_once_value(inside, v) for v in (I64(PLAIN), I64(0)))
+                with inside.if_then(is_total(inside, s)):
+                    same = is_product(inside, s) if product else inside.not_(is_product(inside, s))
+                    with inside.if_then(inside.and_(is_recorded(inside, s), same)):
+                        for value, place in zip(extended(inside, header, s, term, colours), (tag, serial), strict=True):
+                            inside.store(value, place)
+                with inside.if_then(inside.icmp_signed("==", inside.load(tag), I64(PLAIN))):
+                    use(inside, first, colours)  # it was used, and is not to grow any more
+                    s = read(inside, first, colours)
+                    if product:
+                        s.d = s.d / s.base
+                    made = new_total(inside, header, [s, term], colours, product)
+                    for value, place in zip(made, (tag, serial), strict=True):
+                        inside.store(value, place)
+                write(inside, first, empty(inside, base, inside.load(tag), inside.load(serial), colours), colours)
 
     words = flatten(builder, s, colours)
     name = "multiply" if product else "grow" if sign > 0 else "shrink"
@@ -344,9 +452,11 @@ def usable(builder, numbers, colours, need=None):
                 if len(words) == 2:
                     first, second = (read(inside, there, colours) for there in words)
                     both = inside.or_(first.code, second.code)
-                    # without totals in either, it is for other colours to keep them apart, if the result is used
+                    # without totals in either, it is for other colours to keep them apart, if the result is used; or
+                    # each is listed, which is cheap where there are records
                     some = inside.not_(none_set(inside, totals_in(inside, both, colours)))
-                    meet = inside.and_(conflicts(inside, both), some)
+                    listed = inside.icmp_signed("!=", load(inside, header, MOST_RECORDS), I64(0))
+                    meet = inside.and_(conflicts(inside, both), inside.or_(some, listed))
                     with inside.if_then(meet):
                         for there, may in zip(words, movable, strict=True):
                             if may:
@@ -374,9 +484,8 @@ def retire(builder, header, words, colours):
     """Move a number's slopes to a buffer, and make it an owner of its own."""
     number = read(builder, words, colours)
     with builder.if_then(builder.not_(none_set(builder, builder.icmp_signed("!=", number.code, no_code(number))))):
-        buffer, serial = new_buffer(builder, header)
-        deposit(builder, buffer, number, colours)
-        write(builder, words, empty(builder, number.base, buffer, serial, colours), colours)
+        tag, serial = new_total(builder, header, [number], colours)
+        write(builder, words, empty(builder, number.base, tag, serial, colours), colours)
         use(builder, words, colours)
 
 
@@ -473,8 +582,12 @@ def settle(builder, number, colours):
             number = read(inside, words, colours)
             place = field(inside, header, RESULT)
             inside.store(number.tag, place)
+            whole = cgutils.alloca_once_value(inside, I64(0))
             is_sum = inside.and_(is_total(inside, number), inside.not_(is_product(inside, number)))
-            with inside.if_else(is_sum) as (yes, no):
+            with inside.if_then(is_sum):
+                listed = inside.icmp_signed(">=", load(inside, number.tag, COUNT), I64(0))
+                inside.store(inside.select(listed, I64(0), I64(1)), whole)
+            with inside.if_else(inside.icmp_signed("!=", inside.load(whole), I64(0))) as (yes, no):
                 with yes:
                     then = inside.load(field(inside, number.tag, USED_AT))
                     fine = inside.or_(is_live(inside, number), inside.icmp_signed("==", then, number.serial))

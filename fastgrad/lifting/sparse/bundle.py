@@ -64,23 +64,15 @@ OWN = 2.0**-200  # imaginary parts that a complex point makes are far below
 
 
 class SparseBundle(ArrayLike):
-    """An array of f, at x and at all points of a run.
-
-    Attributes
-    ----------
-    base : ndarray or numpy scalar
-        f's array at x.
-    slots : tuple of (layout, differences)
-        What each row adds to it. For a boolean array a difference says that the truth changes.
-    """
+    """An array of f, at x and at all points of a run."""
 
     __slots__ = ("__weakref__", "base", "disjoint", "known", "owner", "run", "slots", "split", "views")
 
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
         if run.counting:
             run.made(base, slots)
-        self.base = base
-        self.slots = slots
+        self.base = base  # f's array at x
+        self.slots = slots  # what each row adds to it. For a boolean array a difference says that the truth changes.
         self.run = run
         self.disjoint = disjoint or len(slots) < 2  # no (row, position) differs in two slots
         self.split: SparseBundle | None = None  # the same entries, its axes split so that the differences lie in boxes

@@ -222,15 +222,12 @@ def gradient_beside(
 ) -> tuple[Array, Array]:
     """Return the gradient of f at a complex point, from differences by these steps, flat.
 
+    CannotLift if f cannot be evaluated like this, or has no difference rule for a function that it uses.
+
     Returns
     -------
     gradient, tied : ndarray
         Tied are the entries that move apart what f chose between and is equal at x: f may have a kink there.
-
-    Raises
-    ------
-    CannotLift
-        If f cannot be evaluated like this, or has no difference rule for a function that it uses.
     """
     run = ComplexRun(x.size, 1, MOST_CELLS, SparseWork(), ties=True)
     value = _run(run, call, x, steps[None].astype(np.complex128), substitutes)
@@ -250,10 +247,7 @@ def interactions(
 ) -> tuple[Array, Array]:
     """List the pairs of entries of x that nonlinear operations of f bring together; the Hessian is 0 elsewhere.
 
-    Raises
-    ------
-    CannotLift
-        If f cannot be evaluated like this.
+    CannotLift if f cannot be evaluated like this.
     """
     run = WatchingRun(x.size)
     _run(run, call, x, steps[None], substitutes)

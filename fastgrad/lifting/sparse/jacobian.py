@@ -16,41 +16,22 @@ from .sweeping import CELLS, Lifted, keep_freed_memory, lift
 
 
 class Listed(NamedTuple):
-    """The entries of a Jacobian.
+    """The entries of a Jacobian."""
 
-    Attributes
-    ----------
-    base : ndarray
-        f(x).
-    outputs, inputs : ndarray of intp
-        Flat positions in f(x) and in x; equal pairs add up.
-    slopes : ndarray, shape (k, entries)
-        f at x + d[:, input] less f(x), over d, at this output.
-    rounded : bool
-        Whether f used a function without a difference rule: then differences carry the round-off of its values.
-    lost : ndarray of bool
-        Inputs that send f another way than x does: their entries mean nothing.
-    layouts : tuple
-        Where the entries are, as the lift describes it: where two are equal, so are `outputs` and `inputs`. Empty if
-        there is no such short description.
-    substitutes : bool
-        Whether f saw numpy through substitutes.
-    lacks : float
-        What these differences may lack because something underflowed.
-    tied : bool
-        Whether f chose between what is equal at x: then these are slopes to one side.
-    """
-
-    base: Array
+    base: Array  # f(x)
+    # flat positions in f(x) and in x; equal pairs add up
     outputs: Array
     inputs: Array
-    slopes: Array
+    slopes: Array  # shape (k, entries): f at x + d[:, input] less f(x), over d, at this output
+    # whether f used a function without a difference rule: then differences carry the round-off of its values
     rounded: bool
-    lost: Array
+    lost: Array  # inputs that send f another way than x does: their entries mean nothing
+    # where the entries are, as the lift describes it: where two are equal, so are `outputs` and `inputs`. Empty if
+    # there is no such short description.
     layouts: tuple[Any, ...]
-    substitutes: bool = False
-    lacks: float = 0.0
-    tied: bool = False
+    substitutes: bool = False  # whether f saw numpy through substitutes
+    lacks: float = 0.0  # what these differences may lack because something underflowed
+    tied: bool = False  # whether f chose between what is equal at x: then these are slopes to one side
 
 
 def entries(
@@ -64,19 +45,11 @@ def entries(
 ) -> Listed:
     """Run f with each entry of x changed by d, shape (k, x.size), and list what changes.
 
-    Parameters
-    ----------
-    before : Listed, optional
-        Of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
-    substitutes : bool
-        Whether f is to see numpy and constant arrays through substitutes that take bundles.
-    sparse : bool
-        Whether entries that are zero by f's structure are to be kept out, which may take longer.
+    CannotLift if f cannot be evaluated like this.
 
-    Raises
-    ------
-    CannotLift
-        If f cannot be evaluated like this.
+    `before`: of an earlier run: its positions are taken where they are the same, for listing them takes as long as f.
+    `substitutes`: whether f is to see numpy and constant arrays through substitutes that take bundles.
+    `sparse`: whether entries that are zero by f's structure are to be kept out, which may take longer.
     """
     keep_freed_memory()
     filled = 1 if sparse else FILLED

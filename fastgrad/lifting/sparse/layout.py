@@ -41,20 +41,11 @@ class Dim(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Differences at fixed offsets.
+    """Differences at fixed offsets."""
 
-    Attributes
-    ----------
-    row : int
-        The row of the first difference.
-    start : tuple of int
-        Its position in f's array.
-    dims : tuple of Dim
-        One for each axis of the differences after the first; left-over ones first, then by array axis.
-    """
-
-    row: int
-    start: Shape
+    row: int  # the row of the first difference
+    start: Shape  # its position in f's array
+    # one for each axis of the differences after the first; left-over ones first, then by array axis
     dims: tuple[Dim, ...]
 
     @property
@@ -247,7 +238,7 @@ def broadcast(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array]:
 def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | None:
     """Reshape; None if the positions do not stay at fixed offsets."""
     found = reshaped(box, old, new)
-    return None if found is None else (found, d.reshape(d.shape[0], *(dim.length for dim in found.dims)))
+    return None if found is None else (found, d.reshape(len(d), *by_rows(found)[1]))
 
 
 @lru_cache(maxsize=4096)

@@ -113,18 +113,10 @@ def _apart(a: Box, b: Box) -> bool:
 
 
 class Inside(NamedTuple):
-    """Where a box lies in a larger one, which differs at each of its rows wherever it differs at all.
+    """Where a box lies in a larger one, which differs at each of its rows wherever it differs at all."""
 
-    Attributes
-    ----------
-    first : tuple of int
-        Of the first difference: how far along each axis of the larger box's differences.
-    moves : tuple of tuple of int
-        The same, of one step along each axis of the smaller one's.
-    """
-
-    first: tuple[int, ...]
-    moves: tuple[tuple[int, ...], ...]
+    first: tuple[int, ...]  # of the first difference: how far along each axis of the larger box's differences
+    moves: tuple[tuple[int, ...], ...]  # the same, of one step along each axis of the smaller one's
 
 
 @lru_cache(maxsize=4096)
@@ -298,24 +290,12 @@ class Put(NamedTuple):
 
 
 class Assembly(NamedTuple):
-    """How the differences of a box are made of those of some slots.
+    """How the differences of a box are made of those of some slots."""
 
-    Attributes
-    ----------
-    lengths : tuple of int
-        Of the box.
-    size : int
-        Number of differences.
-    parts : tuple of Put
-        To be added up in this order.
-    whole : int
-        The first so many of them are alike, and have all that there is, in order.
-    """
-
-    lengths: Shape
-    size: int
-    parts: tuple[Put, ...]
-    whole: int
+    lengths: Shape  # of the box
+    size: int  # number of differences
+    parts: tuple[Put, ...]  # to be added up in this order
+    whole: int  # the first so many of them are alike, and have all that there is, in order
 
 
 Made = int | Assembly | None  # the slot itself, what is made of some, or nothing that differs
@@ -323,16 +303,10 @@ Found = list[tuple[Layout, list[list[Part]]]]  # layouts, and the parts of each 
 
 
 class Meeting(NamedTuple):
-    """How the differences of operands come together.
-
-    Attributes
-    ----------
-    layouts : tuple of (layout, what is made for each operand)
-    common : tuple of (int, int, index, index)
-        Pairs of the above that overlap: which they are, and what they have in common, as an index into each.
-    """
+    """How the differences of operands come together."""
 
     layouts: tuple[tuple[Layout, tuple[Made, ...]], ...]
+    # pairs of the above that overlap: which they are, and what they have in common, as an index into each
     common: tuple[tuple[int, int, Any, Any], ...] = ()
 
 

@@ -37,14 +37,9 @@ def near_zero(exact: Callable[[Array], Array], even: bool, coefficients: list[fl
 
     Differences are small, so this is the usual case, and ten times cheaper than numpy's expm1, log1p, sin or tanh.
 
-    Parameters
-    ----------
-    exact : callable
-        The function for larger arguments.
-    even : bool
-        Whether the series after its first factor d is in d**2.
-    coefficients : list of float
-        Of 1, t, t**2, ... where t is d or d**2.
+    `exact`: the function for larger arguments.
+    `even`: whether the series after its first factor d is in d**2.
+    `coefficients`: of 1, t, t**2, ... where t is d or d**2.
     """
 
     def function(d: Array) -> Array:

@@ -70,30 +70,19 @@ class TooWide(Signal):
 class Run:
     """One evaluation of f on some rows.
 
-    Attributes
-    ----------
-    rows, columns : int
-        How many points: `rows` coordinates, `columns` values of each.
-    cells : int
-        How many differences of one column an array may have before `TooWide` is raised.
-    work : SparseWork
-        Of the sweep that this run is a part of.
-    lead : float
-        Over the dense lift, in counted work: the sweep's so far, and this run's.
-    counting : bool
-        Whether what is made is to be counted, or to be looked at.
-    lost : ndarray of bool
-        Rows that took another branch than x; they are evaluated plainly afterwards.
-    filled : int
-        An array of so many times as many cells as entries differ is filled with zeros; 1 keeps zeros out of patterns.
-    tied : ndarray of bool or None
-        Rows in which f chose between what is equal at x (``max(a, a)``, ``abs(0)``): f may have a kink there. None
+    `rows`, `columns`: how many points: `rows` coordinates, `columns` values of each.
+    `cells`: how many differences of one column an array may have before `TooWide` is raised.
+    `work`: of the sweep that this run is a part of.
+    `lead`: over the dense lift, in counted work: the sweep's so far, and this run's.
+    `counting`: whether what is made is to be counted, or to be looked at.
+    `lost`: rows that took another branch than x; they are evaluated plainly afterwards.
+    `filled`: an array of so many times as many cells as entries differ is filled with zeros; 1 keeps zeros out of
+        patterns.
+    `tied`: rows in which f chose between what is equal at x (``max(a, a)``, ``abs(0)``): f may have a kink there. None
         where nobody asks.
-    rounded : bool
-        Whether some function had no rule, so that its differences carry the round-off of its values; or made much of
-        what had underflowed.
-    faint : bool
-        Whether anything underflowed: what is lost by that is nothing beside f, unless it is magnified.
+    `rounded`: whether some function had no rule, so that its differences carry the round-off of its values; or made
+        much of what had underflowed.
+    `faint`: whether anything underflowed: what is lost by that is nothing beside f, unless it is magnified.
     """
 
     __slots__ = (
@@ -359,10 +348,8 @@ Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences 
 def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     """Bring the differences of operands of one shape together.
 
-    Returns
-    -------
-    list of (layout, differences of each operand)
-        None is a difference of zero. Each (row, position) differs in one of the layouts at most.
+    Returns list of (layout, differences of each operand): None is a difference of zero. Each (row, position) differs in
+    one of the layouts at most.
     """
     layouts = tuple([tuple([layout for layout, _ in slots]) for slots in operands])
     if len(layouts[0]) == 1 and all(each == layouts[0] for each in layouts):

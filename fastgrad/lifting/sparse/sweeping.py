@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,6 +80,14 @@ class Differences(NamedTuple):
     lost: float  # what the values may lack because something underflowed
 
 
+@lru_cache(maxsize=64)
+def _boxes(start: int, stop: int, shape: Shape) -> tuple[tuple[int, int, Box], ...]:
+    """The same, of rows that begin there."""
+    return tuple(
+        (begin - start, end - start, Box(begin - start, at, dims)) for begin, end, at, dims in boxes(start, stop, shape)
+    )
+
+
 def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape, tuple[Dim, ...]]]:
     """Cut a range of flat positions into boxes: (begin, end, position, dims)."""
     if not shape:
@@ -113,9 +121,8 @@ def initial_slots(shape: Shape, index: NDArray[np.intp] | range, d: Array) -> Sl
     if not isinstance(index, range) and not _consecutive(index):
         return ((Entries(np.arange(len(index)), index), d),)
     slots = []
-    for begin, end, position, dims in boxes(first, first + len(index), shape):
-        part = d[:, begin - first : end - first].reshape(d.shape[0], *(dim.length for dim in dims))
-        slots.append((Box(begin - first, position, dims), part))
+    for begin, end, box in _boxes(first, first + len(index), shape):
+        slots.append((box, d[:, begin:end].reshape(d.shape[0], *(dim.length for dim in box.dims))))
     return tuple(slots)
 
 

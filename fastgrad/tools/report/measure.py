@@ -31,21 +31,17 @@ from .figures import plain
 SCHEMA = 2
 
 # What is shown without a choice: real data, and two problems over all their sizes.
-SUITE = (
-    ("rosenbrock", 10),
-    ("rosenbrock", 100),
-    ("rosenbrock", 1000),
-    ("rosenbrock", 10_000),
-    ("lennard_jones", 6),
-    ("lennard_jones", 39),
-    ("lennard_jones", 99),
-    ("lennard_jones", 999),
-    ("ackley", 10),
-    ("ackley", 100),
-    ("ackley", 1000),
-    ("logistic_regression", 64),
-    ("squared_hinge", 64),
-    ("two_layer_network", 760),
+SUITE = tuple(
+    (name, n)
+    for name, sizes in {
+        "rosenbrock": (10, 100, 1000, 10_000),
+        "lennard_jones": (6, 39, 99, 999),
+        "ackley": (10, 100, 1000),
+        "logistic_regression": (64,),
+        "squared_hinge": (64,),
+        "two_layer_network": (760,),
+    }.items()
+    for n in sizes
 )
 QUICK_SUITE = (("rosenbrock", 10), ("rosenbrock", 100), ("rosenbrock", 1000), ("lennard_jones", 39))
 
