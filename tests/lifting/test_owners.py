@@ -276,7 +276,7 @@ ARGS = {
     springs: (0.7, np.linspace(0.0, 1.0, 12)),
     regression: (np.cos(np.arange(6000.0)).reshape(30, 200) / 10, np.where(np.arange(30) % 3, 1.0, -1.0)),
 }
-LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering)
+LOCAL = (valley, tridiagonal, springs, bending, tails, branches, wandering, coupled)
 MORE = (slices, reshaped, filled, regression, angles, about_the_mean, product, whole, listed)
 
 
@@ -320,11 +320,10 @@ def test_one_call_does_not_wait_for_it():
     assert way(Gradient(valley), sample(1, 1000)) == "owner lanes"
 
 
-@pytest.mark.parametrize("f", [coupled, rotating])
-def test_what_is_refused_goes_to_lanes(f):
+def test_what_is_refused_goes_to_lanes():
     x = sample(2)
-    gradient = Gradient(f, compile="eager")
-    assert np.array_equal(gradient(x), numerical_gradient(f, x))
+    gradient = Gradient(rotating, compile="eager")
+    assert np.array_equal(gradient(x), numerical_gradient(rotating, x))
     _, info = gradient.with_info(x)
     assert info.way != "owner lanes"
     assert "not in owner lanes" in info.reason
@@ -430,11 +429,56 @@ def test_coordinates_at_a_branch_are_evaluated_plainly():
     assert np.allclose(g, numerical_gradient(branches, x, backend="python"), rtol=0, atol=1e-5)
 
 
-def test_explain_names_colours_and_passes():
+@njit
+def remembering(x):
+    """From x[0] = 3 on, what was read at one place meets what is read there in the next round."""
+    s, before = 0.0, x[0]
+    for i in range(1, len(x)):
+        v = x[i]
+        s += v * before if x[0] > 3.0 else v * v
+        before = v
+    return s
+
+
+def test_explain_names_places_or_colours_and_passes():
     said = Gradient(tridiagonal, compile="eager").explain(sample(0))
     assert "owner lanes" in said
-    assert "3 colours of coordinates in one run of f" in said
+    assert "a slope for each place where f reads x, in one run of f" in said
+    said = Gradient(slices, compile="eager").explain(sample(0))
+    assert "colours of coordinates in one run of f" in said
     assert "colours for" not in said
+
+
+def test_owners_that_meet_at_one_place_go_to_colours():
+    gradient, x, counts = Gradient(remembering, compile="eager"), sample(3, 5000), []
+    for first in (1.0, 4.0, 1.0, 4.0):
+        x[0] = first
+        beside = np.zeros(5002)
+        beside[1:-1] = x
+        right = beside[2:] + beside[:-2] if first > 3.0 else np.where(np.arange(5000), 2.0 * x, 0.0)
+        g, info = gradient.with_info(x)
+        assert info.way == "owner lanes", info.reason
+        assert np.abs(g - right).max() <= 1e-15 * np.abs(right).max()
+        assert np.array_equal(g, gradient(x))
+        counts.append(info.nfev)
+    assert counts[:2] == counts[2:]
+    assert counts[1] > counts[0]  # the run that found them
+
+
+def test_a_total_that_grows_after_its_use_goes_to_colours():
+    @njit
+    def guarded(x):
+        s, t = 0.0, 0.0
+        for v in x:
+            s += v * v
+            t += s * v
+        return t
+
+    gradient, x = Gradient(guarded, compile="eager"), sample(1)
+    g = gradient(x)
+    assert "a slope for each place" not in gradient.explain(x)
+    assert np.allclose(g, numerical_gradient(guarded, x, backend="python"), rtol=1e-6, atol=1e-6)
+    assert np.array_equal(g, gradient(x))
 
 
 def test_threads_have_nothing_in_common():
@@ -499,7 +543,10 @@ def test_conflicts_write_nowhere(n):
         s = 0.0
         for i in range(len(x) - 1):
             j = i + 1 if x[0] < 3.0 else len(x) - 2 - i
-            s += x[i] * x[j] * x[j] + x[i]
+            t = 0.0
+            for _ in range(1):  # a sum within a loop is for colours
+                t += x[i]
+            s += t * x[j] * x[j] + x[i]
         return s
 
     gradient = Gradient(pairs, compile="eager")

@@ -52,13 +52,20 @@ checking = partial(inner, fastmath={"reassoc"})  # the order of a sum decides no
 
 
 @checking
-def magnitude(flat, g):
-    """The sum of the squares of what the gradient's entries move f by, relative to x."""
+def taken(flat, g, buffers, k, more):
+    """Let a buffer be g, or be added to what g has: `more`; returns the squares of what g's entries move f by."""
     square = 0.0
     for i in range(flat.size):
-        part = g[i] * flat[i] if flat[i] != 0.0 else g[i]
-        square += part * part
+        g[i] = g[i] + buffers[k, FIRST + i] if more else buffers[k, FIRST + i]
+        square += moving(flat[i], g[i])
     return square
+
+
+@checking
+def moving(x, slope):
+    """The square of what an entry moves f by, relative to x."""
+    part = slope * x if x != 0.0 else slope
+    return part * part
 
 
 @checking
@@ -128,7 +135,7 @@ def gradient(
     Returns why it cannot be had (0: it can), f(x), how many coordinates change a branch, and how often f was evaluated.
     With a log: the terms.
     """
-    value, losses, n = 0.0, 0, x.size
+    value, square, losses, n = 0.0, 0.0, 0, x.size
     if header[LOSSES] != 0:
         header[LOSSES] = 0
         lost[:] = 0
@@ -151,12 +158,7 @@ def gradient(
                     source = (sources[v] - header[RECORDS]) // size
                     for j in range(FIRST, FIRST + 2 * records[source, COUNT], 2):
                         buffers[k, FIRST - 1 + records[source, j]] += factor * listed[source, j + 1]
-        if p == 0:
-            for i in range(n):
-                g[i] = buffers[k, FIRST + i]
-        else:
-            for i in range(n):
-                g[i] += buffers[k, FIRST + i]
+        square = taken(flat, g, buffers, k, p > 0)
     count = codes.shape[0]
     if header[LOSSES] != 0:
         for i in range(n):
@@ -165,7 +167,9 @@ def gradient(
         for i in range(n, n + header[FROZEN]):
             if lost[i + 1] != 0:
                 return TIED, value, losses, count
-    square = magnitude(flat, g)
+        square = 0.0
+        for i in range(n):
+            square += moving(flat[i], g[i])
     if not (abs(value) < inf and square < inf):
         return UNUSUAL, value, losses, count
     if not confirm:

@@ -71,7 +71,7 @@ class Target:
         self.fast = fast
         self.vectorised: tuple[str, ...] = ()
         self.pace: dict[tuple[int, int], float] = {}
-        self.owners: Any = None  # f compiled for owner lanes, or why it cannot be; None before
+        self.owners: dict[str, Any] = {}  # f compiled for owner lanes, or why it cannot be, by what compiles it
         self.scalar_reason = NO_LANES
         self._spent = 0.0
         self._entries: dict[Any, Entry] = {}

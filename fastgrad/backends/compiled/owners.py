@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import suppress
-from math import inf, prod
+from math import inf, nan, prod
 from typing import Any, NamedTuple
 from warnings import warn
 
@@ -34,6 +34,7 @@ from ...lifting.owners.header import (
     DIFFERENT,
     ENTRIES,
     FIRST,
+    FLAGS,
     HEADER,
     LISTED,
     LOG,
@@ -48,6 +49,7 @@ from ...lifting.owners.header import (
     SOURCES,
     STALE,
     TAKEN,
+    TIED,
 )
 from . import confirmed
 from .cache import compiling, entry_point, kernel
@@ -63,6 +65,7 @@ COLOURED_ANEW = 4000
 FEW_MEMBERS = 24, 4  # coordinates: terms of more are left out while colours are sought, as they may be of totals
 A_PASS = 30  # coordinates that a pass over f's many values must be for, to be no slower than lanes
 TERMS, MOST_TERMS = 16, 2**20  # for each coordinate, and in all: more are not looked at
+SUMS = 8  # of an f without colours, at a time
 MOST_CELLS = 2**22  # in the buffers of totals: 32 MB, of which what is used is taken
 MOST_BUFFERS = 4096  # each has a cell for each of them
 FIRST_OWNER = 1
@@ -136,6 +139,10 @@ class Refused(Exception):
     """A point is not for owner lanes."""
 
 
+class NeedsColours(Refused):
+    """A point is for colours only."""
+
+
 class Owner:
     """f in owner lanes, for x of one shape and one kind of extra arguments: compiled and coloured, or declined.
 
@@ -151,6 +158,7 @@ class Owner:
     """
 
     _buffers, _records, _members = 1, 0, FEW_MEMBERS[0]
+    compiler, pays = "compile_owners", True
 
     def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
@@ -158,7 +166,7 @@ class Owner:
         self._spare: list[Work] = []
         self._shape = shape
         try:
-            self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape))
+            self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape), self.compiler)
             kind = confirmed.signature(target.kinds, len(shape))
             self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
             self._decide(_somewhere(shape), target.pack(args))
@@ -214,9 +222,8 @@ class Owner:
         Refused
             Where lanes are cheaper, or this is not enough.
         """
-        n, slow = x.size, self._slow * terms
-        lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
-        lead = lanes - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
+        n = x.size
+        lead = self._saves(terms, n)
         most = int(lead / (self.passes * A_CELL * n))
         if most < 1:
             raise Refused(f"{self.colours} colours for {n} coordinates: lanes are faster")
@@ -225,9 +232,7 @@ class Owner:
             self._records = min(int(lead / (self.passes * A_RECORD)), MOST_CELLS // (FIRST + 2 * ROOM))
             self._buffers = min(self._buffers, 4)
         self._spare.clear()
-        flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
-        if flags & (CONFLICT | STALE | COSTLY):
-            raise Refused(_words(flags))
+        self._try(x, args)
         taken = self._spare[-1].header
         buffers, records = int(taken[TAKEN]), int(taken[LISTED])
         if buffers * (n + buffers + records) * A_CELL + records * A_RECORD > lead / self.passes:
@@ -235,6 +240,17 @@ class Owner:
         self._buffers = min(self._buffers, buffers + buffers // 4 + 8)
         self._records = min(self._records, records + records // 4 + 8)
         self._spare.clear()
+
+    def _saves(self, terms: int, n: int) -> float:
+        """Return how many ns lanes take more, or fewer: without what totals cost."""
+        slow = float(self._slow) * terms
+        lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
+        return float(lanes) - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
+
+    def _try(self, x: Floats, args: tuple[Any, ...]) -> None:
+        flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
+        if flags & (CONFLICT | STALE | COSTLY):
+            raise Refused(_words(flags))
 
     def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
         """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
@@ -339,6 +355,11 @@ class Owner:
             raise Refused("too many coordinates change a branch")
         return found
 
+    def told(self) -> str:
+        """Return how it goes, in words."""
+        runs = "one run" if self.passes == 1 else f"{self.passes} runs"
+        return f"{self.colours} colours of coordinates in {runs} of f"
+
     def _call(
         self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
@@ -357,11 +378,39 @@ class Owner:
         work = self._work()
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
-        except Exception as error:  # f's own are raised by the way that takes over
-            raise Refused(f"f raised {type(error).__name__}") from error
+        except Exception as error:
+            if not work.header[FLAGS]:  # f's own are raised by the way that takes over
+                raise Refused(f"f raised {type(error).__name__}") from error
+            flags, value, losses, nfev = int(work.header[FLAGS]), nan, 0, 1
         lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
         return flags, Found(value, lost, nfev)
+
+
+class Placed(Owner):
+    """f for numbers with a slope for each place where it reads x: one run is all, and there are no colours to find."""
+
+    compiler = "compile_places"
+
+    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+        self.passes, self._buffers, self._found = 1, SUMS, Colours(np.zeros((1, 1, 1), np.int64), np.zeros(1, np.int32))
+        self.pays = self._saves(x.size, x.size) >= 0.0  # it has as many terms, at a guess: there is no log of them
+        if not self.pays:
+            raise Refused(f"{x.size} coordinates: lanes are faster")
+        self._try(x, args)
+
+    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+        flags, found = self._once(x, args, self._found, out)
+        if flags & (CONFLICT | STALE | COSTLY | TIED):
+            raise NeedsColours(_words(flags))
+        if flags & DIFFERENT:
+            warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
+        if flags:
+            raise Refused(_words(flags))
+        return found
+
+    def told(self) -> str:
+        return "a slope for each place where f reads x, in one run of f"
 
 
 SLOW_ONES = frozenset({
@@ -405,20 +454,20 @@ def _somewhere(shape: tuple[int, ...]) -> Floats:
 _NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
-def _compiled(target: Target, ndim: int) -> Any:
+def _compiled(target: Target, ndim: int, compiler: str) -> Any:
     """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    found = target.owners
+    found = target.owners.get(compiler)
     if found is None:
         with compiling:
-            found = target.owners
+            found = target.owners.get(compiler)
             if found is None:
                 try:
-                    jitted, compiled, *told = owners.compile_owners(target.native[0], ndim, target.kinds)
+                    jitted, compiled, *told = getattr(owners, compiler)(target.native[0], ndim, target.kinds)
                     address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
                     found = address, *told, jitted, compiled
                 except CannotLift as error:
                     found = error
-                target.owners = found
+                target.owners[compiler] = found
     if isinstance(found, CannotLift):
         raise found
     return found[:4]  # the rest keeps it alive
@@ -433,6 +482,7 @@ class Owners:
         self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
         self._none: tuple[Any, ...] = ()
         self._kinds: dict[Any, Owner] = {}
+        self._coloured: dict[Any, Owner] = {}  # where another has places, which do not do everywhere
 
     @staticmethod
     def suit(n: int, eager: bool, f: Any = None) -> bool:
@@ -443,7 +493,7 @@ class Owners:
         """Return what was decided, and the arguments as f takes them."""
         known = jitted(self._f, True)
         if known is not self._known:  # compiled anew since
-            self._known, self._kinds, self._alone = known, {}, None
+            self._known, self._kinds, self._coloured, self._alone = known, {}, {}, None
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
         args = positional(Call(self._f, args))
@@ -454,11 +504,36 @@ class Owners:
             with compiling:
                 owner = self._kinds.get(key)
                 if owner is None:
-                    owner = self._kinds[key] = Owner(target, self._shape, args)
+                    owner = Placed(target, self._shape, args)
+                    if owner.declined and owner.pays:  # colours cost more
+                        owner = Owner(target, self._shape, args)
+                    self._kinds[key] = owner
         packed = target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed
         return owner, packed
+
+    def gradient(
+        self, owner: Owner, packed: tuple[Any, ...], x: Floats, args: tuple[Any, ...], out: Floats
+    ) -> tuple[Owner, Found]:
+        """Write the gradient to `out`; returns which owner did so.
+
+        Raises
+        ------
+        Refused
+            Where x is not for owner lanes.
+        """
+        try:
+            return owner, owner.gradient(x, packed, out)
+        except NeedsColours:
+            with compiling:
+                args = positional(Call(self._f, args))
+                key, target = tuple(map(kind_of, args)), jitted(self._f, True).target(FLOAT64, x.ndim, args)
+                owner = self._coloured.get(key) or self._coloured.setdefault(key, Owner(target, self._shape, args))
+            if owner.declined:
+                raise Refused(owner.declined) from None
+            found = owner.gradient(x, packed, out)
+            return owner, found._replace(nfev=found.nfev + 1)
 
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
@@ -471,7 +546,7 @@ class Owners:
             if before is None:
                 return False
             try:
-                found = owner.gradient(x, packed, out)
+                _, found = self.gradient(owner, packed, x, args, out)
             except Refused:
                 return bool(otherwise and otherwise(x, args, out))
             return quiet() is before and not found.losses.size
@@ -485,6 +560,7 @@ class OwnerLanes(Compiled):
     def __init__(self, call: Call, point: Point, prepared: Owners) -> None:
         super().__init__(call, point, True)
         self.way = "owner lanes"
+        self._prepared, self._args = prepared, call.args
         self._owner, self._packed = prepared.at(self._base, call.args)
         if self._owner.declined:
             raise CannotRun(f"not in owner lanes: {self._owner.declined}")
@@ -495,7 +571,7 @@ class OwnerLanes(Compiled):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         out = np.empty(self._base.shape)
         try:
-            _, losses, nfev = self._owner.gradient(self._base, self._packed, out)
+            self._owner, (_, losses, nfev) = self._gradient(self._base, out)
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
         self.nfev += nfev
@@ -505,12 +581,15 @@ class OwnerLanes(Compiled):
         tied[losses] = True
         return Unrounded(gradient * steps, tied, beside)
 
+    def _gradient(self, x: Floats, out: Floats) -> tuple[Owner, Found]:
+        return self._prepared.gradient(self._owner, self._packed, x, self._args, out)
+
     def _beside(self, here: Floats) -> Floats:
         """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
         other = np.empty(self._base.shape)
         further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
         try:
-            _, losses, nfev = self._owner.gradient(self._base * (1.0 + further * EPS), self._packed, other)
+            _, (_, losses, nfev) = self._gradient(self._base * (1.0 + further * EPS), other)
         except Refused:
             other[...] = here
         else:
@@ -527,6 +606,4 @@ class OwnerLanes(Compiled):
             self.way = "owner lanes"
 
     def notes(self) -> list[str]:
-        owner = self._owner
-        runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
-        return [f"{owner.colours} colours of coordinates in {runs} of f"]
+        return [self._owner.told()]

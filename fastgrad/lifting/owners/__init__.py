@@ -5,10 +5,15 @@ from typing import Any
 
 from ..lanes.capability import CannotLift
 
-__all__ = ["CannotLift", "compile_outputs", "compile_owners", "leave"]
+__all__ = ["CannotLift", "compile_outputs", "compile_owners", "compile_places", "leave"]
 
 # the compiler uses numba's inside, and takes 0.2 s to load
-_LATER = {"compile_outputs": ".outputs", "compile_owners": ".compiler", "leave": ".emitting"}
+_LATER = {
+    "compile_outputs": ".outputs",
+    "compile_owners": ".compiler",
+    "compile_places": ".compiler",
+    "leave": ".emitting",
+}
 
 
 def __getattr__(name: str) -> Any:

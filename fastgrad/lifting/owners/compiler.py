@@ -11,9 +11,10 @@ from numba.core import ir as numba_ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
 from numba.core.imputils import impl_ret_borrowed
+from numba.core.ir_utils import build_definitions
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
-from numba.core.untyped_passes import LiteralUnroll
+from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
 from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
@@ -23,12 +24,12 @@ from ..lanes.types import is_wide
 from . import arrays  # noqa: F401  it tells numba about them
 from .emitting import THREAD_KEY
 from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, RESULT, SELF
-from .operators import KNOWN, ORDINARY, SLOW, running_maximum, running_minimum
-from .point import as_entries, as_point, begin, entry_size, finish
+from .operators import GROW, KNOWN, MARKED, MOST_SUMS, ORDINARY, SLOW, running_maximum, running_minimum
+from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered
 from .types import Owned, Total
 
-ACCUMULATE = {inplace: stub for stub, (inplace, _) in ORDINARY.items()}
-GROWING = {plain: stub for stub, (_, plain) in ORDINARY.items()}
+ACCUMULATE = {inplace: stub for stub, (inplace, _) in MARKED.items()}
+GROWING = {plain: stub for stub, (_, plain) in MARKED.items()}
 CHOOSING = {max: running_maximum, min: running_minimum}
 
 
@@ -98,6 +99,105 @@ def mark(assignment, stub, left, right):
     )
 
 
+@register_pass(mutates_CFG=False, analysis_only=False)
+class FindPlaces(FunctionPass):
+    """Whatever may read x says at which place of f it does, and what accumulates in a loop is a sum.
+
+    After single assignment: an index that is written alike is the same one, and so is its place. What was marked to
+    accumulate, but does so in no loop, is plain arithmetic. A sum that begins anew in each round of another loop is not
+    for numbers with places.
+    """
+
+    _name = "fastgrad_find_places"
+
+    def __init__(self):
+        FunctionPass.__init__(self)
+
+    def run_pass(self, state):
+        blocks, first, places = state.func_ir.blocks, state.func_id.unique_id << 16, {}
+        inside = {label for loop in compute_cfg_from_blocks(blocks).loops().values() for label in loop.body}
+        made = {s.target.name: (s.value, label) for label, b in blocks.items() for s in b.find_insts(numba_ir.Assign)}
+        mark_sums(made, inside, [s for b in blocks.values() for s in b.find_insts(numba_ir.Assign)])
+        written = Written(made)
+        for block in blocks.values():
+            body = []
+            for statement in block.body:
+                body.append(statement)
+                if not (isinstance(statement, numba_ir.Assign) and is_read(statement.value)):
+                    continue
+                loc, target, known = statement.loc, statement.target, written.of(statement.target.name)
+                place = first + places.setdefault(known, len(places))
+                statement.target, function, which = (target.scope.make_temp(loc) for _ in range(3))
+                body += [
+                    numba_ir.Assign(numba_ir.FreeVar(0, "numbered", numbered, loc), function, loc),
+                    numba_ir.Assign(numba_ir.Const(place, loc), which, loc),
+                    numba_ir.Assign(numba_ir.Expr.call(function, [statement.target, which], (), loc), target, loc),
+                ]
+            block.body = body
+        state.func_ir._definitions = build_definitions(blocks)
+        return True
+
+
+def is_read(value):
+    return isinstance(value, numba_ir.Expr) and value.op in ("getitem", "static_getitem", "pair_first")
+
+
+class Written:
+    """Expressions as they are written: of one key, they have one value wherever both are seen."""
+
+    def __init__(self, made):
+        self.made, self.keys = made, {}
+
+    def of(self, name):
+        if name not in self.keys:
+            value, _ = self.made.get(name, (None, None))
+            self.keys[name] = name
+            if isinstance(value, numba_ir.Const) and isinstance(value.value, int):
+                self.keys[name] = "constant", value.value
+            elif isinstance(value, numba_ir.Var):
+                self.keys[name] = self.of(value.name)
+            elif isinstance(value, numba_ir.Expr) and value.op in ("getitem", "binop", "build_tuple"):
+                parts = (self.of(part.name) for part in value.list_vars())
+                self.keys[name] = value.op, value._kws.get("fn"), *parts
+        return self.keys[name]
+
+
+def mark_sums(made, inside, statements):
+    """Let what accumulates in a loop be a sum; `inside` are the blocks of loops."""
+
+    def before(name):
+        value, _ = made.get(name, (None, None))
+        if isinstance(value, numba_ir.Var):
+            return {value.name}
+        if isinstance(value, numba_ir.Expr) and value.op == "phi":
+            return {each.name for each in value.incoming_values if isinstance(each, numba_ir.Var)}
+        return {value.lhs.name} if accumulates(value) else set()
+
+    def behind(name):
+        found, left = set(), [name]
+        while left:
+            new = before(left.pop()) - found
+            found |= new
+            left += new
+        return found
+
+    def accumulates(value):
+        return isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and (value.fn, 0) in GROW
+
+    places = {}
+    circles = []
+    for statement in statements:
+        name = statement.target.name
+        if accumulates(statement.value):
+            circles.append((statement, {other for other in behind(name) if name in behind(other)}))
+    for statement, circle in circles:
+        if circle:
+            value, begins = statement.value, {name for each in circle for name in before(each)} - circle
+            place = 1 + places.setdefault(statement.target.unversioned_name, len(places)) % MOST_SUMS
+            anew = any(made.get(name, (None, None))[1] in inside for name in begins)
+            mark(statement, GROW[value.fn, 0 if anew else place], value.lhs, value.rhs)
+
+
 @register_pass(mutates_CFG=False, analysis_only=True)
 class CountWork(AnalysisPass):
     """How many terms f's loops and whole arrays are written to sum, and how many slow functions to take."""
@@ -155,7 +255,7 @@ class ZeroedLowering(NativeLowering):
 class OwnerCompiler(LaneCompiler):
     """The pipeline of lanes, with the passes above."""
 
-    covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex})
+    covered = (KNOWN, ARRAY_FUNCTIONS, {operator.getitem, operator.setitem, np.ndindex, numbered})
     unindexed = (types.NumpyFlatType,)  # numba reads beyond it, whatever it is told of bounds
 
     def define_pipelines(self):
@@ -165,6 +265,16 @@ class OwnerCompiler(LaneCompiler):
         pipeline.passes = [
             (ZeroedLowering, why) if which is NativeLowering else (which, why) for which, why in pipeline.passes
         ]
+        pipeline.finalize()
+        return [pipeline]
+
+
+class PlaceCompiler(OwnerCompiler):
+    """The same for numbers with places."""
+
+    def define_pipelines(self):
+        (pipeline,) = super().define_pipelines()
+        pipeline.add_pass_after(FindPlaces, ReconstructSSA)
         pipeline.finalize()
         return [pipeline]
 
@@ -202,6 +312,12 @@ class OwnerTwins(Twins):
 
     def options(self, options):
         return {**super().options(options), "boundscheck": True}  # see `totals`: what no number is must not be read
+
+
+class PlaceTwins(OwnerTwins):
+    """Such copies for numbers with places."""
+
+    compiler = PlaceCompiler
 
 
 @intrinsic
@@ -243,27 +359,49 @@ def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     CannotLift
         f does something that owner lanes do not cover.
     """
+    # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one
+    # of totals only where f writes to what it has copied from it.
+    forms = product((None, Owned(colours), Total(colours)), (False, True))
+    ways = [(OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms]
+    return _first_of(ways, dispatcher, make or _compile, ndim, arg_types)
+
+
+def compile_places(dispatcher, ndim, arg_types):
+    """Compile f for numbers with a slope for each place where f reads x; as `compile_owners`, without any colours.
+
+    `slow` is for each coordinate, if each sum has as many terms as there are coordinates.
+    """
+    twins = PlaceTwins(AN_ENTRY, False)
+    *found, _ = _first_of([(twins, AN_ENTRY, None)], dispatcher, _compile_places, ndim, arg_types)
+    return *found, float(twins.slow)
+
+
+def _compile_places(*how):
+    found = _compile(*how)
+    if any("MemInfo_alloc" in function.name for function in found[1].library._final_module.functions):
+        raise CannotLift("f allocates memory, which numba does not return where a run ends early")
+    return found
+
+
+def _first_of(ways, dispatcher, make, ndim, arg_types):
     if THREAD_KEY is None:
         raise CannotLift("this system has no POSIX threads")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)
-        # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and
-        # one of totals only where f writes to what it has copied from it.
         allocates = False
-        for entries, wide_allocations in product((None, Owned(colours), Total(colours)), (False, True)):
-            if wide_allocations and not allocates:
+        for twins, kind, entries in ways:
+            if twins.allocators and not allocates:
                 continue
-            twins = OwnerTwins(Total(colours), wide_allocations)
             try:
-                made = (make or _compile)(dispatcher, ndim, arg_types, twins, colours, entries)
+                made = make(dispatcher, ndim, arg_types, twins, kind, entries)
                 return *made, twins.exact, twins.slow / max(twins.sums, 1)
             except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
                 failure, allocates = error, twins.allocates
     raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(f, ndim, arg_types, twins, colours, entries):
-    kind, twin = entries or Owned(colours), twins.twin(f)
+def _compile(f, ndim, arg_types, twins, kind, entries):
+    kind, twin = entries or kind, twins.twin(f)
     kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
     as_x = as_entries if entries else as_point
 

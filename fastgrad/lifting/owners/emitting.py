@@ -4,11 +4,11 @@ import ctypes
 import sys
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils
 
 from ..lanes.types import splat
-from .header import BEFORE, FLAGS, PLAIN
-from .types import F64, I32, I64, Owned
+from .header import BEFORE, CONFLICT, FLAGS, PLAIN
+from .types import F64, I32, I64, Sum, Term
 
 _KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint
 
@@ -75,11 +75,61 @@ def none_set(builder, mask):
     return builder.icmp_unsigned("==", builder.bitcast(mask, bits), bits(0))
 
 
+class Slopes:
+    """The slopes of a `Term`, in the same arithmetic: emitted floats, by their place."""
+
+    def __init__(self, of):
+        self.of = of
+
+    @property
+    def value(self):
+        return self
+
+    def __add__(self, other):
+        of = {**self.of, **other.of}
+        return Slopes({**of, **{place: self.of[place] + other.of[place] for place in self.of.keys() & other.of.keys()}})
+
+    def __sub__(self, other):
+        return self + -other
+
+    def __mul__(self, factor):
+        return Slopes({place: slope * factor for place, slope in self.of.items()})
+
+    def __neg__(self):
+        return Slopes({place: -slope for place, slope in self.of.items()})
+
+
+def chosen(builder, condition, a, b):
+    """One of two numbers' slopes."""
+    if not isinstance(a, Slopes):
+        return Emitted(builder, builder.select(condition, a.value, b.value))
+    zero, of = Emitted(builder, F64(0.0)), {}
+    for place in sorted({**a.of, **b.of}):
+        pair = (slopes.of.get(place, zero).value for slopes in (a, b))
+        of[place] = Emitted(builder, builder.select(condition, *pair))
+    return Slopes(of)
+
+
+def joined(context, builder, a, b):
+    """The code of a number that is made of two."""
+    if not isinstance(a, dict):
+        return builder.or_(a, b)
+    code = {**a, **b}
+    for place in a.keys() & b.keys():
+        mine, other = a[place], b[place]
+        if mine is not other:  # nobody, 0, may be joined with anybody
+            code[place] = builder.select(builder.icmp_signed("==", mine, I64(0)), other, mine)
+            there = builder.icmp_signed("!=", builder.mul(mine, other), I64(0))
+            refuse(context, builder, builder.and_(there, builder.icmp_signed("!=", mine, other)), CONFLICT)
+    return code
+
+
 class Number:
     """An Owned or Total in the making: value, slopes, code; of a Total its buffer and serial number, too."""
 
     def __init__(self, builder, base, d, code, tag=None, serial=None):
-        self.builder, self.base, self.d, self.code = builder, base, Emitted(builder, d), code
+        self.builder, self.base, self.code = builder, base, code
+        self.d = d if isinstance(d, Slopes) else Emitted(builder, d)
         self.tag, self.serial = tag, serial
 
     @classmethod
@@ -93,6 +143,8 @@ class Number:
 
     def as_wide_as(self, t):
         """The same with places for as many slopes as a `t` has."""
+        if isinstance(t, Term):
+            return self
         count, wanted = self.code.type.count, t.slopes
         if count == wanted:
             return self
@@ -103,18 +155,19 @@ class Number:
     def pack(self, t):
         wide = self.as_wide_as(t)
         value = ir.Constant(t.ll, ir.Undefined)
-        parts = [wide.base, wide.d.value, wide.code]
+        if isinstance(t, Sum):
+            parts = [self.base, self.tag or I64(PLAIN), self.serial or I64(0)]
+        elif isinstance(t, Term):
+            nothing = Emitted(self.builder, F64(0.0))
+            slopes = [self.d.of.get(place, nothing).value for place in t.places]
+            parts = [self.base, *slopes, *(self.code.get(place, I64(0)) for place in t.places)]
+        else:
+            parts = [wide.base, wide.d.value, wide.code]
         if t.total:
             parts += [I64(PLAIN), I64(0)] if self.tag is None else [self.tag, self.serial]
         for k, part in enumerate(parts):
             value = self.builder.insert_value(value, part, k)
         return value
-
-
-def as_number(context, builder, value, t, colours):
-    if isinstance(t, Owned):
-        return Number.read(builder, value)
-    return Number.plain(builder, context.cast(builder, value, t, types.float64), Owned(colours))
 
 
 def header_of(builder):
@@ -136,10 +189,38 @@ def leave(header):
     _SYSTEM.pthread_setspecific(_KEY(THREAD_KEY), ctypes.c_void_p(int(header[BEFORE])))
 
 
+def call(builder, name, body, *args):
+    """Call code of its own, made by `body(builder, header, *args)`, once in each module."""
+    module, name = builder.module, f"fastgrad_owners_{name}"
+    function = module.globals.get(name)
+    if function is None:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        inside = ir.IRBuilder(function.append_basic_block("entry"))
+        body(inside, header_of(inside), *function.args)
+        inside.ret_void()
+    builder.call(function, args)
+
+
 def flag(builder, condition, reason):
     with builder.if_then(condition, likely=False):
-        flags = builder.inttoptr(builder.add(header_of(builder), I64(8 * FLAGS)), I64.as_pointer())
-        builder.store(builder.or_(builder.load(flags), I64(reason)), flags)
+        call(builder, "flag", raise_flag, I64(reason))
+
+
+def refuse(context, builder, condition, reason):
+    """End the run: a loop that goes on after a call would keep in memory what it sums, whether that is called or not.
+
+    Where f catches what ends it, the flag stays.
+    """
+    with builder.if_then(condition, likely=False):
+        flag(builder, condition, reason)
+        context.call_conv.return_user_exc(builder, ValueError, ("not a point for numbers with places",))
+
+
+def raise_flag(builder, header, reason):
+    flags = builder.inttoptr(builder.add(header, I64(8 * FLAGS)), I64.as_pointer())
+    builder.store(builder.or_(builder.load(flags), reason), flags)
 
 
 def clashes(builder, code):

@@ -13,7 +13,7 @@ from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
 from . import totals
-from .emitting import Number, as_number
+from .emitting import Number
 from .operators import compared, register
 from .types import Owned, Total, is_number
 
@@ -51,8 +51,8 @@ def tie(typingctx, number, jump):
     def codegen(context, builder, sig, args):
         if is_number(number):
             return args[0]
-        a, b = (as_number(context, builder, v, t, number.colours) for v, t in zip(args, sig.args, strict=True))
-        compared(builder, "==", a, b, number.colours)
+        a, b = (totals.as_number(context, builder, v, t, number.colours) for v, t in zip(args, sig.args, strict=True))
+        compared(context, builder, "==", a, b, number.colours)
         return args[0]
 
     return number(number, jump), codegen

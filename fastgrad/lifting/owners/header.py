@@ -16,8 +16,9 @@ CONFLICT, STALE, DIVISION, COSTLY, TIED, UNUSUAL, DIFFERENT, UNCONFIRMED = (1 <<
 PLAIN = 0  # in place of a buffer: a number that is no total. Memory filled with zeros holds plain zeros
 COLOURS = 4  # in a pass: so many slopes are a register of the machines that are in use
 TOTALS = 4  # slopes for totals that have been used: so many of them can meet at no cost
-FIRST = 4  # the cells of a buffer before that of the first owner; they hold, as integers:
+FIRST = 5  # the cells of a buffer before that of the first owner; they hold, as integers:
 SERIAL, USED_AT, OWNER, COUNT = range(4)
-# its serial number; that at which it was used; which owner it has been since then; and, of a record, how many slopes
+# its serial number; that at which it was used; which owner it has been since then; and, of a record, how many slopes.
+# The last is nobody's: what is added there is lost
 ROOM = 32  # slopes in a record, which is a list of owners and slopes behind the same cells
 RECORDED = 1 << 62  # what a record's serial number differs by from that of its total: it is no buffer to be added to

@@ -2,10 +2,10 @@
 
 import math
 import operator
+from itertools import product
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import njit
 from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -14,11 +14,11 @@ from numba.extending import lower_builtin, lower_cast
 from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
-from .emitting import Emitted, Number, as_number, conflicts, emitted_sqrt, flag
-from .header import DIVISION
+from .emitting import Emitted, Number, chosen, conflicts, emitted_sqrt, flag, joined, refuse
+from .header import DIVISION, TIED
 from .rules import make_rules
-from .totals import is_total
-from .types import F64, I64, Owned, Total, is_number
+from .totals import as_number, is_total
+from .types import F64, I64, Owned, Sum, Term, Total, is_number
 
 UNARY, BINARY = make_rules(emitted_sqrt)
 KNOWN = set()  # what may be called with owned numbers
@@ -36,12 +36,12 @@ class Template(AbstractTemplate):
     inplace = False
 
     def generic(self, args, kws):
-        colours = colours_of(args)
+        owned = next((a for a in args if isinstance(a, Owned)), None)
         if kws or len(args) != (self.arity or len(args)):
             return None
-        if colours is not None and all(isinstance(a, NUMBERS) for a in args):
-            total = any(isinstance(a, Total) for a in args) or (self.inplace and isinstance(args[1], Owned))
-            return signature(self.result or (Total if total else Owned)(colours), *args)
+        if owned is not None and all(isinstance(a, NUMBERS) for a in args):
+            result = self.result or owned.joined(args, self.inplace)
+            return result and signature(result, *args)
         return self.elementwise(args)
 
     def elementwise(self, args):
@@ -100,8 +100,8 @@ def slope(builder, name, a, b, y, z, known_a, known_b):
         half = (a.d + b.d) * 0.5  # of equal ones: what central differences give
         first = builder.fcmp_ordered(">" if name == "maximum" else "<", a.base, b.base)
         equal = builder.fcmp_ordered("==", a.base, b.base)
-        one = builder.select(first, a.d.value, b.d.value)
-        return Emitted(builder, builder.select(equal, half.value, one))
+        one = chosen(builder, first, a.d, b.d)
+        return chosen(builder, equal, half, one)
     of_a, of_b = BINARY[name](*(Emitted(builder, v) for v in (a.base, b.base, y, z)))
     if known_b:
         return a.d * of_a
@@ -159,7 +159,7 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     a, b = a.as_wide_as(t), b.as_wide_as(t)
     y = value_of(context, builder, name, a, b)
     z = scalar_call(context, builder, math.log, a.base) if name == "power" and not known_b else F64(0.0)
-    code = a.code if known_b else b.code if known_a else builder.or_(a.code, b.code)
+    code = a.code if known_b else b.code if known_a else joined(context, builder, a.code, b.code)
     return Number(builder, y, slope(builder, name, a, b, y, z, known_a, known_b).value, code).pack(t)
 
 
@@ -180,7 +180,7 @@ def lower_accumulate(name):
 
     def lower(context, builder, sig, args):
         t = sig.return_type
-        if is_number(sig.args[1]):
+        if is_number(sig.args[1]) or not t.total:
             return lower_binary(name)(context, builder, sig, args)
         s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
         if term.tag is not None:
@@ -243,13 +243,14 @@ accumulate_add, accumulate_subtract = Accumulate("accumulate_add"), Accumulate("
 accumulate_multiply = Accumulate("accumulate_multiply")
 running_maximum, running_minimum = Accumulate("running_maximum"), Accumulate("running_minimum")
 Owned.add, Owned.subtract, Owned.multiply = accumulate_add, accumulate_subtract, accumulate_multiply
-ORDINARY = {
+MARKED: dict[Any, tuple[Any, Any]] = {
     accumulate_add: (operator.iadd, operator.add),
     accumulate_subtract: (operator.isub, operator.sub),
     accumulate_multiply: (operator.imul, operator.mul),
     running_maximum: (max, max),
     running_minimum: (min, min),
 }
+ORDINARY = MARKED.copy()
 
 
 class AccumulateTemplate(Template):
@@ -274,7 +275,7 @@ def lower_running(name):
             as_number(context, builder, v, kind, t.colours).as_wide_as(t)
             for v, kind in zip(args, sig.args, strict=True)
         )
-        better = compared(builder, ">" if name == "maximum" else "<", term, m, t.colours)
+        better = compared(context, builder, ">" if name == "maximum" else "<", term, m, t.colours)
         chosen = Number.read(builder, either(builder, better, t, lambda: term, lambda: m))
         return totals.chosen_of_many(builder, chosen, m, term, t.colours).pack(t)
 
@@ -306,6 +307,39 @@ for stub, lower_owned in (
     lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
         lower_accumulate_or_add(stub, lower_owned)
     )
+
+
+def lower_grow(sign):
+    """s += term in a loop."""
+
+    def lower(context, builder, sig, args):
+        s = totals.sum_of(context, builder, args[0], sig.args[0], 0)
+        term = as_number(context, builder, args[1], sig.args[1], 0)
+        base = value_of(context, builder, "add" if sign > 0 else "subtract", s, term)
+        return totals.grow_sum(context, builder, s, term, base, sign).pack(sig.return_type)
+
+    return lower
+
+
+class GrowTemplate(AccumulateTemplate):
+    """What grows in a loop: a sum; None where that begins anew in each round of another loop."""
+
+    def generic(self, args, kws):
+        if colours_of(args) is None:
+            return super().generic(args, kws)
+        return signature(Sum(self.place), *args) if self.place else None
+
+
+MOST_SUMS = 8  # of f, that are told apart at the place where they are used
+GROW = {}
+for stub, sign in ((accumulate_add, 1), (accumulate_subtract, -1)):
+    for k in range(MOST_SUMS + 1):
+        GROW[stub, k] = grow = Accumulate(f"{stub.__name__}_{k}")
+        ORDINARY[grow] = ORDINARY[stub]
+        infer_global(grow, types.Function(type("OwnerGrow", (GrowTemplate,), {"key": grow, "place": -k})))
+        lower_builtin(("owner", grow), types.VarArg(types.Any))(  # type: ignore[attr-defined]
+            lower_accumulate_or_add(grow, lower_grow(sign))
+        )
 
 
 OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
@@ -361,7 +395,7 @@ def digamma(b):
 def lower_unary(name, base, auxiliary=None):
     def lower(context, builder, sig, args):
         t = sig.return_type
-        (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+        (a,) = totals.usable(builder, [as_number(context, builder, args[0], sig.args[0], t.colours)], t.colours)
         y = scalar_call(context, builder, base, a.base)
         z = F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
         factor = UNARY[name](*(Emitted(builder, v) for v in (a.base, y, z)))
@@ -372,19 +406,19 @@ def lower_unary(name, base, auxiliary=None):
 
 def lower_negative(context, builder, sig, args):
     t = sig.return_type
-    (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+    (a,) = totals.usable(builder, [as_number(context, builder, args[0], sig.args[0], t.colours)], t.colours)
     return Number(builder, builder.fneg(a.base), (-a.d).value, a.code).pack(t)
 
 
 def lower_absolute(context, builder, sig, args):
     """At 0 the slope is 0, as central differences give."""
     t = sig.return_type
-    (a,) = totals.usable(builder, [Number.read(builder, args[0])], t.colours)
+    (a,) = totals.usable(builder, [as_number(context, builder, args[0], sig.args[0], t.colours)], t.colours)
     y = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [a.base])
-    zero = ir.Constant(a.d.value.type, None)
-    below = builder.select(builder.fcmp_ordered("<", a.base, F64(0.0)), (-a.d).value, zero)
-    d = builder.select(builder.fcmp_ordered(">", a.base, F64(0.0)), a.d.value, below)
-    return Number(builder, y, d, a.code).pack(t)
+    sign = F64(0.0)
+    for predicate, one in (("<", F64(-1.0)), (">", F64(1.0))):
+        sign = builder.select(builder.fcmp_ordered(predicate, a.base, F64(0.0)), one, sign)
+    return Number(builder, y, (a.d * Emitted(builder, sign)).value, a.code).pack(t)
 
 
 OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
@@ -429,7 +463,7 @@ register(float, lambda context, builder, sig, args: args[0], 1)
 
 
 def squared(context, builder, sig, value):
-    number = Number.read(builder, value)
+    number = as_number(context, builder, value, sig.args[0], sig.return_type.colours)
     return combine(context, builder, "multiply", sig.return_type, number, number)
 
 
@@ -471,19 +505,28 @@ register(np.power, lower_power, 2)
 register(np.float_power, lower_power, 2)
 
 
-def compared(builder, predicate, a, b, colours):
+def compared(context, builder, predicate, a, b, colours):
     """The answer at x; where both are equal, whoever's slopes change it is lost, and evaluated plainly in the end."""
     emit = builder.fcmp_unordered if predicate == "!=" else builder.fcmp_ordered
-    with builder.if_then(builder.fcmp_ordered("==", a.base, b.base), likely=False):
-        totals.compare(builder, a, b, colours)
+    equal = builder.fcmp_ordered("==", a.base, b.base)
+    if colours:
+        with builder.if_then(equal, likely=False):
+            totals.compare(builder, a, b, colours)
+    else:  # which of them change the answer, colours tell
+        refuse(context, builder, equal, TIED)
     return emit(predicate, a.base, b.base)
+
+
+def as_compared(context, builder, value, t, colours):
+    """A number as it is asked for its value alone: a sum may grow further."""
+    return (totals.sum_of if isinstance(t, Sum) else as_number)(context, builder, value, t, colours)
 
 
 def lower_compare(predicate):
     def lower(context, builder, sig, args):
         colours = colours_of(sig.args)
-        a, b = (as_number(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
-        return compared(builder, predicate, a, b, colours)
+        a, b = (as_compared(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
+        return compared(context, builder, predicate, a, b, colours)
 
     return lower
 
@@ -520,20 +563,14 @@ for functions, lower in TESTS:
         register(function, lower, 1, result=types.boolean)
 
 
-@lower_cast(types.Float, Owned)
-@lower_cast(types.Integer, Owned)
-@lower_cast(types.IntegerLiteral, Owned)
-@lower_cast(types.Boolean, Owned)
-@lower_cast(types.BooleanLiteral, Owned)
-@lower_cast(types.Float, Total)
-@lower_cast(types.Integer, Total)
-@lower_cast(types.IntegerLiteral, Total)
-@lower_cast(types.Boolean, Total)
-@lower_cast(types.BooleanLiteral, Total)
-def number_to_owned(context, builder, fromty, toty, val):
-    return Number.plain(builder, context.cast(builder, val, fromty, types.float64), toty).pack(toty)
+def converted(context, builder, fromty, toty, val):
+    make = totals.sum_of if isinstance(toty, Sum) else as_number
+    return make(context, builder, val, fromty, toty.colours).pack(toty)
 
 
-@lower_cast(Owned, Total)
-def owned_to_total(context, builder, fromty, toty, val):
-    return Number.read(builder, val).pack(toty)
+for kinds in (
+    *product((types.Float, types.Integer, types.IntegerLiteral, types.Boolean, types.BooleanLiteral), (Owned, Total)),
+    (Owned, Total),
+    (Term, Term),
+):
+    lower_cast(*kinds)(converted)

@@ -12,11 +12,11 @@ from ..lanes.compiler import frozen
 from ..lanes.types import Bundle
 from . import totals
 from .compiler import compile_owners, compiled_run, read_only
-from .emitting import as_number, conflicts, flag, none_set
+from .emitting import conflicts, flag, none_set
 from .header import BEFORE, COLOURS, CONFLICT, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, SELF, UNUSUAL
 from .point import as_entries, as_point, begin
 from .totals import is_total
-from .types import I32, I64, Owned, Total
+from .types import I32, I64, Total
 
 
 @intrinsic
@@ -25,7 +25,7 @@ def keep(typingctx, number, at, values, owners, slopes, kind):
     colours = kind.instance_type.colours
 
     def codegen(context, builder, sig, args):
-        number = as_number(context, builder, args[0], sig.args[0], colours)
+        number = totals.as_number(context, builder, args[0], sig.args[0], colours)
         values, owners, slopes = (
             context.make_array(t)(context, builder, v) for t, v in zip(sig.args[2:5], args[2:5], strict=True)
         )
@@ -69,8 +69,8 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
         each value of f the codes of its owners in each colour, and its slopes.
     """
 
-    def make(f, ndim, arg_types, twins, colours, entries):
-        kind, twin = entries or Owned(colours), twins.twin(f)
+    def make(f, ndim, arg_types, twins, kind, entries):
+        kind, twin = entries or kind, twins.twin(f)
         kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
         as_x, place = as_entries if entries else as_point, len(before)
         bundle = Bundle(Total(colours), ndim_out, "C")

@@ -5,16 +5,17 @@ import operator
 
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.core.imputils import RefType, iternext_impl
+from numba.core.imputils import RefType, impl_ret_borrowed, iternext_impl
 from numba.core.typing.templates import AbstractTemplate, infer, signature
 from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
 from numba.np.arrayobj import populate_array
 
 from ..lanes.types import Bundle, splat
 from . import totals
-from .emitting import Number, as_number, enter, header_of
-from .types import I64, Owned, Point, PointIterator, Total
+from .emitting import Emitted, Number, Slopes, enter, header_of
+from .types import F64, I64, Owned, Point, PointIterator, Term, Total
 
+AN_ENTRY = Term({0})  # at no place yet
 ONE = 0x3FF0000000000000  # the bits of 1.0
 
 
@@ -26,15 +27,18 @@ def entry(context, builder, t, point, at):
     0 and all bits are set, and the row is the code.
     """
     struct = cgutils.create_struct_proxy(t)(context, builder, value=point)
-    _, slopes, codes = Owned(t.colours).ll.elements
     base = builder.load(builder.gep(struct.data, [at]))
+    if isinstance(t.number, Term):
+        (place,), one = t.number.places, Emitted(builder, F64(1.0))
+        return Number(builder, base, Slopes({place: one}), {place: builder.add(at, I64(1))}).pack(t.number)
+    _, slopes, codes = t.number.ll.elements
     row = builder.zext(builder.load(builder.gep(struct.rows, [at])), I64)
     row = builder.bitcast(builder.gep(struct.codes, [row]), codes.as_pointer())
     owner = builder.add(struct.first, builder.mul(at, struct.step))
     row = builder.load(row, align=8)
-    one = ir.Constant(codes, [I64(ONE)] * t.colours)
+    one = ir.Constant(codes, [I64(ONE)] * t.number.colours)
     d = builder.bitcast(builder.and_(row, one), slopes)
-    return Number(builder, base, d, builder.and_(row, splat(builder, owner, codes))).pack(Owned(t.colours))
+    return Number(builder, base, d, builder.and_(row, splat(builder, owner, codes))).pack(t.number)
 
 
 def wrapped(builder, index, size):
@@ -59,7 +63,7 @@ def load_entry(typingctx, point, index):
             at = builder.add(builder.mul(at, size), place)
         return entry(context, builder, point, args[0], at)
 
-    return Owned(point.colours)(point, index), codegen
+    return point.number(point, index), codegen
 
 
 @overload(operator.getitem)
@@ -137,7 +141,7 @@ def iterate(context, builder, sig, args, result):
 @intrinsic
 def as_point(typingctx, x, codes, rows, which, logging, entries, kind):
     """x with the codes of one pass."""
-    point = Point(kind.instance_type.colours, x.ndim)
+    point = Point(kind.instance_type, x.ndim)
 
     def codegen(context, builder, sig, args):
         return point_of(context, builder, sig, args, point)
@@ -161,7 +165,7 @@ def point_of(context, builder, sig, args, point):
 def as_entries(typingctx, x, codes, rows, which, logging, entries, kind):
     """The same as an array that cannot be written to, in memory that is given."""
     owned = kind.instance_type
-    point, array = Point(owned.colours, x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
+    point, array = Point(Owned(owned.colours), x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
 
     def codegen(context, builder, sig, args):
         here = point_of(context, builder, sig, args, point)
@@ -188,16 +192,32 @@ def entry_size(kind):
     return 16 + 16 * kind.slopes + 16 * kind.total
 
 
+@intrinsic(prefer_literal=True)
+def numbered(typingctx, value, place):
+    """What was read at a place of f; anything but an entry of x stays as it is."""
+    kind = Term({place.literal_value}) if isinstance(value, Term) and value == AN_ENTRY else value
+
+    def codegen(context, builder, sig, args):
+        return impl_ret_borrowed(context, builder, kind, args[0])
+
+    return kind(value, place), codegen
+
+
 @intrinsic
 def finish(typingctx, result, kind):
     """The buffer that holds the slopes of what f returned, and its value."""
     count = kind.instance_type.colours
 
     def codegen(context, builder, sig, args):
-        number = as_number(context, builder, args[0], result, count)
-        if not isinstance(result, Total):
-            totals.log(builder, number, count)
-        return context.make_tuple(builder, sig.return_type, [totals.settle(builder, number, count), number.base])
+        if count:
+            number = totals.as_number(context, builder, args[0], result, count)
+            if not isinstance(result, Total):
+                totals.log(builder, number, count)
+            buffer = totals.settle(builder, number, count)
+        else:
+            number = totals.sum_of(context, builder, args[0], result)
+            buffer = totals.asked(builder, totals.settle_sum, number)
+        return context.make_tuple(builder, sig.return_type, [buffer, number.base])
 
     return types.Tuple([types.int64, types.float64])(result, kind), codegen
 

@@ -29,10 +29,11 @@ that the number is stale, and the run is refused. What it holds is then wrong, b
 """
 
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 
 from ..lanes.types import splat
-from .emitting import Number, clashes, conflicts, flag, header_of, none_set
+from . import emitting
+from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set, refuse
 from .header import (
     BUFFERS,
     CAPACITY,
@@ -66,7 +67,7 @@ from .header import (
     TOTALS,
     USED_AT,
 )
-from .types import F64, I32, I64, Total
+from .types import F64, I32, I64, Owned, Sum, Term, Total
 
 WORD = I64.as_pointer()
 MANY = 24  # coordinates: what sums more is taken for a total while the pattern is looked for
@@ -111,17 +112,8 @@ def write(builder, words, number, colours):
 
 
 def call(builder, name, colours, body, *args):
-    """Call code of its own, made by `body(builder, header, *args)`, once in each module."""
-    module, name = builder.module, f"fastgrad_owners_{colours}_{name}"
-    function = module.globals.get(name)
-    if function is None:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in args]), name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        inside = ir.IRBuilder(function.append_basic_block("entry"))
-        body(inside, header_of(inside), *function.args)
-        inside.ret_void()
-    builder.call(function, args)
+    """Call code of its own for so many colours."""
+    emitting.call(builder, f"{colours}_{name}", body, *args)
 
 
 # ---- the run's header and its buffers
@@ -318,28 +310,32 @@ def is_recorded(builder, number):
     return builder.icmp_signed("==", load(builder, number.tag, SERIAL), builder.xor(number.serial, I64(RECORDED)))
 
 
+def used(builder, header, number):
+    """Let a total stand still; returns which of those it is, and which owner it is from then on."""
+    buffer = number.tag
+    with builder.if_then(builder.or_(is_live(builder, number), is_recorded(builder, number))):
+        last = builder.sub(load(builder, header, OWNERS), I64(1))
+        place = taken(builder, header, FROZEN)
+        place = builder.select(builder.icmp_signed("<", place, last), place, last)
+        builder.store(I64(0), field(builder, buffer, SERIAL))
+        builder.store(number.serial, field(builder, buffer, USED_AT))
+        builder.store(place, field(builder, buffer, OWNER))
+        there = builder.add(load(builder, header, SOURCES), builder.shl(place, I64(3)))
+        builder.store(buffer, builder.inttoptr(there, WORD))
+    then = builder.load(field(builder, buffer, USED_AT))
+    same = builder.icmp_signed("==", then, number.serial)
+    flag(builder, builder.not_(same), STALE)
+    place = builder.select(same, builder.load(field(builder, buffer, OWNER)), I64(0))
+    return place, builder.add(load(builder, header, COORDINATES), builder.add(place, I64(1)))
+
+
 def use(builder, words, colours):
     """Make a total in memory an owner of its own; nothing else changes."""
 
     def body(inside, header, words):
         number = read(inside, words, colours)
         with inside.if_then(is_total(inside, number)):
-            buffer = number.tag
-            with inside.if_then(inside.or_(is_live(inside, number), is_recorded(inside, number))):
-                last = inside.sub(load(inside, header, OWNERS), I64(1))
-                place = taken(inside, header, FROZEN)
-                place = inside.select(inside.icmp_signed("<", place, last), place, last)
-                inside.store(I64(0), field(inside, buffer, SERIAL))
-                inside.store(number.serial, field(inside, buffer, USED_AT))
-                inside.store(place, field(inside, buffer, OWNER))
-                there = inside.add(load(inside, header, SOURCES), inside.shl(place, I64(3)))
-                inside.store(buffer, inside.inttoptr(there, WORD))
-            then = inside.load(field(inside, buffer, USED_AT))
-            flag(inside, inside.icmp_signed("!=", then, number.serial), STALE)
-            place = inside.select(
-                inside.icmp_signed("==", then, number.serial), inside.load(field(inside, buffer, OWNER)), I64(0)
-            )
-            owner = inside.add(inside.load(field(inside, header, COORDINATES)), inside.add(place, I64(1)))
+            place, owner = used(inside, header, number)
             _, slopes, codes, *_ = Total(colours).ll.elements
             lane = inside.add(inside.urem(place, I64(TOTALS)), I64(colours))
             own = inside.icmp_signed(
@@ -351,6 +347,89 @@ def use(builder, words, colours):
             write(inside, words, Number(inside, number.base, d, code), colours)
 
     call(builder, "use", colours, body, words)
+
+
+# ---- sums of terms whose slopes have places: always a total from the first term on
+
+
+def as_number(context, builder, value, t, colours):
+    """A value of any type of number; a sum is used by this."""
+    if isinstance(t, Sum):
+        number = sum_of(context, builder, value, t)
+        owner, one = asked(builder, use_sum, number), Emitted(builder, F64(1.0))
+        return Number(builder, number.base, Slopes(dict.fromkeys(t.places, one)), dict.fromkeys(t.places, owner))
+    if isinstance(t, Term):
+        base, *parts = (builder.extract_value(value, k) for k in range(1 + 2 * len(t.places)))
+        slopes = (Emitted(builder, part) for part in parts)
+        owners = parts[len(t.places) :]
+        return Number(
+            builder, base, Slopes(dict(zip(t.places, slopes, strict=False))), dict(zip(t.places, owners, strict=True))
+        )
+    if isinstance(t, Owned):
+        return Number.read(builder, value)
+    base = context.cast(builder, value, t, types.float64)
+    return Number.plain(builder, base, Owned(colours)) if colours else Number(builder, base, Slopes({}), {})
+
+
+def asked(builder, body, number):
+    """What this code of its own makes of {buffer, serial number} of a sum: the first of them afterwards."""
+    start = builder.bitcast(cgutils.alloca_once(builder, ir.ArrayType(I64, 2)), WORD)
+    put(builder, start, number.tag, 0)
+    put(builder, start, number.serial, 1)
+    call(builder, body.__name__, 0, body, start)
+    return builder.load(start)
+
+
+def use_sum(builder, header, words):
+    """{buffer, serial number} of a sum -> its owner."""
+    sum_ = Number(builder, F64(0.0), Slopes({}), {}, builder.load(words), builder.load(builder.gep(words, [I64(1)])))
+    with builder.if_then(is_total(builder, sum_)):
+        builder.store(used(builder, header, sum_)[1], words)
+
+
+def sum_of(context, builder, value, t, colours=0):
+    """A value as what a sum of terms begins with: where that is, it gets its buffer."""
+    if isinstance(t, Sum):
+        base, tag, serial = (builder.extract_value(value, k) for k in range(3))
+        return Number(builder, base, Slopes({}), {}, tag, serial)
+    number = as_number(context, builder, value, t, 0)
+    begun = Number(builder, number.base, Slopes({}), {}, I64(PLAIN), I64(0))
+    begun.tag = asked(builder, new_sum, begun)
+    begun.serial = builder.load(field(builder, begun.tag, SERIAL))
+    return grow_sum(context, builder, begun, number, number.base, 1)
+
+
+def grow_sum(context, builder, s, term, base, sign):
+    """A sum and a term, in the sum's buffer; where it is not the sum of then any more, the run ends."""
+    if not term.d.of:
+        return Number(builder, base, Slopes({}), {}, s.tag, s.serial)
+    refuse(context, builder, builder.not_(is_total(builder, s)), STALE)  # nobody has set it
+    refuse(context, builder, builder.not_(is_live(builder, s)), STALE)
+    serial = builder.add(s.serial, I64(1))
+    builder.store(serial, field(builder, s.tag, SERIAL))
+    cells = builder.inttoptr(builder.add(s.tag, I64(8 * (FIRST - 1))), F64.as_pointer())
+    add = builder.fadd if sign > 0 else builder.fsub
+    for place, slope in term.d.of.items():
+        cell = builder.gep(cells, [term.code[place]])
+        builder.store(add(builder.load(cell), slope.value), cell)
+    return Number(builder, base, Slopes({}), {}, s.tag, serial)
+
+
+def settle_sum(builder, header, words):
+    """{buffer, serial number} of the sum that f returned -> its buffer."""
+    sum_ = Number(builder, F64(0.0), Slopes({}), {}, builder.load(words), builder.load(builder.gep(words, [I64(1)])))
+    with builder.if_else(is_total(builder, sum_)) as (yes, no):
+        with yes:
+            then = builder.load(field(builder, sum_.tag, USED_AT))
+            fine = builder.or_(is_live(builder, sum_), builder.icmp_signed("==", then, sum_.serial))
+            flag(builder, builder.not_(fine), STALE)
+        with no:
+            new_sum(builder, header, words)
+
+
+def new_sum(builder, header, words):
+    """{buffer, serial number} of no total yet -> a buffer."""
+    builder.store(new_buffer(builder, header)[0], words)
 
 
 # ---- what is called

@@ -29,6 +29,11 @@ class Owned(Number):
         self.colours = colours
         super().__init__(name=f"{type(self).__name__}({colours})")
 
+    def joined(self, numbers, grows):
+        """The type of what is made of such numbers; `grows`: of a sum that may be a total."""
+        total = any(isinstance(t, Total) for t in numbers) or (grows and isinstance(numbers[1], Owned))
+        return (Total if total else Owned)(self.colours)
+
     def unify(self, typingctx, other):
         if isinstance(other, Owned):
             return other if other.total else self
@@ -63,12 +68,68 @@ class Total(Owned):
     total = True
 
 
+class Term(Owned):
+    """A float that knows its owners: {value, slopes, owners}, one of each for every place in f that reads x.
+
+    Which places those are is known when f is compiled; who is the owner of each, counted from 1, is in the number.
+    """
+
+    colours = 0
+
+    def __init__(self, places):
+        self.places = tuple(sorted(places))
+        types.Type.__init__(self, name=f"Term{self.places}")
+
+    def joined(self, numbers, grows):
+        places = {place for t in numbers if isinstance(t, Owned) for place in t.places}
+        return Term(places) if len(places) <= MOST_PLACES else None
+
+    def unify(self, typingctx, other):
+        if isinstance(other, Owned):
+            return other if isinstance(other, Sum) else Term({*self.places, *other.places})
+        return self if is_number(other) else None
+
+    def can_convert_from(self, typingctx, other):
+        if isinstance(other, Term):
+            return Conversion.promote if {*other.places} <= {*self.places} else None
+        return Conversion.promote if is_number(other) else None
+
+    @property
+    def wide(self):
+        return self
+
+    @property
+    def ll(self):
+        return ir.LiteralStructType([F64] + [F64] * len(self.places) + [I64] * len(self.places))
+
+
+class Sum(Term):
+    """What grows by terms in a loop: {value, buffer (0: none yet), serial number}. Used, it is a place of its own."""
+
+    def __init__(self, place):
+        super().__init__({place})
+        types.Type.__init__(self, name=f"Sum({place})")
+
+    def unify(self, typingctx, other):
+        return self if isinstance(other, Term) or is_number(other) else None
+
+    def can_convert_from(self, typingctx, other):
+        return Conversion.promote if isinstance(other, Term) or is_number(other) else None
+
+    @property
+    def ll(self):
+        return ir.LiteralStructType([F64, I64, I64])
+
+
+MOST_PLACES = 24  # in a number: more slopes are not carried one by one
+
+
 class Point(types.Type):
     """What f gets for x: the values, and of each coordinate which row of the table of codes is its own."""
 
-    def __init__(self, colours, ndim):
-        self.colours, self.ndim = colours, ndim
-        super().__init__(name=f"Point({colours}, {ndim})")
+    def __init__(self, number, ndim):
+        self.number, self.ndim = number, ndim
+        super().__init__(name=f"Point({number}, {ndim})")
 
 
 class PointIterator(types.SimpleIteratorType):
@@ -76,7 +137,7 @@ class PointIterator(types.SimpleIteratorType):
 
     def __init__(self, point):
         self.point = point
-        super().__init__(f"iter({point})", Owned(point.colours))
+        super().__init__(f"iter({point})", point.number)
 
 
 @register_model(Owned)
@@ -104,6 +165,15 @@ class OwnedModel(models.PrimitiveModel):
             item = builder.extract_value(value, k)
             out = builder.insert_value(out, item if item.type == part else builder.bitcast(item, part), k)
         return out
+
+
+@register_model(Term)
+@register_model(Sum)
+class TermModel(models.PrimitiveModel):
+    """Numbers beside each other: what the compiler keeps in registers."""
+
+    def __init__(self, dmm, fe_type):
+        super().__init__(dmm, fe_type, fe_type.ll)
 
 
 @register_model(Point)
