@@ -132,7 +132,7 @@ class Rounds(Directions):
             going = np.array(wanted)
             where, look = self.looked(group.directions[going], [t[k] for k in wanted], [sided[k] for k in wanted])
             there = going[where]
-        if look is not None:
+        if look is not None and not np.isfinite(look.derivative).all():
             seeds = group.seeds.only(there)
             finite = np.flatnonzero(seeds.counts(~np.isfinite(look.derivative)) == 0)
             there, look = there[finite], look.of(finite, seeds.entries(finite))

@@ -182,7 +182,7 @@ class _Whole:
         return found
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-        found: NDArray[np.intp] = np.count_nonzero(mask, axis=1)
+        found: NDArray[np.intp] = np.add.reduce(mask, axis=1, dtype=np.intp)  # np.count_nonzero: 1.2 to 2 times as long
         return found
 
 

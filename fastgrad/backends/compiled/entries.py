@@ -14,7 +14,7 @@ import numpy as np
 
 from ...lifting.lanes import BLOCK
 from ...schemes import looks as floats
-from .cache import uncounted
+from .cache import inlined, uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
 from .native import STACK, array_at, integers, on_the_stack, part
@@ -101,7 +101,7 @@ def is_idle(o, f0, pattern, g, k):
     return (o[UP, i] == f0[i]) & (o[DOWN, i] == f0[i]) & (o[BIN, i] != 0.0)
 
 
-@uncounted
+@inlined
 def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     """Judge the blocks' entries that have an effect, as `rounds.Rounds.wants`; `entered` takes what it writes.
 
@@ -161,7 +161,7 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     return -1 if strange > 0 else listed, wants > 0 or 4 * longer > max(moved, 1), steepest, shown, far
 
 
-@uncounted
+@inlined
 def entered(o, a, listed, f0, units, vector, pattern, g, out):
     """Write the entries that `judged` has listed, and enter them into what is checked at the end."""
     m, index, b = f0.size, integers(a), part(array_at(on_the_stack(), STACK), 0, ROOM)

@@ -17,7 +17,7 @@ from ...sparsity import Pattern
 from . import listed
 from .cache import compiling, entry_point
 from .functions import kind_of
-from .owners import A_PASS, FEW_MEMBERS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
+from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
 from .vectors import Compiled, VectorTarget
 from .workspace import let_go
 
@@ -68,7 +68,7 @@ class VectorOwner(Owner):
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._ready: list[Lists] = []
-        self._buffers, self._records, self._members, self._shape = 1, 0, FEW_MEMBERS[0], shape
+        self._shape = shape
         self._target, self._value = target, value
         self.pattern: Pattern | None = None
         try:

@@ -157,13 +157,14 @@ class Owner:
         How many.
     """
 
+    _buffers, _records, _members = 1, 0, FEW_MEMBERS[0]
     compiler, pays = "compile_owners", True
 
     def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
-        self._buffers, self._records, self._members, self._shape = 1, 0, FEW_MEMBERS[0], shape
+        self._shape = shape
         try:
             self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape), self.compiler)
             kind = confirmed.signature(target.kinds, len(shape))
