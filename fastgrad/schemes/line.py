@@ -312,11 +312,12 @@ class Line:
     `flat`: whether f does not resolve the usual step.
     `vector`, `spacing`, `slope`, `doubt`: x + k vector are the points of the last look, `spacing` its size in scales,
         `slope` is df/dk there, and `doubt` how wrong that may be.
+    `wider`: whether that look is a wide one, nearly straight, where a finer line was not.
     """
 
     sigma = rough = bend = third = size = variation = spread = slope = doubt = 0.0
     rough_spacing = spacing = SPACING
-    odd = flat = False
+    odd = flat = wider = False
     vector: Vector | None = None
     floor = TINY
 
@@ -514,7 +515,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             break
     last = resolved[-1] if resolved[-1].smooth or bad else resolved[0]
     if wide is not None:  # rounding that grows beside x? It is told if the slope there is another one
-        last, unsure = wide, 4.0 * wide.level
+        last, unsure, out.wider = wide, 4.0 * wide.level, True
     else:
         unsure = 4.0 * sigma + 0.1 * last.fifth
     d = last.spacing

@@ -153,10 +153,8 @@ class Report(Again):
         if line.flat and line.spread > 0.0 and line.sigma > JUMPS * max(line.variation, np.nanmax(first, initial=0.0)):
             reason[:] = [IN_JUMPS] * m
         top = float(np.nanmax(np.abs(slope) * scale, initial=0.0))
-        reach = scale  # what is negligible on x's scale may not be on that of the line
-        if line.vector is not None:
-            along = np.abs(line.vector) / line.spacing
-            reach = np.where(along > 16.0 * scale, along, scale)
+        # what is negligible on the scale of a short line may not be on that of the wider one
+        reach = np.abs(line.vector) / line.spacing if line.wider and line.vector is not None else scale
         enough = CERTAIN * np.maximum(np.abs(slope), self.negligible(top) / reach)
         for i in np.flatnonzero(~(bar <= enough) & movable).tolist():
             again = looks.get(i)

@@ -69,12 +69,12 @@ def test_the_bits_of_the_general_rule_or_nothing(name: str) -> None:
     for turn in range(4):
         x = start * (1.0 + 0.05 * rng.normal(size=start.shape)) if turn else start
         out = np.empty_like(x)
-        nfev = fused(x, args, out)
-        if nfev:
+        done = fused(x, args, out)
+        if done:
             expected, evaluations = generally(problem.jitted, x, args)
             np.testing.assert_array_equal(out.reshape(-1), expected.gradient)
             assert not expected.flags
-            assert nfev == evaluations >= 2 * x.size + 7
+            assert evaluations >= 2 * x.size + 7
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 11, 30])
@@ -93,10 +93,9 @@ def test_smooth_functions_are_calm(n: int) -> None:
     for _ in range(40):
         x, out = rng.uniform(0.2, 1.2, n), np.empty(n)
         expected, evaluations = generally(f, x)
-        nfev = fused(x, (), out)
-        if nfev:
+        done = fused(x, (), out)
+        if done:
             settled += 1
-            assert nfev == evaluations
             np.testing.assert_array_equal(out, expected.gradient)
     assert settled >= 38
 
@@ -119,12 +118,11 @@ def test_better_steps_are_taken_within_the_kernel() -> None:
     again = 0
     for _ in range(40):
         x, out = rng.standard_normal(30), np.empty(30)
-        if nfev := fused(x, (), out):
+        if fused(x, (), out):
             expected, evaluations = generally(rosenbrock, x)
             np.testing.assert_array_equal(out, expected.gradient)
-            assert nfev == evaluations
             assert not expected.flags
-            again += nfev > 2 * 30 + 7
+            again += evaluations > 2 * 30 + 7
     assert again > 20
 
 
