@@ -236,7 +236,7 @@ class Checked:
         if seen is None:
             return True
         gap, terms, rounding = seen
-        if rounding > AGREE * terms and not may_be_blind:
+        if rounding >= AGREE * terms and not may_be_blind:
             return False  # nothing is seen there
         return bool(gap <= AGREE * terms + rounding < np.inf)
 

@@ -79,6 +79,8 @@ LEAST_DECAY = 0.005
 FAINT = 1e-3  # of what slopes make that change on the scale of x: bars need be no smaller
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
+CLOSER = 2.0**-10  # so small an x is always moved as if it were 0, too
+SHARP = 1e-3  # of f's change: with such bars, that tells more than x's own size
 NARROW = 2.0**12  # times the room beside x: scales are no larger, or no line would have room
 TILE = 1 << 18  # numbers in the points that are made at a time
 
@@ -134,14 +136,23 @@ def seconds(
             if not 0.0 < units.max() < SMALLEST:
                 raise
             return found(np.ones(x.size))
-        if not small_and_dim(x, near.entries, near.error):
+        if not (0.0 < units.max() < CLOSER or small_and_dim(x, near.entries, near.error)):
             return near
         try:
             wide = found(np.ones(x.size))
         except CannotRun:
+            if not near.usual:
+                raise
             return near
-        agree = np.abs(wide.entries - near.entries) <= CONTRADICTION * (wide.error + near.error)
-        return wide if agree.all() and wide.error.max(initial=0.0) < near.error.max(initial=0.0) else near
+        if not near.usual:  # f stands still where x moves by its own size
+            return wide
+        gap, error = np.abs(wide.entries - near.entries), wide.error.max(initial=0.0)
+        agree = gap <= CONTRADICTION * (wide.error + near.error)
+        if agree.all():
+            return wide if error < near.error.max(initial=0.0) else near
+        if error <= SHARP * wide.usual:  # what bends so near to x may be rounding within f
+            return near._replace(error=np.maximum(near.error, np.where(agree, 0.0, gap)))
+        return near
 
 
 class _Free:

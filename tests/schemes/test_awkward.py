@@ -115,3 +115,18 @@ def test_bars_of_a_lifted_hessian_see_what_f_loses_within(f, term, x):
         hessian, info = numerical_hessian(lambda x: f(x[0]) + 0.5 * x[1] ** 2, np.array([x, 1.5]), full_output=True)
     bend = sum(k * (k - 1) * term(k) * x ** (k - 2) for k in range(2, 9))  # of f as a power series
     assert abs(hessian[0, 0] - bend) <= info.error[0, 0] < 1e-2
+
+
+@pytest.mark.parametrize("x", [1e-8, 1e-5])
+def test_second_derivatives_beside_a_tiny_x_are_those_of_the_scale_one_or_told(x):
+    for f, bend in ((lambda x: math.sin(x[0]) / x[0] - 1.0, -1.0 / 3.0), (lambda x: x[0] - math.sin(x[0]), x)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AccuracyWarning)
+            hessian, info = numerical_hessian(f, [x], full_output=True)
+        assert abs(hessian[0, 0] - bend) <= info.error[0, 0] + 1e-12
+    with pytest.warns(AccuracyWarning, match="no digit"):
+        _, info = numerical_hessian(lambda x: (1.0 - math.cos(x[0])) / x[0], [1e-5], full_output=True)
+    assert info.error[0, 0] > 1e4
+    # what changes on the scale of x itself is right
+    hessian = numerical_hessian(lambda y: math.log(y[0] / x), [x])
+    np.testing.assert_allclose(hessian[0, 0], -(x**-2.0), rtol=1e-6)
