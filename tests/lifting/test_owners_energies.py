@@ -12,8 +12,6 @@ from tests.lifting.test_owners import exact
 
 pytestmark = pytest.mark.usefixtures("fenced")
 
-# which variables meet depends on their order at x: colours of another point do not part them, and no call is remembered
-BY_ORDER = ("median_of_three",)
 QUICK = ("pair_list", "sorted_gaps", "tuple_index", "binned")
 
 
@@ -25,12 +23,8 @@ def test_lifted_and_right(name):
     gradient = Gradient(f, args=args, compile="eager")
     g, info = gradient.with_info(x)
     right = exact(BY_HAND.get(name, f), x, *args)
-    if name in BY_ORDER:
-        assert "owners of one colour met" in info.reason
-        assert np.abs(g - right).max() <= 1e-8 * np.abs(right).max()
-    else:
-        assert info.way == "owner lanes", info.reason
-        assert np.abs(g - right).max() <= 1e-14 * np.abs(right).max()
+    assert info.way == "owner lanes", info.reason
+    assert np.abs(g - right).max() <= 1e-14 * np.abs(right).max()
     assert np.array_equal(gradient(x), g)
 
 

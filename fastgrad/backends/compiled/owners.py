@@ -237,7 +237,8 @@ class Owner:
         buffers, records = int(taken[TAKEN]), int(taken[LISTED])
         if buffers * (n + buffers + records) * A_CELL + records * A_RECORD > lead / self.passes:
             raise Refused(f"{buffers + records} totals for {n} coordinates: lanes are faster")
-        self._buffers = min(self._buffers, buffers + buffers // 4 + 8)
+        spare = buffers // 4 + 8 if listed else max(buffers // 4 + 8, n - buffers)  # elsewhere f may take more
+        self._buffers = min(self._buffers, buffers + spare)
         self._records = min(self._records, records + records // 4 + 8)
         self._spare.clear()
 
