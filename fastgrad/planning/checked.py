@@ -97,9 +97,9 @@ class Checked:
         of even ones it often vanishes.
         """
         x, shape = self._point.base.reshape(-1), self._point.base.shape
-        seen = [product]
+        along, seen = signs(x, x.size), [product]
         for node in NODES[1:].tolist():
-            moved = node * RE_ROUNDED * signs(x, x.size) * x
+            moved = node * RE_ROUNDED * along * x
             if self._bounds is not None:
                 room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
                 moved = np.clip(moved, -room, room)

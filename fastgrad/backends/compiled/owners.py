@@ -72,8 +72,7 @@ FIRST_OWNER = 1
 # What a gradient costs, in ns (measured on 40 f at n = 8 to 100; what costs more does so either way): lanes `AT_ONCE`,
 # `A_STEP` for each coordinate, `A_COORDINATE` for each coordinate and term, and `SLOW` for each of their 2 n points and
 # function such as `exp`; owner lanes `BEFORE`, and in each pass `A_RUN`, `A_TERM` for each term, `SLOWER` for each such
-# function, `A_CELL` for each cell of a total's
-# buffer, and `A_RECORD` for each record.
+# function, `A_CELL` for each cell of a total's buffer, and `A_RECORD` for each record.
 AT_ONCE, A_STEP, A_COORDINATE, SLOW = 2400.0, 40.0, 0.22, 5.0
 BEFORE, A_RUN, A_TERM, SLOWER, A_CELL, A_RECORD = 2200.0, 800.0, 7.0, 10.0, 0.55, 60.0
 EPS = float(np.finfo(np.float64).eps)
