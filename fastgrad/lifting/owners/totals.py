@@ -415,14 +415,19 @@ def grow_sum(context, builder, s, term, base, sign):
     return Number(builder, base, Slopes({}), {}, s.tag, serial)
 
 
+def flag_grown(builder, total):
+    """Flag a total that has grown since it was taken, unless that was when it was used."""
+    then = builder.load(field(builder, total.tag, USED_AT))
+    fine = builder.or_(is_live(builder, total), builder.icmp_signed("==", then, total.serial))
+    flag(builder, builder.not_(fine), STALE)
+
+
 def settle_sum(builder, header, words):
     """{buffer, serial number} of the sum that f returned -> its buffer."""
     sum_ = Number(builder, F64(0.0), Slopes({}), {}, builder.load(words), builder.load(builder.gep(words, [I64(1)])))
     with builder.if_else(is_total(builder, sum_)) as (yes, no):
         with yes:
-            then = builder.load(field(builder, sum_.tag, USED_AT))
-            fine = builder.or_(is_live(builder, sum_), builder.icmp_signed("==", then, sum_.serial))
-            flag(builder, builder.not_(fine), STALE)
+            flag_grown(builder, sum_)
         with no:
             new_sum(builder, header, words)
 
@@ -668,9 +673,7 @@ def settle(builder, number, colours):
                 inside.store(inside.select(listed, I64(0), I64(1)), whole)
             with inside.if_else(inside.icmp_signed("!=", inside.load(whole), I64(0))) as (yes, no):
                 with yes:
-                    then = inside.load(field(inside, number.tag, USED_AT))
-                    fine = inside.or_(is_live(inside, number), inside.icmp_signed("==", then, number.serial))
-                    flag(inside, inside.not_(fine), STALE)
+                    flag_grown(inside, number)
                 with no:
                     use(inside, words, colours)
                     buffer, _ = new_buffer(inside, header)
