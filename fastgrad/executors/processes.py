@@ -507,10 +507,10 @@ def _serve(
         given = points.take(slice(number, stop)) if part is None else part
         start = number
         while number < stop:
-            first, began = number, perf_counter()
+            first, watch = number, _Stopwatch()
             values, failures, _ = attempt(noted, given, first - start, tolerant, FLUSH_SECONDS)
             since[0] = inf
-            busy[0] += perf_counter() - began
+            busy[0] += watch.seconds()
             errors = [failure.exception() for failure in failures.values()]
             for error in errors:
                 if isinstance(error, KeyboardInterrupt):
