@@ -359,9 +359,9 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     one of the layouts at most.
     """
     layouts = tuple([tuple([layout for layout, _ in slots]) for slots in operands])
-    if len(layouts[0]) == 1 and all(each == layouts[0] for each in layouts):
+    if len(layouts[0]) == 1 and layouts.count(layouts[0]) == len(layouts):
         return [(layouts[0][0], [slots[0][1] for slots in operands])]
-    listed = any(Entries in map(type, each) for each in layouts)
+    listed = Entries in [type(layout) for each in layouts for layout in each]
     plan = None if listed else meeting(layouts, run.rows)
     if plan is None:
         return together(operands, shape, run)
