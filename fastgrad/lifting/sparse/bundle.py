@@ -49,6 +49,7 @@ from .slots import (
     summed,
     trimmed,
 )
+from .special import special_rule
 
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
@@ -903,7 +904,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         p.run.magnifies(ufunc, b)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
-    rule = UNARY.get(ufunc)
+    rule = UNARY.get(ufunc) or special_rule(ufunc)
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)

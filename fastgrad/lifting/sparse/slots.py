@@ -55,8 +55,11 @@ SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 ROUNDED = 2.0**-50  # of a value: by so much equal ones differ that were computed in two ways
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
 LOST = 2.0**-1000  # underflows lose less than this, times such a factor
-# functions whose slope at 0 is infinite
-STEEP = frozenset({np.sqrt, np.cbrt, np.reciprocal, np.log, np.log2, np.log10, np.power, np.float_power})
+# functions whose slope at 0 is infinite, by their names
+STEEP = frozenset({
+    "sqrt", "cbrt", "reciprocal", "log", "log2", "log10", "power", "float_power",
+    "logit", "gammaln", "gamma", "psi", "exp1", "expi",
+})  # fmt: skip
 _FULL = "differences of many entries"
 
 
@@ -130,7 +133,7 @@ class Run:
         elif ufunc is np.divide:
             much = np.abs(second).min(initial=1.0) < 1.0 / MAGNIFIED
         else:
-            much = ufunc in STEEP and np.abs(first).min(initial=1.0) < self.faintest
+            much = ufunc.__name__ in STEEP and np.abs(first).min(initial=1.0) < self.faintest
         self.rounded |= bool(much)
 
     def multiplied(self, d: Array, others: Sequence[Any], product: Array) -> None:
