@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.special as sc
 
-from fastgrad import numerical_gradient, numerical_jacobian
-from fastgrad.lifting.sparse.special import LIKE_NUMPY, SLOPES, special_rule
+from fastgrad import numerical_gradient, numerical_hessian, numerical_jacobian
+from fastgrad.lifting.sparse.special import LIKE_NUMPY, ONCE, SLOPES, special_rule
 
 
 def bell(v: Any) -> Any:
@@ -62,6 +62,21 @@ def test_slopes_to_the_last_digits(name: str) -> None:
     assert (error <= info.error.diagonal()).all()
     gradient = numerical_gradient(lambda x: np.sum(f(x)), np.resize(x, 240))
     np.testing.assert_allclose(gradient, np.resize(exact, 240), rtol=8e-16, atol=0)
+
+
+@pytest.mark.parametrize("name", sorted(EXACT.keys() - ONCE))
+def test_second_derivatives(name: str) -> None:
+    low, high, slope = EXACT[name]
+    middle, reach = 0.5 * (low + high), 0.5 * min(high - low, 20.0)
+    x = np.random.default_rng(3).uniform(max(low, middle - reach), min(high, middle + reach), 30)
+    f = getattr(sc, name)
+    hessian, info = numerical_hessian(lambda x: np.sum(f(x)), x, full_output=True)
+    assert info.way == "complex lift", info.reason
+    with mpmath.workdps(60):
+        exact = np.array([float(mpmath.diff(slope, mpmath.mpf(float(v)))) for v in x])
+    error = np.abs(np.diagonal(hessian) - exact)
+    assert (error <= 4e-15 * np.abs(exact)).all()
+    assert (error <= np.diagonal(info.error)).all()
 
 
 @pytest.mark.parametrize("name", SLOPES)

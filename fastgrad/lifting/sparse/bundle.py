@@ -49,7 +49,7 @@ from .slots import (
     summed,
     trimmed,
 )
-from .special import special_rule
+from .special import ONCE, Slope, known_slope, of_numpy, small, special_rule
 
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
@@ -878,6 +878,12 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         raise refuse(f"np.{ufunc.__name__}")
     if p.split is not None:
         return _joined_again(unary(ufunc, p.split), p.shape)
+    if p.run.imaginary and ufunc not in UNARY and b.dtype.kind == "c":
+        same, slope_of = of_numpy(ufunc), known_slope(ufunc)
+        if same is not None:
+            return elementwise(same, p)
+        if slope_of is not None and ufunc.__name__ not in ONCE:
+            return _by_slope(ufunc, slope_of, p)
     y = ufunc(b)
     kind = y.dtype.kind
     if kind == "b":
@@ -918,6 +924,20 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if slots:
         asked.known = ufunc, asked.slots, slots
     return SparseBundle(y, slots, p.run, True)
+
+
+def _by_slope(ufunc: np.ufunc, slope_of: Slope, p: SparseBundle) -> SparseBundle:
+    """A function of real numbers at a complex point, to which the imaginary part is as small as a difference."""
+    real, beside = p.base.real, p.base.imag
+    y = ufunc(real)
+    slope, bend = slope_of(real, y)
+    if not (np.isfinite(bend).all() and all(small(d, at(bend, layout)) for layout, d in p.slots)):
+        raise refuse(f"{ufunc.__name__} at this complex point")
+    if p.run.faint:
+        p.run.magnifies(ufunc, real)
+    along = slope + 1j * (beside * bend * slope)
+    slots = tuple([(layout, d * at(along, layout)) for layout, d in p.slots])
+    return SparseBundle(y + 1j * (beside * slope), slots, p.run, p.disjoint)
 
 
 def _note_edges(ufunc: np.ufunc, p: SparseBundle, b: Any, layout: Any, d: Array) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from math import pi, sqrt
 from typing import Any
 
@@ -13,7 +14,8 @@ from ..arraylike import Array
 from .rules import UNARY, Unary
 
 NEGLIGIBLE = 2.0**-54  # of a difference: half of what its second order comes to
-Slope = Callable[[Any, Any, Any], tuple[Any, Any]]  # of scipy.special, b and y: f'(b), and a bound of |f''(b) / f'(b)|
+# of b and y = f(b): f'(b), and f''(b) / f'(b), which is infinite where nothing is known
+Slope = Callable[[Any, Any], tuple[Any, Any]]
 
 
 def _bell(b: Any, factor: float = 1.0) -> Any:
@@ -28,71 +30,94 @@ def _normal(b: Any) -> Any:
 
 def _log_ndtr(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = np.where(b > 0.0, _normal(b) / sc.ndtr(b), sqrt(2.0 / pi) / sc.erfcx(-b * sqrt(0.5)))
-    return slope, np.abs(b + slope)
+    return slope, -(b + slope)
 
 
 def _erfinv(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = 0.5 * sqrt(pi) / _bell(y)
-    return slope, 2.0 * np.abs(y) * slope
+    return slope, 2.0 * y * slope
 
 
 def _ndtri(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = 1.0 / _normal(y)
-    return slope, np.abs(y) * slope
+    return slope, y * slope
 
 
 def _logit(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = 1.0 / (b * (1.0 - b))
-    return slope, np.abs((2.0 * b - 1.0) * slope)
+    return slope, (2.0 * b - 1.0) * slope
 
 
-def _of_gamma(slope: Callable[[Any, Any], Any], bend: Callable[[Any, Any], Any]) -> Slope:
-    """By psi and its slope; below 0, where psi loses digits near its roots, no rule is known."""
+def _above_zero(b: Any, bend: Any) -> Any:
+    """Nothing is known below 0, where psi loses digits near its roots."""
+    return np.where(b > 0.0, bend, np.inf)
 
-    def slope_of(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
-        first, second = sc.psi(b), sc.zeta(2.0, b)
-        return slope(y, first), np.where(b > 0.0, np.abs(bend(first, second)), np.inf)
 
-    return slope_of
+def _gammaln(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
+    slope = sc.psi(b)
+    return slope, _above_zero(b, sc.zeta(2.0, b) / slope)
+
+
+def _gamma(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
+    slope = sc.psi(b)
+    return y * slope, _above_zero(b, slope + sc.zeta(2.0, b) / slope)
 
 
 def _psi(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = sc.zeta(2.0, b)
-    return slope, np.where(b > 0.0, 2.0 * sc.zeta(3.0, b) / slope, np.inf)
+    return slope, _above_zero(b, -2.0 * sc.zeta(3.0, b) / slope)
 
 
-SLOPES: dict[str, Slope] = {
-    "erf": lambda sc, b, y: (2.0 / sqrt(pi) * _bell(b), 2.0 * np.abs(b)),
-    "erfc": lambda sc, b, y: (-2.0 / sqrt(pi) * _bell(b), 2.0 * np.abs(b)),
+SLOPES: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
+    "erf": lambda sc, b, y: (2.0 / sqrt(pi) * _bell(b), -2.0 * b),
+    "erfc": lambda sc, b, y: (-2.0 / sqrt(pi) * _bell(b), -2.0 * b),
     "erfinv": _erfinv,
-    "ndtr": lambda sc, b, y: (_normal(b), np.abs(b)),
+    "ndtr": lambda sc, b, y: (_normal(b), -b),
     "ndtri": _ndtri,
     "log_ndtr": _log_ndtr,
-    "expit": lambda sc, b, y: (y * sc.expit(-b), 1.0),
-    "log_expit": lambda sc, b, y: (sc.expit(-b), 1.0),
+    "expit": lambda sc, b, y: (y * sc.expit(-b), -np.tanh(0.5 * b)),
+    "log_expit": lambda sc, b, y: (sc.expit(-b), -sc.expit(b)),
     "logit": _logit,
-    "gammaln": _of_gamma(lambda y, psi: psi, lambda psi, second: second / psi),
-    "gamma": _of_gamma(lambda y, psi: y * psi, lambda psi, second: psi + second / psi),
+    "gammaln": _gammaln,
+    "gamma": _gamma,
     "psi": _psi,
-    "exp1": lambda sc, b, y: (-np.exp(-b) / b, 1.0 + 1.0 / np.abs(b)),
-    "expi": lambda sc, b, y: (np.exp(b) / b, 1.0 + 1.0 / np.abs(b)),
+    "exp1": lambda sc, b, y: (-np.exp(-b) / b, -1.0 - 1.0 / b),
+    "expi": lambda sc, b, y: (np.exp(b) / b, (b - 1.0) / b),
 }
 LIKE_NUMPY = ("cbrt", "exp2", "expm1", "log1p")  # scipy.special has its own
+ONCE = ("log_ndtr",)  # the bend of it cancels
 
 
-def _by_slope(slope_of: Slope, special: Any) -> Unary:
+def _is_special(ufunc: np.ufunc) -> bool:
+    return getattr(sys.modules.get("scipy.special"), ufunc.__name__, None) is ufunc
+
+
+def known_slope(ufunc: np.ufunc) -> Slope | None:
+    """The slope of a function of scipy.special, which is loaded where f has one; None if it is not known."""
+    known = ufunc.__name__ in SLOPES and _is_special(ufunc)
+    return partial(SLOPES[ufunc.__name__], sys.modules["scipy.special"]) if known else None
+
+
+def of_numpy(ufunc: np.ufunc) -> np.ufunc | None:
+    """numpy's function that is the same as one of scipy.special; None if there is none."""
+    return getattr(np, ufunc.__name__) if ufunc.__name__ in LIKE_NUMPY and _is_special(ufunc) else None
+
+
+def special_rule(ufunc: np.ufunc) -> Unary | None:
+    """The rule of a function of scipy.special; None if there is none."""
+    same, slope_of = of_numpy(ufunc), known_slope(ufunc)
+    if same is not None:
+        return UNARY[same]
+    if slope_of is None:
+        return None
+
     def rule(d: Array, b: Any, y: Any) -> Any:
-        slope, bend = slope_of(special, b, y)
-        return d * slope if np.all(np.abs(d) * bend <= NEGLIGIBLE) else None
+        slope, bend = slope_of(b, y)
+        return d * slope if small(d, bend) else None
 
     return rule
 
 
-def special_rule(ufunc: np.ufunc) -> Unary | None:
-    """The rule of a function of scipy.special, which is loaded where f has one; None if there is none."""
-    name, special = ufunc.__name__, sys.modules.get("scipy.special")
-    if special is None or getattr(special, name, None) is not ufunc:
-        return None
-    if name in LIKE_NUMPY:
-        return UNARY[getattr(np, name)]
-    return _by_slope(SLOPES[name], special) if name in SLOPES else None
+def small(d: Array, bend: Any) -> bool:
+    """Whether nothing but the slope is left of differences; at infinite bends never."""
+    return bool(np.all(np.abs(d) * np.abs(bend) <= NEGLIGIBLE))
