@@ -32,7 +32,7 @@ from ..core.validation import (
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..inspecting.purity import known_nature
 from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import CERTAIN, EPS, TINY
@@ -641,7 +641,7 @@ def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
         return "x is a single number"
     if point.dtype is not FLOAT64:
         return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    known, container = known_nature(f, (*call.args, *call.kwargs.values())), point.container
     if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
         return "f reads the caller's own list"
     return f"f may keep what it is given: {known.keeps}" if known.keeps and not explicit else ""
