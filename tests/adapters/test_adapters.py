@@ -436,7 +436,12 @@ def test_propagate_of_pairs_and_diagonals():
         given = (lambda a, b: a * b, X, cov, X, cov)  # the same array twice: one of them moves
         same(jacobi.propagate(*given)[1], peer.propagate(*given)[1], 1e-6)
     same(jacobi.jacobi(np.exp, X, diagonal=True)[0], peer.jacobi(np.exp, X, diagonal=True)[0], 1e-7)
-    for name, value in (("step", (0.1, 0.5)), ("diagnostic", {}), ("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
+    told: dict[str, Any] = {}
+    for options in ({"step": (0.1, 0.5)}, {"diagnostic": told, "diagonal": True}):  # of jacobi's own iteration
+        for mine, theirs in zip(jacobi.jacobi(np.exp, X, **options), peer.jacobi(np.exp, X, **options), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert told["method"] == [0]
+    for name, value in (("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
         with pytest.raises(ValueError, match=name):
             jacobi.jacobi(np.exp, X, **{name: value})
 
