@@ -17,7 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
-from fastgrad.core.errors import NonFiniteWarning
+from fastgrad.core.errors import NonFiniteWarning, TrustWarning
 from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
@@ -300,6 +300,26 @@ def test_statsmodels(n, f):
         for name in ("approx_hess1", "approx_hess2"):
             given = {"epsilon": 1e-3, "return_grad": True}
             same(getattr(statsmodels, name)(x, f, **given)[1], getattr(peer, name)(x, f, **given)[1], 1e-9)
+
+
+def test_statsmodels_where_complex_steps_err():
+    """Its own answer is wrong in silence; one that is no answer would end a fit that does without."""
+    cubes = lambda x: np.conj(x) * x**2  # noqa: E731
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_fprime_cs(X, lambda x: np.sum(cubes(x))), 3 * X**2, 1e-8)
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_fprime_cs(X, cubes, 1e-8), np.diag(3 * X**2), 1e-8)
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_hess_cs(X, lambda x: np.sum(cubes(x))), np.diag(6 * X), 1e-8)
+    with pytest.raises(ValueError, match="of my own"):
+        statsmodels.approx_fprime_cs(X, raiser(ValueError("of my own")))
+
+
+def raiser(error: Exception) -> Any:
+    def f(x: Any) -> Any:
+        raise error
+
+    return f
 
 
 def test_statsmodels_to_the_other_side():
