@@ -394,7 +394,7 @@ class Operator:
         try:
             check_analytic(run.at_complex, point, index, run.value(), jacobian)
         except NotTrusted as doubt:
-            raise ValueError(str(doubt)) from None
+            raise ValueError(str(doubt)) from doubt
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
