@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
+from ..schemes.calm import Settled
 from ..schemes.constants import OUTSIDE
 from ..schemes.smooth import gradient
 from .reference import Reference
@@ -156,11 +157,11 @@ class JudgedVectors:
         self._run, self._judge = run, judge
         self._known: dict[bytes, list[Floats]] = {}
 
-    def settled(self, x: Floats) -> Floats | None:
-        """Return the Jacobian, column by column; None where it is not sure."""
+    def settled(self, x: Floats) -> Settled | None:
+        """Return what `calm.entries` does."""
         with np.errstate(all="ignore"):
             noted: list[tuple[Floats, Floats]] = []
-            found: Floats | None = self._judge.entries(self._run, x, noted)
+            found: Settled | None = self._judge.entries(self._run, x, noted)
             for points, values in [] if found is not None else noted:
                 for point, value in zip(points, values, strict=True):
                     self._known.setdefault(point.tobytes(), []).append(value)

@@ -381,7 +381,8 @@ class Operator:
                 explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
                 found = known.settled(x)
                 if found is not None:
-                    return Found(found, None, _NO_STEPS)
+                    jacobian, doubtful = found
+                    return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)

@@ -20,9 +20,11 @@ from .kernels import power_of_two
 from .native import STACK, array_at, integers, on_the_stack, part
 from .outputs import (
     AGREED,
+    ALONE,
     BIN,
     DOWN,
     ENOUGH,
+    EXACT,
     KNOWN,
     LARGEST,
     LEAST,
@@ -202,7 +204,7 @@ def looked(o, a, k, count, flat, units, f0, t):
         hope, fear = truncation(half, first, second, noise, o[VARIATION, i])
         rough = second > 7.99 * noise and second > 0.0299 * first
         limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
-        if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
+        if (k == 0 and rough and second > limit) or (o[EXACT, i] == 0.0 and near(second, 4.0 * noise)):
             return False
         a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
         a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, fear
@@ -250,7 +252,8 @@ def next_step(o, a, k, count, common):
         if o[SHORTER, i] == 0.0:
             o[SHORTER, i] = np.cbrt(min(max(o[SIGMA, i] / variation, 1e-17), 1e-2))
         enough = max(3e-9, 0.3 * o[SHORTER, i] * o[SHORTER, i])
-        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough)
+        least = (o[ALONE, i] / half) ** 3 if still else 0.0
+        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough, least)
         if want == UNSURE:
             return -1.0
         downs, ups, lacking = downs + (want == SMALLER), ups + (want < 0), lacking + (want == LACKING)
@@ -294,7 +297,7 @@ def settled(o, a, looks, count, units, vector, common, of_one):
         slope, bar, _, certain = choose(of_one, looks, min(common, 1.0))
         sure &= certain
         factor, size = vector[j] / units[j], abs(slope)
-        a[VALUE, e] = slope
+        a[VALUE, e], a[BAR, e] = slope, bar
         o[AGREED, i] += slope * factor
         o[KNOWN, i] += (0.999 * bar * factor) ** 2
         o[LARGEST, i] = max(o[LARGEST, i], size)

@@ -339,7 +339,7 @@ def look(f, x, here, work, terms, counts):
     for _ in range(outputs.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
-        unclear = noises(o, table, shrinks)
+        unclear = noises(o, table, shrinks, False)
         if unclear == 0 and stand_still(f, x, here, work, spacing):
             return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
         if unclear <= 0:
