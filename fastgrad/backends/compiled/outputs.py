@@ -16,6 +16,7 @@ from .native import STACK, array_at, integers, on_the_stack
 
 MARGIN = 1e-9  # numpy sums in another order
 BINS = 64
+POWERS = np.array([10.0**k for k in range(23)])  # they are exact
 FEW_LINES = STACK // 11  # outputs that are judged together
 # What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
 (SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
@@ -132,10 +133,23 @@ def lattices(o, table):
             if zeros <= 4 and unit >= 16.0 * spacing_of(top):
                 o[BIN, i] = unit
         elif m <= FEW:
-            first, second = o[table, i], o[table + 1, i]
-            if on_a_lattice(first, first, 1.0)[1] and on_a_lattice(second, second, 1.0)[1]:
+            k = 0
+            while k < 7 and printed(o[table + k, i]):
+                k += 1
+            if k == 7:
                 return True
     return False
+
+
+@uncounted
+def printed(value):
+    """Whether a number may be a decimal of twelve digits; it is at most one of thirteen, unless it is huge or tiny."""
+    if not on_a_lattice(value, value, 1.0)[1]:
+        return False
+    if not 1e-9 < abs(value) < 1e11:
+        return True
+    scale = POWERS[12 - int(math.floor(math.log10(abs(value))))]
+    return np.rint(value * scale) / scale == value  # both are exact, and so is the quotient of what is printed
 
 
 @uncounted
@@ -319,8 +333,8 @@ def afar(o, above, below, terms):
             if f0 != 0.0 and above[i] != 0.0 and below[i] != 0.0:
                 unit = min(last_bit(f0), last_bit(above[i]), last_bit(below[i]))
                 unit = unit if unit >= 16.0 * spacing_of(max(high, -low)) else 0.0
-        elif on_a_lattice(f0, f0, 1.0)[1]:  # a decimal lattice, perhaps
-            sure &= not (on_a_lattice(above[i], above[i], 1.0)[1] and on_a_lattice(below[i], below[i], 1.0)[1])
+        else:  # a decimal lattice, perhaps
+            sure &= not (printed(f0) and printed(above[i]) and printed(below[i]))
         noise, size, spread = o[SIGMA, i], (high - low) / (2.0 * WIDEST) / math.sqrt(count), 0.0
         if 0.29 * unit > noise:
             noise = o[SIGMA, i] = 0.29 * unit
