@@ -37,7 +37,9 @@ from .entries import (
     STEEP,
     STILL,
     VALUE,
+    WIDTH_OF,
     blocks_of,
+    differentiable,
     entered,
     half_span,
     judged,
@@ -45,6 +47,7 @@ from .entries import (
     middle,
     next_step,
     settled,
+    shrunk,
 )
 from .jacobians import TILE, views
 from .native import array_at, integers, part
@@ -83,9 +86,9 @@ DONE, UNSURE, DOUBTFUL = 0, -1, -2
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
 # To go on with: where it stands, lines so far and the spacing of the last, the step of the sweep, the usual length; the
 # direction that is looked at again, how often it has been, and the step that it is looked at with; how many entries
-# show their lengths.
-STAGE, LINES, APART, STEP, COMMON, DIRECTION, SEEN, OTHER, SHOWN = range(9)
-STATE = 9
+# show their lengths; whether it is looked at with shorter and shorter steps.
+STAGE, LINES, APART, STEP, COMMON, DIRECTION, SEEN, OTHER, SHOWN, SHRINKS = range(10)
+STATE = 10
 WIDEST = outputs.WIDEST
 
 
@@ -295,11 +298,18 @@ def judge(address, n, m):
             step = state[OTHER]
             for i in range(m):
                 o[LINE, i], o[LINE + 1, i] = values[0, i], values[1, i]
-        if not looked(o, a, looks, m, x, units, f0, step):
+        kinks = looked(o, a, looks, m, x, units, f0, step)
+        if kinks < 0:
             return UNSURE
+        if looks == 0:
+            state[SHRINKS] = kinks
         looks += 1
         if looks < LOOKS:
-            step = next_step(o, a, looks - 1, m, common)
+            if state[SHRINKS] == 0.0:
+                step = next_step(o, a, looks - 1, m, common)
+            else:
+                wanting = shrunk(a, looks - 1, m) if looks > 1 else 1
+                step = a[4 * (looks - 1) + WIDTH_OF, 0] * FINER if wanting > 0 else float(wanting)
             if step < 0.0 or 0.0 < step < 2.0**-60:
                 return UNSURE
             if step > 0.0:
@@ -309,6 +319,10 @@ def judge(address, n, m):
                         points[side, i] = x[i]
                     points[side, g] = x[g] + (-step if side else step) * units[g]
                 return 2
+        elif state[SHRINKS] > 0.0 and shrunk(a, looks - 1, m) < 0:
+            return UNSURE
+        if state[SHRINKS] > 0.0 and not differentiable(o, a, looks - 1, m):
+            return UNSURE
         if before:  # what the first look said has been entered
             factor = vector[g] / units[g]
             for i in range(m):

@@ -392,7 +392,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
             if count < 0:
                 group[WHOLE + k] = 1
                 return -1
-            if not looked(o, a, look, count, flat, units, f0, step):
+            if looked(o, a, look, count, flat, units, f0, step) != 0:
                 return 0
             following = next_step(o, a, look, count, common) if look + 1 < LOOKS and count > 0 else 0.0
             if following < 0.0 or 0.0 < following < 2.0**-60:
