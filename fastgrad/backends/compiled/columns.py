@@ -84,11 +84,14 @@ from .outputs import (
 # Else: at so many points f's values are wanted.
 DONE, UNSURE, DOUBTFUL = 0, -1, -2
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
-# To go on with: where it stands, lines so far and the spacing of the last, the step of the sweep, the usual length; the
-# direction that is looked at again, how often it has been, and the step that it is looked at with; how many entries
-# show their lengths; whether it is looked at with shorter and shorter steps.
-STAGE, LINES, APART, STEP, COMMON, DIRECTION, SEEN, OTHER, SHOWN, SHRINKS = range(10)
-STATE = 10
+# To go on with: where it stands, lines so far and the spacing of the last, the step of the sweep, the usual length and
+# how many entries show theirs; before which direction all have been looked at, and how many are being looked at.
+STAGE, LINES, APART, STEP, COMMON, SHOWN, TAKEN, TOTAL = range(8)
+STATE = 8
+# Of each that is being looked at, so many entries at a time: which, how often it has been, the step of the next look or
+# 0, and whether the steps shrink.
+DIRECTION, SEEN, OTHER, SHRINKS = range(4)
+TOGETHER = 1024
 WIDEST = outputs.WIDEST
 
 
@@ -118,14 +121,32 @@ def noted(o, values, f0, table):
 
 
 @uncounted
+def beside(x, units, g, t, points):
+    """Write the points on both sides of x along a column; returns how many."""
+    for side in range(2):
+        for i in range(x.size):
+            points[side, i] = x[i]
+        points[side, g] = x[g] + (-t if side else t) * units[g]
+    return 2
+
+
+@uncounted
 def swept(x, units, t, points):
     """Write the points of all columns; returns how many."""
     for g in range(x.size):
-        for side in range(2):
-            for i in range(x.size):
-                points[2 * g + side, i] = x[i]
-            points[2 * g + side, g] = x[g] + (-t if side else t) * units[g]
+        beside(x, units, g, t, points[2 * g : 2 * g + 2])
     return 2 * x.size
+
+
+@uncounted
+def following(o, a, k, m, common, shrinks):
+    """Return the step of the look after the k-th, as `schemes.rounds`; 0 where that is the last, -1: not sure."""
+    if not shrinks:
+        return next_step(o, a, k, m, common) if k + 1 < LOOKS else 0.0
+    wanting = shrunk(a, k, m) if k > 0 else 1
+    if wanting <= 0 or k + 1 == LOOKS:
+        return min(float(wanting), 0.0)
+    return a[4 * k + WIDTH_OF, 0] * FINER
 
 
 @uncounted
@@ -191,7 +212,8 @@ def judge(address, n, m):
     """
     most = max(np.int64(6), 2 * n)
     begin = n + m + 2 * n * m + most * (n + m)
-    size = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + m + STATE
+    together = min(n, max(np.int64(1), TOGETHER // m)) if m > 0 else np.int64(1)
+    size = 3 * n + (OF_OUTPUTS + together * OF_ENTRIES) * m + BINS + 6 * n + 3 * n * m + m + STATE
     if address == 0:
         return begin + size if 0 < n * max(n, m) <= TILE else np.int64(UNSURE)
     memory = array_at(address, begin + size)
@@ -199,17 +221,21 @@ def judge(address, n, m):
     bars, points = part(memory, n + m + n * m, (n, m)), part(memory, n + m + 2 * n * m, (most, n))
     values, work = part(memory, begin - most * m, (most, m)), part(memory, begin, (size,))
     _, _, _, units, vector, o = views(work, x, f0)
-    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
-    end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
-    scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, n))
-    end += BINS + 2 * n
+    tables = part(work, 3 * n + OF_OUTPUTS * m, (together * OF_ENTRIES * m,))
+    end = 3 * n + OF_OUTPUTS * m + tables.size
+    scratch, each, group = (
+        part(work, end, (BINS,)),
+        part(work, end + BINS, (2, n)),
+        part(work, end + BINS + 2 * n, (4, n)),
+    )
+    end += BINS + 6 * n
     kept, lengths, blocks, state = (
         part(work, end, (2 * n, m)),
         part(work, end + 2 * n * m, (n * m,)),
         integers(part(work, end + 3 * n * m, (m,))),
         part(work, end + 3 * n * m + m, (STATE,)),
     )
-    stage, index = int(state[STAGE]), integers(a)
+    stage = int(state[STAGE])
     if stage == BEGINNING:
         if not scales(x, units):
             return UNSURE
@@ -258,12 +284,13 @@ def judge(address, n, m):
         alone(o)
         prepared(o, state[STEP])
         return swept(x, units, state[STEP], points)
-    t, first, looks = state[STEP], int(state[DIRECTION]), np.int64(state[SEEN])
+    t, asked = state[STEP], 0
     if stage == SWEEP:
         every = n < 0  # literals would be compiled for, too
         for i in range(m):
             every |= o[BIN, i] == 0.0
         shown, far, opened, common = np.int64(0), 0, 0, np.inf
+        a = part(tables, 0, (OF_ENTRIES, m))
         for g in range(n):
             for i in range(m):
                 o[UP, i], o[UP + 1, i] = values[2 * g, i], values[2 * g + 1, i]
@@ -282,58 +309,58 @@ def judge(address, n, m):
             # most entries show their lengths: none is taken to be much shorter
             common = middle(lengths, shown) if opened > 0 or 2 * far <= shown else 24300.0 * t  # at least
         state[STAGE], state[COMMON], state[SHOWN] = AGAIN, common, shown
-    common = state[COMMON]
-    for g in range(first, n):
-        short = each[STEEP, g] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
-        before = each[FLAGGED, g] == 0.0
-        if before and not short:
-            continue
-        step = state[STEP]
-        if g > first or looks == 0:
-            looks = np.int64(0)
+    common, taken, total = state[COMMON], int(state[TAKEN]), int(state[TOTAL])
+    while taken < n or total > 0:
+        if total == 0:
+            while taken < n and total < together:
+                short = each[STEEP, taken] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
+                if each[FLAGGED, taken] != 0.0 or short:
+                    group[DIRECTION, total], group[SEEN, total], group[OTHER, total] = taken, 0.0, t
+                    total += 1
+                taken += 1
+        count = 0
+        for k in range(total):
+            g, looks, step = int(group[DIRECTION, k]), np.int64(group[SEEN, k]), group[OTHER, k]
+            if step == 0.0:
+                continue
+            a = part(tables, k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            index = integers(a)
             for i in range(m):
-                o[LINE, i], o[LINE + 1, i] = kept[2 * g, i], kept[2 * g + 1, i]
-                index[OUTPUT, i], index[COLUMN, i], index[PLACE, i] = i, g, g * m + i
-        else:
-            step = state[OTHER]
-            for i in range(m):
-                o[LINE, i], o[LINE + 1, i] = values[0, i], values[1, i]
-        kinks = looked(o, a, looks, m, x, units, f0, step)
-        if kinks < 0:
-            return UNSURE
-        if looks == 0:
-            state[SHRINKS] = kinks
-        looks += 1
-        if looks < LOOKS:
-            if state[SHRINKS] == 0.0:
-                step = next_step(o, a, looks - 1, m, common)
-            else:
-                wanting = shrunk(a, looks - 1, m) if looks > 1 else 1
-                step = a[4 * (looks - 1) + WIDTH_OF, 0] * FINER if wanting > 0 else float(wanting)
-            if step < 0.0 or 0.0 < step < 2.0**-60:
+                if looks == 0:
+                    o[LINE, i], o[LINE + 1, i] = kept[2 * g, i], kept[2 * g + 1, i]
+                    index[OUTPUT, i], index[COLUMN, i], index[PLACE, i] = i, g, g * m + i
+                else:
+                    o[LINE, i], o[LINE + 1, i] = values[asked, i], values[asked + 1, i]
+            asked += 2 if looks > 0 else 0
+            kinks = looked(o, a, looks, m, x, units, f0, step)
+            if looks == 0:
+                group[SHRINKS, k] = kinks
+            step = following(o, a, looks, m, common, group[SHRINKS, k] > 0.0)
+            if kinks < 0 or step < 0.0 or 0.0 < step < 2.0**-60:
                 return UNSURE
+            group[SEEN, k], group[OTHER, k] = looks + 1, step
             if step > 0.0:
-                state[DIRECTION], state[SEEN], state[OTHER] = g, looks, step
-                for side in range(2):
-                    for i in range(n):
-                        points[side, i] = x[i]
-                    points[side, g] = x[g] + (-step if side else step) * units[g]
-                return 2
-        elif state[SHRINKS] > 0.0 and shrunk(a, looks - 1, m) < 0:
-            return UNSURE
-        if state[SHRINKS] > 0.0 and not differentiable(o, a, looks - 1, m):
-            return UNSURE
-        if before:  # what the first look said has been entered
-            factor = vector[g] / units[g]
+                count += beside(x, units, g, step, part(points, count * n, (2, n)))
+        if count > 0:
+            state[TAKEN], state[TOTAL] = taken, total
+            return count
+        for k in range(total):
+            g, looks = int(group[DIRECTION, k]), np.int64(group[SEEN, k])
+            a = part(tables, k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            if group[SHRINKS, k] > 0.0 and not differentiable(o, a, looks - 1, m):
+                return UNSURE
+            if each[FLAGGED, g] == 0.0:  # what the first look said has been entered
+                factor = vector[g] / units[g]
+                for i in range(m):
+                    if a[STILL, i] == 0.0:
+                        error = 2.8 / 0.71 * a[NOISE_OF, i] * factor
+                        o[AGREED, i] -= a[DERIVATIVE, i] * factor
+                        o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
+            if not settled(o, a, looks, m, units, vector, common, part(scratch, 0, (LOOKS, 4))):
+                return UNSURE
             for i in range(m):
-                if a[STILL, i] == 0.0:
-                    error = 2.8 / 0.71 * a[NOISE_OF, i] * factor
-                    o[AGREED, i] -= a[DERIVATIVE, i] * factor
-                    o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
-        if not settled(o, a, looks, m, units, vector, common, part(scratch, 0, (LOOKS, 4))):
-            return UNSURE
-        for i in range(m):
-            out[g, i], bars[g, i] = a[VALUE, i] / units[g], a[BAR, i]
+                out[g, i], bars[g, i] = a[VALUE, i] / units[g], a[BAR, i]
+        total = 0
     finite = True
     for g in range(n):
         for i in range(m):
@@ -345,5 +372,5 @@ def judge(address, n, m):
     shown = np.int64(state[SHOWN])
     if n > 1 and 2 * shown > n * m:
         common = middle(lengths, shown)
-    total = doubts(o, f0, x, units, vector, state[STEP], min(common, 1.0), kept, bars, out)
-    return UNSURE if total < 0 else DOUBTFUL if total > 0 else DONE
+    doubtful = doubts(o, f0, x, units, vector, state[STEP], min(common, 1.0), kept, bars, out)
+    return UNSURE if doubtful < 0 else DOUBTFUL if doubtful > 0 else DONE

@@ -148,7 +148,7 @@ def printed(value):
         return False
     if not 1e-9 < abs(value) < 1e11:
         return True
-    scale = POWERS[12 - int(math.floor(math.log10(abs(value))))]
+    scale = POWERS[12 - math.floor(math.log10(abs(value)))]
     return np.rint(value * scale) / scale == value  # both are exact, and so is the quotient of what is printed
 
 
