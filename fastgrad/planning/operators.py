@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged import JACOBIANS, JudgedVectors
+from ..backends.judged import ARRAYS, JACOBIANS, JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -378,10 +378,14 @@ class Operator:
         if settings.measured:
             explorer: Explorer = run
             if judged and settings.plainest:
-                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
+                judge = JACOBIANS.wanted()
+                explorer = known = JudgedVectors(run, judge or calm)
                 found = known.settled(x)
                 if found is not None:
-                    return Found(found, None, _NO_STEPS)
+                    jacobian, doubtful = found
+                    return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
+                if judge is None:
+                    JACOBIANS.missed(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
