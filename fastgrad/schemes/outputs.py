@@ -113,8 +113,8 @@ def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
-    with np.errstate(all="ignore"):
-        said = x if x.size <= PERIOD else x.sum()  # of many the sum says as much, in a tenth of the time
+    # of many the sum of their bits says as much, in a tenth of the time, and in whatever order it is taken
+    said = x if x.size <= PERIOD else x.view(np.uint64).sum()
     begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
     some = SIGNS[begin : begin + PERIOD] * scale
     return some[:count] if count <= PERIOD else np.resize(some, count)
