@@ -64,7 +64,7 @@ def line(x, units, vector, spacing):
     for i in range(np.uint64(x.size)):
         grain, move = 4.0 * spacing_of(abs(x[i])), vector[i]
         grains = np.rint(move / grain)
-        fits = (x[i] != 0.0) & (8.0 <= abs(grains)) & (abs(grains) < 2.0**52)
+        fits = (x[i] != 0.0) & (abs(grains) >= 8.0) & (abs(grains) < 2.0**52)
         vector[i] = grains * grain if fits else move
 
 
