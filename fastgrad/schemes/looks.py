@@ -137,8 +137,10 @@ def doubted(first: float, second: float, sigma: float, step: float, variation: f
         return UNSURE
     if square > 63.0 * sigma * rise and cube > 16e3 * faint and square > 8.9e-10 * rise * max(0.5 * first, reach):
         return UNSURE
-    measure = max(first, 0.2 * reach)
-    if not (sigma > enough * measure and (rise * sigma > 200.0 * square or faint > 1e4 * cube)):
+    measure, slow, wide = max(first, 0.2 * reach), rise * sigma > 200.0 * square, faint > 1e4 * cube
+    # fear is by the shorter length where f bends, up to 100 times hope; hope is by the longer
+    longer = ((slow or wide) and second < 4.001 * sigma) or (slow and wide)
+    if not (sigma > enough * measure and (longer or rise * sigma > 2e4 * square or faint > 1e8 * cube)):
         return NEITHER
     return UNSURE if 1.42 * sigma > 0.999e-6 * measure else LARGER
 

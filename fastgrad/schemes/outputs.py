@@ -114,8 +114,8 @@ def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
 
     They are no multiples of any lattice; and all differ, or the neighbours of a stencil would cancel.
     """
-    with np.errstate(all="ignore"):
-        said = x if x.size <= PERIOD else x.sum()  # of many the sum says as much, in a tenth of the time
+    # of many the sum of their bits says as much, in a tenth of the time, and in whatever order it is taken
+    said = x if x.size <= PERIOD else x.view(np.uint64).sum()
     begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
     if begin + count <= _MORE_SIGNS.size:
         return _MORE_SIGNS[begin : begin + count] * scale

@@ -147,7 +147,10 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
             down = (square > 63.0 * sigma * rise) & (cube > 16e3 * sigma * sigma * size)
             down = down & (square > 8.9e-10 * rise * max(0.5 * change, variation * half))
             measure = max(change, 0.2 * variation * half)
-            up = (rise * sigma > 200.0 * square) | (size * sigma * sigma > 1e4 * cube)
+            # fear is by the shorter length where f bends, up to 100 times hope; hope is by the longer
+            slow, wide = rise * sigma, size * sigma * sigma
+            up = ((slow > 200.0 * square) & (wide > 1e4 * cube)) | (slow > 2e4 * square) | (wide > 1e8 * cube)
+            up = up | ((second < 4.001 * sigma) & ((slow > 200.0 * square) | (wide > 1e4 * cube)))
             up = up & (sigma > o[ENOUGH, i] * measure) & moves
             wants += (moves & (rough | down)) | (up & (1.42 * sigma > 0.999e-6 * measure))
             wants += (not moves) & (o[BIN, i] == 0.0)

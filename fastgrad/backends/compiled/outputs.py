@@ -10,7 +10,7 @@ import numpy as np
 from ...schemes.constants import EPS, FIFTH, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
 from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP, WIDEST
 from .cache import uncounted
-from .default import checksum, on_a_lattice, spacing_of
+from .default import checksum, checksum_of, on_a_lattice, spacing_of
 from .kernels import power_of_two
 from .native import STACK, array_at, integers, on_the_stack
 
@@ -33,31 +33,43 @@ L1, L2, L3, L4, L5, L6, L7, L8, L9, L10 = (np.uint64(k * FEW_LINES) for k in ran
 @uncounted
 def scales(x, units):
     """Write `seeds.units_of`; returns whether x is finite and of a usual size."""
-    largest = 0.0
-    for i in range(x.size):
-        if not abs(x[i]) < 1e290:
-            return False
-        largest = max(largest, abs(x[i]))
+    words, top = integers(x), np.int64(0)
+    for i in range(np.uint64(x.size)):  # sizes are in the order of their bits, which LLVM compares eight at a time
+        top = max(top, words[i] & 0x7FFFFFFFFFFFFFFF)
+    largest = np.int64(top).view(np.float64)
+    if not largest < 1e290:
+        return False
     least = min(1.0, largest) if largest > 0.0 else 1.0
-    for i in range(x.size):
+    for i in range(np.uint64(x.size)):
         units[i] = power_of_two(max(abs(x[i]), least))
     return least > 1e-270
 
 
 @uncounted
+def signed(x, units, vector, scale):
+    """Write `outputs.signs` of x, times a scale and the units, which the vector may be itself."""
+    words, n = integers(x), x.size
+    if n > PERIOD:
+        total = np.int64(0)
+        for i in range(np.uint64(n)):
+            total += words[i]
+        first = np.int64(checksum_of(total)) % PERIOD
+    else:
+        first = np.int64(checksum(x)) % PERIOD
+    for begin in range(0, n, PERIOD):
+        for k in range(np.uint64(min(PERIOD, n - begin))):
+            vector[np.uint64(begin) + k] = units[np.uint64(begin) + k] * (scale * SIGNS[np.uint64(first) + k])
+
+
+@uncounted
 def line(x, units, vector, spacing):
     """Write the direction of `outputs.look_along`, one that small multiples of are exact."""
-    begin = np.int64(checksum(x)) % PERIOD
-    place = begin
-    for i in range(x.size):
-        move = units[i] * (spacing * SIGNS[place])
-        place = place + 1 if place + 1 < begin + PERIOD else begin  # a remainder would take longer than all else
-        if x[i] != 0.0:
-            grain = 4.0 * spacing_of(abs(x[i]))
-            grains = np.rint(move / grain)
-            if 8.0 <= abs(grains) < 2.0**52:
-                move = grains * grain
-        vector[i] = move
+    signed(x, units, vector, spacing)
+    for i in range(np.uint64(x.size)):
+        grain, move = 4.0 * spacing_of(abs(x[i])), vector[i]
+        grains = np.rint(move / grain)
+        fits = (x[i] != 0.0) & (abs(grains) >= 8.0) & (abs(grains) < 2.0**52)
+        vector[i] = grains * grain if fits else move
 
 
 @uncounted
