@@ -15,6 +15,7 @@ from ..core.point import Point, exclusive
 from ..core.validation import Floats, moving, number
 from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
+from ..schemes.rounding import of_rounding
 from ..schemes.seeds import units_of
 from .matrix import Matrix, symmetric
 from .operators import STEP, unreadable, unrounded
@@ -31,11 +32,6 @@ FALLING = 2.0**-8, 2.0**-9  # steps at which v H v is about 0 beside what is tru
 LEAST_FALL = 7.5
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
-RE_ROUNDED = 2.0**-25  # a step, in x: f rounds otherwise there, and so does what it computes within
-NODES = np.array([0.0, 1.0, -1.37, 2.21])
-THIRD_DIFFERENCE = 1.0 / np.prod(NODES[:, None] - NODES + np.eye(NODES.size), axis=1)
-THIRD_DIFFERENCE /= np.sqrt(THIRD_DIFFERENCE @ THIRD_DIFFERENCE)
-OF_ROUNDING = 6.0  # times what that changes
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -94,25 +90,20 @@ class Checked:
         return found if free is None else _Free(found, free)
 
     def _rounded(self, vector: Floats, product: Floats) -> Floats:
-        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise.
+        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise."""
+        x, shape, room = self._point.base.reshape(-1), self._point.base.shape, None
+        if self._bounds is not None:
+            room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
 
-        A third difference along x, of which a smooth product has nothing. Rounding is a saw, hence the uneven nodes:
-        of even ones it often vanishes.
-        """
-        x, shape = self._point.base.reshape(-1), self._point.base.shape
-        along, seen = signs(x, x.size), [product]
-        for node in NODES[1:].tolist():
-            moved = node * RE_ROUNDED * along * x
-            if self._bounds is not None:
-                room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
-                moved = np.clip(moved, -room, room)
+        def beside(point: Floats) -> Floats | None:
             self.nfev += 1
             try:
-                seen.append(self.products((x + moved).reshape(shape)).product(vector))
+                found: Floats = self.products(point.reshape(shape)).product(vector)
             except (CannotRun, NotTrusted):
-                return np.zeros(x.size)
-        differs: Floats = OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
-        return differs
+                return None
+            return found
+
+        return of_rounding(x, product, beside, room)
 
     def value(self) -> float:
         if self._value is None:
