@@ -73,8 +73,11 @@ class Checked:
         self._third: float | None = None
         self._units = units_of(point.base.reshape(-1))
         # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
-        own = units_of(point.base.reshape(-1), relative=True)
-        self._own = np.maximum(own, np.minimum(self._units, SHORTEST))
+        self._relative = units_of(point.base.reshape(-1), relative=True)
+        self._own = np.maximum(self._relative, np.minimum(self._units, SHORTEST))
+        own = point.own
+        # whether f reads the caller's array, and is to find each point there
+        self._shown = own is not None and point.perturbable and not call.shares_memory(own)
 
     def products(self, base: Floats | None = None) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
@@ -111,7 +114,7 @@ class Checked:
         """Evaluate f at a point, which the caller's array holds meanwhile: a product by the lift does not know that."""
         self.nfev += 1
         own, call = self._point.own, self._call
-        if own is None or not self._point.perturbable or call.shares_memory(own):
+        if own is None or not self._shown:
             return number(call.value(x.copy()))
         with exclusive(own):
             own[...] = x
@@ -132,7 +135,7 @@ class Checked:
         """
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size; and f's may be larger
-        scales = self._units, units_of(x, relative=True)
+        scales = self._units, self._relative
         if self._units.max(initial=0.0) < SMALL:
             scales = np.ones(x.size), *scales[1:]
         if any(
@@ -195,6 +198,8 @@ class Checked:
 
         Kinked where it does not.
         """
+        if not tied.any():
+            return
         vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         if self._bounds is not None:

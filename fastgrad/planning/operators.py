@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged import JACOBIANS, JudgedVectors
+from ..backends.judged import ARRAYS, JACOBIANS, JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -32,7 +32,7 @@ from ..core.validation import (
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..inspecting.purity import known_nature
 from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import CERTAIN, EPS, TINY
@@ -380,10 +380,14 @@ class Operator:
         if settings.measured:
             explorer: Explorer = run
             if judged and settings.plainest:
-                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
+                judge = JACOBIANS.wanted()
+                explorer = known = JudgedVectors(run, judge or calm)
                 found = known.settled(x)
                 if found is not None:
-                    return Found(found, None, _NO_STEPS)
+                    jacobian, doubtful = found
+                    return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
+                if judge is None:
+                    JACOBIANS.missed(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
@@ -396,7 +400,7 @@ class Operator:
         try:
             check_analytic(run.at_complex, point, index, run.value(), jacobian)
         except NotTrusted as doubt:
-            raise ValueError(str(doubt)) from None
+            raise ValueError(str(doubt)) from doubt
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -672,7 +676,7 @@ def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
         return "x is a single number"
     if point.dtype is not FLOAT64:
         return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    known, container = known_nature(f, (*call.args, *call.kwargs.values())), point.container
     if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
         return "f reads the caller's own list"
     return f"f may keep what it is given: {known.keeps}" if known.keeps and not explicit else ""

@@ -236,6 +236,15 @@ def test_what_is_not_on_the_disk_is_compiled_when_that_pays(monkeypatch: pytest.
     assert asked == [("gradients", False), ("gradients", True)]
 
 
+def test_what_takes_longer_without_it_is_loaded_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged, "LOADS", 2.5)
+    rule, asked = awaited(monkeypatch, lambda: "it")
+    assert rule.wanted() is None
+    rule.missed(1.0)
+    assert not asked
+    assert rule.wanted() == "it"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "integers", "first"),
