@@ -49,7 +49,7 @@ from .slots import (
     summed,
     trimmed,
 )
-from .special import ONCE, Slope, known_slope, of_numpy, small, special_rule
+from .special import Slope, known_slope, of_numpy, small, special_rule
 
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
@@ -882,7 +882,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         same, slope_of = of_numpy(ufunc), known_slope(ufunc)
         if same is not None:
             return elementwise(same, p)
-        if slope_of is not None and ufunc.__name__ not in ONCE:
+        if slope_of is not None:
             return _by_slope(ufunc, slope_of, p)
     y = ufunc(b)
     kind = y.dtype.kind
