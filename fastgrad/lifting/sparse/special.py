@@ -89,6 +89,7 @@ SLOPES: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "exp1": lambda sc, b, y: (-np.exp(-b) / b, -1.0 - 1.0 / b),
     "expi": lambda sc, b, y: (np.exp(b) / b, (b - 1.0) / b),
 }
+OF_MATH = ("erf", "erfc")  # Python's own, whose slopes need nothing of SciPy
 LIKE_NUMPY = ("cbrt", "exp2", "expm1", "log1p")  # scipy.special has its own
 
 
