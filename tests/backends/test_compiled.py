@@ -414,11 +414,11 @@ def test_workers_after_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     if child == 0:
         values = Compiled(Call(f, workers=2), as_point(x)).sweep(index, points)
         os._exit(0 if np.array_equal(values, expected) else 1)
-    for _ in range(100):
+    for _ in range(30_000):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        time.sleep(0.1)
+        time.sleep(0.01)
     else:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

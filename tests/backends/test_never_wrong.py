@@ -667,8 +667,8 @@ def test_after_a_fork(backend: str, x: Any) -> None:
             queue = context.Queue()
             child = context.Process(target=_in_child, args=(backend, X.copy(), queue))
             child.start()
-            result, point = queue.get(timeout=60)
-            child.join(60)
+            result, point = queue.get(timeout=300)
+            child.join(300)
             assert child.exitcode == 0
             assert_array_equal(result, wanted)
             assert_array_equal(point, X)

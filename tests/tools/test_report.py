@@ -347,7 +347,7 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.context.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-drawn=true]", timeout=60_000)
+        self.page.wait_for_selector("html[data-drawn=true]", timeout=300_000)
 
     def blameless(self, file):
         """Whatever was done: nothing was complained of, nothing was loaded."""
@@ -411,7 +411,7 @@ def test_a_point_tells_what_it_is(one):
     page.mouse.move(point["x"] - 30, point["y"] - 30)
     page.mouse.move(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
     label = page.locator(f"#{WORK} .hoverlayer .hovertext")
-    label.first.wait_for(timeout=5000)
+    label.first.wait_for(timeout=300_000)
     text = label.first.text_content()
     assert "error" in text
     assert "evaluations" in text
