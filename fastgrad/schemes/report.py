@@ -143,7 +143,7 @@ class Report(Again):
             if far:
                 return self._as_near_as_the_line(table, far, vector)
         if second > 1.0:
-            bar *= second
+            bar *= 1.25 * second  # the line's slope errs, too
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         # bars must allow for the line's third derivative, if that is not what the components show themselves
