@@ -39,17 +39,13 @@ class Awaited:
         self.judge: Any = None
         self._saved, self._next = 0.0, LOADS  # seconds that it would have saved, and is to until it is asked for
 
-    def wanted(self) -> Any:
-        """Return the rule; None until it is worth loading."""
+    def wanted(self, saves: float | None = None) -> Any:
+        """Return the rule; None until it is worth loading. `saves`: seconds, where that is more than usual."""
         if self.judge is None:
-            self.missed(self._saves)
+            self._saved += self._saves if saves is None else saves
+            if self._saved >= self._next:
+                self._load()
         return self.judge
-
-    def missed(self, seconds: float) -> None:
-        """Count time that the rule would have saved."""
-        self._saved += seconds
-        if self._saved >= self._next:
-            self._load()
 
     def _load(self) -> None:
         if self._saved < LOADS + LLVM and "llvmlite" not in sys.modules:

@@ -387,7 +387,7 @@ class Operator:
                     jacobian, doubtful = found
                     return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
                 if judge is None:
-                    JACOBIANS.missed(ARRAYS)
+                    JACOBIANS.wanted(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)

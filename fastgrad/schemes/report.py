@@ -23,14 +23,13 @@ from .constants import (
     NOT_FINITE,
     SPACING,
     TINY,
+    TORN,
     nearest_power,
 )
 from .differencing import warn_not_finite
 from .looks import fear_of_many
 from .memory import Memory
 from .scheme import NOT_ASKED_FOR, Estimate
-
-TORN = 10.0  # times that the line contradicts the bars: they are no use then
 
 IN_JUMPS = "f moves in jumps: its slope is 0, or hidden by them"
 

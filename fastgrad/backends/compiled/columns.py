@@ -21,6 +21,7 @@ from ...schemes.constants import (
     NEGLIGIBLE,
     NOISE,
     SPACING,
+    TORN,
 )
 from .cache import uncounted
 from .default import truncation
@@ -182,7 +183,7 @@ def doubts(o, f0, x, units, vector, t, length, kept, bars, out):
             agreed, known = agreed + slope * factor, known + (bars[g, i] * factor) ** 2
             largest, steepest = max(largest, abs(slope)), max(steepest, abs(out[g, i]))
         gap, limit, size = abs(agreed - o[SLOPE, i]), math.sqrt(known) + o[DOUBT, i], o[VARIATION, i]
-        if abs(gap - limit) <= 1e-3 * limit or gap > 9.99 * limit:  # far steps may be wrong
+        if abs(gap - limit) <= 1e-3 * limit or (gap > 0.999 * TORN * limit and t > SPACING / FINER):
             return -1
         tells = largest >= 1e-6 * size
         if near(largest, 1e-6 * size):

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ...schemes.constants import EPS, FIFTH, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
+from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY, TORN
 from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP, WIDEST
 from .cache import uncounted
 from .default import checksum, checksum_of, on_a_lattice, spacing_of
@@ -483,6 +483,7 @@ def agrees(o, units, t):
         gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
         if gap > 0.0 and not gap * gap <= 0.99 * known:  # the bars of this output are wider by so much
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
+            good &= widened <= TORN or t <= SPACING / FINER  # else shorter steps are tried
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
         # of what has no effect rounding may hide what is as steep as the steepest: see `report.Report._hidden`

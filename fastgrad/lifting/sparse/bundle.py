@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import Any, Self
 from weakref import ReferenceType, ref
@@ -49,7 +50,7 @@ from .slots import (
     summed,
     trimmed,
 )
-from .special import ONCE, Slope, known_slope, of_numpy, small, special_rule
+from .special import OF_MATH, SLOPES, Slope, known_slope, of_numpy, small, special_rule
 
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
@@ -194,9 +195,11 @@ class SparseBundle(ArrayLike):
         return self
 
     def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
-        if ufunc is None:
+        if ufunc is not None:
+            return ufunc(*numbers)
+        if function.__name__ not in OF_MATH:
             raise refuse(f"math.{function.__name__}")
-        return ufunc(*numbers)
+        return _by_slope(function, partial(SLOPES[function.__name__], None), numbers[0])
 
     def times(self, matrix: Any) -> Any:
         return METHODS[np.matmul, "__call__"](matrix, self)
@@ -882,7 +885,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         same, slope_of = of_numpy(ufunc), known_slope(ufunc)
         if same is not None:
             return elementwise(same, p)
-        if slope_of is not None and ufunc.__name__ not in ONCE:
+        if slope_of is not None:
             return _by_slope(ufunc, slope_of, p)
     y = ufunc(b)
     kind = y.dtype.kind
@@ -926,18 +929,21 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     return SparseBundle(y, slots, p.run, True)
 
 
-def _by_slope(ufunc: np.ufunc, slope_of: Slope, p: SparseBundle) -> SparseBundle:
-    """A function of real numbers at a complex point, to which the imaginary part is as small as a difference."""
+def _by_slope(function: Any, slope_of: Slope, p: SparseBundle) -> SparseBundle:
+    """A function of real numbers, also at a complex point: to it the imaginary part is as small as a difference."""
     real, beside = p.base.real, p.base.imag
-    y = ufunc(real)
+    y = np.asarray(function(real))[()]
     slope, bend = slope_of(real, y)
-    if not (np.isfinite(bend).all() and all(small(d, at(bend, layout)) for layout, d in p.slots)):
-        raise refuse(f"{ufunc.__name__} at this complex point")
+    if not (np.isfinite(bend).all() and all(small(d, constant_at(bend, layout)) for layout, d in p.slots)):
+        raise refuse(f"{function.__name__} here")
     if p.run.faint:
-        p.run.magnifies(ufunc, real)
-    along = slope + 1j * (beside * bend * slope)
-    slots = tuple([(layout, d * at(along, layout)) for layout, d in p.slots])
-    return SparseBundle(y + 1j * (beside * slope), slots, p.run, p.disjoint)
+        p.run.magnifies(function, real)
+    if p.run.watching:
+        p.run.meets(None, p.slots, (), y.shape)
+    if p.base.dtype.kind == "c":
+        y, slope = y + 1j * (beside * slope), slope + 1j * (beside * bend * slope)
+    slots = tuple([(layout, d * constant_at(slope, layout)) for layout, d in p.slots])
+    return SparseBundle(y, slots, p.run, p.disjoint)
 
 
 def _note_edges(ufunc: np.ufunc, p: SparseBundle, b: Any, layout: Any, d: Array) -> None:

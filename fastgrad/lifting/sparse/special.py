@@ -14,6 +14,8 @@ from ..arraylike import Array
 from .rules import UNARY, Unary
 
 NEGLIGIBLE = 2.0**-54  # of a difference: half of what its second order comes to
+# where the slope of log_ndtr is near to -b the bend is a continued fraction (of Laplace): their difference would cancel
+FAR, TERMS = 3.0, 60
 # of b and y = f(b): f'(b), and f''(b) / f'(b), which is infinite where nothing is known
 Slope = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -30,7 +32,10 @@ def _normal(b: Any) -> Any:
 
 def _log_ndtr(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     slope = np.where(b > 0.0, _normal(b) / sc.ndtr(b), sqrt(2.0 / pi) / sc.erfcx(-b * sqrt(0.5)))
-    return slope, -(b + slope)
+    below = t = np.maximum(-b, FAR)
+    for k in range(TERMS, 1, -1):
+        below = t + k / below
+    return slope, -np.where(b > -FAR, b + slope, 1.0 / below)
 
 
 def _erfinv(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
@@ -84,8 +89,8 @@ SLOPES: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "exp1": lambda sc, b, y: (-np.exp(-b) / b, -1.0 - 1.0 / b),
     "expi": lambda sc, b, y: (np.exp(b) / b, (b - 1.0) / b),
 }
+OF_MATH = ("erf", "erfc")  # Python's own, whose slopes need nothing of SciPy
 LIKE_NUMPY = ("cbrt", "exp2", "expm1", "log1p")  # scipy.special has its own
-ONCE = ("log_ndtr",)  # the bend of it cancels
 
 
 def _is_special(ufunc: np.ufunc) -> bool:
