@@ -7,6 +7,8 @@ import types
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
 
 
@@ -64,6 +66,11 @@ def said(code: types.CodeType) -> Said:
         imports |= within.imports
     of = frozenset
     return Said(tuple(names), of(known), of(paths), of(assigned), stores, changes, of(imports))
+
+
+def hides_code(thing: object) -> bool:
+    """Whether this is a ufunc of a Python function, by np.frompyfunc: nothing shows what that reads."""
+    return isinstance(thing, np.ufunc) and all(set(kinds) <= {*"O->"} for kinds in thing.types)
 
 
 def package_of(thing: object) -> str:

@@ -339,3 +339,18 @@ def test_what_an_object_of_a_library_holds_is_read(n: int) -> None:
     for _ in range(5):
         np.testing.assert_allclose(gradient(x), expected, rtol=1e-7)
         np.testing.assert_allclose(numerical_gradient(f, x), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("n", [3, 20, 60])
+def test_a_function_by_frompyfunc_may_read_anything(n: int) -> None:
+    x = np.linspace(1.0, 2.0, n)
+    squares = np.frompyfunc(lambda i: x[int(i)] ** 2, 1, 1)  # of the caller's own x: only the reference moves that
+
+    def f(y: Any) -> float:
+        return squares(np.arange(n)).sum() + (y * y).sum()
+
+    assert "np.frompyfunc" in keeps(f)
+    assert not keeps(lambda y: np.exp(y).sum())
+    assert_allclose(numerical_gradient(f, x), 4.0 * x, rtol=1e-8)
+    with pytest.raises(TypeError, match="frompyfunc"):
+        numerical_gradient(f, x, backend="numpy")
