@@ -12,8 +12,10 @@ import inspect
 import sys
 import types
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -108,8 +110,26 @@ def nature(f: Any, arguments: Args = ()) -> Nature:
             study.value("an argument", value)
         study.close()
     except _MayKeepError as reason:
-        return Nature(str(reason), ())
+        return Nature(str(reason), (), tuple(study.places))
     return Nature("", tuple(study.arrays), tuple(study.places))
+
+
+_natures: WeakKeyDictionary[Any, Nature] = WeakKeyDictionary()
+
+
+def known_nature(f: Any, arguments: Args = ()) -> Nature:
+    """Return the same: kept for a function object without arguments, while it finds what it found."""
+    if arguments:
+        return nature(f, arguments)
+    try:
+        known = _natures.get(f)
+    except TypeError:  # no weak reference to it, or no hash
+        return nature(f)
+    if known is None or not known.holds():
+        known = nature(f)
+        with suppress(TypeError):
+            _natures[f] = known
+    return known
 
 
 def keeps(f: Any) -> str:
