@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ...core.bytecode import hides_code, package_of, said
+from ...core.bytecode import calls_others, hides_code, package_of, said
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Identity, Items, Missing, Names, Place, Slots, same
@@ -216,6 +216,8 @@ class Walk:
 
     def _function(self, thing: types.FunctionType) -> None:
         if self._of_library(thing):
+            if calls_others(thing, LIBRARIES):
+                raise CannotLift(f"f can reach functions by {thing.__qualname__!r}, which may be any")
             return
         self._functions.append(thing)
         self.names.update(said(thing.__code__).names)
