@@ -137,27 +137,29 @@ def doubted(first: float, second: float, sigma: float, step: float, variation: f
         return UNSURE
     if square > 63.0 * sigma * rise and cube > 16e3 * faint and square > 8.9e-10 * rise * max(0.5 * first, reach):
         return UNSURE
-    measure = max(first, 0.2 * reach)
-    if not (sigma > enough * measure and (rise * sigma > 200.0 * square or faint > 1e4 * cube)):
+    measure, slow, wide = max(first, 0.2 * reach), rise * sigma > 200.0 * square, faint > 1e4 * cube
+    # fear is by the shorter length where f bends, up to 100 times hope; hope is by the longer
+    longer = ((slow or wide) and second < 4.001 * sigma) or (slow and wide)
+    if not (sigma > enough * measure and (longer or rise * sigma > 2e4 * square or faint > 1e8 * cube)):
         return NEITHER
     return UNSURE if 1.42 * sigma > 0.999e-6 * measure else LARGER
 
 
 def wanted(
-    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float
+    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float, least: float
 ) -> tuple[int, float]:
     """Say which step an entry wants at further looks, and the cube of how many times it is as long.
 
     The conditions of `rounds.Rounds`. `size` is how much its output varies; noise up to `enough` of what counts needs
-    no improvement.
+    no improvement. `least`: the cube of how many times its output wants it at least.
     """
     steep = abs(derivative)
-    least, counts = 3e-10 * max(size, steep), max(steep, 0.1 * size)
-    if abs(hope - 30.0 * noise) <= MARGIN * hope or abs(hope - least) <= MARGIN * hope:
+    matters, counts = 3e-10 * max(size, steep), max(steep, 0.1 * size)
+    if abs(hope - 30.0 * noise) <= MARGIN * hope or abs(hope - matters) <= MARGIN * hope:
         return UNSURE, 0.0
-    if hope > 30.0 * noise and hope > least:
+    if hope > 30.0 * noise and hope > matters:
         return SMALLER, noise / (2.0 * max(hope, TINY))
-    ratio, suffices = noise / (2.0 * max(fear, TINY)), enough * counts
+    ratio, suffices = max(noise / (2.0 * max(fear, TINY)), least), enough * counts
     if not ratio >= 215.999 or noise < (1.0 - MARGIN) * suffices:
         return NEITHER, ratio
     if min(abs(ratio / 216.0 - 1.0), abs(noise - suffices) / noise, abs(noise - 1e-6 * counts) / noise) <= MARGIN:

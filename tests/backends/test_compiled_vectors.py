@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numba import config, njit
+from scipy.sparse import coo_array
 
 from fastgrad import Jacobian, numerical_jacobian
 from fastgrad.backends.compiled import cache, kernels
@@ -32,6 +33,13 @@ def broyden(x):
             out[i] -= x[i - 1]
         if i < n - 1:
             out[i] -= 2 * x[i + 1]
+    return out
+
+
+@njit
+def twisted(x):
+    out = broyden(x)
+    out[7] += 1e-3 * x[11]
     return out
 
 
@@ -183,6 +191,24 @@ def test_colored(h: float | None) -> None:
             found, wanted = jacobian(x), plain(x)
             np.testing.assert_array_equal(found.toarray(), wanted.toarray())
     assert jacobian._operator.fused(np.linspace(-1, 1.1, 14), ()) is not None
+
+
+@pytest.mark.parametrize("h", [BY_RULE, 1e-5])
+def test_colored_of_many(h: float | None) -> None:
+    """More entries than there are signs: where the random direction begins follows from the sum of x's bits."""
+    n = 5000
+    rows, columns = np.repeat(np.arange(n), 3), (np.arange(n)[:, None] + [-1, 0, 1]).reshape(-1)
+    inside = (columns >= 0) & (columns < n)
+    pattern = coo_array((np.ones(inside.sum()), (rows[inside], columns[inside])), shape=(n, n))
+    x = np.random.default_rng(1).uniform(0.5, 1.5, n)
+    jacobian = Jacobian(broyden, h, sparsity=pattern, compile="eager")
+    jacobian(x)
+    found, wanted = jacobian._operator.fused(x, ()), jacobian.with_info(x)[0]
+    np.testing.assert_array_equal(found.data, wanted.data)
+    jacobian._operator.fused._f = Jacobian(twisted, h, sparsity=pattern, compile="eager")._operator._compiled
+    jacobian._operator.fused._kinds.clear()
+    jacobian._operator.fused._alone = None
+    assert jacobian._operator.fused(x, ()) is None  # one output of `twisted` has an entry more
 
 
 @pytest.mark.parametrize("h", [BY_RULE, 1e-5])

@@ -236,6 +236,14 @@ def test_what_is_not_on_the_disk_is_compiled_when_that_pays(monkeypatch: pytest.
     assert asked == [("gradients", False), ("gradients", True)]
 
 
+def test_what_takes_longer_without_it_is_loaded_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judged, "LOADS", 2.5)
+    rule, asked = awaited(monkeypatch, lambda: "it")
+    assert rule.wanted() is None
+    assert not asked
+    assert rule.wanted(1.5) == "it"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "integers", "first"),

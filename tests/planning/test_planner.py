@@ -19,6 +19,7 @@ import pytest
 from fastgrad import Gradient, explain, numerical_gradient
 from fastgrad.core.call import Call
 from fastgrad.core.point import quiet
+from fastgrad.inspecting import purity
 from fastgrad.inspecting.kinds import C_FUNCTION, JITTED, PLAIN
 from fastgrad.inspecting.purity import Nature
 from fastgrad.planning import planner
@@ -148,7 +149,7 @@ def test_facts_are_kept_for_one_object_and_dropped_with_it():
     numerical_gradient(f, x)
     numerical_gradient(keeping, x)
     assert 2 <= len(store) < 40  # the plain evaluations were seen, and the lifted ones put back
-    assert f in planner._natures
+    assert f in purity._natures
     gone = weakref.ref(f)
     del f
     gc.collect()
@@ -165,6 +166,20 @@ def test_facts_are_looked_up_again_when_f_finds_something_else():
     W["array"] = x  # f reads x itself now
     np.testing.assert_allclose(numerical_gradient(f, x), 3 * x**2, rtol=1e-8)
     assert explain(f, x).startswith("backend 'python'")
+
+
+def test_what_kept_its_argument_is_read_again_when_it_no_longer_can():
+    def made(log):
+        space = {"np": np, "log": log}
+        exec("def f(x):\n    if log is not None:\n        log.append(x)\n    return np.sum(np.sin(x) * x)", space)
+        return space["f"]
+
+    x = np.linspace(1.0, 2.0, 300)
+    f, expected = made([]), numerical_gradient(made(None), x, full_output=True)[1]
+    assert numerical_gradient(f, x, full_output=True)[1].way != expected.way
+    f.__globals__["log"] = None
+    found = numerical_gradient(f, x, full_output=True)[1]
+    assert (found.way, found.nfev) == (expected.way, expected.nfev)
 
 
 def test_a_refusal_holds_for_its_call():

@@ -85,6 +85,12 @@ def checksum(flat):
 
 
 @uncounted
+def checksum_of(word):
+    """`zlib.crc32` of eight bytes."""
+    return np.uint64(crossed(word ^ 0xFFFFFFFF, 0) ^ 0xFFFFFFFF)
+
+
+@uncounted
 def spacing_of(x):
     """`math.ulp` of a finite number, by its bits."""
     bits = np.float64(x).view(np.int64) & 0x7FF0000000000000

@@ -14,7 +14,6 @@ from ...lifting.lanes import BLOCK, call_lanes
 from ...schemes import outputs
 from ...schemes.constants import EPS, FINER, NEAR_ZERO, SPACING
 from .cache import inner, kernel, uncounted
-from .default import checksum
 from .entries import (
     COLUMN,
     DERIVATIVE,
@@ -38,7 +37,7 @@ from .entries import (
     settled,
 )
 from .kernels import NOT_TIMED, TICKS, TRIALS
-from .native import call_into, integers, part, ticks
+from .native import STACK, array_at, call_into, integers, on_the_stack, part, ticks
 from .outputs import (
     AGREED,
     BIN,
@@ -60,6 +59,7 @@ from .outputs import (
     noises,
     prepared,
     scales,
+    signed,
     step_of,
 )
 from .workspace import aligned
@@ -67,7 +67,6 @@ from .workspace import aligned
 # LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
 DONE, RECONSIDER, LATER, UNSURE = range(4)
 MOST = 10 * TICKS  # half a second or so: then the loops decide that answer Ctrl-C
-SIGNS, PERIOD = outputs.SIGNS, outputs.PERIOD
 TILE = 1 << 16  # as in `schemes.columns`
 FARTHER = 2.0**-19
 # To go on with: the next direction, the step, the usual length, and whether that is known; f in lanes, how many points
@@ -141,8 +140,8 @@ def move(y, flat, units, pattern, g, t):
     if pattern is None:
         y[g] = flat[g] + t * units[g]
         return
-    for k in range(pattern[1][g], pattern[1][g + 1]):
-        j = pattern[0][k]
+    for k in range(np.uint64(pattern[1][g]), np.uint64(pattern[1][g + 1])):
+        j = np.uint64(pattern[0][k])
         y[j] = flat[j] + t * units[j]
 
 
@@ -164,8 +163,8 @@ def displaced(flat, units, pattern, g, t, tile, lane):
     if pattern is None:
         tile[g, lane], tile[g, lane + 1] = flat[g] + t * units[g], flat[g] + -t * units[g]
         return
-    for k in range(pattern[1][g], pattern[1][g + 1]):
-        j = pattern[0][k]
+    for k in range(np.uint64(pattern[1][g]), np.uint64(pattern[1][g + 1])):
+        j = np.uint64(pattern[0][k])
         tile[j, lane], tile[j, lane + 1] = flat[j] + t * units[j], flat[j] + -t * units[j]
 
 
@@ -234,10 +233,11 @@ def begun(work, flat, m):
     if width > 0:
         trial = state[TIMED] < 2 * TRIALS and not NOT_TIMED < state[TOGETHER] < np.inf
         state[RUNS] = state[TIMED] % 2.0 == 0.0 if trial else state[TOGETHER] <= state[ALONE]
-        points, _, _ = tiles(work, flat.size, m, width)
-        for i in range(flat.size):
-            for lane in range(width):
-                points[i, lane] = flat[i]
+        if state[RUNS] != 0.0:
+            points, _, _ = tiles(work, flat.size, m, width)
+            for i in range(flat.size):
+                for lane in range(width):
+                    points[i, lane] = flat[i]
 
 
 @inner
@@ -264,7 +264,7 @@ def finished(work, began):
 def refreshed(y, flat):
     """Make x's working copy a copy of x; returns whether f had left it one."""
     same = True
-    for i in range(flat.size):
+    for i in range(np.uint64(flat.size)):
         same &= y[i] == flat[i]
         y[i] = flat[i]
     return same
@@ -339,7 +339,7 @@ def look(f, x, here, work, terms, counts):
     for _ in range(outputs.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
-        unclear = noises(o, table, shrinks)
+        unclear = noises(o, table, shrinks, False)
         if unclear == 0 and stand_still(f, x, here, work, spacing):
             return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
         if unclear <= 0:
@@ -392,7 +392,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
             if count < 0:
                 group[WHOLE + k] = 1
                 return -1
-            if not looked(o, a, look, count, flat, units, f0, step):
+            if looked(o, a, look, count, flat, units, f0, step) != 0:
                 return 0
             following = next_step(o, a, look, count, common) if look + 1 < LOOKS and count > 0 else 0.0
             if following < 0.0 or 0.0 < following < 2.0**-60:
@@ -422,23 +422,19 @@ def confirmed(f, x, here, work, pattern, data):
     indptr, indices = pattern[6], pattern[7]
     if not scales(flat, vector):
         return False
-    begin = np.int64(checksum(flat)) % PERIOD
-    place = begin
-    for i in range(flat.size):
-        vector[i] = SIGNS[place] * vector[i] * FARTHER
-        place = place + 1 if place + 1 < begin + PERIOD else begin
+    signed(flat, vector, vector, FARTHER)
     for side in range(2):
-        for i in range(flat.size):
+        for i in range(np.uint64(flat.size)):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
         if not at_row(f, x, here, work, DOWN if side else UP):
             return False
-    for i in range(flat.size):
+    for i in range(np.uint64(flat.size)):
         vector[i] = 0.5 * ((flat[i] + vector[i]) - (flat[i] - vector[i]))
     scatter = 2e-3 / math.sqrt(max(1.0, data.size / here.size))
-    for r in range(here.size):
+    for r in range(np.uint64(here.size)):
         total, up, down = 0.0, o[UP, r], o[DOWN, r]
-        for e in range(indptr[r], indptr[r + 1]):
-            total += data[e] * vector[indices[e]]
+        for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
+            total += data[e] * vector[np.uint64(indices[e])]
         gap = abs((up - down) - 2.0 * total)
         doubt = 100.0 * EPS * (abs(up) + abs(down)) + 20.0 * o[SIGMA, r]
         if gap <= 0.999 * doubt:
@@ -540,7 +536,7 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
     _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     start, state[START] = int(state[START]), 0.0
     lost = False
-    for j in range(n):
+    for j in range(np.uint64(n)):
         unit = units[j]
         above, below = flat[j] + unit, flat[j] - unit
         lost |= (above == flat[j]) | (below == flat[j]) | (not abs(above) < np.inf) | (not abs(below) < np.inf)
@@ -554,16 +550,27 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
         moved = swept(f, x, here, work, pattern, g, 1.0, g == 0)
         if moved < 0:
             return UNSURE
-        if g == 0:
+        if g == 0 and pattern is None:
             for i in range(np.uint64(m)):  # whatever it is: where both sides are the same, so is their difference zero
                 reference[i] = o[UP, i]
-        finite, (_, behind) = True, extent(pattern, g, m)
-        for begin in part(blocks, 0, (moved,)):
-            for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
-                i, j, place = entry(pattern, g, m, k)
-                slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
-                finite &= abs(slope) < np.inf
-                out[place] = slope
+        finite, (first, behind) = True, extent(pattern, g, m)
+        if pattern is not None:  # all of them, on the stack first: see `entries`
+            some = array_at(on_the_stack(), STACK)
+            for begin in range(first, behind, STACK):
+                begin, count = np.uint64(begin), np.uint64(min(STACK, behind - begin))
+                for k in range(count):
+                    i, j, _ = entry(pattern, g, m, begin + k)
+                    some[k] = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[np.uint64(j)]) / units[np.uint64(j)]
+                    finite &= abs(some[k]) < np.inf
+                for k in range(count):
+                    out[np.uint64(pattern[5][begin + k])] = some[k]
+        else:
+            for begin in part(blocks, 0, (moved,)):
+                for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
+                    i, j, place = entry(pattern, g, m, k)
+                    slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
+                    finite &= abs(slope) < np.inf
+                    out[place] = slope
         if not finite:
             return UNSURE
         if ticks() - began > TICKS and g + 1 < directions(pattern, n):
