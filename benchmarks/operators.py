@@ -273,7 +273,7 @@ def products(n: int) -> None:
             expected = _along(lambda y, args=args, problem=problem: problem.gradient(y, *args), x, v)
             product = hvp(problem.f, x, v, args=args)
             prepared, gradient = Hessian(problem.f, args=args), Gradient(problem.f, args=args)
-            times = timed({"hvp": lambda: prepared.hvp(x, v), "gradient": lambda: gradient(x)}, 7, 3.0)  # noqa: B023
+            times = timed({"hvp": lambda: prepared.hvp(x, v), "gradient": lambda: gradient(x)}, 31, 3.0)  # noqa: B023
             error = min(error_of(product, one) for one in expected if np.abs(one).max() > 0.0)
         times_of = times["hvp"] / times["gradient"]
         seen += 1

@@ -334,7 +334,7 @@ def helical_valley_loop(x: Array) -> Scalar:
 
 def helical_valley_gradient(x: Array) -> Array:
     theta = np.arctan(x[1] / x[0]) / (2.0 * np.pi) + (0.5 if x[0] < 0 else 0.0)
-    r = math.hypot(x[0], x[1])
+    r = np.sqrt(x[0] ** 2 + x[1] ** 2)  # also in extended precision, and at a complex point
     s, t = 200.0 * (x[2] - 10.0 * theta), 200.0 * (r - 1.0)
     a, b = x[0] / r, x[1] / r
     turn = 10.0 / (2.0 * np.pi * r)

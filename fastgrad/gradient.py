@@ -224,7 +224,10 @@ class Gradient:
     ) -> tuple[Structure, list[Any]]:
         """Return what is wanted of the gradient with respect to each array of a dictionary, the others constant."""
         structure, given = Structure(x), self._options.given() | ({"args": args} if args else {})
-        each = ((Gradient(g, **structure.options(given, leaf)), leaf.value) for leaf, g in structure.functions(self.f))
+        each = (
+            (Gradient(g, **structure.options(given, leaf)), structure.alone(leaf))
+            for leaf, g in structure.functions(self.f)
+        )
         with exclusively(structure.holders):  # of another thread, too, f reads all of them
             return structure, [one(gradient, leaf) for gradient, leaf in each]
 

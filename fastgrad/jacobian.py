@@ -333,7 +333,7 @@ class _Found(NamedTuple):
 
 def more_evaluations(found: tuple[Any, JacobianInfo], nfev: int) -> tuple[Any, JacobianInfo]:
     """Return a result and its info, with evaluations of f that it took besides."""
-    return found[0], replace(found[1], nfev=found[1].nfev + nfev)
+    return (found[0], replace(found[1], nfev=found[1].nfev + nfev)) if nfev else found
 
 
 def _rebuild(f: Any, options: dict[str, Any]) -> Jacobian:

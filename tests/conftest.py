@@ -15,14 +15,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from numpy.typing import NDArray
 
 from fastgrad.schemes.stencils import Stencil
 
-# derandomised: a failure in one run is a failure in every run
-settings.register_profile("fastgrad", deadline=None, derandomize=True, max_examples=60)
+# derandomised: a failure in one run is a failure in every run; and on a busy machine nothing is too slow
+settings.register_profile(
+    "fastgrad",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("fastgrad")
+# nor are constants taken from the modules that are imported by then: which these are hangs on the tests before
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 def pytest_collection_finish() -> None:

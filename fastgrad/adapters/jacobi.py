@@ -1,12 +1,13 @@
 """jacobi's interface: a Jacobian with error bars, and the propagation of a covariance.
 
-Of jacobi's own tests those fail here that want an error of 0 at the kink of abs, or of less than a rounding, and those
-of `diagnostic`.
+What `step` and `diagnostic` ask for is of jacobi's own iteration: jacobi itself does it. Of its own tests one fails
+here, which wants an error of 0 at the kink of abs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ def jacobi(
     maxgrad : int
         The order of the differences is twice this and 2, if it is given.
     step, diagnostic
-        Steer jacobi's own iteration, and tell of it: only their defaults are accepted.
+        Where one is given jacobi itself differentiates: they steer its own iteration, and tell of it.
 
     Returns
     -------
@@ -65,12 +66,14 @@ def jacobi(
     array([[2., 0.],
            [0., 4.]])
     """
-    for name, value in (("step", step), ("diagnostic", diagnostic)):
-        if value is not None:
-            raise ValueError(f"`{name}` is of jacobi's own iteration and means nothing here, got {value!r}")
-    for name, value, least in (("maxiter", maxiter, 1), ("maxgrad", maxgrad, 0), ("rtol", rtol, 0)):
-        if not value >= least:
-            raise ValueError(f"`{name}` must be {least} or more, got {value!r}")
+    if step is not None or diagnostic is not None:
+        options: dict[str, Any] = {"diagonal": diagonal, "mask": mask, "rtol": rtol, "maxiter": maxiter}
+        options |= {"method": method, "maxgrad": maxgrad, "step": step, "diagnostic": diagnostic}
+        theirs: tuple[NDArray[np.float64], NDArray[np.float64]] = _jacobi().jacobi(fn, x, *args, **options)
+        return theirs
+    for name, given, least in (("maxiter", maxiter, 1), ("maxgrad", maxgrad, 0), ("rtol", rtol, 0)):
+        if not given >= least:
+            raise ValueError(f"`{name}` must be {least} or more, got {given!r}")
     if method not in METHODS:
         raise ValueError(f"`method` must be -1, 0, 1 or None, got {method!r}")
     wanted = _Wanted(method, rtol if maxiter > 1 else np.inf, None if maxgrad == 3 else 2 * maxgrad + 2)
@@ -84,7 +87,7 @@ def jacobi(
         empty = np.zeros(point.shape if diagonal else 2 * point.shape)
         return empty, empty.copy()
     if diagonal:
-        options: dict[str, Any] = {"method": method, "rtol": rtol, "maxiter": maxiter, "maxgrad": maxgrad}
+        options = {"method": method, "rtol": rtol, "maxiter": maxiter, "maxgrad": maxgrad}
         slope, error = jacobi(lambda moved: fn(point + moved, *args), 0.0, **options)
         slope[~chosen] = error[~chosen] = 0.0
         return slope, error
@@ -97,6 +100,15 @@ def jacobi(
     slope[lost & chosen] = np.nan
     error[np.isnan(slope)] = np.inf
     return slope, error
+
+
+def _jacobi() -> Any:
+    try:
+        return import_module("jacobi")
+    except ImportError as error:
+        raise ImportError(
+            "`step` and `diagnostic` are of jacobi's own iteration: pip install jacobi, or leave them out"
+        ) from error
 
 
 def _values(value: Any) -> NDArray[np.float64]:

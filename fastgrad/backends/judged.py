@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
 from ..core.validation import Floats
+from ..schemes.calm import Settled
 from ..schemes.constants import OUTSIDE
 from ..schemes.smooth import gradient
 from .reference import Reference
@@ -22,6 +23,8 @@ from .vectors import Vectors
 MOST = 60  # entries: of more the rule judges in arrays
 # Seconds that a rule takes to load, and llvmlite where it is not in the process, as it is with numba.
 LOADS, LLVM = 0.008, 0.03
+# What the compiled rule saves where plain floats do not settle a Jacobian, and arrays are to: at least.
+ARRAYS = 1e-3
 
 
 class Awaited:
@@ -34,24 +37,23 @@ class Awaited:
     def __init__(self, name: str, saves: float, compiles: float) -> None:
         self._name, self._saves, self._compiles = name, saves, compiles
         self.judge: Any = None
-        self._wanted, self._next = 0, LOADS / saves  # how often it was missed, and is to be until it is asked for
+        self._saved, self._next = 0.0, LOADS  # seconds that it would have saved, and is to until it is asked for
 
-    def wanted(self) -> Any:
-        """Return the rule; None until it is worth loading."""
+    def wanted(self, saves: float | None = None) -> Any:
+        """Return the rule; None until it is worth loading. `saves`: seconds, where that is more than usual."""
         if self.judge is None:
-            self._wanted += 1
-            if self._wanted >= self._next:
+            self._saved += self._saves if saves is None else saves
+            if self._saved >= self._next:
                 self._load()
         return self.judge
 
     def _load(self) -> None:
-        saved = self._wanted * self._saves
-        if saved < LOADS + LLVM and "llvmlite" not in sys.modules:
-            self._next = (LOADS + LLVM) / self._saves
+        if self._saved < LOADS + LLVM and "llvmlite" not in sys.modules:
+            self._next = LOADS + LLVM
             return
         self._next = inf
         # in a thread: what a signal raises between two calls of LLVM, as Ctrl-C does, would end the process later
-        loading = Thread(target=self._found, args=(saved >= self._compiles,), daemon=True)
+        loading = Thread(target=self._found, args=(self._saved >= self._compiles,), daemon=True)
         with suppress(RuntimeError):  # an interpreter that is about to end begins none
             loading.start()
             loading.join()
@@ -59,7 +61,7 @@ class Awaited:
     def _found(self, compiles: bool) -> None:
         with suppress(Exception):  # CannotRun, or what else its inside says: plain floats do
             self.judge = load("judge")(self._name, compiles)
-            self._next = self._compiles / self._saves
+            self._next = self._compiles
 
 
 GRADIENTS = Awaited("gradients", saves=2e-5, compiles=4.0)
@@ -156,11 +158,11 @@ class JudgedVectors:
         self._run, self._judge = run, judge
         self._known: dict[bytes, list[Floats]] = {}
 
-    def settled(self, x: Floats) -> Floats | None:
-        """Return the Jacobian, column by column; None where it is not sure."""
+    def settled(self, x: Floats) -> Settled | None:
+        """Return what `calm.entries` does."""
         with np.errstate(all="ignore"):
             noted: list[tuple[Floats, Floats]] = []
-            found: Floats | None = self._judge.entries(self._run, x, noted)
+            found: Settled | None = self._judge.entries(self._run, x, noted)
             for points, values in [] if found is not None else noted:
                 for point, value in zip(points, values, strict=True):
                     self._known.setdefault(point.tobytes(), []).append(value)

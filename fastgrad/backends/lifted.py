@@ -23,6 +23,7 @@ from ..core.validation import Floats, Ints, complex_number, number
 from ..inspecting.purity import Nature
 from ..lifting.signals import Outrun, Signal, where_in
 from ..lifting.work import DenseWork, SparseWork
+from ..schemes.rounding import of_rounding
 from .batched import agree
 
 EPS = float(np.finfo(np.float64).eps)
@@ -234,46 +235,48 @@ class Lifted(InFloats):
     def differences(self, index: Ints, steps: Floats, away: Floats, bars: bool) -> Unrounded | None:
         if not self.carries(index.size):
             return None
-        x, beside = self._point.base, None
-        found = self._unrounded(x, index, steps)
+        x = self._point.base
+        try:
+            found = self._unrounded(x, index, steps)
+        except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
+            self._note(SPARSE, failure)
+            self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)
+            return None
         if found is None:
+            self._rounded = True
             return None
         values, tied, lost = found
+        rounding = None
         if bars:  # before anything is evaluated plainly: what f can reach is then known still
-            near = x.copy()
-            moved = near.reshape(-1)[index]
-            to = np.where((self._draw + np.arange(index.size) * 5) % 13 < 6, -inf, inf)
-            with np.errstate(under="ignore"):
-                near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
-            again = self._unrounded(near, index, steps)
-            if again is None:
-                return None
-            beside = again[0]
+            rounding = of_rounding(x.reshape(-1), values, lambda point: self._beside(point, index, steps))
         smooth = np.flatnonzero(~tied)
         if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
             self._rounded = True
             return None
         self._attempts = _settled(SPARSE, self._lifts)
         self.way = _WAY[SPARSE]
-        return Unrounded(values, tied, beside, lost)
+        return Unrounded(values, tied, rounding, lost)
 
     def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_], float] | None:
         """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
         work = self._sparse_work(steps.size, self._attempts[0].racing)
         try:
             found = _lift(SPARSE).differences(self._call, x, index, steps[:, None], work=work)
-        except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
-            self._note(SPARSE, failure)
-            self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)
-            return None
         finally:
             self.nfev += work.nfev
             self._together = work.together
         if found is None:
-            self._rounded = True
             return None
         values = found.values[:, 0]
         return values, found.tied | ~np.isfinite(values), found.lost
+
+    def _beside(self, point: Floats, index: Ints, steps: Floats) -> Floats | None:
+        """The differences from f at another point; None if f cannot be lifted there."""
+        try:
+            found = self._unrounded(point.reshape(self._point.base.shape), index, steps)
+        except (Signal, Exception):  # noqa: BLE001 - nobody asked for that point
+            return None
+        return None if found is None else found[0]
 
     def _agrees_farther_away(self, index: Ints, steps: Floats, values: Floats, away: Floats) -> bool:
         """Compare the slopes with plain evaluations on both sides of x, along one direction, another one at each x.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import nan, prod
 from typing import Any
 
@@ -106,7 +106,9 @@ class Vectors:
 
     def _at_x(self) -> Floats:
         if self._value is None:
-            self._value = values_of(self._called(self._point.base.copy()))
+            called = self._called()
+            self.nfev += 1
+            self._value = values_of(called(self._point.base.copy()))
         return self._value
 
     def at(self, points: Iterable[Floats]) -> Floats:
@@ -131,8 +133,10 @@ class Vectors:
                 own[...] = base
 
     def _alone(self, x: Floats) -> Floats:
+        called = self._called()
+        self.nfev += 1
         try:
-            found = self._called(x)
+            found = called(x)
         except OUTSIDE:
             return np.full(self._known().size, nan)
         if type(found) is not ndarray or found.dtype is not FLOAT64:
@@ -157,11 +161,12 @@ class Vectors:
                 own[...] = base
 
     def _each(self, rows: Floats, exploring: bool, own: NDArray[Any] | None) -> Floats:
-        called, shape = self._called, self._known().shape
+        called, shape = self._called(), self._known().shape
         values = empty((len(rows), *shape))
         for k, x in enumerate(rows):
             if own is not None:
                 own[...] = x  # whole, for f may have written there; rounded, where x is float32: f's argument is not
+            self.nfev += 1
             try:
                 found = called(x)
             except OUTSIDE:
@@ -176,11 +181,11 @@ class Vectors:
             values[k] = found
         return values if len(shape) == 1 else values.reshape(len(rows), prod(shape))  # there may be none
 
-    def _called(self, x: Floats) -> Any:
-        """Call f with an array that is its own."""
+    def _called(self) -> Callable[[Floats], Any]:
+        """Return what is called with an array that is f's own: f itself, where it takes no more than that."""
         call = self._call
-        self.nfev += 1
-        return call.f(x, *call.args, **call.kwargs)
+        f, args, kwargs = call.f, call.args, call.kwargs
+        return (lambda x: f(x, *args, **kwargs)) if args or kwargs else f
 
     def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
         """Evaluate f at whole complex points; returns one row of complex values for each."""

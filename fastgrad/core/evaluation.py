@@ -24,9 +24,8 @@ class Unrounded(NamedTuple):
     # shape (m,): where that tells of one side of x only: f chose between what is equal at x, as ``max(a, a)`` or
     # ``abs(0)`` do. Plain central differences are the way to go in such a row.
     tied: NDArray[np.bool_]
-    # shape (m,), or None: the same from a point that differs from x by rounding: what f multiplies differences with is
-    # rounded, too
-    beside: Floats | None = None
+    # shape (m,), or None: by how much the values differ where f rounds otherwise what it multiplies differences with
+    rounding: Floats | None = None
     lost: float = 0.0  # what the values may lack because something in f underflowed
 
 
@@ -73,7 +72,7 @@ class Evaluation(Protocol):
         `index`, of shape (m,): the coordinates, each once.
         `steps`, of shape (m,): what is added to them: x plus that need not be a number of its own.
         `away`, of shape (m,): steps at which the slopes can be compared with plain evaluations on both sides of x.
-        `bars`: whether `beside` is wanted.
+        `bars`: whether `rounding` is wanted.
         """
         ...
 

@@ -232,13 +232,22 @@ class Structure(Tree):
         found: list[list[Part] | None] = []
         for leaf, end in zip(self.leaves, self.ends, strict=True):
             places = np.arange(end - leaf.array.size, end).reshape(leaf.array.shape)
-            if isinstance(leaf.value, (int, float, np.generic)):
-                inner = _at(self.given, leaf.path[:-1])
-                parts = [Part(inner, (), {leaf.path[-1]: leaf.value})] if isinstance(inner, dict) else None
-            else:
-                parts = parts_of(leaf.value, leaf.array.ndim)
+            parts = self._number(leaf) or parts_of(leaf.value, leaf.array.ndim)
             found.append(parts and [part._replace(place=(places[part.place],)) for part in parts])
         return found
+
+    def _number(self, leaf: Leaf) -> list[Part] | None:
+        """What holds a number: the dictionary that it is in. None for an array."""
+        inner = _at(self.given, leaf.path[:-1]) if isinstance(leaf.value, (int, float, np.generic)) else None
+        return [Part(inner, (), {leaf.path[-1]: leaf.value})] if isinstance(inner, dict) else None
+
+    def alone(self, leaf: Leaf) -> Any:
+        """Return one of the arrays as x of its own: a number together with what holds it, for closures read that."""
+        parts = self._number(leaf)
+        if parts is None:
+            return leaf.value
+        point = as_point(leaf.value)
+        return Point(point.base, None, point.dtype, Container(parts[0].target, 0, parts), leaf.value)
 
     def fixed(self) -> Iterator[tuple[Leaf, slice]]:
         """Return the arrays of a dictionary that cannot be changed where they are, and their places among all."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import functools
 import inspect
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.bytecode import package_of, said
 from ..core.call import Call
 from ..inspecting.captures import captures
 
@@ -95,7 +95,8 @@ class _Study:
             self.add(f"default {number} of {name}", value)
         for key, value in (inner.__kwdefaults__ or {}).items():
             self.add(f"default {key!r} of {name}", value)
-        own_state = _assigned(inner.__code__)
+        # its own counters, which are no part of what it is
+        own_state = said(inner.__code__).assigned
         for capture in captures(inner):
             value = capture.value
             if capture.name in own_state or capture.name.startswith("default ") or _of_a_package(inner, capture.name):
@@ -192,12 +193,6 @@ def _is_function(value: Any) -> bool:
     return (isinstance(value, kinds) or hasattr(value, "py_func")) and not _of_a_library(value)
 
 
-def _assigned(code: types.CodeType) -> set[str]:
-    """List the names beyond its call that a function assigns to: its own counters, which are no part of what it is."""
-    stores = ("STORE_GLOBAL", "STORE_DEREF")
-    return {str(i.argval) for i in dis.get_instructions(code) if i.opname in stores}
-
-
 def _code(code: types.CodeType) -> Iterator[bytes]:
     """Write out what the code does; not where it stands, nor what Python's own specialising has made of it."""
     yield code.co_code
@@ -218,8 +213,8 @@ def _of_a_library(value: object) -> bool:
     owner = getattr(value, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):  # `values.append` is a function, too
         return False
-    module = getattr(value, "__module__", None)
-    return _installed(module.partition(".")[0]) if isinstance(module, str) else isinstance(value, np.ufunc)
+    package = package_of(value)
+    return _installed(package) if package else isinstance(value, np.ufunc)
 
 
 @lru_cache(maxsize=256)
@@ -235,7 +230,7 @@ def _of_a_package(inner: types.FunctionType, name: str) -> bool:
     """Whether a captured name is an attribute of an installed module: `os.environ` is no part of f."""
     first, _, rest = name.partition(".")
     module = inner.__globals__.get(first)
-    return bool(rest) and isinstance(module, types.ModuleType) and _installed(module.__name__.partition(".")[0])
+    return bool(rest) and isinstance(module, types.ModuleType) and _installed(package_of(module))
 
 
 def _digest(pieces: Iterable[bytes]) -> str:

@@ -318,9 +318,10 @@ class _Crew:
 
     def _stop_who_is_late(self) -> None:
         """Kill workers, and programs that f has started in them: interrupted, f might return something of no worth."""
+        now = perf_counter()  # read first: who is held up after this takes no worker for late that is not
         for worker in self._workers:
             number, since = int(self._at[worker.place]), float(self._since[worker.place])
-            if perf_counter() - since > self._timeout and worker.next <= number < worker.stop:
+            if now - since > self._timeout and worker.next <= number < worker.stop:
                 worker.stopped_at = number
                 worker.signal(signal.SIGKILL)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dis
-import functools
 import types
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..core.bytecode import package_of, said
 from ..core.validation import Array, Function
 
 _MISSING = object()
@@ -90,28 +90,27 @@ def _collect(f: Any, found: list[Capture], seen: set[int]) -> None:
 
 def _of(f: types.FunctionType) -> Iterator[Capture]:
     for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
-        yield Capture(name, lambda cell=cell: _cell(cell))  # type: ignore[misc]
+        yield Capture(name, partial(_cell, cell))
     space = f.__globals__
     seen: set[tuple[str, ...]] = set()
-    for path in sorted(_global_names(f.__code__)):
+    for path in sorted(said(f.__code__).paths):
         if path[0] not in space:
             continue
         holder: Any = None
         owner, taken = space[path[0]], 1
-        while taken < len(path) and isinstance(owner, types.ModuleType) and not _is_stable(owner):
+        while taken < len(path) and isinstance(owner, types.ModuleType) and package_of(owner) not in STABLE_MODULES:
             holder, owner = owner, getattr(owner, path[taken], _MISSING)
             taken += 1
         if path[:taken] in seen or isinstance(owner, types.ModuleType):
             continue
         seen.add(path[:taken])
         if holder is None:
-            yield Capture(path[0], lambda name=path[0]: space.get(name, _MISSING))  # type: ignore[misc]
+            yield Capture(path[0], partial(space.get, path[0], _MISSING))
         else:
-            read = lambda holder=holder, name=path[taken - 1]: getattr(holder, name, _MISSING)  # noqa: E731
-            yield Capture(".".join(path[:taken]), read)
+            yield Capture(".".join(path[:taken]), partial(getattr, holder, path[taken - 1], _MISSING))
     for i, default in enumerate(f.__defaults__ or ()):
         if isinstance(default, np.ndarray):
-            yield Capture(f"default {i}", lambda default=default: default)  # type: ignore[misc]
+            yield Capture(f"default {i}", partial(_itself, default))
 
 
 def _cell(cell: types.CellType) -> Any:
@@ -121,26 +120,8 @@ def _cell(cell: types.CellType) -> Any:
         return _MISSING
 
 
-def _is_stable(module: types.ModuleType) -> bool:
-    return module.__name__.partition(".")[0] in STABLE_MODULES
-
-
-def _global_names(code: types.CodeType) -> set[tuple[str, ...]]:
-    """Names that the code loads from globals, each with the attributes that it takes of them, one of another."""
-    names: set[tuple[str, ...]] = set()
-    path: tuple[str, ...] = ()
-    for instruction in dis.get_instructions(code):
-        if instruction.opname == "LOAD_GLOBAL":
-            names.add(path := (str(instruction.argval),))
-        elif path and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            path = (*path, str(instruction.argval))
-            names.add(path)
-        else:
-            path = ()
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            names |= _global_names(constant)
-    return names
+def _itself(value: Any) -> Any:
+    return value
 
 
 def holds(f: Any, thing: object) -> bool:
@@ -166,7 +147,7 @@ def reached(f: Any, wanted: Callable[[Any], bool], depth: int = 3) -> Any:
     if isinstance(f, types.FunctionType) or hasattr(f, "py_func"):
         defaults = (*(getattr(f, "__defaults__", None) or ()), *(getattr(f, "__kwdefaults__", None) or {}).values())
         inside = (*defaults, *(c.value for c in captures(f)))
-    elif isinstance(f, functools.partial):
+    elif isinstance(f, partial):
         inside, depth = (f.func, *f.args, *f.keywords.values()), depth + 1
     elif isinstance(f, types.MethodType):
         inside = (f.__func__, f.__self__)

@@ -7,22 +7,22 @@ only the reference perturbs, must be watched for that.
 
 from __future__ import annotations
 
-import dis
 import functools
 import inspect
 import sys
 import types
 from collections.abc import Iterable
-from functools import lru_cache
+from contextlib import suppress
 from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..core.bytecode import package_of, said
 from ..core.validation import Args, Array
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
-_STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
 # names that do something beside computing, or look at more than values
 _EFFECTS = frozenset({
     "print", "open", "input", "exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "id",
@@ -110,8 +110,26 @@ def nature(f: Any, arguments: Args = ()) -> Nature:
             study.value("an argument", value)
         study.close()
     except _MayKeepError as reason:
-        return Nature(str(reason), ())
+        return Nature(str(reason), (), tuple(study.places))
     return Nature("", tuple(study.arrays), tuple(study.places))
+
+
+_natures: WeakKeyDictionary[Any, Nature] = WeakKeyDictionary()
+
+
+def known_nature(f: Any, arguments: Args = ()) -> Nature:
+    """Return the same: kept for a function object without arguments, while it finds what it found."""
+    if arguments:
+        return nature(f, arguments)
+    try:
+        known = _natures.get(f)
+    except TypeError:  # no weak reference to it, or no hash
+        return nature(f)
+    if known is None or not known.holds():
+        known = nature(f)
+        with suppress(TypeError):
+            _natures[f] = known
+    return known
 
 
 def keeps(f: Any) -> str:
@@ -121,53 +139,6 @@ def keeps(f: Any) -> str:
 
 class _MayKeepError(Exception):
     """f may keep what it is given; the message says how."""
-
-
-class _Facts(NamedTuple):
-    """What a piece of code says of itself."""
-
-    keeps: str
-    globals: frozenset[str]
-    names: frozenset[str]  # of globals and attributes
-    changes: str  # how it may change a container
-    imports: frozenset[str]  # modules
-
-
-@lru_cache(maxsize=512)
-def _facts(code: types.CodeType) -> _Facts:
-    reason, changes, names, known, imports = "", "", set(code.co_names), set(), set()
-    before: list[Any] = [None, None]
-    for instruction in dis.get_instructions(code):
-        name = instruction.opname
-        # a comprehension's or inner function's own variables are cells, too: they live as long as the call
-        inner = name.endswith("_DEREF") and instruction.argval in code.co_cellvars
-        if name in _STORES and not inner:
-            reason = reason or f"f stores {instruction.argval!r} beyond its call"
-        elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
-            changes = changes or "assigns to an entry"
-        elif name == "BINARY_OP" and "=" in instruction.argrepr:
-            changes = changes or f"uses {instruction.argrepr}"
-        elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            known.add(instruction.argval)
-        elif name == "IMPORT_NAME":
-            imports.add(instruction.argval)
-            if before[0]:  # the level: a module beside f's own
-                reason = reason or f"f imports {'.' * before[0]}{instruction.argval}"
-        before = [before[1], instruction.argval]
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            within = _facts(constant)
-            reason, changes = reason or within.keeps, changes or within.changes
-            names |= within.names
-            known |= within.globals
-            imports |= within.imports
-    effects = sorted(names & _EFFECTS)
-    if effects:
-        reason = reason or f"f uses {effects[0]!r}"
-    called = sorted(names & _CHANGES)
-    if called:
-        changes = changes or f"uses {called[0]!r}"
-    return _Facts(reason, frozenset(known), frozenset(names), changes, frozenset(imports))
 
 
 class _Study:
@@ -205,7 +176,7 @@ class _Study:
         if isinstance(f, types.MethodType):
             self.value("its object", f.__self__)
             f = f.__func__
-        if isinstance(f, (types.BuiltinFunctionType, np.ufunc)) or _of_a_library(f):
+        if isinstance(f, (types.BuiltinFunctionType, np.ufunc)) or package_of(f) in _LIBRARIES:
             owner = getattr(f, "__self__", None)  # `values.append` is a function, too
             if owner is not None and not isinstance(owner, types.ModuleType):
                 self.value("its object", owner)
@@ -225,11 +196,12 @@ class _Study:
         self._read += 1
         if self._read > _MOST:
             raise _MayKeepError("f calls too many functions to read them all")
-        facts = _facts(f.__code__)
-        if facts.keeps:
-            raise _MayKeepError(facts.keeps)
-        self._names |= facts.names
-        self._changes = self._changes or facts.changes
+        facts = said(f.__code__)
+        effects, called = _EFFECTS.intersection(facts.names), _CHANGES.intersection(facts.names)
+        if facts.stores or effects:
+            raise _MayKeepError(facts.stores or f"f uses {min(effects)!r}")
+        self._names.update(facts.names)
+        self._changes = self._changes or facts.changes or (f"uses {min(called)!r}" if called else "")
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             try:
                 value = cell.cell_contents
@@ -280,7 +252,7 @@ class _Study:
             self._object(what, value)
 
     def _module(self, module: types.ModuleType) -> None:
-        if module.__name__.partition(".")[0] not in _LIBRARIES and id(module) not in self._seen:
+        if package_of(module) not in _LIBRARIES and id(module) not in self._seen:
             self._seen.add(id(module))
             self._objects.append(module)
 
@@ -296,7 +268,7 @@ class _Study:
 
     def _class(self, kind: type) -> None:
         """A class that f makes objects of."""
-        if kind.__module__.partition(".")[0] in _LIBRARIES or id(kind) in self._seen:
+        if package_of(kind) in _LIBRARIES or id(kind) in self._seen:
             return
         self._seen.add(id(kind))
         for name in ("__init__", "__new__", "__post_init__", "__call__"):
@@ -324,7 +296,7 @@ class _Study:
         if hasattr(thing, "__dict__") and not isinstance(thing, type):
             held = vars(thing)
             # what a library's code takes from its object is not read
-            for name in tuple(held) if _of_a_library(kind) else tuple(self._names):
+            for name in tuple(held) if package_of(kind) in _LIBRARIES else tuple(self._names):
                 value = held.get(name, _NOTHING)
                 self.places.append((held, name, value))
                 if value is not _NOTHING:
@@ -360,8 +332,3 @@ def _of_python(kind: type) -> bool:
     return not any(
         isinstance(v, (types.WrapperDescriptorType, types.MethodDescriptorType)) for v in vars(kind).values()
     )
-
-
-def _of_a_library(f: Any) -> bool:
-    module = getattr(f, "__module__", None) or ""
-    return isinstance(module, str) and module.partition(".")[0] in _LIBRARIES

@@ -9,11 +9,11 @@ from __future__ import annotations
 import builtins
 import functools
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ..core.bytecode import package_of, said
 from ..core.call import Call
 from .arraylike import ArrayLike
 from .signals import CannotLift
@@ -126,8 +126,8 @@ class _Binding:
 
     @staticmethod
     def _followed(thing: Any) -> bool:
-        name = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
-        return isinstance(name, str) and name.partition(".")[0] not in LIBRARIES
+        package = package_of(thing)
+        return bool(package) and package not in LIBRARIES
 
     def function(self, func: Any) -> Any:
         """A function of the same code that sees the substitutes."""
@@ -143,21 +143,13 @@ class _Binding:
         self.made[id(func)] = func, clone  # before its contents, which may refer to it
         clone.__defaults__ = tuple(map(self.value, func.__defaults__)) if func.__defaults__ else None
         clone.__kwdefaults__ = {k: self.value(v) for k, v in (func.__kwdefaults__ or {}).items()}
-        seen.update((name, self.value(known[name])) for name in names_in(func.__code__) if name in known)
+        seen.update((name, self.value(known[name])) for name in said(func.__code__).names if name in known)
         for cell, original in zip(cells, func.__closure__ or (), strict=True):
             try:
                 cell.cell_contents = self.value(original.cell_contents)
             except ValueError:  # an empty cell
                 continue
         return clone
-
-
-def names_in(code: types.CodeType) -> Iterator[str]:
-    """The names of globals and attributes in code, in functions within it, too."""
-    yield from code.co_names
-    for part in code.co_consts:
-        if isinstance(part, types.CodeType):
-            yield from names_in(part)
 
 
 def rebound(call: Call) -> Call:

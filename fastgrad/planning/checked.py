@@ -15,6 +15,7 @@ from ..core.point import Point, exclusive
 from ..core.validation import Floats, moving, number
 from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
+from ..schemes.rounding import of_rounding
 from ..schemes.seeds import units_of
 from .matrix import Matrix, symmetric
 from .operators import STEP, unreadable, unrounded
@@ -31,11 +32,6 @@ FALLING = 2.0**-8, 2.0**-9  # steps at which v H v is about 0 beside what is tru
 LEAST_FALL = 7.5
 NEARER = 2.0**-3  # of that step: whether what it misses falls
 DISAGREES = "the lift and a plain second difference disagree: f has a kink at x, or reads x itself"
-RE_ROUNDED = 2.0**-25  # a step, in x: f rounds otherwise there, and so does what it computes within
-NODES = np.array([0.0, 1.0, -1.37, 2.21])
-THIRD_DIFFERENCE = 1.0 / np.prod(NODES[:, None] - NODES + np.eye(NODES.size), axis=1)
-THIRD_DIFFERENCE /= np.sqrt(THIRD_DIFFERENCE @ THIRD_DIFFERENCE)
-OF_ROUNDING = 6.0  # times what that changes
 BAR = 64.0 * EPS  # of the largest entry of a row: the error of a lifted Hessian
 
 
@@ -77,8 +73,11 @@ class Checked:
         self._third: float | None = None
         self._units = units_of(point.base.reshape(-1))
         # f may change on the length of an entry's own size, however small: steps that carry no round-off cost nothing
-        own = units_of(point.base.reshape(-1), relative=True)
-        self._own = np.maximum(own, np.minimum(self._units, SHORTEST))
+        self._relative = units_of(point.base.reshape(-1), relative=True)
+        self._own = np.maximum(self._relative, np.minimum(self._units, SHORTEST))
+        own = point.own
+        # whether f reads the caller's array, and is to find each point there
+        self._shown = own is not None and point.perturbable and not call.shares_memory(own)
 
     def products(self, base: Floats | None = None) -> Any:
         """Return products by the lift at a complex point; each raises CannotRun where f cannot be lifted."""
@@ -91,25 +90,20 @@ class Checked:
         return found if free is None else _Free(found, free)
 
     def _rounded(self, vector: Floats, product: Floats) -> Floats:
-        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise.
+        """Return by how much a product differs where all that f rounds within, as 1 + x, is rounded otherwise."""
+        x, shape, room = self._point.base.reshape(-1), self._point.base.shape, None
+        if self._bounds is not None:
+            room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
 
-        A third difference along x, of which a smooth product has nothing. Rounding is a saw, hence the uneven nodes:
-        of even ones it often vanishes.
-        """
-        x, shape = self._point.base.reshape(-1), self._point.base.shape
-        along, seen = signs(x, x.size), [product]
-        for node in NODES[1:].tolist():
-            moved = node * RE_ROUNDED * along * x
-            if self._bounds is not None:
-                room = np.minimum(x - self._bounds[0], self._bounds[1] - x)
-                moved = np.clip(moved, -room, room)
+        def beside(point: Floats) -> Floats | None:
             self.nfev += 1
             try:
-                seen.append(self.products((x + moved).reshape(shape)).product(vector))
+                found: Floats = self.products(point.reshape(shape)).product(vector)
             except (CannotRun, NotTrusted):
-                return np.zeros(x.size)
-        differs: Floats = OF_ROUNDING * np.abs(THIRD_DIFFERENCE @ np.array(seen))
-        return differs
+                return None
+            return found
+
+        return of_rounding(x, product, beside, room)
 
     def value(self) -> float:
         if self._value is None:
@@ -120,7 +114,7 @@ class Checked:
         """Evaluate f at a point, which the caller's array holds meanwhile: a product by the lift does not know that."""
         self.nfev += 1
         own, call = self._point.own, self._call
-        if own is None or not self._point.perturbable or call.shares_memory(own):
+        if own is None or not self._shown:
             return number(call.value(x.copy()))
         with exclusive(own):
             own[...] = x
@@ -141,7 +135,7 @@ class Checked:
         """
         x = self._point.base.reshape(-1)
         # where some entries are much smaller than others, their scale may be their own size; and f's may be larger
-        scales = self._units, units_of(x, relative=True)
+        scales = self._units, self._relative
         if self._units.max(initial=0.0) < SMALL:
             scales = np.ones(x.size), *scales[1:]
         if any(
@@ -204,6 +198,8 @@ class Checked:
 
         Kinked where it does not.
         """
+        if not tied.any():
+            return
         vector = np.where(tied, self.direction() * BESIDE[0], 0.0)
         x, shape = self._point.base.reshape(-1), self._point.base.shape
         if self._bounds is not None:

@@ -20,7 +20,7 @@ from ..core.validation import Floats, finite, real_array
 from ..executors.executor import Failures, Rows
 from ..executors.table import executor_for
 from ..inspecting.kinds import PLAIN, kind_of
-from ..inspecting.purity import nature
+from ..inspecting.purity import known_nature
 from ..schemes.columns import by_itself, by_stencil
 from ..schemes.seeds import Colors, units_of
 from ..schemes.table import ADAPTIVE, rule_for, stencil_and_name
@@ -97,7 +97,7 @@ def _may_lift(f: Any, options: Options, rows: Floats) -> bool:
         return False
     if stencil_and_name(options)[0].imaginary:
         return False
-    return not nature(f, (*options.args, *(options.kwargs or {}).values())).keeps
+    return not known_nature(f, (*options.args, *(options.kwargs or {}).values())).keeps
 
 
 def _together(one: One, f: Any, options: Options, rows: Floats) -> NDArray[Any]:

@@ -183,9 +183,10 @@ def _apart(
     share = 1e-3 / sqrt(entries)
     np.abs(expected, out=expected)
     expected *= share  # of all terms together no more than of each
-    rows = np.flatnonzero(~(gap <= expected))
-    if not rows.size:
-        return rows
+    alike = gap <= expected
+    if alike.all():
+        return np.empty(0, dtype=np.intp)
+    rows = np.flatnonzero(~alike)
     rows = rows[np.isfinite(value[rows])]
     doubt = 100.0 * EPS * (np.abs(above[rows]) + np.abs(below[rows]))
     if found is not None and found.noise is not None:

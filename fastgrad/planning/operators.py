@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged import JACOBIANS, JudgedVectors
+from ..backends.judged import ARRAYS, JACOBIANS, JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -32,15 +32,17 @@ from ..core.validation import (
 )
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
-from ..inspecting.purity import nature
+from ..inspecting.purity import known_nature
 from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
 from ..schemes.outputs import small_and_dim
+from ..schemes.rounding import of_rounding
 from ..schemes.seeds import Along, Colors, Columns, Seeds, length_of, units_of
 from ..schemes.stencils import central
 from ..schemes.trust import check_analytic, refuse_unseen
+from ..schemes.unrounded import BENT
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
 from .matrix import Layout, Matrix, as_sparse, disagrees
@@ -378,10 +380,14 @@ class Operator:
         if settings.measured:
             explorer: Explorer = run
             if judged and settings.plainest:
-                explorer = known = JudgedVectors(run, JACOBIANS.wanted() or calm)
+                judge = JACOBIANS.wanted()
+                explorer = known = JudgedVectors(run, judge or calm)
                 found = known.settled(x)
                 if found is not None:
-                    return Found(found, None, _NO_STEPS)
+                    jacobian, doubtful = found
+                    return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
+                if judge is None:
+                    JACOBIANS.wanted(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
@@ -394,7 +400,7 @@ class Operator:
         try:
             check_analytic(run.at_complex, point, index, run.value(), jacobian)
         except NotTrusted as doubt:
-            raise ValueError(str(doubt)) from None
+            raise ValueError(str(doubt)) from doubt
 
     def _notice(
         self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
@@ -438,8 +444,9 @@ class Operator:
         signed = unrounded(units)
         if bounds is not None:
             signed = np.where(x >= bounds[1], -signed, signed)
-        listed = load("listed")(self.f, call, base, signed[None], self._listed, self.settings.is_sparse)
-        if self.settings.is_sparse:
+        is_sparse = self.settings.is_sparse
+        listed = load("listed")(self.f, call, base, signed[None], self._listed, is_sparse)
+        if is_sparse:
             self._listed = listed  # its positions save time where the next are the same, and change nothing
         run.nfev += 1
         run.lifted(listed.base)
@@ -460,8 +467,24 @@ class Operator:
             if not _finite(slopes):
                 raise _Rounded("f ends at x", Pattern.of(outputs, inputs, shape))
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
-        with np.errstate(all="ignore"):
-            error = matrix.by_rows(BAR, listed.lacks / np.abs(signed)) if bars else None
+        error = None
+        if bars:
+            shown = listed.slopes[0]
+
+            def beside(flat: Floats) -> Floats | None:
+                run.nfev += 1
+                try:
+                    again = load("listed")(self.f, call, flat.reshape(base.shape), signed[None], listed, is_sparse)
+                except CannotRun:
+                    return None
+                alike = again.outputs is outputs or (
+                    np.array_equal(again.outputs, outputs) and np.array_equal(again.inputs, inputs)
+                )
+                return again.slopes[0] if alike else None
+
+            room = None if bounds is None else np.minimum(x - bounds[0], bounds[1] - x)
+            doubt = self._arranged(outputs, inputs, of_rounding(x, shown, beside, room), shape)
+            error = unrounded_bars(matrix, doubt, units, listed.lacks / np.abs(signed))
         return Made(
             matrix,
             error,
@@ -491,7 +514,19 @@ class Operator:
         matrix = Matrix(data, pattern)
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
-        error = matrix.by_rows(BAR, np.zeros(x.size)) if bars else None
+        error = None
+        if bars:
+
+            def beside(flat: Floats) -> Floats | None:
+                try:
+                    _, other, data, nfev = self.fused.entries(flat.reshape(x.shape), call.args)
+                except (CannotRun, NotTrusted):
+                    return None
+                run.nfev += nfev
+                return data if other.same(pattern) else None
+
+            doubt = matrix.like(of_rounding(x.reshape(-1), data, beside))
+            error = unrounded_bars(matrix, doubt, units_of(x.reshape(-1)), np.zeros(x.size))
         return Made(matrix, error, np.full(x.size, np.nan), OWNERS, reason, colors=owner.colours)
 
     def _unite(self, found: Pattern | None) -> None:
@@ -641,10 +676,23 @@ def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
         return "x is a single number"
     if point.dtype is not FLOAT64:
         return f"x is {point.dtype}"
-    known, container = nature(f, (*call.args, *call.kwargs.values())), point.container
+    known, container = known_nature(f, (*call.args, *call.kwargs.values())), point.container
     if container is not None and (known.finds(container.pieces) or holds(f, container.given)):
         return "f reads the caller's own list"
     return f"f may keep what it is given: {known.keeps}" if known.keeps and not explicit else ""
+
+
+@np.errstate(all="ignore")
+def unrounded_bars(matrix: Matrix, rounding: Matrix, units: Floats, lacks: Floats) -> Matrix:
+    """Return the bars of entries that carry no round-off of their own.
+
+    `rounding`: by how much they differ where f rounds otherwise.
+    `lacks`: of each column, what they may lack because something underflowed.
+    """
+    largest = matrix.largest()
+    steepest = float(matrix.each(np.multiply, largest, units).max(initial=0.0))
+    more = lacks + BENT * STEP * steepest / units  # where the slope is 0, what one side truncates is all there is
+    return matrix.like(rounding.entries + matrix.by_rows(BAR, more).entries)
 
 
 class put_back:  # noqa: N801 - used like a function, as contextlib's are

@@ -6,16 +6,14 @@ what takes over where that refuses or spends its lead.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from ..backends.table import load
 from ..core.call import Call
 from ..core.options import AUTO
 from ..core.point import Point
 from ..inspecting.kinds import C_FUNCTION, JITTED, PLAIN
-from ..inspecting.purity import Nature, nature
+from ..inspecting.purity import Nature, known_nature
 from ..inspecting.straight import straight
 from .choices import (
     BATCHED,
@@ -190,30 +188,9 @@ _EXPLICIT = {
 FACTS = {kind: Facts(kind) for kind in (PLAIN, JITTED, C_FUNCTION)}
 
 
-# ---- what is known of a function object ---------------------------------------------------------------------
-
-
-_natures: WeakKeyDictionary[Any, Nature] = WeakKeyDictionary()
-
-
-def _nature(call: Call) -> Nature:
-    """Return what f can read and keep: kept for a function object without arguments, while it finds the same."""
-    if call.args or call.kwargs:
-        return nature(call.f, (*call.args, *call.kwargs.values()))
-    try:
-        known = _natures.get(call.f)
-    except TypeError:  # no weak reference to it, or no hash
-        return nature(call.f)
-    if known is None or not known.holds():
-        known = nature(call.f)
-        with suppress(TypeError):
-            _natures[call.f] = known
-    return known
-
-
 def read(call: Call, point: Point) -> Facts:
     """Return what the code of a plain f says."""
-    known = _nature(call)
+    known = known_nature(call.f, (*call.args, *call.kwargs.values()))
     reads_x = point.own is not None and known.may_read(point.own)
     reads_x |= point.container is not None and known.finds(point.container.pieces)
     return Facts(PLAIN, known, reads_x)

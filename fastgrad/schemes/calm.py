@@ -25,6 +25,7 @@ from .constants import (
     THIRD,
     TINY,
 )
+from .directions import Mask
 from .line import median
 from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, doubted, truncation, wanted
 from .outputs import AROUND, Explorer, quanta_of, signs
@@ -32,6 +33,10 @@ from .seeds import Columns, units_of
 
 MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
+
+
+# entries of a Jacobian, column by column, and of which of these no digit is certain, if there are some
+Settled = tuple[Floats, Mask | None]
 
 
 class Output(NamedTuple):
@@ -142,8 +147,11 @@ class Seen(NamedTuple):
 Look = tuple[float, list[Seen | None]]  # with the step; None for entries without any effect
 
 
-def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Floats | None:
-    """Return the Jacobian, column by column; None where it is not sure. Notes points, and f's values there."""
+def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Settled | None:
+    """Return the Jacobian, column by column, where each entry has a digit that is certain; None where it is not sure.
+
+    Notes points, and f's values there.
+    """
     f0, n = run.value(), x.size
     if n * f0.size > MOST:
         return None
@@ -213,7 +221,7 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Flo
         if (hides & (largest >= 0.99e-6 * size)).any():
             return None
     found /= units[:, None]
-    return found
+    return found, None
 
 
 def _uncertain(faint: list[tuple[int, float]], slopes: list[list[float]]) -> bool:
@@ -329,7 +337,7 @@ def _again(
             if one is not None and is_open:
                 hope = max(one.hope, abs(one.derivative) * (half / common) * (half / common) / 6.0)
                 still = one.first == 0.0 == one.second
-                want, cube = wanted(one.derivative, one.noise, hope, one.fear, still, out.variation, out.enough)
+                want, cube = wanted(one.derivative, one.noise, hope, one.fear, still, out.variation, out.enough, 0.0)
                 if want == UNSURE:
                     return None
                 if want != NEITHER:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints
-from .constants import CERTAIN, EPS, FINER, NEGLIGIBLE, SPACING
+from .constants import CERTAIN, EPS, FINER, NEGLIGIBLE, SPACING, TORN
 from .directions import Bounds, Mask
 from .judgements import CENTRAL, reach_of, sides_of, slopes_of
 from .outputs import Beyond, Explorer, Short
@@ -28,7 +28,6 @@ from .stencils import Stencil, backward, forward
 __all__ = ["Explorer", "Found", "Values", "by_itself", "by_stencil", "sharper"]
 
 TILE = 1 << 16  # entries that are judged together
-TORN = 10.0  # times that the line contradicts the bars
 
 
 class Values(Explorer, Protocol):

@@ -45,6 +45,7 @@ BAR_NOISE, BAR_TRUNCATION = 4.0, 3.0
 CERTAIN = 0.5  # a component is flagged where its bar exceeds so much of it
 COUPLED = 0.75  # f's third derivative is n**0.5 along a line if it has separate terms, up to n**1.5 if they are coupled
 NEGLIGIBLE = 1e-3  # of the largest component, in scales: as small a component is measured against this
+TORN = 10.0  # times that the line contradicts the bars: they are no use then
 JUMPS = 3e-3  # noise over variation from which a staircase is flagged
 
 

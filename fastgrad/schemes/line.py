@@ -44,6 +44,7 @@ SIGNS = [sign * blur for sign in (-1.0, 1.0) for blur in BLURS]
 CERTAINLY_WHOLE = 2.0**52
 WIDE = 0.02  # spacing of the widest line
 NOISY, UNSEEN = 1e-9, 16.0  # with that noise, and slopes that promise so much more than a line shows: a wider look
+STRAIGHT = 1e-6  # of what looked like noise: waves that move as far bend more
 SMALL, LARGE = 1e-130, 1e140  # beyond, squares of values and of their noise leave the range of floats
 HALF_EPS, QUARTER_EPS = 0.5 * EPS, 0.25 * EPS
 MULTIPLIER, INCREMENT, LAST = 6364136223846793005, 1442695040888963407, 0xFFFFFFFFFFFFFFFF
@@ -421,6 +422,7 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
     spacing, near, widened, wide = SPACING, False, False, None  # the line that is nearly straight where a finer is not
     seen: list[Seven] = []
     bad: list[Seven] = []  # looks that are neither smooth nor known to be noise
+    hushed = False  # what looks like noise vanishes beside x: waves or stairs
     for _ in range(LOOKS):
         vector = course.vector(spacing)
         w = explorer.along(vector, aside)
@@ -463,6 +465,9 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             widened = True
             continue
         levels = look.levels
+        if hushed and bad and (look.spread < SAME * bad[0].level or levels[0] < STRAIGHT * bad[0].level):
+            out.sigma, bad = max(q.level for q in bad), []  # stairs are noise
+            break
         if levels[2] <= 3.0 * floor and levels[3] <= 3.0 * floor:  # smooth down to round-off
             look.smooth = True
             out.sigma = max(floor, HALF_ROOT * hypot(levels[2], levels[3]))
@@ -489,12 +494,15 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             jump = jump or (aside and all(q.one_signed for q in bad))  # or infinite slope at the edge;
             doubt = doubt or all(q.even for q in bad)  # where it may be more, a third look
             root = len(bad) > 2 and level < SAME_ON_BOTH_SIDES * bad[0].level and all(q.even for q in bad)
-            if not (jump or root) and (not doubt or len(bad) > 2):
+            known = not (jump or root) and (not doubt or len(bad) > 2)
+            if known and len(bad) < 4 and _vanishes(explorer, course, look, f0):
+                hushed, known = True, False
+            if known:
                 out.sigma, bad = max(q.level for q in bad), []
                 break
         if len(bad) == 4:
             break
-        spacing /= 8.0 if len(bad) < 3 else 64.0
+        spacing /= 8.0 if len(bad) < 3 or hushed else 64.0
     if bad and bad[0].level > QUIET * (out.sigma or out.floor):
         out.rough, out.rough_spacing, out.odd = bad[0].level, bad[0].spacing, bad[0].even
     if not seen:
@@ -545,6 +553,13 @@ def look_along(explorer: Explorer, course: Course | CourseOfMany, f0: float, uni
             reach = max(reach, *(abs(end - f0) for end in ends))
     out.variation = max(min(out.size, reach), 10.0 * sigma)
     return out
+
+
+def _vanishes(explorer: Explorer, course: Course | CourseOfMany, look: Seven, f0: float) -> bool:
+    """Say whether f bends by less than its noise would much nearer to x, but does bend: it does not move in stairs."""
+    one, other = explorer.beside(course.vector(look.spacing * FINER), course.aside)
+    bend = (one - other) + (f0 - other) if course.aside else (one - f0) + (other - f0)
+    return 8.0 * look.floor < abs(bend) < SAME * look.level
 
 
 def _look_wider(

@@ -146,20 +146,20 @@ def doubted(first: float, second: float, sigma: float, step: float, variation: f
 
 
 def wanted(
-    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float
+    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float, least: float
 ) -> tuple[int, float]:
     """Say which step an entry wants at further looks, and the cube of how many times it is as long.
 
     The conditions of `rounds.Rounds`. `size` is how much its output varies; noise up to `enough` of what counts needs
-    no improvement.
+    no improvement. `least`: the cube of how many times its output wants it at least.
     """
     steep = abs(derivative)
-    least, counts = 3e-10 * max(size, steep), max(steep, 0.1 * size)
-    if abs(hope - 30.0 * noise) <= MARGIN * hope or abs(hope - least) <= MARGIN * hope:
+    matters, counts = 3e-10 * max(size, steep), max(steep, 0.1 * size)
+    if abs(hope - 30.0 * noise) <= MARGIN * hope or abs(hope - matters) <= MARGIN * hope:
         return UNSURE, 0.0
-    if hope > 30.0 * noise and hope > least:
+    if hope > 30.0 * noise and hope > matters:
         return SMALLER, noise / (2.0 * max(hope, TINY))
-    ratio, suffices = noise / (2.0 * max(fear, TINY)), enough * counts
+    ratio, suffices = max(noise / (2.0 * max(fear, TINY)), least), enough * counts
     if not ratio >= 215.999 or noise < (1.0 - MARGIN) * suffices:
         return NEITHER, ratio
     if min(abs(ratio / 216.0 - 1.0), abs(noise - suffices) / noise, abs(noise - 1e-6 * counts) / noise) <= MARGIN:

@@ -106,6 +106,7 @@ def _pseudo_random(count: int) -> Floats:
 
 PERIOD = 4093  # a prime: no grid repeats with it
 SIGNS = np.tile(_pseudo_random(PERIOD), 2)
+_MORE_SIGNS = np.tile(SIGNS, 4)  # a slice of it takes a third of the time that np.resize does
 
 
 def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
@@ -116,8 +117,9 @@ def signs(x: Floats, count: int, scale: float = 1.0) -> Floats:
     # of many the sum of their bits says as much, in a tenth of the time, and in whatever order it is taken
     said = x if x.size <= PERIOD else x.view(np.uint64).sum()
     begin = zlib.crc32(said) % PERIOD  # type: ignore[arg-type]  # an array is a buffer
-    some = SIGNS[begin : begin + PERIOD] * scale
-    return some[:count] if count <= PERIOD else np.resize(some, count)
+    if begin + count <= _MORE_SIGNS.size:
+        return _MORE_SIGNS[begin : begin + count] * scale
+    return np.resize(SIGNS[begin : begin + PERIOD] * scale, count)
 
 
 def middle_of_three(a: Floats, b: Floats, c: Floats) -> Floats:

@@ -23,14 +23,13 @@ from .constants import (
     NOT_FINITE,
     SPACING,
     TINY,
+    TORN,
     nearest_power,
 )
 from .differencing import warn_not_finite
 from .looks import fear_of_many
 from .memory import Memory
 from .scheme import NOT_ASKED_FOR, Estimate
-
-TORN = 10.0  # times that the line contradicts the bars: they are no use then
 
 IN_JUMPS = "f moves in jumps: its slope is 0, or hidden by them"
 
@@ -143,7 +142,7 @@ class Report(Again):
             if far:
                 return self._as_near_as_the_line(table, far, vector)
         if second > 1.0:
-            bar *= second
+            bar *= 1.25 * second  # the line's slope errs, too
         for i, pair in self.slopes.items():  # at a kink all between the two slopes is right
             bar[i] = max(bar[i], abs(pair[0] - slope[i]), abs(pair[1] - slope[i]))
         # bars must allow for the line's third derivative, if that is not what the components show themselves

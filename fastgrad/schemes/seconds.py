@@ -79,6 +79,8 @@ LEAST_DECAY = 0.005
 FAINT = 1e-3  # of what slopes make that change on the scale of x: bars need be no smaller
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
+UNRESOLVED = 100.0  # times the noise: what no step made smaller
+SLOW = 10.0  # times what an extrapolation takes away are left of abs(x)**2.2 at 0, whose terms do not decay
 CLOSER = 2.0**-10  # so small an x is always moved as if it were 0, too
 SHARP = 1e-3  # of f's change: with such bars, that tells more than x's own size
 NARROW = 2.0**12  # times the room beside x: scales are no larger, or no line would have room
@@ -340,9 +342,12 @@ class _Differences:
         noise = np.where(self._aside, ASIDE.of_noise[0], AROUND.of_noise[0]) * self._sigma / found[2] ** 2
         size = float(np.max(np.abs(found[0]) * self._units**2, initial=0.0))
         small = max(SMALL * size, FAINT * self._usual) / self._units**2
-        if ((found[1] > KINK * np.maximum(np.abs(found[0]), small)) & (found[1] > 100.0 * noise)).any():
+        if ((found[1] > KINK * np.maximum(np.abs(found[0]), small)) & (found[1] > UNRESOLVED * noise)).any():
             raise CannotRun("f is not smooth at x")
         found[1] = np.where(doubted, np.maximum(found[1], nearest), found[1])
+        rough = doubted | (tried[pick, 5, coordinates] > UNRESOLVED * noise)
+        found[1] = np.where(rough, 2.0 * found[1], found[1])
+        self._rough = np.where(rough, found[1], 0.0)
         return found
 
     def found(self, rows: Ints, columns: Ints) -> Seconds:
@@ -434,6 +439,8 @@ class _Differences:
         value = (4.0 * near - far) / 3.0
         noise = OF_PAIR * sigma / (step[i] * step[j])
         truncation = np.abs(value - near) * np.clip(np.maximum(decay[i], decay[j]), LEAST_DECAY, 1.0)
+        rough = np.minimum(np.sqrt(self._rough[i] * self._rough[j]), SLOW * np.abs(value - near))
+        truncation = np.maximum(truncation, rough)
         return value, noise, truncation
 
     def _mixed_aside(self, i: Ints, j: Ints, step: Floats, _: Floats) -> tuple[Floats, Floats, Floats]:

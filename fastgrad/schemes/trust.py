@@ -22,6 +22,8 @@ EPS = float(np.finfo(np.float64).eps)
 ANALYTIC_RTOL, OF_BEND = 1e-4, 1e-2
 ANALYTIC_STEPS = 2.0**-8, 2.0**-11, 2.0**-14, 2.0**-17, 2.0**-20, 2.0**-26, 2.0**-32, 2.0**-38
 ROUNDINGS = 10.0  # of f: what its values may be wrong by
+IMAGINARY, UNSEEN = 1e-200j, 1e-100  # a part that no real one shows, and what it never comes to
+ALIKE = 1e-8  # of f, by real numbers and by complex ones
 VANISHING = 4  # steps in a row whose differences are nearer to the slope by as much as they are shorter
 WANDERING = 4.0  # times the noise that differences of several steps show
 
@@ -159,11 +161,12 @@ def _agrees_along(
         ends = np.stack([x, x]).astype(np.complex128)  # f may always return complex numbers
         ends[0] += step * direction
         ends[1] -= step * direction
-        values = at(ends)
+        values = _at_ends(at, ends, x, here)
         above, below = values.real
         # where only complex arithmetic goes on, x is outside of f's domain
         inside = np.isfinite(above) & np.isfinite(below)
-        inside &= ~(np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * np.abs(values.real)).any(axis=0)
+        least = np.maximum(np.abs(values.real), UNSEEN)
+        inside &= ~(np.abs(values.imag) > ROUNDINGS * ANALYTIC_RTOL * least).any(axis=0)
         measured = np.where(inside, (above - below) / (2.0 * step), np.nan)
         seen.append((step, measured))
         bend = np.abs((above - here) + (below - here)) / step
@@ -187,6 +190,20 @@ def _agrees_along(
         _agrees_in_noise(
             [(step, float(each[output])) for step, each in seen if not np.isnan(each[output])], float(expected[output])
         )
+
+
+def _at_ends(at: Callable[[Values], Values], ends: Values, x: Floats, here: Floats) -> Values:
+    """Evaluate f at real points as complex ones; it may choose loggamma by whether x has an imaginary part."""
+    try:
+        return at(ends)
+    except TypeError:
+        values = at(np.stack([*ends, x]) + IMAGINARY)
+        off = np.abs(values[-1].real - here) > ALIKE * np.abs(here)
+        if off.any():
+            raise NotTrusted(
+                f"f gives other values for complex numbers than {here[off][0]:.6g}, which it is at x"
+            ) from None
+        return values[:-1]
 
 
 def _agrees_in_noise(seen: list[tuple[float, float]], expected: float) -> None:

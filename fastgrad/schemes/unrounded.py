@@ -20,6 +20,8 @@ CENTRAL = 2.0**-17  # of the scale: the cube root of the rounding error, for pla
 LARGEST_NEARBY = 2.0**1000  # the points farther away would overflow
 SMALLEST_NEARBY = 1e-290  # differences of squares would vanish
 NEARER = 0.25  # of that step: where the slopes to both sides must be the same ones
+# times the largest slope, in scales of x, f may bend: where the slope is 0, what one side truncates is all there is
+BENT = 8.0
 SIDES = np.array([1.0, -1.0, NEARER, -NEARER])
 KINK = 2.0**-10  # slopes to both sides that differ by more, relative to the larger one, are those of a kink
 
@@ -28,8 +30,8 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     """Differentiate to one side with steps so small that nothing is truncated, where f's differences are not rounded.
 
     What remains is rounding, as in an analytic derivative: of the difference, and of what f multiplies it with. Of both
-    tells, where error bars are wanted, the same difference from a point that differs from x by rounding. Where f
-    chooses between what is equal at x, one side does not tell of the other: there it is plain central differences.
+    tell, where error bars are wanted, the same differences where f rounds otherwise. Where f chooses between what is
+    equal at x, one side does not tell of the other: there it is plain central differences.
     """
     if not index.size or not run.carries(index.size):
         return None
@@ -48,9 +50,10 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     with np.errstate(all="ignore"):
         gradient, step = found.values / h, h.copy()
     error = None
-    if found.beside is not None:
+    if found.rounding is not None:
         with np.errstate(all="ignore"):
-            error = 8.0 * np.abs(gradient - found.beside / h) + 64.0 * EPS * np.abs(gradient) + found.lost / h
+            largest = float((np.abs(gradient) * size).max(initial=0.0, where=~found.tied))
+            error = (found.rounding + found.lost) / h + 64.0 * EPS * np.abs(gradient) + BENT * NEARBY * largest / size
     slopes_there: Floats | None = None
     flags: list[str] | None = None
     tied = np.flatnonzero(found.tied)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property, partial
 from importlib import import_module
 from typing import Any
 
@@ -48,7 +48,9 @@ def color_columns(structure: Any) -> Indices:
     fullest = int(np.diff(pattern.indptr).max(initial=0))
     if fullest == columns:
         return np.arange(columns)
-    return _better(pattern, fullest, lambda run, graph, order, new: run("greedy", *graph, order, *new))
+    search = _Search(pattern)
+    search.tries("greedy", fullest)
+    return search.colors
 
 
 def color_symmetric(structure: Any) -> Indices:
@@ -85,49 +87,61 @@ def color_symmetric(structure: Any) -> Indices:
             f"`structure` must be symmetric, with (j, i) wherever it has (i, j); got a matrix of shape {pattern.shape} "
             "that is not: for a Jacobian use color_columns"
         )
-    stars = _better(pattern, 0, lambda run, graph, order, new: run("star", *graph[:2], order, *new))
-    columns = color_columns(pattern)
-    return columns if columns.max(initial=-1) < stars.max(initial=-1) else stars
+    search = _Search(pattern)
+    search.tries("star", 0)
+    search.tries("greedy", int(np.diff(pattern.indptr).max(initial=0)))
+    return search.colors
 
 
-def _better(pattern: Pattern, least: int, color: Callable[..., None]) -> Indices:
-    """Color in natural order; and in smallest-last order too, unless the first is as good as can be."""
-    n = pattern.shape[1]
-    graph = (*pattern.by_column, pattern.indptr, pattern.indices)
-    steps = int((np.diff(pattern.indptr).astype(np.float64) ** 2).sum())
-    run: Callable[..., None] = _plainly
-    form: Callable[[Any], Any] = np.ndarray.tolist
-    if steps > COMPILED_FROM:
-        run, form = _compiled, np.asarray
-    graph_in_form = tuple(map(form, graph))
+class _Search:
+    """Colourings of one graph, each tried only as far as it may be better than the best of those before."""
 
-    def attempt(order: Any) -> Indices:
-        found = form(np.full(n, -1))
-        color(run, graph_in_form, order, (found, form(np.full(n + 1, -1))))
-        return np.asarray(found, dtype=np.intp)
+    def __init__(self, pattern: Pattern) -> None:
+        self.colors: Indices = np.empty(0, dtype=np.intp)  # the best
+        self._n = pattern.shape[1]
+        self._count = self._n + 1  # more than any has
+        self._steps = int((np.diff(pattern.indptr).astype(np.float64) ** 2).sum())
+        self._run: Callable[..., Any] = _plainly
+        self._form: Callable[[Any], Any] = np.ndarray.tolist
+        if self._steps > COMPILED_FROM:
+            narrow = np.int32 if max(*pattern.shape, pattern.size) < 2**31 else np.intp
+            self._run, self._form = _compiled, partial(np.asarray, dtype=narrow)
+        self._graph = tuple(map(self._form, (*pattern.by_column, pattern.indptr, pattern.indices)))
 
-    natural = attempt(form(np.arange(n)))
-    if natural.max(initial=-1) + 1 <= least or steps > MOST_STEPS:
-        return natural
-    order = form(np.full(n, -1))
-    workspace = [form(np.full(n + (name == "head"), -1)) for name in ("degree", "mark", "head", "after", "before")]
-    run("smallest_last", *graph_in_form, *workspace, order)
-    other = attempt(order)
-    return other if other.max(initial=-1) < natural.max(initial=-1) else natural
+    def tries(self, loop: str, least: int) -> None:
+        """Color in natural, then in smallest-last order; fewer colours than `least` are not to be had."""
+        graph = self._graph[:2] if loop == "star" else self._graph
+        for last in (False, True):
+            if self._count <= least or (last and self._steps > MOST_STEPS):
+                return
+            order = self._smallest_last if last else self._form(np.arange(self._n))
+            found = self._new()
+            count = self._run(loop, *graph, order, self._count, found, self._new(1))
+            if count < self._count:
+                self.colors, self._count = np.asarray(found, dtype=np.intp), count
+
+    @cached_property
+    def _smallest_last(self) -> Any:
+        order = self._new()
+        self._run("smallest_last", *self._graph, *(self._new(more) for more in (0, 0, 1, 0, 0)), order)
+        return order
+
+    def _new(self, more: int = 0) -> Any:
+        return self._form(np.full(self._n + more, -1))
 
 
-LOOPS: dict[str, Callable[..., None]] = {"greedy": greedy, "smallest_last": smallest_last, "star": star}
+LOOPS: dict[str, Callable[..., Any]] = {"greedy": greedy, "smallest_last": smallest_last, "star": star}
 
 
-def _plainly(name: str, *arguments: Any) -> None:
-    LOOPS[name](*arguments)
+def _plainly(name: str, *arguments: Any) -> Any:
+    return LOOPS[name](*arguments)
 
 
-def _compiled(name: str, *arguments: Any) -> None:
+def _compiled(name: str, *arguments: Any) -> Any:
     try:
-        _jitted(name, True)(*arguments)
+        return _jitted(name, True)(*arguments)
     except Exception:  # noqa: BLE001  no folder to keep it in, or what is kept there is damaged: anything may be raised
-        _jitted(name, False)(*arguments)
+        return _jitted(name, False)(*arguments)
 
 
 @cache

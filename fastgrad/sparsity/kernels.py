@@ -81,12 +81,20 @@ def smallest_last(
 
 
 def greedy(
-    column_start: Any, column_rows: Any, row_start: Any, row_columns: Any, order: Any, color: Any, forbidden: Any
-) -> None:
-    """Give each column in turn the first colour that none of its neighbours has.
+    column_start: Any,
+    column_rows: Any,
+    row_start: Any,
+    row_columns: Any,
+    order: Any,
+    limit: Any,
+    color: Any,
+    forbidden: Any,
+) -> Any:
+    """Give each column in turn the first colour that none of its neighbours has; return how many there are.
 
-    `color` and `forbidden` are -1; the latter is longer by one.
+    Left unfinished where that comes to `limit`. `color` and `forbidden` are -1; the latter is longer by one.
     """
+    most = 0
     for t in range(len(order)):
         j = order[t]
         for a in range(column_start[j], column_start[j + 1]):
@@ -99,14 +107,20 @@ def greedy(
         while forbidden[c] == t:
             c += 1
         color[j] = c
+        if c >= most:
+            most = c + 1
+            if most >= limit:
+                break
+    return most
 
 
-def star(start: Any, neighbors: Any, order: Any, color: Any, forbidden: Any) -> None:
+def star(start: Any, neighbors: Any, order: Any, limit: Any, color: Any, forbidden: Any) -> Any:
     """Color a graph so that neighbours differ, and every path of four vertices has three colours.
 
     Algorithm 4.1 of Gebremedhin, Tarafdar, Manne and Pothen (2007, SIAM J. Sci. Comput. 29, 1042). The coloured
-    neighbours of an uncoloured vertex have different colours throughout.
+    neighbours of an uncoloured vertex have different colours throughout. Returns and arguments as of `greedy`.
     """
+    most = 0
     for t in range(len(order)):
         v = order[t]
         for a in range(start[v], start[v + 1]):
@@ -117,7 +131,7 @@ def star(start: Any, neighbors: Any, order: Any, color: Any, forbidden: Any) -> 
                 forbidden[color[w]] = t
             for b in range(start[w], start[w + 1]):
                 x = neighbors[b]
-                if x in (w, v) or color[x] < 0:
+                if x in (w, v) or color[x] < 0 or forbidden[color[x]] == t:
                     continue
                 if color[w] < 0:
                     forbidden[color[x]] = t
@@ -131,3 +145,8 @@ def star(start: Any, neighbors: Any, order: Any, color: Any, forbidden: Any) -> 
         while forbidden[c] == t:
             c += 1
         color[v] = c
+        if c >= most:
+            most = c + 1
+            if most >= limit:
+                break
+    return most

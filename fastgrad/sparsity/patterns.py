@@ -53,8 +53,9 @@ class Pattern:
     @cached_property
     def by_column(self) -> tuple[Indices, Indices]:
         """The same, column by column: pointers, and the rows."""
-        order = np.argsort(self.indices, kind="stable")
-        return _pointers(self.indices, self.shape[1]), self.rows[order]
+        m = max(self.shape[0], 1)
+        key = np.sort(self.indices * m + self.rows)  # several times as fast as an argsort
+        return _pointers(self.indices, self.shape[1]), key % m
 
     @cached_property
     def symmetric(self) -> bool:

@@ -17,7 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
-from fastgrad.core.errors import NonFiniteWarning
+from fastgrad.core.errors import NonFiniteWarning, TrustWarning
 from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
@@ -302,6 +302,26 @@ def test_statsmodels(n, f):
             same(getattr(statsmodels, name)(x, f, **given)[1], getattr(peer, name)(x, f, **given)[1], 1e-9)
 
 
+def test_statsmodels_where_complex_steps_err():
+    """Its own answer is wrong in silence; one that is no answer would end a fit that does without."""
+    cubes = lambda x: np.conj(x) * x**2  # noqa: E731
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_fprime_cs(X, lambda x: np.sum(cubes(x))), 3 * X**2, 1e-8)
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_fprime_cs(X, cubes, 1e-8), np.diag(3 * X**2), 1e-8)
+    with pytest.warns(TrustWarning, match="central differences are taken"):
+        same(statsmodels.approx_hess_cs(X, lambda x: np.sum(cubes(x))), np.diag(6 * X), 1e-8)
+    with pytest.raises(ValueError, match="of my own"):
+        statsmodels.approx_fprime_cs(X, raiser(ValueError("of my own")))
+
+
+def raiser(error: Exception) -> Any:
+    def f(x: Any) -> Any:
+        raise error
+
+    return f
+
+
 def test_statsmodels_to_the_other_side():
     """A negative step is one downwards."""
     peer = pytest.importorskip("statsmodels.tools.numdiff")
@@ -436,7 +456,12 @@ def test_propagate_of_pairs_and_diagonals():
         given = (lambda a, b: a * b, X, cov, X, cov)  # the same array twice: one of them moves
         same(jacobi.propagate(*given)[1], peer.propagate(*given)[1], 1e-6)
     same(jacobi.jacobi(np.exp, X, diagonal=True)[0], peer.jacobi(np.exp, X, diagonal=True)[0], 1e-7)
-    for name, value in (("step", (0.1, 0.5)), ("diagnostic", {}), ("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
+    told: dict[str, Any] = {}
+    for options in ({"step": (0.1, 0.5)}, {"diagnostic": told, "diagonal": True}):  # of jacobi's own iteration
+        for mine, theirs in zip(jacobi.jacobi(np.exp, X, **options), peer.jacobi(np.exp, X, **options), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    assert told["method"] == [0]
+    for name, value in (("maxiter", 0), ("maxgrad", -1), ("rtol", -1.0)):
         with pytest.raises(ValueError, match=name):
             jacobi.jacobi(np.exp, X, **{name: value})
 

@@ -414,11 +414,11 @@ def test_workers_after_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     if child == 0:
         values = Compiled(Call(f, workers=2), as_point(x)).sweep(index, points)
         os._exit(0 if np.array_equal(values, expected) else 1)
-    for _ in range(100):
+    for _ in range(30_000):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             break
-        time.sleep(0.1)
+        time.sleep(0.01)
     else:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -442,7 +442,7 @@ def slow_sum() -> Callable[..., float]:
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_control_c_stops_lanes(slow_sum: Any, workers: int, ctrl_c: Any) -> None:
-    x = np.random.default_rng(0).random(2000)
+    x = np.random.default_rng(0).random(5000)  # some 12 s of work
     gradient = Gradient(slow_sum, 1e-4, compile="eager", workers=workers)
     gradient(x[:8].copy())  # compiles
     with ctrl_c(FusedGradient.__call__.__code__, Table._rows.__code__):

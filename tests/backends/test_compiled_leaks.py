@@ -67,9 +67,14 @@ def test_memory_stays_as_it_is(form: str) -> None:
                 FORMS[form](x)
 
     many(50)
-    before = resident()
-    many(CALLS)
-    assert resident() - before < CALLS * SIZE * 8 // 10  # less than a tenth of x a call
+    grown = []
+    for _ in range(3):  # a leak is one each time; what else the process may begin to keep meanwhile is not
+        before = resident()
+        many(CALLS)
+        grown.append(resident() - before)
+        if grown[-1] < CALLS * SIZE * 8 // 10:  # less than a tenth of x a call
+            return
+    pytest.fail(f"it grew by {grown} bytes in {CALLS} calls each")
 
 
 def test_the_callers_arrays_are_not_kept() -> None:

@@ -291,9 +291,14 @@ def test_an_f_that_raises_leaves_nothing_behind(h: float | None, limit: float) -
                 jacobian(x)
 
     many(30)
-    before = resident()
-    many(calls)
-    assert resident() - before < calls * size * 8 // 10
+    grown = []
+    for _ in range(3):  # a leak is one each time; what else the process may begin to keep meanwhile is not
+        before = resident()
+        many(calls)
+        grown.append(resident() - before)
+        if grown[-1] < calls * size * 8 // 10:
+            return
+    pytest.fail(f"it grew by {grown} bytes in {calls} calls each")
 
 
 def test_where_f_ends() -> None:

@@ -102,6 +102,8 @@ def raises(x: Floats) -> Floats:
 FUNCTIONS: dict[str, Callable[[Floats], Any]] = {
     "broyden": lambda x: (3 - 2 * x) * x + 1 - np.roll(x, 1) - 2 * np.roll(x, -1),
     "tanh": lambda x: np.tanh(MATRIX[: x.size, : x.size] @ x.ravel()),
+    "saturated": lambda x: np.tanh(12.0 * MATRIX[: x.size, : x.size] @ x.ravel()),
+    "sigmoids beside 3": lambda x: 3.0 + 1e-8 / (1.0 + np.exp(-12.0 * MATRIX[: x.size, : x.size] @ x.ravel())),
     "many": lambda x: np.sin(MATRIX[:, : x.size] @ x.ravel()),
     "few": lambda x: [x.sum() ** 2, x.ravel()[0] * x.ravel()[-1]],
     "oscillates": lambda x: np.sin(5 * x) + np.cos(8 * np.roll(x, 1)),
@@ -219,7 +221,8 @@ def test_where_all_is_calm_few_passes_settle_it(monkeypatch: pytest.MonkeyPatch,
     assert watched.settled > 15
 
 
-@pytest.mark.parametrize("name", ["broyden", "tanh", "many", "few", "oscillates", "one still", "scalar"])
+@pytest.mark.filterwarnings("ignore::fastgrad.AccuracyWarning")
+@pytest.mark.parametrize("name", ["broyden", "tanh", "saturated", "many", "few", "oscillates", "one still", "scalar"])
 def test_usual_jacobians_are_settled(judge: Watched, name: str) -> None:
     rng, before, asked = np.random.default_rng(8), judge.settled, judge.asked
     for n in (2, 5, 19):
@@ -227,6 +230,21 @@ def test_usual_jacobians_are_settled(judge: Watched, name: str) -> None:
             Jacobian(FUNCTIONS[name], backend="python")(rng.normal(size=n))
     assert judge.asked - asked == 30
     assert judge.settled - before > 20
+
+
+def test_far_steps_that_the_line_contradicts_are_not_settled(same: Callable[..., None], judge: Watched) -> None:
+    matrix = np.array(
+        [
+            [4.115493424946864, -0.18981902433533257],
+            [2.4353958567940093, -0.7580736323292105],
+            [-0.11987600650693074, 0.7441486956730791],
+            [-0.39786760910033375, -0.2097861698763022],
+            [1.0517899118281504, -5.6360120576214205],
+        ]
+    )
+    before = judge.settled
+    same(lambda x: np.tanh(matrix @ x).astype(np.float32).astype(float), [1.0725929408179449, -3.015674345326748])
+    assert judge.settled == before
 
 
 @pytest.mark.parametrize("calls", [1, 50])

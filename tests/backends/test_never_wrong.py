@@ -667,8 +667,8 @@ def test_after_a_fork(backend: str, x: Any) -> None:
             queue = context.Queue()
             child = context.Process(target=_in_child, args=(backend, X.copy(), queue))
             child.start()
-            result, point = queue.get(timeout=60)
-            child.join(60)
+            result, point = queue.get(timeout=300)
+            child.join(300)
             assert child.exitcode == 0
             assert_array_equal(result, wanted)
             assert_array_equal(point, X)
@@ -700,7 +700,7 @@ def test_ctrl_c_answers_within_a_second(backend: str, prepared: bool, ctrl_c: An
         return gradient(x) if prepared else numerical_gradient(f, x, backend=backend, full_output=True, **form)
 
     differentiate(np.ones(10))  # all that is compiled
-    x = np.linspace(0.0, 1.0, 120_000 if backend == "numba" else 40_000)  # some seconds of work
+    x = np.linspace(0.0, 1.0, 250_000 if backend == "numba" else 40_000)  # some 20 s of work
     before = x.copy()
     with install_recorder("numba:compile") as compiled, ctrl_c(*evaluating):
         differentiate(x)

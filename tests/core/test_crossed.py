@@ -44,7 +44,7 @@ def test_crossed_gradients_in_two_threads_do_not_wait_for_each_other(n: int, opt
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30.0)
+        thread.join(300.0)
         assert not thread.is_alive()
     assert sum(isinstance(one, RuntimeError) for one in found) < 2
     for i, one in enumerate(found):

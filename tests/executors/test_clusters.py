@@ -13,6 +13,7 @@ import pytest
 
 DASK = r"""
 import os, sys, threading, time, logging
+from pathlib import Path
 import numpy as np
 from dask.distributed import Client, LocalCluster
 from fastgrad import numerical_gradient
@@ -20,6 +21,7 @@ from fastgrad.core.call import Call
 from fastgrad.core.errors import WorkerError
 from fastgrad.executors.executor import Rows, Serial
 from fastgrad.executors.table import executor_for
+from tests.executors.functions import Meeting
 
 POINTS = Rows(np.random.default_rng(1).normal(size=(60, 3)), (3,))
 
@@ -41,11 +43,8 @@ if __name__ == "__main__":
     plain, other = numerical_gradient(g, x, backend="python", full_output=True)
     assert gradient.tobytes() == plain.tobytes() and info.nfev == other.nfev and info.way == "executor"
 
-    def process(x):
-        time.sleep(0.01)
-        return float(os.getpid())
-
-    seen = set(evaluated(process, client))
+    os.mkdir("dask")
+    seen = set(evaluated(Meeting(Path("dask").absolute(), 2), client))
     assert len(seen) == 2 and os.getpid() not in seen
 
     class Heavy:
@@ -70,7 +69,7 @@ if __name__ == "__main__":
         executor.evaluate(heavy, POINTS)
     with open("notes") as notes:
         lines = notes.read().split("\n")[:-1]
-    assert len(lines) == len(set(lines)) == 3, lines
+    assert 2 <= len(lines) == len(set(lines)) <= 3, lines  # a worker that is busy elsewhere may get no part of it
     assert lines[0] == f"sent {os.getpid()}", lines
 
     def failing(x):
@@ -120,12 +119,14 @@ if __name__ == "__main__":
 
 MPI = """
 import os
+from pathlib import Path
 import numpy as np
 from mpi4py.futures import MPIPoolExecutor
 from fastgrad import numerical_gradient
 from fastgrad.core.call import Call
 from fastgrad.executors.executor import Rows
 from fastgrad.executors.table import executor_for
+from tests.executors.functions import Meeting
 
 if __name__ == "__main__":
     x = np.linspace(0.0, 1.0, 20)
@@ -135,7 +136,8 @@ if __name__ == "__main__":
         plain, other = numerical_gradient(f, x, backend="python", full_output=True)
         assert gradient.tobytes() == plain.tobytes() and info.nfev == other.nfev and info.way == "executor"
         points = Rows(np.ones((400, 3)), (3,))
-        process = lambda x: float(os.getpid()) + 0.0 * sum(range(20_000))
+        os.mkdir("mpi")
+        process = Meeting(Path("mpi").absolute(), 2)
         seen = set(executor_for(Call(process, workers=pool)).evaluate(process, points))
         assert len(seen) == 2 and os.getpid() not in seen
     print("all well")
@@ -155,7 +157,7 @@ def ran(command: list[str], script: Path, code: str) -> str:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     try:
-        return run.communicate(timeout=240.0)[0]
+        return run.communicate(timeout=600.0)[0]
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)

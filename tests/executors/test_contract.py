@@ -144,7 +144,7 @@ def test_two_evaluations_at_a_time_in_threads(executor: Executor) -> None:
     meeting = threading.Barrier(2)
 
     def both(x: NDArray[Any]) -> float:
-        meeting.wait(20.0)
+        meeting.wait(300.0)
         return fs.loss(x)
 
     assert executor.evaluate(both, fs.ROWS).tobytes() == loop(fs.loss, fs.ROWS).tobytes()

@@ -139,7 +139,7 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(path: Path, tmp_path: Pa
                 pass_fds=[file.fileno()],
             )
 
-    expected = start(tmp_path / "undisturbed").communicate(timeout=60.0)[0]
+    expected = start(tmp_path / "undisturbed").communicate(timeout=300.0)[0]
     assert expected
     calls.write_bytes(b"")
     killed, got = 0, ""
@@ -147,16 +147,18 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(path: Path, tmp_path: Pa
         run = start(path)
         if killed < 6:
             before = calls.stat().st_size
-            until = time.monotonic() + 30.0
+            until = time.monotonic() + 300.0
             while calls.stat().st_size == before and run.poll() is None and time.monotonic() < until:
                 time.sleep(1e-3)
             time.sleep(chance.uniform(0.0, 0.04))
             run.send_signal(signal.SIGKILL)
             killed += 1
-        got = run.communicate(timeout=60.0)[0]
+        got = run.communicate(timeout=300.0)[0]
     assert got == expected
-    # a killed run loses what had not arrived: at most what each worker was at, or waited to send
-    assert calls.stat().st_size <= 60 + killed * workers * 6
+    # a killed run loses what had not arrived: at most a part of the points for each worker, which gets the next when it
+    # has sent it, or one process's evaluations between two times that it writes (0.01 s of 0.003, and what it is at)
+    lost = 5 if workers == 1 else sum((7, 6))
+    assert calls.stat().st_size <= 60 + killed * lost
 
 
 def make(scale: float, data: NDArray[Any], power: int = 2) -> Callable[..., float]:

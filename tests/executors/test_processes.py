@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as cf
+import contextlib
 import os
 import random
 import re
@@ -35,7 +36,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has
 
 def children() -> set[int]:
     """The processes that this one has started and not waited for."""
-    return {int(pid) for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
+    found: set[int] = set()
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has been joined ends by and by
+            found.update(map(int, path.read_text().split()))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -222,7 +227,7 @@ def alive(pid: int) -> bool:
 def test_ctrl_c_leaves_no_process(body: str) -> None:
     run, workers = start(body)
     os.kill(run.pid, signal.SIGINT)
-    _, errors = run.communicate(timeout=120.0)
+    _, errors = run.communicate(timeout=300.0)
     assert "KeyboardInterrupt" in errors
     assert not any(map(alive, workers))
     # what they had started is in their groups
@@ -254,7 +259,7 @@ def test_a_running_thread_is_a_danger_and_one_that_waits_is_not() -> None:
     stop = threading.Event()
     waiting = threading.Thread(target=stop.wait, daemon=True)
     waiting.start()
-    assert forking.unsafe() == ""
+    assert wait_for(lambda: forking.unsafe() == "")  # a thread that has started goes to where it waits
 
     def spin() -> None:
         while not stop.is_set():
@@ -363,7 +368,7 @@ print(Processes(2, "").evaluate(total, Rows(np.ones((20, 10)), (10,))).sum())
 def test_numba_threads(layer: str) -> None:
     pytest.importorskip("numba")
     code = NUMBA.format(layer=layer)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=900)
     lines = ended.stdout.splitlines()
     if "no such layer" in lines:
         pytest.skip(f"numba has no {layer} here")
@@ -375,6 +380,7 @@ def test_numba_threads(layer: str) -> None:
 OPENMP = """
 import numpy as np
 from fastgrad.executors import forking
+forking.LOOKS = 20_000  # threads of BLAS that spin take longer on a busy machine
 from sklearn.ensemble import HistGradientBoostingRegressor
 print(repr(forking.unsafe()))
 X = np.random.default_rng(0).normal(size=(300, 3))
@@ -388,13 +394,14 @@ def test_openmp_is_a_danger_once_it_is_used() -> None:
     pytest.importorskip("sklearn")
     several = {**os.environ, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-c", OPENMP]
-    ended = subprocess.run(command, env=several, capture_output=True, text=True, check=True, timeout=300)
+    ended = subprocess.run(command, env=several, capture_output=True, text=True, check=True, timeout=900)
     before, after = ended.stdout.splitlines()
     assert before == "''"
     assert "GNU OpenMP" in after
 
 
-def test_threads_of_blas_do_no_harm() -> None:
+def test_threads_of_blas_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "LOOKS", 20_000)  # they spin, and for longer on a busy machine
     matrix = np.random.default_rng(0).normal(size=(400, 400))
 
     def f(x: NDArray[Any]) -> float:
@@ -455,6 +462,7 @@ def test_a_gradient_forks_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return fork()
 
     monkeypatch.setattr(os, "fork", counted)
+    monkeypatch.setattr("fastgrad.executors.processes.REST", 120.0)  # on a busy machine it is long until the next sweep
     f = lambda x: (time.sleep(0.01), fs.loss(x))[1]  # noqa: E731
     x = np.arange(7.0)
     assert numerical_gradient(f, x, workers=2).tobytes() == numerical_gradient(f, x, backend="python").tobytes()
@@ -500,6 +508,9 @@ def test_a_ctrl_c_while_workers_end_is_not_lost(monkeypatch: pytest.MonkeyPatch)
                 time.sleep(0.05)
     finally:
         signal.signal(signal.SIGINT, before)
+        for thread in threading.enumerate():  # who told, and would be in the way of the next test's fork
+            if isinstance(thread, threading.Timer):
+                thread.join()
 
 
 def test_memory_that_is_mapped_is_not_copied(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures as cf
 import itertools
 import math
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -162,16 +163,26 @@ def test_a_map_where_all_fail() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_hessian_that_takes_long_in_all_is_not_late() -> None:
-    """`timeout` is of one evaluation of f, not of one gradient."""
+def test_a_hessian_that_takes_long_in_all_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`timeout` is of one evaluation of f, not of one gradient: by a clock that only f advances, in its one process."""
+    clock = np.frombuffer(mmap.mmap(-1, 8))  # which the process shares
+    monkeypatch.setattr("fastgrad.executors.processes.perf_counter", lambda: float(clock[0]))
 
     def slow(x: NDArray[Any]) -> float:
-        time.sleep(0.01)
+        clock[0] += 0.75
         return f(x)
 
-    assert np.allclose(Hessian(slow, 1e-3, workers=2, timeout=0.4).with_info(X[:2])[0], hessian(X[:2]), atol=1e-4)
-    with pytest.raises(TimeoutError, match="`timeout` = 0.001 s"):
-        Hessian(slow, workers=2, timeout=0.001)(X[:2])
+    found, info = Hessian(slow, 1e-3, timeout=1.0).with_info(X[:2])
+    assert np.allclose(found, hessian(X[:2]), atol=1e-4)
+    assert 0.75 * info.nfev > 5.0
+
+    def late(x: NDArray[Any]) -> float:
+        clock[0] += 1.25
+        time.sleep(60.0)
+        return f(x)
+
+    with pytest.raises(TimeoutError, match="`timeout` = 1 s"):
+        Hessian(late, timeout=1.0)(X[:2])
 
 
 def test_a_descent_goes_on_where_it_was(tmp_path: Path) -> None:

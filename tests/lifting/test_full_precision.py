@@ -147,8 +147,8 @@ def test_evaluations_are_counted() -> None:
         return chained(x)
 
     _, info = numerical_gradient(counted, X, backend="numpy", full_output=True)
-    # one step, and another for the error bar; the check on both sides and f(x) are calls of their own
-    assert 2 * X.size < info.nfev <= 2 * X.size + calls
+    # one step, and three more for the error bar; the check on both sides and f(x) are calls of their own
+    assert 4 * X.size < info.nfev <= 4 * X.size + calls
     assert calls < 30
     edge = float(X[3])
     kinked = lambda x: np.sum(np.where(x > edge, x, 2.0 * x))  # noqa: E731 - some points branch
@@ -406,3 +406,30 @@ def test_an_owners_errstate_reaches_f_at_points_beside_a_kink() -> None:
         info = numerical_gradient(f, np.zeros(30), backend="numpy", full_output=True)[1]
     assert "lift" in info.way
     assert seen == {"raise"}
+
+
+@pytest.mark.parametrize("large", [1e4, 1e6])
+def test_bars_tell_of_what_f_rounds_within(large: float) -> None:
+    x = np.linspace(0.3, 2.7, 40)
+
+    def f(x: Any) -> Any:
+        return ((x + large) - large) * np.tanh(x)
+
+    exact = np.tanh(x) + x / np.cosh(x) ** 2
+    gradient, info = numerical_gradient(lambda x: np.sum(f(x)), x, backend="numpy", full_output=True)
+    assert info.way == "sparse lift"
+    assert (np.abs(gradient - exact) <= info.error).mean() >= 0.95
+    for sparse in (False, True):
+        found, told = numerical_jacobian(f, x, sparse=sparse, full_output=True)
+        assert told.way == "sparse lift"
+        slopes, bars = ((each.toarray() if sparse else each).diagonal() for each in (found, told.error))
+        assert (np.abs(slopes - exact) <= bars).mean() >= 0.95
+
+
+def test_where_the_slope_is_zero_bars_hold_what_one_side_truncates() -> None:
+    x = np.array([0.0, 2.0, 0.0, -3.0] * 10)
+    gradient, info = numerical_gradient(lambda x: np.sum(x * x), x, backend="numpy", full_output=True)
+    assert (np.abs(gradient - 2.0 * x) <= info.error).all()
+    found, told = numerical_jacobian(lambda x: x * x, x, full_output=True)
+    assert told.way == "sparse lift"
+    assert (np.abs(found - np.diag(2.0 * x)) <= told.error).all()

@@ -380,7 +380,7 @@ def test_interrupted_at_any_line(name: str) -> None:
 
     def take() -> None:
         lock = lock_of(alone)
-        taken.append(lock.acquire(timeout=5))
+        taken.append(lock.acquire(timeout=300))
         lock.release()
 
     thread = threading.Thread(target=take)

@@ -390,3 +390,24 @@ def test_what_it_took_to_see_whether_f_wants_labels_is_counted(f: Any) -> None:
     for name, verb in verbs.items():
         calls = 0
         assert verb().nfev == calls, name
+
+
+@pytest.mark.parametrize("held", [0.7, np.float64(0.7), np.array(0.7)])
+@pytest.mark.parametrize("nested", [False, True])
+def test_closures_see_numbers_of_a_dictionary_perturbed(held: Any, nested: bool) -> None:
+    inner = {"scale": held}
+    parameters = {"W": np.array([1.0, 2.0]), "inner": inner} if nested else {"W": np.array([1.0, 2.0]), **inner}
+    inner = inner if nested else parameters
+
+    def loss(_: Any) -> float:
+        return float(np.sum(parameters["W"] ** 2) * inner["scale"] ** 2)
+
+    for found in (
+        numerical_gradient(loss, parameters),
+        Gradient(loss)(parameters),
+        numerical_gradient(loss, parameters, full_output=True)[0],
+        vjp(loss, parameters, 1.0),
+    ):
+        np.testing.assert_allclose(found["W"], [0.98, 1.96], rtol=1e-8)
+        np.testing.assert_allclose((found["inner"] if nested else found)["scale"], 7.0, rtol=1e-8)
+    assert inner["scale"] is held

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -749,3 +750,21 @@ def test_an_invariance_is_told_in_words_that_are_true_of_it() -> None:
         told += [str(warning.message) for warning in caught]
     assert told
     assert all("take it for 0 where only f's rounding depends on it" in message for message in told)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "exact"),
+    [
+        (
+            lambda x: np.cos(2.612 * x[0] * x[1]) + 2.9 * x[0] * x[1] ** 2,
+            [-584.0, -1520.0],
+            [6697094.788685213, 5147366.313547474],
+        ),
+        (lambda x: 1e-6 * np.sin(1e7 * x[0]) + x[0] + x[1] ** 2, [1.0, 1.0], [1.0 + 10.0 * np.cos(1e7), 2.0]),
+        (lambda x: 1e-4 * np.sin(3e5 * x[0]) + x[0] ** 2, [2.5], [5.0 + 30.0 * np.cos(7.5e5)]),
+    ],
+)
+def test_waves_that_look_like_noise_from_afar_are_resolved(f: Any, x: Any, exact: Any) -> None:
+    gradient, info = numerical_gradient(f, x, full_output=True)
+    assert (np.abs(gradient - exact) <= info.error).all()
+    np.testing.assert_allclose(gradient, exact, rtol=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from benchmarks.accuracy_problems import FAMILIES, Floating
 from fastgrad import jvp, numerical_gradient, numerical_jacobian, vjp
@@ -113,3 +114,21 @@ def test_an_output_whose_terms_cancel_is_analytic(seed):
     jacobian = numerical_jacobian(constrained, x, method="complex")
     np.testing.assert_allclose(jacobian[1:], right, atol=1e-12)
     assert np.abs(jacobian[0]).max() < 1e-15
+
+
+def gamma(x, wrong=0.0):
+    """Ask whether a number is complex, as statsmodels' negative binomial does."""
+    if np.iscomplex(x).any():
+        return special.loggamma(x).sum() + wrong
+    return special.gammaln(x).sum()
+
+
+@pytest.mark.parametrize("backend", ["python", "auto"])
+def test_an_f_that_asks_for_an_imaginary_part(backend):
+    x = np.array([0.7, 1.3, 4.0])
+    found = numerical_gradient(gamma, x, method="complex", backend=backend)
+    np.testing.assert_allclose(found, special.digamma(x), rtol=1e-13)
+    found = numerical_jacobian(lambda x: gamma(x) * np.ones(2), x, method="complex")
+    np.testing.assert_allclose(found, [special.digamma(x)] * 2, rtol=1e-13)
+    with pytest.raises(ValueError, match="other values for complex numbers"):
+        numerical_gradient(gamma, x, method="complex", backend=backend, args=(1.0,))

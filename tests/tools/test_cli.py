@@ -90,7 +90,7 @@ def run(capsys, *argv):
 def process(*argv, **options):
     """Run in a process of its own."""
     command = [sys.executable, "-m", "fastgrad", *argv]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **options)
 
 
 def test_a_problem_of_the_table(capsys):
@@ -316,7 +316,7 @@ def test_version_and_help_load_neither_numba_nor_rich():
         "except SystemExit: pass\n"
         "print({'numba', 'llvmlite', 'rich', 'scipy', 'sklearn'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600, check=True)
     assert "fastgrad compare model:loss" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
 
@@ -362,6 +362,6 @@ def test_a_reader_that_goes_away():
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "fastgrad", "info"]
-    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")

@@ -28,6 +28,7 @@ from numba.core.caching import FunctionCache, NullCache
 from numba.core.datamodel import default_manager
 from numba.core.dispatcher import Dispatcher
 
+from ...core.bytecode import package_of
 from ...core.errors import CannotRun
 from ...inspecting.captures import STABLE_MODULES, captures
 from ...lifting import lanes
@@ -295,9 +296,7 @@ def _print(value: Any) -> bytes:
         return repr((value.dtype, value.shape, value.strides)).encode() + value.tobytes()
     if isinstance(value, _SIMPLE):
         return repr((type(value), value)).encode()
-    if (getattr(value, "__module__", None) or "").partition(".")[0] in STABLE_MODULES and hasattr(
-        value, "__qualname__"
-    ):
+    if package_of(value) in STABLE_MODULES and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}".encode()
     if isinstance(value, np.ufunc):
         return value.__name__.encode()

@@ -6,12 +6,27 @@ does, it decides: tests here may be stricter than there, never laxer.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ...schemes import outputs
-from ...schemes.constants import FINER, NEAR_ZERO, SPACING
+from ...schemes.constants import (
+    BAR_NOISE,
+    BAR_TRUNCATION,
+    CERTAIN,
+    EPS,
+    FINER,
+    NEAR_ZERO,
+    NEGLIGIBLE,
+    NOISE,
+    SPACING,
+    TORN,
+)
 from .cache import uncounted
+from .default import truncation
 from .entries import (
+    BAR,
     COLUMN,
     DERIVATIVE,
     FLAGGED,
@@ -23,13 +38,17 @@ from .entries import (
     STEEP,
     STILL,
     VALUE,
+    WIDTH_OF,
     blocks_of,
+    differentiable,
     entered,
+    half_span,
     judged,
     looked,
     middle,
     next_step,
     settled,
+    shrunk,
 )
 from .jacobians import TILE, views
 from .native import array_at, integers, part
@@ -37,29 +56,43 @@ from .outputs import (
     AGREED,
     BIN,
     BINS,
+    DOUBT,
+    EXACT,
     KNOWN,
     LATEST,
+    LEAST,
     LINE,
     OF_OUTPUTS,
+    RHO,
+    SIGMA,
+    SLOPE,
     UP,
+    VARIATION,
+    afar,
     agrees,
+    alone,
     bent_steps,
-    constants,
-    is_constant,
+    is_flat,
     line,
     measured,
+    near,
     noises,
     prepared,
     scales,
     step_of,
 )
 
-DONE, UNSURE = 0, -1  # else: at so many points f's values are wanted
+# Else: at so many points f's values are wanted.
+DONE, UNSURE, DOUBTFUL = 0, -1, -2
 BEGINNING, ON_LINE, AFAR, SWEEP, AGAIN = range(5)
-# To go on with: where it stands, lines so far and the spacing of the last, the step of the sweep, the usual length; the
-# direction that is looked at again, how often it has been, and the step that it is looked at with.
-STAGE, LINES, APART, STEP, COMMON, DIRECTION, SEEN, OTHER = range(8)
+# To go on with: where it stands, lines so far and the spacing of the last, the step of the sweep, the usual length and
+# how many entries show theirs; before which direction all have been looked at, and how many are being looked at.
+STAGE, LINES, APART, STEP, COMMON, SHOWN, TAKEN, TOTAL = range(8)
 STATE = 8
+# Of each that is being looked at, so many entries at a time: which, how often it has been, the step of the next look or
+# 0, and whether the steps shrink.
+DIRECTION, SEEN, OTHER, SHRINKS = range(4)
+TOGETHER = 1024
 WIDEST = outputs.WIDEST
 
 
@@ -89,45 +122,121 @@ def noted(o, values, f0, table):
 
 
 @uncounted
+def beside(x, units, g, t, points):
+    """Write the points on both sides of x along a column; returns how many."""
+    for side in range(2):
+        for i in range(x.size):
+            points[side, i] = x[i]
+        points[side, g] = x[g] + (-t if side else t) * units[g]
+    return 2
+
+
+@uncounted
 def swept(x, units, t, points):
     """Write the points of all columns; returns how many."""
     for g in range(x.size):
-        for side in range(2):
-            for i in range(x.size):
-                points[2 * g + side, i] = x[i]
-            points[2 * g + side, g] = x[g] + (-t if side else t) * units[g]
+        beside(x, units, g, t, points[2 * g : 2 * g + 2])
     return 2 * x.size
+
+
+@uncounted
+def following(o, a, k, m, common, shrinks):
+    """Return the step of the look after the k-th, as `schemes.rounds`; 0 where that is the last, -1: not sure."""
+    if not shrinks:
+        return next_step(o, a, k, m, common) if k + 1 < LOOKS else 0.0
+    wanting = shrunk(a, k, m) if k > 0 else 1
+    if wanting <= 0 or k + 1 == LOOKS:
+        return min(float(wanting), 0.0)
+    return a[4 * k + WIDTH_OF, 0] * FINER
+
+
+@uncounted
+def bar_of(o, i, here, up, down, half, length):
+    """Return the bar of a first look at an entry, as `judgements` and `Rounds.chosen`; -1: not sure."""
+    above, below = up - here, down - here
+    sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
+    first, second = abs(above - below), abs(above + below)
+    if o[EXACT, i] == 0.0 and near(second, 4.0 * sigma):
+        return -1.0
+    _, fear = truncation(half, first, second, sigma, o[VARIATION, i])
+    expected = first / (2.0 * half) * (half / length) ** 2 / 6.0
+    return BAR_NOISE * (NOISE * sigma / half) + BAR_TRUNCATION * max(fear, expected)
+
+
+@uncounted
+def doubts(o, f0, x, units, vector, t, length, kept, bars, out):
+    """Count the entries of which no digit is certain, as `schemes.columns.Search.found`; -1: not sure.
+
+    `bars` are those of directions that were looked at again, else 0; it has 1 for each of these entries then.
+    """
+    n, m = out.shape
+    total = 0
+    for i in range(m):
+        agreed = known = largest = steepest = 0.0
+        for g in range(n):
+            half = half_span(x, units, g, t)
+            if bars[g, i] == 0.0:
+                bars[g, i] = bar_of(o, i, f0[i], kept[2 * g, i], kept[2 * g + 1, i], half, length)
+                if bars[g, i] < 0.0:
+                    return -1
+            slope, factor = out[g, i] * units[g], vector[g] / units[g]
+            agreed, known = agreed + slope * factor, known + (bars[g, i] * factor) ** 2
+            largest, steepest = max(largest, abs(slope)), max(steepest, abs(out[g, i]))
+        gap, limit, size = abs(agreed - o[SLOPE, i]), math.sqrt(known) + o[DOUBT, i], o[VARIATION, i]
+        if abs(gap - limit) <= 1e-3 * limit or (gap > 0.999 * TORN * limit and t > SPACING / FINER):
+            return -1
+        tells = largest >= 1e-6 * size
+        if near(largest, 1e-6 * size):
+            return -1
+        for g in range(n):
+            slope, bar = abs(out[g, i]) * units[g], bars[g, i] * max(1.0, gap / limit)
+            bar = max(bar, min(0.5 * o[LEAST, i], 1000.0 * bar), EPS * size)
+            counts, hides = CERTAIN * max(slope, NEGLIGIBLE * largest, 1e-6 * size), CERTAIN * steepest
+            still = kept[2 * g, i] == f0[i] and kept[2 * g + 1, i] == f0[i]
+            hidden = tells and slope == 0.0
+            if near(bar, counts) or (hidden and near(bar / units[g], hides)):
+                return -1
+            doubtful = (bar > counts and not still) or (hidden and bar / units[g] > hides)
+            bars[g, i] = 1.0 if doubtful else 0.0
+            total += doubtful
+    return total
 
 
 @uncounted
 def judge(address, n, m):
     """Go on with a Jacobian, by f's values at the points that were asked for.
 
-    `address` is that of x, f(x), the entries column by column, room for points and f's values there, and of what is
-    worked in: zeros at first. Returns how many points f is wanted at next, `DONE` or `UNSURE`; of how many numbers all
-    that is, where the address is 0.
+    `address` is that of x, f(x), the entries column by column, as many marks of entries of which no digit is certain,
+    room for points and f's values there, and of what is worked in: zeros at first. Returns how many points f is wanted
+    at next, `DONE`, `DOUBTFUL` where there are such marks, or `UNSURE`; of how many numbers all that is, where the
+    address is 0.
     """
     most = max(np.int64(6), 2 * n)
-    begin = n + m + n * m + most * (n + m)
-    size = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m + BINS + 2 * n + 3 * n * m + m + STATE
+    begin = n + m + 2 * n * m + most * (n + m)
+    together = min(n, max(np.int64(1), TOGETHER // m)) if m > 0 else np.int64(1)
+    size = 3 * n + (OF_OUTPUTS + together * OF_ENTRIES) * m + BINS + 6 * n + 3 * n * m + m + STATE
     if address == 0:
         return begin + size if 0 < n * max(n, m) <= TILE else np.int64(UNSURE)
     memory = array_at(address, begin + size)
     x, f0, out = part(memory, 0, (n,)), part(memory, n, (m,)), part(memory, n + m, (n, m))
-    points, work = part(memory, n + m + n * m, (most, n)), part(memory, begin, (size,))
-    values = part(memory, begin - most * m, (most, m))
+    bars, points = part(memory, n + m + n * m, (n, m)), part(memory, n + m + 2 * n * m, (most, n))
+    values, work = part(memory, begin - most * m, (most, m)), part(memory, begin, (size,))
     _, _, _, units, vector, o = views(work, x, f0)
-    a = part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
-    end = 3 * n + (OF_OUTPUTS + OF_ENTRIES) * m
-    scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, n))
-    end += BINS + 2 * n
+    tables = part(work, 3 * n + OF_OUTPUTS * m, (together * OF_ENTRIES * m,))
+    end = 3 * n + OF_OUTPUTS * m + tables.size
+    scratch, each, group = (
+        part(work, end, (BINS,)),
+        part(work, end + BINS, (2, n)),
+        part(work, end + BINS + 2 * n, (4, n)),
+    )
+    end += BINS + 6 * n
     kept, lengths, blocks, state = (
         part(work, end, (2 * n, m)),
         part(work, end + 2 * n * m, (n * m,)),
         integers(part(work, end + 3 * n * m, (m,))),
         part(work, end + 3 * n * m + m, (STATE,)),
     )
-    stage, index = int(state[STAGE]), integers(a)
+    stage = int(state[STAGE])
     if stage == BEGINNING:
         if not scales(x, units):
             return UNSURE
@@ -141,23 +250,20 @@ def judge(address, n, m):
         table = np.int64(LINE if state[LINES] == 0.0 else LATEST)
         if not noted(o, values, f0, table):
             return UNSURE
-        unclear = noises(o, table, shrinks)
+        unclear = noises(o, table, shrinks, True)
         state[LINES] += 1.0
         if unclear < 0 or (unclear > 0 and state[LINES] == outputs.LOOKS):
             return UNSURE
         if unclear > 0:
             state[APART] *= FINER
             return placed(x, units, vector, state[APART], np.int64(3), points)
-        constant = constants(o)
+        flat = 0
         for i in range(m):
             o[AGREED, i] = n
-        if constant == m or not measured(o, table, o[AGREED], small) or not bent_steps(o, o[AGREED]):
+            flat += is_flat(o, i)
+        if flat == m or not measured(o, table, o[AGREED], small):
             return UNSURE
-        state[STEP] = step_of(o, scratch)
-        if state[STEP] == 0.0:
-            return UNSURE
-        prepared(o, state[STEP])
-        if constant > 0:
+        if flat > 0:
             state[STAGE] = AFAR
             placed(x, units, vector, WIDEST, np.int64(1), points)
             for i in range(n):  # above comes first
@@ -165,18 +271,27 @@ def judge(address, n, m):
             line(x, units, vector, state[APART])
             return 2
     if stage == AFAR:
+        finite = True
         for i in range(m):
-            if is_constant(o, i) and (values[0, i] != f0[i] or values[1, i] != f0[i]):
-                return UNSURE
+            finite &= abs(values[0, i] + values[1, i]) < np.inf
+        if not finite or not afar(o, values[0], values[1], o[AGREED]):
+            return UNSURE
     if stage <= AFAR:
-        state[STAGE] = SWEEP
+        if not bent_steps(o, o[AGREED]):
+            return UNSURE
+        state[STAGE], state[STEP] = SWEEP, step_of(o, scratch)
+        if state[STEP] == 0.0:
+            return UNSURE
+        alone(o)
+        prepared(o, state[STEP])
         return swept(x, units, state[STEP], points)
-    t, first, looks = state[STEP], int(state[DIRECTION]), np.int64(state[SEEN])
+    t, asked = state[STEP], 0
     if stage == SWEEP:
         every = n < 0  # literals would be compiled for, too
         for i in range(m):
             every |= o[BIN, i] == 0.0
         shown, far, opened, common = np.int64(0), 0, 0, np.inf
+        a = part(tables, 0, (OF_ENTRIES, m))
         for g in range(n):
             for i in range(m):
                 o[UP, i], o[UP + 1, i] = values[2 * g, i], values[2 * g + 1, i]
@@ -194,50 +309,69 @@ def judge(address, n, m):
         if n > 1 and 2 * shown > n * m:
             # most entries show their lengths: none is taken to be much shorter
             common = middle(lengths, shown) if opened > 0 or 2 * far <= shown else 24300.0 * t  # at least
-        state[STAGE], state[COMMON] = AGAIN, common
-    common = state[COMMON]
-    for g in range(first, n):
-        short = each[STEEP, g] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
-        before = each[FLAGGED, g] == 0.0
-        if before and not short:
-            continue
-        step = state[STEP]
-        if g > first or looks == 0:
-            looks = np.int64(0)
+        state[STAGE], state[COMMON], state[SHOWN] = AGAIN, common, shown
+    common, taken, total = state[COMMON], int(state[TAKEN]), int(state[TOTAL])
+    while taken < n or total > 0:
+        if total == 0:
+            while taken < n and total < together:
+                short = each[STEEP, taken] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
+                if each[FLAGGED, taken] != 0.0 or short:
+                    group[DIRECTION, total], group[SEEN, total], group[OTHER, total] = taken, 0.0, t
+                    total += 1
+                taken += 1
+        count = 0
+        for k in range(total):
+            g, looks, step = int(group[DIRECTION, k]), np.int64(group[SEEN, k]), group[OTHER, k]
+            if step == 0.0:
+                continue
+            a = part(tables, k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            index = integers(a)
             for i in range(m):
-                o[LINE, i], o[LINE + 1, i] = kept[2 * g, i], kept[2 * g + 1, i]
-                index[OUTPUT, i], index[COLUMN, i], index[PLACE, i] = i, g, g * m + i
-        else:
-            step = state[OTHER]
-            for i in range(m):
-                o[LINE, i], o[LINE + 1, i] = values[0, i], values[1, i]
-        if not looked(o, a, looks, m, x, units, f0, step):
-            return UNSURE
-        looks += 1
-        if looks < LOOKS:
-            step = next_step(o, a, looks - 1, m, common)
-            if step < 0.0 or 0.0 < step < 2.0**-60:
+                if looks == 0:
+                    o[LINE, i], o[LINE + 1, i] = kept[2 * g, i], kept[2 * g + 1, i]
+                    index[OUTPUT, i], index[COLUMN, i], index[PLACE, i] = i, g, g * m + i
+                else:
+                    o[LINE, i], o[LINE + 1, i] = values[asked, i], values[asked + 1, i]
+            asked += 2 if looks > 0 else 0
+            kinks = looked(o, a, looks, m, x, units, f0, step)
+            if looks == 0:
+                group[SHRINKS, k] = kinks
+            step = following(o, a, looks, m, common, group[SHRINKS, k] > 0.0)
+            if kinks < 0 or step < 0.0 or 0.0 < step < 2.0**-60:
                 return UNSURE
+            group[SEEN, k], group[OTHER, k] = looks + 1, step
             if step > 0.0:
-                state[DIRECTION], state[SEEN], state[OTHER] = g, looks, step
-                for side in range(2):
-                    for i in range(n):
-                        points[side, i] = x[i]
-                    points[side, g] = x[g] + (-step if side else step) * units[g]
-                return 2
-        if before:  # what the first look said has been entered
-            factor = vector[g] / units[g]
+                count += beside(x, units, g, step, part(points, count * n, (2, n)))
+        if count > 0:
+            state[TAKEN], state[TOTAL] = taken, total
+            return count
+        for k in range(total):
+            g, looks = int(group[DIRECTION, k]), np.int64(group[SEEN, k])
+            a = part(tables, k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            if group[SHRINKS, k] > 0.0 and not differentiable(o, a, looks - 1, m):
+                return UNSURE
+            if each[FLAGGED, g] == 0.0:  # what the first look said has been entered
+                factor = vector[g] / units[g]
+                for i in range(m):
+                    if a[STILL, i] == 0.0:
+                        error = 2.8 / 0.71 * a[NOISE_OF, i] * factor
+                        o[AGREED, i] -= a[DERIVATIVE, i] * factor
+                        o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
+            if not settled(o, a, looks, m, units, vector, common, part(scratch, 0, (LOOKS, 4))):
+                return UNSURE
             for i in range(m):
-                if a[STILL, i] == 0.0:
-                    error = 2.8 / 0.71 * a[NOISE_OF, i] * factor
-                    o[AGREED, i] -= a[DERIVATIVE, i] * factor
-                    o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
-        if not settled(o, a, looks, m, units, vector, common, part(scratch, 0, (LOOKS, 4))):
-            return UNSURE
-        for i in range(m):
-            out[g, i] = a[VALUE, i] / units[g]
+                out[g, i], bars[g, i] = a[VALUE, i] / units[g], a[BAR, i]
+        total = 0
     finite = True
     for g in range(n):
         for i in range(m):
             finite &= abs(out[g, i]) < np.inf
-    return DONE if finite and agrees(o, units, state[STEP]) else UNSURE
+    if not finite:
+        return UNSURE
+    if agrees(o, units, state[STEP]):
+        return DONE
+    shown = np.int64(state[SHOWN])
+    if n > 1 and 2 * shown > n * m:
+        common = middle(lengths, shown)
+    doubtful = doubts(o, f0, x, units, vector, state[STEP], min(common, 1.0), kept, bars, out)
+    return UNSURE if doubtful < 0 else DOUBTFUL if doubtful > 0 else DONE

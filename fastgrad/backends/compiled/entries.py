@@ -14,15 +14,18 @@ import numpy as np
 
 from ...lifting.lanes import BLOCK
 from ...schemes import looks as floats
+from ...schemes.constants import KINK, NOISE
 from .cache import inlined, uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
 from .native import STACK, array_at, integers, on_the_stack, part
 from .outputs import (
     AGREED,
+    ALONE,
     BIN,
     DOWN,
     ENOUGH,
+    EXACT,
     KNOWN,
     LARGEST,
     LEAST,
@@ -45,7 +48,9 @@ SMALLER, LACKING, UNSURE = floats.SMALLER, floats.LACKING, floats.UNSURE
 LOOKS = 4
 WIDTH_OF, DERIVATIVE, NOISE_OF, FEAR = range(4)
 FIRST, SECOND, HOPE, OPEN, BEST, VALUE, BAR, STILL, OUTPUT, COLUMN, PLACE = range(4 * LOOKS, 4 * LOOKS + 11)
-OF_ENTRIES = PLACE + 1
+# Whether it may not be smooth, `SECOND` of the look before, and the least bar that leaves.
+ROUGH, BEFORE, LEFT = PLACE + 1, PLACE + 2, PLACE + 3
+OF_ENTRIES = LEFT + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
 # Of the entries of some blocks in a row, on the stack: there LLVM sees that nothing overlaps, and computes several at
@@ -203,8 +208,11 @@ def entered(o, a, listed, f0, units, vector, pattern, g, out):
 
 @uncounted
 def looked(o, a, k, count, flat, units, f0, t):
-    """Write what the k-th look at a direction says of its entries, as `judgements`; False: not sure."""
-    index = integers(a)
+    """Write what the k-th look at a direction says of its entries, as `judgements`.
+
+    Returns how many may not be smooth, by the first look; -1: not sure.
+    """
+    index, kinks = integers(a), 0
     for e in range(count):
         i, j = index[OUTPUT, e], index[COLUMN, e]
         half = half_span(flat, units, j, t)
@@ -212,17 +220,71 @@ def looked(o, a, k, count, flat, units, f0, t):
         noise = max(o[SIGMA, i], o[RHO, i] * max(abs(f0[i] + above), abs(f0[i] + below)))
         first, second = abs(above - below), abs(above + below)
         if not (first < np.inf and second < np.inf and half > 0.0):
-            return False
+            return -1
         hope, fear = truncation(half, first, second, noise, o[VARIATION, i])
-        rough = second > 7.99 * noise and second > 0.0299 * first
-        limit = 0.999 * half * max(1e-3, 30.0 * half) * o[VARIATION, i]
-        if (k == 0 and rough and second > limit) or near(second, 4.0 * noise):
-            return False
+        limit, unsure = max(1e-3, 30.0 * half) * o[VARIATION, i], o[EXACT, i] == 0.0
+        if (unsure and near(second, 4.0 * noise)) or (k == 0 and unsure and near(second, 8.0 * noise)):
+            return -1
+        if k == 0 and near(second / half, limit):
+            return -1
         a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
         a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, fear
-        a[FIRST, e], a[SECOND, e], a[HOPE, e] = first, second, hope
+        a[FIRST, e], a[BEFORE, e], a[SECOND, e], a[HOPE, e] = first, a[SECOND, e], second, hope
         if k == 0:
             a[OPEN, e], a[STILL, e] = 1.0, 1.0 if first == 0.0 and second == 0.0 else 0.0
+            rough = second > 8.0 * noise and second > KINK * first and second / half > limit
+            a[ROUGH, e], a[LEFT, e] = 1.0 if rough else 0.0, 0.0
+            kinks += rough
+    return kinks
+
+
+@uncounted
+def shrunk(a, k, count):
+    """Do as `rounds.Rounds._shrink` after the k-th look; returns how many entries want another, -1: not sure."""
+    wanting = 0
+    for e in range(count):
+        if a[ROUGH, e] == 0.0:
+            continue
+        noise, before, apart = a[4 * k + NOISE_OF, e], a[4 * k - 4 + NOISE_OF, e], change(a, k, e)
+        slack, many, eight = 4.0 * (noise + before), 252.0 * noise, 8.0 / NOISE * noise * a[4 * k + WIDTH_OF, e]
+        curved = 1.5 * a[BEFORE, e] / (2.0 * a[4 * k - 4 + WIDTH_OF, e]) + slack
+        if near(apart, slack) or near(apart, many) or near(apart, curved) or near(a[SECOND, e], eight):
+            return -1
+        behind = a[SECOND, e] <= eight and apart <= curved
+        if slack < apart <= many and not behind:
+            a[4 * k + FEAR, e] = max(a[4 * k + FEAR, e], 3.0 * apart / 63.0)
+        wanting += not (apart <= slack or behind or apart <= many)
+    return wanting
+
+
+@uncounted
+def change(a, k, e):
+    """Return how far an entry is from what it was at the look before the k-th."""
+    return abs(a[4 * k + DERIVATIVE, e] - a[4 * k - 4 + DERIVATIVE, e])
+
+
+@uncounted
+def differentiable(o, a, k, count):
+    """Write what is left of bars where f was not smooth before the k-th look, the last; False: not sure that it is."""
+    index, falls = integers(a), (a[4 * k + WIDTH_OF, 0] / a[4 * k - 4 + WIDTH_OF, 0]) ** 1.5
+    for e in range(count):
+        if a[ROUGH, e] == 0.0:
+            continue
+        apart, noise, ratio = change(a, k, e), a[4 * k + NOISE_OF, e], 0.125
+        slack = 4.0 * (noise + a[4 * k - 4 + NOISE_OF, e])
+        kinked = a[SECOND, e] > 7.99 / NOISE * noise * a[4 * k + WIDTH_OF, e] and a[SECOND, e] > 0.0299 * a[FIRST, e]
+        if near(apart, slack) or (kinked and a[SECOND, e] > 0.999 * a[BEFORE, e] * falls):
+            return False
+        steep = 0.0999 * max(abs(a[4 * k + DERIVATIVE, e]), 1e-3 * o[VARIATION, index[OUTPUT, e]])
+        if apart - slack > max(steep, 1.499 * a[BEFORE, e] / (2.0 * a[4 * k - 4 + WIDTH_OF, e])):
+            return False
+        if k > 1:
+            larger, limit = change(a, k - 1, e), 4.0 * (a[4 * k - 4 + NOISE_OF, e] + a[4 * k - 8 + NOISE_OF, e])
+            if near(larger, limit):
+                return False
+            if larger > limit:
+                ratio = min((apart if apart > slack else 0.0) / larger, 0.5)
+        a[LEFT, e] = 2.0 * apart * ratio / (1.0 - ratio) if apart > slack else 0.0
     return True
 
 
@@ -264,7 +326,8 @@ def next_step(o, a, k, count, common):
         if o[SHORTER, i] == 0.0:
             o[SHORTER, i] = np.cbrt(min(max(o[SIGMA, i] / variation, 1e-17), 1e-2))
         enough = max(3e-9, 0.3 * o[SHORTER, i] * o[SHORTER, i])
-        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough)
+        least = (o[ALONE, i] / half) ** 3 if still else 0.0
+        want, cube = wanted(derivative, noise, hope, a[4 * k + FEAR, e], still, variation, enough, least)
         if want == UNSURE:
             return -1.0
         downs, ups, lacking = downs + (want == SMALLER), ups + (want < 0), lacking + (want == LACKING)
@@ -307,8 +370,8 @@ def settled(o, a, looks, count, units, vector, common, of_one):
                 of_one[k, column] = a[4 * k + column, e]
         slope, bar, _, certain = choose(of_one, looks, min(common, 1.0))
         sure &= certain
-        factor, size = vector[j] / units[j], abs(slope)
-        a[VALUE, e] = slope
+        factor, size, bar = vector[j] / units[j], abs(slope), max(bar, a[LEFT, e])
+        a[VALUE, e], a[BAR, e] = slope, bar
         o[AGREED, i] += slope * factor
         o[KNOWN, i] += (0.999 * bar * factor) ** 2
         o[LARGEST, i] = max(o[LARGEST, i], size)

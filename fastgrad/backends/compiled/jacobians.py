@@ -339,7 +339,7 @@ def look(f, x, here, work, terms, counts):
     for _ in range(outputs.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
-        unclear = noises(o, table, shrinks)
+        unclear = noises(o, table, shrinks, False)
         if unclear == 0 and stand_still(f, x, here, work, spacing):
             return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
         if unclear <= 0:
@@ -392,7 +392,7 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
             if count < 0:
                 group[WHOLE + k] = 1
                 return -1
-            if not looked(o, a, look, count, flat, units, f0, step):
+            if looked(o, a, look, count, flat, units, f0, step) != 0:
                 return 0
             following = next_step(o, a, look, count, common) if look + 1 < LOOKS and count > 0 else 0.0
             if following < 0.0 or 0.0 < following < 2.0**-60:

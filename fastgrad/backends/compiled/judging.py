@@ -21,6 +21,7 @@ import numpy as np
 from ...core.errors import CannotRun
 from ...core.validation import Floats
 from ...schemes import constants
+from ...schemes.calm import Settled
 from ...schemes.stencils import backward, central, forward
 from ..table import load
 from ..vectors import Vectors
@@ -38,6 +39,7 @@ _SOURCES = (
 _STENCILS = {0: central(2), 1: forward(1), -1: backward(1)}
 
 Kernel = Callable[..., int]
+DONE, DOUBTFUL = 0, -2  # as in `columns`
 
 
 class Step:
@@ -97,18 +99,21 @@ class Room:
 
     `whole`: all of it; zeros at first.
     `x`, `f0`, `result`, of shape (n,), (m,) and (n, m): the point, f there, and the Jacobian, column by column.
+    `doubtful`, of shape (n, m): 1 for entries of which no digit is certain, where `step` says that there are some.
     `points`, `values`: where f is wanted, and f there: as many rows as `step` says, unless that is negative.
     """
 
     def __init__(self, kernel: Kernel, n: int, m: int) -> None:
         self.shape, most = (n, m), max(6, 2 * n)
         self.whole = np.zeros(max(Step(kernel, 0, n, m)(), 0))
-        flat = np.split(self.whole, np.cumsum([n, m, n * m, most * n, most * m]))
+        flat = np.split(self.whole, np.cumsum([n, m, n * m, n * m, most * n, most * m]))
         self.x, self.f0 = flat[:2]
         self.step = Step(kernel, self.whole.ctypes.data, n, m)
         if self.whole.size:
-            shapes = (n, m), (most, n), (most, m)
-            self.result, self.points, self.values = (a.reshape(s) for a, s in zip(flat[2:5], shapes, strict=True))
+            shapes = (n, m), (n, m), (most, n), (most, m)
+            self.result, self.doubtful, self.points, self.values = (
+                each.reshape(shape) for each, shape in zip(flat[2:6], shapes, strict=True)
+            )
 
 
 class Columns:
@@ -118,8 +123,11 @@ class Columns:
         self._kernel = kernel
         self._spare: list[Room] = []  # the last; append and pop are atomic
 
-    def entries(self, run: Vectors, x: Floats, noted: list[tuple[Floats, Floats]]) -> Floats | None:
-        """Return the Jacobian, column by column; None where it is not sure. Notes points, and f's values there."""
+    def entries(self, run: Vectors, x: Floats, noted: list[tuple[Floats, Floats]]) -> Settled | None:
+        """Return the Jacobian, column by column, and of which entries no digit is certain; None where it is not sure.
+
+        Notes points, and f's values there.
+        """
         f0 = run.value()
         try:
             room = self._spare.pop()
@@ -135,7 +143,9 @@ class Columns:
             asked = room.points[:count].copy()
             room.values[:count] = found = run.explore(asked)
             noted.append((asked, found))
-        result = None if count < 0 else room.result.copy()
+        result: Settled | None = None
+        if count in (DONE, DOUBTFUL):
+            result = room.result.copy(), room.doubtful == 1.0 if count == DOUBTFUL else None
         self._spare.append(room)
         return result
 

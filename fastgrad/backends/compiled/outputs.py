@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from ...schemes.constants import EPS, FIFTH, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY
-from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP
+from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY, TORN
+from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP, WIDEST
 from .cache import uncounted
 from .default import checksum, checksum_of, on_a_lattice, spacing_of
 from .kernels import power_of_two
@@ -16,11 +16,15 @@ from .native import STACK, array_at, integers, on_the_stack
 
 MARGIN = 1e-9  # numpy sums in another order
 BINS = 64
+POWERS = np.array([10.0**k for k in range(23)])  # they are exact
 FEW_LINES = STACK // 11  # outputs that are judged together
 # What is known of each output: rows of one table; `LINE` and `LATEST` are seven values, on the first and the last line.
 (SIGMA, RHO, VARIATION, ENOUGH, SLOPE, DOUBT, LEAST, AGREED, KNOWN, NEEDED, LARGEST, STRAIN, BIN, SHORTER) = range(14)
 LEVEL, UP, DOWN, LINE, LATEST = 14, 15, 16, 17, 24
-OF_OUTPUTS = LATEST + 7
+# Whether an output's noise is its floor, so known to the bit; its step, where it stands still on the line and changes
+# farther away, else 0.
+EXACT, ALONE = LATEST + 7, LATEST + 8
+OF_OUTPUTS = LATEST + 9
 # What `sevens` writes lies where later comes what the entries say.
 LEVELS, LOW, HIGH, UNMOVED, THIRDS = KNOWN, RHO, VARIATION, ENOUGH, LEAST
 L1, L2, L3, L4, L5, L6, L7, L8, L9, L10 = (np.uint64(k * FEW_LINES) for k in range(1, 11))
@@ -141,10 +145,23 @@ def lattices(o, table):
             if zeros <= 4 and unit >= 16.0 * spacing_of(top):
                 o[BIN, i] = unit
         elif m <= FEW:
-            first, second = o[table, i], o[table + 1, i]
-            if on_a_lattice(first, first, 1.0)[1] and on_a_lattice(second, second, 1.0)[1]:
+            k = 0
+            while k < 7 and printed(o[table + k, i]):
+                k += 1
+            if k == 7:
                 return True
     return False
+
+
+@uncounted
+def printed(value):
+    """Whether a number may be a decimal of twelve digits; it is at most one of thirteen, unless it is huge or tiny."""
+    if not on_a_lattice(value, value, 1.0)[1]:
+        return False
+    if not 1e-9 < abs(value) < 1e11:
+        return True
+    scale = POWERS[12 - math.floor(math.log10(abs(value)))]
+    return np.rint(value * scale) / scale == value  # both are exact, and so is the quotient of what is printed
 
 
 @uncounted
@@ -191,10 +208,11 @@ def median_bend(o, table, i):
 
 
 @uncounted
-def noises(o, table, shrinks):
+def noises(o, table, shrinks, flat):
     """Write the noise of each output as `outputs._judge`, after the first line of those that are unclear still.
 
     These have a negative one. Returns how many they are; -1: not sure, or with `shrinks` where steps may be relative.
+    `flat`: whether outputs may stand still on most of the first line.
     `SHORTER` has the first line's level, negative where that decays, and `LEVEL` that of the line before.
     """
     sevens(o, table, True)
@@ -214,12 +232,16 @@ def noises(o, table, shrinks):
                 return -1  # steps were hidden, perhaps
             continue
         # cubes are compared
-        if (still >= 4 and low != high) or not top < 1e80 or (low != high and max(high - f0, f0 - low) < 1e-80):
+        if still >= 4 and (not first or (low != high and not flat)):
+            return -1
+        if not top < 1e80 or (low != high and max(high - f0, f0 - low) < 1e-80):
             return -1
         if abs(last - three) <= MARGIN * floor or near(level, QUIET * floor):
             return -1
         smooth, noisy = last <= three, level <= QUIET * floor
-        sigma = max(floor, math.sqrt((fifth * fifth + sixth * sixth) / 2.0))
+        rms = math.sqrt((fifth * fifth + sixth * sixth) / 2.0)
+        sigma = max(floor, rms)
+        o[EXACT, i] = 1.0 if smooth and rms < (1.0 - MARGIN) * floor else 0.0
         if first:
             if not (smooth or noisy) and stepped(o, table, i, top):
                 return -1
@@ -268,36 +290,83 @@ def measured(o, last, terms, small):
             o[HIGH, i],
             o[THIRDS, i],
         )
+        moves = o[UNMOVED, i] < 4.0
         w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
         spread = max(high - f0, f0 - low)
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
-        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & (low != high)
+        drowned += (rise < 10.1 * noise) & (bend < 20.1 * noise) & moves
         sure &= not (abs(bend - 8.0 * noise) <= MARGIN * noise or (small and rise < 10.1 * noise))
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
         size = min(size, max(abs(f0), spread))
         sure &= not abs(size - 10.0 * noise) <= MARGIN * noise
-        varies = max(size, 10.0 * noise)
-        ratio = min(max(noise / varies, 1e-17), 1e-2)
-        # the power of two next to its cubic root, by its bits: 2**k from 2**(3k - 1.5) on
-        shifted = ratio * 2.0**1.5
-        upper = (np.float64(shifted * (1.0 + MARGIN)).view(np.int64) >> 52) - 1023 + 300
-        lower = (np.float64(shifted * (1.0 - MARGIN)).view(np.int64) >> 52) - 1023 + 300
-        k = upper // 3
-        doubtful = k != lower // 3
-        whole = ((np.float64(ratio).view(np.int64) >> 52) - 1023 + 300) // 3
-        root = np.int64((whole - 100 + 1023) << 52).view(np.float64)  # at most the cubic root
-        bends = 24.0 * noise * math.sqrt(count) * count * (1.0 - MARGIN) < third * ratio
-        o[BIN, i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
-        o[BIN, i] += 10000.0 if bends else 0.0
-        o[VARIATION, i] = varies
-        o[RHO, i] = noise / max(abs(f0), spread, TINY)
-        o[ENOUGH, i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
+        ranged(o, i, noise, size, max(abs(f0), spread, TINY), third, count)
         o[DOUBT, i] = 4.0 * noise + 0.1 * o[DOUBT, i]
         o[LEAST, i] = third / (3.0 * count)
+        o[ALONE, i] = 0.0
     return sure and 2 * drowned <= m
+
+
+@uncounted
+def ranged(o, i, noise, size, seen, third, count):
+    """Write how an output varies, and the power of two next to the step that suits it."""
+    varies = max(size, 10.0 * noise)
+    ratio = min(max(noise / varies, 1e-17), 1e-2)
+    # the power of two next to its cubic root, by its bits: 2**k from 2**(3k - 1.5) on
+    shifted = ratio * 2.0**1.5
+    upper = (np.float64(shifted * (1.0 + MARGIN)).view(np.int64) >> 52) - 1023 + 300
+    lower = (np.float64(shifted * (1.0 - MARGIN)).view(np.int64) >> 52) - 1023 + 300
+    k = upper // 3
+    doubtful = k != lower // 3
+    whole = ((np.float64(ratio).view(np.int64) >> 52) - 1023 + 300) // 3
+    root = np.int64((whole - 100 + 1023) << 52).view(np.float64)  # at most the cubic root
+    bends = 24.0 * noise * math.sqrt(count) * count * (1.0 - MARGIN) < third * ratio
+    o[BIN, i] = (k - 100.0) + (1000.0 if doubtful else 0.0) + (4000.0 if size <= 10.0 * noise else 0.0)
+    o[BIN, i] += 10000.0 if bends else 0.0
+    o[VARIATION, i] = varies
+    o[RHO, i] = noise / seen
+    o[ENOUGH, i] = max(3e-9, 0.3 * root * root) / 1.42 * 0.999
+
+
+@uncounted
+def afar(o, above, below, terms):
+    """Measure outputs that stand still on the line by values farther away, as `outputs.look_along`; False: not sure."""
+    sure = True
+    for i in range(o.shape[1]):
+        f0, count = o[LINE + 3, i], terms[i]
+        if not is_flat(o, i) or (above[i] == f0 and below[i] == f0):
+            continue
+        low, high = min(f0, above[i], below[i]), max(f0, above[i], below[i])
+        sure &= max(high, -low) < 1e80 and high - low > 1e-80
+        unit = 0.0
+        if digits_of(f0) | digits_of(above[i]) | digits_of(below[i]) == 0:
+            if f0 != 0.0 and above[i] != 0.0 and below[i] != 0.0:
+                unit = min(last_bit(f0), last_bit(above[i]), last_bit(below[i]))
+                unit = unit if unit >= 16.0 * spacing_of(max(high, -low)) else 0.0
+        else:  # a decimal lattice, perhaps
+            sure &= not (printed(f0) and printed(above[i]) and printed(below[i]))
+        noise, size, spread = o[SIGMA, i], (high - low) / (2.0 * WIDEST) / math.sqrt(count), 0.0
+        if 0.29 * unit > noise:
+            noise = o[SIGMA, i] = 0.29 * unit
+            o[EXACT, i] = 1.0
+        for k in range(7):
+            spread = max(spread, abs(o[LINE + k, i] - f0))
+        third = 3.0 * count * o[LEAST, i]
+        sure &= not abs(size - 10.0 * noise) <= MARGIN * noise
+        ranged(o, i, noise, size, max(abs(f0), spread, TINY), third, count)
+        o[ALONE, i] = 1.0  # see `alone`
+    return sure
+
+
+@uncounted
+def alone(o):
+    """Write the steps of outputs that stand still on the line and change farther away."""
+    for i in range(o.shape[1]):
+        if o[ALONE, i] != 0.0:
+            usual = np.cbrt(min(max(o[SIGMA, i] / o[VARIATION, i], 1e-17), 1e-2))
+            o[ALONE, i] = o[SHORTER, i] if o[SHORTER, i] != 0.0 else usual
 
 
 @uncounted
@@ -376,12 +445,28 @@ def constants(o):
 
 
 @uncounted
+def is_flat(o, i):
+    """Whether an output is the same on most of the first line."""
+    same = 0
+    for k in range(6):
+        same += o[LINE + k, i] == o[LINE + k + 1, i]
+    return same >= 4
+
+
+@uncounted
+def digits_of(value):
+    """Return the last four binary digits of a number."""
+    return np.float64(value).view(np.int64) & 15
+
+
+@uncounted
 def prepared(o, t):
     """Finish what needs the step; `BIN` then says whether an output's entries without any effect are certain."""
     for i in range(o.shape[1]):
         sigma, size = o[SIGMA, i], o[VARIATION, i]
         noise = 0.72 * sigma / t
-        sure = (noise <= 0.999e-5 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size) | (size <= 6e4 * sigma)
+        sure = (noise <= 0.999e-5 * size) | (noise <= 0.1 * o[ENOUGH, i] * 1.42 * size)
+        sure |= (size <= 6e4 * sigma) & (o[ALONE, i] <= 5.99 * t)
         o[BIN, i] = 1.0 if sure else 0.0
         o[LEAST, i] = 2.0 * o[LEAST, i] * t * t
         o[AGREED, i] = o[KNOWN, i] = o[NEEDED, i] = o[LARGEST, i] = o[STRAIN, i] = 0.0
@@ -398,6 +483,7 @@ def agrees(o, units, t):
         gap = abs(o[AGREED, i] - o[SLOPE, i]) - doubt
         if gap > 0.0 and not gap * gap <= 0.99 * known:  # the bars of this output are wider by so much
             widened = 1.01 * (gap + doubt) / (math.sqrt(known) + doubt)
+            good &= widened <= TORN or t <= SPACING / FINER  # else shorter steps are tried
         good &= o[NEEDED, i] * widened <= 0.999 * NEGLIGIBLE * o[LARGEST, i]
         good &= o[STRAIN, i] * widened <= 1.0
         # of what has no effect rounding may hide what is as steep as the steepest: see `report.Report._hidden`

@@ -51,6 +51,7 @@ from ...lifting.owners.header import (
     TAKEN,
     TIED,
 )
+from ...schemes.rounding import of_rounding
 from . import confirmed
 from .cache import compiling, entry_point, kernel
 from .evaluation import Compiled
@@ -575,29 +576,28 @@ class OwnerLanes(Compiled):
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
         self.nfev += nfev
-        beside = self._beside(out) * steps if bars else None
         gradient = out.reshape(-1)
+        rounding = None
+        if bars:
+            cancelling = 8.0 * EPS * float(np.abs(gradient).max(initial=0.0))  # as much as terms that cancel may err
+            rounding = np.maximum(of_rounding(self._base.reshape(-1), gradient, self._beside), cancelling) * steps
         tied = np.zeros(gradient.size, np.bool_)
         tied[losses] = True
-        return Unrounded(gradient * steps, tied, beside)
+        return Unrounded(gradient * steps, tied, rounding)
 
     def _gradient(self, x: Floats, out: Floats) -> tuple[Owner, Found]:
         return self._prepared.gradient(self._owner, self._packed, x, self._args, out)
 
-    def _beside(self, here: Floats) -> Floats:
-        """Return the gradient at a point that differs from x by rounding, and as much as terms that cancel may err."""
-        other = np.empty(self._base.shape)
-        further = float(np.ceil(np.sqrt(self._base.size)))  # the rounding of a sum grows with its terms
+    def _beside(self, point: Floats) -> Floats | None:
+        """Return the gradient at another point; None if f is not for owner lanes there."""
+        gradient = np.empty(self._base.shape)
         try:
-            _, (_, losses, nfev) = self._gradient(self._base * (1.0 + further * EPS), other)
+            _, (_, losses, nfev) = self._gradient(point.reshape(self._base.shape), gradient)
         except Refused:
-            other[...] = here
-        else:
-            self.nfev += nfev
-            other.reshape(-1)[losses] = here.reshape(-1)[losses]
-        gradient, near = here.reshape(-1), other.reshape(-1)
-        least = EPS * float(np.abs(gradient).max(initial=0.0))
-        return np.asarray(gradient + np.maximum(np.abs(near - gradient), least))
+            return None
+        self.nfev += nfev
+        gradient.reshape(-1)[losses] = np.nan
+        return gradient.reshape(-1)
 
     def sweep(self, index: Ints, points: Values) -> Values:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import inf
 from typing import Any, NamedTuple
@@ -171,14 +171,18 @@ class CompiledVectors(Vectors):
             raise CannotRun("f captured the very array x")
         self._target = compiled.target(point.base.ndim, call.args)
 
-    def _called(self, point: Floats) -> Any:
-        x = point.reshape(self._point.base.shape).copy()
-        self.nfev += 1
-        try:
-            return self._call.f(x, *self._call.args)
-        except BaseException:
-            let_go(x)  # compiled code that raises keeps its arguments for ever
-            raise
+    def _called(self) -> Callable[[Floats], Any]:
+        shape, f, args = self._point.base.shape, self._call.f, self._call.args
+
+        def called(point: Floats) -> Any:
+            x = point.reshape(shape).copy()
+            try:
+                return f(x, *args)
+            except BaseException:
+                let_go(x)  # compiled code that raises keeps its arguments for ever
+                raise
+
+        return called
 
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         shape, table = self.shape, np.array(points if isinstance(points, np.ndarray) else list(points))

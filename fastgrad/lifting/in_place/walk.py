@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ..rebinding import names_in
+from ...core.bytecode import package_of, said
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Identity, Items, Missing, Names, Place, Slots, same
@@ -70,8 +70,7 @@ GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator
 
 def of_library(thing: object) -> bool:
     """Whether a function, class or module is of a library that is known to keep nothing of f's."""
-    module = getattr(thing, "__module__", None)
-    return isinstance(module, str) and module.partition(".")[0] in LIBRARIES
+    return package_of(thing) in LIBRARIES
 
 
 def _written_in_c(kind: type) -> bool:
@@ -167,7 +166,7 @@ class Walk:
                 name = function.__name__
                 special = name.startswith("__") and name.endswith("__") and name not in NOT_CALLED
                 if id(function) not in self._methods or special or name in named:
-                    named.update(names_in(function.__code__))
+                    named.update(said(function.__code__).names)
                 else:
                     later.append(function)
             waiting = later
@@ -184,7 +183,7 @@ class Walk:
     def _of_library(self, thing: object) -> bool:
         found = of_library(thing)
         if found:
-            self._libraries.add(str(thing.__module__).partition(".")[0])
+            self._libraries.add(package_of(thing))
         return found
 
     # kinds of things
@@ -219,7 +218,7 @@ class Walk:
         if self._of_library(thing):
             return
         self._functions.append(thing)
-        self.names.update(names_in(thing.__code__))
+        self.names.update(said(thing.__code__).names)
         self._space(thing.__globals__)
         self._queue.extend(thing.__closure__ or ())
         self._add(Identity(thing, ("__code__", "__defaults__", "__kwdefaults__", "__dict__"), _set_of_function))
@@ -232,10 +231,7 @@ class Walk:
             self._queue.append(owner)
 
     def _module(self, thing: types.ModuleType) -> None:
-        package = thing.__name__.partition(".")[0]
-        if package in LIBRARIES:
-            self._libraries.add(package)
-        else:
+        if not self._of_library(thing):
             self._space(vars(thing))
 
     def _proxy(self, thing: types.MappingProxyType[object, object]) -> None:

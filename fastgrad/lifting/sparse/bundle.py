@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import prod
 from typing import Any, Self
 from weakref import ReferenceType, ref
@@ -49,6 +50,7 @@ from .slots import (
     summed,
     trimmed,
 )
+from .special import OF_MATH, SLOPES, Slope, known_slope, of_numpy, small, special_rule
 
 Derive = Callable[["SparseBundle"], Slots]  # a view's slots from its owner's
 CONTINUED: dict[np.ufunc, Handler] = {}  # what is not analytic, at a complex point; filled by hessian.py
@@ -193,9 +195,11 @@ class SparseBundle(ArrayLike):
         return self
 
     def of_math(self, function: Any, ufunc: np.ufunc | None, numbers: Any) -> Any:
-        if ufunc is None:
+        if ufunc is not None:
+            return ufunc(*numbers)
+        if function.__name__ not in OF_MATH:
             raise refuse(f"math.{function.__name__}")
-        return ufunc(*numbers)
+        return _by_slope(function, partial(SLOPES[function.__name__], None), numbers[0])
 
     def times(self, matrix: Any) -> Any:
         return METHODS[np.matmul, "__call__"](matrix, self)
@@ -266,7 +270,7 @@ class SparseBundle(ArrayLike):
 
     def as_numbers(self) -> SparseBundle:
         """Count truth as 0 and 1."""
-        if self.dtype != bool:
+        if self.base.dtype.kind != "b":
             return self
         slots = self.resolved().slots
         changed = tuple((layout, d * (1.0 - 2.0 * at(self.base, layout))) for layout, d in slots)
@@ -720,7 +724,7 @@ def kept(shape: Shape, axes: Shape) -> Shape:
 
 def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     """Apply a ufunc to operands of which at least one is a bundle."""
-    if ufunc in CONTINUED and any(isinstance(v, SparseBundle) and v.dtype.kind == "c" for v in inputs):
+    if ufunc in CONTINUED and any([type(v) is SparseBundle and v.base.dtype.kind == "c" for v in inputs]):
         return CONTINUED[ufunc](*inputs)
     if len(inputs) == 1:
         return unary(ufunc, inputs[0])
@@ -734,12 +738,13 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     whole = q if right and q.split is not None else p if left and p.split is not None else None
     if whole is not None and np.broadcast_shapes(np.shape(p), np.shape(q)) == whole.shape:
         return _joined_again(elementwise(ufunc, *(as_split(v, whole) for v in inputs)), whole.shape)
-    if isinstance(a, LISTS) or isinstance(b, LISTS):
+    if not (left and right) and isinstance(b if left else a, LISTS):
         return elementwise(ufunc, *(np.asarray(v) if isinstance(v, LISTS) else v for v in inputs))
     y = ufunc(a, b)
-    if y.dtype == bool:
+    kind = y.dtype.kind
+    if kind == "b":
         return _condition(ufunc, p, q, a, b, y)
-    if y.dtype.kind not in "fc":
+    if kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
     run, shape = p.run if left else q.run, y.shape
     if right and ufunc is np.subtract:  # negated before it is stretched
@@ -752,7 +757,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
     if ufunc is np.add or ufunc is np.subtract:
         if not first or not second:
             return SparseBundle(y, first or second, run, disjoint)
-        same = disjoint and len(first) == len(second) and all(v[0] == w[0] for v, w in zip(first, second, strict=True))
+        same = disjoint and len(first) == len(second) and [v[0] for v in first] == [w[0] for w in second]
         slots = added(first, second, run)
         if len(slots) > MOST_SLOTS and shape:
             slots = (in_one_list(slots, shape, run),)
@@ -793,7 +798,7 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
 
 def _at_shape(p: SparseBundle, shape: Shape) -> Slots:
     """The slots of an operand, as numbers, after broadcasting."""
-    if p.base.dtype == bool:
+    if p.base.dtype.kind == "b":
         p = p.as_numbers()
     return p.slots if p.base.shape == shape else p.stretched(shape)
 
@@ -876,15 +881,22 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         raise refuse(f"np.{ufunc.__name__}")
     if p.split is not None:
         return _joined_again(unary(ufunc, p.split), p.shape)
+    if p.run.imaginary and ufunc not in UNARY and b.dtype.kind == "c":
+        same, slope_of = of_numpy(ufunc), known_slope(ufunc)
+        if same is not None:
+            return elementwise(same, p)
+        if slope_of is not None:
+            return _by_slope(ufunc, slope_of, p)
     y = ufunc(b)
-    if y.dtype == bool:
+    kind = y.dtype.kind
+    if kind == "b":
         if ufunc in (np.logical_not, np.invert) and b.dtype == bool:
             return SparseBundle(y, p.slots, p.run, p.disjoint)
         for layout, d in p.resolved().slots:
             _note_edges(ufunc, p, b, layout, d)
         slots = tuple((w, ufunc(at(b, w) + d) ^ at(y, w)) for w, d in p.slots)
         return _truth(y, slots, p.run)
-    if y.dtype.kind not in "fc":
+    if kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
     known = p.known
     if known and known[0] is ufunc and known[1] is p.slots:  # softmax is written with two exponentials
@@ -901,7 +913,7 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
         p.run.magnifies(ufunc, b)
     if p.run.watching:
         p.run.meets(ufunc, p.slots, (), y.shape)
-    rule = UNARY.get(ufunc)
+    rule = UNARY.get(ufunc) or special_rule(ufunc)
     out = []
     for layout, d in p.resolved().slots:
         b_here, y_here = at(b, layout), at(y, layout)
@@ -915,6 +927,23 @@ def unary(ufunc: np.ufunc, p: SparseBundle) -> Any:
     if slots:
         asked.known = ufunc, asked.slots, slots
     return SparseBundle(y, slots, p.run, True)
+
+
+def _by_slope(function: Any, slope_of: Slope, p: SparseBundle) -> SparseBundle:
+    """A function of real numbers, also at a complex point: to it the imaginary part is as small as a difference."""
+    real, beside = p.base.real, p.base.imag
+    y = np.asarray(function(real))[()]
+    slope, bend = slope_of(real, y)
+    if not (np.isfinite(bend).all() and all(small(d, constant_at(bend, layout)) for layout, d in p.slots)):
+        raise refuse(f"{function.__name__} here")
+    if p.run.faint:
+        p.run.magnifies(function, real)
+    if p.run.watching:
+        p.run.meets(None, p.slots, (), y.shape)
+    if p.base.dtype.kind == "c":
+        y, slope = y + 1j * (beside * slope), slope + 1j * (beside * bend * slope)
+    slots = tuple([(layout, d * constant_at(slope, layout)) for layout, d in p.slots])
+    return SparseBundle(y, slots, p.run, p.disjoint)
 
 
 def _note_edges(ufunc: np.ufunc, p: SparseBundle, b: Any, layout: Any, d: Array) -> None:

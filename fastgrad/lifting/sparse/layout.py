@@ -75,6 +75,7 @@ Layout = Box | Entries
 Slot = tuple[Layout, Array]
 
 
+@lru_cache(maxsize=4096)
 def scalar_box(row: int, rows: int) -> Box:
     """The box of a scalar that differs in some consecutive rows."""
     return Box(row, (), (Dim(rows, 1, NO_AXIS, 0),))
@@ -213,14 +214,19 @@ def insert_axes(box: Box, where: Shape) -> Box:
 
 def broadcast(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array]:
     """Stretch axes of length 1: the same difference at all positions."""
+    out, shape, spread = _stretched(box, old, new)
+    return out, np.broadcast_to(d.reshape(len(d), *shape), (len(d), *spread)) if shape != spread else d
+
+
+@lru_cache(maxsize=4096)
+def _stretched(box: Box, old: Shape, new: Shape) -> tuple[Box, Shape, Shape]:
+    """The box of a stretched array, and the lengths of its differences before and after."""
     extra = len(new) - len(old)
     box = insert_axes(box, tuple(range(extra))) if extra else box
     stretched = [j for j in range(len(new)) if new[j] != 1 and (j < extra or old[j - extra] == 1)]
-    if not stretched:
-        return box, d
-    shape = [d.shape[0], *(dim.length for dim in box.dims)]
-    spread = shape.copy()
     dims = list(box.dims)
+    shape = [dim.length for dim in dims]
+    spread = shape.copy()
     for j in stretched:
         at = sum(1 for dim in dims if dim.axis < j)
         if at < len(dims) and dims[at].axis == j:  # a tie to an axis of length 1: the row is left over
@@ -228,11 +234,11 @@ def broadcast(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array]:
             if dim.length != 1:
                 raise AssertionError("an axis of length 1 has one position")
             box = box._replace(start=(*box.start[:j], 0, *box.start[j + 1 :]))
-            del shape[at + 1], spread[at + 1]
+            del shape[at], spread[at]
         dims.insert(at, Dim(new[j], 0, j, 1))
-        shape.insert(at + 1, 1)
-        spread.insert(at + 1, new[j])
-    return box._replace(dims=tuple(dims)), np.broadcast_to(d.reshape(shape), spread)
+        shape.insert(at, 1)
+        spread.insert(at, new[j])
+    return box._replace(dims=tuple(dims)), tuple(shape), tuple(spread)
 
 
 def reshape(box: Box, d: Array, old: Shape, new: Shape) -> tuple[Box, Array] | None:

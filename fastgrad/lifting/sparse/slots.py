@@ -7,6 +7,7 @@ slots, so linear operations never look at how slots lie to each other. Nonlinear
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from math import inf, prod
 from typing import Any
 
@@ -54,8 +55,11 @@ SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 ROUNDED = 2.0**-50  # of a value: by so much equal ones differ that were computed in two ways
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
 LOST = 2.0**-1000  # underflows lose less than this, times such a factor
-# functions whose slope at 0 is infinite
-STEEP = frozenset({np.sqrt, np.cbrt, np.reciprocal, np.log, np.log2, np.log10, np.power, np.float_power})
+# functions whose slope at 0 is infinite, by their names
+STEEP = frozenset({
+    "sqrt", "cbrt", "reciprocal", "log", "log2", "log10", "power", "float_power",
+    "logit", "gammaln", "gamma", "psi", "exp1", "expi",
+})  # fmt: skip
 _FULL = "differences of many entries"
 
 
@@ -129,7 +133,7 @@ class Run:
         elif ufunc is np.divide:
             much = np.abs(second).min(initial=1.0) < 1.0 / MAGNIFIED
         else:
-            much = ufunc in STEEP and np.abs(first).min(initial=1.0) < self.faintest
+            much = ufunc.__name__ in STEEP and np.abs(first).min(initial=1.0) < self.faintest
         self.rounded |= bool(much)
 
     def multiplied(self, d: Array, others: Sequence[Any], product: Array) -> None:
@@ -159,7 +163,7 @@ class Run:
 
     def made(self, base: Any, slots: Slots) -> None:
         """Count an operation by its result: an array at x, and its differences."""
-        cells = sum(d.size for _, d in slots)
+        cells = slots[0][1].size if len(slots) == 1 else sum([d.size for _, d in slots])
         if cells > WIDE:
             cells = int(WIDER * cells)
         lead = self.lead - SPARSE_CELL * cells - SPARSE_ARRAY
@@ -254,7 +258,7 @@ def as_entries(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[
         layout = next(slots[0][0] for slots in operands if slots)
         if isinstance(layout, Entries):
             return [(layout, [slots[0][1] if slots else None for slots in operands])]
-    size = int(np.prod(shape))
+    size = prod(shape)
     listed = [entries_of(slots, shape, run) for slots in operands]
     keys = [row * size + position for entries in listed for row, position, _ in entries]
     every = np.concatenate(keys)
@@ -289,7 +293,7 @@ def together(operands: Sequence[Slots], shape: Shape, run: Run) -> list[tuple[La
 
     Listing sorts, which costs some 100 ns an entry; a cell of a full array costs about 1 ns an operation.
     """
-    full = run.rows * int(np.prod(shape))
+    full = run.rows * prod(shape)
     if full <= run.filled * sum(layout.size for slots in operands for layout, _ in slots):
         return [(spread_box(shape, run), [spread(slots, shape, run) if slots else None for slots in operands])]
     return as_entries(operands, shape, run)
@@ -333,6 +337,12 @@ def added(first: Slots, second: Slots, run: Run) -> Slots:
     """The slots of a sum."""
     if not second:
         return first
+    if len(second) == 1:
+        if not first:
+            return second
+        if len(first) == 1 and first[0][0] == second[0][0]:
+            one, other = first[0][1], second[0][1]
+            return ((first[0][0], adding(one)(one, other)),)
     plan = sums(tuple([layout for layout, _ in first]), tuple([layout for layout, _ in second]), run.rows)
     ds, slots = [d for _, d in first + second], []
     for layout, (made,) in plan.layouts:
@@ -352,9 +362,9 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     one of the layouts at most.
     """
     layouts = tuple([tuple([layout for layout, _ in slots]) for slots in operands])
-    if len(layouts[0]) == 1 and all(each == layouts[0] for each in layouts):
+    if len(layouts[0]) == 1 and layouts.count(layouts[0]) == len(layouts):
         return [(layouts[0][0], [slots[0][1] for slots in operands])]
-    listed = any(Entries in map(type, each) for each in layouts)
+    listed = Entries in [type(layout) for each in layouts for layout in each]
     plan = None if listed else meeting(layouts, run.rows)
     if plan is None:
         return together(operands, shape, run)
@@ -381,7 +391,7 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
 
 def spread(slots: Slots, shape: Shape, run: Run) -> Array:
     """All differences, in an array of shape (columns, rows, *shape)."""
-    run.allow(run.rows * int(np.prod(shape)))
+    run.allow(run.rows * prod(shape))
     if len(slots) == 1 and slots[0][0] == spread_box(shape, run):
         d = slots[0][1]
         return d if d.flags.writeable else d.copy()  # a view that was only stretched
@@ -409,29 +419,45 @@ def spread(slots: Slots, shape: Shape, run: Run) -> Array:
 
 def spread_box(shape: Shape, run: Run) -> Box:
     """The layout of what `spread` returns."""
+    return _whole(shape, run.rows)
+
+
+@lru_cache(maxsize=4096)
+def _whole(shape: Shape, rows: int) -> Box:
     free = (Dim(length, 0, axis, 1) for axis, length in enumerate(shape))
-    return Box(0, (0,) * len(shape), (Dim(run.rows, 1, NO_AXIS, 0), *free))
+    return Box(0, (0,) * len(shape), (Dim(rows, 1, NO_AXIS, 0), *free))
 
 
 def ordered(box: Box, d: Array) -> tuple[Box, Array]:
     """Put the axes of the differences in order: left over by falling row step, then by array axis."""
+    box, order = _order(box)
+    return box, d if order is None else d.transpose(order)
+
+
+@lru_cache(maxsize=4096)
+def _order(box: Box) -> tuple[Box, Shape | None]:
+    """The box in order, and the transposition of the differences; None if they are."""
     order = sorted(range(len(box.dims)), key=lambda i: (box.dims[i].axis, -box.dims[i].row))
     if order == list(range(len(order))):
-        return box, d
-    dims = tuple(box.dims[i] for i in order)
-    return box._replace(dims=dims), d.transpose(0, *(i + 1 for i in order))
+        return box, None
+    return box._replace(dims=tuple(box.dims[i] for i in order)), (0, *(i + 1 for i in order))
 
 
 def joined_rows(box: Box, d: Array) -> tuple[Box, Array]:
     """Make one axis of left-over ones whose rows follow each other: then it meets others of the same rows."""
+    joined = _with_joined_rows(box)
+    return joined, d if len(joined.dims) == len(box.dims) else d.reshape(len(d), *(dim.length for dim in joined.dims))
+
+
+@lru_cache(maxsize=4096)
+def _with_joined_rows(box: Box) -> Box:
     dims = box.dims
     for i in range(len(dims) - 2, -1, -1):
         outer, inner = dims[i], dims[i + 1]
         if outer.axis == inner.axis == NO_AXIS and outer.row == inner.row * inner.length:
             fused = Dim(outer.length * inner.length, inner.row, NO_AXIS, 0)
             dims = (*dims[:i], fused, *dims[i + 2 :])
-            d = d.reshape(*d.shape[: i + 1], fused.length, *d.shape[i + 3 :])
-    return box._replace(dims=dims), d
+    return box if dims is box.dims else box._replace(dims=dims)
 
 
 def total(d: Array, axes: Shape) -> Array:
@@ -468,26 +494,32 @@ def summed(slots: Slots, shape: Shape, axes: Shape, run: Run) -> Slots:
         if isinstance(layout, Entries):
             new: Slot = _summed_entries(layout, d, shape, kept, run)
         else:
-            over = tuple(i + 1 for i, dim in enumerate(layout.dims) if dim.axis in axes and not dim.row)
-            dims = []
-            for dim in layout.dims:
-                if dim.axis == NO_AXIS:
-                    dims.append(dim)
-                elif dim.axis not in axes:
-                    dims.append(dim._replace(axis=kept.index(dim.axis)))
-                elif dim.row:
-                    dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
-            box = Box(layout.row, tuple(layout.start[a] for a in kept), tuple(dims))
+            over, box = _folded(layout, axes, kept)
             box, d = joined_rows(*ordered(box, total(d, over)))
             new = (box, d) if kept else as_rows(box, d)
         out = added(out, (new,), run)
     return out
 
 
+@lru_cache(maxsize=4096)
+def _folded(box: Box, axes: Shape, kept: Shape) -> tuple[Shape, Box]:
+    """The axes of a box's differences that a sum over some axes takes, and the box of that sum."""
+    over = tuple(i + 1 for i, dim in enumerate(box.dims) if dim.axis in axes and not dim.row)
+    dims = []
+    for dim in box.dims:
+        if dim.axis == NO_AXIS:
+            dims.append(dim)
+        elif dim.axis not in axes:
+            dims.append(dim._replace(axis=kept.index(dim.axis)))
+        elif dim.row:
+            dims.append(Dim(dim.length, dim.row, NO_AXIS, 0))
+    return over, Box(box.row, tuple(box.start[a] for a in kept), tuple(dims))
+
+
 def _summed_entries(layout: Entries, d: Array, shape: Shape, kept: Shape, run: Run) -> Slot:
     coordinates = np.unravel_index(layout.position, shape)
     left = tuple(shape[a] for a in kept)
-    size = int(np.prod(left))
+    size = prod(left)
     position = np.zeros_like(layout.position)
     for axis, stride in zip(kept, c_strides(left), strict=True):
         position += stride * coordinates[axis]
@@ -516,7 +548,7 @@ def rearranged(slots: Slots, source: Array, shape: Shape, run: Run) -> Slots:
     if not slots:
         return ()
     flat = np.ravel(source)
-    count = np.bincount(flat, minlength=int(np.prod(shape)))
+    count = np.bincount(flat, minlength=prod(shape))
     once = bool(count.max(initial=0) <= 1)
     if once:
         target = np.full(count.size, -1)
@@ -635,7 +667,7 @@ def _as_matrices(d: Array, labels: list[int], other: Any, of_other: list[int], r
     a = d.transpose([labels.index(label) for label in (*left, *shared)])
     b = other.transpose([of_other.index(label) for label in (*shared, *right)])
     lengths = (*a.shape[: len(left)], *b.shape[len(shared) :])
-    size = int(np.prod(b.shape[: len(shared)]))
+    size = prod(b.shape[: len(shared)])
     product = (a.reshape(-1, size) @ b.reshape(size, -1)).reshape(lengths)
     have = (*left, *right)
     return np.ascontiguousarray(product.transpose([have.index(label) for label in result]))

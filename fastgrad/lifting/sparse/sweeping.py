@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,7 +94,7 @@ def boxes(start: int, stop: int, shape: Shape) -> Iterator[tuple[int, int, Shape
     if not shape:
         yield start, stop, (), ()
         return
-    inner = int(np.prod(shape[1:]))
+    inner = prod(shape[1:])
     if start % inner == 0 and stop % inner == 0:
         count = (stop - start) // inner
         dims: list[Dim] = []
