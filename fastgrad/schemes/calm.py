@@ -16,6 +16,7 @@ from ..core.validation import Floats, everything
 from .constants import (
     EPS,
     FIFTH,
+    FINER,
     FOURTH,
     NEAR_ZERO,
     NEGLIGIBLE,
@@ -24,6 +25,7 @@ from .constants import (
     SPACING,
     THIRD,
     TINY,
+    TORN,
 )
 from .directions import Mask
 from .line import median
@@ -208,16 +210,26 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
         return None
     found, factors = np.array(slopes), vector / units
     gap, doubt = np.abs(factors @ found - [out.slope for out in line]), np.array([out.doubt for out in line])
-    if not (gap <= doubt).all():  # bars say how much they may differ
-        error = 2.8 / half[:, None] * (found != 0.0) * [out.sigma for out in line]
+    noise, size = (np.array([out[k] for out in line]) for k in (0, 2))
+    sizes = np.abs(found)
+    largest, widened = sizes.max(axis=0), np.ones(f0.size)
+    if not (gap <= doubt).all():  # bars say how much they may differ, and are wider by the rest
+        error = 2.8 / half[:, None] * (found != 0.0) * noise
+        values = np.array(rows)
+        grown = noise * np.maximum(1.0, np.abs(values).max(axis=0) / [out.seen for out in line])
+        must = np.maximum(26500.0 / half[:, None] * grown, 1.01 * t * t * np.array([out.third for out in line]))
         for g, mine in bars.items():
-            error[g] = mine
-        if not (gap <= doubt + 0.99 * np.sqrt(np.square(factors) @ np.square(error))).all():
+            error[g], must[g] = mine, np.maximum(must[g], 2.01 * np.array(mine))
+        known = doubt + 0.99 * np.sqrt(np.square(factors) @ np.square(error))
+        widened = np.where(gap > known, 1.01 * gap / known, 1.0)
+        if t > SPACING / FINER and (widened > 0.99 * TORN).any():
+            return None
+        moves = (values.reshape(n, 2, -1) != f0).any(axis=1)
+        counts = np.maximum(sizes, np.maximum(0.999 * NEGLIGIBLE * largest, 0.999e-6 * size))
+        if (moves & (widened > 1.0) & (must * widened > counts)).any():
             return None
     if any(0.0 in row for row in slopes):  # rounding may hide what is as steep as the steepest: see `columns`
-        noise, size = (np.array([out[k] for out in line]) for k in (0, 2))
-        largest = np.abs(found).max(axis=0)
-        hides = 2.9 / t * (units.max() / units.min()) * noise > 0.49 * largest
+        hides = 2.9 / t * (units.max() / units.min()) * noise * widened > 0.49 * largest
         if (hides & (largest >= 0.99e-6 * size)).any():
             return None
     found /= units[:, None]
