@@ -55,7 +55,7 @@ def test_arrays_decide_as_plain_floats(rule):
                 float(numbers[g, i]) for numbers in (look.derivative, look.noise, look.hope, look.fear)
             )
             hope, still = max(hope, abs(slope) * (t / rule.common) ** 2 / 6.0), look.first[g, i] == 0.0
-            want, cube = looks.wanted(slope, noise, hope, fear, still, float(size[i]), float(rule.usual[i]))
+            want, cube = looks.wanted(slope, noise, hope, fear, still, float(size[i]), float(rule.usual[i]), 0.0)
             seen.add(want)
             assert want != looks.UNSURE  # nothing random is as near
             assert (down[g, i], up[g, i]) == (want == looks.SMALLER, want in (looks.LARGER, looks.LACKING))
