@@ -20,7 +20,8 @@ CENTRAL = 2.0**-17  # of the scale: the cube root of the rounding error, for pla
 LARGEST_NEARBY = 2.0**1000  # the points farther away would overflow
 SMALLEST_NEARBY = 1e-290  # differences of squares would vanish
 NEARER = 0.25  # of that step: where the slopes to both sides must be the same ones
-# times the largest slope, in scales of x, f may bend: where the slope is 0, what one side truncates is all there is
+# times the largest slope, in scales of x, or f's own size, f may bend: where the slope is 0, what one side truncates is
+# all there is
 BENT = 8.0
 SIDES = np.array([1.0, -1.0, NEARER, -NEARER])
 KINK = 2.0**-10  # slopes to both sides that differ by more, relative to the larger one, are those of a kink
@@ -52,7 +53,7 @@ def nearby(run: Evaluation, x: Floats, index: Ints, bounds: Bounds | None, bars:
     error = None
     if found.rounding is not None:
         with np.errstate(all="ignore"):
-            largest = float((np.abs(gradient) * size).max(initial=0.0, where=~found.tied))
+            largest = float((np.abs(gradient) * size).max(initial=abs(run.value()), where=~found.tied))
             error = (found.rounding + found.lost) / h + 64.0 * EPS * np.abs(gradient) + BENT * NEARBY * largest / size
     slopes_there: Floats | None = None
     flags: list[str] | None = None

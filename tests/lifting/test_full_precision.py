@@ -430,6 +430,8 @@ def test_where_the_slope_is_zero_bars_hold_what_one_side_truncates() -> None:
     x = np.array([0.0, 2.0, 0.0, -3.0] * 10)
     gradient, info = numerical_gradient(lambda x: np.sum(x * x), x, backend="numpy", full_output=True)
     assert (np.abs(gradient - 2.0 * x) <= info.error).all()
+    top, info = numerical_gradient(lambda x: np.exp(-(x @ x)), np.zeros(40), backend="numpy", full_output=True)
+    assert (np.abs(top) <= info.error).all()
     found, told = numerical_jacobian(lambda x: x * x, x, full_output=True)
     assert told.way == "sparse lift"
     assert (np.abs(found - np.diag(2.0 * x)) <= told.error).all()
