@@ -351,6 +351,7 @@ def work_of(call: Callable[[], object]) -> tuple[int, int]:
         nonlocal frames, bytecodes
         if not frame.f_code.co_filename.startswith(OWN):
             return None
+        frame.f_trace = trace  # first: from Python 3.13 on bytecodes are traced only where it is there
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         frames += event == "call"
         bytecodes += event == "opcode"

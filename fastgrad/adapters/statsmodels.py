@@ -29,8 +29,16 @@ CENTRAL = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)), 4
 
 def _differenced(f: Any, x: Array, step: Any, **options: Any) -> Array:
     """Return the derivatives of f, first the axis of x; points side by side in x, of which f couples none, as one."""
+    if not np.isfinite(x).all():  # fits ask there, too, where they have failed
+        value = f(x, *options["args"], **(options["kwargs"] or {}))
+        return np.full((len(x), *np.shape(value)), np.nan)
     found = np.asarray(numerical_jacobian(f, x, step, **options))
     return np.moveaxis(found.sum(axis=tuple(range(1 - x.ndim, 0))), -1, 0)
+
+
+def _hessian(f: Any, x: Array, **called: Any) -> NDArray[np.float64]:
+    known = bool(np.isfinite(x).all())
+    return np.asarray(numerical_hessian(f, x, **called)) if known else np.full((x.size, x.size), np.nan)
 
 
 def _step(x: Array, epsilon: Any) -> Any:
@@ -131,7 +139,7 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Function:
     ) -> Any:
         x = np.array(x, dtype=np.float64)
         if epsilon is None:
-            hessian = np.asarray(numerical_hessian(f, x, args=args, kwargs=kwargs))
+            hessian = _hessian(f, x, args=args, kwargs=kwargs)
         else:
             hessian = _at_corners(f, x, np.broadcast_to(_step(x, epsilon), x.shape), args, kwargs or {}, *formula)
         return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
@@ -216,10 +224,12 @@ def approx_hess_cs(
     def gradient(y: Array) -> NDArray[np.float64]:
         return _differenced(f, y, None, method="complex", **called)
 
+    if not np.isfinite(x).all():
+        return _hessian(f, x)
     order = 4 if epsilon is None else 2  # the gradient is exact to its last digits
     found = _if_analytic(
         lambda: np.asarray(numerical_jacobian(gradient, x, _step(x, epsilon), order=order)),
-        lambda: np.asarray(numerical_hessian(f, x, **called)),
+        lambda: _hessian(f, x, **called),
     )
     symmetric: NDArray[np.float64] = (found + found.T) / 2
     return symmetric

@@ -136,14 +136,14 @@ class Vectors:
         called = self._called()
         self.nfev += 1
         try:
-            found = called(x)
+            found: Floats = called(x)
         except OUTSIDE:
             return np.full(self._known().size, nan)
         if type(found) is not ndarray or found.dtype is not FLOAT64:
             found = values_of(found)
         if found.shape != self._known().shape:
             raise NotTrusted("f returns another shape when it is lifted")
-        return found.reshape(-1)  # type: ignore[no-any-return]
+        return found.reshape(-1)
 
     def _at(self, points: Iterable[Floats], exploring: bool) -> Floats:
         self._known()  # now, while the caller's array is as it was

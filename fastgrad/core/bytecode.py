@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dis
 import types
-from functools import lru_cache
+from collections.abc import Collection
+from contextlib import suppress
+from functools import lru_cache, partial
 from typing import NamedTuple
 
+import numpy as np
+
+_NOT_FOLLOWED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
 
 
@@ -64,6 +69,26 @@ def said(code: types.CodeType) -> Said:
         imports |= within.imports
     of = frozenset
     return Said(tuple(names), of(known), of(paths), of(assigned), stores, changes, of(imports))
+
+
+def hides_code(thing: object) -> bool:
+    """Whether this is a ufunc of a Python function, by np.frompyfunc: nothing shows what that reads."""
+    return isinstance(thing, np.ufunc) and all(set(kinds) <= {*"O->"} for kinds in thing.types)
+
+
+def calls_others(function: object, libraries: Collection[str]) -> bool:
+    """Whether a library's function has callables of others in its closure, as functools.singledispatch makes one."""
+    if not isinstance(function, types.FunctionType):
+        return False
+    held: list[object] = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # it may be empty
+            inside = cell.cell_contents
+            held += inside.values() if isinstance(inside, dict) else [inside]
+    held = [one.func if isinstance(one, partial) else one for one in held]
+    return any(
+        callable(one) and not isinstance(one, _NOT_FOLLOWED) and package_of(one) not in libraries for one in held
+    )
 
 
 def package_of(thing: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.bytecode import package_of, said
+from ..core.bytecode import hides_code, package_of, said
 from ..core.call import Call
 from ..inspecting.captures import captures
 
@@ -140,8 +140,13 @@ class _Study:
         elif isinstance(value, type):
             yield f"{value.__module__}.{value.__qualname__}".encode()
             yield from self._methods(value)
-        elif _of_a_library(value):
-            yield f"{value.__module__}.{getattr(value, '__qualname__', value.__name__)}".encode()
+        elif hides_code(value):
+            raise TypeError(
+                f"`journal` needs to know f again, and {name} is or holds {value!r}: np.frompyfunc hides its function; "
+                "call that, or np.vectorize of it"
+            )
+        elif _of_a_library(value):  # SciPy's ufuncs do not say their module
+            yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}".encode()
         elif _is_function(value):
             within = _Study(self._x)
             within._seen = self._seen

@@ -410,7 +410,19 @@ def _ended(crew: _Crew) -> None:
     try:
         crew.stop()
     except KeyboardInterrupt:
-        threading.Timer(0.01, _thread.interrupt_main).start()
+        threading.Thread(target=_interrupt_outside, args=(threading.get_ident(),)).start()
+
+
+def _interrupt_outside(thread: int) -> None:
+    """Interrupt the main thread as soon as it has left who ended the workers, however long it is held up there."""
+    frame = sys._current_frames().get(thread)
+    while frame is not None:
+        if frame.f_code is weakref.finalize.__call__.__code__:
+            sleep(1e-3)
+            frame = sys._current_frames().get(thread)
+        else:
+            frame = frame.f_back
+    _thread.interrupt_main()
 
 
 def _flush() -> None:

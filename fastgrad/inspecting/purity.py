@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..core.bytecode import package_of, said
+from ..core.bytecode import calls_others, hides_code, package_of, said
 from ..core.validation import Args, Array
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice, type(Ellipsis))
@@ -176,7 +176,11 @@ class _Study:
         if isinstance(f, types.MethodType):
             self.value("its object", f.__self__)
             f = f.__func__
+        if hides_code(f):
+            raise _MayKeepError("f calls a function by np.frompyfunc, which hides what that reads")
         if isinstance(f, (types.BuiltinFunctionType, np.ufunc)) or package_of(f) in _LIBRARIES:
+            if calls_others(f, _LIBRARIES):
+                raise _MayKeepError(f"f calls functions by {f.__qualname__!r}, which may be any")
             owner = getattr(f, "__self__", None)  # `values.append` is a function, too
             if owner is not None and not isinstance(owner, types.ModuleType):
                 self.value("its object", owner)

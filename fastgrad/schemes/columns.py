@@ -120,9 +120,11 @@ def by_itself(
                 units, unseen = np.ones(x.size), short.outputs
                 made = Search(run, seeds_of(units), bounds, x, noise, ~unseen, stencil)
                 unseen = None
-        except Beyond:
+        except Beyond as beyond:
             units = units_of(x, relative=True)
             made = Search(run, seeds_of(units), bounds, x, noise, False, stencil)
+            stands_still = beyond.moved & (made.line.spread == 0.0)  # near x: rounding, or a kink farther away
+            unseen = stands_still if unseen is None else unseen | stands_still
         found = made.found(unseen)
         if made.torn(found):
             found = sharper(found, made.nearer(unseen))

@@ -61,7 +61,14 @@ class Explorer(Protocol):
 
 
 class Beyond(Exception):
-    """The line is longer than f's length, or leaves its domain: coordinates are to be moved relative to themselves."""
+    """The line is longer than f's length, or leaves its domain: coordinates are to be moved relative to themselves.
+
+    `moved`: which outputs change along it; none is known to, where it leaves the domain.
+    """
+
+    def __init__(self, moved: Flags) -> None:
+        super().__init__()
+        self.moved = moved
 
 
 class Short(Exception):
@@ -296,7 +303,7 @@ def look_along(
         finite = np.isfinite(values)
         if not every(finite, None) and not every(finite[:, alive], None):
             if shrinks is not False:
-                raise Beyond
+                raise Beyond(no)
             if spacing < 2.0**-40:
                 break
             spacing /= ENDS  # beyond the domain of f
@@ -318,7 +325,7 @@ def look_along(
             _watch_unmoved(drowned, sigma, run, x, seeds, z / unit, bounds)
         some = bool(unclear.any())
         if some and shrinks is not False and np.any(shrinks & unclear & (look.level > 1e-3 * look.spread)):
-            raise Beyond
+            raise Beyond(look.spread > 0.0)
         looks.append(look)
         if len(looks) == LOOKS:
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import hypot, inf, nan, sqrt
+from math import hypot, inf, nan, sqrt, ulp
 from operator import mul
 
 import numpy as np
@@ -27,9 +27,11 @@ from .constants import (
     nearest_power,
 )
 from .differencing import warn_not_finite
-from .looks import fear_of_many
+from .looks import Look, fear_of_many
 from .memory import Memory
 from .scheme import NOT_ASKED_FOR, Estimate
+
+MANY = 2.0**24  # spacings of x in a step: rounding of x is no noise then
 
 IN_JUMPS = "f moves in jumps: its slope is 0, or hidden by them"
 
@@ -55,10 +57,19 @@ class Report(Again):
                 finer = looks[k - 1].noise
                 gap = abs(look.slope - looks[k - 1].slope) - 2.0 * finer
                 error = max(gap, min(look.fear, 3.0 * finer), min(expected, finer))
-            if not least <= look.noise + error:
-                least, best = look.noise + error, look
-                bar = BAR_NOISE * look.noise + BAR_TRUNCATION * error
+            noise = max(look.noise, self._of_spacing(i, look))
+            if not least <= noise + error:
+                least, best = noise + error, look
+                bar = BAR_NOISE * noise + BAR_TRUNCATION * error
         return best.slope, bar, best.step
+
+    def _of_spacing(self, i: int, look: Look) -> float:
+        """Return the noise of a slope where x itself is rounded as it enters f; 0 for steps of many of x's spacings.
+
+        Where squares of residuals are almost 0 so is their own rounding, and steps become as short.
+        """
+        spacing = ulp(self.x[i])
+        return NOISE * spacing / look.step * max(map(abs, look.sides())) if look.step < MANY * spacing else 0.0
 
     def _short_report(self, gradient: list[float], doubtful: list[int], top: float) -> Estimate | None:
         """Report without bars, which calm components do not need for their flags; None where some are needed after all.

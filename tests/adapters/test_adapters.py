@@ -315,6 +315,18 @@ def test_statsmodels_where_complex_steps_err():
         statsmodels.approx_fprime_cs(X, raiser(ValueError("of my own")))
 
 
+def test_statsmodels_where_a_fit_has_failed():
+    peer, x = pytest.importorskip("statsmodels.tools.numdiff"), np.array([0.5, np.nan, 2.0])
+    for f in FUNCTIONS.values():
+        for name in ("approx_fprime", "approx_fprime_cs"):
+            mine, theirs = (np.asarray(getattr(module, name)(x, f)) for module in (statsmodels, peer))
+            assert mine.shape == theirs.shape
+            assert np.isnan(mine).all()
+    for name in ("approx_hess", "approx_hess1", "approx_hess_cs"):
+        mine, theirs = (getattr(module, name)(x, FUNCTIONS["number"]) for module in (statsmodels, peer))
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def raiser(error: Exception) -> Any:
     def f(x: Any) -> Any:
         raise error

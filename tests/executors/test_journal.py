@@ -258,6 +258,16 @@ def test_callable_objects_are_known_by_what_they_hold(path: Path) -> None:
         run(path, Model(2.0))
 
 
+def test_ufuncs_are_known_by_their_names(path: Path) -> None:
+    special = pytest.importorskip("scipy.special")  # whose ufuncs do not say their module
+    gamma, other, hidden = special.gamma, special.erf, np.frompyfunc(lambda v: v, 1, 1)
+    run(path, lambda x: float(gamma(x[0])))
+    with pytest.raises(ValueError, match="of another function"):
+        run(path, lambda x: float(other(x[0])))
+    with pytest.raises(TypeError, match="`journal` needs to know f again.*frompyfunc"):
+        run(path, lambda x: float(hidden(x[0])))
+
+
 def test_data_frames_are_known_by_their_contents(path: Path) -> None:
     pandas = pytest.importorskip("pandas")
 

@@ -500,6 +500,9 @@ def test_a_ctrl_c_while_workers_end_is_not_lost(monkeypatch: pytest.MonkeyPatch)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(crew, "stop", interrupted)
+    begin = threading.Thread.start
+    # on a busy machine it may be long until who was interrupted goes on
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (begin(thread), time.sleep(0.05)))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -509,7 +512,7 @@ def test_a_ctrl_c_while_workers_end_is_not_lost(monkeypatch: pytest.MonkeyPatch)
     finally:
         signal.signal(signal.SIGINT, before)
         for thread in threading.enumerate():  # who told, and would be in the way of the next test's fork
-            if isinstance(thread, threading.Timer):
+            if "_interrupt_outside" in thread.name:
                 thread.join()
 
 

@@ -339,3 +339,20 @@ def test_what_an_object_of_a_library_holds_is_read(n: int) -> None:
     for _ in range(5):
         np.testing.assert_allclose(gradient(x), expected, rtol=1e-7)
         np.testing.assert_allclose(numerical_gradient(f, x), expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("n", [3, 20, 60])
+@pytest.mark.parametrize(
+    "made", [lambda f: np.frompyfunc(f, 1, 1), functools.singledispatch], ids=["frompyfunc", "singledispatch"]
+)
+def test_what_a_library_calls_may_read_anything(made: Any, n: int) -> None:
+    x = np.linspace(1.0, 2.0, n)
+    square = made(lambda i: x[int(i)] ** 2)  # of the caller's own x: only the reference moves that
+
+    def f(y: Any) -> Any:
+        return sum(square(i) for i in range(n)) + (y * y).sum()
+
+    assert keeps(f)
+    assert_allclose(numerical_gradient(f, x), 4.0 * x, rtol=1e-8)
+    with pytest.raises(TypeError, match="frompyfunc|singledispatch"):
+        numerical_gradient(f, x, backend="numpy")

@@ -449,6 +449,46 @@ def test_explain_names_places_or_colours_and_passes():
     assert "colours for" not in said
 
 
+def test_iterations_within_a_term_have_places():
+    """A step depends on what it is added to; a series within a loop reads the same entry in each round."""
+    nodes = np.array([0.1, 0.4, 0.7])
+
+    @njit
+    def root(a, b):
+        y = 1.0
+        for _ in range(50):
+            step = (y * y * y + a * y - b) / (3.0 * y * y + a)
+            y -= step
+            if abs(step) < 1e-15:
+                break
+        return y
+
+    @njit
+    def f(x):
+        s = 0.0
+        for i in range(x.size - 1):
+            e = 1.0
+            for k in range(3):
+                e += nodes[k] * x[i] ** k
+            s += e * root(x[i], x[i + 1])
+        return s
+
+    x = sample(3, 40)
+    a, b = np.abs(x[:-1]) + 0.5, np.abs(x[1:]) + 0.5
+    x = np.append(a, b[-1])
+    b = x[1:]
+    gradient = Gradient(f, compile="eager")
+    g, info = gradient.with_info(x)
+    assert info.way == "owner lanes"
+    assert "a slope for each place" in gradient.explain(x)
+    y = np.array([root(*pair) for pair in zip(a, b, strict=True)])
+    e, slope = 1.1 + 0.4 * a + 0.7 * a**2, 0.4 + 1.4 * a
+    right, divisor = np.zeros(x.size), 3.0 * y**2 + a
+    right[:-1] += slope * y - e * y / divisor
+    right[1:] += e / divisor
+    assert np.abs(g - right).max() <= 1e-14 * np.abs(right).max()
+
+
 def test_owners_that_meet_at_one_place_go_to_colours():
     gradient, x, counts = Gradient(remembering, compile="eager"), sample(3, 5000), []
     for first in (1.0, 4.0, 1.0, 4.0):
@@ -544,8 +584,8 @@ def test_conflicts_write_nowhere(n):
         for i in range(len(x) - 1):
             j = i + 1 if x[0] < 3.0 else len(x) - 2 - i
             t = 0.0
-            for _ in range(1):  # a sum within a loop is for colours
-                t += x[i]
+            for k in range(1):  # what sums other entries within a loop is for colours
+                t += x[i + k]
             s += t * x[j] * x[j] + x[i]
         return s
 

@@ -190,3 +190,11 @@ def test_slopes_of_waves_shorter_than_the_steps_are_told(waves, at):
         )
     right = 1e-4 * waves * np.cos(waves * at)
     assert abs(found[0, 0] - right) <= 1.01 * info.error[0, 0]
+
+
+def test_what_stands_still_beside_a_small_x_and_moves_farther_away_is_told():
+    def f(x):
+        return np.array([np.arccos(np.cos(x[0]))])  # |x0|, but cos(1e-12) is 1
+
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        numerical_jacobian(f, [1.7e-12, 1.5])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from numba import njit
+from scipy import optimize
 
 from fastgrad import (
     AccuracyWarning,
@@ -147,3 +149,28 @@ def test_a_slope_from_far_away_is_not_taken_for_one(seed: int) -> None:
 def test_a_slope_that_overflows_in_units_of_f_is_told() -> None:
     with pytest.warns(NonFiniteWarning):
         numerical_gradient(lambda x: 1e300 * np.sum(x), [5e-324])
+
+
+def broyden(x: list[Any]) -> list[Any]:
+    n = len(x)
+    return [
+        (3 - 2 * x[i]) * x[i] + 1 - (x[i - 1] if i else 0) - (2 * x[i + 1] if i < n - 1 else 0) for i in range(n)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("digits", [6, 8])
+def test_almost_no_residual_is_left(n: int, digits: int) -> None:
+    """f's own rounding is next to nothing there, and steps were some spacings of x: 5 % off, and nothing told."""
+    root = optimize.fsolve(lambda x: broyden(x.tolist()), -np.ones(n))
+    x = np.round(root, digits)
+    slope, info = numerical_gradient(lambda x: sum(r * r for r in broyden(x.tolist())), x, full_output=True)
+    q = [Fraction(v) for v in x.tolist()]
+    rest = broyden(q)
+    exact = [
+        float(2 * rest[i] * (3 - 4 * q[i]) - (4 * rest[i - 1] if i else 0) - (2 * rest[i + 1] if i < n - 1 else 0))
+        for i in range(n)
+    ]
+    error = np.abs(slope - exact)
+    assert (error <= 1.5 * info.error).all()
+    assert error.max() < 1e-5 * np.abs(exact).max()

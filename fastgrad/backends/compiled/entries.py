@@ -53,9 +53,12 @@ ROUGH, BEFORE, LEFT = PLACE + 1, PLACE + 2, PLACE + 3
 OF_ENTRIES = LEFT + 1
 # Of each direction.
 STEEP, FLAGGED = range(2)
-# Of the entries of one block, on the stack: there LLVM sees that nothing overlaps, and computes several at once.
-SLOPES, NOISES, RATIOS, LENGTHS = range(4)
-ROOM = STACK // BLOCK, BLOCK
+# Of the entries of some blocks in a row, on the stack: there LLVM sees that nothing overlaps, and computes several at
+# once; what a loop of 16 takes before its first entry is as long as what these take.
+SLOPES, NOISES, RATIOS, LENGTHS, BENDS = range(5)
+VALUES, AGREEMENTS, KNOWNS, LARGESTS, NEEDS, STRAINS = range(6)
+RUN = 4 * BLOCK
+ROOM = STACK // RUN, RUN
 
 
 @uncounted
@@ -116,10 +119,16 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
     m, index, b = f0.size, integers(a), part(array_at(on_the_stack(), STACK), 0, ROOM)
     first, behind = extent(pattern, g, m)
     wants = strange = longer = moved = shown = far = listed = longest = 0
-    for k in range(BLOCK):
+    for k in range(RUN):
         b[RATIOS, k] = 0.0
-    for begin in blocks:  # of the others all are zero: pages that nobody writes to take no time
-        end, some = min(begin + BLOCK, behind), 0
+    following, count_of = 0, blocks.size
+    while following < count_of:  # of the others all are zero: pages that nobody writes to take no time
+        begin, some = blocks[following], 0
+        end = min(begin + BLOCK, behind)
+        following += 1
+        while following < count_of and blocks[following] == end and end - begin <= RUN - BLOCK:
+            end = min(end + BLOCK, behind)
+            following += 1
         while begin < end and is_idle(o, f0, pattern, g, begin):
             begin += 1
         while begin < end and is_idle(o, f0, pattern, g, end - 1):
@@ -134,12 +143,12 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
             sigma = max(o[SIGMA, i], o[RHO, i] * max(abs(here + above), abs(here + below)))
             strange += moves & ((not change < np.inf) | (not abs(half - t) <= 1e-3 * t))
             b[SLOPES, k] = (above - below) / (2.0 * half) if moves else 0.0
-            b[NOISES, k] = sigma / half if moves else 0.0
+            b[NOISES, k] = sigma * (1.0 / half) if moves else 0.0
             b[RATIOS, k] = max(b[RATIOS, k], change / sigma if moves else 0.0)
             moved += change != 0.0
             shows = min(change, second) > 8.0 * sigma
             some += shows
-            b[LENGTHS, k] = half * change / (2.0 * second) if shows else -1.0
+            b[LENGTHS, k], b[BENDS, k] = half * change if shows else -1.0, 2.0 * second if shows else 1.0
             bent, rise = max(second, 4.0 * sigma), max(change, 2.0 * sigma)
             size = max(variation, rise)
             square, cube = bent * bent, bent * bent * bent
@@ -159,6 +168,8 @@ def judged(o, a, f0, flat, units, pattern, g, t, blocks, lengths):
             e = np.uint64(begin - first) + k
             a[DERIVATIVE, e], a[NOISE_OF, e] = b[SLOPES, k], b[NOISES, k]
         if some > 0:
+            for k in range(count):
+                b[LENGTHS, k] = b[LENGTHS, k] / b[BENDS, k]
             for k in range(count):
                 lengths[np.uint64(shown)] = b[LENGTHS, k]
                 shown += b[LENGTHS, k] >= 0.0
@@ -183,16 +194,16 @@ def entered(o, a, listed, f0, units, vector, pattern, g, out):
             error, size = 2.8 * noise * factor, abs(slope)
             must, certainly = max(26500.0 * noise, o[LEAST, i]), max(size, 1e-6 * o[VARIATION, i])
             lacks, some = certainly < must, noise > 0.0  # of what has no effect there is none
-            b[VALUE, k] = slope / units[j]
-            b[AGREED, k] = o[AGREED, i] + slope * factor
-            b[KNOWN, k] = o[KNOWN, i] + error * error
-            b[LARGEST, k] = max(o[LARGEST, i], size)
-            b[NEEDED, k] = max(o[NEEDED, i], must if lacks & some else 0.0)
-            b[STRAIN, k] = max(o[STRAIN, i], 0.0 if lacks | (not some) else must / certainly)
+            b[VALUES, k] = slope * (1.0 / units[j])  # powers of two: exact
+            b[AGREEMENTS, k] = o[AGREED, i] + slope * factor
+            b[KNOWNS, k] = o[KNOWN, i] + error * error
+            b[LARGESTS, k] = max(o[LARGEST, i], size)
+            b[NEEDS, k] = max(o[NEEDED, i], must if lacks & some else 0.0)
+            b[STRAINS, k] = max(o[STRAIN, i], 0.0 if lacks | (not some) else must / certainly)
         for k in range(count):
             i, _, place = entry(pattern, g, m, np.uint64(begin) + k)
-            o[AGREED, i], o[KNOWN, i], o[LARGEST, i] = b[AGREED, k], b[KNOWN, k], b[LARGEST, k]
-            o[NEEDED, i], o[STRAIN, i], out[place] = b[NEEDED, k], b[STRAIN, k], b[VALUE, k]
+            o[AGREED, i], o[KNOWN, i], o[LARGEST, i] = b[AGREEMENTS, k], b[KNOWNS, k], b[LARGESTS, k]
+            o[NEEDED, i], o[STRAIN, i], out[place] = b[NEEDS, k], b[STRAINS, k], b[VALUES, k]
 
 
 @uncounted

@@ -275,6 +275,8 @@ class FusedJacobian:
         self._moving = rule if rule is not None and rule.constant is None else None  # steps follow x
         self._kinds: dict[Any, Any] = {}  # by the types of extra arguments: what is known of f, kernel, target, memory
         self._kernel = by_rule if rule is None else by_step
+        # what no direction moves stays 0, but for colours and given steps: there every entry is written
+        self._room = zeros if rule is None or pattern is None else np.empty
         self._alone: Any = None  # what `_prepared` returns without extra arguments
 
     def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
@@ -294,7 +296,7 @@ class FusedJacobian:
             work, here = self._workspace(args)
         if self._moving is not None:
             work[self._n : 2 * self._n] = self._moving.at(x.reshape(-1), None)
-        out = zeros(self._entries)
+        out = self._room(self._entries)
         try:
             done = LATER
             while done == LATER:

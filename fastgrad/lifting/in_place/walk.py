@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ...core.bytecode import package_of, said
+from ...core.bytecode import calls_others, hides_code, package_of, said
 from ..signals import CannotLift
 from ..sparse.bundle import SparseBundle
 from .places import Attributes, Cell, Dictionary, Identity, Items, Missing, Names, Place, Slots, same
@@ -35,7 +35,7 @@ MOST_VALUES = 200_000  # in all places together: they are compared after each ru
 # nothing can be kept in these
 CONSTANTS: tuple[type, ...] = (
     bool, int, float, complex, str, bytes, type(None), range, slice, type(Ellipsis), type(NotImplemented), Missing,
-    np.generic, np.dtype, np.ufunc, type(np.sum), np.finfo, np.iinfo,
+    np.generic, np.dtype, type(np.sum), np.finfo, np.iinfo,
     SparseBundle, enum.Enum, re.Pattern, decimal.Decimal,
     datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo,
     types.CodeType, types.GenericAlias, type(int | str), typing.TypeVar,
@@ -216,6 +216,8 @@ class Walk:
 
     def _function(self, thing: types.FunctionType) -> None:
         if self._of_library(thing):
+            if calls_others(thing, LIBRARIES):
+                raise CannotLift(f"f can reach functions by {thing.__qualname__!r}, which may be any")
             return
         self._functions.append(thing)
         self.names.update(said(thing.__code__).names)
@@ -289,6 +291,11 @@ def _lru_cache(walk: Walk, thing: object) -> None:
     raise CannotLift(f"f can reach {getattr(thing, '__name__', 'a function')!r}, which keeps its results (lru_cache)")
 
 
+def _ufunc(walk: Walk, thing: np.ufunc) -> None:
+    if hides_code(thing):
+        raise CannotLift("f can reach a function made by np.frompyfunc, which hides what that reads")
+
+
 def _made_of(*names: str) -> Reader:
     """What holds other things by some attributes, and nothing else."""
     return lambda walk, thing: walk._queue.extend(getattr(thing, name) for name in names)
@@ -308,6 +315,7 @@ READERS: dict[type, Reader] = {
 }
 FAMILIES: Sequence[tuple[tuple[type, ...], Reader]] = (
     ((np.ndarray,), Walk._array),
+    ((np.ufunc,), _ufunc),
     (CONTAINERS, Walk._container),
     ((tuple,), Walk._items),
     ((staticmethod, classmethod), _made_of("__func__")),

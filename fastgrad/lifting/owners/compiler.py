@@ -115,9 +115,9 @@ class FindPlaces(FunctionPass):
 
     def run_pass(self, state):
         blocks, first, places = state.func_ir.blocks, state.func_id.unique_id << 16, {}
-        inside = {label for loop in compute_cfg_from_blocks(blocks).loops().values() for label in loop.body}
+        loops = [set(loop.body) for loop in compute_cfg_from_blocks(blocks).loops().values()]
         made = {s.target.name: (s.value, label) for label, b in blocks.items() for s in b.find_insts(numba_ir.Assign)}
-        mark_sums(made, inside, [s for b in blocks.values() for s in b.find_insts(numba_ir.Assign)])
+        mark_sums(made, loops, [s for b in blocks.values() for s in b.find_insts(numba_ir.Assign)])
         written = Written(made)
         for block in blocks.values():
             body = []
@@ -162,8 +162,13 @@ class Written:
         return self.keys[name]
 
 
-def mark_sums(made, inside, statements):
-    """Let what accumulates in a loop be a sum; `inside` are the blocks of loops."""
+def mark_sums(made, loops, statements):
+    """Let what accumulates in one of these loops, sets of blocks, be a sum.
+
+    An iteration is plain arithmetic: the term depends on what it is added to, as a step of Newton's does; or what
+    begins anew for each term of f reads the same entries of x in each of its rounds, as a series does.
+    """
+    inside = set().union(*loops)
 
     def before(name):
         value, _ = made.get(name, (None, None))
@@ -173,16 +178,34 @@ def mark_sums(made, inside, statements):
             return {each.name for each in value.incoming_values if isinstance(each, numba_ir.Var)}
         return {value.lhs.name} if accumulates(value) else set()
 
-    def behind(name):
+    def needed(name):
+        value, _ = made.get(name, (None, None))
+        return {each.name for each in value.list_vars()} if isinstance(value, numba_ir.Expr) else before(name)
+
+    def behind(name, step=before):
         found, left = set(), [name]
         while left:
-            new = before(left.pop()) - found
+            new = step(left.pop()) - found
             found |= new
             left += new
         return found
 
     def accumulates(value):
         return isinstance(value, numba_ir.Expr) and value.op == "inplace_binop" and (value.fn, 0) in GROW
+
+    def turns(name, loop):
+        """Whether it is another one in each round."""
+        value, label = made.get(name, (None, None))
+        return label in loop and isinstance(value, numba_ir.Expr) and value.op in ("phi", "pair_first")
+
+    def is_entry(name, loop):
+        """Whether it is read in the loop at an index that turns, and of no array that f has captured."""
+        value, label = made.get(name, (None, None))
+        if not (label in loop and isinstance(value, numba_ir.Expr) and value.op == "getitem"):
+            return False
+        captured = isinstance(made.get(value.value.name, (None, None))[0], (numba_ir.Global, numba_ir.FreeVar))
+        at = behind(value.index.name, needed) | {value.index.name}
+        return not captured and any(turns(each, loop) for each in at)
 
     places = {}
     circles = []
@@ -191,11 +214,17 @@ def mark_sums(made, inside, statements):
         if accumulates(statement.value):
             circles.append((statement, {other for other in behind(name) if name in behind(other)}))
     for statement, circle in circles:
-        if circle:
-            value, begins = statement.value, {name for each in circle for name in before(each)} - circle
+        value, term = statement.value, statement.value.rhs.name
+        parts = behind(term, needed) | {term}
+        if circle and circle.isdisjoint(parts):
+            begins = {name for each in circle for name in before(each)} - circle
             place = 1 + places.setdefault(statement.target.unversioned_name, len(places)) % MOST_SUMS
-            anew = any(made.get(name, (None, None))[1] in inside for name in begins)
-            mark(statement, GROW[value.fn, 0 if anew else place], value.lhs, value.rhs)
+            if any(made.get(name, (None, None))[1] in inside for name in begins):
+                loop = min((loop for loop in loops if {made[each][1] for each in circle} <= loop), key=len)
+                if not any(is_entry(part, loop) for part in parts):
+                    continue
+                place = 0
+            mark(statement, GROW[value.fn, place], value.lhs, value.rhs)
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)

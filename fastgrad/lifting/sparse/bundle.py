@@ -73,7 +73,7 @@ class SparseBundle(ArrayLike):
     def __init__(self, base: Any, slots: Slots, run: Run, disjoint: bool = False) -> None:
         if run.counting:
             run.made(base, slots)
-        self.base = base  # f's array at x
+        self.base: Array = base  # f's array at x
         self.slots = slots  # what each row adds to it. For a boolean array a difference says that the truth changes.
         self.run = run
         self.disjoint = disjoint or len(slots) < 2  # no (row, position) differs in two slots
@@ -102,19 +102,19 @@ class SparseBundle(ArrayLike):
 
     @property
     def shape(self) -> Shape:
-        return self.base.shape  # type: ignore[no-any-return]
+        return self.base.shape
 
     @property
     def ndim(self) -> int:
-        return self.base.ndim  # type: ignore[no-any-return]
+        return self.base.ndim
 
     @property
     def size(self) -> int:
-        return self.base.size  # type: ignore[no-any-return]
+        return self.base.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.base.dtype  # type: ignore[no-any-return]
+        return self.base.dtype
 
     @property
     def T(self) -> SparseBundle:  # noqa: N802
@@ -256,7 +256,7 @@ class SparseBundle(ArrayLike):
         old = self.shape
         if old == shape:
             return self.slots
-        slots = []
+        slots: list[Slot] = []
         for layout, d in self.slots:
             if isinstance(layout, Box):
                 box, d = broadcast(layout, d, old, shape)
@@ -265,7 +265,7 @@ class SparseBundle(ArrayLike):
                 slots.append((box, d))
             else:
                 source = np.broadcast_to(np.arange(self.size).reshape(old), shape)
-                slots.extend(rearranged(((layout, d),), source, old, self.run))  # type: ignore[arg-type]
+                slots.extend(rearranged(((layout, d),), source, old, self.run))
         return tuple(slots)
 
     def as_numbers(self) -> SparseBundle:
@@ -445,14 +445,15 @@ class SparseBundle(ArrayLike):
 
     def _split_for(self, base: Any) -> SparseBundle | None:
         """The same entries as a reshaped array, where only with more axes than that has they lie in boxes."""
-        if not self.size or not self.slots or any(isinstance(layout, Entries) for layout, _ in self.slots):
+        boxes = [(layout, d) for layout, d in self.slots if isinstance(layout, Box)]
+        if not self.size or not boxes or len(boxes) < len(self.slots):
             return None
-        if all(reshaped(layout, self.shape, base.shape) is not None for layout, _ in self.slots):
+        if all(reshaped(box, self.shape, base.shape) is not None for box, _ in boxes):
             return None
         shape = refined(self.shape, base.shape)
         if shape is None:
             return None
-        moved = [reshape(layout, d, self.shape, shape) for layout, d in self.slots]  # type: ignore[arg-type]
+        moved = [reshape(box, d, self.shape, shape) for box, d in boxes]
         slots = tuple(slot for slot in moved if slot is not None)
         if len(slots) < len(moved):
             return None
