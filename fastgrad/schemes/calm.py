@@ -349,7 +349,7 @@ def _again(
             if one is not None and is_open:
                 hope = max(one.hope, abs(one.derivative) * (half / common) * (half / common) / 6.0)
                 still = one.first == 0.0 == one.second
-                want, cube = wanted(one.derivative, one.noise, hope, one.fear, still, out.variation, out.enough, 0.0)
+                want, cube = wanted(one.derivative, one.noise, hope, one.fear, still, out.variation, out.enough)
                 if want == UNSURE:
                     return None
                 if want != NEITHER:

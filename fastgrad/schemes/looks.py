@@ -146,7 +146,14 @@ def doubted(first: float, second: float, sigma: float, step: float, variation: f
 
 
 def wanted(
-    derivative: float, noise: float, hope: float, fear: float, still: bool, size: float, enough: float, least: float
+    derivative: float,
+    noise: float,
+    hope: float,
+    fear: float,
+    still: bool,
+    size: float,
+    enough: float,
+    least: float = 0.0,
 ) -> tuple[int, float]:
     """Say which step an entry wants at further looks, and the cube of how many times it is as long.
 
