@@ -23,10 +23,11 @@ from ..core.validation import Floats, Ints, complex_number, number
 from ..inspecting.purity import Nature
 from ..lifting.signals import Outrun, Signal, where_in
 from ..lifting.work import DenseWork, SparseWork
-from ..schemes.rounding import of_rounding
+from ..schemes.rounding import OF_ROUNDING, of_rounding
 from .batched import agree
 
 EPS = float(np.finfo(np.float64).eps)
+ONE_OF = 8  # entries shows whether f rounds within: bars of f that does not are to cost no more than the gradient
 FEW = 8  # so few points are evaluated plainly, once f's values were checked
 DENSE, SPARSE = "dense", "sparse"
 _WAY = {DENSE: "dense lift", SPARSE: "sparse lift"}
@@ -248,7 +249,7 @@ class Lifted(InFloats):
         values, tied, lost = found
         rounding = None
         if bars:  # before anything is evaluated plainly: what f can reach is then known still
-            rounding = of_rounding(x.reshape(-1), values, lambda point: self._beside(point, index, steps))
+            rounding = self._rounding(x, index, steps, values)
         smooth = np.flatnonzero(~tied)
         if smooth.size and not self._agrees_farther_away(index[smooth], steps[smooth], values[smooth], away[smooth]):
             self._rounded = True
@@ -269,6 +270,31 @@ class Lifted(InFloats):
             return None
         values = found.values[:, 0]
         return values, found.tied | ~np.isfinite(values), found.lost
+
+    def _rounding(self, x: Floats, index: Ints, steps: Floats, values: Floats) -> Floats:
+        """Return by how much the differences vary where f rounds otherwise.
+
+        The next numbers beside x show the rounding of most f. What f adds to large numbers rounds alike there: a few
+        entries are looked at farther away, too, and all where these show more.
+        """
+        near = x.copy()
+        moved = near.reshape(-1)[index]
+        to = np.where((self._draw + np.arange(index.size) * 5) % 13 < 6, -inf, inf)
+        with np.errstate(under="ignore"):
+            near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
+        again = self._beside(near, index, steps)
+        found = np.zeros(values.shape) if again is None else OF_ROUNDING * np.abs(values - again)
+
+        def farther(some: slice) -> Floats:
+            return of_rounding(x.reshape(-1), values[some], lambda point: self._beside(point, index[some], steps[some]))
+
+        count = max(index.size // ONE_OF, 1)
+        start = self._draw % (index.size - count + 1)
+        few = slice(start, start + count)  # neighbours: others are lifted with all that are between them
+        with np.errstate(all="ignore"):
+            if (farther(few) > 64.0 * EPS * np.abs(values[few]) + 4.0 * found[few]).any():
+                found = np.maximum(found, farther(slice(None)))
+        return found
 
     def _beside(self, point: Floats, index: Ints, steps: Floats) -> Floats | None:
         """The differences from f at another point; None if f cannot be lifted there."""

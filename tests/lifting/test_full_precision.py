@@ -147,8 +147,9 @@ def test_evaluations_are_counted() -> None:
         return chained(x)
 
     _, info = numerical_gradient(counted, X, backend="numpy", full_output=True)
-    # one step, and three more for the error bar; the check on both sides and f(x) are calls of their own
-    assert 4 * X.size < info.nfev <= 4 * X.size + calls
+    # one step, another for the error bar, and three more of one entry in eight; the check on both sides and f(x) are
+    # calls of their own
+    assert 2 * X.size < info.nfev <= 2.5 * X.size + calls
     assert calls < 30
     edge = float(X[3])
     kinked = lambda x: np.sum(np.where(x > edge, x, 2.0 * x))  # noqa: E731 - some points branch
