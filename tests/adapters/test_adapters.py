@@ -600,3 +600,12 @@ def test_a_derivative_that_is_nan_is_told(n: int) -> None:
         found = numdifftools.Derivative(lambda x: np.where(x == 1.0, np.nan, np.exp(x)), n=n)(x)
     np.testing.assert_allclose(found[[0, 2]], np.exp(x[[0, 2]]), rtol=1e-8)
     assert np.isnan(found[1])
+
+
+def test_statsmodels_complex_hessian_of_one_number():
+    """An array of one number is one; of more there is no Hessian, and none is made up."""
+    hessian = np.array([[-4.0, 2.0], [2.0, 0.0]])
+    same(statsmodels.approx_hess_cs([1.0, -2.0], lambda x: np.array([x[0] ** 2 * x[1]])), hessian, 1e-9)
+    assert np.isnan(statsmodels.approx_hess_cs([np.nan, 1.0], lambda x: x[0] ** 2)).all()
+    with pytest.raises(ValueError, match="one number"):
+        statsmodels.approx_hess_cs([1.0, -2.0], lambda x: x**2)
