@@ -609,3 +609,40 @@ def test_statsmodels_complex_hessian_of_one_number():
     assert np.isnan(statsmodels.approx_hess_cs([np.nan, 1.0], lambda x: x[0] ** 2)).all()
     with pytest.raises(ValueError, match="one number"):
         statsmodels.approx_hess_cs([1.0, -2.0], lambda x: x**2)
+
+
+@pytest.mark.parametrize("steps", [{"rel_step": 1e-6}, {"abs_step": [-1e-6, 1e-6]}])
+def test_scipy_steps_of_both_signs(steps):
+    """Forward differences in entries of x whose steps go down, dense, coloured and within bounds."""
+    peer = pytest.importorskip("scipy.optimize._numdiff")
+    f = lambda x: np.array([x[0] * x[1], np.sin(x[0]), x[1] ** 2])  # noqa: E731
+    pattern = np.array([[1, 1], [1, 0], [0, 1]])
+    options = {"method": "2-point", "bounds": ([0.0, -3.0], [2.0, 0.0]), **steps}
+    mine, theirs = (m.approx_derivative(f, np.array([1.0, -2.0]), **options) for m in (scipy, peer))
+    same(mine, theirs, 1e-5)
+    coloured = scipy.approx_derivative(f, np.array([1.0, -2.0]), sparsity=pattern, **options)
+    same(coloured.toarray(), theirs, 1e-5)
+
+
+def test_scipy_steps_that_vanish_in_short_floats():
+    """The usual step in place of one that is lost is that of the shortest floats, as in SciPy; so of complex steps."""
+    coarse = lambda x: np.float32(np.sum(x**2))  # noqa: E731
+    same(scipy.approx_fprime(np.array([1.0, 2.0]), coarse, 0.0), np.array([2.0, 4.0]), 1e-3)
+    x = np.array([1.0, 2.0], np.float32)
+    same(np.asarray(scipy.approx_derivative(lambda x: x**2, x, method="cs"), float), np.diag([2.0, 4.0]), 1e-6)
+
+
+def test_scipy_hessian_of_many_values_at_several_points():
+    """They are no Hessian of one number, and are not added up."""
+    with pytest.raises(ValueError, match="one number"):
+        scipy.hessian(lambda x: x**2, np.ones((2, 3)))
+
+
+def test_scipy_check_of_a_sparse_jacobian_that_is_wrong():
+    """Any class of sparse matrices."""
+    sparse = pytest.importorskip("scipy.sparse")
+    f = lambda x: np.array([x[0] * x[1], x[1] ** 2])  # noqa: E731
+    slope = lambda x: [[x[1], x[0]], [0, 2 * x[1]]]  # noqa: E731
+    for kind in (sparse.csr_matrix, sparse.csr_array, sparse.coo_array):
+        assert scipy.check_derivative(f, lambda x, kind=kind: kind(slope(x)), np.array([1.0, 2.0])) < 1e-9
+        assert scipy.check_derivative(f, lambda x, kind=kind: 1.1 * kind(slope(x)), np.array([1.0, 2.0])) > 0.05
