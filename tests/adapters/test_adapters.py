@@ -646,3 +646,20 @@ def test_scipy_check_of_a_sparse_jacobian_that_is_wrong():
     for kind in (sparse.csr_matrix, sparse.csr_array, sparse.coo_array):
         assert scipy.check_derivative(f, lambda x, kind=kind: kind(slope(x)), np.array([1.0, 2.0])) < 1e-9
         assert scipy.check_derivative(f, lambda x, kind=kind: 1.1 * kind(slope(x)), np.array([1.0, 2.0])) > 0.05
+
+
+@pytest.mark.parametrize("x", [[1.5], [1.0, 2.0]])
+@pytest.mark.parametrize("f", [lambda x: x[0] ** 2, lambda x: x**2, lambda x: x[:1] ** 2, lambda x: np.exp(1j * x[0])])
+def test_numdifftools_shapes_of_hessians(f, x):
+    """An array of one number keeps its axis, and a Hessian of one entry both of its own."""
+    peer = pytest.importorskip("numdifftools")
+    same(numdifftools.Hessian(f)(x), peer.Hessian(f)(x), 1e-5)
+
+
+def test_numdifftools_says_where_a_high_derivative_is_lost():
+    """One-sided differences of order 8 have no digit left; a derivative that is 0 is no such."""
+    with pytest.warns(TrustWarning, match="derivative 8 at entry"):
+        numdifftools.Derivative(np.exp, n=8, method="forward")(1.0)
+    for n in (2, 4, 6):
+        assert abs(numdifftools.Derivative(np.sin, n=n)(0.0)) < 1e-9
+    assert numdifftools.Derivative(lambda x: 3.0 * x, n=2)(1.0) == pytest.approx(0.0, abs=1e-9)
