@@ -7,19 +7,19 @@ here, which wants an error of 0 at the kink of abs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import quietly
+from ..core.errors import needed, quietly
 from ..core.validation import Array, Function
 from ..jacobian import numerical_jacobian
 
 __all__ = ["jacobi", "propagate"]
 
 METHODS = (None, 0, 1, -1)
+NEEDED = "`step` and `diagnostic` are of jacobi's own iteration: pip install jacobi, or leave them out"
 BESIDE = 2.0**-26  # of x: where both sides must be known for method=0
 
 
@@ -69,7 +69,9 @@ def jacobi(
     if step is not None or diagnostic is not None:
         options: dict[str, Any] = {"diagonal": diagonal, "mask": mask, "rtol": rtol, "maxiter": maxiter}
         options |= {"method": method, "maxgrad": maxgrad, "step": step, "diagnostic": diagnostic}
-        theirs: tuple[NDArray[np.float64], NDArray[np.float64]] = _jacobi().jacobi(fn, x, *args, **options)
+        theirs: tuple[NDArray[np.float64], NDArray[np.float64]] = needed("jacobi", NEEDED).jacobi(
+            fn, x, *args, **options
+        )
         return theirs
     for name, given, least in (("maxiter", maxiter, 1), ("maxgrad", maxgrad, 0), ("rtol", rtol, 0)):
         if not given >= least:
@@ -100,15 +102,6 @@ def jacobi(
     slope[lost & chosen] = np.nan
     error[np.isnan(slope)] = np.inf
     return slope, error
-
-
-def _jacobi() -> Any:
-    try:
-        return import_module("jacobi")
-    except ImportError as error:
-        raise ImportError(
-            "`step` and `diagnostic` are of jacobi's own iteration: pip install jacobi, or leave them out"
-        ) from error
 
 
 def _values(value: Any) -> NDArray[np.float64]:

@@ -8,13 +8,12 @@ and `best_index`, its class of results; and those that allow no absolute error b
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import NonFiniteWarning, TrustWarning, warn
+from ..core.errors import AccuracyWarning, NonFiniteWarning, needed, warn
 from ..core.validation import Args, Array, Function
 from ..derivative import numerical_diff
 from ..gradient import numerical_gradient
@@ -40,25 +39,19 @@ STEERING = (  # what numdifftools makes a step generator of
     "base_step", "step_ratio", "num_steps", "step_nom", "offset", "num_extrap", "use_exact_steps", "check_num_steps",
     "scale",
 )  # fmt: skip
+NEEDED = (
+    "step generators steer numdifftools' own extrapolation: pip install numdifftools, or leave them out, and the steps "
+    "choose themselves"
+)
 ROUNDINGS = 8.0  # of a complex step
 RUNGS = 24  # of a ladder of steps, each half of the one before
 ZERO = 1e-2  # of the size that a higher derivative would have of itself: an error below it may be that of a zero
 LEAST_ORDER = 6  # of differences on a ladder: the truncation error is to fall fast
 
 
-def _numdifftools() -> Any:
-    try:
-        return import_module("numdifftools")
-    except ImportError as error:
-        raise ImportError(
-            "step generators steer numdifftools' own extrapolation: pip install numdifftools, or leave them out, and "
-            "the steps choose themselves"
-        ) from error
-
-
 def __getattr__(name: str) -> Any:
     if name in ("MinStepGenerator", "MaxStepGenerator"):
-        return getattr(_numdifftools(), name)
+        return getattr(needed("numdifftools", NEEDED), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -92,7 +85,10 @@ class _Made:
         self._theirs: Any = None
         if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
             own = {"n": n} if n != 1 else {}
-            kind, told = getattr(_numdifftools(), type(self).__name__), {"full_output": self.full_output, **own}
+            kind, told = (
+                getattr(needed("numdifftools", NEEDED), type(self).__name__),
+                {"full_output": self.full_output, **own},
+            )
             self._theirs = kind(fun, step=step, method=method, order=order, **told, **options)
         elif callable(step):
             self.step = None  # a generator without a step to begin with
@@ -247,7 +243,7 @@ def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[
     lost, uncertain = np.isnan(found), error > np.maximum(np.abs(found), ZERO * natural)
     for kind, where, told in (
         (NonFiniteWarning, lost, "is nan: f is not finite there, or beside it"),
-        (TrustWarning, uncertain & ~lost, "has no certain digit: its error bar is larger than itself"),
+        (AccuracyWarning, uncertain & ~lost, "has no certain digit: its error bar is larger than itself"),
     ):
         if where.any():
             entry = np.argwhere(np.atleast_1d(where))[0].tolist()

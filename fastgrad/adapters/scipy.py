@@ -26,6 +26,7 @@ from scipy.optimize import OptimizeResult
 from scipy.sparse import csr_array, find, issparse
 from scipy.sparse.linalg import LinearOperator
 
+from ..core.errors import needed
 from ..core.validation import Args, Array, Function
 from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
@@ -341,13 +342,11 @@ def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: A
 
 def _theirs(name: str, *args: Any, **options: Any) -> Any:
     """Let SciPy iterate as it is told to. ImportError if it is too old to do so."""
-    try:
-        module = import_module("scipy.differentiate")
-    except ImportError as error:
-        raise ImportError(
-            f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
-            "leave them out"
-        ) from error
+    module = needed(
+        "scipy.differentiate",
+        f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
+        "leave them out",
+    )
     return getattr(module, name)(*args, **options)
 
 

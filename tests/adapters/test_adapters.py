@@ -17,7 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
-from fastgrad.core.errors import NonFiniteWarning, TrustWarning
+from fastgrad.core.errors import AccuracyWarning, NonFiniteWarning, TrustWarning
 from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
@@ -658,7 +658,7 @@ def test_numdifftools_shapes_of_hessians(f, x):
 
 def test_numdifftools_says_where_a_high_derivative_is_lost():
     """One-sided differences of order 8 have no digit left; a derivative that is 0 is no such."""
-    with pytest.warns(TrustWarning, match="derivative 8 at entry"):
+    with pytest.warns(AccuracyWarning, match="derivative 8 at entry"):
         numdifftools.Derivative(np.exp, n=8, method="forward")(1.0)
     for n in (2, 4, 6):
         assert abs(numdifftools.Derivative(np.sin, n=n)(0.0)) < 1e-9
