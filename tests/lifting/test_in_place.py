@@ -574,6 +574,31 @@ def test_effects_of_methods_that_f_does_not_call_are_none_of_its() -> None:
     assert numerical_gradient(lambda _: net.loss(), net.W, H, full_output=True)[1].way == "lift in place"
 
 
+randn, default_rng = np.random.randn, np.random.default_rng  # as `from numpy.random import` makes them
+
+
+class Drawn:
+    """A network whose first weights come from functions that f could call, by their names in `__init__`."""
+
+    def __init__(self) -> None:
+        self.W = 0.1 * randn(5, 6) + default_rng(0).normal(size=(5, 6))
+
+    def loss(self) -> Any:
+        self.out = np.tanh(np.ones((3, 5)) @ self.W)
+        return np.sum(self.out**2)
+
+    def noisy(self) -> Any:
+        return self.loss() + 1e-9 * randn()
+
+
+def test_functions_of_numpys_random_numbers_stop_nothing_where_f_draws_none() -> None:
+    net = Drawn()
+    gradient, info = numerical_gradient(lambda _: net.loss(), net.W, full_output=True)
+    assert info.way == "lift in place"
+    assert_allclose(gradient, book_gradient(lambda _: net.loss(), net.W), atol=1e-6)
+    assert numerical_gradient(lambda _: net.noisy(), net.W, H, full_output=True)[1].way == "reference"
+
+
 # --- what is refused before anything is evaluated --------------------------------------------------------------------
 
 

@@ -64,6 +64,7 @@ EFFECTS = frozenset({
 })  # fmt: skip
 EFFECTS_OF_MODULES = frozenset({"time", "socket", "subprocess", "logging", "warnings"})
 NOT_CALLED = frozenset({"__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__", "__getstate__"})
+CYTHON_FUNCTION = "cython_function_or_method"  # a type for each version of Cython, in no module to import it from
 SHOWN_ARRAYS = (np.ndarray, np.memmap, np.matrix)  # of which a view is of the same kind, and nothing else
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
@@ -256,6 +257,8 @@ class Walk:
 
     def _object(self, thing: object) -> None:
         kind = type(thing)
+        if kind.__name__ == CYTHON_FUNCTION and self._of_library(thing):
+            return  # numpy.random's functions; one of a generator is a method, which has brought that along
         if hasattr(kind, "__next__"):
             raise CannotLift(f"f can reach a {kind.__name__}, whose position cannot be put back")
         for base in kind.__mro__[:-1]:
