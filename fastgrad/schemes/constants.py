@@ -38,6 +38,7 @@ KINK = 0.03  # |f+ + f- - 2 f0| / |f+ - f-| from which a kink is suspected
 ROUNDS = 3  # second looks at one component
 REACH = 1e-6, 1e4  # of one change of step
 NOISE = 0.71  # noise of a central difference, in sigma / h
+MANY = 2.0**24  # spacings of x in a step: rounding of x is no noise then
 STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect is one that f does not depend on
 
 # --- what is told

@@ -132,6 +132,9 @@ FUNCTIONS: dict[str, Callable[[Floats], Any]] = {
     "vanishes": lambda x: 1e-200 * (x @ x) * (1.0 + 1e-9 * np.sin(1e9 * x.sum())),
     "huge": lambda x: 1e250 * np.exp(x).sum(),
     "short": lambda x: np.sin(1e3 * x).sum() + 2.0 * x[0],
+    "steep": lambda x: np.exp(3.0 * x).sum(),  # second looks, of one entry or several
+    "cubes": lambda x: np.sum(x**3),
+    "raises beside": lambda x: 1.0 / max(float(x[0]) - 0.3 + 1e-3, 0.0) + np.exp(x[-1]),
 }
 
 
