@@ -138,6 +138,13 @@ class Judged(Reference):
                 swept = area.values[:] = self.around(area.steps.tolist(), (float(side),) if side else TWO_SIDES)
                 if third() == 1:
                     return area.result.copy()  # type: ignore[no-any-return]
+                looked = None if side else area.looked(line, swept)
+                if looked is not None:
+                    noted: Noted = {}
+                    settled = again(self, area.x.tolist(), looked, noted)
+                    if settled is not None:
+                        return settled
+                    self._remembers(noted)
                 self._knows("around", swept)
             self._knows("along", line)
             return None
