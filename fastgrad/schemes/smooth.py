@@ -52,6 +52,20 @@ LEAST_NOISE = 0.98 * BAR_NOISE * central(2).amplification_rms  # of a bar, in si
 MARGIN = 1.001  # f's noise is relative to f, which hardly changes in the sweep
 
 
+def _suits(first: float, second: float, noise: float, variation: float) -> bool:
+    """Say of what is not `calm` whether no other step is tried, and no bar can reach half of the component.
+
+    As in `truncation`: where f bends visibly fear is by the shorter length, up to 100 times hope, by the longer one.
+    """
+    if not 4.001 * noise < second <= max(KINK * first, 8.0 * noise) or noise > 3.9e-5 * first:
+        return False
+    square, faint = second * second, noise * noise * max(variation, first)
+    cube, grain = square * second, noise * first
+    fits = grain <= 200.0 * square or faint <= 1e4 * cube
+    fits = fits and grain <= 2e4 * square and faint <= 1e8 * cube
+    return fits and (square <= 63.0 * grain or cube <= 16e3 * faint)
+
+
 class Looked(NamedTuple):
     """What is known where a component wants a second look; f in its own units."""
 
@@ -83,18 +97,15 @@ def gradient(
     found = f(x)
     value = float(found) if isinstance(found, float) else number(found)
     values.append(value)
-    entries, largest = base.tolist(), 0.0
-    for entry in entries:
-        size = abs(entry)
-        if size > largest:
-            largest = size
+    entries = base.tolist()
+    sizes = [*map(abs, entries)]
+    largest = max(sizes)
     least, reach = largest if 0.0 < largest < 1.0 else 1.0, abs(value)
     if not (reach < LARGEST and largest < LARGEST and least * LARGEST > 1.0 and (reach * LARGEST > 1.0 or not reach)):
         return None
     scale, vector, short = [], [], False
     these, others = MOVES[seed & 1], MOVES[~seed & 1]
-    for entry in entries:  # as `line.Course`
-        size = abs(entry)
+    for entry, size in zip(entries, sizes, strict=True):  # as `line.Course`
         if size < least:
             if least > 16.0 * size > 0.0:
                 short = True
@@ -136,10 +147,10 @@ def gradient(
         if shorter * n ** (1.0 / 3.0) < 0.5 * step:
             step = shorter * n ** (1.0 / 6.0)
     slopes, steps, lengths = [], [], []
-    top, agreement, sure, dead, copy, i = 0.0, 0.0, True, False, base.copy, 0
+    top, agreement, sure, dead, copy, i = 0.0, 0.0, True, False, base.copy, -1
     least, faint, most, many = MARGIN * sigma / enough, 63.0 * sigma, 8.0 * sigma, 8.0 * MARGIN * sigma
-    for entry in entries:
-        length = scale[i]
+    for entry, length, move in zip(entries, scale, vector, strict=True):
+        i += 1
         mantissa, exponent = frexp(step * length)
         h = ldexp(1.0, exponent - 1 if mantissa < HALF_ROOT else exponent)
         x = copy()
@@ -155,7 +166,6 @@ def gradient(
         down = float(found) if isinstance(found, float) else number(found)
         values.append(down)
         if not sure:  # whoever goes on judges all of them
-            i += 1
             continue
         h = 0.5 * (over - under)
         above, below = up - value, down - value
@@ -164,13 +174,12 @@ def gradient(
         steep /= 2.0 * h
         slopes.append(steep)
         steps.append(h)
-        agreement += vector[i] * steep
-        i += 1
+        agreement += move * steep
         if not (change or bent):  # f does not depend on it
             dead = True
         elif not (least <= change < inf and bent <= KINK * change and bent * bent <= faint * change):
             noise = max(sigma, sigma / reach * max(abs(up), abs(down)))
-            sure = calm(change, bent, noise, variation, enough)
+            sure = calm(change, bent, noise, variation, enough) or _suits(change, bent, noise, variation)
         if bent > most:
             sure = sure and many < bent < inf and many < change
             lengths.append(h * change / (2.0 * bent) / length)
@@ -180,7 +189,8 @@ def gradient(
     if sure:
         negligible, square = max(NEGLIGIBLE * top, 1e-6 * size), step * step
         sure = abs(value) + 1.6 * top * step <= MARGIN * reach  # of f in the sweep
-        sure = sure and sigma <= 3e-5 * step * negligible and 3.0 * third * square <= n * negligible
+        # 4.0 for 3.0: bars of those that suit allow for the line's third derivative
+        sure = sure and sigma <= 3e-5 * step * negligible and 4.0 * third * square <= n * negligible
         if dead:
             sure = sure and min(scale) >= NEGLIGIBLE * max(scale)
             sure = sure and 1e-3 * size <= top and sigma <= 0.9 * STILL * step * top
