@@ -225,7 +225,9 @@ def at_once(call: Call, scheme: Scheme, point: Point) -> tuple[Evaluation | None
     Else None, and what was opened: the whole rule goes on from there.
     """
     base = point.base
-    if not (type(call.f) is FunctionType and call.usual and point.plain and 0 < base.size < SIZES[scheme.steps].few):
+    if not (type(call.f) is FunctionType and call.usual and point.plain and base.size):
+        return None, None
+    if base.size >= SIZES[scheme.steps].few and not does_little(call, base.size, 1):
         return None, None
     opened: Evaluation = load("judged")(call, point)  # as `FEW` says
     own = opened.own
