@@ -85,6 +85,20 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
     return small and (square <= 63.0 * noise * rise or square * bent <= 16e3 * faint)
 
 
+def suits(first: float, second: float, noise: float, variation: float) -> bool:
+    """Say of what is not `calm` whether no other step is tried, and no bar can reach half of the component.
+
+    As in `looks.truncation`: where f bends visibly fear is by the shorter length, up to 100 times hope, by the longer.
+    """
+    if not 4.001 * noise < second <= max(KINK * first, 8.0 * noise) or noise > 3.9e-5 * first:
+        return False
+    square, faint = second * second, noise * noise * max(variation, first)
+    cube, grain = square * second, noise * first
+    fits = grain <= 200.0 * square or faint <= 1e4 * cube
+    fits = fits and grain <= 2e4 * square and faint <= 1e8 * cube
+    return fits and (square <= 63.0 * grain or cube <= 16e3 * faint)
+
+
 def certain(first: float, noise: float, step: float, length: float, least: float) -> bool:
     """Say whether no bar of a calm component can reach half of it.
 

@@ -41,6 +41,7 @@ from .constants import (
     certain,
     nearest_power,
     nearest_powers,
+    suits,
 )
 from .line import CERTAINLY_WHOLE, INCREMENT, LAST, MOVES, MULTIPLIER, TOP_BITS, Line, extent, look_once, median
 from .looks import better_step, choose, truncation
@@ -50,20 +51,6 @@ LARGEST = 1e60  # of |x| and |f|, and one over the least: squares are far from t
 DIGITS = 1 - frexp(SPACING)[1]  # of SPACING, a power of two
 LEAST_NOISE = 0.98 * BAR_NOISE * central(2).amplification_rms  # of a bar, in sigma over the step
 MARGIN = 1.001  # f's noise is relative to f, which hardly changes in the sweep
-
-
-def _suits(first: float, second: float, noise: float, variation: float) -> bool:
-    """Say of what is not `calm` whether no other step is tried, and no bar can reach half of the component.
-
-    As in `truncation`: where f bends visibly fear is by the shorter length, up to 100 times hope, by the longer one.
-    """
-    if not 4.001 * noise < second <= max(KINK * first, 8.0 * noise) or noise > 3.9e-5 * first:
-        return False
-    square, faint = second * second, noise * noise * max(variation, first)
-    cube, grain = square * second, noise * first
-    fits = grain <= 200.0 * square or faint <= 1e4 * cube
-    fits = fits and grain <= 2e4 * square and faint <= 1e8 * cube
-    return fits and (square <= 63.0 * grain or cube <= 16e3 * faint)
 
 
 class Looked(NamedTuple):
@@ -179,7 +166,7 @@ def gradient(
             dead = True
         elif not (least <= change < inf and bent <= KINK * change and bent * bent <= faint * change):
             noise = max(sigma, sigma / reach * max(abs(up), abs(down)))
-            sure = calm(change, bent, noise, variation, enough) or _suits(change, bent, noise, variation)
+            sure = calm(change, bent, noise, variation, enough) or suits(change, bent, noise, variation)
         if bent > most:
             sure = sure and many < bent < inf and many < change
             lengths.append(h * change / (2.0 * bent) / length)
