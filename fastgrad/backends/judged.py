@@ -167,6 +167,8 @@ class Judged(Reference):
 
         def pair(i: int, up: float, down: float) -> list[float]:
             found = noted.pop((i, up, down), None)
+            if not noted:  # nothing refers to itself any longer
+                vars(self).pop("pair", None), vars(self).pop("sweep", None)
             if found is None:
                 return Reference.pair(self, i, up, down)
             if isinstance(found, Exception):
