@@ -47,6 +47,7 @@ from .line import CERTAINLY_WHOLE, INCREMENT, LAST, MOVES, MULTIPLIER, TOP_BITS,
 from .looks import better_step, choose, truncation
 from .stencils import central
 
+LITTLE = 4  # entries: points with fewer are made sooner entry by entry (1 us at 2) than as one array
 LARGEST = 1e60  # of |x| and |f|, and one over the least: squares are far from the end of the range of floats
 DIGITS = 1 - frexp(SPACING)[1]  # of SPACING, a power of two
 LEAST_NOISE = 0.98 * BAR_NOISE * central(2).amplification_rms  # of a bar, in sigma over the step
@@ -79,7 +80,8 @@ def gradient(
     `values`: gets what f gives: at x, at x + k v for k = -3, -2, -1, 1, 2, 3, up to the first that is not finite, and
         at x_i + h_i and x_i - h_i of each coordinate in turn.
     """
-    x, seed = base.copy(), crc32(base.data)
+    copy = base.copy
+    x, seed = copy(), crc32(base.data)
     own[...] = x
     found = f(x)
     value = float(found) if isinstance(found, float) else number(found)
@@ -108,7 +110,15 @@ def gradient(
             if -CERTAINLY_WHOLE < grains < CERTAINLY_WHOLE:
                 move = round(grains) * grain
         vector.append(move)
-    for x in BOTH_WAYS * np.array(vector) + base:
+    n, rows = len(entries), []
+    if n < LITTLE:
+        a, b, c, d, e, g = rows = [copy(), copy(), copy(), copy(), copy(), copy()]
+        for i, move in enumerate(vector):
+            entry = entries[i]
+            a[i], g[i] = entry - 3.0 * move, entry + 3.0 * move
+            b[i], e[i] = entry - 2.0 * move, entry + 2.0 * move
+            c[i], d[i] = entry - move, entry + move
+    for x in rows or BOTH_WAYS * np.array(vector) + base:
         own[...] = x
         found = f(x)
         found = float(found) if isinstance(found, float) else number(found)
@@ -121,7 +131,6 @@ def gradient(
         if short and spread > 10.0 * reach > 0.0:
             return None
         reach = spread
-    n = len(entries)
     once = look_once(n, floor, reach, False, t, u, v, value, w, y, z)
     sigma, third, _, size, variation, slope, doubt = once
     if not sigma:
@@ -134,7 +143,7 @@ def gradient(
         if shorter * n ** (1.0 / 3.0) < 0.5 * step:
             step = shorter * n ** (1.0 / 6.0)
     slopes, steps, lengths = [], [], []
-    top, agreement, sure, dead, copy, i = 0.0, 0.0, True, False, base.copy, -1
+    top, agreement, sure, dead, i = 0.0, 0.0, True, False, -1
     least, faint, most, many = MARGIN * sigma / enough, 63.0 * sigma, 8.0 * sigma, 8.0 * MARGIN * sigma
     for entry, length, move in zip(entries, scale, vector, strict=True):
         i += 1
