@@ -150,6 +150,24 @@ def test_the_same_at_points_of_many_sizes(f: Callable[[Floats], Any]) -> None:
                 assert made(kind, f, x) == wanted
 
 
+@pytest.mark.parametrize("beyond", [None, math.nan, math.inf])
+def test_the_same_where_f_ends_within_a_second_look(beyond: float | None) -> None:
+    rng = np.random.default_rng(9)
+    for away in np.logspace(-5.5, -1.5, 25).tolist():
+        x = rng.normal(size=3)
+
+        def f(y: Floats, edge: float = x[0] + away) -> float:
+            if y[0] > edge:
+                if beyond is None:
+                    raise ValueError("no value")
+                return beyond
+            return float(np.exp(3.0 * y).sum())
+
+        wanted = made(Reference, f, x)
+        for kind in KINDS:
+            assert made(kind, f, x) == wanted
+
+
 @pytest.mark.parametrize(
     ("kind", "side", "least"), [(compiled, 0, 80), (compiled, 1, 60), (compiled, -1, 60), (InFloats, 0, 80)]
 )
