@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cbrt, fmod, inf, log2, sqrt, ulp
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -32,7 +33,7 @@ from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, do
 from .outputs import AROUND, Explorer, quanta_of, signs
 from .seeds import units_of_few
 
-MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
+MOST, AGAIN = 400, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
@@ -211,9 +212,9 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
             return None
     if _uncertain(faint, slopes):
         return None
-    found, factors = np.array(slopes), [v / u for v, u in zip(vector, units, strict=True)]
-    for i, (out, agreed) in enumerate(zip(line, (found @ factors).tolist(), strict=True)):
-        gap, widened, row = abs(agreed - out.slope), 1.0, slopes[i]
+    factors = [v / u for v, u in zip(vector, units, strict=True)]
+    for i, (out, row) in enumerate(zip(line, slopes, strict=True)):
+        gap, widened = abs(sum(map(mul, row, factors)) - out.slope), 1.0
         if not gap <= out.doubt:  # bars say how much they may differ, and are wider by the rest
             looked = {g: each[i] for g, each in bars.items()}
             widened = _widened(gap, out, here[i], ups[i], downs[i], row, halves, factors, looked, t)
@@ -225,7 +226,7 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
             if hides and largest >= 0.99e-6 * out.variation:
                 return None
     result = np.empty((n, len(here)))
-    return np.divide(found.T, np.array(units)[:, None], result), None
+    return np.divide(np.array(slopes).T, np.array(units)[:, None], result), None
 
 
 def _exact(move: float, x: float) -> float:
@@ -306,7 +307,8 @@ def _first(values: Floats, here: list[float], line: list[Output], halves: list[f
             over, under = up - f, down - f
             change = over - under
             add(change / twice)
-            first, second = abs(change), abs(over + under)
+            second = over + under
+            first, second = change if change > 0.0 else -change, second if second > 0.0 else -second
             if second > curves < first:
                 lengths.append(twice * first / second)
             if least <= first <= most and second <= 0.0299 * first and second * second <= curved * first:
