@@ -102,7 +102,8 @@ def seven(w0: float, w1: float, w2: float, f: float, w4: float, w5: float, w6: f
     if abs(reach - ten) <= MARGIN * ten:
         return None
     variation = reach if reach > ten else ten
-    ratio = min(max(sigma / variation, 1e-17), 1e-2)
+    ratio = sigma / variation
+    ratio = 1e-2 if ratio > 1e-2 else ratio if ratio > 1e-17 else 1e-17
     step, bent = cbrt(ratio), 0.0
     if thirds * (THIRD * THIRD) > 15.9 * (sigma * sigma):  # a third derivative may show
         third, fourth = THIRD * sqrt(thirds), FOURTH * sqrt(d0 * d0 + d1 * d1 + d2 * d2)
@@ -174,8 +175,12 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
     t = step_of(line)
     if t == 0.0:
         return None
-    overs, unders = ([v + step * u for v, u in zip(place, units, strict=True)] for step in (t, -t))
-    halves = [0.5 * ((over - under) / u) for over, under, u in zip(overs, unders, units, strict=True)]
+    overs, unders, halves = [], [], []
+    for v, unit in zip(place, units, strict=True):
+        over, under = v + t * unit, v - t * unit
+        overs.append(over)
+        unders.append(under)
+        halves.append(0.5 * ((over - under) / unit))
     if not max(halves) <= 1.001 * t or not min(halves) >= 0.999 * t:
         return None
     points = np.empty((2 * n, n))
@@ -221,7 +226,8 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
             if not widened:
                 return None
         if 0.0 in row:  # rounding may hide what is as steep as the steepest: see `columns`
-            largest = max(*row, -min(row))
+            high, low = max(row), min(row)
+            largest = high if high > -low else -low
             hides = 2.9 / t * (longest / smallest) * out.sigma * widened > 0.49 * largest
             if hides and largest >= 0.99e-6 * out.variation:
                 return None
@@ -296,7 +302,10 @@ def _first(values: Floats, here: list[float], line: list[Output], halves: list[f
         sigma, seen, variation, _, enough, third, _, _ = out
         # what an entry must show: changes from `least` to `most`; `curves`, larger second differences show
         enough = 0.999 / 1.42 * enough
-        least = 1.01 * max(sigma / enough, 53e3 * sigma, 2.0 * third * t * t * t)
+        least = sigma / enough if enough * 53e3 < 1.0 else 53e3 * sigma
+        if third:
+            least = max(least, 2.0 * third * t * t * t)
+        least *= 1.01
         most, curved, curves = FAR * seen, 63.0 * sigma, 8.0 * sigma
         row: list[float] = []
         add = row.append
@@ -323,7 +332,8 @@ def _first(values: Floats, here: list[float], line: list[Output], halves: list[f
             if doubts[1]:
                 faint.append((i, doubts[1]))
         slopes.append(row)
-        steep = max(*row, -min(row)) / sigma
+        high, low = max(row), min(row)
+        steep = (high if high > -low else -low) / sigma
         steepest = steep if steep > steepest else steepest
         if 0.0 in row and 0.72 * sigma / t > max(0.999e-5, 0.142 * enough) * variation and variation > 6e4 * sigma:
             wants.update(g for g, (up, down) in enumerate(zip(above, below, strict=True)) if up == f == down)
