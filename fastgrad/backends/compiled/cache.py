@@ -31,7 +31,7 @@ from numba.core.dispatcher import Dispatcher
 from ...core.bytecode import package_of
 from ...core.errors import CannotRun
 from ...inspecting.captures import STABLE_MODULES, captures
-from ...lifting import lanes
+from ...lifting import lanes, native
 from ...schemes import steps
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -46,10 +46,10 @@ _entries: dict[Any, Entry] = {}  # for each kernel and signature
 @cache
 def source_stamp() -> str:
     """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
-    here, lane_lift, schemes = (Path(str(place)).parent for place in (__file__, lanes.__file__, steps.__file__))
-    names, owners = ("steps.py", "constants.py", "line.py", "looks.py", "outputs.py"), lane_lift.parent / "owners"
-    sources = [*here.glob("*.py"), lane_lift / "kernel.py", *(schemes / name for name in names)]
-    sources += [owners / "header.py", owners / "colours.py"]
+    here, lift, schemes = (Path(str(place)).parent for place in (__file__, native.__file__, steps.__file__))
+    names = "native.py", "lanes/kernel.py", "owners/layout.py", "owners/colours.py"
+    sources = [*here.glob("*.py"), *(lift / name for name in names)]
+    sources += [schemes / f"{name}.py" for name in ("steps", "constants", "line", "looks", "outputs")]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
 
 
@@ -269,7 +269,7 @@ def lanes_of(compile_lanes: Any, f: Any, *how: Any) -> Any:
 @cache
 def _surroundings() -> bytes:
     """What compiles the same f to something else."""
-    files = sorted(Path(lanes.__file__).parent.glob("*.py"))
+    files = [*sorted(Path(lanes.__file__).parent.glob("*.py")), Path(native.__file__)]
     about = (
         sys.version,
         numba.__version__,

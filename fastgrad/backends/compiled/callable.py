@@ -12,13 +12,14 @@ from numba.extending import intrinsic, overload
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...inspecting.cfunctions import CFunction
+from ...lifting.native import emits, part
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 from . import kernels
 from .cache import inner
 from .default import by_rule
 from .functions import JIT, Target, jitted
-from .native import STACK, array_at, header, on_the_stack, part
+from .native import STACK, array_at, header, on_the_stack
 from .workspace import HEADER_SIZE, lay_out
 
 lay_out_compiled = inner(lay_out)
@@ -151,16 +152,10 @@ def _contiguous(x):
     return lambda x: np.ascontiguousarray(x).astype(np.float64)
 
 
-@intrinsic
-def raise_again(typingctx, failed, where):
+@emits(types.void)
+def raise_again(context, builder, kind, failed, where):
     """Raise what a kernel raised, after its caller has let go of what it holds."""
-
-    def codegen(context, builder, signature, values):
-        convention = context.call_conv
-        code = builder.trunc(values[0], errcode_t)
-        status = convention._get_return_status(builder, code, builder.inttoptr(values[1], excinfo_ptr_t))
-        with builder.if_then(status.is_error, likely=True):
-            convention.return_status_propagate(builder, status)
-        return context.get_dummy_value()
-
-    return types.void(failed, where), codegen
+    code, described = builder.trunc(failed, errcode_t), builder.inttoptr(where, excinfo_ptr_t)
+    status = context.call_conv._get_return_status(builder, code, described)
+    with builder.if_then(status.is_error, likely=True):
+        context.call_conv.return_status_propagate(builder, status)

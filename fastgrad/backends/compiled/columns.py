@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from ...lifting.native import part
 from ...schemes import outputs
 from ...schemes.constants import (
     BAR_NOISE,
@@ -51,7 +52,7 @@ from .entries import (
     shrunk,
 )
 from .jacobians import TILE, views
-from .native import array_at, integers, part
+from .native import array_at, integers
 from .outputs import (
     AGREED,
     BIN,

@@ -11,6 +11,7 @@ from numba.extending import register_jitable
 
 from ...core.validation import Floats
 from ...lifting.lanes import BLOCK, call_lanes
+from ...lifting.native import part
 from ...schemes import outputs
 from ...schemes.constants import EPS, FINER, NEAR_ZERO, SPACING
 from .cache import inner, kernel, uncounted
@@ -37,7 +38,7 @@ from .entries import (
     settled,
 )
 from .kernels import NOT_TIMED, TICKS, TRIALS
-from .native import STACK, array_at, call_into, integers, on_the_stack, part, ticks
+from .native import STACK, array_at, call_into, integers, on_the_stack, ticks
 from .outputs import (
     AGREED,
     BIN,

@@ -12,9 +12,10 @@ import numpy as np
 from numba import types
 
 from ...lifting.lanes import evaluate_table_lanes
+from ...lifting.native import call_at, part
 from ...schemes.steps import HALF_ROOT
 from .cache import inner, kernel, uncounted
-from .native import call_at, call_c, header, integers, part, ticks
+from .native import call_c, header, integers, ticks
 
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
 TICKS = 100_000_000

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...lifting.owners.header import DIFFERENT, FLAGS, LOG, LOSSES, UNCONFIRMED, UNUSUAL
+from ...lifting.native import call_at, part
+from ...lifting.owners.layout import DIFFERENT, FLAGS, LOG, LOSSES, UNCONFIRMED, UNUSUAL
 from ...schemes.constants import EPS
 from .cache import inner, kernel
-from .native import call_at, call_into, part
+from .native import call_into
 
 FULL, BRANCH = -1, -2  # in place of how many entries there are
 FARTHER = 2.0**-19  # relative to x: the step of the plain difference that confirms entries

@@ -12,7 +12,7 @@ from ...core.point import quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import owners
 from ...lifting.owners import CannotLift
-from ...lifting.owners.header import CONFLICT, COSTLY, STALE
+from ...lifting.owners.layout import CONFLICT, COSTLY, STALE
 from ...sparsity import Pattern
 from . import listed
 from .cache import compiling, entry_point

@@ -23,34 +23,8 @@ from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import owners
 from ...lifting.owners import CannotLift, colours
-from ...lifting.owners.header import (
-    BUFFERS,
-    CAPACITY,
-    CELLS,
-    COLOURS,
-    CONFLICT,
-    COORDINATES,
-    COSTLY,
-    DIFFERENT,
-    ENTRIES,
-    FIRST,
-    FLAGS,
-    HEADER,
-    LISTED,
-    LOG,
-    LOGGED,
-    LOST,
-    MOST_RECORDS,
-    OWNERS,
-    RECORDS,
-    ROOM,
-    SELF,
-    SLOTS,
-    SOURCES,
-    STALE,
-    TAKEN,
-    TIED,
-)
+from ...lifting.owners import layout as at
+from ...lifting.owners.layout import COLOURS, CONFLICT, COSTLY, DIFFERENT, FIRST, ROOM, STALE, TIED
 from ...schemes.rounding import of_rounding
 from . import confirmed
 from .cache import compiling, entry_point, kernel
@@ -109,12 +83,12 @@ class Work(NamedTuple):
     def addressed(self) -> Work:
         """Tell the header where all else is."""
         for place, memory in (
-            (SELF, self.header),
-            (BUFFERS, self.buffers),
-            (RECORDS, self.records),
-            (SOURCES, self.sources),
-            (LOST, self.lost),
-            (ENTRIES, self.entries),
+            (at.SELF, self.header),
+            (at.BUFFERS, self.buffers),
+            (at.RECORDS, self.records),
+            (at.SOURCES, self.sources),
+            (at.LOST, self.lost),
+            (at.ENTRIES, self.entries),
         ):
             self.header[place] = memory.ctypes.data
         return self
@@ -183,10 +157,10 @@ class Owner:
             pass
         n, count, few = prod(self._shape), self._buffers, self._records
         cells = FIRST + n + count + few
-        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
+        header, lost, buffers = np.zeros(at.HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
         records, sources = np.empty((few, FIRST + 2 * ROOM), np.int64), np.empty(count + few, np.int64)
-        header[CELLS], header[SLOTS], header[COORDINATES] = cells, count, n
-        header[OWNERS], header[MOST_RECORDS] = count + few, few
+        header[at.CELLS], header[at.SLOTS], header[at.COORDINATES] = cells, count, n
+        header[at.OWNERS], header[at.MOST_RECORDS] = count + few, few
         entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
         work = Work(header, buffers, records, records.view(np.float64), sources, lost, np.empty(self._shape), entries)
         return work.addressed()
@@ -234,7 +208,7 @@ class Owner:
         self._spare.clear()
         self._try(x, args)
         taken = self._spare[-1].header
-        buffers, records = int(taken[TAKEN]), int(taken[LISTED])
+        buffers, records = int(taken[at.TAKEN]), int(taken[at.LISTED])
         if buffers * (n + buffers + records) * A_CELL + records * A_RECORD > lead / self.passes:
             raise Refused(f"{buffers + records} totals for {n} coordinates: lanes are faster")
         spare = buffers // 4 + 8 if listed else max(buffers // 4 + 8, n - buffers)  # elsewhere f may take more
@@ -303,17 +277,17 @@ class Owner:
                 codes = np.zeros((1, n, width), np.int64)
                 for c, digits in enumerate(table[first : first + width]):
                     codes[0, :, c] = colours.bit_codes(digits)
-                header[LOG], header[CAPACITY] = log.ctypes.data, capacity
+                header[at.LOG], header[at.CAPACITY] = log.ctypes.data, capacity
                 try:
                     self._call(x, args, Colours(codes, rows), np.empty_like(x), work, False)
                 except Exception as error:
                     raise Refused(f"f raised {type(error).__name__} where its terms were looked at") from error
-                seen = int(header[LOGGED])
+                seen = int(header[at.LOGGED])
                 if seen > capacity:
                     raise Refused("f has more terms than it pays to look at")
                 logs.append(log[:seen].copy())
         finally:
-            header[LOG] = 0
+            header[at.LOG] = 0
         if len({len(found) for found in logs}) != 1:
             raise Refused("f does not sum the same terms twice")
         self._spare.append(work)
@@ -380,9 +354,9 @@ class Owner:
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
         except Exception as error:
-            if not work.header[FLAGS]:  # f's own are raised by the way that takes over
+            if not work.header[at.FLAGS]:  # f's own are raised by the way that takes over
                 raise Refused(f"f raised {type(error).__name__}") from error
-            flags, value, losses, nfev = int(work.header[FLAGS]), nan, 0, 1
+            flags, value, losses, nfev = int(work.header[at.FLAGS]), nan, 0, 1
         lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
         return flags, Found(value, lost, nfev)

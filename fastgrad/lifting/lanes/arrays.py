@@ -13,13 +13,15 @@ from inspect import Parameter, Signature, signature
 from typing import Any
 
 import numpy as np
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.core.cgutils import is_nonelike
 from numba.cpython.unsafe.tuple import tuple_setitem
-from numba.extending import intrinsic, overload, overload_classmethod, overload_method, register_jitable
+from numba.extending import overload, overload_classmethod, overload_method, register_jitable
 from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
 from numba.np.unsafe.ndarray import empty_inferred
 
+from ..native import emits
 from .types import (
     I32,
     Bundle,
@@ -103,32 +105,31 @@ def allocate(cls, allocsize, align):
     return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
-def allocated(context, builder, sig, args):
+def allocated(context, builder, array_kind, shape_kind, shape):
     """An array of a shape; of zeros, where its numbers are more than floats."""
-    kind = sig.return_type
     sizes = [
         context.cast(builder, size, t, types.intp)
-        for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
+        for size, t in zip(cgutils.unpack_tuple(builder, shape), shape_kind, strict=True)
     ]
     for size in sizes:
         with builder.if_then(builder.icmp_signed("<", size, size.type(0)), likely=False):
             context.call_conv.return_user_exc(builder, ValueError, ("negative dimensions not allowed",))
-    array = _empty_nd_impl(context, builder, kind, sizes)
-    if isinstance(kind.dtype, Number) and not isinstance(kind.dtype, Lane):
+    array = _empty_nd_impl(context, builder, array_kind, sizes)
+    if isinstance(array_kind.dtype, Number) and not isinstance(array_kind.dtype, Lane):
         cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
     return array._getvalue()
 
 
-@intrinsic
-def empty_bundle(typingctx, shape, bundle):
+@emits(lambda shape, bundle: bundle.instance_type)
+def empty_bundle(context, builder, kind, shape, bundle):
     """An uninitialised bundle of this shape (a tuple of integers)."""
-    return bundle.instance_type(shape, bundle), allocated
+    return allocated(context, builder, kind.result, kind.shape, shape)
 
 
-@intrinsic
-def unsettled(typingctx, shape):
+@emits(lambda shape: Unsettled(types.undefined, len(shape), "C"))
+def unsettled(context, builder, kind, shape):
     """What numba makes of `np.array` of a comprehension: its type is told by what is put into it."""
-    return Unsettled(types.undefined, len(shape), "C")(shape), allocated
+    return allocated(context, builder, kind.result, kind.shape, shape)
 
 
 SUBSTITUTES[empty_inferred] = unsettled
@@ -296,17 +297,12 @@ def array_of(values, dtype, lane):
     return make
 
 
-@intrinsic
-def as_lanes(typingctx, values, lane):
+@emits(lambda values, lane: types.UniTuple(lane.instance_type, len(values)))
+def as_lanes(context, builder, kind, values, lane):
     """A tuple of numbers as one of lanes."""
-    lane_t = lane.instance_type
-    result = types.UniTuple(lane_t, len(values))
-
-    def codegen(context, builder, sig, args):
-        items = [context.cast(builder, builder.extract_value(args[0], k), t, lane_t) for k, t in enumerate(sig.args[0])]
-        return context.make_tuple(builder, result, items)
-
-    return result(values, lane), codegen
+    lane = kind.lane.instance_type
+    items = [context.cast(builder, builder.extract_value(values, k), t, lane) for k, t in enumerate(kind.values)]
+    return context.make_tuple(builder, kind.result, items)
 
 
 ALLOCATORS: dict[Any, Any] = {
@@ -519,15 +515,10 @@ inplace(operator.imul, operator.mul)
 inplace(operator.itruediv, np.true_divide)  # as numba's ufunc: no ZeroDivisionError
 
 
-@intrinsic
-def choose(typingctx, mask, a, b):
-    lane = lane_type([mask, a, b])
-
-    def codegen(context, builder, sig, args):
-        yes, no = (context.cast(builder, v, t, lane) for v, t in zip(args[1:], sig.args[1:], strict=True))
-        return builder.select(args[0], yes, no)
-
-    return lane(mask, a, b), codegen
+@emits(lambda *kinds: lane_type(kinds))
+def choose(context, builder, kind, mask, a, b):
+    yes, no = (context.cast(builder, v, t, kind.result) for v, t in ((a, kind.a), (b, kind.b)))
+    return builder.select(mask, yes, no)
 
 
 def with_lane(operation):
@@ -868,12 +859,9 @@ def roll(a, shift):
 # --- lane by lane: numba's own function on a gathered copy of each lane
 
 
-@intrinsic
-def extract(typingctx, value, k):
-    def codegen(context, builder, sig, args):
-        return builder.extract_element(args[0], builder.trunc(args[1], I32))
-
-    return narrow(value)(value, k), codegen
+@emits(lambda value, k: narrow(value))
+def extract(context, builder, kind, value, k):
+    return builder.extract_element(value, builder.trunc(k, I32))
 
 
 @overloaded()
@@ -896,31 +884,21 @@ def nth(a, k):
     return gather
 
 
-@intrinsic
-def undefined(typingctx, wide):
-    def codegen(context, builder, sig, args):
-        return context.get_constant_undef(wide.instance_type)
-
-    return wide.instance_type(wide), codegen
+@emits(lambda wide: wide.instance_type)
+def undefined(context, builder, kind, wide):
+    return context.get_constant_undef(kind.result)
 
 
-@intrinsic
-def insert(typingctx, wide, k, value):
-    def codegen(context, builder, sig, args):
-        return builder.insert_element(args[0], args[2], builder.trunc(args[1], I32))
-
-    return wide(wide, k, value), codegen
+@emits(lambda wide, k, value: wide)
+def insert(context, builder, kind, wide, k, value):
+    return builder.insert_element(wide, value, builder.trunc(k, I32))
 
 
-@intrinsic
-def counted(typingctx, value, condition):
+@emits(lambda value, condition: value)
+def counted(context, builder, kind, value, condition):
     """value; a divergence where the condition holds."""
-
-    def codegen(context, builder, sig, args):
-        count_divergence(builder, args[1])
-        return args[0]
-
-    return value(value, condition), codegen
+    count_divergence(builder, condition)
+    return value
 
 
 @overloaded()

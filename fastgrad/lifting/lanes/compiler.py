@@ -16,12 +16,12 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
 
+from ..native import array_of, borrowed, emits, part
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
-from .kernel import BLOCK, flat
+from .kernel import BLOCK
 from .mathematics import vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
 from .types import I32, I64, Bundle, Lane, any_lane, assemble, divergence_slot, is_wide, splat
@@ -205,125 +205,84 @@ def frozen(t, twins):
     raise CannotLift(f"an argument of type {t}, which f might change")
 
 
-@intrinsic
-def as_bundle(typingctx, x, tile, kind):
+@emits(lambda x, tile, bundle: bundle.instance_type)
+def as_bundle(context, builder, kind, x, tile, bundle):
     """The tile as an array of lanes with x's shape."""
-    bundle = kind.instance_type
-
-    def codegen(context, builder, sig, args):
-        point = make_array(sig.args[0])(context, builder, args[0])
-        buffer = make_array(sig.args[1])(context, builder, args[1])
-        array = make_array(bundle)(context, builder)
-        strides = [builder.mul(s, s.type(bundle.dtype.width)) for s in cgutils.unpack_tuple(builder, point.strides)]
-        populate_array(
-            array,
-            data=builder.bitcast(buffer.data, array.data.type),
-            shape=point.shape,
-            strides=cgutils.pack_array(builder, strides, ty=I64),
-            itemsize=I64(8 * bundle.dtype.width),
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return bundle(x, tile, kind), codegen
+    point, buffer = array_of(context, builder, kind.x, x), array_of(context, builder, kind.tile, tile)
+    lane = kind.result.dtype
+    data = builder.bitcast(buffer.data, context.get_data_type(lane).as_pointer())
+    shape = cgutils.unpack_tuple(builder, point.shape)
+    return borrowed(context, builder, kind.result, data, shape, I64(8 * lane.width))
 
 
-def _row(builder, tile, i, lane):
-    return builder.bitcast(builder.gep(tile.data, [builder.mul(i, i.type(lane.width))]), lane.vector.as_pointer())
+def row_of(context, builder, kind, tile, i, lane):
+    """Where a row of the tile is, as a vector."""
+    data = array_of(context, builder, kind, tile).data
+    return builder.bitcast(builder.gep(data, [builder.mul(i, i.type(lane.width))]), lane.vector.as_pointer())
 
 
-@intrinsic
-def entry_of(typingctx, array, i):
+@emits(lambda array, i: array.dtype, i=types.intp)
+def entry_of(context, builder, kind, array, i):
     """array[i] of a C-contiguous array, i >= 0: numba's own indexing allows for negative ones."""
-
-    def codegen(context, builder, sig, args):
-        place = builder.gep(make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
-        return context.unpack_value(builder, array.dtype, place)
-
-    return array.dtype(array, types.intp), codegen
+    place = builder.gep(array_of(context, builder, kind.array, array).data, [i])
+    return context.unpack_value(builder, kind.result, place)
 
 
-@intrinsic
-def load_points(typingctx, points, start, last, lane):
+@emits(lambda points, start, last, lane: lane.instance_type, start=types.intp, last=types.intp)
+def load_points(context, builder, kind, points, start, last, lane):
     """points[start:start+width] as a vector, where `last` is not among the first of them; beyond it, it is repeated."""
-
-    def codegen(context, builder, sig, args):
-        lane_type = lane.instance_type
-        vector, width = lane_type.vector, lane_type.width
-        data = make_array(sig.args[0])(context, builder, args[0]).data
-        start, last = args[1], args[2]
-        result = cgutils.alloca_once(builder, vector)
-        whole = builder.icmp_signed("<=", builder.add(start, start.type(width - 1)), last)
-        with builder.if_else(whole, likely=True) as (all_there, some):
-            with all_there:
-                pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
-                builder.store(builder.load(pointer, align=8), result)
-            with some:
-                items = []
-                for k in range(width):
-                    at = builder.add(start, start.type(k))
-                    at = builder.select(builder.icmp_signed("<", at, last), at, last)
-                    items.append(builder.load(builder.gep(data, [at])))
-                builder.store(assemble(builder, items), result)
-        return builder.load(result)
-
-    return lane.instance_type(points, types.intp, types.intp, lane), codegen
+    vector, width = kind.result.vector, kind.result.width
+    data = array_of(context, builder, kind.points, points).data
+    result = cgutils.alloca_once(builder, vector)
+    whole = builder.icmp_signed("<=", builder.add(start, start.type(width - 1)), last)
+    with builder.if_else(whole, likely=True) as (all_there, some):
+        with all_there:
+            pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+            builder.store(builder.load(pointer, align=8), result)
+        with some:
+            items = []
+            for k in range(width):
+                at = builder.add(start, start.type(k))
+                at = builder.select(builder.icmp_signed("<", at, last), at, last)
+                items.append(builder.load(builder.gep(data, [at])))
+            builder.store(assemble(builder, items), result)
+    return builder.load(result)
 
 
-@intrinsic
-def set_lanes(typingctx, tile, i, first, end, value):
+@emits(types.void, i=types.intp, first=types.intp, end=types.intp)
+def set_lanes(context, builder, kind, tile, i, first, end, value):
     """tile[i, first:end] = value[first:end], as a vector: the vector load of f need not wait for narrower stores."""
-
-    def codegen(context, builder, sig, args):
-        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], value)
-        integers = VectorType(I64, value.width)
-        lanes = integers(list(range(value.width)))
-        chosen = builder.and_(
-            builder.icmp_signed(">=", lanes, splat(builder, args[2], integers)),
-            builder.icmp_signed("<", lanes, splat(builder, args[3], integers)),
-        )
-        builder.store(builder.select(chosen, args[4], builder.load(pointer, align=8)), pointer, align=8)
-        return context.get_dummy_value()
-
-    return types.void(tile, types.intp, types.intp, types.intp, value), codegen
+    pointer = row_of(context, builder, kind.tile, tile, i, kind.value)
+    integers = VectorType(I64, kind.value.width)
+    lanes = integers(list(range(kind.value.width)))
+    chosen = builder.and_(
+        builder.icmp_signed(">=", lanes, splat(builder, first, integers)),
+        builder.icmp_signed("<", lanes, splat(builder, end, integers)),
+    )
+    builder.store(builder.select(chosen, value, builder.load(pointer, align=8)), pointer, align=8)
 
 
-@intrinsic
-def set_row(typingctx, tile, i, value, lane):
+@emits(types.void)
+def set_row(context, builder, kind, tile, i, value, lane):
     """tile[i, :] = value"""
-
-    def codegen(context, builder, sig, args):
-        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], lane.instance_type)
-        builder.store(splat(builder, args[2], lane.instance_type.vector), pointer, align=8)
-        return context.get_dummy_value()
-
-    return types.void(tile, i, value, lane), codegen
+    lane = kind.lane.instance_type
+    builder.store(splat(builder, value, lane.vector), row_of(context, builder, kind.tile, tile, i, lane), align=8)
 
 
-@intrinsic
-def set_column(typingctx, table, i, value):
+@emits(types.void, i=types.intp)
+def set_column(context, builder, kind, table, i, value):
     """table[:, i] = value, a lane"""
-
-    def codegen(context, builder, sig, args):
-        array = make_array(sig.args[0])(context, builder, args[0])
-        step = builder.extract_value(array.shape, 1)
-        place = args[1]
-        for k in range(value.width):
-            builder.store(builder.extract_element(args[2], I32(k)), builder.gep(array.data, [place]))
-            place = builder.add(place, step)
-        return context.get_dummy_value()
-
-    return types.void(table, types.intp, value), codegen
+    array, place = array_of(context, builder, kind.table, table), i
+    step = builder.extract_value(array.shape, 1)
+    for k in range(kind.value.width):
+        builder.store(builder.extract_element(value, I32(k)), builder.gep(array.data, [place]))
+        place = builder.add(place, step)
 
 
-@intrinsic
-def differs(typingctx, value, number):
+@emits(types.boolean)
+def differs(context, builder, kind, value, number):
     """Whether some lane is another number."""
-
-    def codegen(context, builder, sig, args):
-        return any_lane(builder, builder.fcmp_unordered("!=", args[0], splat(builder, args[1], value.vector)))
-
-    return types.boolean(value, number), codegen
+    return any_lane(builder, builder.fcmp_unordered("!=", value, splat(builder, number, kind.value.vector)))
 
 
 @intrinsic
@@ -339,40 +298,31 @@ def as_lane(typingctx, value, lane):
     return lane_type(value, lane), codegen
 
 
-@intrinsic
-def store_lane(typingctx, value, out, start, count):
+@emits(types.void)
+def store_lane(context, builder, kind, value, out, start, count):
     """out.flat[start:start+count] = the first `count` lanes of value"""
-
-    def codegen(context, builder, sig, args):
-        array = make_array(sig.args[1])(context, builder, args[1])
-        pointer = builder.gep(array.data, [args[2]])
-        full = builder.icmp_signed("==", args[3], args[3].type(value.width))
-        with builder.if_else(full, likely=True) as (whole, part):
-            with whole:
-                builder.store(args[0], builder.bitcast(pointer, value.vector.as_pointer()), align=8)
-            with part:
-                for k in range(value.width - 1):
-                    with builder.if_then(builder.icmp_signed("<", args[3].type(k), args[3])):
-                        builder.store(builder.extract_element(args[0], I32(k)), builder.gep(pointer, [I64(k)]))
-        return context.get_dummy_value()
-
-    return types.void(value, out, start, count), codegen
+    lane = kind.value
+    pointer = builder.gep(array_of(context, builder, kind.out, out).data, [start])
+    full = builder.icmp_signed("==", count, count.type(lane.width))
+    with builder.if_else(full, likely=True) as (whole, some):
+        with whole:
+            builder.store(value, builder.bitcast(pointer, lane.vector.as_pointer()), align=8)
+        with some:
+            for k in range(lane.width - 1):
+                with builder.if_then(builder.icmp_signed("<", count.type(k), count)):
+                    builder.store(builder.extract_element(value, I32(k)), builder.gep(pointer, [I64(k)]))
 
 
-@intrinsic
-def thread_slot(typingctx):
-    def codegen(context, builder, sig, args):
-        return builder.ptrtoint(divergence_slot(builder), I64)
-
-    return types.intp(), codegen
+@emits(types.intp)
+def thread_slot(context, builder, kind):
+    """Where this thread's divergences are counted."""
+    return builder.ptrtoint(divergence_slot(builder), I64)
 
 
-@intrinsic
-def divergences(typingctx, slot):
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "monotonic", 8)
-
-    return types.int64(slot), codegen
+@emits(types.int64)
+def divergences(context, builder, kind, slot):
+    """How many there have been."""
+    return builder.load_atomic(builder.inttoptr(slot, I64.as_pointer()), "monotonic", 8)
 
 
 # Parts of the names of external symbols that f must not call: once for a whole bundle is not once for each point.
@@ -421,7 +371,7 @@ def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...
     width, kind = lane.width, Bundle(lane, ndim, "C", readonly=True)
 
     def run(x, tile, index, points, values, progress, args):
-        base, pairs = flat(x), flat(points)
+        base, pairs = part(x, 0, (x.size,)), part(points, 0, (points.size,))
         for i in range(base.size):
             set_row(tile, i, entry_of(base, i), lane)
         bundle = as_bundle(x, tile, kind)
@@ -516,7 +466,7 @@ def _compile_outputs(
     called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
 
     def run(x, tile, here, out, blocks, every, args):
-        size, f0 = here.size, flat(here)
+        size, f0 = here.size, part(here, 0, (here.size,))
         slot = thread_slot()
         before = divergences(slot)
         found = called(as_bundle(x, tile, of_x), here.shape, args)
@@ -555,8 +505,8 @@ def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
     external = [function.name for function in compiled.library._final_module.functions if function.is_declaration]
-    for part, effect in IMPURE.items():
-        if any(part in name for name in external):
+    for mark, effect in IMPURE.items():
+        if any(mark in name for name in external):
             raise CannotLift(effect)
     return jitted, compiled, external
 

@@ -15,17 +15,18 @@ from numba.core.ir_utils import build_definitions
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
-from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
 from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
 from ..lanes.types import is_wide
+from ..native import emits
 from . import arrays  # noqa: F401  it tells numba about them
+from . import layout as at
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, RESULT, SELF
+from .layout import COLOURS
 from .operators import GROW, KNOWN, MARKED, MOST_SUMS, ORDINARY, SLOW, running_maximum, running_minimum
-from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered
+from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered, opened
 from .types import Owned, Total
 
 ACCUMULATE = {inplace: stub for stub, (inplace, _) in MARKED.items()}
@@ -204,8 +205,8 @@ def mark_sums(made, loops, statements):
         if not (label in loop and isinstance(value, numba_ir.Expr) and value.op == "getitem"):
             return False
         captured = isinstance(made.get(value.value.name, (None, None))[0], (numba_ir.Global, numba_ir.FreeVar))
-        at = behind(value.index.name, needed) | {value.index.name}
-        return not captured and any(turns(each, loop) for each in at)
+        index = behind(value.index.name, needed) | {value.index.name}
+        return not captured and any(turns(each, loop) for each in index)
 
     places = {}
     circles = []
@@ -349,21 +350,17 @@ class PlaceTwins(OwnerTwins):
     compiler = PlaceCompiler
 
 
-@intrinsic
-def read_only(typingctx, args, kinds):
+@emits(lambda args, wanted: wanted.instance_type)
+def read_only(context, builder, kind, args, wanted):
     """The extra arguments as f may only read them."""
-    wanted = kinds.instance_type
 
-    def codegen(context, builder, sig, values):
-        def cast(value, t, kind):
-            if not isinstance(t, types.BaseTuple):
-                return context.cast(builder, value, t, kind)
-            items = [cast(builder.extract_value(value, i), a, b) for i, (a, b) in enumerate(zip(t, kind, strict=True))]
-            return context.make_tuple(builder, kind, items)
+    def cast(value, t, other):
+        if not isinstance(t, types.BaseTuple):
+            return context.cast(builder, value, t, other)
+        items = [cast(builder.extract_value(value, i), a, b) for i, (a, b) in enumerate(zip(t, other, strict=True))]
+        return context.make_tuple(builder, other, items)
 
-        return impl_ret_borrowed(context, builder, wanted, cast(values[0], args, wanted))
-
-    return wanted(args, kinds), codegen
+    return impl_ret_borrowed(context, builder, kind.result, cast(args, kind.args, kind.result))
 
 
 def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
@@ -435,11 +432,10 @@ def _compile(f, ndim, arg_types, twins, kind, entries):
     as_x = as_entries if entries else as_point
 
     def run(x, args, codes, rows, which, header):
-        before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[NEXT], header[RECORD], header[FROZEN], header[LOGGED] = 0, 0, 0, 0, 0
+        before = opened(header)
         given = read_only(args, kinds)
-        found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
-        header[RESULT], value = finish(twin(found, *given), kind)
+        found = as_x(x, codes, rows, which, header[at.LOG] != 0, header[at.ENTRIES], kind)
+        header[at.RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 

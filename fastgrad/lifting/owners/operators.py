@@ -15,7 +15,7 @@ from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
 from .emitting import Emitted, Number, chosen, conflicts, emitted_sqrt, flag, joined, refuse
-from .header import DIVISION, TIED
+from .layout import DIVISION, TIED
 from .rules import make_rules
 from .totals import as_number, is_total
 from .types import F64, I64, Owned, Sum, Term, Total, is_number

@@ -4,48 +4,43 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ..lanes.arrays import empty_bundle
 from ..lanes.capability import CannotLift
 from ..lanes.compiler import frozen
 from ..lanes.types import Bundle
+from ..native import array_of, emits
+from . import layout as at
 from . import totals
 from .compiler import compile_owners, compiled_run, read_only
 from .emitting import conflicts, flag, none_set
-from .header import BEFORE, COLOURS, CONFLICT, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, SELF, UNUSUAL
-from .point import as_entries, as_point, begin
+from .layout import COLOURS, CONFLICT, UNUSUAL
+from .point import as_entries, as_point, begin, opened
 from .totals import is_total
 from .types import I32, I64, Total
 
 
-@intrinsic
-def keep(typingctx, number, at, values, owners, slopes, kind):
+@emits(types.void)
+def keep(context, builder, kind, number, k, values, owners, slopes, total):
     """Keep a value, the codes of its owners, and its slopes. A total has more owners than there is room for."""
-    colours = kind.instance_type.colours
-
-    def codegen(context, builder, sig, args):
-        number = totals.as_number(context, builder, args[0], sig.args[0], colours)
-        values, owners, slopes = (
-            context.make_array(t)(context, builder, v) for t, v in zip(sig.args[2:5], args[2:5], strict=True)
-        )
-        builder.store(number.base, builder.gep(values.data, [args[1]]))
-        for array, vector in ((owners, number.code), (slopes, number.d.value)):
-            own = builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, colours), list(range(colours))))
-            place = builder.gep(array.data, [builder.mul(args[1], I64(colours))])
-            builder.store(own, builder.bitcast(place, own.type.as_pointer()), align=8)
-        several = conflicts(builder, number.code)
-        if number.tag is not None:
-            several = builder.or_(several, is_total(builder, number))
-            totals_own = ir.Constant(number.code.type, [I64(-(c >= colours)) for c in range(number.code.type.count)])
-            used = builder.icmp_signed("!=", builder.and_(number.code, totals_own), totals.no_code(number))
-            several = builder.or_(several, builder.not_(none_set(builder, used)))
-        with builder.if_then(several, likely=False):
-            totals.log(builder, number, colours)
-            flag(builder, cgutils.true_bit, CONFLICT)
-        return context.get_dummy_value()
-
-    return types.void(number, at, values, owners, slopes, kind), codegen
+    colours = kind.total.instance_type.colours
+    number = totals.as_number(context, builder, number, kind.number, colours)
+    values, owners = array_of(context, builder, kind.values, values), array_of(context, builder, kind.owners, owners)
+    slopes = array_of(context, builder, kind.slopes, slopes)
+    builder.store(number.base, builder.gep(values.data, [k]))
+    for array, vector in ((owners, number.code), (slopes, number.d.value)):
+        own = builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(I32, colours), list(range(colours))))
+        place = builder.gep(array.data, [builder.mul(k, I64(colours))])
+        builder.store(own, builder.bitcast(place, own.type.as_pointer()), align=8)
+    several = conflicts(builder, number.code)
+    if number.tag is not None:
+        several = builder.or_(several, is_total(builder, number))
+        totals_own = ir.Constant(number.code.type, [I64(-(c >= colours)) for c in range(number.code.type.count)])
+        used = builder.icmp_signed("!=", builder.and_(number.code, totals_own), totals.no_code(number))
+        several = builder.or_(several, builder.not_(none_set(builder, used)))
+    with builder.if_then(several, likely=False):
+        totals.log(builder, number, colours)
+        flag(builder, cgutils.true_bit, CONFLICT)
 
 
 def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=COLOURS):
@@ -89,16 +84,15 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
         called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
 
         def run(x, args, codes, rows, which, header, values, owners, slopes):
-            previous = header[BEFORE] = begin(header[SELF])
-            header[FLAGS], header[NEXT], header[RECORD], header[FROZEN], header[LOGGED] = 0, 0, 0, 0, 0
+            previous = opened(header)
             given = read_only(args, kinds)
-            found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
+            found = as_x(x, codes, rows, which, header[at.LOG] != 0, header[at.ENTRIES], kind)
             out = called(found, given, values)
             if out.shape == values.shape:
-                for at, place in enumerate(np.ndindex(out.shape)):
-                    keep(out[place], at, values, owners, slopes, kind)
+                for k, place in enumerate(np.ndindex(out.shape)):
+                    keep(out[place], k, values, owners, slopes, kind)
             else:
-                header[FLAGS] |= UNUSUAL
+                header[at.FLAGS] |= UNUSUAL
             begin(previous)
             return 0.0
 
