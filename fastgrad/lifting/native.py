@@ -2,6 +2,7 @@
 
 from inspect import Parameter, Signature, signature
 from types import SimpleNamespace
+from typing import Any
 
 from numba import types
 from numba.core import cgutils
@@ -41,6 +42,12 @@ def emits(result, prefer_literal=False, **cast):
         return intrinsic(prefer_literal=prefer_literal)(typed)
 
     return register
+
+
+def address_of(compiled: Any) -> int:
+    """Where what numba has compiled is."""
+    address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+    return address
 
 
 def array_of(context, builder, kind, value):

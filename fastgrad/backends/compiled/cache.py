@@ -12,12 +12,13 @@ import re
 import sys
 import threading
 import types as python_types
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -41,6 +42,18 @@ WORTH_COMPILING = 1.0
 SECONDS = 1.0  # that compiling most kernels takes
 compiling = threading.RLock()
 _entries: dict[Any, Entry] = {}  # for each kernel and signature
+Found = TypeVar("Found")
+
+
+def once(table: dict[Any, Found], key: Any, make: Callable[[], Found]) -> Found:
+    """Return what a table has for a key; whoever asks first makes it, and all others wait."""
+    found = table.get(key)
+    if found is None:
+        with compiling:
+            found = table.get(key)
+            if found is None:
+                found = table[key] = make()
+    return found
 
 
 @cache

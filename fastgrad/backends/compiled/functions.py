@@ -22,6 +22,7 @@ from ...core.errors import CannotRun, TrustWarning, describe, warn
 from ...core.validation import FLOAT64, number
 from ...inspecting.captures import Capture, arrays_in, captures
 from ...lifting import lanes
+from ...lifting.native import address_of
 from . import kernels
 from .cache import Entry, compiling, entry, lanes_of
 
@@ -111,9 +112,7 @@ class Target:
     @cached_property
     def address(self) -> int:
         """Where the compiled f is."""
-        compiled = self.native[1]
-        address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        return address
+        return address_of(self.native[1])
 
     @property
     def kinds(self) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf, nan, prod
 from typing import Any, NamedTuple
@@ -22,12 +23,13 @@ from ...core.evaluation import Unrounded, Values
 from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import owners
+from ...lifting.native import address_of
 from ...lifting.owners import CannotLift, colours
 from ...lifting.owners import layout as at
 from ...lifting.owners.layout import COLOURS, CONFLICT, COSTLY, DIFFERENT, FIRST, ROOM, STALE, TIED
 from ...schemes.rounding import of_rounding
 from . import confirmed
-from .cache import compiling, entry_point, kernel
+from .cache import entry_point, kernel, once
 from .evaluation import Compiled
 from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
@@ -123,32 +125,35 @@ class Owner:
     Whether f is for owner lanes is decided at a point that follows from the shape alone: the first x of one process is
     not that of another, and both are to go the same way.
 
-    Attributes
-    ----------
-    declined : str
-        Why f is not for owner lanes; empty where it is.
-    passes, colours : int
-        How many.
+    `declined`: why f is not for owner lanes; empty where it is.
+    `passes`, `colours`: how many.
     """
 
     _buffers, _records, _members = 1, 0, FEW_MEMBERS[0]
     compiler, pays = "compile_owners", True
 
-    def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __init__(self, target: Any, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._shape = shape
         try:
-            self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape), self.compiler)
-            kind = confirmed.signature(target.kinds, len(shape))
-            self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
-            self._decide(_somewhere(shape), target.pack(args))
-            self._compare(_somewhere(shape), target, args)
-        except CannotLift as error:
-            self.declined = error.reason
-        except Refused as error:
+            self._begin(target, args)
+        except (CannotLift, Refused) as error:
             self.declined = str(error)
+
+    def _begin(self, target: Target, args: tuple[Any, ...]) -> None:
+        """Compile f, and decide. CannotLift or Refused where it is not for owner lanes."""
+        ndim = len(self._shape)
+
+        def make() -> Any:
+            return getattr(owners, self.compiler)(target.native[0], ndim, target.kinds)
+
+        self._run, self._entry, self._exact, self._slow = compiled(target.owners, self.compiler, make)
+        self._kernel = entry_point(confirmed.gradient, confirmed.signature(target.kinds, ndim), inf)
+        self._address = target.address
+        self._decide(_somewhere(self._shape), target.pack(args))
+        self._compare(_somewhere(self._shape), target, args)
 
     def _work(self) -> Work:
         try:
@@ -171,10 +176,7 @@ class Owner:
         Totals have buffers as long as x. Where that costs too much, they are lists of few slopes, and what sums more
         than a few coordinates is taken for a total.
 
-        Raises
-        ------
-        Refused
-            Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
+        Refused where lanes are cheaper, or f is not for owner lanes here: that is not likely to be otherwise elsewhere.
         """
         count, terms = self._look(x, args)
         for self._members in FEW_MEMBERS:
@@ -189,13 +191,7 @@ class Owner:
         raise refused
 
     def _settle(self, x: Floats, args: tuple[Any, ...], terms: int, listed: bool) -> None:
-        """Decide how much memory a run has for its totals.
-
-        Raises
-        ------
-        Refused
-            Where lanes are cheaper, or this is not enough.
-        """
+        """Decide how much memory a run has for its totals. Refused where lanes are cheaper, or it is not enough."""
         n = x.size
         lead = self._saves(terms, n)
         most = int(lead / (self.passes * A_CELL * n))
@@ -230,10 +226,7 @@ class Owner:
     def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
         """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
 
-        Raises
-        ------
-        Refused
-            Where it is another.
+        Refused where it is another.
         """
         if not self._exact:
             return
@@ -248,10 +241,7 @@ class Owner:
     def _look(self, x: Floats, args: tuple[Any, ...]) -> tuple[int, Ints]:
         """Return how many terms f has, and those at x and, if f has a value there, at its reflection.
 
-        Raises
-        ------
-        Refused
-            As `_terms`.
+        Refused as `_terms`.
         """
         terms = both = self._terms(x, args)
         with suppress(Refused):
@@ -261,10 +251,7 @@ class Owner:
     def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
         """Return which digits of coordinates meet in each of f's terms, as they are at x.
 
-        Raises
-        ------
-        Refused
-            Where f has more terms than it pays to look at, or is not the same twice.
+        Refused where f has more terms than it pays to look at, or is not the same twice.
         """
         n, width = x.size, COLOURS
         table, logs = colours.digit_table(n), []
@@ -294,13 +281,7 @@ class Owner:
         return np.concatenate(logs, axis=1)[:, : len(table)]
 
     def _colour(self, terms: Ints, n: int) -> Colours:
-        """Find colours in which no two coordinates of a term meet.
-
-        Raises
-        ------
-        Refused
-            Where too many of them do.
-        """
+        """Find colours in which no two coordinates of a term meet. Refused where too many of them do."""
         members = np.empty(max(64 * n, self._members * len(terms) // 2) + 1000, np.int64)
         moduli = np.array(colours.MODULI)
         starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, moduli, members, self._members)
@@ -310,13 +291,7 @@ class Owner:
         return Colours(colours.codes_of(colour, COLOURS), (colour * COLOURS).astype(np.int32))
 
     def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
-        """Write the gradient to `out`.
-
-        Raises
-        ------
-        Refused
-            Where x is not for owner lanes.
-        """
+        """Write the gradient to `out`. Refused where x is not for owner lanes."""
         flags, found = self._once(x, args, self._found, out)
         if flags & CONFLICT and x.size >= COLOURED_ANEW:  # f goes another way here than where it was coloured
             nfev, terms = found.nfev, self._terms(x, args)
@@ -420,32 +395,30 @@ def _words(flags: int) -> str:
 
 def _somewhere(shape: tuple[int, ...]) -> Floats:
     """Return a point without anything special about it."""
-    steps = (
-        np.arange(1, prod(shape) + 1) * 0.6180339887498949
-    )  # the golden ratio's: they never come close to each other
+    steps = np.arange(1, prod(shape) + 1) * 0.6180339887498949  # the golden ratio's never come close to each other
     return np.asarray(0.2 + 0.7 * np.modf(steps)[0]).reshape(shape)
 
 
 _NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
-def _compiled(target: Target, ndim: int, compiler: str) -> Any:
-    """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    found = target.owners.get(compiler)
-    if found is None:
-        with compiling:
-            found = target.owners.get(compiler)
-            if found is None:
-                try:
-                    jitted, compiled, *told = getattr(owners, compiler)(target.native[0], ndim, target.kinds)
-                    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                    found = address, *told, jitted, compiled
-                except CannotLift as error:
-                    found = error
-                target.owners[compiler] = found
+def compiled(table: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    """Return where f compiled for owner lanes is, and what else `make` tells; CannotLift where it cannot be.
+
+    Either is kept in a table with f.
+    """
+
+    def made() -> Any:
+        try:
+            jitted, found, *told = make()
+        except CannotLift as error:
+            return error
+        return (address_of(found), *told), jitted, found  # which keep it alive
+
+    found = once(table, key, made)
     if isinstance(found, CannotLift):
         raise found
-    return found[:4]  # the rest keeps it alive
+    return found[0]
 
 
 class Owners:
@@ -472,18 +445,13 @@ class Owners:
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
         args = positional(Call(self._f, args))
-        key = tuple(map(kind_of, args))
-        owner = self._kinds.get(key)
         target = known.target(FLOAT64, x.ndim, args)
-        if owner is None:
-            with compiling:
-                owner = self._kinds.get(key)
-                if owner is None:
-                    owner = Placed(target, self._shape, args)
-                    if owner.declined and owner.pays:  # colours cost more
-                        owner = Owner(target, self._shape, args)
-                    self._kinds[key] = owner
-        packed = target.pack(args)
+
+        def make() -> Owner:
+            owner = Placed(target, self._shape, args)
+            return Owner(target, self._shape, args) if owner.declined and owner.pays else owner  # colours cost more
+
+        owner, packed = once(self._kinds, tuple(map(kind_of, args)), make), target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed
         return owner, packed
@@ -491,20 +459,13 @@ class Owners:
     def gradient(
         self, owner: Owner, packed: tuple[Any, ...], x: Floats, args: tuple[Any, ...], out: Floats
     ) -> tuple[Owner, Found]:
-        """Write the gradient to `out`; returns which owner did so.
-
-        Raises
-        ------
-        Refused
-            Where x is not for owner lanes.
-        """
+        """Write the gradient to `out`; returns which owner did so. Refused where x is not for owner lanes."""
         try:
             return owner, owner.gradient(x, packed, out)
         except NeedsColours:
-            with compiling:
-                args = positional(Call(self._f, args))
-                key, target = tuple(map(kind_of, args)), jitted(self._f, True).target(FLOAT64, x.ndim, args)
-                owner = self._coloured.get(key) or self._coloured.setdefault(key, Owner(target, self._shape, args))
+            args = positional(Call(self._f, args))
+            target = jitted(self._f, True).target(FLOAT64, x.ndim, args)
+            owner = once(self._coloured, tuple(map(kind_of, args)), lambda: Owner(target, self._shape, args))
             if owner.declined:
                 raise Refused(owner.declined) from None
             found = owner.gradient(x, packed, out)

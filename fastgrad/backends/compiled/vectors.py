@@ -18,12 +18,13 @@ from ...core.errors import CannotRun
 from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Floats, Ints
 from ...lifting import lanes
+from ...lifting.native import address_of
 from ...schemes.constants import OUTSIDE
 from ...schemes.steps import Step
 from ...sparsity import Pattern
 from ..vectors import Vectors
 from . import kernels
-from .cache import Entry, compiling, entry, lanes_of
+from .cache import Entry, entry, lanes_of, once
 from .functions import JIT, NO_LANES, Jitted, _compile, _type, jitted, kind_of
 from .jacobians import DONE, LATER, RECONSIDER, by_rule, by_step, most, rows, workspace
 from .workspace import let_go
@@ -106,11 +107,7 @@ class Compiled:
     def target(self, ndim: int, args: tuple[Any, ...]) -> VectorTarget:
         """Return f compiled for an x of so many dimensions, and arguments of these types."""
         key = ndim, tuple(map(kind_of, args))
-        found = self._targets.get(key)
-        if found is None:
-            with compiling:
-                found = self._targets[key] = self._compiled(ndim, tuple(map(_type, args)))
-        return found
+        return once(self._targets, key, lambda: self._compiled(ndim, tuple(map(_type, args))))
 
     def _compiled(self, ndim: int, kinds: tuple[Any, ...]) -> VectorTarget:
         place, out = self._place, self._out
@@ -130,10 +127,8 @@ class Compiled:
         elif not isinstance(result, types.NoneType):
             raise CannotRun(f"f fills an array, and returns {result}")
         tuples = types.Tuple(kinds[:place]), types.Tuple(kinds[place:])
-        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        return VectorTarget(
-            address, (types.intp, *tuples, types.none if like is None else result), place, like, out, {}
-        )
+        kinds = types.intp, *tuples, types.none if like is None else result
+        return VectorTarget(address_of(compiled), kinds, place, like, out, {})
 
     def lanes(self, ndim: int, ndim_out: int, args: tuple[Any, ...], lift: bool) -> tuple[int, int] | None:
         """Return where f compiled for lanes is, and how many points these are; 0 and 0 where it cannot be.
@@ -141,22 +136,21 @@ class Compiled:
         None where nobody has asked to `lift` it yet.
         """
         key = "lanes", ndim, ndim_out, *map(kind_of, args)
-        found = self.kernels.get(key)
-        if found is None and not lift:
+        if not lift and key not in self.kernels:
             return None
-        with compiling:
-            found = self.kernels.get(key)
-            if found is None:
-                target = self.target(ndim, args)
-                found = 0, 0, None
-                before, after = (tuple(t.types) for t in target.kinds[1:3])
-                real = target.like is None or target.like.dtype == np.float64
-                with suppress(lanes.CannotLift):
-                    if real and not NO_LANES:
-                        how = ndim, before, after, target.shape is not None, ndim_out
-                        lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
-                        found = lifted.address, lifted.width, lifted  # which keeps it alive
-                self.kernels[key] = found
+
+        def make() -> tuple[int, int, Any]:
+            target = self.target(ndim, args)
+            before, after = (tuple(t.types) for t in target.kinds[1:3])
+            real = target.like is None or target.like.dtype == np.float64
+            with suppress(lanes.CannotLift):
+                if real and not NO_LANES:
+                    how = ndim, before, after, target.shape is not None, ndim_out
+                    lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
+                    return lifted.address, lifted.width, lifted  # which keeps it alive
+            return 0, 0, None
+
+        found: tuple[int, int, Any] = once(self.kernels, key, make)
         return found[:2]
 
 

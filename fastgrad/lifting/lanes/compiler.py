@@ -17,7 +17,7 @@ from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
 from numba.extending import intrinsic
 
-from ..native import array_of, borrowed, emits, part
+from ..native import address_of, array_of, borrowed, emits, part
 from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
@@ -492,11 +492,8 @@ def _compile_outputs(
 
 def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...]) -> LaneFunction:
     jitted, compiled, external = compiled_alone(run, signature)
-    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
-    address = library.get_pointer_to_function(symbol)
-    return LaneFunction(
-        address, twins.lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher)
-    )
+    library, symbol, kept = compiled.library, compiled.fndesc.llvm_func_name, (jitted, compiled, dispatcher)
+    return LaneFunction(address_of(compiled), twins.lane.width, vectorised(external), library, symbol, kept)
 
 
 def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
