@@ -44,6 +44,11 @@ def emits(result, prefer_literal=False, **cast):
     return register
 
 
+def array_type(ndim: int, dtype: Any = types.float64) -> Any:
+    """The type of a C-contiguous array."""
+    return types.Array(dtype, ndim, "C")
+
+
 def address_of(compiled: Any) -> int:
     """Where what numba has compiled is."""
     address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)

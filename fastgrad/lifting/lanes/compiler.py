@@ -3,7 +3,7 @@
 import re
 import types as python_types
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_p
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
-from numba.extending import intrinsic
+from numba.extending import intrinsic, register_jitable
 
-from ..native import address_of, array_of, borrowed, emits, part
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
+from ..native import address_of, array_of, array_type, borrowed, emits, part
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle, filled_with
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
 from .kernel import BLOCK
@@ -342,29 +342,33 @@ def compile_lanes(
     `fastmath`: take exp, log, ... from the system's vector mathematics library: no longer bit-identical.
     `width`: points per bundle; `lane_width()` if not given.
     """
-    return _narrow_first(_compile, function, Lane(width or lane_width(), fastmath), ndim, arg_types)
+    return _linked(
+        function, Lane(width or lane_width(), fastmath), lambda f, twins: _compile(f, twins, ndim, arg_types)
+    )
 
 
-def _narrow_first(make: Any, function: Any, lane: Lane, *how: Any) -> LaneFunction:
-    dispatcher = function if isinstance(function, Dispatcher) else njit(function)
+def first_of(ways: Iterable[tuple[Any, ...]], dispatcher: Any, make: Any) -> Any:
+    """Return ``make(*way)`` for the first way that compiles; each begins with twins.
+
+    What f allocates is narrow first: the points share what they do not change. Only where that does not type, f may be
+    filling it with lanes. Whatever stops a compilation is no reason to fail.
+
+    CannotLift where none does.
+    """
+    failure, allocates = Exception(), False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)  # said already, if ever, when f itself was compiled
-        # What f allocates is narrow first: the points share what they do not change. Only where that does not type, f
-        # may be filling it with lanes. Whatever stops the compilation is no reason to fail.
-        twins = Twins(lane, wide_allocations=False)
-        try:
-            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
-        except Exception as error:
-            if not twins.allocates:
-                raise cannot_lift(error, dispatcher) from error
-        try:
-            twins = Twins(lane, wide_allocations=True)
-            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
-        except Exception as error:
-            raise cannot_lift(error, dispatcher) from error
+        for way in ways:
+            if way[0].allocators and not allocates:
+                continue
+            try:
+                return make(*way)
+            except Exception as error:  # noqa: BLE001  the next way, and then the scalar evaluation
+                failure, allocates = error, way[0].allocates
+    raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _compile(dispatcher, twins, ndim, arg_types):
     lane = twins.lane
     f = twins.twin(dispatcher)
     arguments = tuple(frozen(t, twins) for t in arg_types)
@@ -403,17 +407,8 @@ def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...
             start += width
         return total
 
-    double, intp = types.float64, types.intp
-    signature = (
-        types.Array(double, ndim, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(intp, 1, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(intp, 1, "C"),
-        types.Tuple(arguments),
-    )
-    return run, signature
+    x, table, whole = array_type(ndim), array_type(2), array_type(1, types.intp)
+    return run, (x, table, whole, table, table, whole, types.Tuple(arguments))
 
 
 def compile_lanes_of_outputs(
@@ -434,36 +429,36 @@ def compile_lanes_of_outputs(
     for; lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
     returned another shape.
     """
-    return _narrow_first(_compile_outputs, function, Lane(lane_width()), ndim, before, after, filled, ndim_out)
+    lane = Lane(lane_width())
+    return _linked(function, lane, lambda f, twins: _compile_outputs(f, twins, ndim, before, after, filled, ndim_out))
 
 
-def _compile_outputs(
-    dispatcher: Any,
-    twins: Twins,
-    ndim: int,
-    before: tuple[Any, ...],
-    after: tuple[Any, ...],
-    filled: bool,
-    ndim_out: int,
-) -> tuple[Any, tuple[Any, ...]]:
-    f, lane, place = twins.twin(dispatcher), twins.lane, len(before)
-    arguments = tuple(frozen(t, twins) for t in before + after)
-    of_x, of_values = Bundle(lane, ndim, "C", readonly=True), Bundle(lane, ndim_out, "C")
+def of_many_values(f: Any, place: int, filled: bool, empty: Any) -> Any:
+    """Return ``called(x, shape, args)`` for an f of many values, which fills what `empty` makes of a shape, or returns.
 
+    `place`: how many of the arguments come before x.
+    """
     if filled:
 
-        def called(points, shape, args):
-            values = empty_bundle(shape, of_values)
-            values[...] = 0.0
-            f(*(args[:place] + (points, values) + args[place:]))  # noqa: RUF005  numba knows no stars in tuples
+        def called(x, shape, args):
+            values = empty(shape)
+            f(*(args[:place] + (x, values) + args[place:]))  # noqa: RUF005  numba knows no stars in tuples
             return values
 
     else:
 
-        def called(points, shape, args):
-            return f(*(args[:place] + (points,) + args[place:]))  # noqa: RUF005
+        def called(x, shape, args):
+            return f(*(args[:place] + (x,) + args[place:]))  # noqa: RUF005
 
-    called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+
+
+def _compile_outputs(dispatcher, twins, ndim, before, after, filled, ndim_out):
+    lane = twins.lane
+    arguments = tuple(frozen(t, twins) for t in before + after)
+    of_x, of_values = Bundle(lane, ndim, "C", readonly=True), Bundle(lane, ndim_out, "C")
+    zeros = register_jitable(lambda shape: filled_with(empty_bundle(shape, of_values), 0.0))
+    called = of_many_values(twins.twin(dispatcher), len(before), filled, zeros)
 
     def run(x, tile, here, out, blocks, every, args):
         size, f0 = here.size, part(here, 0, (here.size,))
@@ -484,16 +479,21 @@ def _compile_outputs(
                     set_column(out, i, as_lane(entry_of(values, i), lane))
         return count
 
-    number, intp = types.float64, types.intp
-    x, here = (types.Array(number, d, "C") for d in (ndim, ndim_out))
-    table, whole = types.Array(number, 2, "C"), types.Array(intp, 1, "C")
-    return run, (x, table, here, table, whole, types.boolean, types.Tuple(arguments))
+    table, blocks = array_type(2), array_type(1, types.intp)
+    return run, (array_type(ndim), table, array_type(ndim_out), table, blocks, types.boolean, types.Tuple(arguments))
 
 
-def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...]) -> LaneFunction:
-    jitted, compiled, external = compiled_alone(run, signature)
-    library, symbol, kept = compiled.library, compiled.fndesc.llvm_func_name, (jitted, compiled, dispatcher)
-    return LaneFunction(address_of(compiled), twins.lane.width, vectorised(external), library, symbol, kept)
+def _linked(function: Any, lane: Lane, make: Any) -> LaneFunction:
+    """Compile ``make(dispatcher, twins)``, a loop around f and the types of its arguments."""
+    dispatcher = function if isinstance(function, Dispatcher) else njit(function)
+
+    def linked(twins: Twins) -> LaneFunction:
+        jitted, compiled, external = compiled_alone(*make(dispatcher, twins))
+        library, symbol, kept = compiled.library, compiled.fndesc.llvm_func_name, (jitted, compiled, dispatcher)
+        return LaneFunction(address_of(compiled), lane.width, vectorised(external), library, symbol, kept)
+
+    found: LaneFunction = first_of(((Twins(lane, wide),) for wide in (False, True)), dispatcher, linked)
+    return found
 
 
 def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:

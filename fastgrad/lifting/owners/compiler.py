@@ -1,12 +1,11 @@
 """Compiling an unmodified scalar function for owner lanes."""
 
 import operator
-import warnings
 from itertools import product
 
 import numpy as np
 from numba import types
-from numba.core import cgutils, errors
+from numba.core import cgutils
 from numba.core import ir as numba_ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
@@ -18,9 +17,9 @@ from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, compiled_alone, first_of, frozen
 from ..lanes.types import is_wide
-from ..native import emits
+from ..native import array_type, emits
 from . import arrays  # noqa: F401  it tells numba about them
 from . import layout as at
 from .emitting import THREAD_KEY
@@ -312,13 +311,9 @@ class PlaceCompiler(OwnerCompiler):
 class OwnerTwins(Twins):
     """Private copies of f and of the jitted functions that it calls.
 
-    Attributes
-    ----------
-    exact : bool
-        Whether none of them has leave to round otherwise than it is written.
-    sums, slow : int
-        How many additions to a sum, and how many functions that take as long as several operations, they are written
-        with where they are repeated.
+    `exact`: whether none of them has leave to round otherwise than it is written.
+    `sums`, `slow`: how many additions to a sum, and how many functions that take as long as several operations, they
+        are written with where they are repeated.
     """
 
     compiler = OwnerCompiler
@@ -366,29 +361,18 @@ def read_only(context, builder, kind, args, wanted):
 def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     """Compile f for owner lanes.
 
-    Returns
-    -------
-    jitted : Dispatcher
-        Of ``run(x, args, codes, rows, pass, header)``: one pass through f. It returns f(x), and leaves in the header
-        where the slopes of f are.
-    compiled : CompileResult
-        numba's, of it.
-    entry : int
-        How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
-    exact : bool
-        Whether f's value is told to the bit: not where it is compiled with fastmath, and rounds as it likes.
-    slow : float
-        How many functions such as `exp` f is written to take for each term that it sums.
+    Returns a dispatcher of ``run(x, args, codes, rows, pass, header)``, one pass through f, which returns f(x), and
+    leaves in the header where the slopes of f are; what numba has compiled of it; how many bytes an entry of x takes,
+    in memory whose address is in the header, or 0 where it takes none; whether f's value is told to the bit, as it is
+    not where f is compiled with fastmath and rounds as it likes; and how many functions such as `exp` f is written to
+    take for each term that it sums.
 
-    Raises
-    ------
-    CannotLift
-        f does something that owner lanes do not cover.
+    CannotLift where f does something that owner lanes do not cover.
     """
     # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one
     # of totals only where f writes to what it has copied from it.
     forms = product((None, Owned(colours), Total(colours)), (False, True))
-    ways = [(OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms]
+    ways = ((OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms)
     return _first_of(ways, dispatcher, make or _compile, ndim, arg_types)
 
 
@@ -412,18 +396,12 @@ def _compile_places(*how):
 def _first_of(ways, dispatcher, make, ndim, arg_types):
     if THREAD_KEY is None:
         raise CannotLift("this system has no POSIX threads")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", errors.NumbaWarning)
-        allocates = False
-        for twins, kind, entries in ways:
-            if twins.allocators and not allocates:
-                continue
-            try:
-                made = make(dispatcher, ndim, arg_types, twins, kind, entries)
-                return *made, twins.exact, twins.slow / max(twins.sums, 1)
-            except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
-                failure, allocates = error, twins.allocates
-    raise cannot_lift(failure, dispatcher) from failure
+
+    def told(twins, kind, entries):
+        made = make(dispatcher, ndim, arg_types, twins, kind, entries)
+        return *made, twins.exact, twins.slow / max(twins.sums, 1)
+
+    return first_of(ways, dispatcher, told)
 
 
 def _compile(f, ndim, arg_types, twins, kind, entries):
@@ -444,15 +422,7 @@ def _compile(f, ndim, arg_types, twins, kind, entries):
 
 def compiled_run(run, ndim, arg_types, entries, *more):
     """Compile a pass through f, which must have no effect but its result; `more` are the types of what it fills."""
-    whole, number = types.int64, types.float64
-    signature = (
-        types.Array(number, ndim, "C"),
-        types.Tuple(arg_types),
-        types.Array(whole, 3, "C"),
-        types.Array(types.int32, 1, "C"),
-        whole,
-        types.Array(whole, 1, "C"),
-        *more,
-    )
+    codes, rows, header = array_type(3, types.int64), array_type(1, types.int32), array_type(1, types.int64)
+    signature = array_type(ndim), types.Tuple(arg_types), codes, rows, types.int64, header, *more
     jitted, compiled, _ = compiled_alone(run, signature)
     return jitted, compiled, entry_size(entries) if entries else 0

@@ -52,13 +52,9 @@ def apart(context, builder, kind, number):
     return totals.read(builder, words, colours).pack(kind.result)
 
 
-def composed(function):
-    """What lowers a call as one of this function of numbers."""
-
-    def lower(context, builder, sig, args):
-        return context.compile_internal(builder, function, sig, args)
-
-    return lower
+def composed(function, context, builder, sig, args):
+    """Lower a call as one of this function of numbers."""
+    return context.compile_internal(builder, function, sig, args)
 
 
 def times(factor):
@@ -139,7 +135,7 @@ SMOOTH: tuple[tuple[tuple[Any, ...], int, Any], ...] = (
 )
 for functions, arity, of in SMOOTH:
     for function in functions:
-        register(function, composed(of), arity)
+        register(function, partial(composed, of), arity)
 
 WHOLE, FLOAT = types.int64, types.float64
 JUMPS: tuple[tuple[tuple[Any, ...], int, Any, types.Type], ...] = (
@@ -153,4 +149,4 @@ JUMPS: tuple[tuple[tuple[Any, ...], int, Any, types.Type], ...] = (
 )
 for functions, arity, of, result in JUMPS:
     for function in functions:
-        register(function, composed(of(function)), arity, result=result)
+        register(function, partial(composed, of(function)), arity, result=result)

@@ -2,14 +2,15 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
+from numba.extending import register_jitable
 
 from ..lanes.arrays import empty_bundle
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import frozen
+from ..lanes.compiler import frozen, of_many_values
 from ..lanes.types import Bundle
-from ..native import array_of, emits
+from ..native import array_of, array_type, emits
 from . import layout as at
 from . import totals
 from .compiler import compile_owners, compiled_run, read_only
@@ -44,50 +45,24 @@ def keep(context, builder, kind, number, k, values, owners, slopes, total):
 
 
 def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=COLOURS):
-    """Compile f for owner lanes.
+    """Compile f of many values for owner lanes; its arguments as those of `compile_lanes_of_outputs`.
 
-    Parameters
-    ----------
-    dispatcher, ndim
-        f, and the dimensions of x.
-    before, after : tuple of numba types
-        Of the arguments before x, and of those behind it and what f fills.
-    filled : bool
-        Whether f fills an array behind x, or returns one.
-    ndim_out : int
-        Dimensions of that array.
-
-    Returns
-    -------
-    jitted, compiled, entry
-        As `compile_owners`, of ``run(x, args, codes, rows, pass, header, values, owners, slopes)``, which writes for
-        each value of f the codes of its owners in each colour, and its slopes.
+    Returns the first three of `compile_owners`, of ``run(x, args, codes, rows, pass, header, values, owners, slopes)``,
+    which writes for each value of f the codes of its owners in each colour, and its slopes.
     """
 
     def make(f, ndim, arg_types, twins, kind, entries):
-        kind, twin = entries or kind, twins.twin(f)
+        kind = entries or kind
         kinds = types.Tuple(tuple(frozen(t, twins) for t in arg_types))
-        as_x, place = as_entries if entries else as_point, len(before)
-        bundle = Bundle(Total(colours), ndim_out, "C")
-        if filled:
-
-            def called(found, given, values):
-                out = empty_bundle(values.shape, bundle)
-                twin(*(given[:place] + (found, out) + given[place:]))  # noqa: RUF005  numba knows no stars in tuples
-                return out
-
-        else:
-
-            def called(found, given, values):
-                return twin(*(given[:place] + (found,) + given[place:]))  # noqa: RUF005
-
-        called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+        as_x, bundle = as_entries if entries else as_point, Bundle(Total(colours), ndim_out, "C")
+        empty = register_jitable(lambda shape: empty_bundle(shape, bundle))
+        called = of_many_values(twins.twin(f), len(before), filled, empty)
 
         def run(x, args, codes, rows, which, header, values, owners, slopes):
             previous = opened(header)
             given = read_only(args, kinds)
             found = as_x(x, codes, rows, which, header[at.LOG] != 0, header[at.ENTRIES], kind)
-            out = called(found, given, values)
+            out = called(found, values.shape, given)
             if out.shape == values.shape:
                 for k, place in enumerate(np.ndindex(out.shape)):
                     keep(out[place], k, values, owners, slopes, kind)
@@ -96,8 +71,7 @@ def compile_outputs(dispatcher, ndim, before, after, filled, ndim_out, colours=C
             begin(previous)
             return 0.0
 
-        number, whole = types.float64, types.int64
-        results = (types.Array(number, ndim_out, "C"), types.Array(whole, 2, "C"), types.Array(number, 2, "C"))
+        results = array_type(ndim_out), array_type(2, types.int64), array_type(2)
         made = compiled_run(run, ndim, arg_types, entries, *results)
         if not twins.exact:
             raise CannotLift("f is compiled with fastmath")
