@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.errors import quietly
 from ..core.point import Point, as_point
 from ..core.structure import as_seen
-from ..core.validation import Floats
+from ..core.validation import Args, Floats
 
 
 class _Joined(NamedTuple):
@@ -28,7 +28,7 @@ class ByArray:
     def __init__(self, flat: Any, each: Any) -> None:
         self.f, self._flat, self._each = flat.f, flat, each
 
-    def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Any:
+    def _run(self, x: Any, args: Args, f0: Any, bars: bool) -> Any:
         if not (isinstance(x, Point) and isinstance(x.given, dict)):
             return self._flat._run(x, args, f0, bars)
         structure, done = self._each._each(x.given, args, lambda one, leaf: one._run(leaf, (), f0, bars))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged import ARRAYS, JACOBIANS, JudgedVectors
+from ..backends.judged import JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -21,6 +21,8 @@ from ..core.labels import Labels, has_labels
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
+    Args,
+    Bounds,
     Floats,
     Ints,
     bounds_arrays,
@@ -33,7 +35,6 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import known_nature
-from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
@@ -116,7 +117,7 @@ class Operator:
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
         self.settings = settings
-        self.args: tuple[Any, ...] = settings.options.args
+        self.args: Args = settings.options.args
         self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
         self.f = f
         self.placed = _placed(f, settings.argnum, settings.out)
@@ -136,7 +137,7 @@ class Operator:
             self._structure, self._groups = split(settings.sparsity)
             self.pattern = as_pattern(self._structure)
 
-    def call(self, args: tuple[Any, ...]) -> Call:
+    def call(self, args: Args) -> Call:
         return self.settings.call(self.placed, args)
 
     def _many_values(self) -> Any:
@@ -162,7 +163,7 @@ class Operator:
                 return compiled
         return Vectors(call, point)
 
-    def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
+    def at_once(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x as the caller sees it by a short road; None where the general one is to be taken.
 
         That is one call of a kernel, or where there is nothing to ask: f and x are plain, and x is short.
@@ -177,7 +178,7 @@ class Operator:
                 self._fuse(run, point, None)
         return None if self.fused is None else self.fused(x, args)
 
-    def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
+    def _directly(self, x: Floats, args: Args) -> Any:
         point, call = as_point(x), self._call
         if call is None or args is not self.args:
             call = self.call(args)
@@ -213,9 +214,7 @@ class Operator:
 
     # ---- one Jacobian
 
-    def at(
-        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = True
-    ) -> tuple[Made, Vectors, Point, float]:
+    def at(self, x: object, args: Args, f0: object = None, bars: bool = True) -> tuple[Made, Vectors, Point, float]:
         """Make the Jacobian at x."""
         began = perf_counter()
         point = as_point(x)
@@ -238,7 +237,7 @@ class Operator:
         if is_jitted(self.f):
             load("compiled").check(Call(self.f), point)
 
-    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
+    def _made(self, run: Vectors, call: Call, point: Point, bounds: Bounds | None, bars: bool) -> Made:
         settings, n = self.settings, point.base.size
         if not n:
             return self._empty(run, point)
@@ -293,7 +292,7 @@ class Operator:
         run: Vectors,
         point: Point,
         index: Ints,
-        bounds: tuple[Floats, Floats] | None,
+        bounds: Bounds | None,
         reason: str,
         bars: bool = True,
     ) -> Made:
@@ -327,9 +326,7 @@ class Operator:
         self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
-    ) -> Made:
+    def _colored(self, run: Vectors, point: Point, bounds: Bounds | None, reason: str, pattern: Pattern) -> Made:
         x = point.base.reshape(-1)
         colors = self.colors if pattern is self.pattern and self._structure is not None else None
         if colors is None:
@@ -370,7 +367,7 @@ class Operator:
         self,
         run: Vectors,
         point: Point,
-        bounds: tuple[Floats, Floats] | None,
+        bounds: Bounds | None,
         seeds_of: Callable[[Floats], Seeds],
         judged: bool = False,
     ) -> Found:
@@ -380,14 +377,11 @@ class Operator:
         if settings.measured:
             explorer: Explorer = run
             if judged and settings.plainest:
-                judge = JACOBIANS.wanted()
-                explorer = known = JudgedVectors(run, judge or calm)
+                explorer = known = JudgedVectors(run)
                 found = known.settled(x)
                 if found is not None:
                     jacobian, doubtful = found
                     return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
-                if judge is None:
-                    JACOBIANS.wanted(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
@@ -402,9 +396,7 @@ class Operator:
         except NotTrusted as doubt:
             raise ValueError(str(doubt)) from doubt
 
-    def _notice(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
-    ) -> None:
+    def _notice(self, run: Vectors, point: Point, bounds: Bounds | None, matrix: Matrix, found: Found) -> None:
         """Compare a Jacobian of a given pattern with f along one direction: an entry that it lacks would show."""
         x = point.base.reshape(-1)
         if not np.isfinite(found.jacobian).all():
@@ -420,7 +412,7 @@ class Operator:
 
     # ---- by the lift
 
-    def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
+    def _unliftable(self, call: Call, point: Point, bounds: Bounds | None) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
         if settings.unliftable:
@@ -437,7 +429,7 @@ class Operator:
             return "f fills an array"
         return unreadable(self.f, call, point, self.settings.options.backend == "numpy")
 
-    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
+    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: Bounds | None, bars: bool) -> Made:
         base = point.base
         x = base.reshape(-1)
         units = units_of(x)
@@ -494,7 +486,7 @@ class Operator:
             None,
         )
 
-    def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
+    def _suits_owners(self, point: Point, bounds: Bounds | None) -> bool:
         """Whether a compiled f of many values is tried in owner lanes: where no step, pattern or bound was given."""
         settings = self.settings
         if self._compiled is None or not settings.is_sparse or self._structure is not None or bounds is not None:
@@ -575,9 +567,7 @@ class Operator:
 
     # ---- products
 
-    def along(
-        self, x: object, vector: Floats, args: tuple[Any, ...], f0: object = None
-    ) -> tuple[Found, Vectors, Point]:
+    def along(self, x: object, vector: Floats, args: Args, f0: object = None) -> tuple[Found, Vectors, Point]:
         """Differentiate along one direction; the step is of t in f(x + t v), for each value of f."""
         settings = self.settings
         point = as_point(x)
@@ -623,9 +613,7 @@ class Operator:
         warn_along(found)
         return found, run, point
 
-    def _along(
-        self, run: Vectors, x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, units: Floats | None
-    ) -> Found:
+    def _along(self, run: Vectors, x: Floats, vector: Floats, bounds: Bounds | None, units: Floats | None) -> Found:
         """Do so with steps of these units, or of their own choice."""
         settings = self.settings
 
@@ -779,7 +767,7 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
     return placed
 
 
-def _on_one_side(x: Floats, bounds: tuple[Floats, Floats], colors: Ints) -> Ints:
+def _on_one_side(x: Floats, bounds: Bounds, colors: Ints) -> Ints:
     """Part colours whose coordinates are near bounds on both sides: a step to one side would leave room for none."""
     moves, count, near = colors >= 0, int(colors.max(initial=-1)) + 1, AT_BOUNDS * np.maximum(np.abs(x), 1.0)
     low, high = moves & (x - bounds[0] < near), moves & (bounds[1] - x < near)

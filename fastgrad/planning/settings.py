@@ -13,7 +13,7 @@ from ..core.call import Call
 from ..core.errors import describe
 from ..core.options import DEFAULT, WATCHING, Options, OptionsDict, check_names
 from ..core.structure import flattened
-from ..core.validation import one_of
+from ..core.validation import Args, one_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
@@ -101,7 +101,7 @@ class Settings:
         options = self.options
         return options.args[: self.argnum], options.args[self.argnum :], options.kwargs or {}
 
-    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+    def call(self, f: Any, args: Args) -> Call:
         """Return how f is called."""
         if not self.watched:
             return Call(f, args, self.options.kwargs)

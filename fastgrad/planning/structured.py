@@ -17,7 +17,7 @@ from ..core.container import Container
 from ..core.errors import describe
 from ..core.labels import WANTS, Labels, has_labels
 from ..core.structure import Structure, Tree, blocks, named, unblocked
-from ..core.validation import Floats, finite, index_array
+from ..core.validation import Args, Floats, finite, index_array
 from ..inspecting.captures import holds
 from .matrix import Matrix
 from .settings import Settings
@@ -55,7 +55,7 @@ class Structured:
         self._columns: Tree = self.inputs
         self._given = f
 
-    def evaluated(self, args: tuple[Any, ...], f0: Any = None) -> Any:
+    def evaluated(self, args: Args, f0: Any = None) -> Any:
         """Learn from f(x), which is evaluated unless it is known, what f returns; return all entries of it."""
         value, container, kwargs = f0, self.point.container, self.settings.options.kwargs or {}
         if f0 is None:
@@ -133,7 +133,7 @@ def in_structure(
     plain: Callable[[], Result],
     structured: Callable[[bool], Result],
     f: Callable[..., Any],
-    args: tuple[Any, ...],
+    args: Args,
     counted: Callable[[Result, int], Result] = lambda found, nfev: found,
 ) -> Result:
     """Differentiate with respect to an array, or to anything else in its structure; with labels where f wants them.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from ...core.validation import Args
 from ...lifting.native import call_at
 from ...lifting.owners import layout as at
 from ...lifting.owners.layout import DIFFERENT, FIRST, ROOM, TIED, UNCONFIRMED, UNUSUAL
@@ -19,7 +20,7 @@ AGREES = 1e-3  # of what its entries move f by, taken together: so near a differ
 AGAIN = 64.0  # times the step, where the first says no: f may be noisier than its value tells. A smaller one tells less
 
 
-def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+def signature(args: Args, ndim: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `gradient`."""
     number, whole, array = types.float64, types.int64, types.Array
     x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")

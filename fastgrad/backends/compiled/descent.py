@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from ...core.call import Call
-from ...core.validation import FLOAT64, Floats
+from ...core.validation import FLOAT64, Args, Floats
 from ...inspecting.cfunctions import CFunction
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
@@ -26,7 +26,7 @@ class CompiledDescent:
 
     def __init__(self, call: Call, stencil: Stencil, rule: Step) -> None:
         f = call.f
-        self._args: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
+        self._args: Args = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._args else f, True)
         self._fused = FusedGradient(call, stencil, rule)
         self._eager = call.eager

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...core.call import Call
 from ...core.errors import CannotRun, TrustWarning, describe, warn
-from ...core.validation import FLOAT64, number
+from ...core.validation import FLOAT64, Args, number
 from ...inspecting.captures import Capture, arrays_in, captures
 from ...lifting import lanes
 from ...lifting.native import address_of
@@ -119,7 +119,7 @@ class Target:
         """The types of the extra arguments, as f at `address` takes them."""
         return (types.Tuple(self._kinds),) if self.packed else self._kinds
 
-    def pack(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def pack(self, args: Args) -> tuple[Any, ...]:
         """Return the extra arguments as f at `address` takes them."""
         return (args,) if self.packed else args
 
@@ -246,7 +246,7 @@ class Jitted:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
         return any(np.may_share_memory(a, array) for a in self._arrays)
 
-    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...], fast: bool = False) -> Target:
+    def target(self, dtype: np.dtype[Any], ndim: int, args: Args, fast: bool = False) -> Target:
         """Return f compiled for x of this kind and these extra arguments; see `Target` for `fast`."""
         fast = fast and not NO_FASTMATH
         key = dtype.char, ndim, tuple(map(kind_of, args)), fast
@@ -258,7 +258,7 @@ class Jitted:
                 self.targets[key] = target
         return target
 
-    def lanes_reason(self, ndim: int, args: tuple[Any, ...], fast: bool = False) -> str:
+    def lanes_reason(self, ndim: int, args: Args, fast: bool = False) -> str:
         """Say whether f runs in lanes for such arguments, and what stops it, for people to read."""
         target = self.target(FLOAT64, ndim, args, fast)
         if target.lanes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from ...core.validation import Args
 from ...lifting.lanes import evaluate_table_lanes
 from ...lifting.native import call_at, part
 from ...schemes.steps import HALF_ROOT
@@ -37,18 +38,18 @@ VECTOR = types.Array(types.float64, 1, "C")
 TABLE = types.Array(types.float64, 2, "C")
 
 
-def signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of ``(args, work, x, out)``."""
     return types.Tuple(args), VECTOR, x, x
 
 
-def sweep_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def sweep_signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of `sweep`'s arguments."""
     index, vector, table = types.Array(types.int64, 1, "C"), x.copy(ndim=1), x.copy(ndim=2)
     return types.intp, types.Tuple(args), vector, x, index, table, table, types.intp, types.boolean, types.intp
 
 
-def lanes_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def lanes_signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of the arguments of `sweep_lanes`."""
     index, table = types.Array(types.int64, 1, "C"), x.copy(ndim=2)
     given = types.intp, types.intp, types.Tuple(args), x, x, table

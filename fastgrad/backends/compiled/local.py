@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core.errors import CannotRun
 from ...core.point import quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import owners
 from ...lifting.owners.layout import CONFLICT, COSTLY, STALE
 from ...sparsity import Pattern
@@ -56,14 +56,14 @@ class VectorOwner(Owner):
     """
 
     def __init__(
-        self, f: Compiled, target: VectorTarget, shape: tuple[int, ...], value: tuple[int, ...], args: tuple[Any, ...]
+        self, f: Compiled, target: VectorTarget, shape: tuple[int, ...], value: tuple[int, ...], args: Args
     ) -> None:
         self._f, self._value = f, value
         self._ready: list[Lists] = []
         self.pattern: Pattern | None = None
         super().__init__(target, shape, args)
 
-    def _begin(self, target: Any, args: tuple[Any, ...]) -> None:
+    def _begin(self, target: Any, args: Args) -> None:
         ndims = len(self._shape), len(self._value)
         before, after = (tuple(t.types) for t in target.kinds[1:3])
 
@@ -76,7 +76,7 @@ class VectorOwner(Owner):
         self._kernel = entry_point(listed.listed, listed.signature(target.kinds, *ndims), inf)
         self._decide(_somewhere(self._shape), args)
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _decide(self, x: Floats, args: Args) -> None:
         self._found = self._colour(self._look(x, args)[1], x.size)
         self.passes, self.colours = self._found.codes.shape[:2]
         if x.size < A_PASS * self.passes:
@@ -87,13 +87,13 @@ class VectorOwner(Owner):
             raise Refused(_words(flags))
 
     def _call(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+        self, x: Floats, args: Args, found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
         lists = Lists.of(self._value, x.size, found.codes, 0)
         return self._listed(x, args, found, work, lists, confirm)[0], 0.0, 0, 1
 
     def _listed(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, work: Work, lists: Lists, confirm: bool
+        self, x: Floats, args: Args, found: Colours, work: Work, lists: Lists, confirm: bool
     ) -> tuple[int, int]:
         try:
             done: tuple[int, int] = self._kernel(
@@ -115,7 +115,7 @@ class VectorOwner(Owner):
             lists = Lists.of(self._value, n, codes, room)
         return lists._replace(data=np.empty(room))
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats, int]:
+    def entries(self, x: Floats, args: Args) -> tuple[Pattern, Floats, int]:
         """Return where the Jacobian can differ from zero, its entries, and how often f was evaluated.
 
         Refused where x is not for owner lanes.
@@ -163,7 +163,7 @@ class OwnerJacobian:
         self._kinds: dict[Any, VectorOwner] = {}
         self._known = compiled.known()
 
-    def at(self, x: Floats, args: tuple[Any, ...]) -> VectorOwner:
+    def at(self, x: Floats, args: Args) -> VectorOwner:
         """Return what was decided for such arguments. CannotRun where f is not for owner lanes."""
         known = self._f.known()
         if known is not self._known:  # compiled anew since
@@ -179,7 +179,7 @@ class OwnerJacobian:
             raise CannotRun(f"not in owner lanes: {owner.declined}")
         return owner
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[VectorOwner, Pattern, Floats, int]:
+    def entries(self, x: Floats, args: Args) -> tuple[VectorOwner, Pattern, Floats, int]:
         """Return how the Jacobian was made, where it can differ from zero, its entries, and how often f was evaluated.
 
         CannotRun where f, or x, is not for owner lanes.
@@ -190,7 +190,7 @@ class OwnerJacobian:
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
 
-    def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
+    def __call__(self, x: Any, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not np.ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None

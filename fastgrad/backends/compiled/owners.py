@@ -21,7 +21,7 @@ from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.evaluation import Unrounded, Values
 from ...core.point import Point, quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import owners
 from ...lifting.native import address_of
 from ...lifting.owners import CannotLift, colours
@@ -132,7 +132,7 @@ class Owner:
     _buffers, _records, _members = 1, 0, FEW_MEMBERS[0]
     compiler, pays = "compile_owners", True
 
-    def __init__(self, target: Any, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __init__(self, target: Any, shape: tuple[int, ...], args: Args) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
@@ -142,7 +142,7 @@ class Owner:
         except (CannotLift, Refused) as error:
             self.declined = str(error)
 
-    def _begin(self, target: Target, args: tuple[Any, ...]) -> None:
+    def _begin(self, target: Target, args: Args) -> None:
         """Compile f, and decide. CannotLift or Refused where it is not for owner lanes."""
         ndim = len(self._shape)
 
@@ -170,7 +170,7 @@ class Owner:
         work = Work(header, buffers, records, records.view(np.float64), sources, lost, np.empty(self._shape), entries)
         return work.addressed()
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _decide(self, x: Floats, args: Args) -> None:
         """Colour f's terms, and count what a gradient costs.
 
         Totals have buffers as long as x. Where that costs too much, they are lists of few slopes, and what sums more
@@ -190,7 +190,7 @@ class Owner:
                 return
         raise refused
 
-    def _settle(self, x: Floats, args: tuple[Any, ...], terms: int, listed: bool) -> None:
+    def _settle(self, x: Floats, args: Args, terms: int, listed: bool) -> None:
         """Decide how much memory a run has for its totals. Refused where lanes are cheaper, or it is not enough."""
         n = x.size
         lead = self._saves(terms, n)
@@ -218,12 +218,12 @@ class Owner:
         lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
         return float(lanes) - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
 
-    def _try(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _try(self, x: Floats, args: Args) -> None:
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
 
-    def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
+    def _compare(self, x: Floats, target: Target, args: Args) -> None:
         """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
 
         Refused where it is another.
@@ -238,7 +238,7 @@ class Owner:
             warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
             raise Refused(_words(DIFFERENT))
 
-    def _look(self, x: Floats, args: tuple[Any, ...]) -> tuple[int, Ints]:
+    def _look(self, x: Floats, args: Args) -> tuple[int, Ints]:
         """Return how many terms f has, and those at x and, if f has a value there, at its reflection.
 
         Refused as `_terms`.
@@ -248,7 +248,7 @@ class Owner:
             both = np.concatenate([terms, self._terms(-x, args)])
         return len(terms), both
 
-    def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
+    def _terms(self, x: Floats, args: Args) -> Ints:
         """Return which digits of coordinates meet in each of f's terms, as they are at x.
 
         Refused where f has more terms than it pays to look at, or is not the same twice.
@@ -290,7 +290,7 @@ class Owner:
         colour = greedy(n, starts, members)
         return Colours(colours.codes_of(colour, COLOURS), (colour * COLOURS).astype(np.int32))
 
-    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+    def gradient(self, x: Floats, args: Args, out: Floats) -> Found:
         """Write the gradient to `out`. Refused where x is not for owner lanes."""
         flags, found = self._once(x, args, self._found, out)
         if flags & CONFLICT and x.size >= COLOURED_ANEW:  # f goes another way here than where it was coloured
@@ -311,7 +311,7 @@ class Owner:
         return f"{self.colours} colours of coordinates in {runs} of f"
 
     def _call(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+        self, x: Floats, args: Args, found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
         try:
             done: tuple[int, float, int, int] = self._kernel(
@@ -322,9 +322,7 @@ class Owner:
             raise
         return done
 
-    def _once(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, confirm: bool = True
-    ) -> tuple[int, Found]:
+    def _once(self, x: Floats, args: Args, found: Colours, out: Floats, confirm: bool = True) -> tuple[int, Found]:
         work = self._work()
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
@@ -342,14 +340,14 @@ class Placed(Owner):
 
     compiler = "compile_places"
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _decide(self, x: Floats, args: Args) -> None:
         self.passes, self._buffers, self._found = 1, SUMS, Colours(np.zeros((1, 1, 1), np.int64), np.zeros(1, np.int32))
         self.pays = self._saves(x.size, x.size) >= 0.0  # it has as many terms, at a guess: there is no log of them
         if not self.pays:
             raise Refused(f"{x.size} coordinates: lanes are faster")
         self._try(x, args)
 
-    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+    def gradient(self, x: Floats, args: Args, out: Floats) -> Found:
         flags, found = self._once(x, args, self._found, out)
         if flags & (CONFLICT | STALE | COSTLY | TIED):
             raise NeedsColours(_words(flags))
@@ -428,7 +426,7 @@ class Owners:
         self._f, self._shape = call.f, shape
         self._known: Jitted | None = None
         self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
-        self._none: tuple[Any, ...] = ()
+        self._none: Args = ()
         self._kinds: dict[Any, Owner] = {}
         self._coloured: dict[Any, Owner] = {}  # where another has places, which do not do everywhere
 
@@ -437,7 +435,7 @@ class Owners:
         """Whether x is large enough."""
         return JIT and (n >= (FEW if eager else MANY) or (eager and n >= LEAST and _mentions(f, SLOW_ONES)))
 
-    def at(self, x: Floats, args: tuple[Any, ...]) -> tuple[Owner, tuple[Any, ...]]:
+    def at(self, x: Floats, args: Args) -> tuple[Owner, tuple[Any, ...]]:
         """Return what was decided, and the arguments as f takes them."""
         known = jitted(self._f, True)
         if known is not self._known:  # compiled anew since
@@ -456,9 +454,7 @@ class Owners:
             self._alone, self._none = owner, packed
         return owner, packed
 
-    def gradient(
-        self, owner: Owner, packed: tuple[Any, ...], x: Floats, args: tuple[Any, ...], out: Floats
-    ) -> tuple[Owner, Found]:
+    def gradient(self, owner: Owner, packed: Args, x: Floats, args: Args, out: Floats) -> tuple[Owner, Found]:
         """Write the gradient to `out`; returns which owner did so. Refused where x is not for owner lanes."""
         try:
             return owner, owner.gradient(x, packed, out)
@@ -474,7 +470,7 @@ class Owners:
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
 
-        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
+        def gradient(x: Floats, args: Args, out: Floats) -> bool:
             before = quiet()
             owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:

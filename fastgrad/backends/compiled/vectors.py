@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.point import Point, quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import lanes
 from ...lifting.native import address_of
 from ...schemes.constants import OUTSIDE
@@ -57,7 +57,7 @@ class VectorTarget(NamedTuple):
             found = self.entries[which, ndims] = entry(which, (*self.kinds, *arrays, last))
         return found.point(worth)
 
-    def given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def given(self, args: Args) -> tuple[Any, ...]:
         """Return the first arguments of a kernel."""
         return self.address, args[: self.place], args[self.place :], self.like
 
@@ -104,7 +104,7 @@ class Compiled:
                 self.kernels.clear()
         return self._known
 
-    def target(self, ndim: int, args: tuple[Any, ...]) -> VectorTarget:
+    def target(self, ndim: int, args: Args) -> VectorTarget:
         """Return f compiled for an x of so many dimensions, and arguments of these types."""
         key = ndim, tuple(map(kind_of, args))
         return once(self._targets, key, lambda: self._compiled(ndim, tuple(map(_type, args))))
@@ -130,7 +130,7 @@ class Compiled:
         kinds = types.intp, *tuples, types.none if like is None else result
         return VectorTarget(address_of(compiled), kinds, place, like, out, {})
 
-    def lanes(self, ndim: int, ndim_out: int, args: tuple[Any, ...], lift: bool) -> tuple[int, int] | None:
+    def lanes(self, ndim: int, ndim_out: int, args: Args, lift: bool) -> tuple[int, int] | None:
         """Return where f compiled for lanes is, and how many points these are; 0 and 0 where it cannot be.
 
         None where nobody has asked to `lift` it yet.
@@ -273,7 +273,7 @@ class FusedJacobian:
         self._room = zeros if rule is None or pattern is None else np.empty
         self._alone: Any = None  # what `_prepared` returns without extra arguments
 
-    def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
+    def __call__(self, x: Any, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None
@@ -311,7 +311,7 @@ class FusedJacobian:
             return self.pattern.array(out)
         return out.T if self._flat else out.T.reshape(self._value + self.shape)
 
-    def _prepared(self, x: Floats, args: tuple[Any, ...]) -> Any:
+    def _prepared(self, x: Floats, args: Args) -> Any:
         """Return the kernel, the four arguments that it gets first, and memory; None until it is worth compiling."""
         captured = self._f._known.captured
         if captured and self._f.known().shares_memory(x):
@@ -337,7 +337,7 @@ class FusedJacobian:
             self._alone = found
         return found
 
-    def _workspace(self, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
+    def _workspace(self, args: Args) -> tuple[Floats, Floats]:
         """Return what a kernel works in, and room for f(x)."""
         lifted, budget = self._lanes(args, self._eager)
         work = workspace(*self._sizes, *lifted, budget, self.pattern is not None)
@@ -345,7 +345,7 @@ class FusedJacobian:
             work[self._n : 2 * self._n] = self._rule.constant
         return work, np.empty(self._value)
 
-    def _lanes(self, args: tuple[Any, ...], lift: bool) -> tuple[tuple[int, int], float]:
+    def _lanes(self, args: Args, lift: bool) -> tuple[tuple[int, int], float]:
         """Return `Compiled.lanes`, and after how many ticks to ask for them; finds out what they are with `lift`."""
         found = self._f.lanes(len(self.shape), len(self._value), args, lift)
         return ((0, 0), kernels.WORTH_LANES) if found is None else (found, inf)

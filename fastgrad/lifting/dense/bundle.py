@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...core.validation import Args
 from ..arraylike import Array, ArrayLike, Handler, stacked
 from ..signals import CannotLift, Diverged, Signal
 from ..substitutes import Constant, uses_math
@@ -644,7 +645,7 @@ def _uncommon(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dic
     return Bundle(result) if type(result) is np.ndarray else tuple(map(Bundle, result))
 
 
-def written(out: Any, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def written(out: Any, func: Callable[..., Any], args: Args, kwargs: dict[str, Any]) -> Any:
     """A function that is told where to write its result, and maybe at which entries alone."""
     if type(out) is not Bundle:
         raise NotAsked(f"np.{getattr(func, '__name__', func)} with `out=`")  # which may be an array that f has made
@@ -698,7 +699,7 @@ def _at(value: Any, row: int) -> Any:
 WRITERS = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
 
 
-def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def per_point(func: Callable[..., Any], args: Args, kwargs: dict[str, Any]) -> Any:
     """Call a function for each point and stack what it returns: right for any function of numpy.
 
     No faster than the loop, but it keeps the rest of f lifted. Where some points raise, f might
