@@ -137,51 +137,32 @@ SUBSTITUTES[empty_inferred] = unsettled
 
 def like(a, dtype=None):
     """The type of a new bundle of a's shape and layout."""
-    lane = lane_type([a])
-    return Bundle(dtype or lane, a.ndim, a.layout if a.layout in "CF" else "C")
+    return Bundle(dtype or lane_type([a]), a.ndim, a.layout if a.layout in "CF" else "C")
 
 
-def filled(function, value):
-    """np.zeros_like and its kin."""
-
-    @of_bundle(function)
-    def alike(a):
-        if not isinstance(a.dtype, Number):
-            return None
-        bundle = like(a)
-        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
+ALLOCATORS: dict[Any, Any] = {}
+"""numpy function that makes an array -> what stands for it where f may fill that with a kind of lanes, by the kind."""
 
 
-filled(np.empty_like, None)
-filled(np.zeros_like, 0.0)
-filled(np.ones_like, 1.0)
+def allocates(function):
+    """Register ``write(lane, *types)``: what is called instead of a numpy function that makes an array for lanes."""
 
+    def register(write):
+        _, *parameters = signature(write).parameters.values()
 
-@instead(np.full_like)
-def full_like(a, value):
-    if not isinstance(getattr(a, "dtype", None), (Number, types.Float)):
-        return None
-    bundle = Bundle(lane_type([a, value]), a.ndim, "C")
-    return lambda a, value: filled_with(empty_bundle(a.shape, bundle), value)
+        @cache
+        def for_lane(lane):
+            @wraps(write)
+            def made(*ts, **named):
+                return write(lane, *ts, **named)
 
+            made.__signature__ = Signature(parameters)
+            return overloaded()(made)
 
-def allocator(function, value):
-    """np.zeros and its kin, for lanes: float arrays that f makes and may fill with lanes."""
+        ALLOCATORS[function] = for_lane
+        return write
 
-    @cache
-    def for_lane(lane):
-        @overloaded()
-        def made(shape, dtype=None):
-            asked = getattr(dtype, "dtype", None)
-            if asked is not None and asked != types.float64 and asked != lane:
-                return lambda shape, dtype=None: function(shape, dtype)
-            ndim = 1 if isinstance(shape, types.Integer) else len(shape)
-            bundle = Bundle(lane, ndim, "C")
-            return lambda shape, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
-
-        return made
-
-    return for_lane
+    return register
 
 
 @register_jitable
@@ -197,57 +178,84 @@ def as_shape(shape):
     return (lambda shape: (shape,)) if isinstance(shape, types.Integer) else (lambda shape: shape)
 
 
+def of_shape(lane, shape):
+    """The type of an array of lanes of a shape of this type."""
+    return Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
+
+
+def allocator(function, value):
+    """np.zeros and its kin: arrays of floats."""
+
+    @allocates(function)
+    def made(lane, shape, dtype=None):
+        asked = getattr(dtype, "dtype", None)
+        if asked is not None and asked != types.float64 and asked != lane:
+            return lambda shape, dtype=None: function(shape, dtype)
+        bundle = of_shape(lane, shape)
+        return lambda shape, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
+
+
 def allocator_like(function, value):
-    """np.zeros_like and its kin, for lanes: of arrays that are the same for all points, too."""
+    """np.zeros_like and its kin: of bundles, and for lanes of arrays that are the same for all points, too."""
 
-    @cache
-    def for_lane(lane):
-        @overloaded()
-        def alike(a):
-            if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
-                return lambda a: function(a)
-            bundle = Bundle(lane, a.ndim, a.layout if a.layout in "CF" else "C")
-            return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
+    @of_bundle(function)
+    def alike(a):
+        if not isinstance(a.dtype, Number):
+            return None
+        bundle = like(a)
+        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
-        return alike
-
-    return for_lane
-
-
-@cache
-def wide_full(lane):
-    @overloaded()
-    def full(shape, value, dtype=None):
-        asked = narrow(getattr(dtype, "dtype", value))
-        if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
-            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
-        bundle = Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
-        return lambda shape, value, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
-
-    return full
+    @allocates(function)
+    def made(lane, a):
+        if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
+            return lambda a: function(a)
+        bundle = like(a, lane)
+        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
 
-@cache
-def wide_eye(lane):
-    @overloaded()
-    def eye(n):
-        bundle = Bundle(lane, 2, "C")
-
-        def fill(n):
-            out = empty_bundle((n, n), bundle)
-            for i in range(n):
-                for j in range(n):
-                    out[i, j] = 1.0 if i == j else 0.0
-            return out
-
-        return fill
-
-    return eye
+for plain, plain_like, value in (
+    (np.empty, np.empty_like, None),
+    (np.zeros, np.zeros_like, 0.0),
+    (np.ones, np.ones_like, 1.0),
+):
+    allocator(plain, value)
+    allocator_like(plain_like, value)
 
 
-@cache
-def wide_array(lane):
-    return overloaded()(lambda values, dtype=None: array_of(values, dtype, lane))
+@instead(np.full_like)
+def full_like(a, value):
+    if not isinstance(getattr(a, "dtype", None), (Number, types.Float)):
+        return None
+    bundle = Bundle(lane_type([a, value]), a.ndim, "C")
+    return lambda a, value: filled_with(empty_bundle(a.shape, bundle), value)
+
+
+@allocates(np.full)
+def full(lane, shape, value, dtype=None):
+    asked = narrow(getattr(dtype, "dtype", value))
+    if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
+        return lambda shape, value, dtype=None: np.full(shape, value, dtype)
+    bundle = of_shape(lane, shape)
+    return lambda shape, value, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
+
+
+@allocates(np.identity)
+@allocates(np.eye)
+def eye(lane, n):
+    bundle = Bundle(lane, 2, "C")
+
+    def fill(n):
+        out = filled_with(empty_bundle((n, n), bundle), 0.0)
+        for i in range(n):
+            out[i, i] = 1.0
+        return out
+
+    return fill
+
+
+@allocates(np.array)
+def wide_array(lane, values, dtype=None):
+    return array_of(values, dtype, lane)
 
 
 @overloaded(np.array)
@@ -303,20 +311,6 @@ def as_lanes(context, builder, kind, values, lane):
     lane = kind.lane.instance_type
     items = [context.cast(builder, builder.extract_value(values, k), t, lane) for k, t in enumerate(kind.values)]
     return context.make_tuple(builder, kind.result, items)
-
-
-ALLOCATORS: dict[Any, Any] = {
-    np.zeros: allocator(np.zeros, 0.0),
-    np.empty: allocator(np.empty, None),
-    np.ones: allocator(np.ones, 1.0),
-    np.zeros_like: allocator_like(np.zeros_like, 0.0),
-    np.empty_like: allocator_like(np.empty_like, None),
-    np.ones_like: allocator_like(np.ones_like, 1.0),
-    np.full: wide_full,
-    np.eye: wide_eye,
-    np.identity: wide_eye,
-    np.array: wide_array,
-}
 
 
 # --- reductions in lanes: the loops of numba's arraymath
