@@ -28,6 +28,8 @@ A buffer that has grown has another serial number, and one that stands still has
 that the number is stale, and the run is refused. What it holds is then wrong, but no other memory.
 """
 
+from functools import wraps
+
 from llvmlite import ir
 from numba.core import cgutils, types
 
@@ -83,6 +85,18 @@ def write(builder, words, number, colours):
 def call(builder, name, colours, body, *args):
     """Call code of its own for so many colours."""
     emitting.call(builder, f"{colours}_{name}", body, *args)
+
+
+def out_of_line(body):
+    """Make a call of code of its own: ``body(builder, header, *words, colours)``. Numbers are passed by their words."""
+
+    @wraps(body)
+    def called(builder, *given):
+        *args, colours = given
+        words = (flatten(builder, a, colours) if isinstance(a, Number) else a for a in args)
+        call(builder, body.__name__, colours, lambda *inside: body(*inside, colours), *words)
+
+    return called
 
 
 # ---- the run's header and its buffers
@@ -166,23 +180,20 @@ def signed(builder, serial, product):
     return builder.or_(serial, I64(1 << 63)) if product else serial
 
 
-def append(builder, record, number, colours):
+@out_of_line
+def append(builder, header, record, words, colours):
     """List a number's slopes in a record, which has room for them; two owners joined are none."""
-
-    def body(inside, header, record, words):
-        number = read(inside, words, colours)
-        met = conflicts(inside, number.code)
-        flag(inside, met, CONFLICT)
-        codes = inside.select(met, ir.Constant(number.code.type, None), number.code)
-        for c in range(codes.type.count):
-            owner = inside.and_(inside.extract_element(codes, I32(c)), I64(0x7FFFFFFF))
-            with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
-                place = inside.add(record, inside.shl(taken(inside, record, at.COUNT), I64(4)))
-                inside.store(owner, field(inside, place, FIRST))
-                slope = inside.bitcast(inside.extract_element(number.d.value, I32(c)), I64)
-                inside.store(slope, field(inside, place, FIRST + 1))
-
-    call(builder, "append", colours, body, record, flatten(builder, number, colours))
+    number = read(builder, words, colours)
+    met = conflicts(builder, number.code)
+    flag(builder, met, CONFLICT)
+    codes = builder.select(met, ir.Constant(number.code.type, None), number.code)
+    for c in range(codes.type.count):
+        owner = builder.and_(builder.extract_element(codes, I32(c)), I64(0x7FFFFFFF))
+        with builder.if_then(builder.icmp_signed("!=", owner, I64(0))):
+            place = builder.add(record, builder.shl(taken(builder, record, at.COUNT), I64(4)))
+            builder.store(owner, field(builder, place, FIRST))
+            slope = builder.bitcast(builder.extract_element(number.d.value, I32(c)), I64)
+            builder.store(slope, field(builder, place, FIRST + 1))
 
 
 def extended(builder, header, s, term, colours):
@@ -299,24 +310,21 @@ def used(builder, header, number):
     return place, builder.add(load(builder, header, at.COORDINATES), builder.add(place, I64(1)))
 
 
-def use(builder, words, colours):
+@out_of_line
+def use(builder, header, words, colours):
     """Make a total in memory an owner of its own; nothing else changes."""
-
-    def body(inside, header, words):
-        number = read(inside, words, colours)
-        with inside.if_then(is_total(inside, number)):
-            place, owner = used(inside, header, number)
-            _, slopes, codes, *_ = Total(colours).ll.elements
-            lane = inside.add(inside.urem(place, I64(TOTALS)), I64(colours))
-            own = inside.icmp_signed(
-                "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(inside, lane, codes)
-            )
-            code = inside.select(own, splat(inside, code_of(inside, owner), codes), ir.Constant(codes, None))
-            one = inside.select(is_product(inside, number), number.base, F64(1.0))
-            d = inside.select(own, splat(inside, one, slopes), ir.Constant(slopes, None))
-            write(inside, words, Number(inside, number.base, d, code), colours)
-
-    call(builder, "use", colours, body, words)
+    number = read(builder, words, colours)
+    with builder.if_then(is_total(builder, number)):
+        place, owner = used(builder, header, number)
+        _, slopes, codes, *_ = Total(colours).ll.elements
+        lane = builder.add(builder.urem(place, I64(TOTALS)), I64(colours))
+        own = builder.icmp_signed(
+            "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(builder, lane, codes)
+        )
+        code = builder.select(own, splat(builder, code_of(builder, owner), codes), ir.Constant(codes, None))
+        one = builder.select(is_product(builder, number), number.base, F64(1.0))
+        d = builder.select(own, splat(builder, one, slopes), ir.Constant(slopes, None))
+        write(builder, words, Number(builder, number.base, d, code), colours)
 
 
 # ---- sums of terms whose slopes have places: always a total from the first term on
@@ -410,14 +418,11 @@ def new_sum(builder, header, words):
 # ---- what is called
 
 
-def log(builder, number, colours):
+@out_of_line
+def log(builder, header, words, colours):
     """Tell who met in a term, while the pattern is looked for."""
-
-    def body(inside, header, words):
-        with inside.if_then(is_logging(inside, header)):
-            tell(inside, header, read(inside, words, colours), colours)
-
-    call(builder, "tell", colours, body, flatten(builder, number, colours))
+    with builder.if_then(is_logging(builder, header)):
+        tell(builder, header, read(builder, words, colours), colours)
 
 
 def tell(builder, header, term, colours):
@@ -543,21 +548,18 @@ def retire(builder, header, words, colours):
         use(builder, words, colours)
 
 
-def separate(builder, words, colours):
+@out_of_line
+def separate(builder, header, words, colours):
     """Make a number an owner of its own; while the pattern is looked for, it depends on nobody."""
-
-    def body(inside, header, words):
-        with inside.if_else(is_logging(inside, header)) as (yes, no):
-            with yes:
-                number = read(inside, words, colours)
-                marks = ir.Constant(number.code.type, [I64(~0x7FFFFFFF7FFFFFFF)] * number.code.type.count)
-                number.code = inside.and_(number.code, marks)
-                write(inside, words, number, colours)
-            with no:
-                use(inside, words, colours)
-                retire(inside, header, words, colours)
-
-    call(builder, "separate", colours, body, words)
+    with builder.if_else(is_logging(builder, header)) as (yes, no):
+        with yes:
+            number = read(builder, words, colours)
+            marks = ir.Constant(number.code.type, [I64(~0x7FFFFFFF7FFFFFFF)] * number.code.type.count)
+            number.code = builder.and_(number.code, marks)
+            write(builder, words, number, colours)
+        with no:
+            use(builder, words, colours)
+            retire(builder, header, words, colours)
 
 
 def chosen_of_many(builder, number, m, term, colours):
@@ -600,32 +602,29 @@ def without_many(number, colours):
     return number
 
 
-def compare(builder, a, b, colours):
+@out_of_line
+def compare(builder, header, first, second, colours):
     """Two numbers are equal, and f asks which one is larger: whoever changes the answer is lost, and nobody else is."""
-
-    def body(inside, header, first, second):
-        with inside.if_then(inside.not_(is_logging(inside, header))):
-            a, b = read(inside, first, colours), read(inside, second, colours)
-            flag(inside, is_total(inside, a, b), TIED)
-            lost = inside.inttoptr(load(inside, header, at.LOST), WORD)
-            still = ir.Constant(a.d.value.type, None)
-            together, of_a, of_b = (
-                inside.fcmp_unordered("!=", p, q)
-                for p, q in ((a.d.value, b.d.value), (a.d.value, still), (b.d.value, still))
-            )
-            met = clashes(inside, inside.or_(a.code, b.code))
-            for number, alone in ((a, of_a), (b, of_b)):
-                flag(inside, conflicts(inside, number.code), CONFLICT)
-                # two owners of one colour: each with the other's value. Two joined in one number are no owner's cell
-                other = inside.and_(inside.select(met, alone, together), inside.not_(clashes(inside, number.code)))
-                for c in range(other.type.count):
-                    owner = inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
-                    owner = inside.select(inside.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody
-                    with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
-                        inside.store(I64(1), field(inside, header, at.LOSSES))
-                        inside.store(I64(1), inside.gep(lost, [owner]))
-
-    call(builder, "compare", colours, body, *(flatten(builder, n, colours) for n in (a, b)))
+    with builder.if_then(builder.not_(is_logging(builder, header))):
+        a, b = read(builder, first, colours), read(builder, second, colours)
+        flag(builder, is_total(builder, a, b), TIED)
+        lost = builder.inttoptr(load(builder, header, at.LOST), WORD)
+        still = ir.Constant(a.d.value.type, None)
+        together, of_a, of_b = (
+            builder.fcmp_unordered("!=", p, q)
+            for p, q in ((a.d.value, b.d.value), (a.d.value, still), (b.d.value, still))
+        )
+        met = clashes(builder, builder.or_(a.code, b.code))
+        for number, alone in ((a, of_a), (b, of_b)):
+            flag(builder, conflicts(builder, number.code), CONFLICT)
+            # two owners of one colour: each with the other's value. Two joined in one number are no owner's cell
+            other = builder.and_(builder.select(met, alone, together), builder.not_(clashes(builder, number.code)))
+            for c in range(other.type.count):
+                owner = builder.and_(builder.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
+                owner = builder.select(builder.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody
+                with builder.if_then(builder.icmp_signed("!=", owner, I64(0))):
+                    builder.store(I64(1), field(builder, header, at.LOSSES))
+                    builder.store(I64(1), builder.gep(lost, [owner]))
 
 
 def settle(builder, number, colours):
@@ -651,4 +650,4 @@ def settle(builder, number, colours):
                     inside.store(buffer, place)
 
     call(builder, "settle", colours, body, flatten(builder, number, colours))
-    return builder.load(field(builder, header_of(builder), at.RESULT))
+    return load(builder, header_of(builder), at.RESULT)
