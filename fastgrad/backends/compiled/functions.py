@@ -48,23 +48,14 @@ WIDTH = 0 if NO_LANES else lanes.lane_width()
 class Target:
     """f, compiled for one kind of x and of extra arguments.
 
-    Attributes
-    ----------
-    call : callable
-        f from Python, past numba's dispatcher; it returns a float, or a complex number for a complex x.
-    packed : bool
-        Whether f at `address` takes its extra arguments as one tuple.
-    lanes : int
-        Where f compiled for lanes is; 0 where it is not, or not yet.
-    scalar_reason : str
-        What keeps f from running in lanes; empty where nothing does, or it has not been tried.
-    fast : bool
-        Whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
+    `call`: f from Python, past numba's dispatcher; it returns a float, or a complex number for a complex x.
+    `packed`: whether f at `address` takes its extra arguments as one tuple.
+    `lanes`: where f compiled for lanes is; 0 where it is not, or not yet.
+    `scalar_reason`: what keeps f from running in lanes; empty where nothing does, or it has not been tried.
+    `fast`: whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
         once: a value must not depend on how long f has been running.
-    vectorised : tuple of str
-        The functions that they take from there.
-    pace : dict
-        Seconds that a row of a table takes, by the size of x and the number of points in a row.
+    `vectorised`: the functions that they take from there.
+    `pace`: seconds that a row of a table takes, by the size of x and the number of points in a row.
     """
 
     def __init__(self, f: Any, shape_kind: types.Array, kinds: tuple[types.Type, ...], fast: bool = False) -> None:
@@ -299,12 +290,8 @@ _code_counts: dict[Any, int] = {}
 def jitted(f: Any, explicit: bool) -> Jitted:
     """Return what is known of a function; compiles nothing yet.
 
-    Raises
-    ------
-    CannotRun
-        If it is not a function that numba compiles, or a plain one that was not asked for.
-    ValueError
-        If it captures data that numba has frozen and that have changed since, or (plain) captures data at all.
+    CannotRun if it is not a function that numba compiles, or a plain one that was not asked for. ValueError if it
+    captures data that numba has frozen and that have changed since, or (plain) captures data at all.
     """
     if isinstance(f, Dispatcher):
         if f.targetoptions.get("forceobj"):
