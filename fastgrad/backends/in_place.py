@@ -105,7 +105,7 @@ class LiftedInPlace(Lifted):
                 raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
             return result
 
-    def _check_one(self, point: Array, seen: Any, values: Values) -> None:
+    def _check_one(self, point: Array, seen: object, values: Values) -> None:
         try:
             super()._check_one(point, seen, values)
         except NotTrusted as doubt:  # f's state may feed back into its values: then the loop, as ever, has the say

@@ -45,7 +45,7 @@ def tell_of_kinks(refusal: Exception) -> None:
         warn(str(refusal), AccuracyWarning)
 
 
-def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
+def unliftable(f: object, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"

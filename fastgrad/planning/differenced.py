@@ -36,7 +36,7 @@ class ByArray:
         error = structure.joined(errors) if bars else None
         return _Joined(structure.joined(slopes), error, sum(one.nfev for one in done), "numpy")
 
-    def with_info(self, x: Any, *args: Any) -> tuple[Floats, Any]:
+    def with_info(self, x: object, *args: object) -> tuple[Floats, Any]:
         done = self._run(as_point(x), args, None, True)
         return done.gradient, done
 
@@ -55,7 +55,7 @@ class Differenced:
         elif own is not None and point.perturbable:
             self._held = own
 
-    def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+    def __call__(self, y: Floats, *args: object, **_: object) -> NDArray[Any]:
         return self.with_cost(y, *args)[0]
 
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:

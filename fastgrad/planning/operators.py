@@ -83,7 +83,7 @@ class Made:
     colors: int | None = None
     failures: tuple[str, ...] = ()
 
-    def info(self, settings: Settings, nfev: int, began: float, **shaped: Any) -> JacobianInfo:
+    def info(self, settings: Settings, nfev: int, began: float, **shaped: object) -> JacobianInfo:
         """Return what is told of it; `shaped`: step, error and noise as the caller sees them."""
         return JacobianInfo(
             way=self.way,
@@ -658,7 +658,7 @@ def refuse_unmoved(call: Call, point: Point) -> None:
             raise ValueError(str(doubt)) from doubt
 
 
-def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
+def unreadable(f: object, call: Call, point: Point, explicit: bool = False) -> str:
     """Say why f must not be lifted, whatever the options; empty if it may be.
 
     `explicit`: whether the caller asks for it, and answers for what f keeps.

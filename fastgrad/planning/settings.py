@@ -45,7 +45,7 @@ class Settings:
     out: Any = None
 
     @classmethod
-    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+    def of(cls, h: object, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         """Sort what a caller gave, of the options that a TypedDict lists; what is usual is sorted once.
 
         TypeError if there is another one.
@@ -56,7 +56,7 @@ class Settings:
         return cls._sorted(h, given, valid)
 
     @classmethod
-    def _sorted(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+    def _sorted(cls, h: object, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         check_names(given, valid)
         own = {field.name for field in fields(cls)} - {"options"}
         options = {name: value for name, value in given.items() if name not in own}
@@ -250,7 +250,7 @@ class JacobianInfo:
         return "\n".join(lines)
 
 
-def _shape(out: Any) -> tuple[int, ...]:
+def _shape(out: object) -> tuple[int, ...]:
     """Return the shape of what f fills."""
     lengths = out if isinstance(out, (tuple, list)) else (out,)
     if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):

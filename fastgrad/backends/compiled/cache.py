@@ -45,7 +45,7 @@ _entries: dict[Any, Entry] = {}  # for each kernel and signature
 Found = TypeVar("Found")
 
 
-def once(table: dict[Any, Found], key: Any, make: Callable[[], Found]) -> Found:
+def once(table: dict[Any, Found], key: object, make: Callable[[], Found]) -> Found:
     """Return what a table has for a key; whoever asks first makes it, and all others wait."""
     found = table.get(key)
     if found is None:
@@ -69,14 +69,14 @@ def source_stamp() -> str:
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
 
-    def __init__(self, function: Any, bare: bool) -> None:
+    def __init__(self, function: object, bare: bool) -> None:
         super().__init__(function)
         self._bare = bare
         file = self._cache_file
         file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
         dump, load = file._dump, file._load_data
 
-        def signed(data: Any) -> bytes:
+        def signed(data: object) -> bytes:
             content: bytes = dump(data)
             return content + sha256(content).digest()
 
@@ -88,17 +88,17 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
         file._dump, file._load_data = signed, checked
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
+    def _index_key(self, sig: object, codegen: object) -> Any:
         return *super()._index_key(sig, codegen), self._bare
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: object, target_context: object) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # noqa: BLE001  unpickling damaged files raises anything
             self._give_up_files()
             return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig: object, data: object) -> None:
         try:
             super().save_overload(sig, data)
         except Exception:  # noqa: BLE001  the kernel itself is fine
@@ -115,11 +115,11 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 class LateCache:
     """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
 
-    def __init__(self, function: Any, bare: bool) -> None:
+    def __init__(self, function: object, bare: bool) -> None:
         self._function, self._bare = function, bare
         self.disk_only = False
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: object, target_context: object) -> Any:
         found = self._cache.load_overload(sig, target_context)
         if found is None and self.disk_only:
             raise FileNotFoundError(str(sig))
@@ -136,7 +136,7 @@ class LateCache:
         return getattr(self._cache, name)
 
 
-def kernel(function: Any = None, *, seconds: float = SECONDS) -> Any:
+def kernel(function: object = None, *, seconds: float = SECONDS) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable.
 
     Its twin `bare` counts no references: numba's code takes one to each argument, and never returns it where f raises.
@@ -153,14 +153,14 @@ def kernel(function: Any = None, *, seconds: float = SECONDS) -> Any:
     return compiled
 
 
-def _needs_counting(kind: Any) -> bool:
+def _needs_counting(kind: object) -> bool:
     """Whether numba takes an argument apart with its own memory: lists, strings, instances; not arrays."""
     if isinstance(kind, types.BaseTuple):
         return any(map(_needs_counting, kind))
     return not isinstance(kind, types.Array) and bool(default_manager[kind].contains_nrt_meminfo())
 
 
-def inner(function: Any, fastmath: Any = False, **counts: bool) -> Any:
+def inner(function: object, fastmath: object = False, **counts: bool) -> Any:
     """Compile what only kernels call: it is kept within them."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": fastmath, **counts}
     return njit(nogil=True, error_model="numpy", **options)(function)
@@ -213,14 +213,14 @@ class Entry:
         return self._found
 
 
-def entry(kernel: Any, signature: tuple[Any, ...]) -> Entry:
+def entry(kernel: object, signature: tuple[Any, ...]) -> Entry:
     """Return the one entry to a kernel for these types; hashing these takes some microseconds."""
     key = kernel, signature
     found = _entries.get(key)
     return _entries.setdefault(key, Entry(kernel, signature)) if found is None else found
 
 
-def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
+def entry_point(kernel: object, signature: tuple[Any, ...], worth: float) -> Any:
     """Return a kernel for exactly these types, or None: see `Entry.point`."""
     return entry(kernel, signature).point(worth)
 
@@ -241,7 +241,7 @@ class _Unknown(Exception):
     """Something that f captured, or gets as an argument, has no fingerprint."""
 
 
-def _is_data(kind: Any) -> bool:
+def _is_data(kind: object) -> bool:
     """Whether the name of a numba type says all about it: that of a function does not say what it does."""
     if isinstance(kind, types.BaseTuple):
         return all(map(_is_data, kind))
@@ -295,7 +295,7 @@ def _surroundings() -> bytes:
     return repr(about).encode() + b"".join(sha256(file.read_bytes()).digest() for file in files)
 
 
-def _print(value: Any) -> bytes:
+def _print(value: object) -> bytes:
     """Bytes that differ wherever f compiles to something else."""
     if isinstance(value, Dispatcher):
         function, options = value.py_func, repr((sorted(value.targetoptions.items()), value.locals)).encode()

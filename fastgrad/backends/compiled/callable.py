@@ -138,7 +138,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     return gradient
 
 
-def contiguous(x: Any) -> Any:
+def contiguous(x: object) -> Any:
     """Return x as a C-contiguous float64 array: itself, if it is one."""
     raise NotImplementedError
 

@@ -114,7 +114,7 @@ class Target:
         """Return the extra arguments as f at `address` takes them."""
         return (args,) if self.packed else args
 
-    def kernel(self, which: Any, signature: Callable[..., tuple[Any, ...]], worth: float) -> Any:
+    def kernel(self, which: object, signature: Callable[..., tuple[Any, ...]], worth: float) -> Any:
         """Return a kernel whose types follow from those of the arguments and of x; None until it is worth compiling."""
         if not JIT:
             return None
@@ -171,7 +171,7 @@ def _compile(f: Any, signature: tuple[types.Type, ...]) -> Any:
         raise CannotRun(f"numba compiled f for another signature than {signature}") from error
 
 
-def _refuse_result(result: Any) -> None:
+def _refuse_result(result: object) -> None:
     if isinstance(result, types.Optional):
         raise CannotRun(f"f may return None: numba types its result {result}")
     if not isinstance(result, (types.Integer, types.Boolean, types.Float, types.Array, types.Literal)):
@@ -275,7 +275,7 @@ def kind_of(value: Any) -> Any:
     return _type(value)
 
 
-def _type(value: Any) -> Any:
+def _type(value: object) -> Any:
     try:
         return typeof(value)
     except (ValueError, NumbaError) as error:
@@ -287,7 +287,7 @@ _plain: OrderedDict[Any, Jitted] = OrderedDict()
 _code_counts: dict[Any, int] = {}
 
 
-def jitted(f: Any, explicit: bool) -> Jitted:
+def jitted(f: object, explicit: bool) -> Jitted:
     """Return what is known of a function; compiles nothing yet.
 
     CannotRun if it is not a function that numba compiles, or a plain one that was not asked for. ValueError if it
@@ -351,7 +351,7 @@ def _compile_plain(f: python_types.FunctionType) -> Jitted:
     return known
 
 
-def _constant(value: Any) -> Any:
+def _constant(value: object) -> Any:
     return value if value.__hash__ is not None else id(value)
 
 

@@ -190,7 +190,7 @@ class OwnerJacobian:
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
 
-    def __call__(self, x: Any, args: Args) -> Any:
+    def __call__(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not np.ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None

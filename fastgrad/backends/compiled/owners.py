@@ -400,7 +400,7 @@ def _somewhere(shape: tuple[int, ...]) -> Floats:
 _NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
-def compiled(table: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def compiled(table: dict[Any, Any], key: object, make: Callable[[], Any]) -> Any:
     """Return where f compiled for owner lanes is, and what else `make` tells; CannotLift where it cannot be.
 
     Either is kept in a table with f.
@@ -431,7 +431,7 @@ class Owners:
         self._coloured: dict[Any, Owner] = {}  # where another has places, which do not do everywhere
 
     @staticmethod
-    def suit(n: int, eager: bool, f: Any = None) -> bool:
+    def suit(n: int, eager: bool, f: object = None) -> bool:
         """Whether x is large enough."""
         return JIT and (n >= (FEW if eager else MANY) or (eager and n >= LEAST and _mentions(f, SLOW_ONES)))
 

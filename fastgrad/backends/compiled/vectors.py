@@ -49,7 +49,7 @@ class VectorTarget(NamedTuple):
     # to kernels that call it, by the kernel and its arrays' dimensions: numba's types take 27 µs to make and hash
     entries: dict[Any, Entry]
 
-    def kernel(self, which: Any, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
+    def kernel(self, which: object, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
         """Return a kernel that gets arrays of so many dimensions, then `last`; None until it is worth compiling."""
         found = self.entries.get((which, ndims))
         if found is None:
@@ -85,7 +85,7 @@ class Compiled:
         self.kernels: dict[Any, Any] = {}  # what `FusedJacobian` has found for it
 
     @classmethod
-    def of(cls, f: Any, place: int, out: tuple[int, ...] | None) -> Compiled:
+    def of(cls, f: object, place: int, out: tuple[int, ...] | None) -> Compiled:
         """Return what is known of f already, or find it out."""
         known = jitted(f, False).many_values
         found: Compiled = known.get((place, out)) or known.setdefault((place, out), cls(f, place, out))
@@ -273,7 +273,7 @@ class FusedJacobian:
         self._room = zeros if rule is None or pattern is None else np.empty
         self._alone: Any = None  # what `_prepared` returns without extra arguments
 
-    def __call__(self, x: Any, args: Args) -> Any:
+    def __call__(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None

@@ -320,7 +320,7 @@ def _equal(now: Any, before: Any) -> bool:
     return bool(now == before)
 
 
-def _access(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+def _access(generator: object) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     """Return what reads the state of a source of random numbers, and what writes it."""
     if isinstance(generator, random.Random):
         return generator.getstate, generator.setstate

@@ -330,7 +330,7 @@ IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output"
 
 
 def compile_lanes(
-    function: Any, ndim: int, arg_types: tuple[Any, ...] = (), fastmath: bool = False, *, width: int | None = None
+    function: object, ndim: int, arg_types: tuple[Any, ...] = (), fastmath: bool = False, *, width: int | None = None
 ) -> LaneFunction:
     """Compile f for lanes.
 
@@ -412,7 +412,7 @@ def _compile(dispatcher, twins, ndim, arg_types):
 
 
 def compile_lanes_of_outputs(
-    function: Any, ndim: int, before: tuple[Any, ...], after: tuple[Any, ...], filled: bool, ndim_out: int
+    function: object, ndim: int, before: tuple[Any, ...], after: tuple[Any, ...], filled: bool, ndim_out: int
 ) -> LaneFunction:
     """Compile f of many values for lanes.
 
@@ -433,7 +433,7 @@ def compile_lanes_of_outputs(
     return _linked(function, lane, lambda f, twins: _compile_outputs(f, twins, ndim, before, after, filled, ndim_out))
 
 
-def of_many_values(f: Any, place: int, filled: bool, empty: Any) -> Any:
+def of_many_values(f: object, place: int, filled: bool, empty: object) -> Any:
     """Return ``called(x, shape, args)`` for an f of many values, which fills what `empty` makes of a shape, or returns.
 
     `place`: how many of the arguments come before x.
@@ -496,7 +496,7 @@ def _linked(function: Any, lane: Lane, make: Any) -> LaneFunction:
     return found
 
 
-def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
+def compiled_alone(run: object, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
     """Compile what must have no effect but its result; returns what numba makes of it, and what that calls."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
