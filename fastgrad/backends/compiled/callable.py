@@ -12,7 +12,7 @@ from numba.extending import intrinsic, overload
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...inspecting.cfunctions import CFunction
-from ...lifting.native import emits, part
+from ...lifting.native import array_type, emits, part
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 from . import kernels
@@ -47,14 +47,14 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     def target_of(x: Any, args: Any) -> Target:
         key = x.ndim, args
         if key not in targets:
-            targets[key] = Target(known.f, types.Array(types.float64, x.ndim, "C"), tuple(map(types.unliteral, args)))
+            targets[key] = Target(known.f, array_type(x.ndim), tuple(map(types.unliteral, args)))
         return targets[key]
 
     @intrinsic
     def attempt(typingctx, args, work, x, out):
         """Run the kernel; returns its code, and numba's own of what f raised, with where that is described."""
         target = target_of(x, tuple(args))
-        kinds = kernels.signature(target.kinds, types.Array(types.float64, x.ndim, "C"))
+        kinds = kernels.signature(target.kinds, array_type(x.ndim))
         loop.compile(kinds)
         kernel, function = loop.overloads[kinds], target.native[1]
         result = types.UniTuple(types.int64, 3)
@@ -147,7 +147,7 @@ def contiguous(x: object) -> Any:
 def _contiguous(x):
     if not isinstance(x, types.Array) or not isinstance(x.dtype, (types.Float, types.Integer, types.Boolean)):
         raise TypingError(f"`x` must be an array of real numbers, got {x}")
-    if x == types.Array(types.float64, x.ndim, "C"):
+    if x == array_type(x.ndim):
         return lambda x: x
     return lambda x: np.ascontiguousarray(x).astype(np.float64)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 
 from ...core.validation import Args
-from ...lifting.native import call_at
+from ...lifting.native import array_type, call_at
 from ...lifting.owners import layout as at
 from ...lifting.owners.layout import DIFFERENT, FIRST, ROOM, TIED, UNCONFIRMED, UNUSUAL
 from .cache import inner, kernel
@@ -22,9 +22,8 @@ AGAIN = 64.0  # times the step, where the first says no: f may be noisier than i
 
 def signature(args: Args, ndim: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `gradient`."""
-    number, whole, array = types.float64, types.int64, types.Array
-    x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")
-    codes, rows, lists = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
+    whole, x, floats, rows = types.int64, array_type(ndim), array_type(2), array_type(1, types.int32)
+    ints, lists, codes = (array_type(d, whole) for d in (1, 2, 3))
     memory = ints, floats, lists, floats, ints, ints, x
     return whole, whole, types.Tuple(args), x, codes, rows, x, *memory, types.boolean, types.boolean
 
@@ -49,20 +48,24 @@ def moving(x, slope):
     return part * part
 
 
+@inner
+def goes_up(bits, i):
+    """Whether a direction that follows from x's bytes goes up along an entry."""
+    mixed = bits[i] + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+    return mixed >> np.uint64(63) != np.uint64(0)
+
+
 @checking
 def moved_along(flat, g, y, lost, losses, h, side):
     """Go a step from x to one side, in a direction from x's bytes; returns how much that should change f.
 
     Who changes a branch stays.
     """
-    bits = flat.view(np.uint64)
-    slope, mixer = 0.0, np.uint64(0)
+    bits, slope = flat.view(np.uint64), 0.0
     for i in range(flat.size):
-        mixer += np.uint64(0x9E3779B97F4A7C15)
-        mixed = bits[i] + mixer
-        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
         size = abs(flat[i]) if flat[i] != 0.0 else 1.0
-        step = h * (size if mixed >> np.uint64(63) else -size)
+        step = h * (size if goes_up(bits, i) else -size)
         y[i] = flat[i] + step * side
         slope += g[i] * (y[i] - flat[i])
     if losses > 0:

@@ -7,12 +7,12 @@ from numba import types
 from numba.core import cgutils
 from numba.np.numpy_support import from_dtype
 
-from ...lifting.native import array_of, borrowed, called, emits, raise_on
+from ...lifting.native import array_of, array_type, borrowed, called, emits, raise_on
 from .workspace import HEADER
 
 RECORD = from_dtype(HEADER)
 STACK = 704  # numbers: eleven of 64 outputs
-FLOATS = types.Array(types.float64, 1, "C")
+FLOATS = array_type(1)
 
 
 @emits(types.boolean)
@@ -81,7 +81,7 @@ def on_the_stack(context, builder, kind):
     return builder.ptrtoint(room, context.get_value_type(types.intp))
 
 
-@emits(lambda array: types.Array(types.int64, array.ndim, "C"))
+@emits(lambda array: array_type(array.ndim, types.int64))
 def integers(context, builder, kind, array):
     """View a C-contiguous array of floats as integers.
 

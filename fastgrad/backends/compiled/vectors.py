@@ -18,7 +18,7 @@ from ...core.errors import CannotRun
 from ...core.point import Point, quiet
 from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import lanes
-from ...lifting.native import address_of
+from ...lifting.native import address_of, array_type
 from ...schemes.constants import OUTSIDE
 from ...schemes.steps import Step
 from ...sparsity import Pattern
@@ -34,7 +34,7 @@ from .workspace import let_go
 # that compiling takes. When it is compiled follows from that, not what it gives.
 EVALUATION = 2e-6
 BY_STEP, BY_RULE = (3e-4, 4e-8), (6e-4, 1.5e-7)
-INTEGERS = types.Array(types.int64, 1, "C")
+INTEGERS = array_type(1, types.int64)
 LISTS = types.UniTuple(INTEGERS, 8)  # that `listed` makes
 
 
@@ -53,7 +53,7 @@ class VectorTarget(NamedTuple):
         """Return a kernel that gets arrays of so many dimensions, then `last`; None until it is worth compiling."""
         found = self.entries.get((which, ndims))
         if found is None:
-            arrays = (types.Array(types.float64, ndim, "C") for ndim in ndims)
+            arrays = (array_type(ndim) for ndim in ndims)
             found = self.entries[which, ndims] = entry(which, (*self.kinds, *arrays, last))
         return found.point(worth)
 
@@ -113,8 +113,8 @@ class Compiled:
         place, out = self._place, self._out
         if 1 + (out is not None) + len(kinds) != self._count or len(kinds) < place:
             raise CannotRun("f has defaults")  # or is called wrongly, which a plain call says best
-        x = types.Array(types.float64, ndim, "C")
-        filled = () if out is None else (types.Array(types.float64, len(out), "C"),)
+        x = array_type(ndim)
+        filled = () if out is None else (array_type(len(out)),)
         compiled = _compile(self._f, (*kinds[:place], x, *filled, *kinds[place:]))
         result, like = compiled.signature.return_type, None
         if out is None:
