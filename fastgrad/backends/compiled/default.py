@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ...lifting.native import call_at, part
 from ...schemes import constants, line, looks
 from ...schemes.constants import (
     BAR_NOISE,
@@ -33,7 +34,7 @@ from ...schemes.constants import (
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
 from .kernels import TICKS, UNCALM, ended, power_of_two, refresh, rows, table
-from .native import array_at, call_at, header, integers, part, ticks
+from .native import array_at, header, integers, ticks
 from .workspace import HEADER_SIZE
 
 calm, suits, truncation, better_step = map(

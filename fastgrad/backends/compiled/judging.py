@@ -20,7 +20,6 @@ import numpy as np
 
 from ...core.errors import CannotRun
 from ...core.validation import Floats
-from ...schemes import constants
 from ...schemes.calm import Settled
 from ...schemes.line import Line
 from ...schemes.smooth import LARGEST, Looked
@@ -33,10 +32,13 @@ DIGEST = 32  # bytes
 # It is called in numba's own convention: where the result and what is raised go, then the arguments. Without
 # their types ctypes converts nothing, in half the time.
 _KERNEL = PYFUNCTYPE(c_int)
-_SOURCES = (
-    ("cache", "columns", "default", "entries", "jacobians", "kernels", "native", "outputs", "workspace"),
-    ("constants", "line", "looks", "outputs", "stencils", "steps"),
-)
+_SOURCES = {
+    "backends/compiled": (
+        "cache", "columns", "default", "entries", "jacobians", "kernels", "native", "outputs", "workspace",
+    ),
+    "lifting": ("native",),
+    "schemes": ("constants", "line", "looks", "outputs", "stencils", "steps"),
+}  # fmt: skip
 
 # where the record of a workspace says what is known of f
 _KNOWN = [
@@ -235,8 +237,8 @@ def _folders() -> Iterator[Path]:
 @cache
 def _digest() -> str:
     """Digest all that goes into a file, to name it after."""
-    here, schemes = (Path(str(module)).parent for module in (__file__, constants.__file__))
-    sources = [folder / f"{name}.py" for folder, names in zip((here, schemes), _SOURCES, strict=True) for name in names]
+    package = Path(__file__).parents[2]
+    sources = [package / folder / f"{name}.py" for folder, names in _SOURCES.items() for name in names]
     about = llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     content = repr(about).encode() + b"".join(path.read_bytes() for path in sources)
     return sha256(content).hexdigest()[:32]
