@@ -45,7 +45,7 @@ from ..schemes.trust import check_analytic, refuse_unseen
 from ..schemes.unrounded import BENT
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
-from .matrix import Layout, Matrix, as_sparse, disagrees
+from .matrix import Layout, Matrix, Watched, as_sparse, disagrees
 from .rows import OnLine, climbed
 from .settings import JacobianInfo, Settings
 
@@ -266,6 +266,9 @@ class Operator:
                     refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+            if settings.is_sparse and settings.unliftable and pattern is None and index is None and n >= LIFT_FROM:
+                run.value()  # f's own errors come from a plain call
+                pattern = self._watched(run, call, point)  # of steps that were given, the structure is the lift's, too
         if not run.value().size:
             return self._empty(run, point)
         if pattern is not None and not settings.adaptive:
@@ -301,13 +304,14 @@ class Operator:
         free = moving(bounds)
         if free is not None:
             index = every[free[every]]
+        watched = Watched(run, x) if self.settings.is_sparse else None
         if not index.size:
             found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
         elif self.settings.adaptive:
-            found = climbed(run, point, index, bounds, self.settings.options)
+            found = climbed(watched or run, point, index, bounds, self.settings.options)
         else:
             judged = not bars and bounds is None and index is everything(x.size)
-            found = self._found(run, point, bounds, lambda units: Columns(x, index, units), judged)
+            found = self._found(watched or run, point, bounds, lambda units: Columns(x, index, units), judged)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -318,8 +322,8 @@ class Operator:
                 error=None if found.error is None else _among_zeros(found.error, rows),
             )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
-        if self.settings.is_sparse:
-            matrix, error = as_sparse(matrix, error, (run.value().size, x.size))
+        if watched is not None:
+            matrix, error = as_sparse(matrix, error, watched.changes[:, every], (run.value().size, x.size))
             self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
@@ -368,7 +372,7 @@ class Operator:
 
     def _found(
         self,
-        run: Vectors,
+        run: Any,
         point: Point,
         bounds: tuple[Floats, Floats] | None,
         seeds_of: Callable[[Floats], Seeds],
@@ -554,24 +558,32 @@ class Operator:
         return Matrix(layout.data(slopes), layout.pattern)
 
     def detect(self, x: object) -> Pattern:
-        """Find the pattern at x: by the lift, or of the entries that are not zero."""
+        """Find the pattern at x: by the lift, or of what changes as one entry of x moves."""
         point = as_point(x)
         call = self.call(self.args)
         run = self.opened(call, point)
         bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
-            if not self._unreadable(call, point):
-                try:
-                    steps = unrounded(units_of(point.base.reshape(-1)))
-                    found = load("listed")(self.f, call, point.base, steps[None], None, True)
-                    if not found.lost.any():
-                        return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
-                except CannotRun:
-                    pass
+            pattern = self._watched(run, call, point)
+            if pattern is not None:
+                return pattern
             made = self._by_columns(run, point, everything(point.base.size), bounds, "")
         assert made.matrix.pattern is not None
         return made.matrix.pattern
+
+    def _watched(self, run: Vectors, call: Call, point: Point) -> Pattern | None:
+        """Return the pattern that the lift shows; None where f cannot be lifted."""
+        if self._unreadable(call, point):
+            return None
+        steps = unrounded(units_of(point.base.reshape(-1)))
+        try:
+            found = load("listed")(self.f, call, point.base, steps[None], None, True)
+        except CannotRun:
+            return None
+        run.nfev += 1
+        shape = run.value().size, point.base.size
+        return None if found.lost.any() else Pattern.of(found.outputs, found.inputs, shape)
 
     # ---- products
 
