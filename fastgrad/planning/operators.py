@@ -47,7 +47,7 @@ from ..schemes.trust import check_analytic, refuse_unseen
 from ..schemes.unrounded import BENT
 from ..sparsity import Pattern, as_pattern, color_columns, split
 from ..sparsity.patterns import as_groups
-from .matrix import Layout, Matrix, as_sparse, disagrees
+from .matrix import Layout, Matrix, Watched, as_sparse, disagrees
 from .rows import OnLine, climbed
 from .settings import JacobianInfo, Settings
 
@@ -300,6 +300,9 @@ class Operator:
                     refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
+            if settings.is_sparse and settings.unliftable and pattern is None and index is None and n >= LIFT_FROM:
+                run.value()  # f's own errors come from a plain call
+                pattern = self._watched(around)  # of steps that were given, the structure is the lift's, too
         if not run.value().size:
             return self._empty(around)
         if pattern is not None and not settings.adaptive:
@@ -327,13 +330,14 @@ class Operator:
         free = moving(bounds)
         if free is not None:
             index = every[free[every]]
+        watched = Watched(run, x) if self.settings.is_sparse else None
         if not index.size:
             found = Found(np.zeros((0, run.value().size)), None, np.ones(0))
         elif self.settings.adaptive:
-            found = climbed(run, point, index, bounds, self.settings.options)
+            found = climbed(watched or run, point, index, bounds, self.settings.options)
         else:
             judged = not around.bars and bounds is None and index is everything(x.size)
-            found = self._found(around, lambda units: Columns(x, index, units), judged)
+            found = self._found(around, lambda units: Columns(x, index, units), judged, watched)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -344,8 +348,8 @@ class Operator:
                 error=None if found.error is None else _among_zeros(found.error, rows),
             )
         matrix, error = Matrix(found.jacobian.T), None if found.error is None else Matrix(found.error.T)
-        if self.settings.is_sparse:
-            matrix, error = as_sparse(matrix, error, (run.value().size, x.size))
+        if watched is not None:
+            matrix, error = as_sparse(matrix, error, watched.changes[:, every], (run.value().size, x.size))
             self._unite(matrix.pattern)
         step = np.full(x.size, np.nan)
         if found.units is not None:
@@ -390,12 +394,18 @@ class Operator:
         step[stepped] = found.step[mine[stepped]] * found.units[stepped]
         return Made(matrix, error, step, COLORS, reason, found.noise, count)
 
-    def _found(self, around: Around, seeds_of: Callable[[Floats], Seeds], judged: bool = False) -> Found:
+    def _found(
+        self,
+        around: Around,
+        seeds_of: Callable[[Floats], Seeds],
+        judged: bool = False,
+        watched: Watched | None = None,
+    ) -> Found:
         """Differentiate along some directions; `judged`: along all columns, anywhere, and nobody asks for bars."""
         settings, run, point, bounds, x = self.settings, around.run, around.point, around.bounds, around.x
         run.value()
         if settings.measured:
-            explorer: Explorer = run
+            explorer: Explorer = watched or run
             if judged and settings.plainest:
                 explorer = known = JudgedVectors(run)
                 found = known.settled(x)
@@ -406,7 +416,7 @@ class Operator:
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
-        return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+        return by_stencil(watched or run, seeds_of(units), stencil, bounds, x)._replace(units=units)
 
     def _check_analytic(self, run: Values, point: Point, index: Ints, jacobian: Any) -> None:
         if not self.settings.stencil.imaginary:
@@ -551,24 +561,33 @@ class Operator:
         return Matrix(layout.data(slopes), layout.pattern)
 
     def detect(self, x: object) -> Pattern:
-        """Find the pattern at x: by the lift, or of the entries that are not zero."""
+        """Find the pattern at x: by the lift, or of what changes as one entry of x moves."""
         point = as_point(x)
         call = self.call(self.args)
         run = self.opened(call, point)
         bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
-            if not self._unreadable(call, point):
-                try:
-                    steps = unrounded(units_of(point.base.reshape(-1)))
-                    found = load("listed")(self.f, call, point.base, steps[None], None, True)
-                    if not found.lost.any():
-                        return Pattern.of(found.outputs, found.inputs, (run.value().size, point.base.size))
-                except CannotRun:
-                    pass
-            made = self._by_columns(Around(run, call, point, bounds), everything(point.base.size), "")
+            around = Around(run, call, point, bounds)
+            pattern = self._watched(around)
+            if pattern is not None:
+                return pattern
+            made = self._by_columns(around, everything(point.base.size), "")
         assert made.matrix.pattern is not None
         return made.matrix.pattern
+
+    def _watched(self, around: Around) -> Pattern | None:
+        """Return the pattern that the lift shows; None where f cannot be lifted."""
+        run, x = around.run, around.x
+        if self._unreadable(around.call, around.point):
+            return None
+        try:
+            found = load("listed")(self.f, around.call, around.point.base, unrounded(units_of(x))[None], None, True)
+        except CannotRun:
+            return None
+        run.nfev += 1
+        shape = run.value().size, x.size
+        return None if found.lost.any() else Pattern.of(found.outputs, found.inputs, shape)
 
     # ---- products
 
