@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import needed, quietly
-from ..core.validation import Array, Function
+from ..core.validation import Args, Array, Function
 from ..jacobian import numerical_jacobian
 
 __all__ = ["jacobi", "propagate"]
@@ -29,7 +29,7 @@ def jacobi(
     *args: Any,
     diagonal: bool = False,
     method: int | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     rtol: float = 0,
     maxiter: int = 10,
     maxgrad: int = 3,
@@ -122,7 +122,7 @@ class _Wanted(NamedTuple):
 
 
 def _with_bars(
-    fn: Any, x: Array, args: Any, value: Array, chosen: NDArray[np.bool_], wanted: _Wanted
+    fn: Function, x: Array, args: Args, value: Array, chosen: NDArray[np.bool_], wanted: _Wanted
 ) -> tuple[Array, Array]:
     """Return the columns of some entries of x, and their bars; NaN for values that are NaN at x."""
     known = ~np.isnan(value)
@@ -152,7 +152,7 @@ def _with_bars(
     return found, bars
 
 
-def _made(moved: Any, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Array]:
+def _made(moved: Function, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Array]:
     """Return the Jacobian and its bars, by finer looks where these are too large."""
     options: dict[str, Any] = {"full_output": True, **({"bounds": bounds} if np.isfinite(bounds).any() else {})}
     with quietly():  # the bars say it
@@ -164,7 +164,7 @@ def _made(moved: Any, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Ar
     return np.where(better, finer, made), np.where(better, told.error, info.error)
 
 
-def _lost(moved: Any, x: Array) -> list[NDArray[np.bool_]]:
+def _lost(moved: Function, x: Array) -> list[NDArray[np.bool_]]:
     """Say for which entries fn is NaN just below x, and just above."""
     step = BESIDE * np.maximum(np.abs(x), 1.0)
     lost = [np.zeros(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)]
@@ -221,7 +221,7 @@ def _of_one(fn: Function, places: list[Any], i: int) -> Callable[[Any], Any]:
     return lambda x: fn(*places[:i], x, *places[i + 1 :])
 
 
-def _through(fn: Any, value: Array, x: Array, cov: Array, kwargs: dict[str, Any]) -> Any:
+def _through(fn: Function, value: Array, x: Array, cov: Array, kwargs: dict[str, Any]) -> Any:
     """Return J C J^T; a diagonal J or C is one of one dimension."""
     if x.ndim > 1 or value.ndim > 1 or cov.ndim > 2:
         raise ValueError("x and fn(x) must have dimension 0 or 1, and cov 0, 1 or 2")

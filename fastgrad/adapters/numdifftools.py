@@ -125,7 +125,7 @@ class _Made:
 class _Real:
     """A function that may be complex, of an x that may be complex, as one of real numbers: real parts first."""
 
-    def __init__(self, fun: Any, x: Array, args: Args, kwds: dict[str, Any], stepped: bool) -> None:
+    def __init__(self, fun: Function, x: Array, args: Args, kwds: dict[str, Any], stepped: bool) -> None:
         if stepped and np.iscomplexobj(x):
             raise ValueError("a complex step needs real numbers: a complex variable was given as `x`")
         self._fun, self._args, self._kwds = fun, args, kwds

@@ -47,7 +47,9 @@ METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
-def _steps(method: str, x: Array, rel_step: Any, abs_step: Any, eps: float) -> NDArray[np.float64] | None:
+def _steps(
+    method: str, x: Array, rel_step: ArrayLike | None, abs_step: ArrayLike | None, eps: float
+) -> NDArray[np.float64] | None:
     """Return the signed step of each entry, in SciPy's manner; None where no step is given."""
     if rel_step is None and abs_step is None:
         return None
@@ -61,8 +63,8 @@ def approx_derivative(
     fun: Function,
     x0: ArrayLike,
     method: str = "3-point",
-    rel_step: Any = None,
-    abs_step: Any = None,
+    rel_step: ArrayLike | None = None,
+    abs_step: ArrayLike | None = None,
     f0: Any = None,
     bounds: Any = (-np.inf, np.inf),
     sparsity: Any = None,
@@ -190,18 +192,18 @@ def _turned(fun: Function, turn: Array, x: Array, *args: Any, **kwargs: Any) -> 
     return fun(turn * x, *args, **kwargs)
 
 
-def _operator(fun: Any, x: Array, m: int, rel_step: Any, common: dict[str, Any]) -> Any:
+def _operator(fun: Any, x: Array, m: int, rel_step: ArrayLike | None, common: dict[str, Any]) -> Any:
     def product(p: Array) -> Array:
         p = np.ravel(p)
         length = np.linalg.norm(p)
         if length == 0:
             return np.zeros(m)
-        return np.ravel(jvp(fun, x, p, None if rel_step is None else rel_step / length, **common))
+        return np.ravel(jvp(fun, x, p, None if rel_step is None else np.asarray(rel_step) / length, **common))
 
     return LinearOperator((m, x.size), matvec=product, dtype=np.float64)
 
 
-def approx_fprime(xk: ArrayLike, f: Function, epsilon: Any = None, *args: Any) -> Array:
+def approx_fprime(xk: ArrayLike, f: Function, epsilon: ArrayLike | None = None, *args: Any) -> Array:
     """Return the derivatives of f, as ``scipy.optimize.approx_fprime`` does.
 
     Parameters
@@ -234,7 +236,7 @@ def check_grad(
     grad: Function,
     x0: ArrayLike,
     *args: Any,
-    epsilon: Any = None,
+    epsilon: ArrayLike | None = None,
     direction: str = "all",
     rng: Any = None,
     seed: Any = None,
@@ -329,7 +331,7 @@ class Steering(TypedDict, total=False):
     step_factor: float
 
 
-def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
+def _asked_for(steering: Mapping[str, Any], initial_step: ArrayLike, step_direction: ArrayLike = 0) -> bool:
     """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
     for name in steering:
         if name not in STEERING:
@@ -350,7 +352,7 @@ def _theirs(name: str, *args: Any, **options: Any) -> Any:
     return getattr(module, name)(*args, **options)
 
 
-def _tolerances(tolerances: Any) -> dict[str, float]:
+def _tolerances(tolerances: Mapping[str, float | None] | None) -> dict[str, float]:
     given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
     numbers = all(isinstance(v, (int, float, np.number)) and v >= 0 for v in given.values())
     if given.keys() != TOLERANCES.keys() or not numbers:
@@ -358,7 +360,7 @@ def _tolerances(tolerances: Any) -> dict[str, float]:
     return given
 
 
-def _within(x: Array, initial_step: Any, step_direction: Any) -> dict[str, Any]:
+def _within(x: Array, initial_step: ArrayLike, step_direction: ArrayLike) -> dict[str, Any]:
     """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
     steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
     if (steps == STEP).all() and not np.any(sides):
@@ -368,7 +370,9 @@ def _within(x: Array, initial_step: Any, step_direction: Any) -> dict[str, Any]:
     return {"bounds": (np.where(sides > 0, x, lower), np.where(sides < 0, x, upper))}
 
 
-def _result(name: str, df: Array, error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any) -> OptimizeResult:
+def _result(
+    name: str, df: Array, error: Any, tolerances: Mapping[str, float | None] | None, dtype: np.dtype[Any], **counts: Any
+) -> OptimizeResult:
     """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
     given = _tolerances(tolerances)
     error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
@@ -386,9 +390,9 @@ def derivative(
     x: ArrayLike,
     *,
     args: Any = (),
-    tolerances: Any = None,
-    initial_step: Any = STEP,
-    step_direction: Any = 0,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    step_direction: ArrayLike = 0,
     preserve_shape: bool = False,
     callback: Any = None,
     **steering: Unpack[Steering],
@@ -479,9 +483,9 @@ def jacobian(
     f: Function,
     x: ArrayLike,
     *,
-    tolerances: Any = None,
-    initial_step: Any = STEP,
-    step_direction: Any = 0,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    step_direction: ArrayLike = 0,
     **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Jacobian, with the fields of ``scipy.differentiate.jacobian``.
@@ -521,7 +525,12 @@ def jacobian(
 
 
 def hessian(
-    f: Function, x: ArrayLike, *, tolerances: Any = None, initial_step: Any = STEP, **steering: Unpack[Steering]
+    f: Function,
+    x: ArrayLike,
+    *,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 

@@ -47,14 +47,19 @@ def _hessian(x: Array, made: Callable[[], Any]) -> NDArray[np.float64]:
     return _or_nan(x, made, lambda: (x.size, x.size))
 
 
-def _step(x: Array, epsilon: Any) -> Any:
+def _step(x: Array, epsilon: ArrayLike | None) -> Any:
     if epsilon is None or np.ndim(epsilon) == 0 or np.shape(epsilon) == x.shape:
         return epsilon
     raise ValueError(f"If h is not a scalar it must have the same shape as x, {x.shape}; got {np.shape(epsilon)}")
 
 
 def approx_fprime(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None, centered: bool = False
+    x: ArrayLike,
+    f: Function,
+    epsilon: ArrayLike | None = None,
+    args: Args = (),
+    kwargs: Kwargs = None,
+    centered: bool = False,
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of f, as statsmodels' ``approx_fprime`` does.
 
@@ -95,7 +100,7 @@ def approx_fprime(
 
 
 def approx_fprime_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Function, epsilon: ArrayLike | None = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of an analytic f by complex steps, as statsmodels' ``approx_fprime_cs`` does.
 
@@ -141,7 +146,12 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Function:
     """Return one of the functions that make a Hessian of f's values: by this formula where a step is given."""
 
     def approx_hess(
-        x: ArrayLike, f: Any, epsilon: Any = None, args: Any = (), kwargs: Kwargs = None, return_grad: bool = False
+        x: ArrayLike,
+        f: Function,
+        epsilon: ArrayLike | None = None,
+        args: Args = (),
+        kwargs: Kwargs = None,
+        return_grad: bool = False,
     ) -> Any:
         x = np.array(x, dtype=np.float64)
         if epsilon is None:
@@ -180,7 +190,7 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Function:
 
 
 def _at_corners(
-    f: Any, x: Array, step: Array, args: Any, kwargs: Mapping[str, Any], corners: Any, divisor: int
+    f: Function, x: Array, step: Array, args: Args, kwargs: Mapping[str, Any], corners: Any, divisor: int
 ) -> NDArray[np.float64]:
     """Return the Hessian by statsmodels' own points."""
     moves, hessian = np.diag(step), np.empty((x.size, x.size))
@@ -198,7 +208,7 @@ approx_hess = _hessian_by(CENTRAL, "approx_hess", "central")
 
 
 def approx_hess_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Function, epsilon: ArrayLike | None = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the Hessian of an analytic f: central differences of its complex-step gradient.
 
