@@ -22,6 +22,7 @@ from .constants import (
     NEAR_ZERO,
     NEGLIGIBLE,
     QUIET,
+    SHORT,
     SIXTH,
     SPACING,
     THIRD,
@@ -173,7 +174,7 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
             return None
         line.append(out)
     t = step_of(line)
-    if t == 0.0:
+    if t < SHORT:  # 0 is: see `step_of`
         return None
     overs, unders, halves = [], [], []
     for v, unit in zip(place, units, strict=True):
@@ -428,7 +429,7 @@ def _again(
             step = min(step, 2.0 ** round(exponent))
         if any(0.3 < step / other < 3.3 for other, _ in looks):
             break
-        if step < 2.0**-60:
+        if step < SHORT:
             return None
         found = at(step)
         if found is None:

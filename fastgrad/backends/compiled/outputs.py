@@ -7,7 +7,21 @@ import math
 
 import numpy as np
 
-from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY, TORN
+from ...schemes.constants import (
+    EPS,
+    FIFTH,
+    FINER,
+    FOURTH,
+    NEGLIGIBLE,
+    QUIET,
+    SAME,
+    SHORT,
+    SIXTH,
+    SPACING,
+    THIRD,
+    TINY,
+    TORN,
+)
 from ...schemes.line import NOISY, UNSEEN
 from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP, WIDEST
 from .cache import uncounted
@@ -401,7 +415,7 @@ def bent_steps(o, terms):
 
 @uncounted
 def step_of(o, counts):
-    """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it."""
+    """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it, or it is short."""
     active = 0
     for i in range(o.shape[1]):
         active += o[BIN, i] < 3000.0
@@ -426,7 +440,7 @@ def step_of(o, counts):
             # those in doubt may belong to the neighbour
             if doubtful > 0 and (passed - doubtful <= place or place - (passed - int(counts[j])) < doubtful):
                 return 0.0
-            return 2.0 ** float(-j)
+            return 2.0 ** float(-j) if 2.0 ** float(-j) >= SHORT else 0.0
     return 0.0
 
 
