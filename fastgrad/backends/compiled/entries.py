@@ -13,12 +13,13 @@ import math
 import numpy as np
 
 from ...lifting.lanes import BLOCK
+from ...lifting.native import part
 from ...schemes import looks as floats
 from ...schemes.constants import EPS, KINK, NOISE, SHORT
 from .cache import inlined, uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
-from .native import STACK, array_at, integers, on_the_stack, part
+from .native import STACK, array_at, integers, on_the_stack
 from .outputs import (
     AGREED,
     ALONE,
