@@ -26,8 +26,8 @@ from .jacobian import like, more_evaluations
 from .planning.checked import Checked, tell_of_kinks, unliftable
 from .planning.differenced import ByArray, Differenced
 from .planning.hessians import bend, by_few, colored, dense, pattern_of, surest, tell, tell_of, verify
-from .planning.matrix import Matrix, symmetric
-from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved
+from .planning.matrix import Matrix, Watched, symmetric
+from .planning.operators import Lacking, Made, Operator, put_back, refuse_unmoved, unreadable
 from .planning.settings import JacobianInfo, Settings
 from .planning.structured import Structured, in_structure
 from .schemes.columns import Found
@@ -393,6 +393,10 @@ class Hessian:
                 reason = str(refusal)
         if self._settings.options.backend == "numpy":
             raise TypeError(f"`backend` 'numpy' does not take this f: {reason}; use 'auto' or 'python'")
+        watchable = self._settings.is_sparse and self._given is None and pattern is None and not call.shared
+        if watchable and n and self._settings.options.backend != "python" and not unreadable(call.f, call, point):
+            with suppress(CannotRun), np.errstate(all="ignore"):
+                pattern = pattern_of(Checked(call, point, None).products(), n)
         spent = self._before_seconds(x, call, point)
         if spent is not None:
             with suppress(CannotRun):  # where f is not smooth, gradients find out more
@@ -464,7 +468,9 @@ class Hessian:
             raise CannotRun("f does not return one number")
         rows, columns = np.divmod(np.arange(n * n), n) if pattern is None else (pattern.rows, pattern.indices)
         bounds = self._bounds(point)
-        found = seconds(run, point.base.reshape(-1), rows, columns, self._settings.noise, bounds)
+        flat = point.base.reshape(-1)
+        watched = Watched(run, flat) if pattern is None and self._settings.is_sparse else None
+        found = seconds(watched or run, flat, rows, columns, self._settings.noise, bounds)
         if not (found.entries.any() or found.usual):
             if bounds is None:
                 raise CannotRun("f does not change")
@@ -478,8 +484,8 @@ class Hessian:
             return self._by_seconds(call, point, reason, None)
         if pattern is None:
             matrix, error = Matrix(found.entries.reshape(n, n)), Matrix(found.error.reshape(n, n))
-            if self._settings.is_sparse:
-                some = found.entries != 0.0
+            if watched is not None:  # of what f depends on: values cannot tell zero from nothing
+                some = watched.changes[0, rows] & watched.changes[0, columns] | (found.entries != 0.0)
                 kept = Pattern.of(rows[some], columns[some], (n, n)).symmetrized()
                 where = kept.rows * n + kept.indices
                 matrix, error = (Matrix(part[where], kept) for part in (found.entries, found.error))

@@ -468,7 +468,7 @@ def jacobian_sparsity(f: Any, x: ArrayLike, **options: Unpack[JacobianDict]) -> 
     Notes
     -----
     The pattern is that of f's path at x: of another branch nothing is known. Where f cannot be lifted, it is that of
-    the entries that are not zero.
+    the values that change as one entry of x moves.
 
     Examples
     --------

@@ -486,3 +486,29 @@ def test_steps_of_the_lift_are_of_an_entry_s_own_size() -> None:
         np.testing.assert_allclose(hessian, exact, rtol=1e-14)
     hessian, info = numerical_hessian(lambda x: x[0] ** 3, np.zeros(1), full_output=True)
     assert abs(hessian[0, 0]) <= info.error[0, 0] < 1e-20
+
+
+def test_a_sparse_hessian_keeps_the_entries_that_come_out_as_zero() -> None:
+    def f(x: Any) -> float:
+        v = [float(one) for one in x.tolist()]
+        return v[0] ** 3 + v[1] ** 3 + v[2] * v[3]
+
+    hessian = numerical_hessian(f, np.zeros(5), backend="python", sparse=True)
+    assert set(zip(*hessian.tocoo().coords, strict=True)) == {(i, i) for i in range(5)} | {
+        (0, 1),
+        (1, 0),
+        (2, 3),
+        (3, 2),
+    }
+    assert set(zip(*np.nonzero(np.abs(hessian.toarray()) > 1e-9), strict=True)) == {(2, 3), (3, 2)}
+
+
+def test_differences_of_gradients_use_the_pattern_that_watching_shows() -> None:
+    def f(x: Any) -> Any:
+        return np.sum((x[1:] - x[:-1] ** 2) ** 2)
+
+    x = np.linspace(0.1, 1.0, 40)
+    hessian, info = numerical_hessian(f, x, 1e-3, sparse=True, full_output=True)
+    assert info.colors is not None
+    assert hessian.nnz == 118
+    np.testing.assert_allclose(hessian.toarray(), numerical_hessian(f, x), atol=1e-4)

@@ -735,8 +735,45 @@ def test_one_side_confirms_what_was_lifted_unless_f_chooses_between_equals(
         assert info.nfev == evaluations + 3  # for the bars
 
 
+def _squares(x: Any) -> Any:
+    y = x * x
+    y[1:] += 3.0 * x[1:] * x[:-1] ** 2
+    return y
+
+
+def _squares_one_by_one(x: Any) -> Any:
+    return np.array([float(v) ** 2 for v in x.tolist()])
+
+
+@pytest.mark.filterwarnings("ignore:no digit is certain")  # of zeros beside which squares are truncated
+@pytest.mark.parametrize("n", [4, 30])
+@pytest.mark.parametrize(
+    "options", [{}, {"h": 1e-4}, {"method": "forward"}, {"method": "adaptive"}, {"sparsity": "detect"}]
+)
+def test_entries_that_come_out_as_zero_stay_in_a_sparse_jacobian_whatever_the_way(
+    n: int, options: dict[str, Any]
+) -> None:
+    for f in (_squares, _squares_one_by_one):
+        jacobian, info = numerical_jacobian(f, np.zeros(n), sparse=True, full_output=True, **options)
+        assert (jacobian[np.arange(n), np.arange(n)] == 0.0).all() or options.get("method") == "forward"
+        assert set(zip(*jacobian.nonzero(), strict=True)) <= {(i, i) for i in range(n)}
+        positions = set(zip(*jacobian.tocoo().coords, strict=True))
+        assert positions >= {(i, i) for i in range(n)}
+        assert info.error is None or info.error.nnz == jacobian.nnz
+    assert jacobian_sparsity(_squares_one_by_one, np.zeros(n)).nnz == n
+
+
+def test_given_steps_use_the_pattern_that_the_lift_shows() -> None:
+    x = np.linspace(0.1, 1.0, 60)
+    jacobian, info = numerical_jacobian(_squares, x, 1e-4, sparse=True, full_output=True)
+    assert info.colors == 2
+    assert jacobian.nnz == 119
+    assert info.nfev == 8
+    np.testing.assert_allclose(jacobian.toarray(), numerical_jacobian(_squares, x), atol=1e-7)
+
+
 @pytest.mark.parametrize("kind", [Fraction, Decimal, float])
-@pytest.mark.parametrize("n", [3, 40])
+@pytest.mark.parametrize("n", [3, 12])
 def test_numbers_of_other_libraries_are_values(kind: Any, n: int) -> None:
     x = point(n)
     of = lambda x: np.array([kind(float(v)) ** 2 for v in x], dtype=object)  # noqa: E731

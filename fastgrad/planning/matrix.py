@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..backends.vectors import Vectors
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from ..schemes.columns import Found
 from ..schemes.constants import EPS
 from ..schemes.outputs import signs
@@ -137,7 +138,7 @@ def disagrees(
     x: Floats,
     units: Floats,
     matrix: Matrix,
-    bounds: tuple[Floats, Floats] | None,
+    bounds: Bounds | None,
     found: Found | None = None,
     lifted: Floats | None = None,
 ) -> int | None:
@@ -202,9 +203,41 @@ def _apart(
     return rows[~(gap[rows] <= doubt + more)]
 
 
-def as_sparse(matrix: Matrix, error: Matrix | None, shape: tuple[int, int]) -> tuple[Matrix, Matrix | None]:
-    """Keep what is not zero."""
-    rows, columns = np.nonzero(matrix.entries)
+class Watched:
+    """f around x, and which of its values change as one entry of x moves, however small their derivatives come out."""
+
+    def __init__(self, run: Vectors, x: Floats) -> None:
+        self._run, self._x = run, x
+        self.value = run.value
+        self.changes = np.zeros((run.value().size, x.size), dtype=bool)
+
+    def at(self, points: Iterable[Floats]) -> Floats:
+        found: Floats = self._noted(points, self._run.at)
+        return found
+
+    def explore(self, points: Iterable[Floats]) -> Floats:
+        found: Floats = self._noted(points, self._run.explore)
+        return found
+
+    def at_complex(self, points: Iterable[NDArray[np.complex128]]) -> NDArray[np.complex128]:
+        found: NDArray[np.complex128] = self._noted(points, self._run.at_complex)
+        return found
+
+    def _noted(self, points: Any, evaluate: Callable[[Any], Any]) -> Any:
+        points = points if isinstance(points, np.ndarray) else list(points)
+        values, here = evaluate(points), self.value()
+        for point, found in zip(points, values, strict=True):
+            moved = np.flatnonzero(point != self._x)
+            if moved.size == 1:
+                self.changes[:, moved[0]] |= found != here
+        return values
+
+
+def as_sparse(
+    matrix: Matrix, error: Matrix | None, changes: NDArray[np.bool_], shape: tuple[int, int]
+) -> tuple[Matrix, Matrix | None]:
+    """Keep the entries of what changes, zeros among them."""
+    rows, columns = np.nonzero(changes)
     pattern = Pattern.of(rows, columns, shape)
     bars = None if error is None else Matrix(error.entries[rows, columns], pattern)
     return Matrix(matrix.entries[rows, columns], pattern), bars

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import CannotRun
-from ..core.validation import Floats, Ints, moving
+from ..core.validation import Bounds, Floats, Ints, moving
 from .constants import EPS, TINY
 from .outputs import Beyond, Outputs, look_along, signs, small_and_dim
 from .seeds import Columns, exact, units_of
@@ -29,10 +29,15 @@ class Fit(NamedTuple):
     """A polynomial through f(x) and six values beside it."""
 
     nodes: Floats  # shape (6,): where they are, in steps
-    # shape (5, 6): what makes the second derivative of the changes of f, and in its units three terms that count, the
-    # last of all, and one that does not: waves at a zero of their second derivative show in that alone
+    # shape (6, 6): what makes the second derivative of the changes of f, and in its units three terms that count, the
+    # last of all, and two that do not: waves at a zero of their second derivative show in the fifth power alone, and a
+    # jump of the second derivative at x in the fifth and the third
     terms: Floats
-    of_noise: Floats  # shape (5,): noise of these, in sigma / h**2: f(x) itself is in all changes
+    of_noise: Floats  # shape (6,): noise of these, in sigma / h**2: f(x) itself is in all changes
+    # half such a jump, over the term of the fifth power that it makes, 0 where all nodes are on one side; and what that
+    # is at least beside the term of the third, which no smooth f on steps as short as these comes near
+    jump: float
+    unsmooth: float
     # how the term behind is amplified in the second derivative, and the last in that of the next lower order
     behind: float
     coarse: float
@@ -46,13 +51,16 @@ class Fit(NamedTuple):
         """Fit all powers up to the sixth, three of which count; so many nodes make the next lower order."""
         powers, (_, previous, last, _) = np.arange(1, nodes.size + 1), counting
         inverse: Floats = np.linalg.inv(nodes[:, None] ** powers).astype(np.float64)
-        terms = 2.0 * inverse[[1, *(power - 1 for power in counting)]]
+        terms = 2.0 * inverse[[1, *(power - 1 for power in counting), 2]]
+        fifth, third = terms[4:] @ (nodes * np.abs(nodes))
+        jump = abs(2.0 / float(fifth)) if (nodes < 0.0).any() else 0.0
         of_noise: Floats = np.sqrt((terms**2).sum(axis=1) + terms.sum(axis=1) ** 2)
         lower, behind = np.linalg.inv(nodes[:fewer, None] ** powers[:fewer])[1], 2 * last - previous
         coarse = abs(float(lower @ nodes[:fewer] ** last))
         amplified = abs(float(terms[0] @ nodes**behind)) / 2.0
         cubic = 2.0 * np.linalg.pinv(nodes[:, None] ** powers[:3])[1]
-        return cls(nodes, terms, of_noise, amplified, coarse, behind - 2, missing, cubic)
+        unsmooth = 0.3 * abs(float(fifth / third)) if jump else np.inf
+        return cls(nodes, terms, of_noise, jump, unsmooth, amplified, coarse, behind - 2, missing, cubic)
 
     @property
     def reach(self) -> float:
@@ -80,13 +88,13 @@ FAINT = 1e-3  # of what slopes make that change on the scale of x: bars need be 
 SMALL = 0.02  # of the largest, in scales of x: a bar that is smaller is wide enough, whatever f does there
 KINK = 0.2  # a bar of such a share, that is no noise: f is not smooth here
 UNRESOLVED = 100.0  # times the noise: what no step made smaller
+SEEN = 8.0  # times its noise, a term that shows a jump
 SLOW = 10.0  # times what an extrapolation takes away are left of abs(x)**2.2 at 0, whose terms do not decay
 CLOSER = 2.0**-10  # so small an x is always moved as if it were 0, too
 SHARP = 1e-3  # of f's change: with such bars, that tells more than x's own size
 NARROW = 2.0**12  # times the room beside x: scales are no larger, or no line would have room
 TILE = 1 << 18  # numbers in the points that are made at a time
 
-Bounds = tuple[Floats, Floats]
 Moves = list[tuple[Ints, Floats]]  # coordinates, and the steps that they are moved by
 
 
@@ -276,7 +284,7 @@ class _Differences:
 
     def _along(self, index: Ints, h: Floats) -> Floats:
         """Return along coordinates with these steps the rows of `_fitted`."""
-        found = np.empty((6, index.size))
+        found = np.empty((7, index.size))
         for fit, mine in ((AROUND, ~self._aside[index]), (ASIDE, self._aside[index])):
             if mine.any():
                 side = 1.0 if fit is AROUND else self._side[index[mine]]
@@ -291,12 +299,12 @@ class _Differences:
         n = self._x.size
         h = self._step(np.arange(n), self._start, self._longest)
         order = np.where(self._aside, ASIDE.order, AROUND.order)
-        tried = np.full((ROUNDS, 6, n), np.nan)
+        tried = np.full((ROUNDS, 7, n), np.nan)
         tried[:, 1] = np.inf
         active = np.arange(n)
         for turn in range(ROUNDS):
             steps = h[active]
-            value, noise, truncation, decay, ratio, quiet = self._along(active, steps)
+            value, noise, truncation, decay, ratio, quiet, jump = self._along(active, steps)
             bar = np.where(np.isfinite(value), _bar(value, noise, truncation), np.inf)
             move = (noise / np.maximum(order[active] * truncation, TINY)) ** (1.0 / (order[active] + 2.0))
             move = np.where(np.isfinite(value), np.clip(move, 2.0**-6, 2.0**2), 2.0**-6)
@@ -310,7 +318,11 @@ class _Differences:
                 target, go = np.where(torn, 0.25 * np.minimum(steps, last), target), go | torn
             unresolved = np.where(truncation > noise, truncation, 0.0)
             ratio *= np.minimum(FARTHEST * self._units[active] / steps, 1.0)
-            tried[turn][:, active] = value, bar, steps, steps * ratio, 4.0 * decay * ratio**2, unresolved
+            tried[turn][:, active] = value, bar, steps, steps * ratio, 4.0 * decay * ratio**2, unresolved, jump
+            alone = (jump > bar) & ~go  # a jump stays where steps are shorter
+            if turn:
+                alone &= jump < 0.25 * np.abs(tried[turn - 1, 6, active])
+            target, go = np.where(alone, 0.25 * steps, target), go | alone
             target = self._step(active, target, self._longest)
             go &= (target != steps) & (target > GRAINS * np.spacing(np.abs(self._x[active])))
             active = active[go]
@@ -347,6 +359,9 @@ class _Differences:
         found[1] = np.where(doubted, np.maximum(found[1], nearest), found[1])
         rough = doubted | (tried[pick, 5, coordinates] > UNRESOLVED * noise)
         found[1] = np.where(rough, 2.0 * found[1], found[1])
+        jump = tried[:, 6]
+        jumps, most = (jump > 0.0).any(axis=0), np.nanmin(np.abs(jump), axis=0)
+        found[1] = np.where(jumps, np.maximum(found[1], most), found[1])
         self._rough = np.where(rough, found[1], 0.0)
         return found
 
@@ -474,12 +489,13 @@ def _bar(value: Floats, noise: Floats, truncation: Floats) -> Floats:
 
 def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
     """Return second derivatives, their noise and truncation; how fast terms decay; a pair's step, in these; and whether
-    nothing but noise is truncated. Rows, of changes in columns. A pair's order is lower.
+    nothing but noise is truncated; and by how much second derivatives to both sides may differ from their mean at most,
+    negative where nothing says that they do. Rows, of changes in columns. A pair's order is lower.
 
     `square`: of the steps.
     """
     terms, noise = fit.terms @ changes, fit.of_noise[:, None] * sigma
-    earlier, previous, last, between = np.abs(terms[1:])
+    earlier, previous, last, between, third = np.abs(terms[1:])
     # where f'' itself lacks, as of x**4, so may every other term; none that is small by chance stands for the others
     decay = np.maximum(last, noise[3]) / np.maximum(previous, noise[2])
     decay = np.clip(np.maximum(decay, fit.missing * previous / np.maximum(earlier, noise[1])), 0.0, 1.0)
@@ -493,4 +509,7 @@ def _fitted(fit: Fit, changes: Floats, sigma: Floats, square: Floats) -> Floats:
         terms[0] = np.where(quiet & (np.abs(cubic - terms[0]) <= 3.0 * noise[0]), cubic, terms[0])
     ratio = (OF_PAIR / fit.of_noise[0] * noise[0] / (8.0 * np.maximum(last, noise[3]))) ** (1.0 / 6.0)
     ratio = 2.0 ** np.round(np.log2(np.clip(ratio, 2.0**-5, 1.0)))
-    return np.array([terms[0] / square, noise[0] / square, truncation / square, decay, ratio, quiet])
+    jumps = (between > SEEN * noise[4]) & (between > fit.unsmooth * third)
+    most = fit.jump * np.maximum(between, 3.0 * noise[4]) / square
+    found = terms[0] / square, noise[0] / square, truncation / square, decay, ratio, quiet, np.where(jumps, most, -most)
+    return np.array(found)

@@ -259,3 +259,38 @@ def test_bars_hold_where_a_second_derivative_is_not_smooth(power: float) -> None
         held += np.count_nonzero(np.abs(hessian - exact) <= info.error)
         total += hessian.size
     assert held >= 0.9 * total
+
+
+@pytest.mark.parametrize("near", [0.0, 5e-12, -3e-20])
+@pytest.mark.parametrize(
+    ("f", "sides"),
+    [
+        (lambda x: np.sum(x * np.abs(x)), (-2.0, 2.0)),
+        (lambda x: np.sum(np.maximum(x, 0.0) ** 2), (0.0, 2.0)),
+        (lambda x: np.sum(np.where(np.abs(x + 1.0) < 1.0, 0.5 * (x + 1.0) ** 2, np.abs(x + 1.0) - 0.5)), (1.0, 0.0)),
+        (lambda x: np.sum(x * np.abs(x)) ** 2, (-0.64, 0.64)),
+    ],
+)
+def test_bars_cover_both_sides_of_a_jump_of_the_second_derivative_and_it_is_told(
+    f: Any, sides: tuple[float, float], near: float
+) -> None:
+    x = np.array([near, 0.4])
+    with pytest.warns(AccuracyWarning, match="no digit is certain"):
+        hessian, info = numerical_hessian(f, x, backend="python", full_output=True)
+    for side in sides:
+        assert abs(hessian[0, 0] - side) <= 1.001 * info.error[0, 0] <= 3.0
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.sum(x**5 + x**2),
+        lambda x: np.sum(np.sin(x)),
+        lambda x: np.sum(x**2 * np.exp(x)),
+        lambda x: np.sum(x**7),
+        lambda x: np.sum(np.tanh(x) ** 3),
+    ],
+)
+def test_a_smooth_second_derivative_is_not_taken_for_one_that_jumps(f: Any) -> None:
+    for x in (np.zeros(2), np.array([0.0, 0.3]), np.array([1e-9, 0.3])):
+        assert (numerical_hessian(f, x, backend="python", full_output=True)[1].error < 1e-6).all()
