@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from math import nan, prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.call import Call
 from ..core.errors import NotTrusted, describe
 from ..core.point import Point, exclusive
-from ..core.validation import FLOAT64, Floats
+from ..core.validation import FLOAT64, Floats, number
 from ..schemes.constants import OUTSIDE
 
 Shape = tuple[int, ...]
@@ -49,6 +50,9 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         raise ValueError(
             f"`f` must return an array, a list or a tuple of numbers, or a number; got a ragged {describe(result)}"
         ) from error
+    if array.dtype.kind == "O":  # of numbers of other libraries, perhaps: mpmath's, fractions
+        with suppress(TypeError, ValueError):
+            array = np.array([number(one) for one in array.flat]).reshape(array.shape)
     if array.dtype.kind not in kinds:
         hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
         kind = Several if isinstance(result, Mapping) else TypeError
