@@ -23,6 +23,8 @@ REAL = (
     "np.zeros, or a closure may do that) and the complex step cannot work; use method='central'"
 )
 
+HINTS = {"c": "; return its real part, or its abs", "O": "; of numbers return .astype(float)"}
+
 OTHER_SHAPE = "`f` must return values of one shape at all points, got {} at x and {} beside it"
 
 
@@ -50,7 +52,7 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
             f"`f` must return an array, a list or a tuple of numbers, or a number; got a ragged {describe(result)}"
         ) from error
     if array.dtype.kind not in kinds:
-        hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
+        hint = HINTS.get(array.dtype.kind, "")
         kind = Several if isinstance(result, Mapping) else TypeError
         raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"
