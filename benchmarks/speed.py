@@ -40,7 +40,8 @@ from scipy.optimize._numdiff import approx_derivative
 
 from fastgrad import Gradient, gradient_descent, numerical_gradient
 from fastgrad.adapters.scipy import installed
-from fastgrad.lifting.lanes import compile_lanes, evaluate_table_lanes, evaluate_table_scalar, lane_width
+from fastgrad.backends.compiled.kernels import sweep
+from fastgrad.lifting.lanes import compile_lanes, evaluate_table_lanes, lane_width
 from fastgrad.tools.timing import peak_memory, rounds_of
 
 from . import problems
@@ -176,7 +177,7 @@ def table_in_lanes(lane, scalar, args, x, tile, progress, y, index, points, valu
 
 @njit(nogil=True, error_model="numpy")
 def table_one_by_one(scalar, args, x, y, index, points, values):
-    evaluate_table_scalar(scalar, args, x, y, index, points, values, False)
+    sweep(scalar, args, x.ravel(), y, index, points, values, 0, False, index.size)
 
 
 def gain_of_lanes(f: Any, x: Any, args: Any, width: int, fastmath: bool) -> tuple[float, bool]:

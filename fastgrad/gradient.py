@@ -23,7 +23,7 @@ from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
 from .planning.planner import Plan
 from .planning.quick import Quick, jitted
-from .planning.run import Done, call_of, explained, run, what_fastmath_did
+from .planning.run import Done, at_once, call_of, explained, run, what_fastmath_did
 from .schemes.scheme import Scheme
 from .schemes.table import scheme_for, stencil_and_name
 
@@ -546,7 +546,12 @@ def numerical_gradient(
         else:
             imaginary = scheme.stencil.imaginary
             call = Call(f) if plain and not imaginary else call_of(f, chosen, imaginary)
-            return run(call, chosen, scheme, as_point(x), f0=f0).gradient
+            point, opened = as_point(x), None
+            if f0 is None and not options:
+                opened, found = at_once(call, scheme, point)
+                if found is not None:
+                    return found
+            return run(call, chosen, scheme, point, f0=f0, opened=opened).gradient
     chosen = Options.of(h, options)
     if full_output or chosen.effort is not None or chosen.remember:
         prepared = _once(f, h, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -96,7 +95,7 @@ class Batched(InFloats):
                 return self._evaluate(by_point, rows)
         return self._as_values(result, rows, by_point.dtype.kind == "c")
 
-    def _as_values(self, result: Any, rows: int, is_complex: bool) -> Array:
+    def _as_values(self, result: object, rows: int, is_complex: bool) -> Array:
         array = np.asarray(result)
         if array.shape != (rows,) and not (rows == 1 and array.size == 1):
             raise NotTrusted(

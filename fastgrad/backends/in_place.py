@@ -8,9 +8,8 @@ perturbed point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
-from importlib import import_module
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,15 +21,11 @@ from ..core.validation import FLOAT64, Array, Floats, Ints
 from ..inspecting.purity import Nature
 from ..lifting.signals import CannotLift
 from .lifted import DENSE, SPARSE, Attempt, Lifted
+from .table import load
 
 Result = TypeVar("Result")
 NOTHING_KEPT = Nature("", ())
 WAY = "lift in place"
-
-
-@cache
-def _in_place() -> Any:
-    return import_module("...lifting.in_place", __name__)
 
 
 class LiftedInPlace(Lifted):
@@ -54,10 +49,9 @@ class LiftedInPlace(Lifted):
         reason = _unsuited(call, point, nature)
         if reason:
             raise CannotRun(reason)
-        module = _in_place()
         own = point.base.copy() if point.own is None else point.own
         try:
-            self._inside = module.InPlace(call.f, own, call.args, call.kwargs)
+            self._inside = load("place of x")(call.f, own, call.args, call.kwargs)
             with self._inside.exclusively():  # what f can reach is not to be looked at while another bundle is there
                 self._inside.look()
         except CannotLift as signal:
@@ -105,7 +99,7 @@ class LiftedInPlace(Lifted):
                 raise CannotRun(f"f gives {before!r} and then {again!r} at the same x")
             return result
 
-    def _check_one(self, point: Array, seen: Any, values: Values) -> None:
+    def _check_one(self, point: Array, seen: object, values: Values) -> None:
         try:
             super()._check_one(point, seen, values)
         except NotTrusted as doubt:  # f's state may feed back into its values: then the loop, as ever, has the say

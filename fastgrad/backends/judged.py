@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES
-from ..core.validation import Floats
+from ..core.evaluation import BOTH_WAYS, ONE_WAY, TWO_SIDES, Values
+from ..core.validation import Floats, Ints
+from ..schemes import calm
 from ..schemes.calm import Settled
 from ..schemes.constants import OUTSIDE
-from ..schemes.smooth import gradient
+from ..schemes.smooth import Noted, again, gradient
 from .reference import Reference
 from .table import load
 from .vectors import Vectors
@@ -100,13 +101,19 @@ class Judged(Reference):
         else:
             if isinstance(found, np.ndarray):
                 return found
-            for name, known in ("along", values[1:7]), ("around", values[7:]):
-                if known and (found is None or name == "around"):
-                    self._knows(name, known)
+            if found is None and len(values) > 1:
+                self._knows("along", values[1:])
         finally:
             self.nfev += len(values)
         self._value, self.looked = values[0], found
-        return None
+        if found is None:
+            return None
+        noted: Noted = {}
+        settled = again(self, base.tolist(), found, noted)
+        if settled is None:
+            self._knows("around", values[7:])
+            self._remembers(noted)
+        return settled
 
     @np.errstate(all="ignore")
     def _settled_by(self, judge: Any, side: int) -> Floats | None:
@@ -132,6 +139,13 @@ class Judged(Reference):
                 swept = area.values[:] = self.around(area.steps.tolist(), (float(side),) if side else TWO_SIDES)
                 if third() == 1:
                     return area.result.copy()  # type: ignore[no-any-return]
+                looked = None if side else area.looked(line, swept)
+                if looked is not None:
+                    noted: Noted = {}
+                    settled = again(self, area.x.tolist(), looked, noted)
+                    if settled is not None:
+                        return settled
+                    self._remembers(noted)
                 self._knows("around", swept)
             self._knows("along", line)
             return None
@@ -147,6 +161,29 @@ class Judged(Reference):
 
         setattr(self, name, known)
 
+    def _remembers(self, noted: Noted) -> None:
+        """Let `pair` and `sweep` give what is known, once: the values, or what f raises."""
+        if not noted:
+            return
+
+        def pair(i: int, up: float, down: float) -> list[float]:
+            found = noted.pop((i, up, down), None)
+            if not noted:  # nothing refers to itself any longer
+                vars(self).pop("pair", None), vars(self).pop("sweep", None)
+            if found is None:
+                return Reference.pair(self, i, up, down)
+            if isinstance(found, Exception):
+                raise found
+            return list(found)
+
+        def sweep(index: Ints, points: Values) -> Values:
+            places = [(i, *row) for i, row in zip(index.tolist(), points.tolist(), strict=True)]
+            if not any(place in noted for place in places):
+                return Reference.sweep(self, index, points)
+            return np.array([pair(*place) for place in places])
+
+        self.pair, self.sweep = pair, sweep  # type: ignore[method-assign]
+
 
 class JudgedVectors:
     """f around a point, judged in plain floats or by compiled code in the usual case of smooth functions.
@@ -154,19 +191,22 @@ class JudgedVectors:
     Where that does not decide, the rule in arrays goes on with the values that are known.
     """
 
-    def __init__(self, run: Vectors, judge: Any) -> None:
-        self._run, self._judge = run, judge
+    def __init__(self, run: Vectors) -> None:
+        self._run = run
         self._known: dict[bytes, list[Floats]] = {}
 
     def settled(self, x: Floats) -> Settled | None:
         """Return what `calm.entries` does."""
+        noted: list[tuple[Floats, Floats]] = []
+        judge = JACOBIANS.wanted()
         with np.errstate(all="ignore"):
-            noted: list[tuple[Floats, Floats]] = []
-            found: Settled | None = self._judge.entries(self._run, x, noted)
-            for points, values in [] if found is not None else noted:
-                for point, value in zip(points, values, strict=True):
-                    self._known.setdefault(point.tobytes(), []).append(value)
-            return found
+            found: Settled | None = (judge or calm).entries(self._run, x, noted)
+        for points, values in [] if found is not None else noted:
+            for point, value in zip(points, values, strict=True):
+                self._known.setdefault(point.tobytes(), []).append(value)
+        if found is None and judge is None:
+            JACOBIANS.wanted(ARRAYS)
+        return found
 
     def value(self) -> Floats:
         """Return f(x), flat."""

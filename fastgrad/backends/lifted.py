@@ -7,7 +7,6 @@ one takes more functions; the sparse one carries the differences from f(x), unro
 from __future__ import annotations
 
 from functools import cache
-from importlib import import_module
 from math import hypot, inf
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -25,6 +24,7 @@ from ..lifting.signals import Outrun, Signal, where_in
 from ..lifting.work import DenseWork, SparseWork
 from ..schemes.rounding import OF_ROUNDING, of_rounding
 from .batched import agree
+from .table import load
 
 EPS = float(np.finfo(np.float64).eps)
 ONE_OF = 8  # entries shows whether f rounds within: bars of f that does not are to cost no more than the gradient
@@ -36,11 +36,6 @@ _KEPT = (
     "`f` keeps what it was given, or a result of it, from one call to the next: it cannot be lifted; use "
     "backend='python', and clear what it keeps"
 )
-
-
-@cache
-def _lift(name: str) -> Any:
-    return import_module(f"...lifting.{name}", __name__)
 
 
 class Attempt(NamedTuple):
@@ -178,7 +173,7 @@ class Lifted(InFloats):
                 continue
             work = self._work(lift, points.size, racing, lead)
             try:
-                values = _lift(lift).sweep(self._call, self._point.base, index, points, work=work)
+                values = load(_WAY[lift]).sweep(self._call, self._point.base, index, points, work=work)
             except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
                 self._note(lift, failure)
                 outrun = failure if isinstance(failure, Outrun) else None
@@ -201,7 +196,7 @@ class Lifted(InFloats):
         return self._sparse_work(points, racing, lead)
 
     def _sparse_work(self, points: int, racing: bool, lead: float = 0.0) -> SparseWork:
-        tile_points = _lift(DENSE).tile_points(self._point.base.size) if racing else 1
+        tile_points = load(_WAY[DENSE]).tile_points(self._point.base.size) if racing else 1
         return SparseWork(points, tile_points, racing, lead, self._together)
 
     def _scalars(self, values: Values, points: Values) -> Values:
@@ -262,7 +257,7 @@ class Lifted(InFloats):
         """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
         work = self._sparse_work(steps.size, self._attempts[0].racing)
         try:
-            found = _lift(SPARSE).differences(self._call, x, index, steps[:, None], work=work)
+            found = load(_WAY[SPARSE]).differences(self._call, x, index, steps[:, None], work=work)
         finally:
             self.nfev += work.nfev
             self._together = work.together

@@ -18,7 +18,7 @@ from ..lifting.sparse.jacobian import Listed, entries
 IMAGINARY = 1e-100  # times a direction, added to x as an imaginary part: its square vanishes
 
 
-def listed(f: Any, call: Call, x: Floats, d: Floats, before: Listed | None = None, sparse: bool = False) -> Listed:
+def listed(f: object, call: Call, x: Floats, d: Floats, before: Listed | None = None, sparse: bool = False) -> Listed:
     """List the entries of the Jacobian of f, called as `call` says, that one run shows; d is added to each entry of x.
 
     Where the result is to be sparse, what is zero by f's structure is left out.
@@ -55,7 +55,7 @@ class Curvature:
     (Squire and Trapp 1998, SIAM Review 40, 110), applied to unrounded differences.
     """
 
-    def __init__(self, f: Any, call: Call, x: Floats, steps: Floats) -> None:
+    def __init__(self, f: object, call: Call, x: Floats, steps: Floats) -> None:
         self._f, self._call, self._x, self._steps = f, call, x, steps
         self._substitutes = False
         # entries of x that move apart what f chose between and is equal at x, as all products so far have found

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from importlib import import_module
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,12 +13,8 @@ from ..core.errors import CannotRun, NotTrusted
 from ..core.validation import Array, Floats
 from ..lifting.signals import Signal
 from .batched import agree
+from .table import load
 from .vectors import values_of
-
-
-@cache
-def _dense() -> Any:
-    return import_module("...lifting.dense", __name__)
 
 
 class Points:
@@ -59,7 +52,7 @@ class Points:
     def _lifted(self, points: Floats) -> Floats:
         self.nfev += len(points)
         try:
-            found: Array = _dense().at_points(self._call, points)
+            found: Array = load("dense lift").at_points(self._call, points)
         except (Signal, Exception) as failure:
             raise CannotRun(f"f cannot be lifted: {failure}") from failure
         if found.dtype.kind == "c" or (self._value is not None and found.size != self._value.size):

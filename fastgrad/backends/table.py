@@ -18,6 +18,9 @@ _PLACES = {
     "batched": ("batched", "Batched"),
     "lifted": ("lifted", "Lifted"),
     "spared": (".lifting.work", "is_spared"),
+    "dense lift": (".lifting.dense", ""),
+    "sparse lift": (".lifting.sparse", ""),
+    "place of x": (".lifting.in_place", "InPlace"),
     "in place": ("in_place", "LiftedInPlace"),
     "listed": ("listed", "listed"),
     "curvature": ("listed", "Curvature"),
@@ -33,12 +36,13 @@ _PLACES = {
 
 @cache
 def load(name: str) -> Any:
-    """Load what evaluates f in one way, by its name.
+    """Load what evaluates f in one way, by its name; or the module that has it all.
 
     CannotRun where it cannot be loaded: it uses numba's inside, which may have changed.
     """
     module, attribute = _PLACES[name]
     try:
-        return getattr(import_module(f".{module}", __package__), attribute)
+        found = import_module(f".{module}", __package__)
+        return getattr(found, attribute) if attribute else found
     except (ImportError, AttributeError, TypeError) as error:
         raise CannotRun(f"{module} cannot be loaded: {error}") from error

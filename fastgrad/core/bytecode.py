@@ -13,6 +13,7 @@ import numpy as np
 
 _NOT_FOLLOWED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType)
 _STORES = ("STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "DELETE_GLOBAL", "DELETE_DEREF", "DELETE_ATTR")
+_GLOBALS = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
 
 
 class Said(NamedTuple):
@@ -41,14 +42,14 @@ def said(code: types.CodeType) -> Said:
         inner = name.endswith("_DEREF") and value in code.co_cellvars
         if name in ("STORE_GLOBAL", "STORE_DEREF"):
             assigned.add(value)
+        if name in _GLOBALS:
+            known.add(value)
         if name in _STORES and not inner:
             stores = stores or f"f stores {value!r} beyond its call"
         elif name in ("STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE"):
             changes = changes or "assigns to an entry"
         elif name == "BINARY_OP" and "=" in instruction.argrepr:
             changes = changes or f"uses {instruction.argrepr}"
-        elif name in ("LOAD_GLOBAL", "LOAD_NAME"):
-            known.add(value)
         elif name == "IMPORT_NAME":
             imports.add(value)
             level = before[0]

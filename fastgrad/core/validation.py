@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 Function = Callable[..., Any]
 Args = tuple[Any, ...]
+Bounds = tuple[Floats, Floats]
 
 _REAL_SCALARS = (int, np.floating, np.integer, np.bool_)
 _NO_NUMBERS = (str, bytes, bytearray, np.datetime64, np.timedelta64)
@@ -191,7 +192,7 @@ def positive(name: str, value: object, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
+def bounds_arrays(bounds: Any, x: Floats) -> Bounds | None:
     """Return flat lower and upper bounds, None if there are none; x must lie within."""
     if bounds is None:
         return None
@@ -226,7 +227,7 @@ def bounds_arrays(bounds: Any, x: Floats) -> tuple[Floats, Floats] | None:
     return low, high
 
 
-def moving(bounds: tuple[Floats, Floats] | None) -> NDArray[np.bool_] | None:
+def moving(bounds: Bounds | None) -> NDArray[np.bool_] | None:
     """Return which entries of x bounds leave free; None if they fix none. By what is fixed the derivative is 0."""
     free = None if bounds is None else bounds[0] < bounds[1]
     return None if free is None or free.all() else free

@@ -12,7 +12,7 @@ from ..backends.table import load
 from ..core.call import Call
 from ..core.errors import AccuracyWarning, CannotRun, NotTrusted, warn
 from ..core.point import Point, exclusive
-from ..core.validation import Floats, moving, number
+from ..core.validation import Bounds, Floats, moving, number
 from ..schemes.constants import EPS, OUTSIDE
 from ..schemes.outputs import signs
 from ..schemes.rounding import of_rounding
@@ -45,7 +45,7 @@ def tell_of_kinks(refusal: Exception) -> None:
         warn(str(refusal), AccuracyWarning)
 
 
-def unliftable(f: Any, call: Call, point: Point, settings: Settings) -> str:
+def unliftable(f: object, call: Call, point: Point, settings: Settings) -> str:
     """Say why f is not lifted to a complex point; empty if that is tried."""
     if settings.options.backend == "python":
         return "asked for"
@@ -66,7 +66,7 @@ class _Free:
 class Checked:
     """f around one point: products by the lift, and plain values that check them."""
 
-    def __init__(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> None:
+    def __init__(self, call: Call, point: Point, bounds: Bounds | None) -> None:
         self.nfev = 0  # evaluations of f so far
         self._call, self._point, self._bounds = call, point, bounds
         self._value: float | None = None

@@ -90,7 +90,7 @@ IN_PLACE_DENSE_FIRST = _in_place("dense", "sparse")
 IN_PLACE = _in_place("sparse", "dense")
 
 
-def by_owners(owners: Any) -> Way:
+def by_owners(owners: object) -> Way:
     """Return the way of a prepared gradient that has decided for owner lanes, or against them."""
     return Way(
         "owner lanes",

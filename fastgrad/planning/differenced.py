@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..core.errors import quietly
 from ..core.point import Point, as_point
 from ..core.structure import as_seen
-from ..core.validation import Floats
+from ..core.validation import Args, Floats
 
 
 class _Joined(NamedTuple):
@@ -28,7 +28,7 @@ class ByArray:
     def __init__(self, flat: Any, each: Any) -> None:
         self.f, self._flat, self._each = flat.f, flat, each
 
-    def _run(self, x: Any, args: tuple[Any, ...], f0: Any, bars: bool) -> Any:
+    def _run(self, x: Any, args: Args, f0: Any, bars: bool) -> Any:
         if not (isinstance(x, Point) and isinstance(x.given, dict)):
             return self._flat._run(x, args, f0, bars)
         structure, done = self._each._each(x.given, args, lambda one, leaf: one._run(leaf, (), f0, bars))
@@ -36,7 +36,7 @@ class ByArray:
         error = structure.joined(errors) if bars else None
         return _Joined(structure.joined(slopes), error, sum(one.nfev for one in done), "numpy")
 
-    def with_info(self, x: Any, *args: Any) -> tuple[Floats, Any]:
+    def with_info(self, x: object, *args: object) -> tuple[Floats, Any]:
         done = self._run(as_point(x), args, None, True)
         return done.gradient, done
 
@@ -55,7 +55,7 @@ class Differenced:
         elif own is not None and point.perturbable:
             self._held = own
 
-    def __call__(self, y: Floats, *args: Any, **_: Any) -> NDArray[Any]:
+    def __call__(self, y: Floats, *args: object, **_: object) -> NDArray[Any]:
         return self.with_cost(y, *args)[0]
 
     def with_cost(self, y: Floats, *args: Any, **_: Any) -> tuple[NDArray[Any], int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import AccuracyWarning, CannotRun, warn
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from ..schemes.columns import Values
 from ..schemes.constants import CERTAIN, NEGLIGIBLE, OUTSIDE, TINY
 from ..schemes.seconds import FAINT, Seconds, seconds
@@ -29,7 +29,7 @@ class Products(Protocol):
 
 @np.errstate(all="ignore")
 def bend(
-    run: Values, x: Floats, vector: Floats, noise: float | None, bounds: tuple[Floats, Floats] | None
+    run: Values, x: Floats, vector: Floats, noise: float | None, bounds: Bounds | None
 ) -> tuple[float, float] | None:
     """Return v H v from f's values along v alone, in some 13 evaluations, and its bar; None where they do not tell."""
     line, zero = OnLine(run, x, vector, bounds), np.zeros(1, dtype=np.intp)

@@ -36,7 +36,7 @@ KNOWN = frozenset({"h", "args", "kwargs", "backend", "method", "order", "rel_ste
 One = Callable[[Floats], NDArray[Any]]
 
 
-def mapped(one: One, f: Any, options: Options, points: object, workers: object) -> NDArray[Any]:
+def mapped(one: One, f: object, options: Options, points: object, workers: object) -> NDArray[Any]:
     """Differentiate at each of some points.
 
     `one`: differentiates at one point.
@@ -95,7 +95,7 @@ def _shared(one: Any, rows: Floats, watching: dict[str, Any]) -> NDArray[Any]:
     return found
 
 
-def _may_lift(f: Any, options: Options, rows: Floats) -> bool:
+def _may_lift(f: object, options: Options, rows: Floats) -> bool:
     k, n = len(rows), rows[0].size if len(rows) else 0
     if not k >= FEW or not 0 < n < MANY or rows.ndim < 2 or options.given().keys() - KNOWN:
         return False

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backends.vectors import Vectors
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from ..schemes.columns import Found
 from ..schemes.constants import EPS
 from ..schemes.outputs import signs
@@ -138,7 +138,7 @@ def disagrees(
     x: Floats,
     units: Floats,
     matrix: Matrix,
-    bounds: tuple[Floats, Floats] | None,
+    bounds: Bounds | None,
     found: Found | None = None,
     lifted: Floats | None = None,
 ) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf, isfinite, prod
 from time import perf_counter
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.judged import ARRAYS, JACOBIANS, JudgedVectors
+from ..backends.judged import JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
@@ -21,6 +22,8 @@ from ..core.labels import Labels, has_labels
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
     FLOAT64,
+    Args,
+    Bounds,
     Floats,
     Ints,
     bounds_arrays,
@@ -33,7 +36,6 @@ from ..core.validation import (
 from ..inspecting.captures import holds
 from ..inspecting.kinds import is_jitted
 from ..inspecting.purity import known_nature
-from ..schemes import calm
 from ..schemes.columns import Explorer, Found, Values, by_itself, by_stencil, sharper
 from ..schemes.constants import CERTAIN, EPS, TINY
 from ..schemes.differencing import refuse_lost_steps
@@ -81,7 +83,7 @@ class Made:
     colors: int | None = None
     failures: tuple[str, ...] = ()
 
-    def info(self, settings: Settings, nfev: int, began: float, **shaped: Any) -> JacobianInfo:
+    def info(self, settings: Settings, nfev: int, began: float, **shaped: object) -> JacobianInfo:
         """Return what is told of it; `shaped`: step, error and noise as the caller sees them."""
         return JacobianInfo(
             way=self.way,
@@ -108,6 +110,39 @@ class _Rounded(CannotRun):
         self.pattern = pattern
 
 
+@dataclass
+class Around:
+    """f around one x, and what is asked for there."""
+
+    run: Vectors
+    call: Call
+    point: Point
+    bounds: Bounds | None = None
+    bars: bool = True
+
+    @cached_property
+    def x(self) -> Floats:
+        """The point, flat."""
+        return self.point.base.reshape(-1)
+
+    def notice(self, matrix: Matrix, found: Found) -> None:
+        """Compare a Jacobian of a given pattern with f along one direction: an entry that it lacks would show.
+
+        Lacking if one does.
+        """
+        if not np.isfinite(found.jacobian).all():
+            return
+        wrong = disagrees(self.run, self.x, units_of(self.x), matrix, self.bounds, found)
+        if wrong is None:
+            return
+        shape = self.run.shape
+        where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, shape))) if shape else "()"
+        raise Lacking(
+            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
+            "row account for; give the whole pattern, or 'detect'"
+        )
+
+
 class Operator:
     """What is prepared for the Jacobians of one f: nothing of it can change a result."""
 
@@ -116,7 +151,7 @@ class Operator:
     def __init__(self, f: Any, settings: Settings) -> None:
         function(f, what="a function of an array that returns an array, a list, a tuple or a number")
         self.settings = settings
-        self.args: tuple[Any, ...] = settings.options.args
+        self.args: Args = settings.options.args
         self.kwargs: Mapping[str, Any] = settings.options.kwargs or {}
         self.f = f
         self.placed = _placed(f, settings.argnum, settings.out)
@@ -136,7 +171,7 @@ class Operator:
             self._structure, self._groups = split(settings.sparsity)
             self.pattern = as_pattern(self._structure)
 
-    def call(self, args: tuple[Any, ...]) -> Call:
+    def call(self, args: Args) -> Call:
         return self.settings.call(self.placed, args)
 
     def _many_values(self) -> Any:
@@ -162,7 +197,7 @@ class Operator:
                 return compiled
         return Vectors(call, point)
 
-    def at_once(self, x: object, args: tuple[Any, ...]) -> Any:
+    def at_once(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x as the caller sees it by a short road; None where the general one is to be taken.
 
         That is one call of a kernel, or where there is nothing to ask: f and x are plain, and x is short.
@@ -177,17 +212,18 @@ class Operator:
                 self._fuse(run, point, None)
         return None if self.fused is None else self.fused(x, args)
 
-    def _directly(self, x: Floats, args: tuple[Any, ...]) -> Any:
+    def _directly(self, x: Floats, args: Args) -> Any:
         point, call = as_point(x), self._call
         if call is None or args is not self.args:
             call = self.call(args)
             if args is self.args:
                 self._call = call
-        run, flat, index = Vectors(call, point), point.base.reshape(-1), everything(x.size)
+        run, index = Vectors(call, point), everything(x.size)
+        around = Around(run, call, point, bars=False)
         with put_back(point):
             if not run.value().size:
                 return None
-            found = self._found(run, point, None, lambda units: Columns(flat, index, units), True)
+            found = self._found(around, lambda units: Columns(around.x, index, units), True)
         if not (point.perturbable or found.jacobian.any()):
             refuse_unmoved(call, point)
         warn_of(found, run, point, index.__getitem__, self.what)
@@ -213,9 +249,7 @@ class Operator:
 
     # ---- one Jacobian
 
-    def at(
-        self, x: object, args: tuple[Any, ...], f0: object = None, bars: bool = True
-    ) -> tuple[Made, Vectors, Point, float]:
+    def at(self, x: object, args: Args, f0: object = None, bars: bool = True) -> tuple[Made, Vectors, Point, float]:
         """Make the Jacobian at x."""
         began = perf_counter()
         point = as_point(x)
@@ -226,7 +260,7 @@ class Operator:
             run.known_value(f0)
         bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
-            made = self._made(run, call, point, bounds, bars)
+            made = self._made(Around(run, call, point, bounds, bars))
         made.failures = tuple(getattr(run, "failures", ()))
         entries = made.matrix.entries
         if not entries[:1].any() and not entries.any():  # looking at all takes as long as a sum
@@ -238,10 +272,10 @@ class Operator:
         if is_jitted(self.f):
             load("compiled").check(Call(self.f), point)
 
-    def _made(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
-        settings, n = self.settings, point.base.size
+    def _made(self, around: Around) -> Made:
+        settings, run, point, n = self.settings, around.run, around.point, around.x.size
         if not n:
-            return self._empty(run, point)
+            return self._empty(around)
         pattern: Pattern | None = None
         if self._structure is not None:  # whether it is wrong must not depend on the way
             assert self.pattern is not None
@@ -250,57 +284,49 @@ class Operator:
                 self.colors = as_groups(self._groups, pattern)
         index = index_array(settings.options.indices, point.base.shape)
         refused = "asked for"
-        if settings.options.backend != "python" and not call.shared:
-            refused = self._unliftable(call, point, bounds)
+        if settings.options.backend != "python" and not around.call.shared:
+            refused = self._unliftable(around)
             if not refused:
                 try:
-                    return self._lifted(run, call, point, bounds, bars)
+                    return self._lifted(around)
                 except (CannotRun, NotTrusted) as reason:
                     refused = str(reason)
                     if isinstance(reason, _Rounded) and settings.sparsity is not None and self._structure is None:
                         pattern = reason.pattern
-            elif self._suits_owners(point, bounds):
+            elif self._suits_owners(around):
                 try:
-                    return self._by_owners(run, call, point, bars)
+                    return self._by_owners(around)
                 except (CannotRun, NotTrusted) as reason:
                     refused = f"{refused}; {reason}"
             if settings.options.backend == "numpy":
                 raise TypeError(f"`backend` 'numpy' does not take this f: {refused}; use 'auto' or 'python'")
             if settings.is_sparse and settings.unliftable and pattern is None and index is None and n >= LIFT_FROM:
                 run.value()  # f's own errors come from a plain call
-                pattern = self._watched(run, call, point)  # of steps that were given, the structure is the lift's, too
+                pattern = self._watched(around)  # of steps that were given, the structure is the lift's, too
         if not run.value().size:
-            return self._empty(run, point)
+            return self._empty(around)
         if pattern is not None and not settings.adaptive:
             try:
-                return self._colored(run, point, bounds, refused, pattern)
+                return self._colored(around, refused, pattern)
             except Lacking:
                 if self._structure is not None:
                     raise
         columns = everything(n) if index is None else index
-        return self._by_columns(run, point, columns, bounds, refused, bars)
+        return self._by_columns(around, columns, refused)
 
-    def _empty(self, run: Vectors, point: Point) -> Made:
-        index = index_array(self.settings.options.indices, point.base.shape)
-        m, n = run.value().size, point.base.size if index is None else index.size
+    def _empty(self, around: Around) -> Made:
+        index = index_array(self.settings.options.indices, around.point.base.shape)
+        m, n = around.run.value().size, around.x.size if index is None else index.size
         empty = Matrix(np.empty((m, n)))
         if self.settings.is_sparse:
             none = np.empty(0, dtype=np.intp)
             empty = Matrix(np.empty(0), Pattern.of(none, none, (m, n)))
-        return Made(empty, empty, np.full(point.base.size, np.nan), COLUMNS, "there is nothing to differentiate")
+        return Made(empty, empty, np.full(around.x.size, np.nan), COLUMNS, "there is nothing to differentiate")
 
     # ---- by columns, one at a time or by colours
 
-    def _by_columns(
-        self,
-        run: Vectors,
-        point: Point,
-        index: Ints,
-        bounds: tuple[Floats, Floats] | None,
-        reason: str,
-        bars: bool = True,
-    ) -> Made:
-        x, every = point.base.reshape(-1), index
+    def _by_columns(self, around: Around, index: Ints, reason: str) -> Made:
+        run, point, bounds, x, every = around.run, around.point, around.bounds, around.x, index
         free = moving(bounds)
         if free is not None:
             index = every[free[every]]
@@ -310,8 +336,8 @@ class Operator:
         elif self.settings.adaptive:
             found = climbed(watched or run, point, index, bounds, self.settings.options)
         else:
-            judged = not bars and bounds is None and index is everything(x.size)
-            found = self._found(watched or run, point, bounds, lambda units: Columns(x, index, units), judged)
+            judged = not around.bars and bounds is None and index is everything(x.size)
+            found = self._found(around, lambda units: Columns(x, index, units), judged, watched)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
         warn_of(found, run, point, lambda g: index[g], self.what)
@@ -331,10 +357,8 @@ class Operator:
         self._fuse(run, point, None)
         return Made(matrix, error, step, COLUMNS, reason, noise)
 
-    def _colored(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, reason: str, pattern: Pattern
-    ) -> Made:
-        x = point.base.reshape(-1)
+    def _colored(self, around: Around, reason: str, pattern: Pattern) -> Made:
+        run, point, bounds, x = around.run, around.point, around.bounds, around.x
         colors = self.colors if pattern is self.pattern and self._structure is not None else None
         if colors is None:
             colors = color_columns(pattern)
@@ -349,7 +373,7 @@ class Operator:
             left = Pattern.of(pattern.rows[moves], pattern.indices[moves], pattern.shape)
         if bounds is not None:
             mine = _on_one_side(x, bounds, mine)
-        found = self._found(run, point, bounds, lambda units: Colors(x, left, mine, units))
+        found = self._found(around, lambda units: Colors(x, left, mine, units))
 
         def widened(entries: Floats) -> Matrix:
             data = np.zeros(pattern.size)
@@ -361,7 +385,7 @@ class Operator:
         if self.settings.stencil.imaginary:
             moved = everything(x.size) if free is None else np.flatnonzero(free)
             self._check_analytic(run, point, moved, matrix.array[:, moved])
-        self._notice(run, point, bounds, matrix, found)
+        around.notice(matrix, found)
         warn_of(found, run, point, lambda g: int(np.argmax(mine == g)), self.what)
         self._fuse(run, point, pattern)
         count = int(mine.max(initial=-1)) + 1
@@ -372,31 +396,27 @@ class Operator:
 
     def _found(
         self,
-        run: Any,
-        point: Point,
-        bounds: tuple[Floats, Floats] | None,
+        around: Around,
         seeds_of: Callable[[Floats], Seeds],
         judged: bool = False,
+        watched: Watched | None = None,
     ) -> Found:
         """Differentiate along some directions; `judged`: along all columns, anywhere, and nobody asks for bars."""
-        settings, x = self.settings, point.base.reshape(-1)
+        settings, run, point, bounds, x = self.settings, around.run, around.point, around.bounds, around.x
         run.value()
         if settings.measured:
-            explorer: Explorer = run
+            explorer: Explorer = watched or run
             if judged and settings.plainest:
-                judge = JACOBIANS.wanted()
-                explorer = known = JudgedVectors(run, judge or calm)
+                explorer = known = JudgedVectors(run)
                 found = known.settled(x)
                 if found is not None:
                     jacobian, doubtful = found
                     return Found(jacobian, None, _NO_STEPS, doubtful=doubtful)
-                if judge is None:
-                    JACOBIANS.wanted(ARRAYS)
             return by_itself(explorer, seeds_of, bounds, x, settings.noise, settings.stencil)
         stencil = settings.stencil
         units = settings.rule(point.base.shape).at(x, None)
         refuse_lost_steps(point, x, everything(x.size), units, stencil)
-        return by_stencil(run, seeds_of(units), stencil, bounds, x)._replace(units=units)
+        return by_stencil(watched or run, seeds_of(units), stencil, bounds, x)._replace(units=units)
 
     def _check_analytic(self, run: Values, point: Point, index: Ints, jacobian: Any) -> None:
         if not self.settings.stencil.imaginary:
@@ -406,34 +426,18 @@ class Operator:
         except NotTrusted as doubt:
             raise ValueError(str(doubt)) from doubt
 
-    def _notice(
-        self, run: Vectors, point: Point, bounds: tuple[Floats, Floats] | None, matrix: Matrix, found: Found
-    ) -> None:
-        """Compare a Jacobian of a given pattern with f along one direction: an entry that it lacks would show."""
-        x = point.base.reshape(-1)
-        if not np.isfinite(found.jacobian).all():
-            return
-        wrong = disagrees(run, x, units_of(x), matrix, bounds, found)
-        if wrong is None:
-            return
-        where = coordinate(tuple(int(i) for i in np.unravel_index(wrong, run.shape))) if run.shape else "()"
-        raise Lacking(
-            f"`sparsity` lacks an entry: along a random direction f({where}) changes by more than the entries of its "
-            "row account for; give the whole pattern, or 'detect'"
-        )
-
     # ---- by the lift
 
-    def _unliftable(self, call: Call, point: Point, bounds: tuple[Floats, Floats] | None) -> str:
+    def _unliftable(self, around: Around) -> str:
         """Say why the lift is not tried; empty if it is."""
         settings, explicit = self.settings, self.settings.options.backend == "numpy"
         if settings.unliftable:
             return settings.unliftable
         if settings.options.indices is not None:
             return "some columns only"
-        if point.base.size < LIFT_FROM and not explicit:
+        if around.x.size < LIFT_FROM and not explicit:
             return f"x has fewer than {LIFT_FROM} entries: plain evaluations are faster"
-        return self._unreadable(call, point)
+        return self._unreadable(around.call, around.point)
 
     def _unreadable(self, call: Call, point: Point) -> str:
         """Say why f must not be lifted, whatever the options; empty if it may be."""
@@ -441,9 +445,8 @@ class Operator:
             return "f fills an array"
         return unreadable(self.f, call, point, self.settings.options.backend == "numpy")
 
-    def _lifted(self, run: Vectors, call: Call, point: Point, bounds: tuple[Floats, Floats] | None, bars: bool) -> Made:
-        base = point.base
-        x = base.reshape(-1)
+    def _lifted(self, around: Around) -> Made:
+        run, call, base, bounds, x = around.run, around.call, around.point.base, around.bounds, around.x
         units = units_of(x)
         signed = unrounded(units)
         if bounds is not None:
@@ -472,7 +475,7 @@ class Operator:
                 raise _Rounded("f ends at x", Pattern.of(outputs, inputs, shape))
             raise NotTrusted("the lift and plain evaluations disagree: f is noisy, has a kink at x, or reads x itself")
         error = None
-        if bars:
+        if around.bars:
             shown = listed.slopes[0]
 
             def beside(flat: Floats) -> Floats | None:
@@ -498,18 +501,18 @@ class Operator:
             None,
         )
 
-    def _suits_owners(self, point: Point, bounds: tuple[Floats, Floats] | None) -> bool:
+    def _suits_owners(self, around: Around) -> bool:
         """Whether a compiled f of many values is tried in owner lanes: where no step, pattern or bound was given."""
-        settings = self.settings
-        if self._compiled is None or not settings.is_sparse or self._structure is not None or bounds is not None:
+        settings, point = self.settings, around.point
+        if self._compiled is None or not settings.is_sparse or self._structure is not None or around.bounds is not None:
             return False
         usual = settings.automatic and not settings.adaptive and point.dtype is FLOAT64 and point.base.ndim > 0
         suits: bool = usual and load("owner jacobian").suit(point.base.size, settings.options.compile == "eager")
         return suits
 
-    def _by_owners(self, run: Vectors, call: Call, point: Point, bars: bool) -> Made:
+    def _by_owners(self, around: Around) -> Made:
         """List the entries in owner lanes, which confirm them by a plain difference along a direction."""
-        x = point.base
+        run, call, x = around.run, around.call, around.point.base
         if self.fused is None or self.fused.shape != x.shape:
             self.fused = load("owner jacobian")(self._compiled, x.shape, run.shape)
         owner, pattern, data, nfev = self.fused.entries(x, call.args)
@@ -519,7 +522,7 @@ class Operator:
         runs = "one run" if owner.passes == 1 else f"{owner.passes} runs"
         reason = f"{owner.colours} colours of coordinates in {runs} of f"
         error = None
-        if bars:
+        if around.bars:
 
             def beside(flat: Floats) -> Floats | None:
                 try:
@@ -565,31 +568,30 @@ class Operator:
         bounds = bounds_arrays(self.settings.options.bounds, point.base)
         with put_back(point):
             run.value()
-            pattern = self._watched(run, call, point)
+            around = Around(run, call, point, bounds)
+            pattern = self._watched(around)
             if pattern is not None:
                 return pattern
-            made = self._by_columns(run, point, everything(point.base.size), bounds, "")
+            made = self._by_columns(around, everything(point.base.size), "")
         assert made.matrix.pattern is not None
         return made.matrix.pattern
 
-    def _watched(self, run: Vectors, call: Call, point: Point) -> Pattern | None:
+    def _watched(self, around: Around) -> Pattern | None:
         """Return the pattern that the lift shows; None where f cannot be lifted."""
-        if self._unreadable(call, point):
+        run, x = around.run, around.x
+        if self._unreadable(around.call, around.point):
             return None
-        steps = unrounded(units_of(point.base.reshape(-1)))
         try:
-            found = load("listed")(self.f, call, point.base, steps[None], None, True)
+            found = load("listed")(self.f, around.call, around.point.base, unrounded(units_of(x))[None], None, True)
         except CannotRun:
             return None
         run.nfev += 1
-        shape = run.value().size, point.base.size
+        shape = run.value().size, x.size
         return None if found.lost.any() else Pattern.of(found.outputs, found.inputs, shape)
 
     # ---- products
 
-    def along(
-        self, x: object, vector: Floats, args: tuple[Any, ...], f0: object = None
-    ) -> tuple[Found, Vectors, Point]:
+    def along(self, x: object, vector: Floats, args: Args, f0: object = None) -> tuple[Found, Vectors, Point]:
         """Differentiate along one direction; the step is of t in f(x + t v), for each value of f."""
         settings = self.settings
         point = as_point(x)
@@ -635,9 +637,7 @@ class Operator:
         warn_along(found)
         return found, run, point
 
-    def _along(
-        self, run: Vectors, x: Floats, vector: Floats, bounds: tuple[Floats, Floats] | None, units: Floats | None
-    ) -> Found:
+    def _along(self, run: Vectors, x: Floats, vector: Floats, bounds: Bounds | None, units: Floats | None) -> Found:
         """Do so with steps of these units, or of their own choice."""
         settings = self.settings
 
@@ -677,7 +677,7 @@ def refuse_unmoved(call: Call, point: Point) -> None:
             raise ValueError(str(doubt)) from doubt
 
 
-def unreadable(f: Any, call: Call, point: Point, explicit: bool = False) -> str:
+def unreadable(f: object, call: Call, point: Point, explicit: bool = False) -> str:
     """Say why f must not be lifted, whatever the options; empty if it may be.
 
     `explicit`: whether the caller asks for it, and answers for what f keeps.
@@ -796,7 +796,7 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
     return placed
 
 
-def _on_one_side(x: Floats, bounds: tuple[Floats, Floats], colors: Ints) -> Ints:
+def _on_one_side(x: Floats, bounds: Bounds, colors: Ints) -> Ints:
     """Part colours whose coordinates are near bounds on both sides: a step to one side would leave room for none."""
     moves, count, near = colors >= 0, int(colors.max(initial=-1)) + 1, AT_BOUNDS * np.maximum(np.abs(x), 1.0)
     low, high = moves & (x - bounds[0] < near), moves & (bounds[1] - x < near)

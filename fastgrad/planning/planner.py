@@ -6,7 +6,7 @@ what takes over where that refuses or spends its lead.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..backends.table import load
 from ..core.call import Call
@@ -162,7 +162,7 @@ _JITTED = Plan((
 ))  # fmt: skip
 
 
-def with_owners(owners: Any) -> Plan:
+def with_owners(owners: object) -> Plan:
     """Return the plan of a prepared gradient of a compiled f, for which owner lanes are tried first."""
     first = Step(by_owners(owners), "f is compiled by numba, and prepared for many calls at a large x")
     return Plan((first, *_JITTED.steps))

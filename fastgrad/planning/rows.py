@@ -11,13 +11,12 @@ from ..backends.rows import Row, Shared
 from ..core.errors import quietly
 from ..core.options import Options
 from ..core.point import Point, as_point
-from ..core.validation import Floats, Ints, everything
+from ..core.validation import Bounds, Floats, Ints, everything
 from ..schemes.columns import Found, Values
 from ..schemes.scheme import Estimate, Task
 from ..schemes.seeds import length_of, units_of
 from ..schemes.table import ADAPTIVE, scheme_for
 
-Bounds = tuple[Floats, Floats]
 KEPT = 1 << 22  # values of f that are kept at a time
 POINTS = 16  # for each column, about
 

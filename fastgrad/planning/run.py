@@ -35,14 +35,12 @@ from ..inspecting.kinds import JITTED, PLAIN, is_jitted, kind_of
 from ..schemes.scheme import NOT_ASKED_FOR, Estimate, Scheme, Task
 from ..schemes.telling import tell
 from ..schemes.trust import check_analytic, refuse_unseen
-from .choices import JUDGED, Way
+from .choices import Way
 from .planner import (
     FACTS,
     FEW,
     LOOKING,
-    NOTHING_KEPT,
     SIZES,
-    UNROUNDED,
     Facts,
     Plan,
     Step,
@@ -53,7 +51,7 @@ from .planner import (
     read,
 )
 
-__all__ = ["Done", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
+__all__ = ["Done", "at_once", "call_of", "explained", "plan_for", "run", "what_fastmath_did"]
 
 
 class Done(NamedTuple):
@@ -137,17 +135,16 @@ def run(
     memory: Any = None,
     only: Plan | None = None,
     quiet: bool = False,
+    opened: Evaluation | None = None,
 ) -> Done:
     """Differentiate f at a point, by the first way of the plan that can (`only`: of this plan).
 
-    Components without a certain digit are told (`quiet`: are the caller's to tell).
+    Components without a certain digit are told (`quiet`: are the caller's to tell). `opened`: what `at_once` has.
     """
-    opened: Evaluation | None = None
     base, nfev = point.base, 0
-    if options is DEFAULT and f0 is memory is only is None and not bars and _is_usual(call, point):
-        opened = JUDGED.open(call, point, NOTHING_KEPT, False)
-        found = _at_once(opened, base)
-        if found is not None:
+    if options is DEFAULT and f0 is memory is only is None and opened is None and not bars:
+        opened, found = at_once(call, scheme, point)
+        if opened is not None and found is not None:
             return Done(found, Estimate(found, NOT_ASKED_FOR), opened, FEW.steps[0], FEW.refused, opened.nfev)
     bounds = None if options.bounds is None else bounds_arrays(options.bounds, base)
     chosen = None if options.indices is None else index_array(options.indices, base.shape)
@@ -222,19 +219,25 @@ def run(
     return Done(gradient, estimate, evaluation, step, told, nfev + evaluation.nfev)
 
 
-def _is_usual(call: Call, point: Point) -> bool:
-    """Whether the planner has nothing to ask for an answer that is `FEW`."""
-    return type(call.f) is FunctionType and call.usual and point.plain and 0 < point.base.size < UNROUNDED.few
+def at_once(call: Call, scheme: Scheme, point: Point) -> tuple[Evaluation | None, Floats | None]:
+    """Return the gradient where the planner has nothing to ask, with no option but h, and f wants no closer look.
 
-
-def _at_once(evaluation: Evaluation, base: Floats) -> Floats | None:
-    """Return the gradient where f is smooth; None where the whole rule is to decide, which goes on from here."""
-    own = evaluation.own
+    Else None, and what was opened: the whole rule goes on from there.
+    """
+    base = point.base
+    if not (type(call.f) is FunctionType and call.usual and point.plain and base.size):
+        return None, None
+    if base.size >= SIZES[scheme.steps].few and not does_little(call, base.size, 1):
+        return None, None
+    opened: Evaluation = load("judged")(call, point)  # as `FEW` says
+    own = opened.own
     if own is None:
-        return None
+        return opened, None
     with exclusive(own):
         try:
-            return evaluation.settled(0)
+            if scheme.steps == "given":
+                return opened, scheme.differentiate(opened, Task(point, everything(base.size))).gradient
+            return opened, opened.settled(0)
         finally:
             own[...] = base  # no call: nothing, not even Ctrl-C, comes between
 

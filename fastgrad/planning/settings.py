@@ -13,7 +13,7 @@ from ..core.call import Call
 from ..core.errors import describe
 from ..core.options import DEFAULT, WATCHING, Options, OptionsDict, check_names
 from ..core.structure import flattened
-from ..core.validation import one_of
+from ..core.validation import Args, one_of
 from ..schemes.stencils import Stencil, central
 from ..schemes.steps import Step, step_rule
 from ..schemes.table import ADAPTIVE, is_automatic, scheme_for, stencil_and_name
@@ -45,7 +45,7 @@ class Settings:
     out: Any = None
 
     @classmethod
-    def of(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+    def of(cls, h: object, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         """Sort what a caller gave, of the options that a TypedDict lists; what is usual is sorted once.
 
         TypeError if there is another one.
@@ -56,7 +56,7 @@ class Settings:
         return cls._sorted(h, given, valid)
 
     @classmethod
-    def _sorted(cls, h: Any, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
+    def _sorted(cls, h: object, given: Mapping[str, Any], valid: type[Any] = JacobianDict) -> Settings:
         check_names(given, valid)
         own = {field.name for field in fields(cls)} - {"options"}
         options = {name: value for name, value in given.items() if name not in own}
@@ -101,7 +101,7 @@ class Settings:
         options = self.options
         return options.args[: self.argnum], options.args[self.argnum :], options.kwargs or {}
 
-    def call(self, f: Any, args: tuple[Any, ...]) -> Call:
+    def call(self, f: Any, args: Args) -> Call:
         """Return how f is called."""
         if not self.watched:
             return Call(f, args, self.options.kwargs)
@@ -250,7 +250,7 @@ class JacobianInfo:
         return "\n".join(lines)
 
 
-def _shape(out: Any) -> tuple[int, ...]:
+def _shape(out: object) -> tuple[int, ...]:
     """Return the shape of what f fills."""
     lengths = out if isinstance(out, (tuple, list)) else (out,)
     if any(isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 0 for n in lengths):

@@ -17,7 +17,7 @@ from ..core.container import Container
 from ..core.errors import describe
 from ..core.labels import WANTS, Labels, has_labels
 from ..core.structure import Structure, Tree, blocks, named, unblocked
-from ..core.validation import Floats, finite, index_array
+from ..core.validation import Args, Floats, finite, index_array
 from ..inspecting.captures import holds
 from .matrix import Matrix
 from .settings import Settings
@@ -38,7 +38,7 @@ class Structured:
     `inputs`, `outputs`: what x is, and f(x); the latter once it is known.
     """
 
-    def __init__(self, f: Callable[..., Any], x: Any, settings: Settings, labelled: bool) -> None:
+    def __init__(self, f: Callable[..., Any], x: object, settings: Settings, labelled: bool) -> None:
         self.inputs, self.labelled = Structure(x), labelled
         if labelled and not self.inputs.has_labels:
             raise TypeError(f"`labels` needs an x that has some, or holds what has; got {describe(x)}")
@@ -55,7 +55,7 @@ class Structured:
         self._columns: Tree = self.inputs
         self._given = f
 
-    def evaluated(self, args: tuple[Any, ...], f0: Any = None) -> Any:
+    def evaluated(self, args: Args, f0: object = None) -> Any:
         """Learn from f(x), which is evaluated unless it is known, what f returns; return all entries of it."""
         value, container, kwargs = f0, self.point.container, self.settings.options.kwargs or {}
         if f0 is None:
@@ -81,12 +81,12 @@ class Structured:
             return None
         inputs, shape, given = self.inputs, self.point.base.shape, self.inputs.of_flat(grad, self.labelled)
 
-        def of_flat(flat: Any, *args: Any, **kwargs: Any) -> Floats:
+        def of_flat(flat: object, *args: object, **kwargs: object) -> Floats:
             return inputs.joined(inputs.alike("grad", given(flat, *args, **kwargs))).reshape(shape)
 
         return of_flat
 
-    def given(self, name: str, matrix: Any) -> Any:
+    def given(self, name: str, matrix: object) -> Any:
         """Return a caller's matrix of derivatives as an array; a sparse one as it is."""
         if hasattr(matrix, "tocoo"):
             return matrix
@@ -120,7 +120,7 @@ class Structured:
         """Return what has an entry for each of f(x) in the structure of f(x)."""
         return self.outputs.split(flat, labelled=self.labelled)
 
-    def vector(self, name: str, given: Any, of: Tree) -> NDArray[np.float64]:
+    def vector(self, name: str, given: object, of: Tree) -> NDArray[np.float64]:
         """Return a caller's vector that is like x or f(x), one entry after another."""
         vector = of.joined(of.alike(name, given))
         finite(name, vector)
@@ -128,12 +128,12 @@ class Structured:
 
 
 def in_structure(
-    x: Any,
+    x: object,
     settings: Settings,
     plain: Callable[[], Result],
     structured: Callable[[bool], Result],
     f: Callable[..., Any],
-    args: tuple[Any, ...],
+    args: Args,
     counted: Callable[[Result, int], Result] = lambda found, nfev: found,
 ) -> Result:
     """Differentiate with respect to an array, or to anything else in its structure; with labels where f wants them.

@@ -62,7 +62,7 @@ class Search(Report):
             return self._nothing(value)
         course, f0 = self.begin(value), self.f0
         if course is None:
-            self.scale, line = self.run.looked
+            self.scale, _, line, *_ = self.run.looked
             line.rescale(self.scaling)
             self.run.looked = None
         else:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cbrt, fmod, inf, log2, sqrt, ulp
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
 
-from ..core.validation import Floats, everything
+from ..core.validation import Floats
 from .constants import (
     EPS,
     FIFTH,
@@ -21,19 +22,19 @@ from .constants import (
     NEAR_ZERO,
     NEGLIGIBLE,
     QUIET,
+    SHORT,
     SIXTH,
     SPACING,
     THIRD,
-    TINY,
     TORN,
 )
 from .directions import Mask
 from .line import median
 from .looks import LACKING, LARGER, MARGIN, NEITHER, SMALLER, UNSURE, choose, doubted, truncation, wanted
 from .outputs import AROUND, Explorer, quanta_of, signs
-from .seeds import Columns, units_of
+from .seeds import units_of_few
 
-MOST, AGAIN = 250, 60  # entries, and those looked at again: more are judged in arrays in that time
+MOST, AGAIN = 400, 60  # entries, and those looked at again: more are judged in arrays in that time
 FAR = 1e-3  # changes as small, beside f, leave its noise as it is
 
 
@@ -59,51 +60,67 @@ class Output(NamedTuple):
 def seven(w0: float, w1: float, w2: float, f: float, w4: float, w5: float, w6: float, count: int) -> Output | None:
     """Judge an output by seven values on a line through so many coordinates; None where it is not sure."""
     a0, a1, a2, a3, a4, a5 = w1 - w0, w2 - w1, f - w2, w4 - f, w5 - w4, w6 - w5
+    if a0 > 0.0 < a1 and a2 > 0.0 < a3 and a4 > 0.0 < a5:
+        high, low = w6, w0
+    elif a0 < 0.0 > a1 and a2 < 0.0 > a3 and a4 < 0.0 > a5:
+        high, low = w0, w6
+    elif a0 and a1 and a2 and a3 and a4 and a5:
+        high, low = max(w0, w1, w2, f, w4, w5, w6), min(w0, w1, w2, f, w4, w5, w6)
+    else:
+        return None
     b0, b1, b2, b3, b4 = a1 - a0, a2 - a1, a3 - a2, a4 - a3, a5 - a4
     c0, c1, c2, c3 = b1 - b0, b2 - b1, b3 - b2, b4 - b3
     d0, d1, d2 = c1 - c0, c2 - c1, c3 - c2
     e0, e1 = d1 - d0, d2 - d1
-    high, low = max(w0, w1, w2, f, w4, w5, w6), min(w0, w1, w2, f, w4, w5, w6)
-    top, spread, size = max(high, -low), max(high - f, f - low), abs(f)
-    if not (top < 1e80 and spread > 1e-80 and a0 and a1 and a2 and a3 and a4 and a5):
+    up, down, size = high - f, f - low, abs(f)
+    top, spread = high if high > -low else -low, up if up > down else down
+    if not (top < 1e80 and spread > 1e-80):
         return None
-    floor = max(0.25 * EPS * top, 0.5 * EPS * size, TINY)
+    floor = 0.25 * EPS * top if top > 2.0 * size else 0.5 * EPS * size
     if fmod(w0, 16.0 * ulp(w0)) == 0.0 == fmod(w1, 16.0 * ulp(w1)) or float(f"{w0:.11e}") == w0:
         floor = max(floor, 0.29 * float(quanta_of(np.array([[w0], [w1], [w2], [f], [w4], [w5], [w6]]))[0]))
-    third, fourth = THIRD * sqrt(c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3), FOURTH * sqrt(d0 * d0 + d1 * d1 + d2 * d2)
     fifth, sixth = FIFTH * sqrt(e0 * e0 + e1 * e1), SIXTH * abs(e1 - e0)
-    last, three = max(fifth, sixth), 3.0 * floor
+    thirds, three = c0 * c0 + c1 * c1 + c2 * c2 + c3 * c3, 3.0 * floor
+    last = fifth if fifth > sixth else sixth
     if last <= (1.0 - MARGIN) * three:
-        sigma = max(floor, sqrt(0.5 * (fifth * fifth + sixth * sixth)))
+        sigma = sqrt(0.5 * (fifth * fifth + sixth * sixth))
+        sigma = sigma if sigma > floor else floor
     else:
+        third, fourth = THIRD * sqrt(thirds), FOURTH * sqrt(d0 * d0 + d1 * d1 + d2 * d2)
         _, below, above, _ = sorted((third, fourth, fifth, sixth))
         if not last >= (1.0 + MARGIN) * three or not 0.5 * (below + above) <= (1.0 - MARGIN) * QUIET * floor:
             return None
         sigma = sorted((fourth, fifth, sixth))[1]
-    rise, bend, seen, root = abs(w6 - w0), abs((w6 - f) + (w0 - f)), max(size, spread), sqrt(count)
-    if abs(bend - 8.0 * sigma) <= MARGIN * sigma:
+    rise, bend, ten = abs(w6 - w0), abs((w6 - f) + (w0 - f)), 10.0 * sigma
+    seen, root = size if size > spread else spread, sqrt(count)
+    if -MARGIN * sigma <= bend - 8.0 * sigma <= MARGIN * sigma or (rise < 1.01 * ten and bend < 20.1 * sigma):
         return None
     reach = rise / (6.0 * SPACING * root)
     if bend > 8.0 * sigma:
-        reach = max(reach, bend / (9.0 * SPACING * SPACING * count))
-    reach, ten = min(reach, seen), 10.0 * sigma
-    if abs(reach - ten) <= MARGIN * ten or (rise < 1.01 * ten and bend < 20.1 * sigma):
+        bow = bend / (9.0 * SPACING * SPACING * count)
+        reach = bow if bow > reach else reach
+    reach = seen if seen < reach else reach
+    if abs(reach - ten) <= MARGIN * ten:
         return None
-    variation = max(reach, ten)
-    ratio = min(max(sigma / variation, 1e-17), 1e-2)
+    variation = reach if reach > ten else ten
+    ratio = sigma / variation
+    ratio = 1e-2 if ratio > 1e-2 else ratio if ratio > 1e-17 else 1e-17
     step, bent = cbrt(ratio), 0.0
-    if third > 4.0 * (1.0 - MARGIN) * max(sigma, fourth):
-        sizes = sorted((abs(c0), abs(c1), abs(c2), abs(c3)))
-        bent = 0.5 * (sizes[1] + sizes[2]) / SPACING**3
-        if bent * ratio > 23.9 * root * count * sigma:  # as in `outputs.step_of`
-            shorter = max(cbrt(3.0 * root * sigma / bent), 1e-13)
-            wide = cbrt(count) * shorter
-            if abs(wide - 0.5 * step) <= MARGIN * step:
-                return None
-            step = sqrt(cbrt(count)) * shorter if wide < 0.5 * step else step
+    if thirds * (THIRD * THIRD) > 15.9 * (sigma * sigma):  # a third derivative may show
+        third, fourth = THIRD * sqrt(thirds), FOURTH * sqrt(d0 * d0 + d1 * d1 + d2 * d2)
+        if third > 4.0 * (1.0 - MARGIN) * max(sigma, fourth):
+            sizes = sorted((abs(c0), abs(c1), abs(c2), abs(c3)))
+            bent = 0.5 * (sizes[1] + sizes[2]) / SPACING**3
+            if bent * ratio > 23.9 * root * count * sigma:  # as in `outputs.step_of`
+                shorter = max(cbrt(3.0 * root * sigma / bent), 1e-13)
+                wide = cbrt(count) * shorter
+                if abs(wide - 0.5 * step) <= MARGIN * step:
+                    return None
+                step = sqrt(cbrt(count)) * shorter if wide < 0.5 * step else step
     slope = (45.0 * (w4 - w2) - 9.0 * (w5 - w1) + (w6 - w0)) / 60.0
-    doubt = 4.0 * sigma + 0.1 * max(abs(e0), abs(e1))
-    enough = max(3e-9, 0.3 * step * step)
+    e0, e1, enough = abs(e0), abs(e1), 0.3 * step * step
+    doubt = 4.0 * sigma + 0.1 * (e0 if e0 > e1 else e1)
+    enough = enough if enough > 3e-9 else 3e-9
     return Output(sigma, seen, variation, step, enough, bent * (2.0 / (3.0 * count)), slope, doubt)
 
 
@@ -112,27 +129,6 @@ def step_of(line: list[Output]) -> float:
     those = sorted([out.step for out in line if out.variation > 10.0 * out.sigma] or [out.step for out in line])
     usual = log2(those[len(those) // 2])
     return 2.0 ** round(usual) if abs(usual % 1.0 - 0.5) >= MARGIN else 0.0
-
-
-class Bounds(NamedTuple):
-    """What an entry of one output must show at the first look, for a step t: changes from `least` to `most`."""
-
-    f: float
-    least: float
-    most: float
-    curved: float  # second differences squared are to be less than so many times the change
-    curves: float  # larger second differences show
-    noise: float
-    still: bool  # whether no effect at all is certain
-
-    @classmethod
-    def of(cls, f: float, out: Output, t: float) -> Bounds:
-        sigma, variation = out.sigma, out.variation
-        enough = out.enough / 1.42
-        least = 1.01 * max(sigma / enough, 53e3 * sigma, 2.0 * out.third * t**3)
-        noise = 0.72 * sigma / t
-        still = noise <= max(0.999e-5, 0.999 * 0.142 * enough) * variation or variation <= 6e4 * sigma
-        return cls(f, least, FAR * out.seen, 63.0 * sigma, 8.0 * sigma, sigma, still)
 
 
 class Seen(NamedTuple):
@@ -157,8 +153,10 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
     f0, n = run.value(), x.size
     if n * f0.size > MOST:
         return None
-    units = units_of(x)
-    if not NEAR_ZERO <= float(np.maximum.reduce(units)) < 1e290:
+    here, place = f0.tolist(), x.tolist()
+    units = units_of_few(place)
+    smallest, longest = min(units), max(units)
+    if not NEAR_ZERO <= longest < 1e290:
         return None
 
     def explored(points: Floats) -> Floats:
@@ -166,135 +164,193 @@ def entries(run: Explorer, x: Floats, noted: list[tuple[Floats, Floats]]) -> Set
         noted.append((points, values))
         return values
 
-    seeds, here = Columns(x, everything(n), units), f0.tolist()
-    vector = seeds.line(SPACING * signs(x, n))
+    vector = [
+        _exact(SPACING * sign * unit, v) for sign, unit, v in zip(signs(x, n).tolist(), units, place, strict=True)
+    ]
     line = []
-    for f, (w0, w1, w2, w4, w5, w6) in zip(here, explored(x + AROUND * vector).T.tolist(), strict=True):
+    for f, (w0, w1, w2, w4, w5, w6) in zip(here, explored(x + AROUND * np.array(vector)).T.tolist(), strict=True):
         out = seven(w0, w1, w2, f, w4, w5, w6, n)
         if out is None:
             return None
         line.append(out)
     t = step_of(line)
-    if t == 0.0:
+    if t < SHORT:  # 0 is: see `step_of`
         return None
-    rows = explored(seeds.points(np.array([[t, -t]]))).tolist()
-    half = 0.5 * (((x + t * units) - (x - t * units)) / units)
-    halves = half.tolist()
+    overs, unders, halves = [], [], []
+    for v, unit in zip(place, units, strict=True):
+        over, under = v + t * unit, v - t * unit
+        overs.append(over)
+        unders.append(under)
+        halves.append(0.5 * ((over - under) / unit))
     if not max(halves) <= 1.001 * t or not min(halves) >= 0.999 * t:
         return None
-    first = _first(rows, here, line, halves, t)
+    points = np.empty((2 * n, n))
+    points[...] = x
+    flat = points.reshape(-1)
+    flat[:: 2 * n + 1], flat[n :: 2 * n + 1] = overs, unders
+    values = explored(points)
+    first = _first(values, here, line, halves, t)
     if first is None:
         return None
-    slopes, again, common, faint = first
+    ups, downs, slopes, again, common, faint = first
     if len(again) * f0.size > AGAIN:
         return None
     bars: dict[int, list[float]] = {}
     for g in again:
 
         def at(step: float, g: int = g) -> Look | None:
-            unit, place = float(units[g]), float(x[g])
-            ends = explored(np.array([seeds.point(g, step), seeds.point(g, -step)])).tolist()
-            return _looked(ends[0], ends[1], here, line, 0.5 * (((place + step * unit) - (place - step * unit)) / unit))
+            both, over, under = np.array([x, x]), place[g] + step * units[g], place[g] - step * units[g]
+            both[:, g] = over, under
+            above, below = explored(both).tolist()
+            return _looked(above, below, here, line, 0.5 * ((over - under) / units[g]))
 
-        settled = _again(_looked(rows[2 * g], rows[2 * g + 1], here, line, halves[g], True), at, line, common)
+        above, below = values[2 * g].tolist(), values[2 * g + 1].tolist()
+        settled = _again(_looked(above, below, here, line, halves[g], True), at, line, common)
         if settled is None:
             return None
-        slopes[g], bars[g] = settled
-        for i, (out, slope, bar) in enumerate(zip(line, *settled, strict=True)):
+        for i, (out, row, slope, bar) in enumerate(zip(line, slopes, *settled, strict=True)):
+            row[g] = slope
             must = max(2.01 * bar, 1.01 * out.third * t * t)
-            if max(abs(slope), 1e-6 * out.variation) < must and (slope or rows[2 * g][i] != here[i]):
+            if max(abs(slope), 1e-6 * out.variation) < must and (slope or above[i] != here[i]):
                 faint.append((i, must))
+        bars[g] = settled[1]
         if _uncertain(faint, slopes):  # before others are looked at again in vain
             return None
     if _uncertain(faint, slopes):
         return None
-    found, factors = np.array(slopes), vector / units
-    gap, doubt = np.abs(factors @ found - [out.slope for out in line]), np.array([out.doubt for out in line])
-    noise, size = (np.array([out[k] for out in line]) for k in (0, 2))
-    sizes = np.abs(found)
-    largest, widened = sizes.max(axis=0), np.ones(f0.size)
-    if not (gap <= doubt).all():  # bars say how much they may differ, and are wider by the rest
-        error = 2.8 / half[:, None] * (found != 0.0) * noise
-        values = np.array(rows)
-        grown = noise * np.maximum(1.0, np.abs(values).max(axis=0) / [out.seen for out in line])
-        must = np.maximum(26500.0 / half[:, None] * grown, 1.01 * t * t * np.array([out.third for out in line]))
-        for g, mine in bars.items():
-            error[g], must[g] = mine, np.maximum(must[g], 2.01 * np.array(mine))
-        known = doubt + 0.99 * np.sqrt(np.square(factors) @ np.square(error))
-        widened = np.where(gap > known, 1.01 * gap / known, 1.0)
-        if t > SPACING / FINER and (widened > 0.99 * TORN).any():
-            return None
-        moves = (values.reshape(n, 2, -1) != f0).any(axis=1)
-        counts = np.maximum(sizes, np.maximum(0.999 * NEGLIGIBLE * largest, 0.999e-6 * size))
-        if (moves & (widened > 1.0) & (must * widened > counts)).any():
-            return None
-    if any(0.0 in row for row in slopes):  # rounding may hide what is as steep as the steepest: see `columns`
-        hides = 2.9 / t * (units.max() / units.min()) * noise * widened > 0.49 * largest
-        if (hides & (largest >= 0.99e-6 * size)).any():
-            return None
-    found /= units[:, None]
-    return found, None
+    factors = [v / u for v, u in zip(vector, units, strict=True)]
+    for i, (out, row) in enumerate(zip(line, slopes, strict=True)):
+        gap, widened = abs(sum(map(mul, row, factors)) - out.slope), 1.0
+        if not gap <= out.doubt:  # bars say how much they may differ, and are wider by the rest
+            looked = {g: each[i] for g, each in bars.items()}
+            widened = _widened(gap, out, here[i], ups[i], downs[i], row, halves, factors, looked, t)
+            if not widened:
+                return None
+        if 0.0 in row:  # rounding may hide what is as steep as the steepest: see `columns`
+            high, low = max(row), min(row)
+            largest = high if high > -low else -low
+            hides = 2.9 / t * (longest / smallest) * out.sigma * widened > 0.49 * largest
+            if hides and largest >= 0.99e-6 * out.variation:
+                return None
+    result = np.empty((n, len(here)))
+    return np.divide(np.array(slopes).T, np.array(units)[:, None], result), None
+
+
+def _exact(move: float, x: float) -> float:
+    """Do as `seeds.exact`, for one coordinate."""
+    grain = 4.0 * ulp(x)
+    grains = move / grain
+    whole = round(grains) if x and -(2.0**52) < grains < 2.0**52 else 0
+    return whole * grain if 8 <= abs(whole) < 2**52 else move
 
 
 def _uncertain(faint: list[tuple[int, float]], slopes: list[list[float]]) -> bool:
     """Say whether what an entry is to be less than is more than a little beside the largest of its output."""
-    return any(must > 0.999 * NEGLIGIBLE * max(abs(row[i]) for row in slopes) for i, must in faint)
+    return any(must > 0.999 * NEGLIGIBLE * max(*slopes[i], -min(slopes[i])) for i, must in faint)
 
 
-def _first(
-    rows: list[list[float]], here: list[float], line: list[Output], halves: list[float], t: float
-) -> tuple[list[list[float]], list[int], float, list[tuple[int, float]]] | None:
-    """Judge the first look at all directions.
+def _widened(
+    gap: float,
+    out: Output,
+    f: float,
+    ups: list[float],
+    downs: list[float],
+    slopes: list[float],
+    halves: list[float],
+    factors: list[float],
+    bars: dict[int, float],
+    t: float,
+) -> float:
+    """Return how many times an output's bars are wider as the line's slope is another; 0 where a digit may be lost.
 
-    Returns derivatives, the directions to look at again, the usual length, and outputs of which an entry is only
-    certain if it is less than the largest, and than what; None where it is not sure.
+    `bars`: of entries that were looked at again.
     """
-    bounds = [Bounds.of(f, out, t) for f, out in zip(here, line, strict=True)]
+    known = 0.0
+    for g, (slope, half, factor) in enumerate(zip(slopes, halves, factors, strict=True)):
+        part = factor * bars.get(g, 2.8 * out.sigma / half if slope else 0.0)
+        known += part * part
+    known = out.doubt + 0.99 * sqrt(known)
+    if gap <= known:
+        return 1.0
+    widened = 1.01 * gap / known
+    if not widened < inf or (t > SPACING / FINER and widened > 0.99 * TORN):
+        return 0.0
+    grown = out.sigma * max(1.0, max(map(abs, ups + downs)) / out.seen)
+    largest = max(map(abs, slopes))
+    for g, (slope, half, up, down) in enumerate(zip(slopes, halves, ups, downs, strict=True)):
+        must = max(26500.0 / half * grown, 1.01 * t * t * out.third, 2.01 * bars.get(g, 0.0))
+        counts = max(abs(slope), 0.999 * NEGLIGIBLE * largest, 0.999e-6 * out.variation)
+        if must * widened > counts and not up == f == down:
+            return 0.0
+    return widened
+
+
+# f above and below by outputs, derivatives, directions to look at again, the usual length, and outputs of which an
+# entry is only certain if it is less than the largest, and than what
+First = tuple[list[list[float]], list[list[float]], list[list[float]], list[int], float, list[tuple[int, float]]]
+
+
+def _first(values: Floats, here: list[float], line: list[Output], halves: list[float], t: float) -> First | None:
+    """Judge the first look at all directions; None where it is not sure."""
+    ups, downs = values[0::2].T.tolist(), values[1::2].T.tolist()
     slopes: list[list[float]] = []
     lengths: list[float] = []
-    steep: list[float] = []
-    again: list[int] = []
+    wants: set[int] = set()
+    larger: dict[int, int] = {}
     faint: list[tuple[int, float]] = []
-    for g, half in enumerate(halves):
+    twices, steepest = [2.0 * half for half in halves], 0.0
+    for i, (f, above, below, out) in enumerate(zip(here, ups, downs, line, strict=True)):
+        sigma, seen, variation, _, enough, third, _, _ = out
+        # what an entry must show: changes from `least` to `most`; `curves`, larger second differences show
+        enough = 0.999 / 1.42 * enough
+        least = sigma / enough if enough * 53e3 < 1.0 else 53e3 * sigma
+        if third:
+            least = max(least, 2.0 * third * t * t * t)
+        least *= 1.01
+        most, curved, curves = FAR * seen, 63.0 * sigma, 8.0 * sigma
         row: list[float] = []
-        steepest, larger, twice, wants = 0.0, 0, 2.0 * half, False
-        for up, down, (f, least, most, curved, curves, noise, still) in zip(
-            rows[2 * g], rows[2 * g + 1], bounds, strict=True
-        ):
-            above, below = up - f, down - f
-            change = above - below
-            first, second = abs(change), abs(above + below)
-            row.append(change / twice)
+        add = row.append
+        for up, down, twice in zip(above, below, twices, strict=True):
+            if up == f == down:
+                add(0.0)
+                continue
+            over, under = up - f, down - f
+            change = over - under
+            add(change / twice)
+            second = over + under
+            first, second = change if change > 0.0 else -change, second if second > 0.0 else -second
             if second > curves < first:
-                lengths.append(half * first / second)
-            if first > steepest * noise:
-                steepest = first / noise
+                lengths.append(twice * first / second)
             if least <= first <= most and second <= 0.0299 * first and second * second <= curved * first:
                 continue  # nearly always
-            if first == 0.0 == second:
-                wants |= not still
-                continue
-            i = len(row) - 1
-            doubts = _doubts(first, second, half, max(abs(up), abs(down)), line[i])
+            g = len(row) - 1
+            doubts = _doubts(first, second, halves[g], max(abs(up), abs(down)), out)
             if doubts is None:
-                wants = True
+                wants.add(g)
                 continue
-            larger += doubts[0]
+            if doubts[0]:
+                larger[g] = larger.get(g, 0) + 1
             if doubts[1]:
                 faint.append((i, doubts[1]))
-        if not steepest < inf:
-            return None
-        if wants or (larger and 4 * larger > sum(slope != 0.0 for slope in row)):
-            again.append(g)
         slopes.append(row)
-        steep.append(steepest)
+        high, low = max(row), min(row)
+        steep = (high if high > -low else -low) / sigma
+        steepest = steep if steep > steepest else steepest
+        if 0.0 in row and 0.72 * sigma / t > max(0.999e-5, 0.142 * enough) * variation and variation > 6e4 * sigma:
+            wants.update(g for g, (up, down) in enumerate(zip(above, below, strict=True)) if up == f == down)
+    for g, count in larger.items():
+        if 4 * count > sum(row[g] != 0.0 for row in slopes):
+            wants.add(g)
     common = inf
     if len(halves) > 1 and 2 * len(lengths) > len(halves) * len(line):
-        common = 0.5 * median(lengths)
-    for g, steepest in enumerate(steep):
-        if steepest * t * t > 249.0 * common * common and g not in again:
-            return None  # a step that is long for what is usual
-    return slopes, again, common, faint
+        bow = 2.01 * steepest * t * t * t / 249.0
+        if wants or (0.25 * min(lengths)) ** 2 < bow:
+            common = 0.25 * median(lengths)
+            for g, twice in enumerate(twices if common * common < bow else ()):
+                steep = twice * max(abs(row[g]) / out.sigma for row, out in zip(slopes, line, strict=True))
+                if steep * t * t > 249.0 * common * common and g not in wants:
+                    return None  # a step that is long for what is usual
+    return ups, downs, slopes, sorted(wants), common, faint
 
 
 def _doubts(first: float, second: float, half: float, top: float, out: Output) -> tuple[bool, float] | None:
@@ -373,7 +429,7 @@ def _again(
             step = min(step, 2.0 ** round(exponent))
         if any(0.3 < step / other < 3.3 for other, _ in looks):
             break
-        if step < 2.0**-60:
+        if step < SHORT:
             return None
         found = at(step)
         if found is None:

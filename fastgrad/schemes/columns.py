@@ -16,9 +16,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from .constants import CERTAIN, EPS, FINER, NEGLIGIBLE, SPACING, TORN
-from .directions import Bounds, Mask
+from .directions import Mask
 from .judgements import CENTRAL, reach_of, sides_of, slopes_of
 from .outputs import Beyond, Explorer, Short
 from .rounds import Part, Rounds

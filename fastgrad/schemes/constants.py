@@ -38,6 +38,8 @@ KINK = 0.03  # |f+ + f- - 2 f0| / |f+ - f-| from which a kink is suspected
 ROUNDS = 3  # second looks at one component
 REACH = 1e-6, 1e4  # of one change of step
 NOISE = 0.71  # noise of a central difference, in sigma / h
+SHORT = 2.0**-28  # in scales of x: with shorter steps, that x is rounded as it enters f is noise of the slope
+MANY = 2.0**24  # spacings of x in a step: rounding of x is no noise then
 STILL = 1e-6  # noise/h in sizes of f: below this a component without any effect is one that f does not depend on
 
 # --- what is told
@@ -82,6 +84,20 @@ def calm(first: float, second: float, noise: float, variation: float, enough: fl
     square, faint = bent * bent, noise * noise * max(variation, rise)
     small = noise <= enough * first or (rise * noise <= 200.0 * square and faint <= 1e4 * square * bent)
     return small and (square <= 63.0 * noise * rise or square * bent <= 16e3 * faint)
+
+
+def suits(first: float, second: float, noise: float, variation: float) -> bool:
+    """Say of what is not `calm` whether no other step is tried, and no bar can reach half of the component.
+
+    As in `looks.truncation`: where f bends visibly fear is by the shorter length, up to 100 times hope, by the longer.
+    """
+    if not 4.001 * noise < second <= max(KINK * first, 8.0 * noise) or noise > 3.9e-5 * first:
+        return False
+    square, faint = second * second, noise * noise * max(variation, first)
+    cube, grain = square * second, noise * first
+    fits = grain <= 200.0 * square or faint <= 1e4 * cube
+    fits = fits and grain <= 2e4 * square and faint <= 1e8 * cube
+    return fits and (square <= 63.0 * grain or cube <= 16e3 * faint)
 
 
 def certain(first: float, noise: float, step: float, length: float, least: float) -> bool:

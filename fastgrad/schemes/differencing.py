@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from ..core.errors import AccuracyWarning, NonFiniteWarning, warn
 from ..core.evaluation import Evaluation
 from ..core.point import Point
-from ..core.validation import FLOAT64, Floats, Ints
+from ..core.validation import FLOAT64, Bounds, Floats, Ints
 from .stencils import Stencil, backward, forward
 from .steps import Step
 
-Bounds = tuple[Floats, Floats]
 EPS = float(np.finfo(np.float64).eps)
 
 

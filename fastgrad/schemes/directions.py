@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from .constants import EPS, TINY, USUAL
 from .judgements import Looks, joined, judged_by, reach_of, sides_of
 from .outputs import Explorer, look_along, step_of
 from .seeds import Seeds
 from .stencils import Stencil
 
-Bounds = tuple[Floats, Floats]
 Mask = NDArray[np.bool_]
 ENOUGH = 3e-9  # relative noise that needs no improvement: a further look costs two evaluations of all outputs
 OF_ONE_POINT = 1e-3  # the same for differences of order 1, of which nobody expects more

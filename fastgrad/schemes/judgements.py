@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.validation import Floats
-from .constants import KINK, NOISE, TINY
+from .constants import EPS, KINK, NOISE, SHORT, TINY
 from .seeds import Seeds
 from .stencils import Stencil, backward, central, forward
 
@@ -147,7 +147,19 @@ def _judged_at_once(
     hope = np.maximum(slope * (t / longer) ** 2, bent / longer) / 6.0
     fear = np.where(second > 4.0 * sigma, np.maximum(slope * (t / shorter) ** 2, second / shorter) / 6.0, hope)
     fear = np.minimum(fear, most * hope)
-    return Looks(t, derivative, first, second, sigma, NOISE * sigma / t, hope, fear, no)
+    return Looks(t, derivative, first, second, sigma, _noise(t, derivative, second, sigma), hope, fear, no)
+
+
+def _noise(t: Floats, derivative: Floats, second: Floats, sigma: Floats) -> Floats:
+    """Return the noise of slopes; that x itself is rounded as it enters f counts where steps are short.
+
+    Where squares of residuals are almost 0 so is their own rounding, and steps become as short.
+    """
+    noise: Floats = NOISE * sigma / t
+    if (short := t < SHORT).any():
+        steepest = np.abs(derivative) + second / (2.0 * t)
+        noise = np.where(short, np.maximum(noise, NOISE * EPS / t * steepest), noise)
+    return noise
 
 
 def _neglected(terms: Any, seen: Any, gains: list[float], sigma: Floats, total: Floats, trust: float) -> Floats:

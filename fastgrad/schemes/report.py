@@ -18,6 +18,7 @@ from .constants import (
     EPS,
     FINER,
     JUMPS,
+    MANY,
     NEGLIGIBLE,
     NOISE,
     NOT_FINITE,
@@ -30,8 +31,6 @@ from .differencing import warn_not_finite
 from .looks import Look, fear_of_many
 from .memory import Memory
 from .scheme import NOT_ASKED_FOR, Estimate
-
-MANY = 2.0**24  # spacings of x in a step: rounding of x is no noise then
 
 IN_JUMPS = "f moves in jumps: its slope is 0, or hidden by them"
 

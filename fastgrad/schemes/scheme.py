@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from ..core.evaluation import Evaluation
 from ..core.point import Point
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from .stencils import Stencil
 
-Bounds = tuple[Floats, Floats]
 NOT_ASKED_FOR = np.empty(0)  # steps, without bars
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import CannotRun
-from ..core.validation import Floats, Ints, moving
+from ..core.validation import Bounds, Floats, Ints, moving
 from .constants import EPS, TINY
 from .outputs import Beyond, Outputs, look_along, signs, small_and_dim
 from .seeds import Columns, exact, units_of
@@ -95,7 +95,6 @@ SHARP = 1e-3  # of f's change: with such bars, that tells more than x's own size
 NARROW = 2.0**12  # times the room beside x: scales are no larger, or no line would have room
 TILE = 1 << 18  # numbers in the points that are made at a time
 
-Bounds = tuple[Floats, Floats]
 Moves = list[tuple[Ints, Floats]]  # coordinates, and the steps that they are moved by
 
 

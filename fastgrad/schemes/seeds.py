@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from functools import cached_property
-from math import log2
+from math import frexp, ldexp, log2
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.validation import Floats, Ints, everything
 from ..sparsity.patterns import Pattern
+from .constants import HALF_ROOT
 from .line import median
 from .steps import power_of_two
 
@@ -38,6 +39,17 @@ def units_of(x: Floats, relative: bool = False) -> Floats:
     else:
         scale = np.maximum(size, least, out=size) if size.ndim else np.maximum(size, least)
     return power_of_two(scale if largest <= LARGEST else np.minimum(scale, LARGEST), own=True)
+
+
+def units_of_few(x: list[float]) -> list[float]:
+    """Do as `units_of`, in plain floats."""
+    sizes = [min(abs(v), LARGEST) for v in x]
+    largest = max(sizes)
+    least, units = min(1.0, largest) if largest > LEAST else 1.0, []
+    for size in sizes:
+        mantissa, exponent = frexp(size if size > least else least)
+        units.append(ldexp(1.0, exponent - (mantissa < HALF_ROOT)))
+    return units
 
 
 def length_of(vector: Floats, units: Floats) -> float:

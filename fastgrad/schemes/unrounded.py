@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.evaluation import Evaluation
-from ..core.validation import Floats, Ints
+from ..core.validation import Bounds, Floats, Ints
 from .constants import OUTSIDE
-from .differencing import EPS, Bounds
+from .differencing import EPS
 from .scheme import Estimate
 from .steps import power_of_two
 

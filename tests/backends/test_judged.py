@@ -132,6 +132,9 @@ FUNCTIONS: dict[str, Callable[[Floats], Any]] = {
     "vanishes": lambda x: 1e-200 * (x @ x) * (1.0 + 1e-9 * np.sin(1e9 * x.sum())),
     "huge": lambda x: 1e250 * np.exp(x).sum(),
     "short": lambda x: np.sin(1e3 * x).sum() + 2.0 * x[0],
+    "steep": lambda x: np.exp(3.0 * x).sum(),  # second looks, of one entry or several
+    "cubes": lambda x: np.sum(x**3),
+    "raises beside": lambda x: 1.0 / max(float(x[0]) - 0.3 + 1e-3, 0.0) + np.exp(x[-1]),
 }
 
 
@@ -145,6 +148,24 @@ def test_the_same_at_points_of_many_sizes(f: Callable[[Floats], Any]) -> None:
             wanted = made(Reference, f, x)
             for kind in KINDS:
                 assert made(kind, f, x) == wanted
+
+
+@pytest.mark.parametrize("beyond", [None, math.nan, math.inf])
+def test_the_same_where_f_ends_within_a_second_look(beyond: float | None) -> None:
+    rng = np.random.default_rng(9)
+    for away in np.logspace(-5.5, -1.5, 25).tolist():
+        x = rng.normal(size=3)
+
+        def f(y: Floats, edge: float = x[0] + away) -> float:
+            if y[0] > edge:
+                if beyond is None:
+                    raise ValueError("no value")
+                return beyond
+            return float(np.exp(3.0 * y).sum())
+
+        wanted = made(Reference, f, x)
+        for kind in KINDS:
+            assert made(kind, f, x) == wanted
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,7 @@ FUNCTIONS: dict[str, Callable[[Floats], Any]] = {
     "nan": lambda x: np.append(x * x, np.nan),
     "nan beside": lambda x: np.where(x > x.mean(), x, np.nan),
     "far": lambda x: 1e8 + 1e-3 * np.sin(x),
+    "waves": lambda x: 1e-9 * np.sin(1e9 * x) + x,
     "tiny": lambda x: 1e-150 * np.cos(x) + 1e-150,
     "vanishes": lambda x: 1e-200 * x * x,
     "huge": lambda x: 1e250 * np.exp(x),

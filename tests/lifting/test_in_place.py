@@ -574,6 +574,68 @@ def test_effects_of_methods_that_f_does_not_call_are_none_of_its() -> None:
     assert numerical_gradient(lambda _: net.loss(), net.W, H, full_output=True)[1].way == "lift in place"
 
 
+randn, default_rng = np.random.randn, np.random.default_rng  # as `from numpy.random import` makes them
+
+
+class Drawn:
+    """A network whose first weights come from functions that f could call, by their names in `__init__`."""
+
+    def __init__(self) -> None:
+        self.W = 0.1 * randn(5, 6) + default_rng(0).normal(size=(5, 6))
+
+    def loss(self) -> Any:
+        self.out = np.tanh(np.ones((3, 5)) @ self.W)
+        return np.sum(self.out**2)
+
+    def noisy(self) -> Any:
+        return self.loss() + 1e-9 * randn()
+
+
+def test_functions_of_numpys_random_numbers_stop_nothing_where_f_draws_none() -> None:
+    net = Drawn()
+    gradient, info = numerical_gradient(lambda _: net.loss(), net.W, full_output=True)
+    assert info.way == "lift in place"
+    assert_allclose(gradient, book_gradient(lambda _: net.loss(), net.W), atol=1e-6)
+    assert numerical_gradient(lambda _: net.noisy(), net.W, H, full_output=True)[1].way == "reference"
+
+
+waiting = iter([1.0])  # nothing that could be put back, of the name of an attribute
+shared = np.linspace(0.1, 1.0, 30)
+kept = None
+
+
+class Waits:
+    """A network with an attribute that is called as a global of its module is."""
+
+    def __init__(self) -> None:
+        self.W, self.waiting = np.linspace(-1.0, 1.0, 30).reshape(5, 6), None
+
+    def loss(self) -> Any:
+        self.waiting = np.tanh(np.ones((3, 5)) @ self.W)
+        return np.sum(self.waiting**2)
+
+
+def test_globals_that_are_called_as_attributes_are_none_of_fs() -> None:
+    net = Waits()
+    gradient, info = numerical_gradient(lambda _: net.loss(), net.W, full_output=True)
+    assert info.way == "lift in place"
+    assert_allclose(gradient, book_gradient(lambda _: net.loss(), net.W), atol=1e-6)
+    assert type(net.waiting) is np.ndarray
+
+
+def by_modules(_: Any) -> Any:
+    here = sys.modules[__name__]
+    here.kept = np.sin(here.shared)  # type: ignore[attr-defined]
+    return np.sum(here.kept * here.shared)  # type: ignore[attr-defined]
+
+
+def test_f_may_reach_its_own_module_by_attributes() -> None:
+    gradient, info = numerical_gradient(by_modules, shared, full_output=True)
+    assert info.way == "lift in place"
+    assert_allclose(gradient, np.sin(shared) + shared * np.cos(shared), atol=1e-12)
+    assert type(kept) is np.ndarray
+
+
 # --- what is refused before anything is evaluated --------------------------------------------------------------------
 
 

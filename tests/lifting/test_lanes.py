@@ -17,10 +17,10 @@ from fastgrad.lifting.lanes import (
     CannotLift,
     compile_lanes,
     evaluate_table_lanes,
-    evaluate_table_scalar,
     fastmath_available,
     lane_width,
 )
+from fastgrad.lifting.native import call_at
 
 
 @njit(nogil=True, error_model="numpy")
@@ -30,7 +30,12 @@ def lanes_kernel(lane_address, scalar_address, args, x, tile, progress, y, index
 
 @njit(nogil=True, error_model="numpy")
 def scalar_kernel(scalar_address, args, x, y, index, points, values):
-    evaluate_table_scalar(scalar_address, args, x, y, index, points, values, False)
+    y[...] = x
+    for r in range(index.size):
+        for j in range(points.shape[1]):
+            y.flat[index[r]] = points[r, j]
+            values[r, j] = call_at(scalar_address, y, args)
+        y.flat[index[r]] = x.flat[index[r]]
 
 
 class Both:

@@ -174,3 +174,28 @@ def test_almost_no_residual_is_left(n: int, digits: int) -> None:
     error = np.abs(slope - exact)
     assert (error <= 1.5 * info.error).all()
     assert error.max() < 1e-5 * np.abs(exact).max()
+
+
+@njit
+def squared(x: Any) -> Any:
+    left, right = np.zeros(x.size), np.zeros(x.size)
+    left[1:], right[:-1] = x[:-1], x[1:]
+    return ((3 - 2 * x) * x + 1 - left - 2 * right) ** 2
+
+
+@pytest.mark.parametrize(("n", "digits"), [(3, 8), (5, 6), (10, 10), (20, 8)])
+@pytest.mark.parametrize("f", [squared, squared.py_func, lambda x: np.array([r * r for r in broyden(x.tolist())])])
+def test_almost_nothing_is_left_of_each_residual(n: int, digits: int, f: Callable[[Any], Any]) -> None:
+    """Steps were as short there as the spacing of x: entries a third off, 1e5 times their bars."""
+    x = np.round(optimize.fsolve(lambda x: broyden(x.tolist()), -np.ones(n)), digits)
+    found, info = numerical_jacobian(f, x, full_output=True)
+    q = [Fraction(v) for v in x.tolist()]
+    exact = np.zeros((n, n))
+    for i, rest in enumerate(broyden(q)):
+        for j, slope in ((i - 1, -1), (i, 3 - 4 * q[i]), (i + 1, -2)):
+            if 0 <= j < n:
+                exact[i, j] = float(2 * rest * slope)
+    error = np.abs(found - exact)
+    assert (error <= info.error).all()
+    assert (error.max(axis=1) < 1e-3 * np.abs(exact).max(axis=1)).all()
+    assert np.array_equal(numerical_jacobian(f, x), found)

@@ -12,12 +12,13 @@ import re
 import sys
 import threading
 import types as python_types
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, cached_property, partial
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -31,7 +32,7 @@ from numba.core.dispatcher import Dispatcher
 from ...core.bytecode import package_of
 from ...core.errors import CannotRun
 from ...inspecting.captures import STABLE_MODULES, captures
-from ...lifting import lanes
+from ...lifting import lanes, native
 from ...schemes import steps
 
 _SIMPLE = (bool, int, float, complex, str, bytes, type(None), np.generic)
@@ -41,29 +42,41 @@ WORTH_COMPILING = 1.0
 SECONDS = 1.0  # that compiling most kernels takes
 compiling = threading.RLock()
 _entries: dict[Any, Entry] = {}  # for each kernel and signature
+Found = TypeVar("Found")
+
+
+def once(table: dict[Any, Found], key: object, make: Callable[[], Found]) -> Found:
+    """Return what a table has for a key; whoever asks first makes it, and all others wait."""
+    found = table.get(key)
+    if found is None:
+        with compiling:
+            found = table.get(key)
+            if found is None:
+                found = table[key] = make()
+    return found
 
 
 @cache
 def source_stamp() -> str:
     """Digest all sources that kernels are made of: one that is made of others' is not to be loaded."""
-    here, lane_lift, schemes = (Path(str(place)).parent for place in (__file__, lanes.__file__, steps.__file__))
-    names, owners = ("steps.py", "constants.py", "line.py", "looks.py", "outputs.py"), lane_lift.parent / "owners"
-    sources = [*here.glob("*.py"), lane_lift / "kernel.py", *(schemes / name for name in names)]
-    sources += [owners / "header.py", owners / "colours.py"]
+    here, lift, schemes = (Path(str(place)).parent for place in (__file__, native.__file__, steps.__file__))
+    names = "native.py", "lanes/kernel.py", "owners/layout.py", "owners/colours.py"
+    sources = [*here.glob("*.py"), *(lift / name for name in names)]
+    sources += [schemes / f"{name}.py" for name in ("steps", "constants", "line", "looks", "outputs")]
     return sha256(b"".join(path.read_bytes() for path in sorted(sources))).hexdigest()
 
 
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """numba's disk cache, which a damaged file or a full disk does not stop: what cannot be loaded is compiled."""
 
-    def __init__(self, function: Any, bare: bool) -> None:
+    def __init__(self, function: object, bare: bool) -> None:
         super().__init__(function)
         self._bare = bare
         file = self._cache_file
         file._source_stamp = source_stamp()  # numba's own is of the one file that the function is in
         dump, load = file._dump, file._load_data
 
-        def signed(data: Any) -> bytes:
+        def signed(data: object) -> bytes:
             content: bytes = dump(data)
             return content + sha256(content).digest()
 
@@ -75,17 +88,17 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 
         file._dump, file._load_data = signed, checked
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
+    def _index_key(self, sig: object, codegen: object) -> Any:
         return *super()._index_key(sig, codegen), self._bare
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: object, target_context: object) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:  # noqa: BLE001  unpickling damaged files raises anything
             self._give_up_files()
             return None
 
-    def save_overload(self, sig: Any, data: Any) -> None:
+    def save_overload(self, sig: object, data: object) -> None:
         try:
             super().save_overload(sig, data)
         except Exception:  # noqa: BLE001  the kernel itself is fine
@@ -102,11 +115,11 @@ class KernelCache(FunctionCache):  # type: ignore[misc]
 class LateCache:
     """A `KernelCache` that looks for its folder when it is first used: that takes 1 ms or 2, of each kernel."""
 
-    def __init__(self, function: Any, bare: bool) -> None:
+    def __init__(self, function: object, bare: bool) -> None:
         self._function, self._bare = function, bare
         self.disk_only = False
 
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
+    def load_overload(self, sig: object, target_context: object) -> Any:
         found = self._cache.load_overload(sig, target_context)
         if found is None and self.disk_only:
             raise FileNotFoundError(str(sig))
@@ -123,7 +136,7 @@ class LateCache:
         return getattr(self._cache, name)
 
 
-def kernel(function: Any = None, *, seconds: float = SECONDS) -> Any:
+def kernel(function: object = None, *, seconds: float = SECONDS) -> Any:
     """Compile a loop of ours; from the disk where a process has compiled it before, if a folder is writable.
 
     Its twin `bare` counts no references: numba's code takes one to each argument, and never returns it where f raises.
@@ -140,14 +153,14 @@ def kernel(function: Any = None, *, seconds: float = SECONDS) -> Any:
     return compiled
 
 
-def _needs_counting(kind: Any) -> bool:
+def _needs_counting(kind: object) -> bool:
     """Whether numba takes an argument apart with its own memory: lists, strings, instances; not arrays."""
     if isinstance(kind, types.BaseTuple):
         return any(map(_needs_counting, kind))
     return not isinstance(kind, types.Array) and bool(default_manager[kind].contains_nrt_meminfo())
 
 
-def inner(function: Any, fastmath: Any = False, **counts: bool) -> Any:
+def inner(function: object, fastmath: object = False, **counts: bool) -> Any:
     """Compile what only kernels call: it is kept within them."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "fastmath": fastmath, **counts}
     return njit(nogil=True, error_model="numpy", **options)(function)
@@ -200,14 +213,14 @@ class Entry:
         return self._found
 
 
-def entry(kernel: Any, signature: tuple[Any, ...]) -> Entry:
+def entry(kernel: object, signature: tuple[Any, ...]) -> Entry:
     """Return the one entry to a kernel for these types; hashing these takes some microseconds."""
     key = kernel, signature
     found = _entries.get(key)
     return _entries.setdefault(key, Entry(kernel, signature)) if found is None else found
 
 
-def entry_point(kernel: Any, signature: tuple[Any, ...], worth: float) -> Any:
+def entry_point(kernel: object, signature: tuple[Any, ...], worth: float) -> Any:
     """Return a kernel for exactly these types, or None: see `Entry.point`."""
     return entry(kernel, signature).point(worth)
 
@@ -228,7 +241,7 @@ class _Unknown(Exception):
     """Something that f captured, or gets as an argument, has no fingerprint."""
 
 
-def _is_data(kind: Any) -> bool:
+def _is_data(kind: object) -> bool:
     """Whether the name of a numba type says all about it: that of a function does not say what it does."""
     if isinstance(kind, types.BaseTuple):
         return all(map(_is_data, kind))
@@ -269,7 +282,7 @@ def lanes_of(compile_lanes: Any, f: Any, *how: Any) -> Any:
 @cache
 def _surroundings() -> bytes:
     """What compiles the same f to something else."""
-    files = sorted(Path(lanes.__file__).parent.glob("*.py"))
+    files = [*sorted(Path(lanes.__file__).parent.glob("*.py")), Path(native.__file__)]
     about = (
         sys.version,
         numba.__version__,
@@ -282,7 +295,7 @@ def _surroundings() -> bytes:
     return repr(about).encode() + b"".join(sha256(file.read_bytes()).digest() for file in files)
 
 
-def _print(value: Any) -> bytes:
+def _print(value: object) -> bytes:
     """Bytes that differ wherever f compiles to something else."""
     if isinstance(value, Dispatcher):
         function, options = value.py_func, repr((sorted(value.targetoptions.items()), value.locals)).encode()

@@ -12,13 +12,14 @@ from numba.extending import intrinsic, overload
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...inspecting.cfunctions import CFunction
+from ...lifting.native import array_type, emits, part
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 from . import kernels
 from .cache import inner
 from .default import by_rule
 from .functions import JIT, Target, jitted
-from .native import STACK, array_at, header, on_the_stack, part
+from .native import STACK, array_at, header, on_the_stack
 from .workspace import HEADER_SIZE, lay_out
 
 lay_out_compiled = inner(lay_out)
@@ -46,14 +47,14 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     def target_of(x: Any, args: Any) -> Target:
         key = x.ndim, args
         if key not in targets:
-            targets[key] = Target(known.f, types.Array(types.float64, x.ndim, "C"), tuple(map(types.unliteral, args)))
+            targets[key] = Target(known.f, array_type(x.ndim), tuple(map(types.unliteral, args)))
         return targets[key]
 
     @intrinsic
     def attempt(typingctx, args, work, x, out):
         """Run the kernel; returns its code, and numba's own of what f raised, with where that is described."""
         target = target_of(x, tuple(args))
-        kinds = kernels.signature(target.kinds, types.Array(types.float64, x.ndim, "C"))
+        kinds = kernels.signature(target.kinds, array_type(x.ndim))
         loop.compile(kinds)
         kernel, function = loop.overloads[kinds], target.native[1]
         result = types.UniTuple(types.int64, 3)
@@ -137,7 +138,7 @@ def make_jitted(call: Call, stencil: Stencil, rule: Step | None, general: Callab
     return gradient
 
 
-def contiguous(x: Any) -> Any:
+def contiguous(x: object) -> Any:
     """Return x as a C-contiguous float64 array: itself, if it is one."""
     raise NotImplementedError
 
@@ -146,21 +147,15 @@ def contiguous(x: Any) -> Any:
 def _contiguous(x):
     if not isinstance(x, types.Array) or not isinstance(x.dtype, (types.Float, types.Integer, types.Boolean)):
         raise TypingError(f"`x` must be an array of real numbers, got {x}")
-    if x == types.Array(types.float64, x.ndim, "C"):
+    if x == array_type(x.ndim):
         return lambda x: x
     return lambda x: np.ascontiguousarray(x).astype(np.float64)
 
 
-@intrinsic
-def raise_again(typingctx, failed, where):
+@emits(types.void)
+def raise_again(context, builder, kind, failed, where):
     """Raise what a kernel raised, after its caller has let go of what it holds."""
-
-    def codegen(context, builder, signature, values):
-        convention = context.call_conv
-        code = builder.trunc(values[0], errcode_t)
-        status = convention._get_return_status(builder, code, builder.inttoptr(values[1], excinfo_ptr_t))
-        with builder.if_then(status.is_error, likely=True):
-            convention.return_status_propagate(builder, status)
-        return context.get_dummy_value()
-
-    return types.void(failed, where), codegen
+    code, described = builder.trunc(failed, errcode_t), builder.inttoptr(where, excinfo_ptr_t)
+    status = context.call_conv._get_return_status(builder, code, described)
+    with builder.if_then(status.is_error, likely=True):
+        context.call_conv.return_status_propagate(builder, status)

@@ -9,41 +9,21 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...lifting.owners.header import (
-    BUFFERS,
-    CELLS,
-    COUNT,
-    DIFFERENT,
-    FIRST,
-    FLAGS,
-    FROZEN,
-    LISTED,
-    LOG,
-    LOSSES,
-    NEXT,
-    RECORD,
-    RECORDS,
-    RESULT,
-    ROOM,
-    SLOTS,
-    TAKEN,
-    TIED,
-    UNCONFIRMED,
-    UNUSUAL,
-)
+from ...core.validation import Args
+from ...lifting.native import array_type, call_at
+from ...lifting.owners import layout as at
+from ...lifting.owners.layout import DIFFERENT, FIRST, ROOM, TIED, UNCONFIRMED, UNUSUAL
 from .cache import inner, kernel
-from .native import call_at
 
 SMALLEST, LARGEST = 2.0**-26, 2.0**-17  # steps, relative to x, of the plain differences that confirm a gradient
 AGREES = 1e-3  # of what its entries move f by, taken together: so near a difference must come to the gradient
 AGAIN = 64.0  # times the step, where the first says no: f may be noisier than its value tells. A smaller one tells less
 
 
-def signature(args: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
+def signature(args: Args, ndim: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `gradient`."""
-    number, whole, array = types.float64, types.int64, types.Array
-    x, ints, floats = array(number, ndim, "C"), array(whole, 1, "C"), array(number, 2, "C")
-    codes, rows, lists = array(whole, 3, "C"), array(types.int32, 1, "C"), array(whole, 2, "C")
+    whole, x, floats, rows = types.int64, array_type(ndim), array_type(2), array_type(1, types.int32)
+    ints, lists, codes = (array_type(d, whole) for d in (1, 2, 3))
     memory = ints, floats, lists, floats, ints, ints, x
     return whole, whole, types.Tuple(args), x, codes, rows, x, *memory, types.boolean, types.boolean
 
@@ -68,20 +48,24 @@ def moving(x, slope):
     return part * part
 
 
+@inner
+def goes_up(bits, i):
+    """Whether a direction that follows from x's bytes goes up along an entry."""
+    mixed = bits[i] + np.uint64(i + 1) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
+    return mixed >> np.uint64(63) != np.uint64(0)
+
+
 @checking
 def moved_along(flat, g, y, lost, losses, h, side):
     """Go a step from x to one side, in a direction from x's bytes; returns how much that should change f.
 
     Who changes a branch stays.
     """
-    bits = flat.view(np.uint64)
-    slope, mixer = 0.0, np.uint64(0)
+    bits, slope = flat.view(np.uint64), 0.0
     for i in range(flat.size):
-        mixer += np.uint64(0x9E3779B97F4A7C15)
-        mixed = bits[i] + mixer
-        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
         size = abs(flat[i]) if flat[i] != 0.0 else 1.0
-        step = h * (size if mixed >> np.uint64(63) else -size)
+        step = h * (size if goes_up(bits, i) else -size)
         y[i] = flat[i] + step * side
         slope += g[i] * (y[i] - flat[i])
     if losses > 0:
@@ -92,7 +76,7 @@ def moved_along(flat, g, y, lost, losses, h, side):
 
 
 @inner
-def confirmed(at, args, x, g, value, lost, losses, moved, square, exact):
+def confirmed(address, args, x, g, value, lost, losses, moved, square, exact):
     """Compare with f as it is, by a plain difference; returns why it does not agree (0: it does), and how often f ran.
 
     The step is as small as f's rounding lets it be. From the pass's own value, a difference to one side tells, as a
@@ -107,20 +91,20 @@ def confirmed(at, args, x, g, value, lost, losses, moved, square, exact):
     step = min(max(rounding * 2.0 * abs(value) / step, SMALLEST), LARGEST) if step > 0.0 else LARGEST
     for h in (step, AGAIN * step):
         slope = moved_along(flat, g, y, lost, losses, h, 1.0)
-        above, count = call_at(at, moved, args), count + 1
+        above, count = call_at(address, moved, args), count + 1
         allowed = AGREES * h * size
         if count == 1:
             if abs(above - value - slope) <= allowed + rounding * (abs(above) + abs(value)):
                 return 0, count
             for i in range(flat.size):  # a slice would need numba's memory, which entry points do without
                 y[i] = flat[i]
-            here, count = call_at(at, moved, args), count + 1
+            here, count = call_at(address, moved, args), count + 1
             if exact and here != value:
                 return DIFFERENT, count
             if not abs(here - value) <= rounding * (abs(here) + abs(value)):
                 return UNCONFIRMED, count
         slope -= moved_along(flat, g, y, lost, losses, h, -1.0)
-        below, count = call_at(at, moved, args), count + 1
+        below, count = call_at(address, moved, args), count + 1
         if abs(above - below - slope) <= 2.0 * allowed + rounding * (abs(above) + abs(below)):
             return 0, count
     return UNCONFIRMED, count
@@ -128,7 +112,7 @@ def confirmed(at, args, x, g, value, lost, losses, moved, square, exact):
 
 @kernel
 def gradient(
-    at, run, args, x, codes, rows, out, header, buffers, records, listed, sources, lost, moved, confirm, exact
+    address, run, args, x, codes, rows, out, header, buffers, records, listed, sources, lost, moved, confirm, exact
 ):
     """Write the gradient to `out`.
 
@@ -136,35 +120,36 @@ def gradient(
     With a log: the terms.
     """
     value, square, losses, n = 0.0, 0.0, 0, x.size
-    if header[LOSSES] != 0:
-        header[LOSSES] = 0
+    if header[at.LOSSES] != 0:
+        header[at.LOSSES] = 0
         lost[:] = 0
     flat, g = x.reshape(n), out.reshape(n)
     for p in range(codes.shape[0]):
         value = call_at(run, x, (args, codes, rows, p, header))
-        header[TAKEN], header[LISTED] = max(header[TAKEN], header[NEXT]), max(header[LISTED], header[RECORD])
-        if header[LOG] != 0 or header[FLAGS] != 0:
-            return header[FLAGS], value, 0, p + 1
-        line, size = 8 * header[CELLS], 8 * (FIRST + 2 * ROOM)
-        k, end = (header[RESULT] - header[BUFFERS]) // line, header[BUFFERS] + line * header[SLOTS]
-        for v in range(header[FROZEN] - 1, -1, -1):
+        header[at.TAKEN] = max(header[at.TAKEN], header[at.NEXT])
+        header[at.LISTED] = max(header[at.LISTED], header[at.RECORD])
+        if header[at.LOG] != 0 or header[at.FLAGS] != 0:
+            return header[at.FLAGS], value, 0, p + 1
+        line, size = 8 * header[at.CELLS], 8 * (FIRST + 2 * ROOM)
+        k, end = (header[at.RESULT] - header[at.BUFFERS]) // line, header[at.BUFFERS] + line * header[at.SLOTS]
+        for v in range(header[at.FROZEN] - 1, -1, -1):
             factor = buffers[k, FIRST + n + v]
             if factor != 0.0:
-                if header[BUFFERS] <= sources[v] < end:
-                    source = (sources[v] - header[BUFFERS]) // line
+                if header[at.BUFFERS] <= sources[v] < end:
+                    source = (sources[v] - header[at.BUFFERS]) // line
                     for i in range(FIRST, FIRST + n + v):
                         buffers[k, i] += factor * buffers[source, i]
                 else:
-                    source = (sources[v] - header[RECORDS]) // size
-                    for j in range(FIRST, FIRST + 2 * records[source, COUNT], 2):
+                    source = (sources[v] - header[at.RECORDS]) // size
+                    for j in range(FIRST, FIRST + 2 * records[source, at.COUNT], 2):
                         buffers[k, FIRST - 1 + records[source, j]] += factor * listed[source, j + 1]
         square = taken(flat, g, buffers, k, p > 0)
     count = codes.shape[0]
-    if header[LOSSES] != 0:
+    if header[at.LOSSES] != 0:
         for i in range(n):
             if lost[i + 1] != 0:
                 losses, g[i] = losses + 1, 0.0
-        for i in range(n, n + header[FROZEN]):
+        for i in range(n, n + header[at.FROZEN]):
             if lost[i + 1] != 0:
                 return TIED, value, losses, count
         square = 0.0
@@ -174,5 +159,5 @@ def gradient(
         return UNUSUAL, value, losses, count
     if not confirm:
         return 0, value, losses, count
-    why, more = confirmed(at, args, x, g, value, lost, losses, moved, square, exact)
+    why, more = confirmed(address, args, x, g, value, lost, losses, moved, square, exact)
     return why, value, losses, count + more

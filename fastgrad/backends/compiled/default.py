@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ...lifting.native import call_at, part
 from ...schemes import constants, line, looks
 from ...schemes.constants import (
     BAR_NOISE,
@@ -33,10 +34,12 @@ from ...schemes.constants import (
 from ...schemes.stencils import central
 from .cache import inner, kernel, uncounted
 from .kernels import TICKS, UNCALM, ended, power_of_two, refresh, rows, table
-from .native import array_at, call_at, header, integers, part, ticks
+from .native import array_at, header, integers, ticks
 from .workspace import HEADER_SIZE
 
-calm, truncation, better_step = map(uncounted, (constants.calm, looks.truncation, looks.better_step))
+calm, suits, truncation, better_step = map(
+    uncounted, (constants.calm, constants.suits, looks.truncation, looks.better_step)
+)
 choose, look_once, truncation_of_one = map(uncounted, (looks.choose, line.look_once, looks.truncation_of_one))
 
 SHORTEST, LONGEST = REACH
@@ -376,14 +379,16 @@ def settle(work, result):
         if change == 0.0 and bent == 0.0:
             still, hides = max(still, noise / relative), max(hides, noise / size)
         else:
-            sure = sure and calm(change, bent, noise, head.variation, enough)
+            sure = sure and (
+                calm(change, bent, noise, head.variation, enough) or suits(change, bent, noise, head.variation)
+            )
             coarse = max(coarse, noise / relative)
             # on a shorter length than its root a smaller step would be tried (245: 8.5 TOO_LARGE), or half be uncertain
             bow = max(bow, relative * relative * max(change / (245.0 * noise), 1.12))
     least, whole = max(NEGLIGIBLE * top, 1e-6 * head.size), max(head.variation, head.size, top)
     sure = sure and top < np.inf and coarse <= 4.99e-5 * least and still <= 1.39 * STILL * whole
     gap = abs(agreement - head.slope) - head.doubt
-    sure = sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt) and 3.01 * head.third * head.step * head.step <= n * least
+    sure = sure and (gap <= 0.0 or gap * gap <= 0.99 * doubt) and 4.01 * head.third * head.step * head.step <= n * least
     if sure and 2 * seen > n and n > 1:  # the length that most show, their median, may be too short for some
         short, below, above = 0, 0.0, np.inf
         for i in range(n):

@@ -10,8 +10,9 @@ import numpy as np
 from numba import types
 
 from ...core.call import Call
-from ...core.validation import FLOAT64, Floats
+from ...core.validation import FLOAT64, Args, Floats
 from ...inspecting.cfunctions import CFunction
+from ...lifting.native import array_type
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
 from . import kernels
@@ -26,7 +27,7 @@ class CompiledDescent:
 
     def __init__(self, call: Call, stencil: Stencil, rule: Step) -> None:
         f = call.f
-        self._args: tuple[Any, ...] = (f.address,) if isinstance(f, CFunction) else ()
+        self._args: Args = (f.address,) if isinstance(f, CFunction) else ()
         self._known = jitted(kernels.call_c_function if self._args else f, True)
         self._fused = FusedGradient(call, stencil, rule)
         self._eager = call.eager
@@ -42,7 +43,7 @@ class CompiledDescent:
         target = self._known.target(FLOAT64, x.ndim, self._args)
         if self._eager:
             target.lift()
-        array, kinds = types.Array(types.float64, x.ndim, "C"), types.Tuple(target.kinds)
+        array, kinds = array_type(x.ndim), types.Tuple(target.kinds)
         numbers = (types.float64,) * 3
         signature = kinds, kernels.VECTOR, array, array, *numbers, types.boolean, kernels.TABLE, kernels.VECTOR
         descend = entry_point(kernels.descend, signature, inf if self._eager else steps * GENERAL)

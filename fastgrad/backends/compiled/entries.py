@@ -13,12 +13,13 @@ import math
 import numpy as np
 
 from ...lifting.lanes import BLOCK
+from ...lifting.native import part
 from ...schemes import looks as floats
-from ...schemes.constants import KINK, NOISE
+from ...schemes.constants import EPS, KINK, NOISE, SHORT
 from .cache import inlined, uncounted
 from .default import choose, nth, truncation
 from .kernels import power_of_two
-from .native import STACK, array_at, integers, on_the_stack, part
+from .native import STACK, array_at, integers, on_the_stack
 from .outputs import (
     AGREED,
     ALONE,
@@ -228,7 +229,10 @@ def looked(o, a, k, count, flat, units, f0, t):
         if k == 0 and near(second / half, limit):
             return -1
         a[4 * k + WIDTH_OF, e], a[4 * k + DERIVATIVE, e] = half, (above - below) / (2.0 * half)
-        a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = 0.71 * noise / half, fear
+        a[4 * k + NOISE_OF, e], a[4 * k + FEAR, e] = NOISE * noise / half, fear
+        if half < SHORT:  # as `judgements._noise`
+            steepest = abs(a[4 * k + DERIVATIVE, e]) + second / (2.0 * half)
+            a[4 * k + NOISE_OF, e] = max(a[4 * k + NOISE_OF, e], NOISE * EPS / half * steepest)
         a[FIRST, e], a[BEFORE, e], a[SECOND, e], a[HOPE, e] = first, a[SECOND, e], second, hope
         if k == 0:
             a[OPEN, e], a[STILL, e] = 1.0, 1.0 if first == 0.0 and second == 0.0 else 0.0

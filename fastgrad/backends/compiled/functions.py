@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ...core.call import Call
 from ...core.errors import CannotRun, TrustWarning, describe, warn
-from ...core.validation import FLOAT64, number
+from ...core.validation import FLOAT64, Args, number
 from ...inspecting.captures import Capture, arrays_in, captures
 from ...lifting import lanes
+from ...lifting.native import address_of
 from . import kernels
 from .cache import Entry, compiling, entry, lanes_of
 
@@ -47,23 +48,14 @@ WIDTH = 0 if NO_LANES else lanes.lane_width()
 class Target:
     """f, compiled for one kind of x and of extra arguments.
 
-    Attributes
-    ----------
-    call : callable
-        f from Python, past numba's dispatcher; it returns a float, or a complex number for a complex x.
-    packed : bool
-        Whether f at `address` takes its extra arguments as one tuple.
-    lanes : int
-        Where f compiled for lanes is; 0 where it is not, or not yet.
-    scalar_reason : str
-        What keeps f from running in lanes; empty where nothing does, or it has not been tried.
-    fast : bool
-        Whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
+    `call`: f from Python, past numba's dispatcher; it returns a float, or a complex number for a complex x.
+    `packed`: whether f at `address` takes its extra arguments as one tuple.
+    `lanes`: where f compiled for lanes is; 0 where it is not, or not yet.
+    `scalar_reason`: what keeps f from running in lanes; empty where nothing does, or it has not been tried.
+    `fast`: whether lanes may take exp, log, ... from the system's vector mathematics library. Then they are compiled at
         once: a value must not depend on how long f has been running.
-    vectorised : tuple of str
-        The functions that they take from there.
-    pace : dict
-        Seconds that a row of a table takes, by the size of x and the number of points in a row.
+    `vectorised`: the functions that they take from there.
+    `pace`: seconds that a row of a table takes, by the size of x and the number of points in a row.
     """
 
     def __init__(self, f: Any, shape_kind: types.Array, kinds: tuple[types.Type, ...], fast: bool = False) -> None:
@@ -111,20 +103,18 @@ class Target:
     @cached_property
     def address(self) -> int:
         """Where the compiled f is."""
-        compiled = self.native[1]
-        address: int = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        return address
+        return address_of(self.native[1])
 
     @property
     def kinds(self) -> tuple[Any, ...]:
         """The types of the extra arguments, as f at `address` takes them."""
         return (types.Tuple(self._kinds),) if self.packed else self._kinds
 
-    def pack(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def pack(self, args: Args) -> tuple[Any, ...]:
         """Return the extra arguments as f at `address` takes them."""
         return (args,) if self.packed else args
 
-    def kernel(self, which: Any, signature: Callable[..., tuple[Any, ...]], worth: float) -> Any:
+    def kernel(self, which: object, signature: Callable[..., tuple[Any, ...]], worth: float) -> Any:
         """Return a kernel whose types follow from those of the arguments and of x; None until it is worth compiling."""
         if not JIT:
             return None
@@ -181,7 +171,7 @@ def _compile(f: Any, signature: tuple[types.Type, ...]) -> Any:
         raise CannotRun(f"numba compiled f for another signature than {signature}") from error
 
 
-def _refuse_result(result: Any) -> None:
+def _refuse_result(result: object) -> None:
     if isinstance(result, types.Optional):
         raise CannotRun(f"f may return None: numba types its result {result}")
     if not isinstance(result, (types.Integer, types.Boolean, types.Float, types.Array, types.Literal)):
@@ -247,7 +237,7 @@ class Jitted:
         """Whether f, or a jitted function that it calls, captured the array's memory."""
         return any(np.may_share_memory(a, array) for a in self._arrays)
 
-    def target(self, dtype: np.dtype[Any], ndim: int, args: tuple[Any, ...], fast: bool = False) -> Target:
+    def target(self, dtype: np.dtype[Any], ndim: int, args: Args, fast: bool = False) -> Target:
         """Return f compiled for x of this kind and these extra arguments; see `Target` for `fast`."""
         fast = fast and not NO_FASTMATH
         key = dtype.char, ndim, tuple(map(kind_of, args)), fast
@@ -259,7 +249,7 @@ class Jitted:
                 self.targets[key] = target
         return target
 
-    def lanes_reason(self, ndim: int, args: tuple[Any, ...], fast: bool = False) -> str:
+    def lanes_reason(self, ndim: int, args: Args, fast: bool = False) -> str:
         """Say whether f runs in lanes for such arguments, and what stops it, for people to read."""
         target = self.target(FLOAT64, ndim, args, fast)
         if target.lanes:
@@ -285,7 +275,7 @@ def kind_of(value: Any) -> Any:
     return _type(value)
 
 
-def _type(value: Any) -> Any:
+def _type(value: object) -> Any:
     try:
         return typeof(value)
     except (ValueError, NumbaError) as error:
@@ -297,15 +287,11 @@ _plain: OrderedDict[Any, Jitted] = OrderedDict()
 _code_counts: dict[Any, int] = {}
 
 
-def jitted(f: Any, explicit: bool) -> Jitted:
+def jitted(f: object, explicit: bool) -> Jitted:
     """Return what is known of a function; compiles nothing yet.
 
-    Raises
-    ------
-    CannotRun
-        If it is not a function that numba compiles, or a plain one that was not asked for.
-    ValueError
-        If it captures data that numba has frozen and that have changed since, or (plain) captures data at all.
+    CannotRun if it is not a function that numba compiles, or a plain one that was not asked for. ValueError if it
+    captures data that numba has frozen and that have changed since, or (plain) captures data at all.
     """
     if isinstance(f, Dispatcher):
         if f.targetoptions.get("forceobj"):
@@ -365,7 +351,7 @@ def _compile_plain(f: python_types.FunctionType) -> Jitted:
     return known
 
 
-def _constant(value: Any) -> Any:
+def _constant(value: object) -> Any:
     return value if value.__hash__ is not None else id(value)
 
 

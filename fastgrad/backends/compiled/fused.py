@@ -10,7 +10,7 @@ import numpy as np
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.point import quiet
-from ...core.validation import FLOAT64, Floats
+from ...core.validation import FLOAT64, Args, Floats
 from ...inspecting.cfunctions import CFunction
 from ...schemes.stencils import Stencil
 from ...schemes.steps import Step
@@ -41,7 +41,7 @@ class FusedGradient:
         self._runs: dict[Any, _Run] = {}  # for each kind of extra arguments
         self._alone: tuple[_Run, tuple[Any, ...]] | None = None  # without any
 
-    def __call__(self, x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
+    def __call__(self, x: Floats, args: Args, out: Floats) -> bool:
         """Write the gradient at x, C-contiguous float64, to `out`.
 
         Returns whether it did: where something is unusual the general way is to decide.
@@ -72,7 +72,7 @@ class FusedGradient:
         spare.append(work)
         return done == self._size and quiet() is before is not None
 
-    def _resume(self, done: int, run: _Run, args: tuple[Any, ...], work: Floats, x: Floats, out: Floats) -> int:
+    def _resume(self, done: int, run: _Run, args: Args, work: Floats, x: Floats, out: Floats) -> int:
         """Go on where a kernel has returned before its end, perhaps in lanes now."""
         n, head = x.size, record(work)
         while 0 <= done < n:
@@ -100,7 +100,7 @@ class FusedGradient:
         _set_lanes(target, work)
         return work
 
-    def _prepare(self, x: Floats, args: tuple[Any, ...]) -> tuple[_Run, tuple[Any, ...]] | None:
+    def _prepare(self, x: Floats, args: Args) -> tuple[_Run, tuple[Any, ...]] | None:
         """Return what to run, and the extra arguments as it takes them; None while that is not compiled."""
         given = args
         if self._pointer:

@@ -11,57 +11,13 @@ from numba.extending import register_jitable
 
 from ...core.validation import Floats
 from ...lifting.lanes import BLOCK, call_lanes
-from ...schemes import outputs
+from ...lifting.native import part
+from ...schemes import outputs as rule
 from ...schemes.constants import EPS, FINER, NEAR_ZERO, SPACING
+from . import entries, outputs
 from .cache import inner, kernel, uncounted
-from .entries import (
-    COLUMN,
-    DERIVATIVE,
-    FLAGGED,
-    LOOKS,
-    NOISE_OF,
-    OF_ENTRIES,
-    OUTPUT,
-    PLACE,
-    STEEP,
-    VALUE,
-    blocks_of,
-    entered,
-    entries_of,
-    entry,
-    extent,
-    judged,
-    looked,
-    middle,
-    next_step,
-    settled,
-)
 from .kernels import NOT_TIMED, TICKS, TRIALS
-from .native import STACK, array_at, call_into, integers, on_the_stack, part, ticks
-from .outputs import (
-    AGREED,
-    BIN,
-    BINS,
-    DOWN,
-    KNOWN,
-    LATEST,
-    LINE,
-    OF_OUTPUTS,
-    SIGMA,
-    UP,
-    VARIATION,
-    agrees,
-    bent_steps,
-    constants,
-    is_constant,
-    line,
-    measured,
-    noises,
-    prepared,
-    scales,
-    signed,
-    step_of,
-)
+from .native import STACK, array_at, call_into, integers, on_the_stack, ticks
 from .workspace import aligned
 
 # LATER: call again, to go on; Ctrl-C answers in between. RECONSIDER: done, and so much was spent that lanes are due.
@@ -93,11 +49,12 @@ def tables_of(n, width, colored):
 
 
 def workspace(
-    n: int, m: int, directions: int, entries: int, lanes: int, width: int, budget: float, colored: bool
+    n: int, m: int, directions: int, together: int, lanes: int, width: int, budget: float, colored: bool
 ) -> Floats:
-    """Return what a kernel works in; `entries`: the most that directions have that are judged together."""
+    """Return what a kernel works in; `together`: the most entries that directions have that are judged together."""
     tables = tables_of(n, width, colored)
-    size = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m + BINS + 2 * directions + entries + m // BLOCK + 1 + STATE
+    rows = outputs.OF_OUTPUTS + tables * entries.OF_ENTRIES
+    size = 3 * n + rows * m + outputs.BINS + 2 * directions + together + m // BLOCK + 1 + STATE
     work = aligned(-(-size // 8) * 8 + (n + m) * width)
     state = work[-STATE:]
     state[LANES : WIDTH + 1].view(np.int64)[:] = lanes, width
@@ -119,7 +76,7 @@ def views(work, x, here):
     """View x and f(x) as vectors, x's working copy, units, a vector along x, and the table of the outputs."""
     n, m = x.size, here.size
     y, units, vector = part(work, 0, (n,)), part(work, n, (n,)), part(work, 2 * n, (n,))
-    return part(x, 0, (n,)), part(here, 0, (m,)), y, units, vector, part(work, 3 * n, (OF_OUTPUTS, m))
+    return part(x, 0, (n,)), part(here, 0, (m,)), y, units, vector, part(work, 3 * n, (outputs.OF_OUTPUTS, m))
 
 
 @inner
@@ -213,15 +170,15 @@ def swept(f, x, here, work, pattern, g, t, every):
             lane, count = 2 * (g - int(state[AT])), int(state[LISTED])
             for b in range(count):
                 for i in range(np.uint64(blocks[b]), np.uint64(min(blocks[b] + BLOCK, m))):
-                    o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
+                    o[outputs.UP, i], o[outputs.DOWN, i] = values[lane, i], values[lane + 1, i]
             if pattern is None:
                 return count
             for i in range(np.uint64(m)):
-                o[UP, i], o[DOWN, i] = values[lane, i], values[lane + 1, i]
-            return blocks_of(o, UP, f0, pattern, g, every, blocks)
-    if not evaluated(f, x, here, work, pattern, g, t, UP):
+                o[outputs.UP, i], o[outputs.DOWN, i] = values[lane, i], values[lane + 1, i]
+            return entries.blocks_of(o, outputs.UP, f0, pattern, g, every, blocks)
+    if not evaluated(f, x, here, work, pattern, g, t, outputs.UP):
         return -1
-    return blocks_of(o, UP, f0, pattern, g, every, blocks)
+    return entries.blocks_of(o, outputs.UP, f0, pattern, g, every, blocks)
 
 
 @inner
@@ -294,7 +251,7 @@ def rows(address, before, after, like, x, points, values, progress):
 def along(f, x, here, work, spacing, table):
     """Evaluate f on the line, into seven rows of the outputs' table; returns whether all is finite."""
     flat, f0, y, units, vector, o = views(work, x, here)
-    line(flat, units, vector, spacing)
+    outputs.line(flat, units, vector, spacing)
     for k in range(7):
         if k == 3:
             continue
@@ -314,17 +271,17 @@ def along(f, x, here, work, spacing, table):
 def stand_still(f, x, here, work, spacing):
     """Say whether some outputs are not the same along the line, and all that are, are so far away, too."""
     flat, f0, y, units, vector, o = views(work, x, here)
-    count, same = constants(o), True
+    count, same = outputs.constants(o), True
     if count == 0:
         return True
-    line(flat, units, vector, outputs.WIDEST)
+    outputs.line(flat, units, vector, rule.WIDEST)
     for side in range(2):
         for i in range(flat.size):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
-        same = same and at_row(f, x, here, work, UP + side)
+        same = same and at_row(f, x, here, work, outputs.UP + side)
     for i in range(f0.size):
-        same &= (o[UP, i] == f0[i] and o[DOWN, i] == f0[i]) or not is_constant(o, i)
-    line(flat, units, vector, spacing)
+        same &= (o[outputs.UP, i] == f0[i] and o[outputs.DOWN, i] == f0[i]) or not outputs.is_constant(o, i)
+    outputs.line(flat, units, vector, spacing)
     return same and count < f0.size
 
 
@@ -332,19 +289,20 @@ def stand_still(f, x, here, work, spacing):
 def look(f, x, here, work, terms, counts):
     """Look along the line, finer where some output is neither smooth nor noisy; returns the step, 0: not sure."""
     flat, _, _, units, _, o = views(work, x, here)
-    spacing, table, shrinks, small = SPACING, np.int64(LINE), flat.size < 0, flat.size > 0
+    spacing, table, shrinks, small = SPACING, np.int64(outputs.LINE), flat.size < 0, flat.size > 0
     for i in range(flat.size):
         small &= units[i] < NEAR_ZERO
         shrinks |= (flat[i] != 0.0) & (units[i] > 16.0 * abs(flat[i]))
-    for _ in range(outputs.LOOKS):
+    for _ in range(rule.LOOKS):
         if not along(f, x, here, work, spacing, table):
             return 0.0
-        unclear = noises(o, table, shrinks, False)
+        unclear = outputs.noises(o, table, shrinks, False)
         if unclear == 0 and stand_still(f, x, here, work, spacing):
-            return step_of(o, counts) if measured(o, table, terms, small) and bent_steps(o, terms) else 0.0
+            sure = outputs.measured(o, table, terms, small) and outputs.bent_steps(o, terms)
+            return outputs.step_of(o, counts) if sure else 0.0
         if unclear <= 0:
             return 0.0
-        spacing, table = spacing * FINER, LATEST
+        spacing, table = spacing * FINER, outputs.LATEST
     return 0.0
 
 
@@ -358,11 +316,11 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
     n, m = x.size, here.size
     flat, f0, _, units, vector, o = views(work, x, here)
     state = part(work, work.size - STATE, (STATE,))
-    group, tables = integers(state), 3 * n + OF_OUTPUTS * m
+    group, tables = integers(state), 3 * n + outputs.OF_OUTPUTS * m
     _, values, blocks = tiles(work, n, m, group[WIDTH])
     for k in range(total):
         state[STEPS + k], group[ENTRIES + k] = t, 0
-    for look in range(LOOKS):
+    for look in range(entries.LOOKS):
         left, every = 0, faint > 1e300
         for k in range(total):
             left += state[STEPS + k] > 0.0
@@ -372,46 +330,48 @@ def looks_again(f, x, here, work, pattern, total, t, common, faint, each, scratc
         moved = in_lanes(f, x, here, work, pattern, total, every) if state[RUNS] != 0.0 and left > 1 else -1
         for k in range(total):
             g, step, count = group[GROUP + k], state[STEPS + k], group[ENTRIES + k]
-            a = part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
+            a = part(work, tables + k * entries.OF_ENTRIES * m, (entries.OF_ENTRIES, m))
             if step == 0.0:
                 continue
             index, some = integers(a), moved
             if moved < 0:
-                if not evaluated(f, x, here, work, pattern, g, step, LINE):
+                if not evaluated(f, x, here, work, pattern, g, step, outputs.LINE):
                     return 0
-                some = blocks_of(o, LINE, f0, pattern, g, every, blocks)
+                some = entries.blocks_of(o, outputs.LINE, f0, pattern, g, every, blocks)
             else:
                 for e in range(count):
-                    i = np.uint64(index[OUTPUT, e])
-                    o[LINE, i], o[LINE + 1, i] = f0[i], f0[i]
+                    i = np.uint64(index[entries.OUTPUT, e])
+                    o[outputs.LINE, i], o[outputs.LINE + 1, i] = f0[i], f0[i]
                 for begin in part(blocks, 0, (moved,)):
                     for i in range(np.uint64(begin), np.uint64(min(begin + BLOCK, m))):
-                        o[LINE, i], o[LINE + 1, i] = values[2 * k, i], values[2 * k + 1, i]
+                        o[outputs.LINE, i], o[outputs.LINE + 1, i] = values[2 * k, i], values[2 * k + 1, i]
             whole = group[WHOLE + k] != 0
-            count = entries_of(o, a, f0, pattern, g, step, look == 0, whole, count, part(blocks, 0, (some,)))
+            count = entries.entries_of(o, a, f0, pattern, g, step, look == 0, whole, count, part(blocks, 0, (some,)))
             if count < 0:
                 group[WHOLE + k] = 1
                 return -1
-            if looked(o, a, look, count, flat, units, f0, step) != 0:
+            if entries.looked(o, a, look, count, flat, units, f0, step) != 0:
                 return 0
-            following = next_step(o, a, look, count, common) if look + 1 < LOOKS and count > 0 else 0.0
+            following = entries.next_step(o, a, look, count, common) if look + 1 < entries.LOOKS and count > 0 else 0.0
             if following < 0.0 or 0.0 < following < 2.0**-60:
                 return 0
             state[STEPS + k], group[ENTRIES + k], group[LOOKED + k] = following, count, look + 1
     for k in range(total):
-        g, count, a = group[GROUP + k], group[ENTRIES + k], part(work, tables + k * OF_ENTRIES * m, (OF_ENTRIES, m))
+        g, count = group[GROUP + k], group[ENTRIES + k]
+        a = part(work, tables + k * entries.OF_ENTRIES * m, (entries.OF_ENTRIES, m))
         index = integers(a)
-        if each[FLAGGED, g] == 0.0:  # what the first look says has been entered
+        if each[entries.FLAGGED, g] == 0.0:  # what the first look says has been entered
             for e in range(count):
-                i, factor = np.uint64(index[OUTPUT, e]), vector[index[COLUMN, e]] / units[index[COLUMN, e]]
-                error = 2.8 / 0.71 * a[NOISE_OF, e] * factor
-                o[AGREED, i] -= a[DERIVATIVE, e] * factor
-                o[KNOWN, i] = max(o[KNOWN, i] - 1.001 * error * error, 0.0)
+                i, j = np.uint64(index[entries.OUTPUT, e]), index[entries.COLUMN, e]
+                factor = vector[j] / units[j]
+                error = 2.8 / 0.71 * a[entries.NOISE_OF, e] * factor
+                o[outputs.AGREED, i] -= a[entries.DERIVATIVE, e] * factor
+                o[outputs.KNOWN, i] = max(o[outputs.KNOWN, i] - 1.001 * error * error, 0.0)
         looks = group[LOOKED + k]
-        if not settled(o, a, looks, count, units, vector, common, part(scratch, 0, (LOOKS, 4))):
+        if not entries.settled(o, a, looks, count, units, vector, common, part(scratch, 0, (entries.LOOKS, 4))):
             return 0
         for e in range(count):
-            out[index[PLACE, e]] = a[VALUE, e] / units[index[COLUMN, e]]
+            out[index[entries.PLACE, e]] = a[entries.VALUE, e] / units[index[entries.COLUMN, e]]
     return 1
 
 
@@ -420,23 +380,23 @@ def confirmed(f, x, here, work, pattern, data):
     """Compare with f along one direction, as `planning.operators.disagrees` does, which decides where this does not."""
     flat, _, y, _, vector, o = views(work, x, here)
     indptr, indices = pattern[6], pattern[7]
-    if not scales(flat, vector):
+    if not outputs.scales(flat, vector):
         return False
-    signed(flat, vector, vector, FARTHER)
+    outputs.signed(flat, vector, vector, FARTHER)
     for side in range(2):
         for i in range(np.uint64(flat.size)):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]
-        if not at_row(f, x, here, work, DOWN if side else UP):
+        if not at_row(f, x, here, work, outputs.DOWN if side else outputs.UP):
             return False
     for i in range(np.uint64(flat.size)):
         vector[i] = 0.5 * ((flat[i] + vector[i]) - (flat[i] - vector[i]))
     scatter = 2e-3 / math.sqrt(max(1.0, data.size / here.size))
     for r in range(np.uint64(here.size)):
-        total, up, down = 0.0, o[UP, r], o[DOWN, r]
+        total, up, down = 0.0, o[outputs.UP, r], o[outputs.DOWN, r]
         for e in range(np.uint64(indptr[r]), np.uint64(indptr[r + 1])):
             total += data[e] * vector[np.uint64(indices[e])]
         gap = abs((up - down) - 2.0 * total)
-        doubt = 100.0 * EPS * (abs(up) + abs(down)) + 20.0 * o[SIGMA, r]
+        doubt = 100.0 * EPS * (abs(up) + abs(down)) + 20.0 * o[outputs.SIGMA, r]
         if gap <= 0.999 * doubt:
             continue
         for e in range(indptr[r], indptr[r + 1]):
@@ -454,58 +414,58 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
     flat, f0, y, units, vector, o = views(work, x, here)
     count, out = directions(pattern, n), part(out, 0, (out.size,))
     state = part(work, work.size - STATE, (STATE,))
-    group, a = integers(state), part(work, 3 * n + OF_OUTPUTS * m, (OF_ENTRIES, m))
+    group, a = integers(state), part(work, 3 * n + outputs.OF_OUTPUTS * m, (entries.OF_ENTRIES, m))
     tables = tables_of(n, group[WIDTH], pattern is not None)
-    end = 3 * n + (OF_OUTPUTS + tables * OF_ENTRIES) * m
-    scratch, each = part(work, end, (BINS,)), part(work, end + BINS, (2, count))
-    lengths = part(work, end + BINS + 2 * count, (work.size - end - BINS - 2 * count - STATE,))
+    end = 3 * n + (outputs.OF_OUTPUTS + tables * entries.OF_ENTRIES) * m
+    scratch, each = part(work, end, (outputs.BINS,)), part(work, end + outputs.BINS, (2, count))
+    lengths = part(work, end + outputs.BINS + 2 * count, (work.size - end - outputs.BINS - 2 * count - STATE,))
     start, t, common, known = int(state[START]), state[STEP], state[COMMON], state[KNOWN_LENGTH] != 0.0
     if start == 0:
         for i in range(n):
             y[i] = flat[i]
         begun(work, flat, m)
-        if not scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
+        if not outputs.scales(flat, units) or not call_into(f, part(work, 0, x.shape), here):
             return UNSURE
-        terms = o[AGREED]
+        terms = o[outputs.AGREED]
         for i in range(m):
             terms[i] = n if pattern is None else max(1, pattern[6][i + 1] - pattern[6][i])
         t, common, known = look(f, x, here, work, terms, scratch), np.inf, True
         if t == 0.0:
             return UNSURE
-        prepared(o, t)
+        outputs.prepared(o, t)
         refreshed(y, flat)
     _, _, blocks = tiles(work, n, m, integers(state)[WIDTH])
     state[START], every, faint = 0.0, n < 0, 0.0
     for i in range(m):
-        every |= o[BIN, i] == 0.0
-        faint = max(faint, 0.7201 * o[SIGMA, i] / (0.999e-5 * o[VARIATION, i]))
+        every |= o[outputs.BIN, i] == 0.0
+        faint = max(faint, 0.7201 * o[outputs.SIGMA, i] / (0.999e-5 * o[outputs.VARIATION, i]))
     faint, total = np.inf if every else faint, 0
     together = max(1, TILE // max(m, n)) if pattern is None else count  # as `seeds.parts`
-    begin, entries, shown, far, opened = start, 0, np.int64(0), 0, 0
+    begin, seen, shown, far, opened = start, 0, np.int64(0), 0, 0
     for g in range(start, count):
         moved = swept(f, x, here, work, pattern, g, t, every)
         if moved < 0:
             return UNSURE
-        listed, wants, each[STEEP, g], some, long = judged(
+        listed, wants, each[entries.STEEP, g], some, long = entries.judged(
             o, a, f0, flat, units, pattern, g, t, part(blocks, 0, (moved,)), part(lengths, shown, (m,))
         )
         if listed < 0:
             return UNSURE
         if not wants:
-            entered(o, a, listed, f0, units, vector, pattern, g, out)
-        each[FLAGGED, g] = wants
-        first, behind = extent(pattern, g, m)
-        opened, shown, far, entries = opened + wants, shown + some, far + long, entries + behind - first
+            entries.entered(o, a, listed, f0, units, vector, pattern, g, out)
+        each[entries.FLAGGED, g] = wants
+        first, behind = entries.extent(pattern, g, m)
+        opened, shown, far, seen = opened + wants, shown + some, far + long, seen + behind - first
         if g + 1 - begin == together or g + 1 == count:
-            if count > 1 and 2 * shown > entries:
+            if count > 1 and 2 * shown > seen:
                 # most entries show their lengths: none is taken to be much shorter
                 known = opened > 0 or 2 * far <= shown
-                common = middle(lengths, shown) if known else 24300.0 * t  # at least
+                common = entries.middle(lengths, shown) if known else 24300.0 * t  # at least
             if opened > 0 and not known:
                 return UNSURE
             for d in range(begin, g + 1):
-                short = each[STEEP, d] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
-                if short or each[FLAGGED, d] != 0.0:
+                short = each[entries.STEEP, d] * t * t > 250.0 * common * common and t * t > 1.7e-9 * common * common
+                if short or each[entries.FLAGGED, d] != 0.0:
                     group[GROUP + total], group[WHOLE + total] = d, 0
                     total += 1
                 if total == tables or (total > 0 and d == g):
@@ -515,13 +475,13 @@ def by_rule(address, before, after, like, x, here, work, out, pattern):
                     if done == 0 or ticks() - began > MOST:
                         return UNSURE
                     total, state[AT] = 0, -float(group[WIDTH])  # another pass fills the tile for the sweep
-            begin, entries, shown, far, opened = g + 1, 0, 0, 0, 0
+            begin, seen, shown, far, opened = g + 1, 0, 0, 0, 0
             if ticks() - began > TICKS and begin < count:
                 state[START], state[STEP], state[COMMON], state[KNOWN_LENGTH] = begin, t, common, known
                 return passed(work, began)
         if ticks() - began > MOST:
             return UNSURE
-    if not refreshed(y, flat) or not agrees(o, units, t):
+    if not refreshed(y, flat) or not outputs.agrees(o, units, t):
         return UNSURE
     return finished(work, began) if pattern is None or confirmed(f, x, here, work, pattern, out) else UNSURE
 
@@ -552,23 +512,24 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
             return UNSURE
         if g == 0 and pattern is None:
             for i in range(np.uint64(m)):  # whatever it is: where both sides are the same, so is their difference zero
-                reference[i] = o[UP, i]
-        finite, (first, behind) = True, extent(pattern, g, m)
+                reference[i] = o[outputs.UP, i]
+        finite, (first, behind) = True, entries.extent(pattern, g, m)
         if pattern is not None:  # all of them, on the stack first: see `entries`
             some = array_at(on_the_stack(), STACK)
             for begin in range(first, behind, STACK):
                 begin, count = np.uint64(begin), np.uint64(min(STACK, behind - begin))
                 for k in range(count):
-                    i, j, _ = entry(pattern, g, m, begin + k)
-                    some[k] = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[np.uint64(j)]) / units[np.uint64(j)]
+                    i, j, _ = entries.entry(pattern, g, m, begin + k)
+                    slope = (o[outputs.UP, i] - o[outputs.DOWN, i]) / spans[np.uint64(j)]
+                    some[k] = (0.0 + slope) / units[np.uint64(j)]
                     finite &= abs(some[k]) < np.inf
                 for k in range(count):
                     out[np.uint64(pattern[5][begin + k])] = some[k]
         else:
             for begin in part(blocks, 0, (moved,)):
                 for k in range(np.uint64(begin), np.uint64(min(begin + BLOCK, behind))):
-                    i, j, place = entry(pattern, g, m, k)
-                    slope = (0.0 + (o[UP, i] - o[DOWN, i]) / spans[j]) / units[j]
+                    i, j, place = entries.entry(pattern, g, m, k)
+                    slope = (0.0 + (o[outputs.UP, i] - o[outputs.DOWN, i]) / spans[j]) / units[j]
                     finite &= abs(slope) < np.inf
                     out[place] = slope
         if not finite:
@@ -580,7 +541,7 @@ def by_step(address, before, after, like, x, here, work, out, pattern):
         return UNSURE
     if pattern is not None:
         for i in range(np.uint64(m)):
-            o[SIGMA, i] = 0.0
+            o[outputs.SIGMA, i] = 0.0
         if not confirmed(f, x, here, work, pattern, out):
             return UNSURE
     return finished(work, began)

@@ -20,22 +20,31 @@ import numpy as np
 
 from ...core.errors import CannotRun
 from ...core.validation import Floats
-from ...schemes import constants
 from ...schemes.calm import Settled
+from ...schemes.line import Line
+from ...schemes.smooth import LARGEST, Looked
 from ...schemes.stencils import backward, central, forward
 from ..table import load
 from ..vectors import Vectors
-from .workspace import aligned, record, workspace
+from .workspace import HEADER, aligned, record, workspace
 
 DIGEST = 32  # bytes
 # It is called in numba's own convention: where the result and what is raised go, then the arguments. Without
 # their types ctypes converts nothing, in half the time.
 _KERNEL = PYFUNCTYPE(c_int)
-_SOURCES = (
-    ("cache", "columns", "default", "entries", "jacobians", "kernels", "native", "outputs", "workspace"),
-    ("constants", "line", "looks", "outputs", "stencils", "steps"),
-)
+_SOURCES = {
+    "backends/compiled": (
+        "cache", "columns", "default", "entries", "jacobians", "kernels", "native", "outputs", "workspace",
+    ),
+    "lifting": ("native",),
+    "schemes": ("constants", "line", "looks", "outputs", "stencils", "steps"),
+}  # fmt: skip
 
+# where the record of a workspace says what is known of f
+_KNOWN = [
+    list(HEADER.names or ()).index(name)
+    for name in ("unit", "sigma", "third", "bend", "size", "variation", "slope", "doubt", "step", "enough")
+]
 _STENCILS = {0: central(2), 1: forward(1), -1: backward(1)}
 
 Kernel = Callable[..., int]
@@ -75,7 +84,22 @@ class Area:
         head = record(work)
         self.vector, self.steps = (work[at : at + n] for at in (head.vector_at, head.lengths_at))
         self.values = work[head.values_at :][: stencil.nodes.size * n]
+        self._scale, self._work = work[head.scale_at :][:n], work
         self.calm = tuple(Step(kernel, work.ctypes.data, step) for step in range(3))
+
+    def looked(self, line: list[float], swept: list[float]) -> Looked | None:
+        """Return what is known of f where the third step is not calm; None where squares may leave the range of floats.
+
+        `line`, `swept`: f's values on the line, and in the sweep.
+        """
+        unit, sigma, third, bend, size, variation, slope, doubt, step, enough = self._work[_KNOWN].tolist()
+        value, scale, vector = float(self.seen[0]), self._scale.tolist(), self.vector.tolist()
+        spread = max(*line, value) - value, value - min(*line, value)
+        if not (max(*spread, unit, *scale) < LARGEST and min(unit, *scale) * LARGEST > 1.0):
+            return None
+        known = Line.of_one_look((sigma, third, bend, size, variation, slope, doubt), max(spread) / unit, vector)
+        known.rescale(unit)
+        return Looked(scale, vector, known, [value, *line, *swept], step, enough)
 
 
 class Gradients:
@@ -213,8 +237,8 @@ def _folders() -> Iterator[Path]:
 @cache
 def _digest() -> str:
     """Digest all that goes into a file, to name it after."""
-    here, schemes = (Path(str(module)).parent for module in (__file__, constants.__file__))
-    sources = [folder / f"{name}.py" for folder, names in zip((here, schemes), _SOURCES, strict=True) for name in names]
+    package = Path(__file__).parents[2]
+    sources = [package / folder / f"{name}.py" for folder, names in _SOURCES.items() for name in names]
     about = llvmlite.__version__, llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     content = repr(about).encode() + b"".join(path.read_bytes() for path in sources)
     return sha256(content).hexdigest()[:32]

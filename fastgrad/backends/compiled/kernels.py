@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
+from ...core.validation import Args
 from ...lifting.lanes import evaluate_table_lanes
+from ...lifting.native import array_type, call_at, part
 from ...schemes.steps import HALF_ROOT
 from .cache import inner, kernel, uncounted
-from .native import call_at, call_c, header, integers, part, ticks
+from .native import call_c, header, integers, ticks
 
 # A kernel returns to Python after so many ticks of the processor's counter (20 to 100 ms), so that Ctrl-C answers.
 TICKS = 100_000_000
@@ -32,24 +34,24 @@ FEW, TRIALS, NOT_TIMED = 8, 5, 3e7
 # Reading the clock takes 11 ns, as long as f of ten coordinates: where f was fast, look first after so many rows.
 MOST_UNWATCHED = 64
 
-VECTOR = types.Array(types.float64, 1, "C")
-TABLE = types.Array(types.float64, 2, "C")
+VECTOR = array_type(1)
+TABLE = array_type(2)
 
 
-def signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of ``(args, work, x, out)``."""
     return types.Tuple(args), VECTOR, x, x
 
 
-def sweep_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def sweep_signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of `sweep`'s arguments."""
-    index, vector, table = types.Array(types.int64, 1, "C"), x.copy(ndim=1), x.copy(ndim=2)
+    index, vector, table = array_type(1, types.int64), x.copy(ndim=1), x.copy(ndim=2)
     return types.intp, types.Tuple(args), vector, x, index, table, table, types.intp, types.boolean, types.intp
 
 
-def lanes_signature(args: tuple[Any, ...], x: types.Array) -> tuple[Any, ...]:
+def lanes_signature(args: Args, x: types.Array) -> tuple[Any, ...]:
     """Return the types of the arguments of `sweep_lanes`."""
-    index, table = types.Array(types.int64, 1, "C"), x.copy(ndim=2)
+    index, table = array_type(1, types.int64), x.copy(ndim=2)
     given = types.intp, types.intp, types.Tuple(args), x, x, table
     return *given, index, index, table, table, types.intp, x.copy(ndim=1)
 

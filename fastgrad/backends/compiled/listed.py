@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from ...lifting.owners.header import DIFFERENT, FLAGS, LOG, LOSSES, UNCONFIRMED, UNUSUAL
+from ...lifting.native import array_type, call_at, part
+from ...lifting.owners.layout import DIFFERENT, FLAGS, LOG, LOSSES, UNCONFIRMED, UNUSUAL
 from ...schemes.constants import EPS
 from .cache import inner, kernel
-from .native import call_at, call_into, part
+from .confirmed import goes_up
+from .native import call_into
 
 FULL, BRANCH = -1, -2  # in place of how many entries there are
 FARTHER = 2.0**-19  # relative to x: the step of the plain difference that confirms entries
@@ -18,12 +20,11 @@ AGREES = 1e-3  # of what they move a value by
 
 def signature(entry: tuple[Any, ...], ndim: int, ndim_out: int) -> tuple[Any, ...]:
     """Return the types of the arguments of `listed`."""
-    number, whole, array = types.float64, types.int64, types.Array
-    x, y = array(number, ndim, "C"), array(number, ndim_out, "C")
-    ints, floats, codes = array(whole, 1, "C"), array(number, 1, "C"), array(whole, 3, "C")
+    x, y, floats, rows = array_type(ndim), array_type(ndim_out), array_type(1), array_type(1, types.int32)
+    ints, codes = array_type(1, types.int64), array_type(3, types.int64)
     args = types.Tuple((*entry[1].types, *entry[2].types))
     return (
-        *entry, whole, args, x, codes, array(types.int32, 1, "C"), ints, ints, y, y, codes, array(number, 3, "C"),
+        *entry, types.int64, args, x, codes, rows, ints, ints, y, y, codes, array_type(3),
         ints, floats, ints, floats, types.boolean,
     )  # fmt: skip
 
@@ -33,13 +34,10 @@ def agrees(f, x, here, indptr, indices, data, work):
     """Compare with f as it is: with a plain difference of all values, along a direction from x's bytes."""
     n, m = x.size, here.size
     flat, y, vector = part(x, 0, (n,)), part(work, 0, (n,)), part(work, n, (n,))
-    bits, mixer = flat.view(np.uint64), np.uint64(0)
+    bits = flat.view(np.uint64)
     for i in range(n):
-        mixer += np.uint64(0x9E3779B97F4A7C15)
-        mixed = bits[i] + mixer
-        mixed = (mixed ^ (mixed >> np.uint64(32))) * np.uint64(0x94D049BB133111EB)
         step = FARTHER * (abs(flat[i]) if flat[i] != 0.0 else 1.0)
-        vector[i] = step if mixed >> np.uint64(63) else -step
+        vector[i] = step if goes_up(bits, i) else -step
     for side in range(2):
         for i in range(n):
             y[i] = flat[i] - vector[i] if side else flat[i] + vector[i]

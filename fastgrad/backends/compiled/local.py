@@ -9,15 +9,14 @@ import numpy as np
 
 from ...core.errors import CannotRun
 from ...core.point import quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import owners
-from ...lifting.owners import CannotLift
-from ...lifting.owners.header import CONFLICT, COSTLY, STALE
+from ...lifting.owners.layout import CONFLICT, COSTLY, STALE
 from ...sparsity import Pattern
 from . import listed
-from .cache import compiling, entry_point
+from .cache import entry_point, once
 from .functions import kind_of
-from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words
+from .owners import A_PASS, Colours, Owner, Owners, Refused, Work, _somewhere, _words, compiled
 from .vectors import Compiled, VectorTarget
 from .workspace import let_go
 
@@ -57,30 +56,27 @@ class VectorOwner(Owner):
     """
 
     def __init__(
-        self,
-        compiled: Compiled,
-        target: VectorTarget,
-        shape: tuple[int, ...],
-        value: tuple[int, ...],
-        args: tuple[Any, ...],
+        self, f: Compiled, target: VectorTarget, shape: tuple[int, ...], value: tuple[int, ...], args: Args
     ) -> None:
-        self.declined = ""
-        self.passes = self.colours = 0
-        self._spare: list[Work] = []
+        self._f, self._value = f, value
         self._ready: list[Lists] = []
-        self._shape = shape
-        self._target, self._value = target, value
         self.pattern: Pattern | None = None
-        try:
-            self._run, self._entry = _compiled(compiled, target, len(shape), len(value))
-            self._kernel = entry_point(listed.listed, listed.signature(target.kinds, len(shape), len(value)), inf)
-            self._decide(_somewhere(shape), args)
-        except CannotLift as error:
-            self.declined = error.reason
-        except Refused as error:
-            self.declined = str(error)
+        super().__init__(target, shape, args)
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _begin(self, target: Any, args: Args) -> None:
+        ndims = len(self._shape), len(self._value)
+        before, after = (tuple(t.types) for t in target.kinds[1:3])
+
+        def make() -> Any:
+            f, filled = self._f.known().f, target.shape is not None
+            return owners.compile_outputs(f, ndims[0], before, after, filled, ndims[1])
+
+        self._target = target
+        self._run, self._entry = compiled(self._f.kernels, (VectorOwner, *ndims, *target.kinds), make)
+        self._kernel = entry_point(listed.listed, listed.signature(target.kinds, *ndims), inf)
+        self._decide(_somewhere(self._shape), args)
+
+    def _decide(self, x: Floats, args: Args) -> None:
         self._found = self._colour(self._look(x, args)[1], x.size)
         self.passes, self.colours = self._found.codes.shape[:2]
         if x.size < A_PASS * self.passes:
@@ -91,13 +87,13 @@ class VectorOwner(Owner):
             raise Refused(_words(flags))
 
     def _call(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+        self, x: Floats, args: Args, found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
         lists = Lists.of(self._value, x.size, found.codes, 0)
         return self._listed(x, args, found, work, lists, confirm)[0], 0.0, 0, 1
 
     def _listed(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, work: Work, lists: Lists, confirm: bool
+        self, x: Floats, args: Args, found: Colours, work: Work, lists: Lists, confirm: bool
     ) -> tuple[int, int]:
         try:
             done: tuple[int, int] = self._kernel(
@@ -119,7 +115,7 @@ class VectorOwner(Owner):
             lists = Lists.of(self._value, n, codes, room)
         return lists._replace(data=np.empty(room))
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[Pattern, Floats, int]:
+    def entries(self, x: Floats, args: Args) -> tuple[Pattern, Floats, int]:
         """Return where the Jacobian can differ from zero, its entries, and how often f was evaluated.
 
         Refused where x is not for owner lanes.
@@ -153,25 +149,6 @@ class VectorOwner(Owner):
         return pattern, data, nfev + 1 + len(found.codes)
 
 
-def _compiled(compiled: Compiled, target: VectorTarget, ndim: int, ndim_out: int) -> tuple[int, int]:
-    """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    key = VectorOwner, ndim, ndim_out, *target.kinds
-    found = compiled.kernels.get(key)
-    if found is None:
-        before, after = (tuple(t.types) for t in target.kinds[1:3])
-        f, filled = compiled.known().f, target.shape is not None
-        try:
-            jitted, made, size = owners.compile_outputs(f, ndim, before, after, filled, ndim_out)
-            address = made.library.get_pointer_to_function(made.fndesc.llvm_func_name)
-            found = address, size, jitted, made
-        except CannotLift as error:
-            found = error
-        compiled.kernels[key] = found
-    if isinstance(found, CannotLift):
-        raise found
-    return found[0], found[1]  # the rest keeps it alive
-
-
 class OwnerJacobian:
     """A sparse Jacobian in owner lanes, for x and f(x) of one shape; safe to call from several threads.
 
@@ -186,27 +163,23 @@ class OwnerJacobian:
         self._kinds: dict[Any, VectorOwner] = {}
         self._known = compiled.known()
 
-    def at(self, x: Floats, args: tuple[Any, ...]) -> VectorOwner:
+    def at(self, x: Floats, args: Args) -> VectorOwner:
         """Return what was decided for such arguments. CannotRun where f is not for owner lanes."""
         known = self._f.known()
         if known is not self._known:  # compiled anew since
             self._known, self._kinds = known, {}
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
-        key = tuple(map(kind_of, args))
-        owner = self._kinds.get(key)
-        if owner is None:
-            with compiling:
-                owner = self._kinds.get(key)
-                if owner is None:
-                    target = self._f.target(len(self.shape), args)
-                    owner = VectorOwner(self._f, target, self.shape, self._value, args)
-                    self._kinds[key] = owner
+
+        def make() -> VectorOwner:
+            return VectorOwner(self._f, self._f.target(len(self.shape), args), self.shape, self._value, args)
+
+        owner = once(self._kinds, tuple(map(kind_of, args)), make)
         if owner.declined:
             raise CannotRun(f"not in owner lanes: {owner.declined}")
         return owner
 
-    def entries(self, x: Floats, args: tuple[Any, ...]) -> tuple[VectorOwner, Pattern, Floats, int]:
+    def entries(self, x: Floats, args: Args) -> tuple[VectorOwner, Pattern, Floats, int]:
         """Return how the Jacobian was made, where it can differ from zero, its entries, and how often f was evaluated.
 
         CannotRun where f, or x, is not for owner lanes.
@@ -217,7 +190,7 @@ class OwnerJacobian:
         except Refused as reason:
             raise CannotRun(f"not in owner lanes here: {reason}") from reason
 
-    def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
+    def __call__(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not np.ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None

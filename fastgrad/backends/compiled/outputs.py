@@ -7,7 +7,22 @@ import math
 
 import numpy as np
 
-from ...schemes.constants import EPS, FIFTH, FINER, FOURTH, NEGLIGIBLE, QUIET, SAME, SIXTH, SPACING, THIRD, TINY, TORN
+from ...schemes.constants import (
+    EPS,
+    FIFTH,
+    FINER,
+    FOURTH,
+    NEGLIGIBLE,
+    QUIET,
+    SAME,
+    SHORT,
+    SIXTH,
+    SPACING,
+    THIRD,
+    TINY,
+    TORN,
+)
+from ...schemes.line import NOISY, UNSEEN
 from ...schemes.outputs import FEW, PERIOD, SIGNS, STEP, WIDEST
 from .cache import uncounted
 from .default import checksum, checksum_of, on_a_lattice, spacing_of
@@ -279,7 +294,7 @@ def measured(o, last, terms, small):
 
     Where x is `small`, what drowns may change farther away.
     """
-    m, drowned, sure = o.shape[1], 0, True
+    m, drowned, hidden, sure = o.shape[1], 0, 0, True
     if last != LINE:  # whose slopes are kept
         sevens(o, np.int64(LINE), False)
     for i in range(np.uint64(m)):
@@ -293,6 +308,7 @@ def measured(o, last, terms, small):
         moves = o[UNMOVED, i] < 4.0
         w0, f0, w6, noise, count = o[LINE, i], o[LINE + 3, i], o[LINE + 6, i], o[SIGMA, i], terms[i]
         spread = max(high - f0, f0 - low)
+        seen, floor = max(abs(f0), spread), EPS * max(0.5 * abs(f0), 0.25 * high, -0.25 * low)
         shows = third_level > 4.0 * (1.0 - MARGIN) * max(noise, fourth_level)
         third = third if shows else 0.0
         rise, bend = abs(w6 - w0), abs((w6 - f0) + (w0 - f0))
@@ -300,13 +316,15 @@ def measured(o, last, terms, small):
         sure &= not (abs(bend - 8.0 * noise) <= MARGIN * noise or (small and rise < 10.1 * noise))
         bend = 0.0 if bend <= 8.0 * noise else bend / (9.0 * SPACING * SPACING)
         size = max(rise / (6.0 * SPACING) / math.sqrt(count), bend / count)
-        size = min(size, max(abs(f0), spread))
+        # values near 0 in noise: of most outputs a wider look is asked for
+        hidden += (noise > 0.999 * max(NOISY * seen, 2.0 * QUIET * floor)) & (size > 0.999 * UNSEEN * seen)
+        size = min(size, seen)
         sure &= not abs(size - 10.0 * noise) <= MARGIN * noise
-        ranged(o, i, noise, size, max(abs(f0), spread, TINY), third, count)
+        ranged(o, i, noise, size, max(seen, TINY), third, count)
         o[DOUBT, i] = 4.0 * noise + 0.1 * o[DOUBT, i]
         o[LEAST, i] = third / (3.0 * count)
         o[ALONE, i] = 0.0
-    return sure and 2 * drowned <= m
+    return sure and 2 * drowned <= m and 2 * hidden <= m
 
 
 @uncounted
@@ -397,7 +415,7 @@ def bent_steps(o, terms):
 
 @uncounted
 def step_of(o, counts):
-    """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it."""
+    """Return the step of most outputs, as `outputs.step_of`; 0 where rounding may decide on it, or it is short."""
     active = 0
     for i in range(o.shape[1]):
         active += o[BIN, i] < 3000.0
@@ -422,7 +440,7 @@ def step_of(o, counts):
             # those in doubt may belong to the neighbour
             if doubtful > 0 and (passed - doubtful <= place or place - (passed - int(counts[j])) < doubtful):
                 return 0.0
-            return 2.0 ** float(-j)
+            return 2.0 ** float(-j) if 2.0 ** float(-j) >= SHORT else 0.0
     return 0.0
 
 

@@ -7,6 +7,7 @@ by a clock: the last digits are not those of lanes. Where a point is refused, la
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf, nan, prod
 from typing import Any, NamedTuple
@@ -20,40 +21,15 @@ from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.evaluation import Unrounded, Values
 from ...core.point import Point, quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import owners
+from ...lifting.native import address_of
 from ...lifting.owners import CannotLift, colours
-from ...lifting.owners.header import (
-    BUFFERS,
-    CAPACITY,
-    CELLS,
-    COLOURS,
-    CONFLICT,
-    COORDINATES,
-    COSTLY,
-    DIFFERENT,
-    ENTRIES,
-    FIRST,
-    FLAGS,
-    HEADER,
-    LISTED,
-    LOG,
-    LOGGED,
-    LOST,
-    MOST_RECORDS,
-    OWNERS,
-    RECORDS,
-    ROOM,
-    SELF,
-    SLOTS,
-    SOURCES,
-    STALE,
-    TAKEN,
-    TIED,
-)
+from ...lifting.owners import layout as at
+from ...lifting.owners.layout import COLOURS, CONFLICT, COSTLY, DIFFERENT, FIRST, ROOM, STALE, TIED
 from ...schemes.rounding import of_rounding
 from . import confirmed
-from .cache import compiling, entry_point, kernel
+from .cache import entry_point, kernel, once
 from .evaluation import Compiled
 from .functions import JIT, Jitted, Target, jitted, kind_of, positional
 
@@ -109,12 +85,12 @@ class Work(NamedTuple):
     def addressed(self) -> Work:
         """Tell the header where all else is."""
         for place, memory in (
-            (SELF, self.header),
-            (BUFFERS, self.buffers),
-            (RECORDS, self.records),
-            (SOURCES, self.sources),
-            (LOST, self.lost),
-            (ENTRIES, self.entries),
+            (at.SELF, self.header),
+            (at.BUFFERS, self.buffers),
+            (at.RECORDS, self.records),
+            (at.SOURCES, self.sources),
+            (at.LOST, self.lost),
+            (at.ENTRIES, self.entries),
         ):
             self.header[place] = memory.ctypes.data
         return self
@@ -149,32 +125,35 @@ class Owner:
     Whether f is for owner lanes is decided at a point that follows from the shape alone: the first x of one process is
     not that of another, and both are to go the same way.
 
-    Attributes
-    ----------
-    declined : str
-        Why f is not for owner lanes; empty where it is.
-    passes, colours : int
-        How many.
+    `declined`: why f is not for owner lanes; empty where it is.
+    `passes`, `colours`: how many.
     """
 
     _buffers, _records, _members = 1, 0, FEW_MEMBERS[0]
     compiler, pays = "compile_owners", True
 
-    def __init__(self, target: Target, shape: tuple[int, ...], args: tuple[Any, ...]) -> None:
+    def __init__(self, target: Any, shape: tuple[int, ...], args: Args) -> None:
         self.declined = ""
         self.passes = self.colours = 0
         self._spare: list[Work] = []
         self._shape = shape
         try:
-            self._run, self._entry, self._exact, self._slow = _compiled(target, len(shape), self.compiler)
-            kind = confirmed.signature(target.kinds, len(shape))
-            self._kernel, self._address = entry_point(confirmed.gradient, kind, inf), target.address
-            self._decide(_somewhere(shape), target.pack(args))
-            self._compare(_somewhere(shape), target, args)
-        except CannotLift as error:
-            self.declined = error.reason
-        except Refused as error:
+            self._begin(target, args)
+        except (CannotLift, Refused) as error:
             self.declined = str(error)
+
+    def _begin(self, target: Target, args: Args) -> None:
+        """Compile f, and decide. CannotLift or Refused where it is not for owner lanes."""
+        ndim = len(self._shape)
+
+        def make() -> Any:
+            return getattr(owners, self.compiler)(target.native[0], ndim, target.kinds)
+
+        self._run, self._entry, self._exact, self._slow = compiled(target.owners, self.compiler, make)
+        self._kernel = entry_point(confirmed.gradient, confirmed.signature(target.kinds, ndim), inf)
+        self._address = target.address
+        self._decide(_somewhere(self._shape), target.pack(args))
+        self._compare(_somewhere(self._shape), target, args)
 
     def _work(self) -> Work:
         try:
@@ -183,24 +162,21 @@ class Owner:
             pass
         n, count, few = prod(self._shape), self._buffers, self._records
         cells = FIRST + n + count + few
-        header, lost, buffers = np.zeros(HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
+        header, lost, buffers = np.zeros(at.HEADER, np.int64), np.zeros(cells, np.int64), np.empty((count, cells))
         records, sources = np.empty((few, FIRST + 2 * ROOM), np.int64), np.empty(count + few, np.int64)
-        header[CELLS], header[SLOTS], header[COORDINATES] = cells, count, n
-        header[OWNERS], header[MOST_RECORDS] = count + few, few
+        header[at.CELLS], header[at.SLOTS], header[at.COORDINATES] = cells, count, n
+        header[at.OWNERS], header[at.MOST_RECORDS] = count + few, few
         entries = np.empty(n, np.dtype((np.void, self._entry))) if self._entry else _NOTHING
         work = Work(header, buffers, records, records.view(np.float64), sources, lost, np.empty(self._shape), entries)
         return work.addressed()
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _decide(self, x: Floats, args: Args) -> None:
         """Colour f's terms, and count what a gradient costs.
 
         Totals have buffers as long as x. Where that costs too much, they are lists of few slopes, and what sums more
         than a few coordinates is taken for a total.
 
-        Raises
-        ------
-        Refused
-            Where lanes are cheaper, or f is not for owner lanes here, which is not likely to be otherwise elsewhere.
+        Refused where lanes are cheaper, or f is not for owner lanes here: that is not likely to be otherwise elsewhere.
         """
         count, terms = self._look(x, args)
         for self._members in FEW_MEMBERS:
@@ -214,14 +190,8 @@ class Owner:
                 return
         raise refused
 
-    def _settle(self, x: Floats, args: tuple[Any, ...], terms: int, listed: bool) -> None:
-        """Decide how much memory a run has for its totals.
-
-        Raises
-        ------
-        Refused
-            Where lanes are cheaper, or this is not enough.
-        """
+    def _settle(self, x: Floats, args: Args, terms: int, listed: bool) -> None:
+        """Decide how much memory a run has for its totals. Refused where lanes are cheaper, or it is not enough."""
         n = x.size
         lead = self._saves(terms, n)
         most = int(lead / (self.passes * A_CELL * n))
@@ -234,7 +204,7 @@ class Owner:
         self._spare.clear()
         self._try(x, args)
         taken = self._spare[-1].header
-        buffers, records = int(taken[TAKEN]), int(taken[LISTED])
+        buffers, records = int(taken[at.TAKEN]), int(taken[at.LISTED])
         if buffers * (n + buffers + records) * A_CELL + records * A_RECORD > lead / self.passes:
             raise Refused(f"{buffers + records} totals for {n} coordinates: lanes are faster")
         spare = buffers // 4 + 8 if listed else max(buffers // 4 + 8, n - buffers)  # elsewhere f may take more
@@ -248,18 +218,15 @@ class Owner:
         lanes = AT_ONCE + n * (A_STEP + terms * A_COORDINATE + 2 * slow * SLOW)
         return float(lanes) - BEFORE - self.passes * (A_RUN + terms * A_TERM + slow * SLOWER)
 
-    def _try(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _try(self, x: Floats, args: Args) -> None:
         flags, _ = self._once(x, args, self._found, np.empty_like(x), False)
         if flags & (CONFLICT | STALE | COSTLY):
             raise Refused(_words(flags))
 
-    def _compare(self, x: Floats, target: Target, args: tuple[Any, ...]) -> None:
+    def _compare(self, x: Floats, target: Target, args: Args) -> None:
         """Compare f's value to the bit, if f is exact: at other points, differences tell it to a few roundings.
 
-        Raises
-        ------
-        Refused
-            Where it is another.
+        Refused where it is another.
         """
         if not self._exact:
             return
@@ -271,26 +238,20 @@ class Owner:
             warn(NOT_THE_VALUE, RuntimeWarning, stacklevel=2)
             raise Refused(_words(DIFFERENT))
 
-    def _look(self, x: Floats, args: tuple[Any, ...]) -> tuple[int, Ints]:
+    def _look(self, x: Floats, args: Args) -> tuple[int, Ints]:
         """Return how many terms f has, and those at x and, if f has a value there, at its reflection.
 
-        Raises
-        ------
-        Refused
-            As `_terms`.
+        Refused as `_terms`.
         """
         terms = both = self._terms(x, args)
         with suppress(Refused):
             both = np.concatenate([terms, self._terms(-x, args)])
         return len(terms), both
 
-    def _terms(self, x: Floats, args: tuple[Any, ...]) -> Ints:
+    def _terms(self, x: Floats, args: Args) -> Ints:
         """Return which digits of coordinates meet in each of f's terms, as they are at x.
 
-        Raises
-        ------
-        Refused
-            Where f has more terms than it pays to look at, or is not the same twice.
+        Refused where f has more terms than it pays to look at, or is not the same twice.
         """
         n, width = x.size, COLOURS
         table, logs = colours.digit_table(n), []
@@ -303,30 +264,24 @@ class Owner:
                 codes = np.zeros((1, n, width), np.int64)
                 for c, digits in enumerate(table[first : first + width]):
                     codes[0, :, c] = colours.bit_codes(digits)
-                header[LOG], header[CAPACITY] = log.ctypes.data, capacity
+                header[at.LOG], header[at.CAPACITY] = log.ctypes.data, capacity
                 try:
                     self._call(x, args, Colours(codes, rows), np.empty_like(x), work, False)
                 except Exception as error:
                     raise Refused(f"f raised {type(error).__name__} where its terms were looked at") from error
-                seen = int(header[LOGGED])
+                seen = int(header[at.LOGGED])
                 if seen > capacity:
                     raise Refused("f has more terms than it pays to look at")
                 logs.append(log[:seen].copy())
         finally:
-            header[LOG] = 0
+            header[at.LOG] = 0
         if len({len(found) for found in logs}) != 1:
             raise Refused("f does not sum the same terms twice")
         self._spare.append(work)
         return np.concatenate(logs, axis=1)[:, : len(table)]
 
     def _colour(self, terms: Ints, n: int) -> Colours:
-        """Find colours in which no two coordinates of a term meet.
-
-        Raises
-        ------
-        Refused
-            Where too many of them do.
-        """
+        """Find colours in which no two coordinates of a term meet. Refused where too many of them do."""
         members = np.empty(max(64 * n, self._members * len(terms) // 2) + 1000, np.int64)
         moduli = np.array(colours.MODULI)
         starts, whole = decode(np.ascontiguousarray(terms), n, colours.RADIX, moduli, members, self._members)
@@ -335,14 +290,8 @@ class Owner:
         colour = greedy(n, starts, members)
         return Colours(colours.codes_of(colour, COLOURS), (colour * COLOURS).astype(np.int32))
 
-    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
-        """Write the gradient to `out`.
-
-        Raises
-        ------
-        Refused
-            Where x is not for owner lanes.
-        """
+    def gradient(self, x: Floats, args: Args, out: Floats) -> Found:
+        """Write the gradient to `out`. Refused where x is not for owner lanes."""
         flags, found = self._once(x, args, self._found, out)
         if flags & CONFLICT and x.size >= COLOURED_ANEW:  # f goes another way here than where it was coloured
             nfev, terms = found.nfev, self._terms(x, args)
@@ -362,7 +311,7 @@ class Owner:
         return f"{self.colours} colours of coordinates in {runs} of f"
 
     def _call(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, work: Work, confirm: bool
+        self, x: Floats, args: Args, found: Colours, out: Floats, work: Work, confirm: bool
     ) -> tuple[int, float, int, int]:
         try:
             done: tuple[int, float, int, int] = self._kernel(
@@ -373,16 +322,14 @@ class Owner:
             raise
         return done
 
-    def _once(
-        self, x: Floats, args: tuple[Any, ...], found: Colours, out: Floats, confirm: bool = True
-    ) -> tuple[int, Found]:
+    def _once(self, x: Floats, args: Args, found: Colours, out: Floats, confirm: bool = True) -> tuple[int, Found]:
         work = self._work()
         try:
             flags, value, losses, nfev = self._call(x, args, found, out, work, confirm)
         except Exception as error:
-            if not work.header[FLAGS]:  # f's own are raised by the way that takes over
+            if not work.header[at.FLAGS]:  # f's own are raised by the way that takes over
                 raise Refused(f"f raised {type(error).__name__}") from error
-            flags, value, losses, nfev = int(work.header[FLAGS]), nan, 0, 1
+            flags, value, losses, nfev = int(work.header[at.FLAGS]), nan, 0, 1
         lost = np.flatnonzero(work.lost[FIRST_OWNER : x.size + FIRST_OWNER]) if losses else _NOBODY
         self._spare.append(work)
         return flags, Found(value, lost, nfev)
@@ -393,14 +340,14 @@ class Placed(Owner):
 
     compiler = "compile_places"
 
-    def _decide(self, x: Floats, args: tuple[Any, ...]) -> None:
+    def _decide(self, x: Floats, args: Args) -> None:
         self.passes, self._buffers, self._found = 1, SUMS, Colours(np.zeros((1, 1, 1), np.int64), np.zeros(1, np.int32))
         self.pays = self._saves(x.size, x.size) >= 0.0  # it has as many terms, at a guess: there is no log of them
         if not self.pays:
             raise Refused(f"{x.size} coordinates: lanes are faster")
         self._try(x, args)
 
-    def gradient(self, x: Floats, args: tuple[Any, ...], out: Floats) -> Found:
+    def gradient(self, x: Floats, args: Args, out: Floats) -> Found:
         flags, found = self._once(x, args, self._found, out)
         if flags & (CONFLICT | STALE | COSTLY | TIED):
             raise NeedsColours(_words(flags))
@@ -446,32 +393,30 @@ def _words(flags: int) -> str:
 
 def _somewhere(shape: tuple[int, ...]) -> Floats:
     """Return a point without anything special about it."""
-    steps = (
-        np.arange(1, prod(shape) + 1) * 0.6180339887498949
-    )  # the golden ratio's: they never come close to each other
+    steps = np.arange(1, prod(shape) + 1) * 0.6180339887498949  # the golden ratio's never come close to each other
     return np.asarray(0.2 + 0.7 * np.modf(steps)[0]).reshape(shape)
 
 
 _NOBODY, _NOTHING = np.zeros(0, np.intp), np.empty(0, "V1")
 
 
-def _compiled(target: Target, ndim: int, compiler: str) -> Any:
-    """Compile f for owner lanes; kept with f, as is the reason why it cannot be."""
-    found = target.owners.get(compiler)
-    if found is None:
-        with compiling:
-            found = target.owners.get(compiler)
-            if found is None:
-                try:
-                    jitted, compiled, *told = getattr(owners, compiler)(target.native[0], ndim, target.kinds)
-                    address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-                    found = address, *told, jitted, compiled
-                except CannotLift as error:
-                    found = error
-                target.owners[compiler] = found
+def compiled(table: dict[Any, Any], key: object, make: Callable[[], Any]) -> Any:
+    """Return where f compiled for owner lanes is, and what else `make` tells; CannotLift where it cannot be.
+
+    Either is kept in a table with f.
+    """
+
+    def made() -> Any:
+        try:
+            jitted, found, *told = make()
+        except CannotLift as error:
+            return error
+        return (address_of(found), *told), jitted, found  # which keep it alive
+
+    found = once(table, key, made)
     if isinstance(found, CannotLift):
         raise found
-    return found[:4]  # the rest keeps it alive
+    return found[0]
 
 
 class Owners:
@@ -481,16 +426,16 @@ class Owners:
         self._f, self._shape = call.f, shape
         self._known: Jitted | None = None
         self._alone: Owner | None = None  # without extra arguments: there is nothing to look at
-        self._none: tuple[Any, ...] = ()
+        self._none: Args = ()
         self._kinds: dict[Any, Owner] = {}
         self._coloured: dict[Any, Owner] = {}  # where another has places, which do not do everywhere
 
     @staticmethod
-    def suit(n: int, eager: bool, f: Any = None) -> bool:
+    def suit(n: int, eager: bool, f: object = None) -> bool:
         """Whether x is large enough."""
         return JIT and (n >= (FEW if eager else MANY) or (eager and n >= LEAST and _mentions(f, SLOW_ONES)))
 
-    def at(self, x: Floats, args: tuple[Any, ...]) -> tuple[Owner, tuple[Any, ...]]:
+    def at(self, x: Floats, args: Args) -> tuple[Owner, tuple[Any, ...]]:
         """Return what was decided, and the arguments as f takes them."""
         known = jitted(self._f, True)
         if known is not self._known:  # compiled anew since
@@ -498,39 +443,25 @@ class Owners:
         if known.captured and known.shares_memory(x):
             raise CannotRun("f captured the very array x")
         args = positional(Call(self._f, args))
-        key = tuple(map(kind_of, args))
-        owner = self._kinds.get(key)
         target = known.target(FLOAT64, x.ndim, args)
-        if owner is None:
-            with compiling:
-                owner = self._kinds.get(key)
-                if owner is None:
-                    owner = Placed(target, self._shape, args)
-                    if owner.declined and owner.pays:  # colours cost more
-                        owner = Owner(target, self._shape, args)
-                    self._kinds[key] = owner
-        packed = target.pack(args)
+
+        def make() -> Owner:
+            owner = Placed(target, self._shape, args)
+            return Owner(target, self._shape, args) if owner.declined and owner.pays else owner  # colours cost more
+
+        owner, packed = once(self._kinds, tuple(map(kind_of, args)), make), target.pack(args)
         if not (args or known.captured):
             self._alone, self._none = owner, packed
         return owner, packed
 
-    def gradient(
-        self, owner: Owner, packed: tuple[Any, ...], x: Floats, args: tuple[Any, ...], out: Floats
-    ) -> tuple[Owner, Found]:
-        """Write the gradient to `out`; returns which owner did so.
-
-        Raises
-        ------
-        Refused
-            Where x is not for owner lanes.
-        """
+    def gradient(self, owner: Owner, packed: Args, x: Floats, args: Args, out: Floats) -> tuple[Owner, Found]:
+        """Write the gradient to `out`; returns which owner did so. Refused where x is not for owner lanes."""
         try:
             return owner, owner.gradient(x, packed, out)
         except NeedsColours:
-            with compiling:
-                args = positional(Call(self._f, args))
-                key, target = tuple(map(kind_of, args)), jitted(self._f, True).target(FLOAT64, x.ndim, args)
-                owner = self._coloured.get(key) or self._coloured.setdefault(key, Owner(target, self._shape, args))
+            args = positional(Call(self._f, args))
+            target = jitted(self._f, True).target(FLOAT64, x.ndim, args)
+            owner = once(self._coloured, tuple(map(kind_of, args)), lambda: Owner(target, self._shape, args))
             if owner.declined:
                 raise Refused(owner.declined) from None
             found = owner.gradient(x, packed, out)
@@ -539,7 +470,7 @@ class Owners:
     def fused(self, otherwise: Any) -> Any:
         """Return the whole gradient in one call, as `FusedGradient` is; `otherwise` decides where x is refused."""
 
-        def gradient(x: Floats, args: tuple[Any, ...], out: Floats) -> bool:
+        def gradient(x: Floats, args: Args, out: Floats) -> bool:
             before = quiet()
             owner, packed = (self._alone, self._none) if self._alone and not args else self.at(x, args)
             if owner.declined:

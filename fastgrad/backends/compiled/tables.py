@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...core.evaluation import Values
-from ...core.validation import Ints
+from ...core.validation import Args, Ints
 from ...executors.threads import run_all
 from . import kernels
 from .functions import WIDTH, Target
@@ -33,7 +33,7 @@ class Table:
     """
 
     def __init__(
-        self, target: Target, args: tuple[Any, ...], x: Values, index: Ints, points: Values, at_once: bool = False
+        self, target: Target, args: Args, x: Values, index: Ints, points: Values, at_once: bool = False
     ) -> None:
         self._target, self._args, self._x = target, args, x
         self._index, self._points, self._values = index, points, np.empty(points.shape, points.dtype)

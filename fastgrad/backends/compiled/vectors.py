@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from ...core.call import Call
 from ...core.errors import CannotRun
 from ...core.point import Point, quiet
-from ...core.validation import FLOAT64, Floats, Ints
+from ...core.validation import FLOAT64, Args, Floats, Ints
 from ...lifting import lanes
+from ...lifting.native import address_of, array_type
 from ...schemes.constants import OUTSIDE
 from ...schemes.steps import Step
 from ...sparsity import Pattern
 from ..vectors import Vectors
 from . import kernels
-from .cache import Entry, compiling, entry, lanes_of
+from .cache import Entry, entry, lanes_of, once
 from .functions import JIT, NO_LANES, Jitted, _compile, _type, jitted, kind_of
 from .jacobians import DONE, LATER, RECONSIDER, by_rule, by_step, most, rows, workspace
 from .workspace import let_go
@@ -33,7 +34,7 @@ from .workspace import let_go
 # that compiling takes. When it is compiled follows from that, not what it gives.
 EVALUATION = 2e-6
 BY_STEP, BY_RULE = (3e-4, 4e-8), (6e-4, 1.5e-7)
-INTEGERS = types.Array(types.int64, 1, "C")
+INTEGERS = array_type(1, types.int64)
 LISTS = types.UniTuple(INTEGERS, 8)  # that `listed` makes
 
 
@@ -48,15 +49,15 @@ class VectorTarget(NamedTuple):
     # to kernels that call it, by the kernel and its arrays' dimensions: numba's types take 27 µs to make and hash
     entries: dict[Any, Entry]
 
-    def kernel(self, which: Any, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
+    def kernel(self, which: object, ndims: tuple[int, ...], last: types.Type, worth: float) -> Any:
         """Return a kernel that gets arrays of so many dimensions, then `last`; None until it is worth compiling."""
         found = self.entries.get((which, ndims))
         if found is None:
-            arrays = (types.Array(types.float64, ndim, "C") for ndim in ndims)
+            arrays = (array_type(ndim) for ndim in ndims)
             found = self.entries[which, ndims] = entry(which, (*self.kinds, *arrays, last))
         return found.point(worth)
 
-    def given(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def given(self, args: Args) -> tuple[Any, ...]:
         """Return the first arguments of a kernel."""
         return self.address, args[: self.place], args[self.place :], self.like
 
@@ -84,7 +85,7 @@ class Compiled:
         self.kernels: dict[Any, Any] = {}  # what `FusedJacobian` has found for it
 
     @classmethod
-    def of(cls, f: Any, place: int, out: tuple[int, ...] | None) -> Compiled:
+    def of(cls, f: object, place: int, out: tuple[int, ...] | None) -> Compiled:
         """Return what is known of f already, or find it out."""
         known = jitted(f, False).many_values
         found: Compiled = known.get((place, out)) or known.setdefault((place, out), cls(f, place, out))
@@ -103,21 +104,17 @@ class Compiled:
                 self.kernels.clear()
         return self._known
 
-    def target(self, ndim: int, args: tuple[Any, ...]) -> VectorTarget:
+    def target(self, ndim: int, args: Args) -> VectorTarget:
         """Return f compiled for an x of so many dimensions, and arguments of these types."""
         key = ndim, tuple(map(kind_of, args))
-        found = self._targets.get(key)
-        if found is None:
-            with compiling:
-                found = self._targets[key] = self._compiled(ndim, tuple(map(_type, args)))
-        return found
+        return once(self._targets, key, lambda: self._compiled(ndim, tuple(map(_type, args))))
 
     def _compiled(self, ndim: int, kinds: tuple[Any, ...]) -> VectorTarget:
         place, out = self._place, self._out
         if 1 + (out is not None) + len(kinds) != self._count or len(kinds) < place:
             raise CannotRun("f has defaults")  # or is called wrongly, which a plain call says best
-        x = types.Array(types.float64, ndim, "C")
-        filled = () if out is None else (types.Array(types.float64, len(out), "C"),)
+        x = array_type(ndim)
+        filled = () if out is None else (array_type(len(out)),)
         compiled = _compile(self._f, (*kinds[:place], x, *filled, *kinds[place:]))
         result, like = compiled.signature.return_type, None
         if out is None:
@@ -130,33 +127,30 @@ class Compiled:
         elif not isinstance(result, types.NoneType):
             raise CannotRun(f"f fills an array, and returns {result}")
         tuples = types.Tuple(kinds[:place]), types.Tuple(kinds[place:])
-        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        return VectorTarget(
-            address, (types.intp, *tuples, types.none if like is None else result), place, like, out, {}
-        )
+        kinds = types.intp, *tuples, types.none if like is None else result
+        return VectorTarget(address_of(compiled), kinds, place, like, out, {})
 
-    def lanes(self, ndim: int, ndim_out: int, args: tuple[Any, ...], lift: bool) -> tuple[int, int] | None:
+    def lanes(self, ndim: int, ndim_out: int, args: Args, lift: bool) -> tuple[int, int] | None:
         """Return where f compiled for lanes is, and how many points these are; 0 and 0 where it cannot be.
 
         None where nobody has asked to `lift` it yet.
         """
         key = "lanes", ndim, ndim_out, *map(kind_of, args)
-        found = self.kernels.get(key)
-        if found is None and not lift:
+        if not lift and key not in self.kernels:
             return None
-        with compiling:
-            found = self.kernels.get(key)
-            if found is None:
-                target = self.target(ndim, args)
-                found = 0, 0, None
-                before, after = (tuple(t.types) for t in target.kinds[1:3])
-                real = target.like is None or target.like.dtype == np.float64
-                with suppress(lanes.CannotLift):
-                    if real and not NO_LANES:
-                        how = ndim, before, after, target.shape is not None, ndim_out
-                        lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
-                        found = lifted.address, lifted.width, lifted  # which keeps it alive
-                self.kernels[key] = found
+
+        def make() -> tuple[int, int, Any]:
+            target = self.target(ndim, args)
+            before, after = (tuple(t.types) for t in target.kinds[1:3])
+            real = target.like is None or target.like.dtype == np.float64
+            with suppress(lanes.CannotLift):
+                if real and not NO_LANES:
+                    how = ndim, before, after, target.shape is not None, ndim_out
+                    lifted = lanes_of(lanes.compile_lanes_of_outputs, self._known.f, *how)
+                    return lifted.address, lifted.width, lifted  # which keeps it alive
+            return 0, 0, None
+
+        found: tuple[int, int, Any] = once(self.kernels, key, make)
         return found[:2]
 
 
@@ -279,7 +273,7 @@ class FusedJacobian:
         self._room = zeros if rule is None or pattern is None else np.empty
         self._alone: Any = None  # what `_prepared` returns without extra arguments
 
-    def __call__(self, x: Any, args: tuple[Any, ...]) -> Any:
+    def __call__(self, x: object, args: Args) -> Any:
         """Return the Jacobian at x; None where something is unusual and the general way decides."""
         if type(x) is not ndarray or x.dtype is not FLOAT64 or x.shape != self.shape or not x.flags.carray:
             return None
@@ -317,7 +311,7 @@ class FusedJacobian:
             return self.pattern.array(out)
         return out.T if self._flat else out.T.reshape(self._value + self.shape)
 
-    def _prepared(self, x: Floats, args: tuple[Any, ...]) -> Any:
+    def _prepared(self, x: Floats, args: Args) -> Any:
         """Return the kernel, the four arguments that it gets first, and memory; None until it is worth compiling."""
         captured = self._f._known.captured
         if captured and self._f.known().shares_memory(x):
@@ -343,7 +337,7 @@ class FusedJacobian:
             self._alone = found
         return found
 
-    def _workspace(self, args: tuple[Any, ...]) -> tuple[Floats, Floats]:
+    def _workspace(self, args: Args) -> tuple[Floats, Floats]:
         """Return what a kernel works in, and room for f(x)."""
         lifted, budget = self._lanes(args, self._eager)
         work = workspace(*self._sizes, *lifted, budget, self.pattern is not None)
@@ -351,7 +345,7 @@ class FusedJacobian:
             work[self._n : 2 * self._n] = self._rule.constant
         return work, np.empty(self._value)
 
-    def _lanes(self, args: tuple[Any, ...], lift: bool) -> tuple[tuple[int, int], float]:
+    def _lanes(self, args: Args, lift: bool) -> tuple[tuple[int, int], float]:
         """Return `Compiled.lanes`, and after how many ticks to ask for them; finds out what they are with `lift`."""
         found = self._f.lanes(len(self.shape), len(self._value), args, lift)
         return ((0, 0), kernels.WORTH_LANES) if found is None else (found, inf)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...core.validation import Args
 from ..arraylike import Array, ArrayLike, Handler, stacked
 from ..signals import CannotLift, Diverged, Signal
 from ..substitutes import Constant, uses_math
@@ -146,7 +147,7 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
             return NotImplemented
         return self.__array_ufunc__(ufunc, "__call__", self, other)
 
-    def reflected(self: Bundle, other: Any) -> Any:
+    def reflected(self: Bundle, other: object) -> Any:
         if type(other) in SCALARS:
             result = op(other, self.data)
             if result.nbytes > COUNTED:
@@ -160,7 +161,7 @@ def _operation(op: Callable[[Any, Any], Any], ufunc: np.ufunc) -> tuple[Handler,
 
 
 def _in_place(op: Callable[[Any, Any], Any], forward: Handler) -> Handler:
-    def update(self: Bundle, other: Any) -> Any:
+    def update(self: Bundle, other: object) -> Any:
         if self.data.ndim == 1:  # a scalar for one point: the name is bound anew
             return forward(self, other)
         if not self.data.flags.writeable:
@@ -172,7 +173,7 @@ def _in_place(op: Callable[[Any, Any], Any], forward: Handler) -> Handler:
     return update
 
 
-def _operable(other: Any) -> bool:
+def _operable(other: object) -> bool:
     return isinstance(other, np.ndarray | np.generic | float | int | complex | list | tuple | Bundle) or other is None
 
 
@@ -228,7 +229,7 @@ class Bundle(ArrayLike):
 
     # --- numpy's protocols --------------------------------------------------------------------------
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Array:
         # np.array([x[0], x[1]]) becomes an array of objects, in which numpy computes with the
         # bundles one by one; where it meets other bundles or is the result, `absorb` stacks it.
         if self.data.ndim == 1 and dtype in (None, object):
@@ -238,7 +239,7 @@ class Bundle(ArrayLike):
             return box
         raise NotAsked("np.array or np.asarray of an array that holds many points")
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: object, **kwargs: object) -> Any:
         memory.work.operates()
         if weight(ufunc):
             expect_heavy(ufunc, inputs)
@@ -322,7 +323,7 @@ class Bundle(ArrayLike):
         rounded = Bundle(np.round(self.data, ndigits or 0))
         return rounded.__int__() if ndigits is None else rounded
 
-    def _refuse(self, *args: Any) -> NoReturn:
+    def _refuse(self, *args: object) -> NoReturn:
         raise CannotLift("text or plain numbers made from an array that holds many points")
 
     def __float__(self) -> float:
@@ -340,7 +341,7 @@ class Bundle(ArrayLike):
     def __copy__(self) -> Bundle:
         return Bundle(self.data.copy())
 
-    def __deepcopy__(self, memo: Any) -> Bundle:
+    def __deepcopy__(self, memo: object) -> Bundle:
         return Bundle(self.data.copy())
 
     # --- where f sees numpy, math and float through substitutes ------------------------------------
@@ -363,7 +364,7 @@ class Bundle(ArrayLike):
         except Exception:  # noqa: BLE001 (at which of the points?)
             return per_point(function, numbers, {})
 
-    def times(self, matrix: Any) -> Bundle:
+    def times(self, matrix: object) -> Bundle:
         if self.ndim != 1:
             raise CannotLift("a sparse matrix times an array that is not a vector")
         return Bundle(np.ascontiguousarray((matrix @ self.data.T).T))
@@ -446,17 +447,17 @@ class Bundle(ArrayLike):
 
     # --- operators ----------------------------------------------------------------------------------
 
-    def __pow__(self, other: Any, modulus: None = None) -> Any:
+    def __pow__(self, other: object, modulus: None = None) -> Any:
         if self.data.ndim == 1 and type(other) in SCALARS:
             return Bundle(_scalar_power(self.data, other))
         if not (type(other) in SCALARS and other == 2):  # a square is a product
             expect_heavy(np.power, (self,), BIG // 8)
         return _array_power(self, other)
 
-    def __matmul__(self, other: Any) -> Any:
+    def __matmul__(self, other: object) -> Any:
         return matmul(self, other) if _operable(other) else NotImplemented
 
-    def __rmatmul__(self, other: Any) -> Any:
+    def __rmatmul__(self, other: object) -> Any:
         return matmul(other, self) if _operable(other) else NotImplemented
 
 
@@ -488,7 +489,7 @@ def raw(bundle: Bundle, ndim: int) -> Array:
     return data if missing <= 0 else data.reshape(data.shape[:1] + (1,) * missing + data.shape[1:])
 
 
-def _bundles(value: Any) -> Iterator[Bundle]:
+def _bundles(value: object) -> Iterator[Bundle]:
     if type(value) is Bundle:
         yield value
     elif isinstance(value, list | tuple):
@@ -499,7 +500,7 @@ def _bundles(value: Any) -> Iterator[Bundle]:
             yield from _bundles(v)
 
 
-def gathered(value: Any) -> Any:
+def gathered(value: object) -> Any:
     """Nested lists, or an array of objects, that hold bundles as one bundle; anything else as it is."""
     value = stacked(value)
     return absorb(value) if isinstance(value, np.ndarray) and value.dtype == object else value
@@ -557,7 +558,7 @@ def same_for_all(data: Array) -> Any:
     raise Diverged("an index or a mask differs between the points", same.reshape(len(data), -1).all(axis=1))
 
 
-def constant_keys(key: Any) -> tuple[Any, ...]:
+def constant_keys(key: object) -> tuple[Any, ...]:
     """An index as a tuple of numpy's basic kinds and of constant arrays."""
     keys = key if type(key) is tuple else (key,)
     if all(type(k) in BASIC for k in keys):
@@ -565,7 +566,7 @@ def constant_keys(key: Any) -> tuple[Any, ...]:
     return tuple(k if type(k) in BASIC else _constant_key(k) for k in keys)
 
 
-def _constant_key(key: Any) -> Any:
+def _constant_key(key: object) -> Any:
     if type(key) is slice:
         return key
     value = operand(key)
@@ -644,7 +645,7 @@ def _uncommon(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dic
     return Bundle(result) if type(result) is np.ndarray else tuple(map(Bundle, result))
 
 
-def written(out: Any, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def written(out: object, func: Callable[..., Any], args: Args, kwargs: dict[str, Any]) -> Any:
     """A function that is told where to write its result, and maybe at which entries alone."""
     if type(out) is not Bundle:
         raise NotAsked(f"np.{getattr(func, '__name__', func)} with `out=`")  # which may be an array that f has made
@@ -685,7 +686,7 @@ def _method(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[
 # --- anything else: one point after the other ---------------------------------------------------------------
 
 
-def _at(value: Any, row: int) -> Any:
+def _at(value: object, row: int) -> Any:
     if type(value) is Bundle:
         return value.data[row]
     if isinstance(value, list | tuple):
@@ -698,7 +699,7 @@ def _at(value: Any, row: int) -> Any:
 WRITERS = {np.copyto, np.put, np.place, np.putmask, np.fill_diagonal, np.put_along_axis}
 
 
-def per_point(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def per_point(func: Callable[..., Any], args: Args, kwargs: dict[str, Any]) -> Any:
     """Call a function for each point and stack what it returns: right for any function of numpy.
 
     No faster than the loop, but it keeps the rest of f lifted. Where some points raise, f might

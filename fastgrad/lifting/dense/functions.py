@@ -36,7 +36,7 @@ def wrapped(result: Any) -> Any:
 handles = entering(HANDLERS)
 
 
-def batched(value: Any, size: int) -> Array:
+def batched(value: object, size: int) -> Array:
     """The data of a bundle; a constant as it would be at each of the points."""
     if type(value) is Bundle:
         return value.data
@@ -63,7 +63,7 @@ def flattened(a: Bundle) -> Array:
     return a.data.reshape(len(a.data), -1)
 
 
-def constant(*values: Any) -> bool:
+def constant(*values: object) -> bool:
     """Whether none of these is a bundle."""
     return not any(type(v) is Bundle for v in values)
 
@@ -71,14 +71,14 @@ def constant(*values: Any) -> bool:
 # --- reductions ---------------------------------------------------------------------------------------
 
 
-def reduction(func: Function, a: Any, axis: Any = None, **kwargs: Any) -> Any:
+def reduction(func: Function, a: object, axis: object = None, **kwargs: object) -> Any:
     """Over all of a point's axes, or some."""
     if type(a) is not Bundle or not constant(*kwargs.values()):
         return NotImplemented
     return Bundle(func(a.data, axis=own_axis(a, axis), **kwargs))
 
 
-def flat_or_axis(func: Function, a: Any, *rest: Any, axis: Any = None, **kwargs: Any) -> Any:
+def flat_or_axis(func: Function, a: object, *rest: object, axis: object = None, **kwargs: object) -> Any:
     """Along one axis; for None, along the flattened point."""
     if type(a) is not Bundle or not constant(*rest, *kwargs.values()):
         return NotImplemented
@@ -90,7 +90,7 @@ def flat_or_axis(func: Function, a: Any, *rest: Any, axis: Any = None, **kwargs:
 def lean(ufunc: np.ufunc, func: Function) -> Handler:
     """The commonest calls, ``np.sum(a)`` and ``a.sum()``, without numpy's Python code in between."""
 
-    def handler(a: Any, *args: Any, **kwargs: Any) -> Any:
+    def handler(a: object, *args: object, **kwargs: object) -> Any:
         if args or kwargs or type(a) is not Bundle:
             return reduction(func, a, *args, **kwargs)
         data = a.data
@@ -135,7 +135,7 @@ for _func in (np.quantile, np.percentile):
 def along(func: Function, default: int) -> Handler:
     """Functions whose second argument is about the values and whose axis has a default."""
 
-    def handler(a: Any, *args: Any, axis: Any = default, **kwargs: Any) -> Any:
+    def handler(a: object, *args: object, axis: object = default, **kwargs: object) -> Any:
         return flat_or_axis(func, a, *args, axis=axis, **kwargs)
 
     return handler
@@ -169,7 +169,7 @@ def _gradient(f: Any, *spacing: Any, axis: Any = None, edge_order: Any = 1) -> A
 
 
 @handles(np.flip)
-def _flip(m: Bundle, axis: Any = None) -> Bundle:
+def _flip(m: Bundle, axis: object = None) -> Bundle:
     return Bundle(np.flip(m.data, own_axis(m, axis)))
 
 
@@ -236,7 +236,7 @@ def _ravel(a: Bundle, order: str = "C") -> Any:
 
 
 @handles(np.transpose)
-def _transpose(a: Bundle, axes: Any = None) -> Bundle:
+def _transpose(a: Bundle, axes: object = None) -> Bundle:
     return Bundle(a.data.transpose(0, *(1 + axis for axis in axes_of(np.transpose, a.ndim, axes))))
 
 
@@ -297,7 +297,7 @@ HANDLERS[np.iscomplexobj] = lambda x: np.iscomplexobj(x.data)
 HANDLERS[np.isrealobj] = lambda x: np.isrealobj(x.data)
 
 
-def on_dtypes(func: Function, *args: Any, **kwargs: Any) -> Any:
+def on_dtypes(func: Function, *args: object, **kwargs: object) -> Any:
     """Functions that look at dtypes or memory only."""
     return func(*(a.data if type(a) is Bundle else a for a in args), **kwargs)
 
@@ -309,7 +309,7 @@ for _func in (np.result_type, np.can_cast, np.common_type, np.may_share_memory, 
 # --- entry by entry ---------------------------------------------------------------------------------------
 
 
-def entrywise(func: Function, *args: Any, **kwargs: Any) -> Any:
+def entrywise(func: Function, *args: object, **kwargs: object) -> Any:
     """Functions that broadcast all of their positional arguments."""
     return Bundle(func(*aligned(args), **kwargs)) if constant(*kwargs.values()) else NotImplemented
 
@@ -323,7 +323,7 @@ for _func in (np.round, np.around):
 
 
 @handles(np.clip)
-def _clip(a: Any, a_min: Any = None, a_max: Any = None, **limits: Any) -> Any:
+def _clip(a: object, a_min: object = None, a_max: object = None, **limits: object) -> Any:
     low, high = limits.get("min", a_min), limits.get("max", a_max)
     given = iter(aligned([v for v in (a, low, high) if v is not None]))
     array, *both = (None if v is None else next(given) for v in (a, low, high))
@@ -332,7 +332,7 @@ def _clip(a: Any, a_min: Any = None, a_max: Any = None, **limits: Any) -> Any:
 
 
 @handles(np.where)
-def _where(condition: Any, *choices: Any) -> Any:
+def _where(condition: object, *choices: object) -> Any:
     return Bundle(np.where(*aligned((condition, *choices)))) if choices else _nonzero(condition)
 
 
@@ -346,7 +346,7 @@ HANDLERS[np.argwhere] = lambda a: np.argwhere(same_for_all(a.data.astype(bool)))
 
 
 @handles(np.allclose)
-def _allclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+def _allclose(a: object, b: object, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
     return bool(np.all(entrywise(np.isclose, a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)))
 
 
@@ -367,7 +367,7 @@ HANDLERS[np.digitize] = lambda x, bins, right=False: Bundle(np.digitize(x.data, 
 # --- products and linear algebra -------------------------------------------------------------------------------
 
 
-def array_operand(value: Any) -> Any:
+def array_operand(value: object) -> Any:
     """A bundle or an array: these functions promote a Python number like an array."""
     value = operand(value)
     return value if type(value) is Bundle else np.asarray(value)
@@ -447,7 +447,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     return Bundle(np.linalg.norm(x.data, ord, axis=own_axis(x, axis), keepdims=keepdims))
 
 
-def on_matrices(func: Function, a: Any, *args: Any, **kwargs: Any) -> Any:
+def on_matrices(func: Function, a: object, *args: object, **kwargs: object) -> Any:
     """Functions of the last two axes, which take a stack of matrices as it is."""
     if type(a) is not Bundle or a.ndim < 2 or not constant(*args, *kwargs.values()):
         return NotImplemented
@@ -483,7 +483,7 @@ for _func in (
     np.swapaxes, np.ravel, np.dot, np.nonzero, np.searchsorted, np.copy,
 ):  # fmt: skip
 
-    def _as_method(self: Bundle, *args: Any, _func: Function = _func, **kwargs: Any) -> Any:
+    def _as_method(self: Bundle, *args: object, _func: Function = _func, **kwargs: object) -> Any:
         return self.__array_function__(_func, (Bundle,), (self, *args), kwargs)
 
     setattr(Bundle, _func.__name__, _as_method)
@@ -540,7 +540,7 @@ def compress(self: Bundle, condition: Any, axis: Any = None) -> Any:
 
 
 @method
-def fill(self: Bundle, value: Any) -> None:
+def fill(self: Bundle, value: object) -> None:
     self[...] = value
 
 
@@ -550,5 +550,5 @@ def sort(self: Bundle, axis: int = -1, **kwargs: Any) -> None:
 
 
 @method
-def dot(self: Bundle, b: Any) -> Any:
+def dot(self: Bundle, b: object) -> Any:
     return _dot(self, b)

@@ -201,7 +201,7 @@ class _Run:
             raise CannotLift("f catches every exception, the lift's own signals too")
         return result
 
-    def values(self, result: Any, tile: Array, constant: bool) -> Array:
+    def values(self, result: object, tile: Array, constant: bool) -> Array:
         """What f returned as one array."""
         if type(result) is not Bundle:
             result = gathered(result)

@@ -55,11 +55,11 @@ class Place:
         """What is there now, for each of the keys."""
         raise NotImplementedError
 
-    def put(self, key: Any, value: object) -> None:
+    def put(self, key: object, value: object) -> None:
         """Write one value."""
         raise NotImplementedError
 
-    def remove(self, key: Any) -> None:
+    def remove(self, key: object) -> None:
         """Leave a key without a value."""
         raise NotImplementedError
 
@@ -92,7 +92,7 @@ class Dictionary(Place):
     def inside(self) -> Sequence[object]:
         return (*self.keys, *self.values)
 
-    def put(self, key: Any, value: object) -> None:
+    def put(self, key: object, value: object) -> None:
         dict.__setitem__(self.holder, key, value)
 
     def restore(self) -> None:
@@ -113,10 +113,10 @@ class Names(Place):
     def now(self) -> Iterable[object]:
         return map(self.holder.get, self.keys, repeat(MISSING))
 
-    def put(self, key: Any, value: object) -> None:
+    def put(self, key: object, value: object) -> None:
         self.holder[key] = value
 
-    def remove(self, key: Any) -> None:
+    def remove(self, key: object) -> None:
         self.holder.pop(key, None)
 
 
@@ -131,7 +131,7 @@ class Items(Place):
         self.values = tuple(self._kind.__iter__(holder))
         self.keys = () if self._kind is set else range(len(self.values))
 
-    def put(self, key: Any, value: object) -> None:
+    def put(self, key: object, value: object) -> None:
         self._kind.__setitem__(self.holder, key, value)
 
     def restore(self) -> None:
@@ -159,10 +159,10 @@ class Cell(Place):
         except ValueError:
             return (MISSING,)
 
-    def put(self, key: Any, value: object) -> None:
+    def put(self, key: object, value: object) -> None:
         self.holder.cell_contents = value
 
-    def remove(self, key: Any) -> None:
+    def remove(self, key: object) -> None:
         del self.holder.cell_contents
 
 

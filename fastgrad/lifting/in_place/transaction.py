@@ -16,6 +16,7 @@ from weakref import ref
 import numpy as np
 
 from ...core.point import exclusive, lock_of, stand_in
+from ...core.validation import Args
 from ..arraylike import Array
 from ..dense.bundle import Bundle, gathered, memory
 from ..signals import CannotLift, Outrun, forgive, raised
@@ -77,9 +78,7 @@ class InPlace:
     `args`, `kwargs`: what f gets beside W.
     """
 
-    def __init__(
-        self, f: Callable[..., Any], x: Array, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] = NOTHING
-    ) -> None:
+    def __init__(self, f: Callable[..., Any], x: Array, args: Args = (), kwargs: Mapping[str, Any] = NOTHING) -> None:
         if not (type(x) is np.ndarray and x.dtype == np.float64 and x.flags.c_contiguous and x.flags.writeable):
             raise CannotLift("x is no C-contiguous, writeable array of float64")
         self._roots = f, args, dict(kwargs)
@@ -321,7 +320,7 @@ def _equal(now: Any, before: Any) -> bool:
     return bool(now == before)
 
 
-def _access(generator: Any) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+def _access(generator: object) -> tuple[Callable[[], Any], Callable[[Any], None]]:
     """Return what reads the state of a source of random numbers, and what writes it."""
     if isinstance(generator, random.Random):
         return generator.getstate, generator.setstate

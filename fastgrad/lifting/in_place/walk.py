@@ -63,7 +63,9 @@ EFFECTS = frozenset({
     "check_call", "check_output", "urlopen",
 })  # fmt: skip
 EFFECTS_OF_MODULES = frozenset({"time", "socket", "subprocess", "logging", "warnings"})
+GET_MODULES = frozenset({"modules", "__import__"})  # f's own, perhaps: then by attributes
 NOT_CALLED = frozenset({"__init__", "__new__", "__repr__", "__str__", "__del__", "__reduce__", "__getstate__"})
+CYTHON_FUNCTION = "cython_function_or_method"  # a type for each version of Cython, in no module to import it from
 SHOWN_ARRAYS = (np.ndarray, np.memmap, np.matrix)  # of which a view is of the same kind, and nothing else
 GENERATORS = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
 
@@ -90,9 +92,11 @@ class Walk:
         self.places: list[Place] = []  # what f may find or change
         self.generators: list[object] = []  # sources of random numbers
         self.names: set[str] = set()  # of globals and attributes in the code
+        self._globals: set[str] = set()  # those of them that may be globals of the code's own module
         self._functions: list[types.FunctionType] = []
         self._methods: set[int] = set()  # the functions among them that f may reach by their names only
         self._modules: dict[int, tuple[dict[str, object], set[str]]] = {}  # and the names that were looked up there
+        self._attributes: set[int] = set()  # those of them whose names are attributes, too: f can reach the module
         self._seen: dict[int, object] = {}  # alive, so that no other thing gets its id
         self._kinds: dict[type, Reader] = {}
         self._constant: set[type] = set()  # the kinds that are not looked at
@@ -108,7 +112,8 @@ class Walk:
             while self._queue:
                 self._look(self._queue.pop())
             for space, known in tuple(self._modules.values()):
-                new = self.names - known
+                whole = id(space) in self._attributes or not self.names.isdisjoint(GET_MODULES)
+                new = (self.names if whole else self._globals) - known
                 known |= new
                 self._queue.extend(space[name] for name in new if name in space)
 
@@ -220,7 +225,9 @@ class Walk:
                 raise CannotLift(f"f can reach functions by {thing.__qualname__!r}, which may be any")
             return
         self._functions.append(thing)
-        self.names.update(said(thing.__code__).names)
+        facts = said(thing.__code__)
+        self.names.update(facts.names)
+        self._globals |= facts.globals | facts.imports
         self._space(thing.__globals__)
         self._queue.extend(thing.__closure__ or ())
         self._add(Identity(thing, ("__code__", "__defaults__", "__kwdefaults__", "__dict__"), _set_of_function))
@@ -234,6 +241,7 @@ class Walk:
 
     def _module(self, thing: types.ModuleType) -> None:
         if not self._of_library(thing):
+            self._attributes.add(id(vars(thing)))
             self._space(vars(thing))
 
     def _proxy(self, thing: types.MappingProxyType[object, object]) -> None:
@@ -256,6 +264,8 @@ class Walk:
 
     def _object(self, thing: object) -> None:
         kind = type(thing)
+        if kind.__name__ == CYTHON_FUNCTION and self._of_library(thing):
+            return  # numpy.random's functions; one of a generator is a method, which has brought that along
         if hasattr(kind, "__next__"):
             raise CannotLift(f"f can reach a {kind.__name__}, whose position cannot be put back")
         for base in kind.__mro__[:-1]:

@@ -4,13 +4,13 @@ from importlib import import_module
 from typing import Any
 
 from .capability import CannotLift, lane_width
-from .kernel import BLOCK, call_lanes, evaluate_table_lanes, evaluate_table_scalar
+from .kernel import BLOCK, call_lanes, evaluate_table_lanes
 from .mathematics import MAX_ULP
 from .mathematics import available as fastmath_available
 
 __all__ = [
     "BLOCK", "MAX_ULP", "CannotLift", "LaneFunction", "call_lanes", "compile_lanes", "compile_lanes_of_outputs",
-    "evaluate_table_lanes", "evaluate_table_scalar", "fastmath_available", "lane_width", "thaw_lanes",
+    "evaluate_table_lanes", "fastmath_available", "lane_width", "thaw_lanes",
 ]  # fmt: skip
 
 # loading the compiler takes 0.16 s, a quarter of numba's own start

@@ -13,13 +13,15 @@ from inspect import Parameter, Signature, signature
 from typing import Any
 
 import numpy as np
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.core.cgutils import is_nonelike
 from numba.cpython.unsafe.tuple import tuple_setitem
-from numba.extending import intrinsic, overload, overload_classmethod, overload_method, register_jitable
+from numba.extending import overload, overload_classmethod, overload_method, register_jitable
 from numba.np.arrayobj import _empty_nd_impl, intrin_alloc
 from numba.np.unsafe.ndarray import empty_inferred
 
+from ..native import emits
 from .types import (
     I32,
     Bundle,
@@ -103,32 +105,31 @@ def allocate(cls, allocsize, align):
     return lambda cls, allocsize, align: intrin_alloc(allocsize, LINE)
 
 
-def allocated(context, builder, sig, args):
+def allocated(context, builder, array_kind, shape_kind, shape):
     """An array of a shape; of zeros, where its numbers are more than floats."""
-    kind = sig.return_type
     sizes = [
         context.cast(builder, size, t, types.intp)
-        for size, t in zip(cgutils.unpack_tuple(builder, args[0]), sig.args[0], strict=True)
+        for size, t in zip(cgutils.unpack_tuple(builder, shape), shape_kind, strict=True)
     ]
     for size in sizes:
         with builder.if_then(builder.icmp_signed("<", size, size.type(0)), likely=False):
             context.call_conv.return_user_exc(builder, ValueError, ("negative dimensions not allowed",))
-    array = _empty_nd_impl(context, builder, kind, sizes)
-    if isinstance(kind.dtype, Number) and not isinstance(kind.dtype, Lane):
+    array = _empty_nd_impl(context, builder, array_kind, sizes)
+    if isinstance(array_kind.dtype, Number) and not isinstance(array_kind.dtype, Lane):
         cgutils.memset(builder, array.data, builder.mul(array.nitems, array.itemsize), 0)
     return array._getvalue()
 
 
-@intrinsic
-def empty_bundle(typingctx, shape, bundle):
+@emits(lambda shape, bundle: bundle.instance_type)
+def empty_bundle(context, builder, kind, shape, bundle):
     """An uninitialised bundle of this shape (a tuple of integers)."""
-    return bundle.instance_type(shape, bundle), allocated
+    return allocated(context, builder, kind.result, kind.shape, shape)
 
 
-@intrinsic
-def unsettled(typingctx, shape):
+@emits(lambda shape: Unsettled(types.undefined, len(shape), "C"))
+def unsettled(context, builder, kind, shape):
     """What numba makes of `np.array` of a comprehension: its type is told by what is put into it."""
-    return Unsettled(types.undefined, len(shape), "C")(shape), allocated
+    return allocated(context, builder, kind.result, kind.shape, shape)
 
 
 SUBSTITUTES[empty_inferred] = unsettled
@@ -136,51 +137,32 @@ SUBSTITUTES[empty_inferred] = unsettled
 
 def like(a, dtype=None):
     """The type of a new bundle of a's shape and layout."""
-    lane = lane_type([a])
-    return Bundle(dtype or lane, a.ndim, a.layout if a.layout in "CF" else "C")
+    return Bundle(dtype or lane_type([a]), a.ndim, a.layout if a.layout in "CF" else "C")
 
 
-def filled(function, value):
-    """np.zeros_like and its kin."""
-
-    @of_bundle(function)
-    def alike(a):
-        if not isinstance(a.dtype, Number):
-            return None
-        bundle = like(a)
-        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
+ALLOCATORS: dict[Any, Any] = {}
+"""numpy function that makes an array -> what stands for it where f may fill that with a kind of lanes, by the kind."""
 
 
-filled(np.empty_like, None)
-filled(np.zeros_like, 0.0)
-filled(np.ones_like, 1.0)
+def allocates(function):
+    """Register ``write(lane, *types)``: what is called instead of a numpy function that makes an array for lanes."""
 
+    def register(write):
+        _, *parameters = signature(write).parameters.values()
 
-@instead(np.full_like)
-def full_like(a, value):
-    if not isinstance(getattr(a, "dtype", None), (Number, types.Float)):
-        return None
-    bundle = Bundle(lane_type([a, value]), a.ndim, "C")
-    return lambda a, value: filled_with(empty_bundle(a.shape, bundle), value)
+        @cache
+        def for_lane(lane):
+            @wraps(write)
+            def made(*ts, **named):
+                return write(lane, *ts, **named)
 
+            made.__signature__ = Signature(parameters)
+            return overloaded()(made)
 
-def allocator(function, value):
-    """np.zeros and its kin, for lanes: float arrays that f makes and may fill with lanes."""
+        ALLOCATORS[function] = for_lane
+        return write
 
-    @cache
-    def for_lane(lane):
-        @overloaded()
-        def made(shape, dtype=None):
-            asked = getattr(dtype, "dtype", None)
-            if asked is not None and asked != types.float64 and asked != lane:
-                return lambda shape, dtype=None: function(shape, dtype)
-            ndim = 1 if isinstance(shape, types.Integer) else len(shape)
-            bundle = Bundle(lane, ndim, "C")
-            return lambda shape, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
-
-        return made
-
-    return for_lane
+    return register
 
 
 @register_jitable
@@ -196,57 +178,84 @@ def as_shape(shape):
     return (lambda shape: (shape,)) if isinstance(shape, types.Integer) else (lambda shape: shape)
 
 
+def of_shape(lane, shape):
+    """The type of an array of lanes of a shape of this type."""
+    return Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
+
+
+def allocator(function, value):
+    """np.zeros and its kin: arrays of floats."""
+
+    @allocates(function)
+    def made(lane, shape, dtype=None):
+        asked = getattr(dtype, "dtype", None)
+        if asked is not None and asked != types.float64 and asked != lane:
+            return lambda shape, dtype=None: function(shape, dtype)
+        bundle = of_shape(lane, shape)
+        return lambda shape, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
+
+
 def allocator_like(function, value):
-    """np.zeros_like and its kin, for lanes: of arrays that are the same for all points, too."""
+    """np.zeros_like and its kin: of bundles, and for lanes of arrays that are the same for all points, too."""
 
-    @cache
-    def for_lane(lane):
-        @overloaded()
-        def alike(a):
-            if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
-                return lambda a: function(a)
-            bundle = Bundle(lane, a.ndim, a.layout if a.layout in "CF" else "C")
-            return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
+    @of_bundle(function)
+    def alike(a):
+        if not isinstance(a.dtype, Number):
+            return None
+        bundle = like(a)
+        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
-        return alike
-
-    return for_lane
-
-
-@cache
-def wide_full(lane):
-    @overloaded()
-    def full(shape, value, dtype=None):
-        asked = narrow(getattr(dtype, "dtype", value))
-        if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
-            return lambda shape, value, dtype=None: np.full(shape, value, dtype)
-        bundle = Bundle(lane, 1 if isinstance(shape, types.Integer) else len(shape), "C")
-        return lambda shape, value, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
-
-    return full
+    @allocates(function)
+    def made(lane, a):
+        if not (isinstance(a, types.Array) and narrow(a.dtype) == types.float64):
+            return lambda a: function(a)
+        bundle = like(a, lane)
+        return lambda a: filled_with(empty_bundle(a.shape, bundle), value)
 
 
-@cache
-def wide_eye(lane):
-    @overloaded()
-    def eye(n):
-        bundle = Bundle(lane, 2, "C")
-
-        def fill(n):
-            out = empty_bundle((n, n), bundle)
-            for i in range(n):
-                for j in range(n):
-                    out[i, j] = 1.0 if i == j else 0.0
-            return out
-
-        return fill
-
-    return eye
+for plain, plain_like, value in (
+    (np.empty, np.empty_like, None),
+    (np.zeros, np.zeros_like, 0.0),
+    (np.ones, np.ones_like, 1.0),
+):
+    allocator(plain, value)
+    allocator_like(plain_like, value)
 
 
-@cache
-def wide_array(lane):
-    return overloaded()(lambda values, dtype=None: array_of(values, dtype, lane))
+@instead(np.full_like)
+def full_like(a, value):
+    if not isinstance(getattr(a, "dtype", None), (Number, types.Float)):
+        return None
+    bundle = Bundle(lane_type([a, value]), a.ndim, "C")
+    return lambda a, value: filled_with(empty_bundle(a.shape, bundle), value)
+
+
+@allocates(np.full)
+def full(lane, shape, value, dtype=None):
+    asked = narrow(getattr(dtype, "dtype", value))
+    if asked != types.float64 or not isinstance(value, (types.Float, types.Integer, Number)):
+        return lambda shape, value, dtype=None: np.full(shape, value, dtype)
+    bundle = of_shape(lane, shape)
+    return lambda shape, value, dtype=None: filled_with(empty_bundle(as_shape(shape), bundle), value)
+
+
+@allocates(np.identity)
+@allocates(np.eye)
+def eye(lane, n):
+    bundle = Bundle(lane, 2, "C")
+
+    def fill(n):
+        out = filled_with(empty_bundle((n, n), bundle), 0.0)
+        for i in range(n):
+            out[i, i] = 1.0
+        return out
+
+    return fill
+
+
+@allocates(np.array)
+def wide_array(lane, values, dtype=None):
+    return array_of(values, dtype, lane)
 
 
 @overloaded(np.array)
@@ -296,31 +305,12 @@ def array_of(values, dtype, lane):
     return make
 
 
-@intrinsic
-def as_lanes(typingctx, values, lane):
+@emits(lambda values, lane: types.UniTuple(lane.instance_type, len(values)))
+def as_lanes(context, builder, kind, values, lane):
     """A tuple of numbers as one of lanes."""
-    lane_t = lane.instance_type
-    result = types.UniTuple(lane_t, len(values))
-
-    def codegen(context, builder, sig, args):
-        items = [context.cast(builder, builder.extract_value(args[0], k), t, lane_t) for k, t in enumerate(sig.args[0])]
-        return context.make_tuple(builder, result, items)
-
-    return result(values, lane), codegen
-
-
-ALLOCATORS: dict[Any, Any] = {
-    np.zeros: allocator(np.zeros, 0.0),
-    np.empty: allocator(np.empty, None),
-    np.ones: allocator(np.ones, 1.0),
-    np.zeros_like: allocator_like(np.zeros_like, 0.0),
-    np.empty_like: allocator_like(np.empty_like, None),
-    np.ones_like: allocator_like(np.ones_like, 1.0),
-    np.full: wide_full,
-    np.eye: wide_eye,
-    np.identity: wide_eye,
-    np.array: wide_array,
-}
+    lane = kind.lane.instance_type
+    items = [context.cast(builder, builder.extract_value(values, k), t, lane) for k, t in enumerate(kind.values)]
+    return context.make_tuple(builder, kind.result, items)
 
 
 # --- reductions in lanes: the loops of numba's arraymath
@@ -519,15 +509,10 @@ inplace(operator.imul, operator.mul)
 inplace(operator.itruediv, np.true_divide)  # as numba's ufunc: no ZeroDivisionError
 
 
-@intrinsic
-def choose(typingctx, mask, a, b):
-    lane = lane_type([mask, a, b])
-
-    def codegen(context, builder, sig, args):
-        yes, no = (context.cast(builder, v, t, lane) for v, t in zip(args[1:], sig.args[1:], strict=True))
-        return builder.select(args[0], yes, no)
-
-    return lane(mask, a, b), codegen
+@emits(lambda *kinds: lane_type(kinds))
+def choose(context, builder, kind, mask, a, b):
+    yes, no = (context.cast(builder, v, t, kind.result) for v, t in ((a, kind.a), (b, kind.b)))
+    return builder.select(mask, yes, no)
 
 
 def with_lane(operation):
@@ -868,12 +853,9 @@ def roll(a, shift):
 # --- lane by lane: numba's own function on a gathered copy of each lane
 
 
-@intrinsic
-def extract(typingctx, value, k):
-    def codegen(context, builder, sig, args):
-        return builder.extract_element(args[0], builder.trunc(args[1], I32))
-
-    return narrow(value)(value, k), codegen
+@emits(lambda value, k: narrow(value))
+def extract(context, builder, kind, value, k):
+    return builder.extract_element(value, builder.trunc(k, I32))
 
 
 @overloaded()
@@ -896,31 +878,21 @@ def nth(a, k):
     return gather
 
 
-@intrinsic
-def undefined(typingctx, wide):
-    def codegen(context, builder, sig, args):
-        return context.get_constant_undef(wide.instance_type)
-
-    return wide.instance_type(wide), codegen
+@emits(lambda wide: wide.instance_type)
+def undefined(context, builder, kind, wide):
+    return context.get_constant_undef(kind.result)
 
 
-@intrinsic
-def insert(typingctx, wide, k, value):
-    def codegen(context, builder, sig, args):
-        return builder.insert_element(args[0], args[2], builder.trunc(args[1], I32))
-
-    return wide(wide, k, value), codegen
+@emits(lambda wide, k, value: wide)
+def insert(context, builder, kind, wide, k, value):
+    return builder.insert_element(wide, value, builder.trunc(k, I32))
 
 
-@intrinsic
-def counted(typingctx, value, condition):
+@emits(lambda value, condition: value)
+def counted(context, builder, kind, value, condition):
     """value; a divergence where the condition holds."""
-
-    def codegen(context, builder, sig, args):
-        count_divergence(builder, args[1])
-        return args[0]
-
-    return value(value, condition), codegen
+    count_divergence(builder, condition)
+    return value
 
 
 @overloaded()

@@ -3,7 +3,7 @@
 import re
 import types as python_types
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_p
 from numba.core.dispatcher import Dispatcher
 from numba.core.typed_passes import NopythonTypeInference
 from numba.core.untyped_passes import LiteralUnroll
-from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
+from numba.extending import intrinsic, register_jitable
 
-from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle
+from ..native import address_of, array_of, array_type, borrowed, emits, part
+from .arrays import ALLOCATORS, ARRAY_ATTRIBUTES, ARRAY_FUNCTIONS, SUBSTITUTES, empty_bundle, filled_with
 from .capability import CannotLift, lane_width
 from .frozen import LaneFunction
-from .kernel import BLOCK, flat
+from .kernel import BLOCK
 from .mathematics import vectorised
 from .operators import SCALAR_FUNCTIONS, TRUTHS
 from .types import I32, I64, Bundle, Lane, any_lane, assemble, divergence_slot, is_wide, splat
@@ -205,125 +205,84 @@ def frozen(t, twins):
     raise CannotLift(f"an argument of type {t}, which f might change")
 
 
-@intrinsic
-def as_bundle(typingctx, x, tile, kind):
+@emits(lambda x, tile, bundle: bundle.instance_type)
+def as_bundle(context, builder, kind, x, tile, bundle):
     """The tile as an array of lanes with x's shape."""
-    bundle = kind.instance_type
-
-    def codegen(context, builder, sig, args):
-        point = make_array(sig.args[0])(context, builder, args[0])
-        buffer = make_array(sig.args[1])(context, builder, args[1])
-        array = make_array(bundle)(context, builder)
-        strides = [builder.mul(s, s.type(bundle.dtype.width)) for s in cgutils.unpack_tuple(builder, point.strides)]
-        populate_array(
-            array,
-            data=builder.bitcast(buffer.data, array.data.type),
-            shape=point.shape,
-            strides=cgutils.pack_array(builder, strides, ty=I64),
-            itemsize=I64(8 * bundle.dtype.width),
-            meminfo=None,
-        )
-        return array._getvalue()
-
-    return bundle(x, tile, kind), codegen
+    point, buffer = array_of(context, builder, kind.x, x), array_of(context, builder, kind.tile, tile)
+    lane = kind.result.dtype
+    data = builder.bitcast(buffer.data, context.get_data_type(lane).as_pointer())
+    shape = cgutils.unpack_tuple(builder, point.shape)
+    return borrowed(context, builder, kind.result, data, shape, I64(8 * lane.width))
 
 
-def _row(builder, tile, i, lane):
-    return builder.bitcast(builder.gep(tile.data, [builder.mul(i, i.type(lane.width))]), lane.vector.as_pointer())
+def row_of(context, builder, kind, tile, i, lane):
+    """Where a row of the tile is, as a vector."""
+    data = array_of(context, builder, kind, tile).data
+    return builder.bitcast(builder.gep(data, [builder.mul(i, i.type(lane.width))]), lane.vector.as_pointer())
 
 
-@intrinsic
-def entry_of(typingctx, array, i):
+@emits(lambda array, i: array.dtype, i=types.intp)
+def entry_of(context, builder, kind, array, i):
     """array[i] of a C-contiguous array, i >= 0: numba's own indexing allows for negative ones."""
-
-    def codegen(context, builder, sig, args):
-        place = builder.gep(make_array(sig.args[0])(context, builder, args[0]).data, [args[1]])
-        return context.unpack_value(builder, array.dtype, place)
-
-    return array.dtype(array, types.intp), codegen
+    place = builder.gep(array_of(context, builder, kind.array, array).data, [i])
+    return context.unpack_value(builder, kind.result, place)
 
 
-@intrinsic
-def load_points(typingctx, points, start, last, lane):
+@emits(lambda points, start, last, lane: lane.instance_type, start=types.intp, last=types.intp)
+def load_points(context, builder, kind, points, start, last, lane):
     """points[start:start+width] as a vector, where `last` is not among the first of them; beyond it, it is repeated."""
-
-    def codegen(context, builder, sig, args):
-        lane_type = lane.instance_type
-        vector, width = lane_type.vector, lane_type.width
-        data = make_array(sig.args[0])(context, builder, args[0]).data
-        start, last = args[1], args[2]
-        result = cgutils.alloca_once(builder, vector)
-        whole = builder.icmp_signed("<=", builder.add(start, start.type(width - 1)), last)
-        with builder.if_else(whole, likely=True) as (all_there, some):
-            with all_there:
-                pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
-                builder.store(builder.load(pointer, align=8), result)
-            with some:
-                items = []
-                for k in range(width):
-                    at = builder.add(start, start.type(k))
-                    at = builder.select(builder.icmp_signed("<", at, last), at, last)
-                    items.append(builder.load(builder.gep(data, [at])))
-                builder.store(assemble(builder, items), result)
-        return builder.load(result)
-
-    return lane.instance_type(points, types.intp, types.intp, lane), codegen
+    vector, width = kind.result.vector, kind.result.width
+    data = array_of(context, builder, kind.points, points).data
+    result = cgutils.alloca_once(builder, vector)
+    whole = builder.icmp_signed("<=", builder.add(start, start.type(width - 1)), last)
+    with builder.if_else(whole, likely=True) as (all_there, some):
+        with all_there:
+            pointer = builder.bitcast(builder.gep(data, [start]), vector.as_pointer())
+            builder.store(builder.load(pointer, align=8), result)
+        with some:
+            items = []
+            for k in range(width):
+                at = builder.add(start, start.type(k))
+                at = builder.select(builder.icmp_signed("<", at, last), at, last)
+                items.append(builder.load(builder.gep(data, [at])))
+            builder.store(assemble(builder, items), result)
+    return builder.load(result)
 
 
-@intrinsic
-def set_lanes(typingctx, tile, i, first, end, value):
+@emits(types.void, i=types.intp, first=types.intp, end=types.intp)
+def set_lanes(context, builder, kind, tile, i, first, end, value):
     """tile[i, first:end] = value[first:end], as a vector: the vector load of f need not wait for narrower stores."""
-
-    def codegen(context, builder, sig, args):
-        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], value)
-        integers = VectorType(I64, value.width)
-        lanes = integers(list(range(value.width)))
-        chosen = builder.and_(
-            builder.icmp_signed(">=", lanes, splat(builder, args[2], integers)),
-            builder.icmp_signed("<", lanes, splat(builder, args[3], integers)),
-        )
-        builder.store(builder.select(chosen, args[4], builder.load(pointer, align=8)), pointer, align=8)
-        return context.get_dummy_value()
-
-    return types.void(tile, types.intp, types.intp, types.intp, value), codegen
+    pointer = row_of(context, builder, kind.tile, tile, i, kind.value)
+    integers = VectorType(I64, kind.value.width)
+    lanes = integers(list(range(kind.value.width)))
+    chosen = builder.and_(
+        builder.icmp_signed(">=", lanes, splat(builder, first, integers)),
+        builder.icmp_signed("<", lanes, splat(builder, end, integers)),
+    )
+    builder.store(builder.select(chosen, value, builder.load(pointer, align=8)), pointer, align=8)
 
 
-@intrinsic
-def set_row(typingctx, tile, i, value, lane):
+@emits(types.void)
+def set_row(context, builder, kind, tile, i, value, lane):
     """tile[i, :] = value"""
-
-    def codegen(context, builder, sig, args):
-        pointer = _row(builder, make_array(sig.args[0])(context, builder, args[0]), args[1], lane.instance_type)
-        builder.store(splat(builder, args[2], lane.instance_type.vector), pointer, align=8)
-        return context.get_dummy_value()
-
-    return types.void(tile, i, value, lane), codegen
+    lane = kind.lane.instance_type
+    builder.store(splat(builder, value, lane.vector), row_of(context, builder, kind.tile, tile, i, lane), align=8)
 
 
-@intrinsic
-def set_column(typingctx, table, i, value):
+@emits(types.void, i=types.intp)
+def set_column(context, builder, kind, table, i, value):
     """table[:, i] = value, a lane"""
-
-    def codegen(context, builder, sig, args):
-        array = make_array(sig.args[0])(context, builder, args[0])
-        step = builder.extract_value(array.shape, 1)
-        place = args[1]
-        for k in range(value.width):
-            builder.store(builder.extract_element(args[2], I32(k)), builder.gep(array.data, [place]))
-            place = builder.add(place, step)
-        return context.get_dummy_value()
-
-    return types.void(table, types.intp, value), codegen
+    array, place = array_of(context, builder, kind.table, table), i
+    step = builder.extract_value(array.shape, 1)
+    for k in range(kind.value.width):
+        builder.store(builder.extract_element(value, I32(k)), builder.gep(array.data, [place]))
+        place = builder.add(place, step)
 
 
-@intrinsic
-def differs(typingctx, value, number):
+@emits(types.boolean)
+def differs(context, builder, kind, value, number):
     """Whether some lane is another number."""
-
-    def codegen(context, builder, sig, args):
-        return any_lane(builder, builder.fcmp_unordered("!=", args[0], splat(builder, args[1], value.vector)))
-
-    return types.boolean(value, number), codegen
+    return any_lane(builder, builder.fcmp_unordered("!=", value, splat(builder, number, kind.value.vector)))
 
 
 @intrinsic
@@ -339,40 +298,31 @@ def as_lane(typingctx, value, lane):
     return lane_type(value, lane), codegen
 
 
-@intrinsic
-def store_lane(typingctx, value, out, start, count):
+@emits(types.void)
+def store_lane(context, builder, kind, value, out, start, count):
     """out.flat[start:start+count] = the first `count` lanes of value"""
-
-    def codegen(context, builder, sig, args):
-        array = make_array(sig.args[1])(context, builder, args[1])
-        pointer = builder.gep(array.data, [args[2]])
-        full = builder.icmp_signed("==", args[3], args[3].type(value.width))
-        with builder.if_else(full, likely=True) as (whole, part):
-            with whole:
-                builder.store(args[0], builder.bitcast(pointer, value.vector.as_pointer()), align=8)
-            with part:
-                for k in range(value.width - 1):
-                    with builder.if_then(builder.icmp_signed("<", args[3].type(k), args[3])):
-                        builder.store(builder.extract_element(args[0], I32(k)), builder.gep(pointer, [I64(k)]))
-        return context.get_dummy_value()
-
-    return types.void(value, out, start, count), codegen
+    lane = kind.value
+    pointer = builder.gep(array_of(context, builder, kind.out, out).data, [start])
+    full = builder.icmp_signed("==", count, count.type(lane.width))
+    with builder.if_else(full, likely=True) as (whole, some):
+        with whole:
+            builder.store(value, builder.bitcast(pointer, lane.vector.as_pointer()), align=8)
+        with some:
+            for k in range(lane.width - 1):
+                with builder.if_then(builder.icmp_signed("<", count.type(k), count)):
+                    builder.store(builder.extract_element(value, I32(k)), builder.gep(pointer, [I64(k)]))
 
 
-@intrinsic
-def thread_slot(typingctx):
-    def codegen(context, builder, sig, args):
-        return builder.ptrtoint(divergence_slot(builder), I64)
-
-    return types.intp(), codegen
+@emits(types.intp)
+def thread_slot(context, builder, kind):
+    """Where this thread's divergences are counted."""
+    return builder.ptrtoint(divergence_slot(builder), I64)
 
 
-@intrinsic
-def divergences(typingctx, slot):
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(builder.inttoptr(args[0], I64.as_pointer()), "monotonic", 8)
-
-    return types.int64(slot), codegen
+@emits(types.int64)
+def divergences(context, builder, kind, slot):
+    """How many there have been."""
+    return builder.load_atomic(builder.inttoptr(slot, I64.as_pointer()), "monotonic", 8)
 
 
 # Parts of the names of external symbols that f must not call: once for a whole bundle is not once for each point.
@@ -380,7 +330,7 @@ IMPURE = {"random_state": "random numbers", "printf": "output", "puts": "output"
 
 
 def compile_lanes(
-    function: Any, ndim: int, arg_types: tuple[Any, ...] = (), fastmath: bool = False, *, width: int | None = None
+    function: object, ndim: int, arg_types: tuple[Any, ...] = (), fastmath: bool = False, *, width: int | None = None
 ) -> LaneFunction:
     """Compile f for lanes.
 
@@ -392,36 +342,40 @@ def compile_lanes(
     `fastmath`: take exp, log, ... from the system's vector mathematics library: no longer bit-identical.
     `width`: points per bundle; `lane_width()` if not given.
     """
-    return _narrow_first(_compile, function, Lane(width or lane_width(), fastmath), ndim, arg_types)
+    return _linked(
+        function, Lane(width or lane_width(), fastmath), lambda f, twins: _compile(f, twins, ndim, arg_types)
+    )
 
 
-def _narrow_first(make: Any, function: Any, lane: Lane, *how: Any) -> LaneFunction:
-    dispatcher = function if isinstance(function, Dispatcher) else njit(function)
+def first_of(ways: Iterable[tuple[Any, ...]], dispatcher: Any, make: Any) -> Any:
+    """Return ``make(*way)`` for the first way that compiles; each begins with twins.
+
+    What f allocates is narrow first: the points share what they do not change. Only where that does not type, f may be
+    filling it with lanes. Whatever stops a compilation is no reason to fail.
+
+    CannotLift where none does.
+    """
+    failure, allocates = Exception(), False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.NumbaWarning)  # said already, if ever, when f itself was compiled
-        # What f allocates is narrow first: the points share what they do not change. Only where that does not type, f
-        # may be filling it with lanes. Whatever stops the compilation is no reason to fail.
-        twins = Twins(lane, wide_allocations=False)
-        try:
-            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
-        except Exception as error:
-            if not twins.allocates:
-                raise cannot_lift(error, dispatcher) from error
-        try:
-            twins = Twins(lane, wide_allocations=True)
-            return _linked(dispatcher, twins, *make(dispatcher, twins, *how))
-        except Exception as error:
-            raise cannot_lift(error, dispatcher) from error
+        for way in ways:
+            if way[0].allocators and not allocates:
+                continue
+            try:
+                return make(*way)
+            except Exception as error:  # noqa: BLE001  the next way, and then the scalar evaluation
+                failure, allocates = error, way[0].allocates
+    raise cannot_lift(failure, dispatcher) from failure
 
 
-def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+def _compile(dispatcher, twins, ndim, arg_types):
     lane = twins.lane
     f = twins.twin(dispatcher)
     arguments = tuple(frozen(t, twins) for t in arg_types)
     width, kind = lane.width, Bundle(lane, ndim, "C", readonly=True)
 
     def run(x, tile, index, points, values, progress, args):
-        base, pairs = flat(x), flat(points)
+        base, pairs = part(x, 0, (x.size,)), part(points, 0, (points.size,))
         for i in range(base.size):
             set_row(tile, i, entry_of(base, i), lane)
         bundle = as_bundle(x, tile, kind)
@@ -453,21 +407,12 @@ def _compile(dispatcher: Any, twins: Twins, ndim: int, arg_types: tuple[Any, ...
             start += width
         return total
 
-    double, intp = types.float64, types.intp
-    signature = (
-        types.Array(double, ndim, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(intp, 1, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(double, 2, "C"),
-        types.Array(intp, 1, "C"),
-        types.Tuple(arguments),
-    )
-    return run, signature
+    x, table, whole = array_type(ndim), array_type(2), array_type(1, types.intp)
+    return run, (x, table, whole, table, table, whole, types.Tuple(arguments))
 
 
 def compile_lanes_of_outputs(
-    function: Any, ndim: int, before: tuple[Any, ...], after: tuple[Any, ...], filled: bool, ndim_out: int
+    function: object, ndim: int, before: tuple[Any, ...], after: tuple[Any, ...], filled: bool, ndim_out: int
 ) -> LaneFunction:
     """Compile f of many values for lanes.
 
@@ -484,39 +429,39 @@ def compile_lanes_of_outputs(
     for; lists where they begin, and writes them to `out`, a row for each point. -1 where the lanes disagreed, or f
     returned another shape.
     """
-    return _narrow_first(_compile_outputs, function, Lane(lane_width()), ndim, before, after, filled, ndim_out)
+    lane = Lane(lane_width())
+    return _linked(function, lane, lambda f, twins: _compile_outputs(f, twins, ndim, before, after, filled, ndim_out))
 
 
-def _compile_outputs(
-    dispatcher: Any,
-    twins: Twins,
-    ndim: int,
-    before: tuple[Any, ...],
-    after: tuple[Any, ...],
-    filled: bool,
-    ndim_out: int,
-) -> tuple[Any, tuple[Any, ...]]:
-    f, lane, place = twins.twin(dispatcher), twins.lane, len(before)
-    arguments = tuple(frozen(t, twins) for t in before + after)
-    of_x, of_values = Bundle(lane, ndim, "C", readonly=True), Bundle(lane, ndim_out, "C")
+def of_many_values(f: object, place: int, filled: bool, empty: object) -> Any:
+    """Return ``called(x, shape, args)`` for an f of many values, which fills what `empty` makes of a shape, or returns.
 
+    `place`: how many of the arguments come before x.
+    """
     if filled:
 
-        def called(points, shape, args):
-            values = empty_bundle(shape, of_values)
-            values[...] = 0.0
-            f(*(args[:place] + (points, values) + args[place:]))  # noqa: RUF005  numba knows no stars in tuples
+        def called(x, shape, args):
+            values = empty(shape)
+            f(*(args[:place] + (x, values) + args[place:]))  # noqa: RUF005  numba knows no stars in tuples
             return values
 
     else:
 
-        def called(points, shape, args):
-            return f(*(args[:place] + (points,) + args[place:]))  # noqa: RUF005
+        def called(x, shape, args):
+            return f(*(args[:place] + (x,) + args[place:]))  # noqa: RUF005
 
-    called = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+    return njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")(called)
+
+
+def _compile_outputs(dispatcher, twins, ndim, before, after, filled, ndim_out):
+    lane = twins.lane
+    arguments = tuple(frozen(t, twins) for t in before + after)
+    of_x, of_values = Bundle(lane, ndim, "C", readonly=True), Bundle(lane, ndim_out, "C")
+    zeros = register_jitable(lambda shape: filled_with(empty_bundle(shape, of_values), 0.0))
+    called = of_many_values(twins.twin(dispatcher), len(before), filled, zeros)
 
     def run(x, tile, here, out, blocks, every, args):
-        size, f0 = here.size, flat(here)
+        size, f0 = here.size, part(here, 0, (here.size,))
         slot = thread_slot()
         before = divergences(slot)
         found = called(as_bundle(x, tile, of_x), here.shape, args)
@@ -534,29 +479,31 @@ def _compile_outputs(
                     set_column(out, i, as_lane(entry_of(values, i), lane))
         return count
 
-    number, intp = types.float64, types.intp
-    x, here = (types.Array(number, d, "C") for d in (ndim, ndim_out))
-    table, whole = types.Array(number, 2, "C"), types.Array(intp, 1, "C")
-    return run, (x, table, here, table, whole, types.boolean, types.Tuple(arguments))
+    table, blocks = array_type(2), array_type(1, types.intp)
+    return run, (array_type(ndim), table, array_type(ndim_out), table, blocks, types.boolean, types.Tuple(arguments))
 
 
-def _linked(dispatcher: Any, twins: Twins, run: Any, signature: tuple[Any, ...]) -> LaneFunction:
-    jitted, compiled, external = compiled_alone(run, signature)
-    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
-    address = library.get_pointer_to_function(symbol)
-    return LaneFunction(
-        address, twins.lane.width, vectorised(external), library, symbol, (jitted, compiled, dispatcher)
-    )
+def _linked(function: Any, lane: Lane, make: Any) -> LaneFunction:
+    """Compile ``make(dispatcher, twins)``, a loop around f and the types of its arguments."""
+    dispatcher = function if isinstance(function, Dispatcher) else njit(function)
+
+    def linked(twins: Twins) -> LaneFunction:
+        jitted, compiled, external = compiled_alone(*make(dispatcher, twins))
+        library, symbol, kept = compiled.library, compiled.fndesc.llvm_func_name, (jitted, compiled, dispatcher)
+        return LaneFunction(address_of(compiled), lane.width, vectorised(external), library, symbol, kept)
+
+    found: LaneFunction = first_of(((Twins(lane, wide),) for wide in (False, True)), dispatcher, linked)
+    return found
 
 
-def compiled_alone(run: Any, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
+def compiled_alone(run: object, signature: tuple[Any, ...]) -> tuple[Any, Any, list[str]]:
     """Compile what must have no effect but its result; returns what numba makes of it, and what that calls."""
     jitted = njit(run, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
     jitted.compile(signature)
     compiled = jitted.overloads[signature]
     external = [function.name for function in compiled.library._final_module.functions if function.is_declaration]
-    for part, effect in IMPURE.items():
-        if any(part in name for name in external):
+    for mark, effect in IMPURE.items():
+        if any(mark in name for name in external):
             raise CannotLift(effect)
     return jitted, compiled, external
 

@@ -8,6 +8,7 @@ bit-identical by construction.
 import builtins
 import math
 import operator
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -246,24 +247,20 @@ def as_vectors(context, builder, sig, args):
     return [context.cast(builder, a, t, lane) for a, t in zip(args, sig.args, strict=True)]
 
 
-def lower_function(function):
+def lower_function(function, context, builder, sig, args):
     vector_form, mask_form = VECTOR_FORMS.get(function), MASK_FORMS.get(function)
-
-    def lower(context, builder, sig, args):
-        scalar = scalar_signature(context.typing_context, function, sig.args)
-        lane = lane_type(sig.args)
-        if vector_form is not None and (function in VARIADIC or all(t == types.float64 for t in scalar.args)):
-            return vector_form(builder, *as_vectors(context, builder, sig, args))
-        if (
-            mask_form is not None
-            and all(t == types.boolean for t in scalar.args)
-            and all(isinstance(t, (Mask, types.Boolean)) for t in sig.args)
-        ):
-            mask = Mask(lane.width, lane.fast)
-            return mask_form(builder, *(context.cast(builder, a, t, mask) for a, t in zip(args, sig.args, strict=True)))
-        return lower_lane_by_lane(context, builder, sig, args, function, scalar)
-
-    return lower
+    scalar = scalar_signature(context.typing_context, function, sig.args)
+    lane = lane_type(sig.args)
+    if vector_form is not None and (function in VARIADIC or all(t == types.float64 for t in scalar.args)):
+        return vector_form(builder, *as_vectors(context, builder, sig, args))
+    if (
+        mask_form is not None
+        and all(t == types.boolean for t in scalar.args)
+        and all(isinstance(t, (Mask, types.Boolean)) for t in sig.args)
+    ):
+        mask = Mask(lane.width, lane.fast)
+        return mask_form(builder, *(context.cast(builder, a, t, mask) for a, t in zip(args, sig.args, strict=True)))
+    return lower_lane_by_lane(context, builder, sig, args, function, scalar)
 
 
 def divide(context, builder, x, y, raises=None):
@@ -300,33 +297,30 @@ def _integer_power(a, b):
     return r
 
 
-def lower_power(function):
-    def lower(context, builder, sig, args):
-        base, exponent = sig.args
-        lane = lane_type(sig.args)
-        literal = exponent.literal_value if isinstance(exponent, types.IntegerLiteral) else math.inf
-        if isinstance(base, Lane) and abs(literal) <= 0x10000:
-            # numba's `static_power_impl`, operation by operation
-            left, value = abs(literal), args[0]
-            result = _constant(lane.vector, 1.0)
-            while left:
-                if left & 1:
-                    result = builder.fmul(result, value)
-                left >>= 1
-                value = builder.fmul(value, value)
-            if literal < 0:
-                # numba compiles this division on its own: it raises under either error model
-                result = divide(context, builder, _constant(lane.vector, 1.0), result, raises=True)
-            return result
-        scalar = scalar_signature(context.typing_context, function, sig.args)
-        if isinstance(base, Lane) and isinstance(scalar.args[1], types.Integer):
-            power = context.cast(builder, args[1], exponent, types.unliteral(exponent))
-            return context.compile_internal(
-                builder, _integer_power, signature(lane, lane, types.unliteral(exponent)), (args[0], power)
-            )
-        return lower_lane_by_lane(context, builder, sig, args, function, scalar)
-
-    return lower
+def lower_power(function, context, builder, sig, args):
+    base, exponent = sig.args
+    lane = lane_type(sig.args)
+    literal = exponent.literal_value if isinstance(exponent, types.IntegerLiteral) else math.inf
+    if isinstance(base, Lane) and abs(literal) <= 0x10000:
+        # numba's `static_power_impl`, operation by operation
+        left, value = abs(literal), args[0]
+        result = _constant(lane.vector, 1.0)
+        while left:
+            if left & 1:
+                result = builder.fmul(result, value)
+            left >>= 1
+            value = builder.fmul(value, value)
+        if literal < 0:
+            # numba compiles this division on its own: it raises under either error model
+            result = divide(context, builder, _constant(lane.vector, 1.0), result, raises=True)
+        return result
+    scalar = scalar_signature(context.typing_context, function, sig.args)
+    if isinstance(base, Lane) and isinstance(scalar.args[1], types.Integer):
+        power = context.cast(builder, args[1], exponent, types.unliteral(exponent))
+        return context.compile_internal(
+            builder, _integer_power, signature(lane, lane, types.unliteral(exponent)), (args[0], power)
+        )
+    return lower_lane_by_lane(context, builder, sig, args, function, scalar)
 
 
 for function in SCALAR_FUNCTIONS:
@@ -335,9 +329,7 @@ for function in SCALAR_FUNCTIONS:
     lower_builtin(Wide(function), types.VarArg(types.Any))(  # type: ignore[attr-defined]
         lower_division
         if function in DIVISIONS
-        else lower_power(function)
-        if function in POWERS
-        else lower_function(function)
+        else partial(lower_power if function in POWERS else lower_function, function)
     )
 
 

@@ -127,8 +127,9 @@ class Unsettled(types.Array):
 
 
 @register_model(Lane)
-class LaneModel(models.PrimitiveModel):
-    """A vector in registers, one wide integer in memory.
+@register_model(Mask)
+class WideModel(models.PrimitiveModel):
+    """A vector in registers, one wide integer, of whole bytes, in memory.
 
     numba stores with the type's natural alignment, which for a vector of 8 doubles is 64 bytes: more than its own
     allocations have. A wide integer's is 16, and LLVM turns it into an unaligned vector access.
@@ -136,25 +137,8 @@ class LaneModel(models.PrimitiveModel):
 
     def __init__(self, dmm, fe_type):
         super().__init__(dmm, fe_type, fe_type.vector)
-        self.data_type = ir.IntType(64 * fe_type.width)
-
-    def get_data_type(self):
-        return self.data_type
-
-    def as_data(self, builder, value):
-        return builder.bitcast(value, self.data_type)
-
-    def from_data(self, builder, value):
-        return builder.bitcast(value, self.be_type)
-
-
-@register_model(Mask)
-class MaskModel(models.PrimitiveModel):
-    """A vector of bits in registers, an integer of whole bytes in memory."""
-
-    def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, fe_type.vector)
-        self.bits, self.data_type = ir.IntType(fe_type.width), ir.IntType(max(8, fe_type.width))
+        count = fe_type.width * (64 if isinstance(fe_type, Lane) else 1)
+        self.bits, self.data_type = ir.IntType(count), ir.IntType(max(8, count))
 
     def get_data_type(self):
         return self.data_type

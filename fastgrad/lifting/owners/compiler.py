@@ -1,12 +1,11 @@
 """Compiling an unmodified scalar function for owner lanes."""
 
 import operator
-import warnings
 from itertools import product
 
 import numpy as np
 from numba import types
-from numba.core import cgutils, errors
+from numba.core import cgutils
 from numba.core import ir as numba_ir
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import AnalysisPass, FunctionPass, register_pass
@@ -15,17 +14,18 @@ from numba.core.ir_utils import build_definitions
 from numba.core.lowering import Lower
 from numba.core.typed_passes import NativeLowering
 from numba.core.untyped_passes import LiteralUnroll, ReconstructSSA
-from numba.extending import intrinsic
 
 from ..lanes.arrays import ARRAY_FUNCTIONS
 from ..lanes.capability import CannotLift
-from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, cannot_lift, compiled_alone, frozen
+from ..lanes.compiler import CheckCoverage, LaneCompiler, Twins, compiled_alone, first_of, frozen
 from ..lanes.types import is_wide
+from ..native import array_type, emits
 from . import arrays  # noqa: F401  it tells numba about them
+from . import layout as at
 from .emitting import THREAD_KEY
-from .header import BEFORE, COLOURS, ENTRIES, FLAGS, FROZEN, LOG, LOGGED, NEXT, RECORD, RESULT, SELF
+from .layout import COLOURS
 from .operators import GROW, KNOWN, MARKED, MOST_SUMS, ORDINARY, SLOW, running_maximum, running_minimum
-from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered
+from .point import AN_ENTRY, as_entries, as_point, begin, entry_size, finish, numbered, opened
 from .types import Owned, Total
 
 ACCUMULATE = {inplace: stub for stub, (inplace, _) in MARKED.items()}
@@ -204,8 +204,8 @@ def mark_sums(made, loops, statements):
         if not (label in loop and isinstance(value, numba_ir.Expr) and value.op == "getitem"):
             return False
         captured = isinstance(made.get(value.value.name, (None, None))[0], (numba_ir.Global, numba_ir.FreeVar))
-        at = behind(value.index.name, needed) | {value.index.name}
-        return not captured and any(turns(each, loop) for each in at)
+        index = behind(value.index.name, needed) | {value.index.name}
+        return not captured and any(turns(each, loop) for each in index)
 
     places = {}
     circles = []
@@ -311,13 +311,9 @@ class PlaceCompiler(OwnerCompiler):
 class OwnerTwins(Twins):
     """Private copies of f and of the jitted functions that it calls.
 
-    Attributes
-    ----------
-    exact : bool
-        Whether none of them has leave to round otherwise than it is written.
-    sums, slow : int
-        How many additions to a sum, and how many functions that take as long as several operations, they are written
-        with where they are repeated.
+    `exact`: whether none of them has leave to round otherwise than it is written.
+    `sums`, `slow`: how many additions to a sum, and how many functions that take as long as several operations, they
+        are written with where they are repeated.
     """
 
     compiler = OwnerCompiler
@@ -349,49 +345,34 @@ class PlaceTwins(OwnerTwins):
     compiler = PlaceCompiler
 
 
-@intrinsic
-def read_only(typingctx, args, kinds):
+@emits(lambda args, wanted: wanted.instance_type)
+def read_only(context, builder, kind, args, wanted):
     """The extra arguments as f may only read them."""
-    wanted = kinds.instance_type
 
-    def codegen(context, builder, sig, values):
-        def cast(value, t, kind):
-            if not isinstance(t, types.BaseTuple):
-                return context.cast(builder, value, t, kind)
-            items = [cast(builder.extract_value(value, i), a, b) for i, (a, b) in enumerate(zip(t, kind, strict=True))]
-            return context.make_tuple(builder, kind, items)
+    def cast(value, t, other):
+        if not isinstance(t, types.BaseTuple):
+            return context.cast(builder, value, t, other)
+        items = [cast(builder.extract_value(value, i), a, b) for i, (a, b) in enumerate(zip(t, other, strict=True))]
+        return context.make_tuple(builder, other, items)
 
-        return impl_ret_borrowed(context, builder, wanted, cast(values[0], args, wanted))
-
-    return wanted(args, kinds), codegen
+    return impl_ret_borrowed(context, builder, kind.result, cast(args, kind.args, kind.result))
 
 
 def compile_owners(dispatcher, ndim, arg_types, colours=COLOURS, make=None):
     """Compile f for owner lanes.
 
-    Returns
-    -------
-    jitted : Dispatcher
-        Of ``run(x, args, codes, rows, pass, header)``: one pass through f. It returns f(x), and leaves in the header
-        where the slopes of f are.
-    compiled : CompileResult
-        numba's, of it.
-    entry : int
-        How many bytes an entry of x takes, in memory whose address is in the header; 0 where it takes none.
-    exact : bool
-        Whether f's value is told to the bit: not where it is compiled with fastmath, and rounds as it likes.
-    slow : float
-        How many functions such as `exp` f is written to take for each term that it sums.
+    Returns a dispatcher of ``run(x, args, codes, rows, pass, header)``, one pass through f, which returns f(x), and
+    leaves in the header where the slopes of f are; what numba has compiled of it; how many bytes an entry of x takes,
+    in memory whose address is in the header, or 0 where it takes none; whether f's value is told to the bit, as it is
+    not where f is compiled with fastmath and rounds as it likes; and how many functions such as `exp` f is written to
+    take for each term that it sums.
 
-    Raises
-    ------
-    CannotLift
-        f does something that owner lanes do not cover.
+    CannotLift where f does something that owner lanes do not cover.
     """
     # What f allocates holds floats first. x is an array only where f takes it for one: its entries are large; and one
     # of totals only where f writes to what it has copied from it.
     forms = product((None, Owned(colours), Total(colours)), (False, True))
-    ways = [(OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms]
+    ways = ((OwnerTwins(Total(colours), wide), Owned(colours), entries) for entries, wide in forms)
     return _first_of(ways, dispatcher, make or _compile, ndim, arg_types)
 
 
@@ -415,18 +396,12 @@ def _compile_places(*how):
 def _first_of(ways, dispatcher, make, ndim, arg_types):
     if THREAD_KEY is None:
         raise CannotLift("this system has no POSIX threads")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", errors.NumbaWarning)
-        allocates = False
-        for twins, kind, entries in ways:
-            if twins.allocators and not allocates:
-                continue
-            try:
-                made = make(dispatcher, ndim, arg_types, twins, kind, entries)
-                return *made, twins.exact, twins.slow / max(twins.sums, 1)
-            except Exception as error:  # noqa: BLE001  whatever stops it: the next form, and then lanes
-                failure, allocates = error, twins.allocates
-    raise cannot_lift(failure, dispatcher) from failure
+
+    def told(twins, kind, entries):
+        made = make(dispatcher, ndim, arg_types, twins, kind, entries)
+        return *made, twins.exact, twins.slow / max(twins.sums, 1)
+
+    return first_of(ways, dispatcher, told)
 
 
 def _compile(f, ndim, arg_types, twins, kind, entries):
@@ -435,11 +410,10 @@ def _compile(f, ndim, arg_types, twins, kind, entries):
     as_x = as_entries if entries else as_point
 
     def run(x, args, codes, rows, which, header):
-        before = header[BEFORE] = begin(header[SELF])
-        header[FLAGS], header[NEXT], header[RECORD], header[FROZEN], header[LOGGED] = 0, 0, 0, 0, 0
+        before = opened(header)
         given = read_only(args, kinds)
-        found = as_x(x, codes, rows, which, header[LOG] != 0, header[ENTRIES], kind)
-        header[RESULT], value = finish(twin(found, *given), kind)
+        found = as_x(x, codes, rows, which, header[at.LOG] != 0, header[at.ENTRIES], kind)
+        header[at.RESULT], value = finish(twin(found, *given), kind)
         begin(before)
         return value
 
@@ -448,15 +422,7 @@ def _compile(f, ndim, arg_types, twins, kind, entries):
 
 def compiled_run(run, ndim, arg_types, entries, *more):
     """Compile a pass through f, which must have no effect but its result; `more` are the types of what it fills."""
-    whole, number = types.int64, types.float64
-    signature = (
-        types.Array(number, ndim, "C"),
-        types.Tuple(arg_types),
-        types.Array(whole, 3, "C"),
-        types.Array(types.int32, 1, "C"),
-        whole,
-        types.Array(whole, 1, "C"),
-        *more,
-    )
+    codes, rows, header = array_type(3, types.int64), array_type(1, types.int32), array_type(1, types.int64)
+    signature = array_type(ndim), types.Tuple(arg_types), codes, rows, types.int64, header, *more
     jitted, compiled, _ = compiled_alone(run, signature)
     return jitted, compiled, entry_size(entries) if entries else 0

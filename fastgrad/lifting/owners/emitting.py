@@ -7,7 +7,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from ..lanes.types import splat
-from .header import BEFORE, CONFLICT, FLAGS, PLAIN
+from .layout import BEFORE, CONFLICT, FLAGS, PLAIN
 from .types import F64, I32, I64, Sum, Term
 
 _KEY = ctypes.c_ulong if sys.platform == "darwin" else ctypes.c_uint

@@ -10,74 +10,51 @@ from typing import Any
 
 import numpy as np
 from numba.core import types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
+from ..native import emits
 from . import totals
 from .emitting import Number
 from .operators import compared, register
 from .types import Owned, Total, is_number
 
 
-@intrinsic
-def value(typingctx, number):
+@emits(lambda number: types.float64 if isinstance(number, Owned) or is_number(number) else None)
+def value(context, builder, kind, number):
     """The value at x."""
-    if not (isinstance(number, Owned) or is_number(number)):
-        return None
-
-    def codegen(context, builder, sig, args):
-        if isinstance(number, Owned):
-            return builder.extract_value(args[0], 0)
-        return context.cast(builder, args[0], number, types.float64)
-
-    return types.float64(number), codegen
+    if isinstance(kind.number, Owned):
+        return builder.extract_value(number, 0)
+    return context.cast(builder, number, kind.number, types.float64)
 
 
-@intrinsic
-def with_value(typingctx, number, value):
+@emits(lambda number, value: number if isinstance(number, Owned) and value == types.float64 else None)
+def with_value(context, builder, kind, number, value):
     """The number's differences, from another value."""
-    if not (isinstance(number, Owned) and value == types.float64):
-        return None
-
-    def codegen(context, builder, sig, args):
-        return builder.insert_value(args[0], args[1], 0)
-
-    return number(number, value), codegen
+    return builder.insert_value(number, value, 0)
 
 
-@intrinsic
-def tie(typingctx, number, jump):
+@emits(lambda number, jump: number)
+def tie(context, builder, kind, number, jump):
     """The number; where it is at a jump, whoever's slopes bring it across is lost."""
-
-    def codegen(context, builder, sig, args):
-        if is_number(number):
-            return args[0]
-        a, b = (totals.as_number(context, builder, v, t, number.colours) for v, t in zip(args, sig.args, strict=True))
-        compared(context, builder, "==", a, b, number.colours)
-        return args[0]
-
-    return number(number, jump), codegen
+    if not is_number(kind.number):
+        colours = kind.number.colours
+        a, b = (totals.as_number(context, builder, *v, colours) for v in ((number, kind.number), (jump, kind.jump)))
+        compared(context, builder, "==", a, b, colours)
+    return number
 
 
-@intrinsic
-def apart(typingctx, number):
+@emits(lambda number: Total(number.colours))
+def apart(context, builder, kind, number):
     """The number as a total, which is an owner of its own."""
-    colours = number.colours
-
-    def codegen(context, builder, sig, args):
-        words = totals.flatten(builder, Number.read(builder, args[0]), colours)
-        totals.separate(builder, words, colours)
-        return totals.read(builder, words, colours).pack(sig.return_type)
-
-    return Total(colours)(number), codegen
+    colours = kind.number.colours
+    words = totals.flatten(builder, Number.read(builder, number), colours)
+    totals.separate(builder, words, colours)
+    return totals.read(builder, words, colours).pack(kind.result)
 
 
-def composed(function):
-    """What lowers a call as one of this function of numbers."""
-
-    def lower(context, builder, sig, args):
-        return context.compile_internal(builder, function, sig, args)
-
-    return lower
+def composed(function, context, builder, sig, args):
+    """Lower a call as one of this function of numbers."""
+    return context.compile_internal(builder, function, sig, args)
 
 
 def times(factor):
@@ -158,7 +135,7 @@ SMOOTH: tuple[tuple[tuple[Any, ...], int, Any], ...] = (
 )
 for functions, arity, of in SMOOTH:
     for function in functions:
-        register(function, composed(of), arity)
+        register(function, partial(composed, of), arity)
 
 WHOLE, FLOAT = types.int64, types.float64
 JUMPS: tuple[tuple[tuple[Any, ...], int, Any, types.Type], ...] = (
@@ -172,4 +149,4 @@ JUMPS: tuple[tuple[tuple[Any, ...], int, Any, types.Type], ...] = (
 )
 for functions, arity, of, result in JUMPS:
     for function in functions:
-        register(function, composed(of(function)), arity, result=result)
+        register(function, partial(composed, of(function)), arity, result=result)

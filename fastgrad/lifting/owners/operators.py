@@ -2,6 +2,7 @@
 
 import math
 import operator
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ from ..lanes.operators import ARRAY_OPERATORS
 from ..lanes.types import Bundle, is_wide, narrow
 from . import totals
 from .emitting import Emitted, Number, chosen, conflicts, emitted_sqrt, flag, joined, refuse
-from .header import DIVISION, TIED
+from .layout import DIVISION, TIED
 from .rules import make_rules
 from .totals import as_number, is_total
 from .types import F64, I64, Owned, Sum, Term, Total, is_number
@@ -163,61 +164,54 @@ def combine(context, builder, name, t, a, b, known_a=False, known_b=False):
     return Number(builder, y, slope(builder, name, a, b, y, z, known_a, known_b).value, code).pack(t)
 
 
-def lower_binary(name):
-    def lower(context, builder, sig, args):
-        a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args, strict=True))
-        return combine(context, builder, name, sig.return_type, a, b, is_number(sig.args[0]), is_number(sig.args[1]))
-
-    return lower
+def lower_binary(name, context, builder, sig, args):
+    a, b = (as_number(context, builder, v, t, sig.return_type.colours) for v, t in zip(args, sig.args, strict=True))
+    return combine(context, builder, name, sig.return_type, a, b, is_number(sig.args[0]), is_number(sig.args[1]))
 
 
-def lower_accumulate(name):
+def lower_accumulate(name, context, builder, sig, args):
     """s += term, or s *= factor.
 
     (numba types `+=` by operator.iadd, but lowers it by operator.add, as numbers are immutable.)
     """
     product, sign = name == "multiply", -1 if name == "subtract" else 1
+    t = sig.return_type
+    if is_number(sig.args[1]) or not t.total:
+        return lower_binary(name, context, builder, sig, args)
+    s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
+    if term.tag is not None:
+        (term,) = totals.usable(builder, [term], t.colours, is_total(builder, term))
+    s = s.as_wide_as(t)
+    base = value_of(context, builder, name, s, term)
 
-    def lower(context, builder, sig, args):
-        t = sig.return_type
-        if is_number(sig.args[1]) or not t.total:
-            return lower_binary(name)(context, builder, sig, args)
-        s, term = (as_number(context, builder, v, kind, t.colours) for v, kind in zip(args, sig.args, strict=True))
-        if term.tag is not None:
-            (term,) = totals.usable(builder, [term], t.colours, is_total(builder, term))
-        s = s.as_wide_as(t)
-        base = value_of(context, builder, name, s, term)
+    part = Number(builder, term.base, (term.d / term.base).value, term.code) if product else term
 
-        part = Number(builder, term.base, (term.d / term.base).value, term.code) if product else term
+    def deposited():
+        serial = builder.add(s.serial, I64(1))
+        builder.store(serial, builder.inttoptr(s.tag, I64.as_pointer()))
+        totals.deposit(builder, s.tag, part, t.colours, sign)
+        return totals.empty(builder, base, s.tag, serial, t.colours)
 
-        def deposited():
-            serial = builder.add(s.serial, I64(1))
-            builder.store(serial, builder.inttoptr(s.tag, I64.as_pointer()))
-            totals.deposit(builder, s.tag, part, t.colours, sign)
-            return totals.empty(builder, base, s.tag, serial, t.colours)
+    def grown():
+        return totals.grow(builder, s, part, base, sign, t.colours, product)
 
-        def grown():
-            return totals.grow(builder, s, part, base, sign, t.colours, product)
+    def plain():
+        wide = term.as_wide_as(t)
+        d = slope(builder, name, s, wide, base, F64(0.0), False, False)
+        return Number(builder, base, d.value, builder.or_(s.code, wide.code), s.tag, s.serial)
 
-        def plain():
-            wide = term.as_wide_as(t)
-            d = slope(builder, name, s, wide, base, F64(0.0), False, False)
-            return Number(builder, base, d.value, builder.or_(s.code, wide.code), s.tag, s.serial)
+    def no_total():
+        code = builder.or_(s.code, term.as_wide_as(t).code)
+        return Number.read(builder, either(builder, conflicts(builder, code), t, grown, plain))
 
-        def no_total():
-            code = builder.or_(s.code, term.as_wide_as(t).code)
-            return Number.read(builder, either(builder, conflicts(builder, code), t, grown, plain))
+    def total():
+        kind = totals.is_product(builder, s)
+        fit = builder.and_(totals.is_live(builder, s), kind if product else builder.not_(kind))
+        return Number.read(builder, either(builder, builder.not_(fit), t, grown, deposited))
 
-        def total():
-            kind = totals.is_product(builder, s)
-            fit = builder.and_(totals.is_live(builder, s), kind if product else builder.not_(kind))
-            return Number.read(builder, either(builder, builder.not_(fit), t, grown, deposited))
-
-        if s.tag is None:
-            return no_total().pack(t)
-        return either(builder, builder.not_(is_total(builder, s)), t, no_total, total)
-
-    return lower
+    if s.tag is None:
+        return no_total().pack(t)
+    return either(builder, builder.not_(is_total(builder, s)), t, no_total, total)
 
 
 for name, operation, inplace in (
@@ -226,10 +220,10 @@ for name, operation, inplace in (
     ("multiply", operator.mul, operator.imul),
     ("divide", operator.truediv, operator.itruediv),
 ):
-    register(operation, lower_binary(name), 2)
-    register({"divide": np.true_divide}.get(name) or getattr(np, name), lower_binary(name), 2)
+    register(operation, partial(lower_binary, name), 2)
+    register({"divide": np.true_divide}.get(name) or getattr(np, name), partial(lower_binary, name), 2)
     if name not in ("add", "subtract"):
-        register(inplace, lower_binary(name), 2)
+        register(inplace, partial(lower_binary, name), 2)
 
 
 class Accumulate:
@@ -264,61 +258,49 @@ class AccumulateTemplate(Template):
         return super().generic(args, kws)
 
 
-def lower_running(name):
+def lower_running(name, context, builder, sig, args):
     """m = max(m, term), where one of many is chosen, and all may meet it afterwards."""
-
-    def lower(context, builder, sig, args):
-        t = sig.return_type
-        if not t.total:
-            return lower_several(name)(context, builder, sig, args)
-        m, term = (
-            as_number(context, builder, v, kind, t.colours).as_wide_as(t)
-            for v, kind in zip(args, sig.args, strict=True)
-        )
-        better = compared(context, builder, ">" if name == "maximum" else "<", term, m, t.colours)
-        chosen = Number.read(builder, either(builder, better, t, lambda: term, lambda: m))
-        return totals.chosen_of_many(builder, chosen, m, term, t.colours).pack(t)
-
-    return lower
+    t = sig.return_type
+    if not t.total:
+        return lower_several(name, context, builder, sig, args)
+    m, term = (
+        as_number(context, builder, v, kind, t.colours).as_wide_as(t) for v, kind in zip(args, sig.args, strict=True)
+    )
+    better = compared(context, builder, ">" if name == "maximum" else "<", term, m, t.colours)
+    chosen = Number.read(builder, either(builder, better, t, lambda: term, lambda: m))
+    return totals.chosen_of_many(builder, chosen, m, term, t.colours).pack(t)
 
 
-def lower_accumulate_or_add(stub, lower_owned):
-    def lower(context, builder, sig, args):
-        if colours_of(sig.args) is None:  # counters, arrays: numba's own
-            inplace, plain = ORDINARY[stub]
-            function = context.typing_context.resolve_value_type(inplace if sig.args[0].mutable else plain)
-            ordinary = function.get_call_type(context.typing_context, sig.args, {})
-            result = context.get_function(function, ordinary)(builder, args)
-            return context.cast(builder, result, ordinary.return_type, sig.return_type)
-        return lower_owned(context, builder, sig, args)
-
-    return lower
+def lower_accumulate_or_add(stub, lower_owned, context, builder, sig, args):
+    if colours_of(sig.args) is None:  # counters, arrays: numba's own
+        inplace, plain = ORDINARY[stub]
+        function = context.typing_context.resolve_value_type(inplace if sig.args[0].mutable else plain)
+        ordinary = function.get_call_type(context.typing_context, sig.args, {})
+        result = context.get_function(function, ordinary)(builder, args)
+        return context.cast(builder, result, ordinary.return_type, sig.return_type)
+    return lower_owned(context, builder, sig, args)
 
 
 for stub, lower_owned in (
-    (accumulate_add, lower_accumulate("add")),
-    (accumulate_subtract, lower_accumulate("subtract")),
-    (accumulate_multiply, lower_accumulate("multiply")),
-    (running_maximum, lower_running("maximum")),
-    (running_minimum, lower_running("minimum")),
+    (accumulate_add, partial(lower_accumulate, "add")),
+    (accumulate_subtract, partial(lower_accumulate, "subtract")),
+    (accumulate_multiply, partial(lower_accumulate, "multiply")),
+    (running_maximum, partial(lower_running, "maximum")),
+    (running_minimum, partial(lower_running, "minimum")),
 ):
     KNOWN.add(stub)
     infer_global(stub, types.Function(type("OwnerAccumulate", (AccumulateTemplate,), {"key": stub})))
     lower_builtin(("owner", stub), types.VarArg(types.Any))(  # type: ignore[attr-defined]
-        lower_accumulate_or_add(stub, lower_owned)
+        partial(lower_accumulate_or_add, stub, lower_owned)
     )
 
 
-def lower_grow(sign):
+def lower_grow(sign, context, builder, sig, args):
     """s += term in a loop."""
-
-    def lower(context, builder, sig, args):
-        s = totals.sum_of(context, builder, args[0], sig.args[0], 0)
-        term = as_number(context, builder, args[1], sig.args[1], 0)
-        base = value_of(context, builder, "add" if sign > 0 else "subtract", s, term)
-        return totals.grow_sum(context, builder, s, term, base, sign).pack(sig.return_type)
-
-    return lower
+    s = totals.sum_of(context, builder, args[0], sig.args[0], 0)
+    term = as_number(context, builder, args[1], sig.args[1], 0)
+    base = value_of(context, builder, "add" if sign > 0 else "subtract", s, term)
+    return totals.grow_sum(context, builder, s, term, base, sign).pack(sig.return_type)
 
 
 class GrowTemplate(AccumulateTemplate):
@@ -338,7 +320,7 @@ for stub, sign in ((accumulate_add, 1), (accumulate_subtract, -1)):
         ORDINARY[grow] = ORDINARY[stub]
         infer_global(grow, types.Function(type("OwnerGrow", (GrowTemplate,), {"key": grow, "place": -k})))
         lower_builtin(("owner", grow), types.VarArg(types.Any))(  # type: ignore[attr-defined]
-            lower_accumulate_or_add(grow, lower_grow(sign))
+            partial(lower_accumulate_or_add, grow, partial(lower_grow, sign))
         )
 
 
@@ -350,26 +332,22 @@ OF_TWO: tuple[tuple[str, tuple[Any, ...]], ...] = (
 )
 for name, functions in OF_TWO:
     for function in functions:
-        register(function, lower_binary(name), 2)
+        register(function, partial(lower_binary, name), 2)
 
 
-def lower_several(name):
+def lower_several(name, context, builder, sig, args):
     """One after another."""
-
-    def lower(context, builder, sig, args):
-        t = sig.return_type
-        value, kind = args[0], sig.args[0]
-        for other, its in zip(args[1:], sig.args[1:], strict=True):
-            a, b = (as_number(context, builder, *pair, t.colours) for pair in ((value, kind), (other, its)))
-            known = [is_number(kind), is_number(its)]
-            value, kind = combine(context, builder, name, t, a, b, *([False, False] if all(known) else known)), t
-        return value
-
-    return lower
+    t = sig.return_type
+    value, kind = args[0], sig.args[0]
+    for other, its in zip(args[1:], sig.args[1:], strict=True):
+        a, b = (as_number(context, builder, *pair, t.colours) for pair in ((value, kind), (other, its)))
+        known = [is_number(kind), is_number(its)]
+        value, kind = combine(context, builder, name, t, a, b, *([False, False] if all(known) else known)), t
+    return value
 
 
 for function, name in ((max, "maximum"), (min, "minimum")):
-    register(function, lower_several(name), None)
+    register(function, partial(lower_several, name), None)
 
 
 @njit
@@ -392,16 +370,13 @@ def digamma(b):
     return math.log(b) - 0.5 / b - series - shift
 
 
-def lower_unary(name, base, auxiliary=None):
-    def lower(context, builder, sig, args):
-        t = sig.return_type
-        (a,) = totals.usable(builder, [as_number(context, builder, args[0], sig.args[0], t.colours)], t.colours)
-        y = scalar_call(context, builder, base, a.base)
-        z = F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
-        factor = UNARY[name](*(Emitted(builder, v) for v in (a.base, y, z)))
-        return Number(builder, y, (a.d * factor).value, a.code).pack(t)
-
-    return lower
+def lower_unary(name, base, auxiliary, context, builder, sig, args):
+    t = sig.return_type
+    (a,) = totals.usable(builder, [as_number(context, builder, args[0], sig.args[0], t.colours)], t.colours)
+    y = scalar_call(context, builder, base, a.base)
+    z = F64(0.0) if auxiliary is None else scalar_call(context, builder, auxiliary, a.base)
+    factor = UNARY[name](*(Emitted(builder, v) for v in (a.base, y, z)))
+    return Number(builder, y, (a.d * factor).value, a.code).pack(t)
 
 
 def lower_negative(context, builder, sig, args):
@@ -450,7 +425,7 @@ OF_ONE: tuple[tuple[str, tuple[Any, ...], Any], ...] = (
 )
 for name, functions, auxiliary in OF_ONE:
     for function in functions:
-        register(function, lower_unary(name, functions[0], auxiliary), 1)
+        register(function, partial(lower_unary, name, functions[0], auxiliary), 1)
 SLOW = {function for name, functions, _ in OF_ONE if name != "root" for function in functions}
 SLOW |= {operator.pow, pow, math.pow, np.power, math.hypot, np.hypot, math.atan2, np.arctan2}
 for function in (abs, math.fabs, np.abs, np.fabs):
@@ -522,13 +497,10 @@ def as_compared(context, builder, value, t, colours):
     return (totals.sum_of if isinstance(t, Sum) else as_number)(context, builder, value, t, colours)
 
 
-def lower_compare(predicate):
-    def lower(context, builder, sig, args):
-        colours = colours_of(sig.args)
-        a, b = (as_compared(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
-        return compared(context, builder, predicate, a, b, colours)
-
-    return lower
+def lower_compare(predicate, context, builder, sig, args):
+    colours = colours_of(sig.args)
+    a, b = (as_compared(context, builder, v, t, colours) for v, t in zip(args, sig.args, strict=True))
+    return compared(context, builder, predicate, a, b, colours)
 
 
 for predicate, operations in (
@@ -540,23 +512,19 @@ for predicate, operations in (
     ("!=", (operator.ne, np.not_equal)),
 ):
     for operation in operations:
-        register(operation, lower_compare(predicate), 2, result=types.boolean)
+        register(operation, partial(lower_compare, predicate), 2, result=types.boolean)
 
 
-def lower_test(ordered, predicate, bound):
+def lower_test(ordered, predicate, bound, context, builder, sig, args):
     """isnan and its kin, of the value at x."""
-
-    def lower(context, builder, sig, args):
-        size = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [builder.extract_value(args[0], 0)])
-        return (builder.fcmp_ordered if ordered else builder.fcmp_unordered)(predicate, size, F64(bound))
-
-    return lower
+    size = builder.call(builder.module.declare_intrinsic("llvm.fabs", [F64]), [builder.extract_value(args[0], 0)])
+    return (builder.fcmp_ordered if ordered else builder.fcmp_unordered)(predicate, size, F64(bound))
 
 
 TESTS: tuple[tuple[tuple[Any, ...], Any], ...] = (
-    ((math.isnan, np.isnan), lower_test(False, "uno", 0.0)),
-    ((math.isfinite, np.isfinite), lower_test(True, "<", math.inf)),
-    ((math.isinf, np.isinf), lower_test(True, "==", math.inf)),
+    ((math.isnan, np.isnan), partial(lower_test, False, "uno", 0.0)),
+    ((math.isfinite, np.isfinite), partial(lower_test, True, "<", math.inf)),
+    ((math.isinf, np.isinf), partial(lower_test, True, "==", math.inf)),
 )
 for functions, lower in TESTS:
     for function in functions:

@@ -4,15 +4,17 @@
 import operator
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.core.imputils import RefType, impl_ret_borrowed, iternext_impl
 from numba.core.typing.templates import AbstractTemplate, infer, signature
-from numba.extending import intrinsic, lower_builtin, overload, overload_attribute
-from numba.np.arrayobj import populate_array
+from numba.extending import lower_builtin, overload, overload_attribute, register_jitable
 
 from ..lanes.types import Bundle, splat
+from ..native import array_of, borrowed, emits
 from . import totals
 from .emitting import Emitted, Number, Slopes, enter, header_of
+from .layout import BEFORE, FLAGS, FROZEN, LOGGED, NEXT, RECORD, SELF
 from .types import F64, I64, Owned, Point, PointIterator, Term, Total
 
 AN_ENTRY = Term({0})  # at no place yet
@@ -41,29 +43,32 @@ def entry(context, builder, t, point, at):
     return Number(builder, base, d, builder.and_(row, splat(builder, owner, codes))).pack(t.number)
 
 
+def lengths_of(context, builder, t, point):
+    return cgutils.unpack_tuple(builder, cgutils.create_struct_proxy(t)(context, builder, value=point).shape)
+
+
 def wrapped(builder, index, size):
     return builder.select(builder.icmp_signed("<", index, I64(0)), builder.add(index, size), index)
 
 
-@intrinsic
-def load_entry(typingctx, point, index):
+def number_at(point, index):
+    """The type of an entry at a place of this type; None where that is no place."""
     items = list(index) if isinstance(index, types.BaseTuple) else [index]
-    if len(items) != point.ndim or not all(isinstance(i, types.Integer) for i in items):
-        return None
+    return point.number if len(items) == point.ndim and all(isinstance(i, types.Integer) for i in items) else None
 
-    def codegen(context, builder, sig, args):
-        shape = cgutils.unpack_tuple(builder, cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape)
-        values = cgutils.unpack_tuple(builder, args[1]) if isinstance(index, types.BaseTuple) else [args[1]]
-        at = I64(0)
-        for value, kind, size in zip(values, items, shape, strict=True):
-            place = wrapped(builder, context.cast(builder, value, kind, types.intp), size)
-            outside = builder.icmp_unsigned(">=", place, size)
-            with builder.if_then(outside, likely=False):  # a code that is none would let f write anywhere
-                context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
-            at = builder.add(builder.mul(at, size), place)
-        return entry(context, builder, point, args[0], at)
 
-    return point.number(point, index), codegen
+@emits(number_at)
+def load_entry(context, builder, kind, point, index):
+    several = isinstance(kind.index, types.BaseTuple)
+    items, values = (kind.index, cgutils.unpack_tuple(builder, index)) if several else ([kind.index], [index])
+    at = I64(0)
+    for value, item, size in zip(values, items, lengths_of(context, builder, kind.point, point), strict=True):
+        place = wrapped(builder, context.cast(builder, value, item, types.intp), size)
+        outside = builder.icmp_unsigned(">=", place, size)
+        with builder.if_then(outside, likely=False):  # a code that is none would let f write anywhere
+            context.call_conv.return_user_exc(builder, IndexError, ("index is out of bounds",))
+        at = builder.add(builder.mul(at, size), place)
+    return entry(context, builder, kind.point, point, at)
 
 
 @overload(operator.getitem)
@@ -71,12 +76,9 @@ def point_getitem(point, index):
     return (lambda point, index: load_entry(point, index)) if isinstance(point, Point) else None
 
 
-@intrinsic
-def point_shape(typingctx, point):
-    def codegen(context, builder, sig, args):
-        return cgutils.create_struct_proxy(point)(context, builder, value=args[0]).shape
-
-    return types.UniTuple(types.intp, point.ndim)(point), codegen
+@emits(lambda point: types.UniTuple(types.intp, point.ndim))
+def point_shape(context, builder, kind, point):
+    return cgutils.create_struct_proxy(kind.point)(context, builder, value=point).shape
 
 
 @overload_attribute(Point, "shape")
@@ -127,9 +129,7 @@ def lower_getiter(context, builder, sig, args):
 def iterate(context, builder, sig, args, result):
     iterator = context.make_helper(builder, sig.args[0], value=args[0])
     point = sig.args[0].point
-    size = cgutils.unpack_tuple(
-        builder, cgutils.create_struct_proxy(point)(context, builder, value=iterator.point).shape
-    )[0]
+    (size,) = lengths_of(context, builder, point, iterator.point)
     at = builder.load(iterator.at)
     more = builder.icmp_signed("<", at, size)
     result.set_valid(more)
@@ -138,53 +138,40 @@ def iterate(context, builder, sig, args, result):
         builder.store(builder.add(at, I64(1)), iterator.at)
 
 
-@intrinsic
-def as_point(typingctx, x, codes, rows, which, logging, entries, kind):
-    """x with the codes of one pass."""
-    point = Point(kind.instance_type, x.ndim)
-
-    def codegen(context, builder, sig, args):
-        return point_of(context, builder, sig, args, point)
-
-    return point(x, codes, rows, types.int64, types.boolean, types.int64, kind), codegen
-
-
-def point_of(context, builder, sig, args, point):
-    out = cgutils.create_struct_proxy(point)(context, builder)
-    array = context.make_array(sig.args[0])(context, builder, args[0])
-    table, rows = (context.make_array(sig.args[k])(context, builder, args[k]) for k in (1, 2))
-    out.data, out.shape, out.rows, logging = array.data, array.shape, rows.data, args[4]
+def point_of(context, builder, t, kind, x, codes, rows, which, logging):
+    """x with the codes of one pass, as a `Point` of type t; `kind`: of the others."""
+    out = cgutils.create_struct_proxy(t)(context, builder)
+    array, table = array_of(context, builder, kind.x, x), array_of(context, builder, kind.codes, codes)
+    out.data, out.shape, out.rows = array.data, array.shape, array_of(context, builder, kind.rows, rows).data
     out.first = builder.select(logging, I64(-1), totals.code_of(builder, I64(1)))
     out.step = builder.select(logging, I64(0), I64(1 - 2**32))
     passes = cgutils.unpack_tuple(builder, table.shape)[0]
-    out.codes = builder.gep(table.data, [builder.mul(args[3], builder.sdiv(table.nitems, passes))])
+    out.codes = builder.gep(table.data, [builder.mul(which, builder.sdiv(table.nitems, passes))])
     return out._getvalue()
 
 
-@intrinsic
-def as_entries(typingctx, x, codes, rows, which, logging, entries, kind):
+A_PASS = {"which": types.int64, "logging": types.boolean, "entries": types.int64}
+
+
+@emits(lambda x, *more: Point(more[-1].instance_type, x.ndim), **A_PASS)
+def as_point(context, builder, kind, x, codes, rows, which, logging, entries, number):
+    """x with the codes of one pass."""
+    return point_of(context, builder, kind.result, kind, x, codes, rows, which, logging)
+
+
+@emits(lambda x, *more: Bundle(more[-1].instance_type, x.ndim, "C", readonly=True), **A_PASS)
+def as_entries(context, builder, kind, x, codes, rows, which, logging, entries, number):
     """The same as an array that cannot be written to, in memory that is given."""
-    owned = kind.instance_type
-    point, array = Point(Owned(owned.colours), x.ndim), Bundle(owned, x.ndim, "C", readonly=True)
-
-    def codegen(context, builder, sig, args):
-        here = point_of(context, builder, sig, args, point)
-        given = context.make_array(sig.args[0])(context, builder, args[0])
-        out = context.make_array(array)(context, builder)
-        data = builder.inttoptr(args[5], out.data.type)
-        with cgutils.for_range(builder, given.nitems) as loop:
-            number = entry(context, builder, point, here, loop.index)
-            number = Number.read(builder, number).pack(owned)
-            context.pack_value(builder, owned, number, builder.gep(data, [loop.index]), align=8)
-        size = I64(entry_size(owned))
-        shape = cgutils.unpack_tuple(builder, given.shape)
-        strides = [size]
-        for length in shape[:0:-1]:
-            strides.insert(0, builder.mul(strides[0], length))
-        populate_array(out, data, shape, strides, size, None)
-        return out._getvalue()
-
-    return array(x, codes, rows, types.int64, types.boolean, types.int64, kind), codegen
+    owned = kind.result.dtype
+    point = Point(Owned(owned.colours), kind.x.ndim)
+    here = point_of(context, builder, point, kind, x, codes, rows, which, logging)
+    given = array_of(context, builder, kind.x, x)
+    data = builder.inttoptr(entries, context.get_data_type(owned).as_pointer())
+    with cgutils.for_range(builder, given.nitems) as loop:
+        value = Number.read(builder, entry(context, builder, point, here, loop.index)).pack(owned)
+        context.pack_value(builder, owned, value, builder.gep(data, [loop.index]), align=8)
+    shape = cgutils.unpack_tuple(builder, given.shape)
+    return borrowed(context, builder, kind.result, data, shape, I64(entry_size(owned)))
 
 
 def entry_size(kind):
@@ -192,43 +179,42 @@ def entry_size(kind):
     return 16 + 16 * kind.slopes + 16 * kind.total
 
 
-@intrinsic(prefer_literal=True)
-def numbered(typingctx, value, place):
+def at_its_place(value, place):
+    return Term({place.literal_value}) if isinstance(value, Term) and value == AN_ENTRY else value
+
+
+@emits(at_its_place, prefer_literal=True)
+def numbered(context, builder, kind, value, place):
     """What was read at a place of f; anything but an entry of x stays as it is."""
-    kind = Term({place.literal_value}) if isinstance(value, Term) and value == AN_ENTRY else value
-
-    def codegen(context, builder, sig, args):
-        return impl_ret_borrowed(context, builder, kind, args[0])
-
-    return kind(value, place), codegen
+    return impl_ret_borrowed(context, builder, kind.result, value)
 
 
-@intrinsic
-def finish(typingctx, result, kind):
+@emits(types.Tuple([types.int64, types.float64]))
+def finish(context, builder, kind, returned, number):
     """The buffer that holds the slopes of what f returned, and its value."""
-    count = kind.instance_type.colours
-
-    def codegen(context, builder, sig, args):
-        if count:
-            number = totals.as_number(context, builder, args[0], result, count)
-            if not isinstance(result, Total):
-                totals.log(builder, number, count)
-            buffer = totals.settle(builder, number, count)
-        else:
-            number = totals.sum_of(context, builder, args[0], result)
-            buffer = totals.asked(builder, totals.settle_sum, number)
-        return context.make_tuple(builder, sig.return_type, [buffer, number.base])
-
-    return types.Tuple([types.int64, types.float64])(result, kind), codegen
+    count = kind.number.instance_type.colours
+    if count:
+        found = totals.as_number(context, builder, returned, kind.returned, count)
+        if not isinstance(kind.returned, Total):
+            totals.log(builder, found, count)
+        buffer = totals.settle(builder, found, count)
+    else:
+        found = totals.sum_of(context, builder, returned, kind.returned)
+        buffer = totals.asked(builder, totals.settle_sum, found)
+    return context.make_tuple(builder, kind.result, [buffer, found.base])
 
 
-@intrinsic
-def begin(typingctx, header):
+@emits(types.int64, header=types.int64)
+def begin(context, builder, kind, header):
     """Make this address the header of this thread's run; returns the one before."""
+    before = header_of(builder)
+    enter(builder, header)
+    return before
 
-    def codegen(context, builder, sig, args):
-        before = header_of(builder)
-        enter(builder, args[0])
-        return before
 
-    return types.int64(types.int64), codegen
+@register_jitable
+def opened(header):
+    """Make this the header of this thread's run, in which nothing is taken, and nothing wrong; returns the former."""
+    before = header[BEFORE] = begin(header[SELF])
+    header[FLAGS] = header[NEXT] = header[RECORD] = header[FROZEN] = header[LOGGED] = 0
+    return before

@@ -28,45 +28,16 @@ A buffer that has grown has another serial number, and one that stands still has
 that the number is stale, and the run is refused. What it holds is then wrong, but no other memory.
 """
 
+from functools import wraps
+
 from llvmlite import ir
 from numba.core import cgutils, types
 
 from ..lanes.types import splat
 from . import emitting
+from . import layout as at
 from .emitting import Emitted, Number, Slopes, clashes, conflicts, flag, header_of, none_set, refuse
-from .header import (
-    BUFFERS,
-    CAPACITY,
-    CELLS,
-    CLOCK,
-    CONFLICT,
-    COORDINATES,
-    COSTLY,
-    COUNT,
-    FIRST,
-    FROZEN,
-    LOG,
-    LOGGED,
-    LOSSES,
-    LOST,
-    MOST_RECORDS,
-    NEXT,
-    OWNER,
-    OWNERS,
-    PLAIN,
-    RECORD,
-    RECORDED,
-    RECORDS,
-    RESULT,
-    ROOM,
-    SERIAL,
-    SLOTS,
-    SOURCES,
-    STALE,
-    TIED,
-    TOTALS,
-    USED_AT,
-)
+from .layout import CONFLICT, COSTLY, FIRST, PLAIN, RECORDED, ROOM, STALE, TIED, TOTALS
 from .types import F64, I32, I64, Owned, Sum, Term, Total
 
 WORD = I64.as_pointer()
@@ -89,16 +60,16 @@ def flatten(builder, number, colours):
     return start
 
 
-def put(builder, words, value, at):
-    builder.store(value, builder.bitcast(builder.gep(words, [I64(at)]), value.type.as_pointer()), align=8)
+def put(builder, words, value, k):
+    builder.store(value, builder.bitcast(builder.gep(words, [I64(k)]), value.type.as_pointer()), align=8)
 
 
 def read(builder, words, colours):
     t = Total(colours)
     places = (0, 1, 1 + t.slopes, 1 + 2 * t.slopes, 2 + 2 * t.slopes)
     parts = [
-        builder.load(builder.bitcast(builder.gep(words, [I64(at)]), kind.as_pointer()), align=8)
-        for at, kind in zip(places, t.ll.elements, strict=True)
+        builder.load(builder.bitcast(builder.gep(words, [I64(k)]), kind.as_pointer()), align=8)
+        for k, kind in zip(places, t.ll.elements, strict=True)
     ]
     return Number(builder, *parts)
 
@@ -114,6 +85,18 @@ def write(builder, words, number, colours):
 def call(builder, name, colours, body, *args):
     """Call code of its own for so many colours."""
     emitting.call(builder, f"{colours}_{name}", body, *args)
+
+
+def out_of_line(body):
+    """Make a call of code of its own: ``body(builder, header, *words, colours)``. Numbers are passed by their words."""
+
+    @wraps(body)
+    def called(builder, *given):
+        *args, colours = given
+        words = (flatten(builder, a, colours) if isinstance(a, Number) else a for a in args)
+        call(builder, body.__name__, colours, lambda *inside: body(*inside, colours), *words)
+
+    return called
 
 
 # ---- the run's header and its buffers
@@ -136,18 +119,18 @@ def taken(builder, header, k, step=1):
 
 
 def is_logging(builder, header):
-    return builder.icmp_signed("!=", builder.load(field(builder, header, LOG)), I64(0))
+    return builder.icmp_signed("!=", load(builder, header, at.LOG), I64(0))
 
 
 def new_buffer(builder, header):
     """The next buffer, of zeros, and its serial number. If there is none left: the last one, and the run is refused."""
-    slot, last = taken(builder, header, NEXT), builder.sub(builder.load(field(builder, header, SLOTS)), I64(1))
+    slot, last = taken(builder, header, at.NEXT), builder.sub(load(builder, header, at.SLOTS), I64(1))
     beyond = builder.icmp_signed(">", slot, last)
     flag(builder, beyond, COSTLY)
     slot = builder.select(beyond, last, slot)
-    size = builder.mul(builder.load(field(builder, header, CELLS)), I64(8))
-    buffer = builder.add(builder.load(field(builder, header, BUFFERS)), builder.mul(slot, size))
-    builder.store(I64(-1), field(builder, buffer, COUNT))
+    size = builder.mul(load(builder, header, at.CELLS), I64(8))
+    buffer = builder.add(load(builder, header, at.BUFFERS), builder.mul(slot, size))
+    builder.store(I64(-1), field(builder, buffer, at.COUNT))
     with builder.if_then(builder.not_(beyond)):
         start = builder.inttoptr(builder.add(buffer, I64(8 * FIRST)), ir.IntType(8).as_pointer())
         cgutils.memset(builder, start, builder.sub(size, I64(8 * FIRST)), 0)
@@ -156,9 +139,9 @@ def new_buffer(builder, header):
 
 def begun(builder, header, buffer):
     """A buffer's serial number, whose lower half counts what a total takes in."""
-    serial = builder.add(taken(builder, header, CLOCK, 1 << 32), I64(1 << 32))
-    builder.store(serial, field(builder, buffer, SERIAL))
-    builder.store(I64(0), field(builder, buffer, USED_AT))
+    serial = builder.add(taken(builder, header, at.CLOCK, 1 << 32), I64(1 << 32))
+    builder.store(serial, field(builder, buffer, at.SERIAL))
+    builder.store(I64(0), field(builder, buffer, at.USED_AT))
     return serial
 
 
@@ -168,14 +151,16 @@ def new_total(builder, header, numbers, colours, product=False):
     Where there are records, they are a list that costs as much as it is long. A buffer costs as much as x is long.
     """
     tag, serial = (cgutils.alloca_once(builder, I64) for _ in range(2))
-    some = builder.icmp_signed("<", builder.load(field(builder, header, RECORD)), load(builder, header, MOST_RECORDS))
+    some = builder.icmp_signed("<", load(builder, header, at.RECORD), load(builder, header, at.MOST_RECORDS))
     with builder.if_else(some) as (yes, no):
         with yes:
             size = I64(8 * (FIRST + 2 * ROOM))
-            record = builder.add(load(builder, header, RECORDS), builder.mul(taken(builder, header, RECORD), size))
+            record = builder.add(
+                load(builder, header, at.RECORDS), builder.mul(taken(builder, header, at.RECORD), size)
+            )
             number = signed(builder, begun(builder, header, record), product)
-            builder.store(builder.xor(number, I64(RECORDED)), field(builder, record, SERIAL))
-            builder.store(I64(0), field(builder, record, COUNT))
+            builder.store(builder.xor(number, I64(RECORDED)), field(builder, record, at.SERIAL))
+            builder.store(I64(0), field(builder, record, at.COUNT))
             for one in numbers:
                 append(builder, record, one, colours)
             builder.store(record, tag)
@@ -183,7 +168,7 @@ def new_total(builder, header, numbers, colours, product=False):
         with no:
             buffer, number = new_buffer(builder, header)
             number = signed(builder, number, product)
-            builder.store(number, field(builder, buffer, SERIAL))
+            builder.store(number, field(builder, buffer, at.SERIAL))
             for one in numbers:
                 deposit(builder, buffer, one, colours)
             builder.store(buffer, tag)
@@ -195,37 +180,33 @@ def signed(builder, serial, product):
     return builder.or_(serial, I64(1 << 63)) if product else serial
 
 
-def append(builder, record, number, colours):
+@out_of_line
+def append(builder, header, record, words, colours):
     """List a number's slopes in a record, which has room for them; two owners joined are none."""
-
-    def body(inside, header, record, words):
-        number = read(inside, words, colours)
-        met = conflicts(inside, number.code)
-        flag(inside, met, CONFLICT)
-        codes = inside.select(met, ir.Constant(number.code.type, None), number.code)
-        for c in range(codes.type.count):
-            owner = inside.and_(inside.extract_element(codes, I32(c)), I64(0x7FFFFFFF))
-            with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
-                at = taken(inside, record, COUNT)
-                place = inside.add(record, inside.shl(at, I64(4)))
-                inside.store(owner, field(inside, place, FIRST))
-                slope = inside.bitcast(inside.extract_element(number.d.value, I32(c)), I64)
-                inside.store(slope, field(inside, place, FIRST + 1))
-
-    call(builder, "append", colours, body, record, flatten(builder, number, colours))
+    number = read(builder, words, colours)
+    met = conflicts(builder, number.code)
+    flag(builder, met, CONFLICT)
+    codes = builder.select(met, ir.Constant(number.code.type, None), number.code)
+    for c in range(codes.type.count):
+        owner = builder.and_(builder.extract_element(codes, I32(c)), I64(0x7FFFFFFF))
+        with builder.if_then(builder.icmp_signed("!=", owner, I64(0))):
+            place = builder.add(record, builder.shl(taken(builder, record, at.COUNT), I64(4)))
+            builder.store(owner, field(builder, place, FIRST))
+            slope = builder.bitcast(builder.extract_element(number.d.value, I32(c)), I64)
+            builder.store(slope, field(builder, place, FIRST + 1))
 
 
 def extended(builder, header, s, term, colours):
     """A total in a record with one more term: its tag and serial number. A record that is full becomes a buffer."""
     tag, serial = (cgutils.alloca_once_value(builder, v) for v in (s.tag, builder.add(s.serial, I64(1))))
-    full = builder.icmp_signed(">", load(builder, s.tag, COUNT), I64(ROOM - term.code.type.count))
+    full = builder.icmp_signed(">", load(builder, s.tag, at.COUNT), I64(ROOM - term.code.type.count))
     with builder.if_else(full) as (yes, no):
         with yes:
-            builder.store(I64(0), field(builder, s.tag, SERIAL))
+            builder.store(I64(0), field(builder, s.tag, at.SERIAL))
             buffer, number = new_buffer(builder, header)
             number = builder.or_(number, builder.and_(s.serial, I64(1 << 63)))
-            builder.store(number, field(builder, buffer, SERIAL))
-            with cgutils.for_range(builder, load(builder, s.tag, COUNT)) as loop:
+            builder.store(number, field(builder, buffer, at.SERIAL))
+            with cgutils.for_range(builder, load(builder, s.tag, at.COUNT)) as loop:
                 place = builder.add(s.tag, builder.shl(loop.index, I64(4)))
                 cell = builder.add(buffer, builder.shl(load(builder, place, FIRST), I64(3)))
                 cell = builder.bitcast(field(builder, cell, FIRST - 1), F64.as_pointer())
@@ -236,7 +217,7 @@ def extended(builder, header, s, term, colours):
             builder.store(number, serial)
         with no:
             append(builder, s.tag, term, colours)
-            builder.store(builder.xor(builder.load(serial), I64(RECORDED)), field(builder, s.tag, SERIAL))
+            builder.store(builder.xor(builder.load(serial), I64(RECORDED)), field(builder, s.tag, at.SERIAL))
     return builder.load(tag), builder.load(serial)
 
 
@@ -302,51 +283,48 @@ def is_product(builder, number):
 
 def is_live(builder, number):
     """i1: is a total's buffer as it was then? Where it only grows, that is so."""
-    return builder.icmp_signed("==", builder.load(field(builder, number.tag, SERIAL)), number.serial)
+    return builder.icmp_signed("==", load(builder, number.tag, at.SERIAL), number.serial)
 
 
 def is_recorded(builder, number):
     """i1: is a total's record as it was then?"""
-    return builder.icmp_signed("==", load(builder, number.tag, SERIAL), builder.xor(number.serial, I64(RECORDED)))
+    return builder.icmp_signed("==", load(builder, number.tag, at.SERIAL), builder.xor(number.serial, I64(RECORDED)))
 
 
 def used(builder, header, number):
     """Let a total stand still; returns which of those it is, and which owner it is from then on."""
     buffer = number.tag
     with builder.if_then(builder.or_(is_live(builder, number), is_recorded(builder, number))):
-        last = builder.sub(load(builder, header, OWNERS), I64(1))
-        place = taken(builder, header, FROZEN)
+        last = builder.sub(load(builder, header, at.OWNERS), I64(1))
+        place = taken(builder, header, at.FROZEN)
         place = builder.select(builder.icmp_signed("<", place, last), place, last)
-        builder.store(I64(0), field(builder, buffer, SERIAL))
-        builder.store(number.serial, field(builder, buffer, USED_AT))
-        builder.store(place, field(builder, buffer, OWNER))
-        there = builder.add(load(builder, header, SOURCES), builder.shl(place, I64(3)))
+        builder.store(I64(0), field(builder, buffer, at.SERIAL))
+        builder.store(number.serial, field(builder, buffer, at.USED_AT))
+        builder.store(place, field(builder, buffer, at.OWNER))
+        there = builder.add(load(builder, header, at.SOURCES), builder.shl(place, I64(3)))
         builder.store(buffer, builder.inttoptr(there, WORD))
-    then = builder.load(field(builder, buffer, USED_AT))
+    then = load(builder, buffer, at.USED_AT)
     same = builder.icmp_signed("==", then, number.serial)
     flag(builder, builder.not_(same), STALE)
-    place = builder.select(same, builder.load(field(builder, buffer, OWNER)), I64(0))
-    return place, builder.add(load(builder, header, COORDINATES), builder.add(place, I64(1)))
+    place = builder.select(same, load(builder, buffer, at.OWNER), I64(0))
+    return place, builder.add(load(builder, header, at.COORDINATES), builder.add(place, I64(1)))
 
 
-def use(builder, words, colours):
+@out_of_line
+def use(builder, header, words, colours):
     """Make a total in memory an owner of its own; nothing else changes."""
-
-    def body(inside, header, words):
-        number = read(inside, words, colours)
-        with inside.if_then(is_total(inside, number)):
-            place, owner = used(inside, header, number)
-            _, slopes, codes, *_ = Total(colours).ll.elements
-            lane = inside.add(inside.urem(place, I64(TOTALS)), I64(colours))
-            own = inside.icmp_signed(
-                "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(inside, lane, codes)
-            )
-            code = inside.select(own, splat(inside, code_of(inside, owner), codes), ir.Constant(codes, None))
-            one = inside.select(is_product(inside, number), number.base, F64(1.0))
-            d = inside.select(own, splat(inside, one, slopes), ir.Constant(slopes, None))
-            write(inside, words, Number(inside, number.base, d, code), colours)
-
-    call(builder, "use", colours, body, words)
+    number = read(builder, words, colours)
+    with builder.if_then(is_total(builder, number)):
+        place, owner = used(builder, header, number)
+        _, slopes, codes, *_ = Total(colours).ll.elements
+        lane = builder.add(builder.urem(place, I64(TOTALS)), I64(colours))
+        own = builder.icmp_signed(
+            "==", ir.Constant(codes, [I64(c) for c in range(codes.count)]), splat(builder, lane, codes)
+        )
+        code = builder.select(own, splat(builder, code_of(builder, owner), codes), ir.Constant(codes, None))
+        one = builder.select(is_product(builder, number), number.base, F64(1.0))
+        d = builder.select(own, splat(builder, one, slopes), ir.Constant(slopes, None))
+        write(builder, words, Number(builder, number.base, d, code), colours)
 
 
 # ---- sums of terms whose slopes have places: always a total from the first term on
@@ -395,7 +373,7 @@ def sum_of(context, builder, value, t, colours=0):
     number = as_number(context, builder, value, t, 0)
     begun = Number(builder, number.base, Slopes({}), {}, I64(PLAIN), I64(0))
     begun.tag = asked(builder, new_sum, begun)
-    begun.serial = builder.load(field(builder, begun.tag, SERIAL))
+    begun.serial = load(builder, begun.tag, at.SERIAL)
     return grow_sum(context, builder, begun, number, number.base, 1)
 
 
@@ -406,7 +384,7 @@ def grow_sum(context, builder, s, term, base, sign):
     refuse(context, builder, builder.not_(is_total(builder, s)), STALE)  # nobody has set it
     refuse(context, builder, builder.not_(is_live(builder, s)), STALE)
     serial = builder.add(s.serial, I64(1))
-    builder.store(serial, field(builder, s.tag, SERIAL))
+    builder.store(serial, field(builder, s.tag, at.SERIAL))
     cells = builder.inttoptr(builder.add(s.tag, I64(8 * (FIRST - 1))), F64.as_pointer())
     add = builder.fadd if sign > 0 else builder.fsub
     for place, slope in term.d.of.items():
@@ -417,7 +395,7 @@ def grow_sum(context, builder, s, term, base, sign):
 
 def flag_grown(builder, total):
     """Flag a total that has grown since it was taken, unless that was when it was used."""
-    then = builder.load(field(builder, total.tag, USED_AT))
+    then = load(builder, total.tag, at.USED_AT)
     fine = builder.or_(is_live(builder, total), builder.icmp_signed("==", then, total.serial))
     flag(builder, builder.not_(fine), STALE)
 
@@ -440,21 +418,18 @@ def new_sum(builder, header, words):
 # ---- what is called
 
 
-def log(builder, number, colours):
+@out_of_line
+def log(builder, header, words, colours):
     """Tell who met in a term, while the pattern is looked for."""
-
-    def body(inside, header, words):
-        with inside.if_then(is_logging(inside, header)):
-            tell(inside, header, read(inside, words, colours), colours)
-
-    call(builder, "tell", colours, body, flatten(builder, number, colours))
+    with builder.if_then(is_logging(builder, header)):
+        tell(builder, header, read(builder, words, colours), colours)
 
 
 def tell(builder, header, term, colours):
-    at = taken(builder, header, LOGGED)
+    seen = taken(builder, header, at.LOGGED)
     code = builder.shuffle_vector(term.code, term.code, ir.Constant(ir.VectorType(I32, colours), list(range(colours))))
-    with builder.if_then(builder.icmp_signed("<", at, builder.load(field(builder, header, CAPACITY)))):
-        place = builder.add(builder.load(field(builder, header, LOG)), builder.mul(at, I64(8 * colours)))
+    with builder.if_then(builder.icmp_signed("<", seen, load(builder, header, at.CAPACITY))):
+        place = builder.add(load(builder, header, at.LOG), builder.mul(seen, I64(8 * colours)))
         builder.store(code, builder.inttoptr(place, code.type.as_pointer()), align=8)
 
 
@@ -539,7 +514,7 @@ def usable(builder, numbers, colours, need=None):
                     # without totals in either, it is for other colours to keep them apart, if the result is used; or
                     # each is listed, which is cheap where there are records
                     some = inside.not_(none_set(inside, totals_in(inside, both, colours)))
-                    listed = inside.icmp_signed("!=", load(inside, header, MOST_RECORDS), I64(0))
+                    listed = inside.icmp_signed("!=", load(inside, header, at.MOST_RECORDS), I64(0))
                     meet = inside.and_(conflicts(inside, both), inside.or_(some, listed))
                     with inside.if_then(meet):
                         for there, may in zip(words, movable, strict=True):
@@ -573,21 +548,18 @@ def retire(builder, header, words, colours):
         use(builder, words, colours)
 
 
-def separate(builder, words, colours):
+@out_of_line
+def separate(builder, header, words, colours):
     """Make a number an owner of its own; while the pattern is looked for, it depends on nobody."""
-
-    def body(inside, header, words):
-        with inside.if_else(is_logging(inside, header)) as (yes, no):
-            with yes:
-                number = read(inside, words, colours)
-                marks = ir.Constant(number.code.type, [I64(~0x7FFFFFFF7FFFFFFF)] * number.code.type.count)
-                number.code = inside.and_(number.code, marks)
-                write(inside, words, number, colours)
-            with no:
-                use(inside, words, colours)
-                retire(inside, header, words, colours)
-
-    call(builder, "separate", colours, body, words)
+    with builder.if_else(is_logging(builder, header)) as (yes, no):
+        with yes:
+            number = read(builder, words, colours)
+            marks = ir.Constant(number.code.type, [I64(~0x7FFFFFFF7FFFFFFF)] * number.code.type.count)
+            number.code = builder.and_(number.code, marks)
+            write(builder, words, number, colours)
+        with no:
+            use(builder, words, colours)
+            retire(builder, header, words, colours)
 
 
 def chosen_of_many(builder, number, m, term, colours):
@@ -630,32 +602,29 @@ def without_many(number, colours):
     return number
 
 
-def compare(builder, a, b, colours):
+@out_of_line
+def compare(builder, header, first, second, colours):
     """Two numbers are equal, and f asks which one is larger: whoever changes the answer is lost, and nobody else is."""
-
-    def body(inside, header, first, second):
-        with inside.if_then(inside.not_(is_logging(inside, header))):
-            a, b = read(inside, first, colours), read(inside, second, colours)
-            flag(inside, is_total(inside, a, b), TIED)
-            lost = inside.inttoptr(inside.load(field(inside, header, LOST)), WORD)
-            still = ir.Constant(a.d.value.type, None)
-            together, of_a, of_b = (
-                inside.fcmp_unordered("!=", p, q)
-                for p, q in ((a.d.value, b.d.value), (a.d.value, still), (b.d.value, still))
-            )
-            met = clashes(inside, inside.or_(a.code, b.code))
-            for number, alone in ((a, of_a), (b, of_b)):
-                flag(inside, conflicts(inside, number.code), CONFLICT)
-                # two owners of one colour: each with the other's value. Two joined in one number are no owner's cell
-                other = inside.and_(inside.select(met, alone, together), inside.not_(clashes(inside, number.code)))
-                for c in range(other.type.count):
-                    owner = inside.and_(inside.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
-                    owner = inside.select(inside.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody
-                    with inside.if_then(inside.icmp_signed("!=", owner, I64(0))):
-                        inside.store(I64(1), field(inside, header, LOSSES))
-                        inside.store(I64(1), inside.gep(lost, [owner]))
-
-    call(builder, "compare", colours, body, *(flatten(builder, n, colours) for n in (a, b)))
+    with builder.if_then(builder.not_(is_logging(builder, header))):
+        a, b = read(builder, first, colours), read(builder, second, colours)
+        flag(builder, is_total(builder, a, b), TIED)
+        lost = builder.inttoptr(load(builder, header, at.LOST), WORD)
+        still = ir.Constant(a.d.value.type, None)
+        together, of_a, of_b = (
+            builder.fcmp_unordered("!=", p, q)
+            for p, q in ((a.d.value, b.d.value), (a.d.value, still), (b.d.value, still))
+        )
+        met = clashes(builder, builder.or_(a.code, b.code))
+        for number, alone in ((a, of_a), (b, of_b)):
+            flag(builder, conflicts(builder, number.code), CONFLICT)
+            # two owners of one colour: each with the other's value. Two joined in one number are no owner's cell
+            other = builder.and_(builder.select(met, alone, together), builder.not_(clashes(builder, number.code)))
+            for c in range(other.type.count):
+                owner = builder.and_(builder.extract_element(number.code, I32(c)), I64(0x7FFFFFFF))
+                owner = builder.select(builder.extract_element(other, I32(c)), owner, I64(0))  # 0 is nobody
+                with builder.if_then(builder.icmp_signed("!=", owner, I64(0))):
+                    builder.store(I64(1), field(builder, header, at.LOSSES))
+                    builder.store(I64(1), builder.gep(lost, [owner]))
 
 
 def settle(builder, number, colours):
@@ -664,12 +633,12 @@ def settle(builder, number, colours):
     def body(inside, header, words):
         with inside.if_then(inside.not_(is_logging(inside, header))):
             number = read(inside, words, colours)
-            place = field(inside, header, RESULT)
+            place = field(inside, header, at.RESULT)
             inside.store(number.tag, place)
             whole = cgutils.alloca_once_value(inside, I64(0))
             is_sum = inside.and_(is_total(inside, number), inside.not_(is_product(inside, number)))
             with inside.if_then(is_sum):
-                listed = inside.icmp_signed(">=", load(inside, number.tag, COUNT), I64(0))
+                listed = inside.icmp_signed(">=", load(inside, number.tag, at.COUNT), I64(0))
                 inside.store(inside.select(listed, I64(0), I64(1)), whole)
             with inside.if_else(inside.icmp_signed("!=", inside.load(whole), I64(0))) as (yes, no):
                 with yes:
@@ -681,4 +650,4 @@ def settle(builder, number, colours):
                     inside.store(buffer, place)
 
     call(builder, "settle", colours, body, flatten(builder, number, colours))
-    return builder.load(field(builder, header_of(builder), RESULT))
+    return load(builder, header_of(builder), at.RESULT)

@@ -10,7 +10,7 @@ from numba.core.typeconv import Conversion
 from numba.extending import models, register_model
 
 from ..lanes.types import Number
-from .header import TOTALS
+from .layout import TOTALS
 
 F64, I64, I32 = ir.DoubleType(), ir.IntType(64), ir.IntType(32)
 

@@ -26,7 +26,6 @@ from .layout import (
     place,
     refined,
     reshape,
-    reshaped,
     take,
 )
 from .meeting import MOST_SLOTS
@@ -40,6 +39,7 @@ from .slots import (
     at,
     gathered,
     in_one_list,
+    layouts_of,
     mapped,
     meet,
     rearranged,
@@ -436,37 +436,42 @@ class SparseBundle(ArrayLike):
         if order != "C":
             raise refuse(f"reshape in order {order!r}")
         source = self if self.split is None else self.split
-        out = source._split_for(base)
-        if out is None:
-            out = SparseBundle(base, source._reshaped(base.shape), self.run, self.disjoint)
+        out = source._joined_as(base)
         if out.shape and np.may_share_memory(base, self.base):
             self._share(out, None, lambda owner: owner._reshaped(base.shape))
         return out
 
-    def _split_for(self, base: Any) -> SparseBundle | None:
-        """The same entries as a reshaped array, where only with more axes than that has they lie in boxes."""
-        boxes = [(layout, d) for layout, d in self.slots if isinstance(layout, Box)]
-        if not self.size or not boxes or len(boxes) < len(self.slots):
-            return None
-        if all(reshaped(box, self.shape, base.shape) is not None for box, _ in boxes):
-            return None
+    def _joined_as(self, base: Any) -> SparseBundle:
+        """The same entries as a reshaped array; with more axes than that has where only so they lie in boxes."""
+        slots = self._in_boxes(base.shape)
+        if slots is not None:
+            return SparseBundle(base, slots, self.run, self.disjoint)
         shape = refined(self.shape, base.shape)
-        if shape is None:
-            return None
-        moved = [reshape(box, d, self.shape, shape) for box, d in boxes]
-        slots = tuple(slot for slot in moved if slot is not None)
-        if len(slots) < len(moved):
-            return None
-        return SparseBundle.joining(base, SparseBundle(base.reshape(shape), slots, self.run, self.disjoint))
+        split = None if shape is None else self._in_boxes(shape)
+        if shape is None or split is None:
+            return SparseBundle(base, self._reshaped(base.shape), self.run, self.disjoint)
+        return SparseBundle.joining(base, SparseBundle(base.reshape(shape), split, self.run, self.disjoint))
+
+    def _in_boxes(self, shape: Shape) -> Slots | None:
+        """The slots of a reshaped array, if all of them are boxes there."""
+        slots: list[Slot] = []
+        for slot in self.slots:
+            moved = self._moved(slot, shape)
+            if moved is None:
+                return None
+            slots.append(moved)
+        return tuple(slots)
+
+    def _moved(self, slot: Slot, shape: Shape) -> Slot | None:
+        """A slot of a reshaped array, if it is a box there, too."""
+        layout, d = slot
+        return reshape(layout, d, self.shape, shape) if isinstance(layout, Box) and self.size else None
 
     def _reshaped(self, shape: Shape) -> Slots:
         slots: list[Slot] = []
-        for layout, d in self.slots:
-            moved = reshape(layout, d, self.shape, shape) if isinstance(layout, Box) and self.size else None
-            if moved is not None:
-                slots.append(moved)
-            else:
-                slots.extend(rearranged(((layout, d),), np.arange(self.size), self.shape, self.run))
+        for slot in self.slots:
+            moved = self._moved(slot, shape)
+            slots.extend((moved,) if moved else rearranged((slot,), np.arange(self.size), self.shape, self.run))
         return tuple(slots)
 
     def transpose(self, *axes: Any) -> SparseBundle:
@@ -747,31 +752,31 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
         return _condition(ufunc, p, q, a, b, y)
     if kind not in "fc":
         raise refuse(f"np.{ufunc.__name__} of integers")
-    run, shape = p.run if left else q.run, y.shape
-    if right and ufunc is np.subtract:  # negated before it is stretched
-        q = SparseBundle(b, mapped(q.as_numbers().slots, np.negative), run, q.disjoint)
+    run, shape, minus = p.run if left else q.run, y.shape, ufunc is np.subtract
+    if minus and right and b.shape != shape:  # negated before it is stretched
+        q, minus = SparseBundle(b, mapped(q.as_numbers().slots, np.negative), run, q.disjoint), False
     first: Slots = _at_shape(p, shape) if left else ()
     second: Slots = _at_shape(q, shape) if right else ()
     if not first and not second:
         return SparseBundle(y, (), run)
-    disjoint = (not first or p.disjoint) and (not second or q.disjoint)
     if ufunc is np.add or ufunc is np.subtract:
-        if not first or not second:
-            return SparseBundle(y, first or second, run, disjoint)
-        same = disjoint and len(first) == len(second) and [v[0] for v in first] == [w[0] for w in second]
-        slots = added(first, second, run)
+        if not second:
+            return SparseBundle(y, first, run, p.disjoint)
+        if not first:
+            return SparseBundle(y, mapped(second, np.negative) if minus else second, run, q.disjoint)
+        same = len(first) == len(second) > 1 and p.disjoint and q.disjoint and layouts_of(first) == layouts_of(second)
+        slots = added(first, second, run, minus)
         if len(slots) > MOST_SLOTS and shape:
             slots = (in_one_list(slots, shape, run),)
         return SparseBundle(y, slots, run, same)
     if run.faint:
         run.magnifies(ufunc, a, b)
+    if not second and (ufunc is np.multiply or ufunc is np.divide):
+        return SparseBundle(y, _scaled(ufunc, first, b, shape), run, p.disjoint)
+    if not first and ufunc is np.multiply:
+        return SparseBundle(y, _scaled(ufunc, second, a, shape), run, q.disjoint)
     a, b = spread_constant(a, shape), spread_constant(b, shape)
-    if ufunc is np.multiply and not second:
-        return SparseBundle(y, tuple([(w, d * constant_at(b, w)) for w, d in first]), run, disjoint)
-    if ufunc is np.multiply and not first:
-        return SparseBundle(y, tuple([(w, d * constant_at(a, w)) for w, d in second]), run, disjoint)
-    if not second and ufunc is np.divide:
-        return SparseBundle(y, tuple([(w, d / constant_at(b, w)) for w, d in first]), run, disjoint)
+    disjoint = (not first or p.disjoint) and (not second or q.disjoint)
     if not disjoint or (first and second):
         met = meet([first, second], shape, run)
     else:
@@ -795,6 +800,14 @@ def elementwise(ufunc: np.ufunc, *inputs: Any) -> Any:
             d = ufunc(a_here if da is None else a_here + da, b_here if db is None else b_here + db) - y_here
         slots_out.append((layout, d))
     return SparseBundle(y, tuple(slots_out), run, True)
+
+
+def _scaled(ufunc: np.ufunc, slots: Slots, factor: Any, shape: Shape) -> Slots:
+    """The slots of a product with a constant, or of a quotient by one."""
+    if not getattr(factor, "ndim", 0):
+        return tuple([(layout, ufunc(d, factor)) for layout, d in slots])
+    factor = spread_constant(factor, shape)
+    return tuple([(layout, ufunc(d, at(factor, layout))) for layout, d in slots])
 
 
 def _at_shape(p: SparseBundle, shape: Shape) -> Slots:

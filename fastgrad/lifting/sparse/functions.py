@@ -527,13 +527,12 @@ def _stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 def _side_by_side(arrays: Sequence[Any], shapes: Sequence[Shape], base: Any, axis: int) -> SparseBundle:
     """Arrays, each as one of this shape, one after another along an axis."""
-    run = run_of(arrays)
-    slots: Slots = ()
-    begin = 0
+    run, begin = run_of(arrays), 0
+    moved: list[Any] = []
     for a, shape in zip(arrays, shapes, strict=True):
-        moved: list[Any] = []
-        items = tuple([(begin if i == axis else 0, 1, n) for i, n in enumerate(shape)])
-        for layout, d in slots_of(a):
+        slots = slots_of(a)
+        items = tuple([(begin if i == axis else 0, 1, n) for i, n in enumerate(shape)]) if slots else ()
+        for layout, d in slots:
             if isinstance(layout, Box):
                 box = layout if len(layout.start) == len(shape) else insert_axes(layout, (axis,))
                 moved.append((place(box, items), d))
@@ -541,9 +540,8 @@ def _side_by_side(arrays: Sequence[Any], shapes: Sequence[Shape], base: Any, axi
                 index = tuple(slice(s, s + n) for s, _, n in items)
                 target = np.arange(base.size).reshape(base.shape)[index]
                 moved.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
-        slots = added(slots, tuple(moved), run)
         begin += shape[axis]
-    return SparseBundle(base, slots, run)
+    return SparseBundle(base, added((), tuple(moved), run), run)
 
 
 @handles(np.broadcast_to)

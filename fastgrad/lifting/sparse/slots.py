@@ -304,20 +304,28 @@ def adding(d: Array) -> np.ufunc:
     return np.bitwise_xor if d.dtype == bool else np.add
 
 
-def assembled(made: Made, ds: Sequence[Array], run: Run) -> Array | None:
-    """The differences that a plan makes of those of some slots."""
-    if made is None or isinstance(made, int):
-        return None if made is None else ds[made]
+def assembled(made: Made, ds: Sequence[Array], run: Run, negative: int | None = None) -> Array | None:
+    """The differences that a plan makes of those of some slots; those from the `negative`th on are subtracted."""
+    if made is None:
+        return None
+    if negative is None:
+        negative = len(ds)
+    if isinstance(made, int):
+        return ds[made] if made < negative else np.negative(ds[made])
     lengths, size, parts, whole = made
-    first = ds[parts[0].slot]
+    slot = parts[0].slot
+    first = ds[slot]
     columns, kind = len(first), first.dtype
     begin, out = 1, first
     if whole:
         if first.shape[1:] != lengths:
             first = first.reshape(columns, *lengths)
-        if whole > 1:
-            second = ds[parts[1].slot]
-            begin, out = 2, adding(first)(first, second.reshape(first.shape))
+        if slot >= negative:
+            out = np.negative(first, order="C")
+        elif whole > 1:
+            slot, begin = parts[1].slot, 2
+            second = ds[slot].reshape(first.shape)
+            out = adding(first)(first, second) if slot < negative else np.subtract(first, second)
         elif len(parts) > 1:
             out = first.copy("C")
         else:
@@ -329,24 +337,31 @@ def assembled(made: Made, ds: Sequence[Array], run: Run) -> Array | None:
     for slot, of_part, offset, strides in parts[begin:]:
         steps = [size * item, *(step * item for step in strides)]
         view: Array = np.ndarray((columns, *of_part), kind, out, offset * item, steps)
-        add(view, ds[slot], out=view)
+        (add if slot < negative else np.subtract)(view, ds[slot], out=view)
     return out
 
 
-def added(first: Slots, second: Slots, run: Run) -> Slots:
-    """The slots of a sum."""
+def layouts_of(slots: Slots) -> tuple[Layout, ...]:
+    """Where some slots are."""
+    return tuple([layout for layout, _ in slots])
+
+
+def added(first: Slots, second: Slots, run: Run, minus: bool = False) -> Slots:
+    """The slots of a sum; `minus`: of a difference."""
     if not second:
         return first
     if len(second) == 1:
+        layout, other = second[0]
         if not first:
-            return second
-        if len(first) == 1 and first[0][0] == second[0][0]:
-            one, other = first[0][1], second[0][1]
-            return ((first[0][0], adding(one)(one, other)),)
-    plan = sums(tuple([layout for layout, _ in first]), tuple([layout for layout, _ in second]), run.rows)
+            return ((layout, np.negative(other)),) if minus else second
+        if len(first) == 1 and first[0][0] == layout:
+            one = first[0][1]
+            return ((layout, np.subtract(one, other) if minus else adding(one)(one, other)),)
+    plan = sums(layouts_of(first), layouts_of(second), run.rows)
     ds, slots = [d for _, d in first + second], []
+    negative = len(first) if minus else len(ds)
     for layout, (made,) in plan.layouts:
-        d = ds[made] if isinstance(made, int) else assembled(made, ds, run)
+        d = ds[made] if type(made) is int and made < negative else assembled(made, ds, run, negative)
         assert d is not None
         slots.append((layout, d))
     return tuple(slots)
@@ -369,7 +384,10 @@ def meet(operands: Sequence[Slots], shape: Shape, run: Run) -> Found:
     if plan is None:
         return together(operands, shape, run)
     ds = [d for slots in operands for _, d in slots]
-    found: Found = [(layout, [assembled(how, ds, run) for how in made]) for layout, made in plan.layouts]
+    found: Found = [
+        (layout, [ds[how] if type(how) is int else None if how is None else assembled(how, ds, run) for how in made])
+        for layout, made in plan.layouts
+    ]
     for i, j, in_big, in_small in plan.common:  # what is common moves to the bigger one
         (big, es), (_, moving) = found[i], found[j]
         for which, d in enumerate(moving):
