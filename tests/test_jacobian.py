@@ -783,3 +783,25 @@ def test_numbers_of_other_libraries_are_values(kind: Any, n: int) -> None:
     for wrong in (None, "1.0", {}):
         with pytest.raises(TypeError, match="must return an array"):
             numerical_jacobian(lambda x, wrong=wrong: np.array([x[0], wrong], dtype=object), x)
+
+
+def test_a_number_of_a_matrix_has_its_shape() -> None:
+    x = np.arange(1.0, 7.0).reshape(2, 3)
+    np.testing.assert_allclose(numerical_jacobian(lambda x: np.sum(x**2), x), 2.0 * x, rtol=1e-8)
+    np.testing.assert_allclose(numerical_jacobian(lambda x: [np.sum(x**2)], x), 2.0 * x[None], rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [5, 30])
+@pytest.mark.parametrize("options", [{}, {"h": 1e-4}, {"sparsity": "detect"}])
+def test_no_values_have_a_sparse_jacobian_without_rows(n: int, options: dict[str, Any]) -> None:
+    assert numerical_jacobian(lambda x: x[:0], np.ones(n), sparse=True, **options).shape == (0, n)
+
+
+def test_an_f_that_returns_what_it_should_fill_is_told() -> None:
+    with pytest.raises(TypeError, match=r"`f` must fill the array .* returned array.*; leave out `out`"):
+        numerical_jacobian(lambda x, out: x**2, [1.0, 2.0], out=2)
+
+
+def test_values_of_other_shapes_at_other_points_are_told() -> None:
+    with pytest.raises(ValueError, match=r"`points`: .* \(2, 2\) and \(1, 2\)"):
+        Jacobian(lambda x: x[: 1 + int(x[0] > 0)] ** 2).map([[1.0, 1.0], [-1.0, 1.0]])

@@ -408,7 +408,9 @@ def _curvatures(f: Any, options: Options, point: Point, given: Any, asked: Asked
     for _ in range(asked.count):
         way = short(reach * rng.choice([-1.0, 1.0], flat.size) * rng.uniform(0.5, 1.0, flat.size))
         terms = way[rows] * data * way[columns]
-        side = np.array([np.where((way[rows] != 0.0) & (way[columns] != 0.0), terms, 0.0).sum()])
+        # one triangle counts more than the other: else nothing would tell of a matrix that is not symmetric
+        weighted = terms * (1.0 + 0.5 * np.sign(rows - columns))
+        side = np.array([np.where((way[rows] != 0.0) & (way[columns] != 0.0), weighted, 0.0).sum()])
 
         def curvature(line: Call, limits: Any, side: Floats = side) -> Seen:
             told = {"bounds": limits, "noise": options.noise, "backend": "python", "workers": line.workers}

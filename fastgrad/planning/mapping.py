@@ -64,6 +64,12 @@ def mapped(one: One, f: object, options: Options, points: object, workers: objec
     found = [one(point) for point in rows]
     if not found:
         return np.empty(rows.shape)
+    other = next((each for each in found if each.shape != found[0].shape), None)
+    if other is not None:
+        raise ValueError(
+            "`f` must return values of one shape at all `points`: derivatives come out in the shapes "
+            f"{found[0].shape} and {other.shape}; call it one by one"
+        )
     return np.array(found)
 
 

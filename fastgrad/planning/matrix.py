@@ -180,7 +180,7 @@ def _apart(
     gap -= expected
     np.abs(gap, out=gap)
     # the terms that cancel in f's values are rounded, too; of many random terms the root is left
-    entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / value.size)
+    entries = x.size if matrix.pattern is None else max(1.0, matrix.pattern.size / max(value.size, 1))
     share = 1e-3 / sqrt(entries)
     np.abs(expected, out=expected)
     expected *= share  # of all terms together no more than of each

@@ -17,7 +17,7 @@ from ..backends.judged import JudgedVectors
 from ..backends.table import load
 from ..backends.vectors import Vectors
 from ..core.call import Call
-from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, warn
+from ..core.errors import AccuracyWarning, CannotRun, NonFiniteWarning, NotTrusted, describe, warn
 from ..core.labels import Labels, has_labels
 from ..core.point import Point, as_point, exclusive
 from ..core.validation import (
@@ -227,8 +227,8 @@ class Operator:
         if not (point.perturbable or found.jacobian.any()):
             refuse_unmoved(call, point)
         warn_of(found, run, point, index.__getitem__, self.what)
-        shape = *run.shape, *x.shape
-        return found.jacobian.T if len(shape) == 2 else found.jacobian.T.reshape(shape)
+        matrix = found.jacobian.T
+        return matrix if len(run.shape) == x.ndim == 1 else matrix.reshape(*run.shape, *x.shape)
 
     def _fuse(self, run: Vectors, point: Point, pattern: Pattern | None) -> None:
         """Prepare a Jacobian in one call of a kernel, for an x and an f(x) like these."""
@@ -771,10 +771,15 @@ def _placed(f: Any, argnum: int, out: tuple[int, ...] | None) -> Any:
         def filled(*args: Any, **kwargs: Any) -> Any:
             array = np.zeros(out)
             try:
-                f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
+                returned = f(*args[: argnum + 1], array, *args[argnum + 1 :], **kwargs)
             except BaseException:
                 array.resize(0, refcheck=False)  # compiled code that raises keeps its arguments for ever
                 raise
+            if isinstance(returned, np.ndarray | list | tuple) and returned is not array and not array.any():
+                raise TypeError(
+                    "`f` must fill the array that it gets where `out` is given, as in `f(x, out)`; it left zeros there "
+                    f"and returned {describe(returned)}; leave out `out`"
+                )
             return array
 
         return _placed(filled, argnum, None)

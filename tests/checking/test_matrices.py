@@ -274,3 +274,11 @@ def test_workers_share_the_points_of_a_direction() -> None:
         np.testing.assert_array_equal(shared.expected, alone.expected)
         assert (bool(shared), shared.nfev) == (bool(alone), alone.nfev)
     assert seen
+
+
+@pytest.mark.parametrize("where", [1, -1])
+def test_along_directions_a_hessian_that_is_not_symmetric_is_wrong(where: int) -> None:
+    right, x = 2.0 * np.ones((5, 5)), np.linspace(0.5, 1.5, 5)
+    assert check_hessian(lambda x: np.sum(x) ** 2, right, x, directions=2)
+    skew = np.eye(5, k=1) - np.eye(5, k=-1)
+    assert not check_hessian(lambda x: np.sum(x) ** 2, right + 0.5 * where * skew, x, directions=2)
