@@ -18,6 +18,7 @@ from .core.errors import describe
 from .core.options import DEFAULT, No, Options, OptionsDict, Yes
 from .core.point import Point, as_point, exclusively
 from .core.result import Info
+from .core.signature import OfFunction
 from .core.structure import Structure
 from .inspecting.kinds import PLAIN, is_jitted, kind_of
 from .planning.measuring import Measured, recalled
@@ -164,6 +165,8 @@ class Gradient:
         self._schemes: dict[tuple[int, ...], Scheme] = {}
         self._quick = Quick(self._call, chosen, self._stencil)
 
+    __signature__ = OfFunction(lambda own: (own.f, own._options.args, own._options.kwargs or {}))
+
     def __reduce__(self) -> tuple[Any, ...]:
         learned = None if self._measured is None else self.learned
         return _rebuild, (self.f, {**self._options.given(), "learned": learned})
@@ -173,12 +176,12 @@ class Gradient:
         return f"Gradient({getattr(self.f, '__name__', describe(self.f))}{options})"
 
     @overload
-    def __call__(self, x: ArrayLike, *args: Any, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+    def __call__(self, x: ArrayLike, *args: Any, out: NDArray[Any] | None = None, **kwargs: Any) -> NDArray[Any]: ...
 
     @overload
-    def __call__(self, x: dict[Any, Any], *args: Any) -> dict[Any, Any]: ...
+    def __call__(self, x: dict[Any, Any], *args: Any, **kwargs: Any) -> dict[Any, Any]: ...
 
-    def __call__(self, x: Any, *args: Any, out: NDArray[Any] | None = None) -> Any:
+    def __call__(self, x: Any, *args: Any, out: NDArray[Any] | None = None, **kwargs: Any) -> Any:
         """Return the gradient at x.
 
         Parameters
@@ -190,6 +193,8 @@ class Gradient:
             What f gets after x in this call, instead of the prepared `args`.
         out : ndarray, optional
             Where to put the result, of the result's shape.
+        **kwargs
+            What f gets by name in this call, instead of the prepared `kwargs`.
 
         Returns
         -------
@@ -203,6 +208,9 @@ class Gradient:
             If x is not a finite real array, a step is lost at x, or f does not return one number. f's own exceptions
             come through.
         """
+        if kwargs:
+            remade, (f, options) = self.__reduce__()
+            return remade(f, {**options, "kwargs": kwargs})(x, *args, out=out)
         quick = self._quick.gradient(x, args or self._call.args, out)
         if quick is not None:
             return quick

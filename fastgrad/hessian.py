@@ -19,6 +19,7 @@ from .core.errors import AccuracyWarning, CannotRun, NotTrusted, describe, quiet
 from .core.labels import Labels
 from .core.options import WATCHING, No, Options, OptionsDict, Variables, Yes
 from .core.point import Point, as_point
+from .core.signature import OfFunction
 from .core.validation import FLOAT64, Floats, Ints, bounds_arrays, function, moving
 from .executors.table import reads
 from .gradient import Gradient
@@ -144,12 +145,17 @@ class Hessian:
     def __repr__(self) -> str:
         return f"Hessian({getattr(self.f, '__name__', describe(self.f))}{self._settings})"
 
-    def __call__(self, x: Any, *args: Any) -> Any:
+    __signature__ = OfFunction(lambda own: (own.f, own._settings.options.args, own._settings.options.kwargs or {}))
+
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the Hessian at x: symmetric, of shape ``x.shape + x.shape``, or a ``csr_array``.
 
         Where x is a dictionary of arrays, it is one of dictionaries: ``H["W"]["b"]`` is of shape
-        ``x["W"].shape + x["b"].shape``.
+        ``x["W"].shape + x["b"].shape``. What f gets by name takes the place of the prepared `kwargs`.
         """
+        if kwargs:
+            remade, (f, options) = self.__reduce__()
+            return remade(f, {**options, "kwargs": kwargs})(x, *args)
         return self._answered(x, args, False)[0]
 
     def with_info(self, x: Any, *args: Any) -> tuple[Any, JacobianInfo]:

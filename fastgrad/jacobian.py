@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +17,8 @@ from .backends.vectors import Several, Vectors
 from .core.errors import describe
 from .core.options import No, Variables, Yes
 from .core.point import Point, as_point
-from .core.validation import FLOAT64, Floats, index_array, real_array
+from .core.signature import OfFunction
+from .core.validation import FLOAT64, Args, Floats, index_array, real_array
 from .gradient import may_share, numerical_gradient
 from .inspecting.kinds import is_jitted
 from .planning.mapping import mapped
@@ -106,6 +108,8 @@ class Jacobian:
 
     def __init__(self, f: Any, h: Any = None, **options: Unpack[JacobianDict]) -> None:
         self._operator = Operator(f, Settings.of(h, options))
+
+    __signature__ = OfFunction(lambda own: _called_with(own._operator))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self._operator.f, self._operator.settings.given())
@@ -302,6 +306,13 @@ class Jacobian:
         if operator.colors is None and operator.pattern is not None:
             operator.colors = color_columns(operator.pattern)
         return operator.colors
+
+
+def _called_with(operator: Operator) -> tuple[Any, Args, Mapping[str, Any]]:
+    settings = operator.settings
+    if settings.out is not None or settings.argnum:  # x alone, or more than f shows
+        raise AttributeError("__signature__")
+    return operator.f, settings.options.args, settings.options.kwargs or {}
 
 
 class _Found(NamedTuple):
