@@ -7,19 +7,19 @@ here, which wants an error of 0 at the kink of abs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import quietly
-from ..core.validation import Array, Function
+from ..core.errors import needed, quietly
+from ..core.validation import Args, Array, Function
 from ..jacobian import numerical_jacobian
 
 __all__ = ["jacobi", "propagate"]
 
 METHODS = (None, 0, 1, -1)
+NEEDED = "`step` and `diagnostic` are of jacobi's own iteration: pip install jacobi, or leave them out"
 BESIDE = 2.0**-26  # of x: where both sides must be known for method=0
 
 
@@ -29,7 +29,7 @@ def jacobi(
     *args: Any,
     diagonal: bool = False,
     method: int | None = None,
-    mask: Any = None,
+    mask: ArrayLike | None = None,
     rtol: float = 0,
     maxiter: int = 10,
     maxgrad: int = 3,
@@ -69,7 +69,9 @@ def jacobi(
     if step is not None or diagnostic is not None:
         options: dict[str, Any] = {"diagonal": diagonal, "mask": mask, "rtol": rtol, "maxiter": maxiter}
         options |= {"method": method, "maxgrad": maxgrad, "step": step, "diagnostic": diagnostic}
-        theirs: tuple[NDArray[np.float64], NDArray[np.float64]] = _jacobi().jacobi(fn, x, *args, **options)
+        theirs: tuple[NDArray[np.float64], NDArray[np.float64]] = needed("jacobi", NEEDED).jacobi(
+            fn, x, *args, **options
+        )
         return theirs
     for name, given, least in (("maxiter", maxiter, 1), ("maxgrad", maxgrad, 0), ("rtol", rtol, 0)):
         if not given >= least:
@@ -102,15 +104,6 @@ def jacobi(
     return slope, error
 
 
-def _jacobi() -> Any:
-    try:
-        return import_module("jacobi")
-    except ImportError as error:
-        raise ImportError(
-            "`step` and `diagnostic` are of jacobi's own iteration: pip install jacobi, or leave them out"
-        ) from error
-
-
 def _values(value: Any) -> NDArray[np.float64]:
     try:
         return np.array(value, dtype=np.float64)
@@ -129,7 +122,7 @@ class _Wanted(NamedTuple):
 
 
 def _with_bars(
-    fn: Any, x: Array, args: Any, value: Array, chosen: NDArray[np.bool_], wanted: _Wanted
+    fn: Function, x: Array, args: Args, value: Array, chosen: NDArray[np.bool_], wanted: _Wanted
 ) -> tuple[Array, Array]:
     """Return the columns of some entries of x, and their bars; NaN for values that are NaN at x."""
     known = ~np.isnan(value)
@@ -159,7 +152,7 @@ def _with_bars(
     return found, bars
 
 
-def _made(moved: Any, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Array]:
+def _made(moved: Function, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Array]:
     """Return the Jacobian and its bars, by finer looks where these are too large."""
     options: dict[str, Any] = {"full_output": True, **({"bounds": bounds} if np.isfinite(bounds).any() else {})}
     with quietly():  # the bars say it
@@ -171,7 +164,7 @@ def _made(moved: Any, x: Array, bounds: Any, wanted: _Wanted) -> tuple[Array, Ar
     return np.where(better, finer, made), np.where(better, told.error, info.error)
 
 
-def _lost(moved: Any, x: Array) -> list[NDArray[np.bool_]]:
+def _lost(moved: Function, x: Array) -> list[NDArray[np.bool_]]:
     """Say for which entries fn is NaN just below x, and just above."""
     step = BESIDE * np.maximum(np.abs(x), 1.0)
     lost = [np.zeros(x.shape, dtype=bool), np.zeros(x.shape, dtype=bool)]
@@ -228,7 +221,7 @@ def _of_one(fn: Function, places: list[Any], i: int) -> Callable[[Any], Any]:
     return lambda x: fn(*places[:i], x, *places[i + 1 :])
 
 
-def _through(fn: Any, value: Array, x: Array, cov: Array, kwargs: dict[str, Any]) -> Any:
+def _through(fn: Function, value: Array, x: Array, cov: Array, kwargs: dict[str, Any]) -> Any:
     """Return J C J^T; a diagonal J or C is one of one dimension."""
     if x.ndim > 1 or value.ndim > 1 or cov.ndim > 2:
         raise ValueError("x and fn(x) must have dimension 0 or 1, and cov 0, 1 or 2")

@@ -8,13 +8,12 @@ and `best_index`, its class of results; and those that allow no absolute error b
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..core.errors import NonFiniteWarning, warn
+from ..core.errors import AccuracyWarning, NonFiniteWarning, needed, warn
 from ..core.validation import Args, Array, Function
 from ..derivative import numerical_diff
 from ..gradient import numerical_gradient
@@ -40,24 +39,19 @@ STEERING = (  # what numdifftools makes a step generator of
     "base_step", "step_ratio", "num_steps", "step_nom", "offset", "num_extrap", "use_exact_steps", "check_num_steps",
     "scale",
 )  # fmt: skip
+NEEDED = (
+    "step generators steer numdifftools' own extrapolation: pip install numdifftools, or leave them out, and the steps "
+    "choose themselves"
+)
 ROUNDINGS = 8.0  # of a complex step
 RUNGS = 24  # of a ladder of steps, each half of the one before
+ZERO = 1e-2  # of the size that a higher derivative would have of itself: an error below it may be that of a zero
 LEAST_ORDER = 6  # of differences on a ladder: the truncation error is to fall fast
-
-
-def _numdifftools() -> Any:
-    try:
-        return import_module("numdifftools")
-    except ImportError as error:
-        raise ImportError(
-            "step generators steer numdifftools' own extrapolation: pip install numdifftools, or leave them out, and "
-            "the steps choose themselves"
-        ) from error
 
 
 def __getattr__(name: str) -> Any:
     if name in ("MinStepGenerator", "MaxStepGenerator"):
-        return getattr(_numdifftools(), name)
+        return getattr(needed("numdifftools", NEEDED), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -91,7 +85,10 @@ class _Made:
         self._theirs: Any = None
         if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
             own = {"n": n} if n != 1 else {}
-            kind, told = getattr(_numdifftools(), type(self).__name__), {"full_output": self.full_output, **own}
+            kind, told = (
+                getattr(needed("numdifftools", NEEDED), type(self).__name__),
+                {"full_output": self.full_output, **own},
+            )
             self._theirs = kind(fun, step=step, method=method, order=order, **told, **options)
         elif callable(step):
             self.step = None  # a generator without a step to begin with
@@ -128,7 +125,7 @@ class _Made:
 class _Real:
     """A function that may be complex, of an x that may be complex, as one of real numbers: real parts first."""
 
-    def __init__(self, fun: Any, x: Array, args: Args, kwds: dict[str, Any], stepped: bool) -> None:
+    def __init__(self, fun: Function, x: Array, args: Args, kwds: dict[str, Any], stepped: bool) -> None:
         if stepped and np.iscomplexobj(x):
             raise ValueError("a complex step needs real numbers: a complex variable was given as `x`")
         self._fun, self._args, self._kwds = fun, args, kwds
@@ -242,19 +239,26 @@ def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[
     stencil = METHODS[method](max(made.order, least), made.n)
     if step is not None:
         return _quotient(f, x, step, stencil)[0], None, step
-    found, error, used = _on_ladder(f, x, stencil)
-    if np.isnan(found).any():
-        where = np.argwhere(np.isnan(np.atleast_1d(found)))[0].tolist()
-        warn(f"derivative {made.n} at entry {where} of x is nan: f is not finite there, or beside it", NonFiniteWarning)
+    found, error, used, natural = _on_ladder(f, x, stencil)
+    lost, uncertain = np.isnan(found), error > np.maximum(np.abs(found), ZERO * natural)
+    for kind, where, told in (
+        (NonFiniteWarning, lost, "is nan: f is not finite there, or beside it"),
+        (AccuracyWarning, uncertain & ~lost, "has no certain digit: its error bar is larger than itself"),
+    ):
+        if where.any():
+            entry = np.argwhere(np.atleast_1d(where))[0].tolist()
+            warn(f"derivative {made.n} at entry {entry} of x {told}", kind)
     return found, error, used
 
 
-def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any]:
+def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any, Any]:
     """Return a derivative of an elementwise function where steps beside agree best, how far they do not, and the steps.
 
-    NaN where none of them is finite.
+    NaN where none of them is finite. Last the size of such a derivative where f and x have the scales they seem to
+    have: an error far below it may be that of a derivative that is 0.
     """
-    largest = np.maximum(np.abs(x), 1.0) / max(map(abs, stencil.reach))
+    scale = np.maximum(np.abs(x), 1.0)
+    largest = scale / max(map(abs, stencil.reach))
     steps = [np.ldexp(largest, -k) for k in range(RUNGS)]
     with np.errstate(all="ignore"):
         rungs, rounding = (np.array(a) for a in zip(*(_quotient(f, x, h, stencil) for h in steps), strict=True))
@@ -263,7 +267,8 @@ def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any
     doubt[~np.isfinite(doubt)] = np.inf
     best = np.argmin(doubt, axis=0)[None]
     found, error, used = (np.take_along_axis(a, best, 0)[0] for a in (rungs[1:-1], doubt, np.array(steps[1:-1])))
-    return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()]
+    values = rounding[0] / EPS * largest**stencil.deriv / sum(abs(float(w)) for w in stencil.weights)  # their mean size
+    return np.where(np.isfinite(error), found, np.nan)[()], error[()], used[()], values / scale**stencil.deriv
 
 
 def _quotient(f: Callable[[Any], Any], x: Array, h: Array, stencil: Stencil) -> tuple[Any, Any]:
@@ -365,12 +370,12 @@ class Hessian(_Made):
     def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the Hessian, of shape (n, n); of a function of m values of shape (m, n, n)."""
         real = self._real(x, args, kwds)
-        if real.plain and real.f0.size == 1:
+        if real.plain and real.f0.ndim == 0:
             assert self.fun is not None
             return self._returned(*self._one(self.fun, real.x, args, kwds))
         made = [self._one(real.of_one(place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
         shape = (*real.f0.shape, real.x.size, real.x.size)
-        found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)).squeeze() for k in (0, 1))
+        found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)) for k in (0, 1))
         return self._returned(found, error, made[0][2])
 
     def _one(self, f: Function, x: Array, args: Args, kwds: dict[str, Any]) -> Any:

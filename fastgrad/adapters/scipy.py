@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from math import isfinite
 from threading import RLock
@@ -26,6 +26,7 @@ from scipy.optimize import OptimizeResult
 from scipy.sparse import csr_array, find, issparse
 from scipy.sparse.linalg import LinearOperator
 
+from ..core.errors import needed
 from ..core.validation import Args, Array, Function
 from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
@@ -46,23 +47,24 @@ METHODS = ("2-point", "3-point", "cs")
 POWER = {"2-point": 1 / 2, "3-point": 1 / 3, "cs": 1 / 2}  # of the rounding unit: SciPy's relative steps
 
 
-def _steps(method: str, x: Array, rel_step: Any, abs_step: Any) -> NDArray[np.float64] | None:
+def _steps(
+    method: str, x: Array, rel_step: ArrayLike | None, abs_step: ArrayLike | None, eps: float
+) -> NDArray[np.float64] | None:
     """Return the signed step of each entry, in SciPy's manner; None where no step is given."""
     if rel_step is None and abs_step is None:
         return None
     sign = np.where(x >= 0, 1.0, -1.0)
     step = np.asarray(rel_step * sign * np.abs(x) if abs_step is None else abs_step, dtype=np.float64)
-    step = np.broadcast_to(step, x.shape)
-    usual = EPS ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
-    return np.where(x + step - x == 0, usual, step)
+    usual = eps ** POWER[method] * sign * np.maximum(1.0, np.abs(x))
+    return np.where(x + step - x == 0, usual, np.broadcast_to(step, x.shape))
 
 
 def approx_derivative(
     fun: Function,
     x0: ArrayLike,
     method: str = "3-point",
-    rel_step: Any = None,
-    abs_step: Any = None,
+    rel_step: ArrayLike | None = None,
+    abs_step: ArrayLike | None = None,
     f0: Any = None,
     bounds: Any = (-np.inf, np.inf),
     sparsity: Any = None,
@@ -129,8 +131,12 @@ def approx_derivative(
     common["workers"] = _workers(workers)
     if bounded:
         common["bounds"] = (np.broadcast_to(lower, x.shape), np.broadcast_to(upper, x.shape))
-    step = _steps(method, x, rel_step, abs_step)
-    if step is None and method == "2-point" and (_is_narrow(dtype) or _is_narrow(np.asarray(f0).dtype)):
+    narrow = [d for d in (dtype, np.asarray(f0).dtype) if _is_narrow(d)]
+    eps = max((float(np.finfo(d).eps) for d in narrow), default=EPS)
+    if narrow and method == "cs" and rel_step is None and abs_step is None:
+        rel_step = 0.0  # a step of its own would vanish in short floats: SciPy's usual one
+    step = _steps(method, x, rel_step, abs_step, eps)
+    if step is None and method == "2-point" and narrow:
         common["method"] = "3-point"  # whose steps look at how coarse f is
     result, made = _differentiated(fun, x, f0, step, sparsity, common)
     result = result.astype(dtype) if _is_narrow(dtype) else result
@@ -165,39 +171,39 @@ def _differentiated(
         common["sparsity"] = sparsity
     known = {} if np.asarray(f0).dtype.kind == "c" else {"f0": f0}
 
-    def made(h: Any, **more: Any) -> tuple[Any, int]:
-        found, info = verb(fun, x, h, full_output=True, **known, **{**common, **more})
-        return found, info.nfev
-
-    one_sided = common["method"] == "2-point" and step is not None and bool((step < 0).any())
-    if step is None or not one_sided:
-        found, nfev = made(None if step is None else np.abs(step))
-    elif bool((step < 0).all()):
-        found, nfev = made(-step, method="backward", order=1)
-    elif sparsity is not None:
-        raise ValueError("`abs_step` must have one sign for all entries where `sparsity` is given")
-    else:
-        found, nfev = np.empty((*np.shape(f0), x.size)), 0
-        for side, method in ((step > 0, "forward"), (step < 0, "backward")):
-            found[..., side], more = made(np.abs(step), method=method, order=1, indices=side)
-            nfev += more
+    turn = np.ones(x.size) if step is None or common["method"] != "2-point" else np.where(step < 0, -1.0, 1.0)
+    if turned := bool((turn < 0).any()):
+        fun, x = partial(_turned, fun, turn), turn * x
+        if "bounds" in common:
+            lower, upper = common["bounds"]
+            common["bounds"] = np.where(turn < 0, -upper, lower), np.where(turn < 0, -lower, upper)
+    found, info = verb(fun, x, None if step is None else np.abs(step), full_output=True, **known, **common)
+    if turned and sparsity is not None:
+        found.data *= turn[found.indices]
+    elif turned:
+        found = np.where(turn < 0, 0.0 - found, found)
     if sparsity is None and np.size(f0) == 1:
         found = np.ravel(found)
-    return found, nfev
+    return found, info.nfev
 
 
-def _operator(fun: Any, x: Array, m: int, rel_step: Any, common: dict[str, Any]) -> Any:
+def _turned(fun: Function, turn: Array, x: Array, *args: Any, **kwargs: Any) -> Any:
+    """Evaluate a function of entries of which some are turned round: a step ahead in these is one back in its own."""
+    return fun(turn * x, *args, **kwargs)
+
+
+def _operator(fun: Any, x: Array, m: int, rel_step: ArrayLike | None, common: dict[str, Any]) -> Any:
     def product(p: Array) -> Array:
         p = np.ravel(p)
         length = np.linalg.norm(p)
         if length == 0:
             return np.zeros(m)
-        return np.ravel(jvp(fun, x, p, None if rel_step is None else rel_step / length, **common))
+        return np.ravel(jvp(fun, x, p, None if rel_step is None else np.asarray(rel_step) / length, **common))
 
     return LinearOperator((m, x.size), matvec=product, dtype=np.float64)
 
 
-def approx_fprime(xk: ArrayLike, f: Function, epsilon: Any = None, *args: Any) -> Array:
+def approx_fprime(xk: ArrayLike, f: Function, epsilon: ArrayLike | None = None, *args: Any) -> Array:
     """Return the derivatives of f, as ``scipy.optimize.approx_fprime`` does.
 
     Parameters
@@ -230,7 +236,7 @@ def check_grad(
     grad: Function,
     x0: ArrayLike,
     *args: Any,
-    epsilon: Any = None,
+    epsilon: ArrayLike | None = None,
     direction: str = "all",
     rng: Any = None,
     seed: Any = None,
@@ -303,7 +309,9 @@ def check_derivative(
         return np.max(np.abs(told - found) / np.maximum(1, np.abs(found)))
     found = numerical_jacobian(fun, x, sparsity=told, **options)
     rows, columns, error = find(csr_array(told) - found)
-    return np.max(np.abs(error) / np.maximum(1, np.abs(np.asarray(found[rows, columns]).ravel())), initial=0.0)
+    there = found[rows, columns]  # sparse itself in newer versions of SciPy
+    there = np.ravel(there.toarray() if issparse(there) else there)
+    return np.max(np.abs(error) / np.maximum(1, np.abs(there)), initial=0.0)
 
 
 # ---- scipy.differentiate
@@ -323,7 +331,7 @@ class Steering(TypedDict, total=False):
     step_factor: float
 
 
-def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: Any = 0) -> bool:
+def _asked_for(steering: Mapping[str, Any], initial_step: ArrayLike, step_direction: ArrayLike = 0) -> bool:
     """Whether SciPy's own iteration is meant: by an option that steers it, or a step that only that has words for."""
     for name in steering:
         if name not in STEERING:
@@ -336,17 +344,15 @@ def _asked_for(steering: Mapping[str, Any], initial_step: Any, step_direction: A
 
 def _theirs(name: str, *args: Any, **options: Any) -> Any:
     """Let SciPy iterate as it is told to. ImportError if it is too old to do so."""
-    try:
-        module = import_module("scipy.differentiate")
-    except ImportError as error:
-        raise ImportError(
-            f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
-            "leave them out"
-        ) from error
+    module = needed(
+        "scipy.differentiate",
+        f"{', '.join(STEERING)} and steps of both signs steer the iteration of SciPy 1.15 or newer: update it, or "
+        "leave them out",
+    )
     return getattr(module, name)(*args, **options)
 
 
-def _tolerances(tolerances: Any) -> dict[str, float]:
+def _tolerances(tolerances: Mapping[str, float | None] | None) -> dict[str, float]:
     given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
     numbers = all(isinstance(v, (int, float, np.number)) and v >= 0 for v in given.values())
     if given.keys() != TOLERANCES.keys() or not numbers:
@@ -354,7 +360,7 @@ def _tolerances(tolerances: Any) -> dict[str, float]:
     return given
 
 
-def _within(x: Array, initial_step: Any, step_direction: Any) -> dict[str, Any]:
+def _within(x: Array, initial_step: ArrayLike, step_direction: ArrayLike) -> dict[str, Any]:
     """Return the bounds that SciPy's steps keep: no farther from x than the first, and on its side."""
     steps, sides = np.asarray(initial_step, dtype=np.float64), np.sign(step_direction)
     if (steps == STEP).all() and not np.any(sides):
@@ -364,7 +370,9 @@ def _within(x: Array, initial_step: Any, step_direction: Any) -> dict[str, Any]:
     return {"bounds": (np.where(sides > 0, x, lower), np.where(sides < 0, x, upper))}
 
 
-def _result(name: str, df: Array, error: Any, tolerances: Any, dtype: np.dtype[Any], **counts: Any) -> OptimizeResult:
+def _result(
+    name: str, df: Array, error: Any, tolerances: Mapping[str, float | None] | None, dtype: np.dtype[Any], **counts: Any
+) -> OptimizeResult:
     """Return SciPy's result: what is finite is a success, if its error bar keeps the tolerance that was given."""
     given = _tolerances(tolerances)
     error = np.full(df.shape, np.nan) if error is None else np.asarray(error)
@@ -382,9 +390,9 @@ def derivative(
     x: ArrayLike,
     *,
     args: Any = (),
-    tolerances: Any = None,
-    initial_step: Any = STEP,
-    step_direction: Any = 0,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    step_direction: ArrayLike = 0,
     preserve_shape: bool = False,
     callback: Any = None,
     **steering: Unpack[Steering],
@@ -475,9 +483,9 @@ def jacobian(
     f: Function,
     x: ArrayLike,
     *,
-    tolerances: Any = None,
-    initial_step: Any = STEP,
-    step_direction: Any = 0,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    step_direction: ArrayLike = 0,
     **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Jacobian, with the fields of ``scipy.differentiate.jacobian``.
@@ -517,7 +525,12 @@ def jacobian(
 
 
 def hessian(
-    f: Function, x: ArrayLike, *, tolerances: Any = None, initial_step: Any = STEP, **steering: Unpack[Steering]
+    f: Function,
+    x: ArrayLike,
+    *,
+    tolerances: Mapping[str, float | None] | None = None,
+    initial_step: ArrayLike = STEP,
+    **steering: Unpack[Steering],
 ) -> OptimizeResult:
     """Return the Hessian, with the fields of ``scipy.differentiate.hessian``.
 
@@ -549,7 +562,12 @@ def hessian(
     several = points.ndim > 1
 
     def total(x: Array) -> Any:
-        return np.sum(f(x))
+        value = f(x)
+        if np.shape(value) != points.shape[1:]:
+            raise ValueError(
+                f"`f` must return one number for each of the points {points.shape[1:]}; got {np.shape(value)}"
+            )
+        return np.sum(value)
 
     found, info = numerical_hessian(total if several else f, points, full_output=True, **_within(points, steps, 0))
     error = np.zeros(found.shape) if info.error is None else info.error  # None: nothing may move

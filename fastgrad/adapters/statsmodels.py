@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..core.errors import NotTrusted, TrustWarning, warn
 from ..core.validation import Args, Array, Function
+from ..gradient import numerical_gradient
 from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 
@@ -27,28 +28,38 @@ MEAN = ((1, 1, 1), (1, 0, -1), (0, 1, -1), (0, 0, 2), (-1, -1, 1), (-1, 0, -1), 
 CENTRAL = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)), 4
 
 
-def _differenced(f: Any, x: Array, step: Any, **options: Any) -> Array:
+def _or_nan(x: Array, made: Callable[[], Any], shape: Callable[[], tuple[int, ...]]) -> NDArray[np.float64]:
+    """Return derivatives, of NaN where x is not finite: fits ask there, too, where they have failed."""
+    return np.asarray(made()) if np.isfinite(x).all() else np.full(shape(), np.nan)
+
+
+def _differenced(f: Function, x: Array, step: Any, *, args: Args, kwargs: Kwargs, **options: Any) -> Array:
     """Return the derivatives of f, first the axis of x; points side by side in x, of which f couples none, as one."""
-    if not np.isfinite(x).all():  # fits ask there, too, where they have failed
-        value = f(x, *options["args"], **(options["kwargs"] or {}))
-        return np.full((len(x), *np.shape(value)), np.nan)
-    found = np.asarray(numerical_jacobian(f, x, step, **options))
-    return np.moveaxis(found.sum(axis=tuple(range(1 - x.ndim, 0))), -1, 0)
+
+    def made() -> Array:
+        found = np.asarray(numerical_jacobian(f, x, step, args=args, kwargs=kwargs, **options))
+        return np.moveaxis(found.sum(axis=tuple(range(1 - x.ndim, 0))), -1, 0)
+
+    return _or_nan(x, made, lambda: (len(x), *np.shape(f(x, *args, **(kwargs or {})))))
 
 
-def _hessian(f: Any, x: Array, **called: Any) -> NDArray[np.float64]:
-    known = bool(np.isfinite(x).all())
-    return np.asarray(numerical_hessian(f, x, **called)) if known else np.full((x.size, x.size), np.nan)
+def _hessian(x: Array, made: Callable[[], Any]) -> NDArray[np.float64]:
+    return _or_nan(x, made, lambda: (x.size, x.size))
 
 
-def _step(x: Array, epsilon: Any) -> Any:
+def _step(x: Array, epsilon: ArrayLike | None) -> Any:
     if epsilon is None or np.ndim(epsilon) == 0 or np.shape(epsilon) == x.shape:
         return epsilon
     raise ValueError(f"If h is not a scalar it must have the same shape as x, {x.shape}; got {np.shape(epsilon)}")
 
 
 def approx_fprime(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None, centered: bool = False
+    x: ArrayLike,
+    f: Function,
+    epsilon: ArrayLike | None = None,
+    args: Args = (),
+    kwargs: Kwargs = None,
+    centered: bool = False,
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of f, as statsmodels' ``approx_fprime`` does.
 
@@ -89,7 +100,7 @@ def approx_fprime(
 
 
 def approx_fprime_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Function, epsilon: ArrayLike | None = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the gradient or Jacobian of an analytic f by complex steps, as statsmodels' ``approx_fprime_cs`` does.
 
@@ -135,11 +146,16 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Function:
     """Return one of the functions that make a Hessian of f's values: by this formula where a step is given."""
 
     def approx_hess(
-        x: ArrayLike, f: Any, epsilon: Any = None, args: Any = (), kwargs: Kwargs = None, return_grad: bool = False
+        x: ArrayLike,
+        f: Function,
+        epsilon: ArrayLike | None = None,
+        args: Args = (),
+        kwargs: Kwargs = None,
+        return_grad: bool = False,
     ) -> Any:
         x = np.array(x, dtype=np.float64)
         if epsilon is None:
-            hessian = _hessian(f, x, args=args, kwargs=kwargs)
+            hessian = _hessian(x, lambda: numerical_hessian(f, x, args=args, kwargs=kwargs))
         else:
             hessian = _at_corners(f, x, np.broadcast_to(_step(x, epsilon), x.shape), args, kwargs or {}, *formula)
         return (hessian, approx_fprime(x, f, epsilon, args, kwargs).reshape(-1)) if return_grad else hessian
@@ -174,7 +190,7 @@ def _hessian_by(formula: Any, name: str, kind: str) -> Function:
 
 
 def _at_corners(
-    f: Any, x: Array, step: Array, args: Any, kwargs: Mapping[str, Any], corners: Any, divisor: int
+    f: Function, x: Array, step: Array, args: Args, kwargs: Mapping[str, Any], corners: Any, divisor: int
 ) -> NDArray[np.float64]:
     """Return the Hessian by statsmodels' own points."""
     moves, hessian = np.diag(step), np.empty((x.size, x.size))
@@ -192,7 +208,7 @@ approx_hess = _hessian_by(CENTRAL, "approx_hess", "central")
 
 
 def approx_hess_cs(
-    x: ArrayLike, f: Any, epsilon: Any = None, args: Args = (), kwargs: Kwargs = None
+    x: ArrayLike, f: Function, epsilon: ArrayLike | None = None, args: Args = (), kwargs: Kwargs = None
 ) -> NDArray[np.float64]:
     """Return the Hessian of an analytic f: central differences of its complex-step gradient.
 
@@ -218,18 +234,19 @@ def approx_hess_cs(
            [6., 0.]])
     """
     x = np.array(x, dtype=np.float64)  # f may read the caller's, which does not move
-
     called: dict[str, Any] = {"args": args, "kwargs": kwargs}
 
-    def gradient(y: Array) -> NDArray[np.float64]:
-        return _differenced(f, y, None, method="complex", **called)
+    def gradient(y: Array) -> Array:
+        return np.asarray(numerical_gradient(f, y, method="complex", **called))
 
-    if not np.isfinite(x).all():
-        return _hessian(f, x)
     order = 4 if epsilon is None else 2  # the gradient is exact to its last digits
-    found = _if_analytic(
-        lambda: np.asarray(numerical_jacobian(gradient, x, _step(x, epsilon), order=order)),
-        lambda: _hessian(f, x, **called),
-    )
+
+    def made() -> Array:
+        return _if_analytic(
+            lambda: np.asarray(numerical_jacobian(gradient, x, _step(x, epsilon), order=order)),
+            lambda: np.asarray(numerical_hessian(f, x, **called)),
+        )
+
+    found = _hessian(x, made)
     symmetric: NDArray[np.float64] = (found + found.T) / 2
     return symmetric

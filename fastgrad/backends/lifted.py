@@ -22,12 +22,12 @@ from ..core.validation import Floats, Ints, complex_number, number
 from ..inspecting.purity import Nature
 from ..lifting.signals import Outrun, Signal, where_in
 from ..lifting.work import DenseWork, SparseWork
-from ..schemes.rounding import OF_ROUNDING, of_rounding
+from ..schemes.rounding import AFAR, OF_ROUNDING, RE_ROUNDED, of_rounding
 from .batched import agree
 from .table import load
 
 EPS = float(np.finfo(np.float64).eps)
-ONE_OF = 8  # entries shows whether f rounds within: bars of f that does not are to cost no more than the gradient
+ROUNDS_WITHIN = 100.0  # times its own rounding shows that f rounds within: else bars cost no more than the gradient
 FEW = 8  # so few points are evaluated plainly, once f's values were checked
 DENSE, SPARSE = "dense", "sparse"
 _WAY = {DENSE: "dense lift", SPARSE: "sparse lift"}
@@ -269,8 +269,8 @@ class Lifted(InFloats):
     def _rounding(self, x: Floats, index: Ints, steps: Floats, values: Floats) -> Floats:
         """Return by how much the differences vary where f rounds otherwise.
 
-        The next numbers beside x show the rounding of most f. What f adds to large numbers rounds alike there: a few
-        entries are looked at farther away, too, and all where these show more.
+        The next numbers beside x show the rounding of most f. What f adds to large numbers rounds alike there: where
+        f's own values show more of it, farther away along one direction of all entries, slopes are looked at there.
         """
         near = x.copy()
         moved = near.reshape(-1)[index]
@@ -279,17 +279,31 @@ class Lifted(InFloats):
             near.reshape(-1)[index] = np.where(moved == 0.0, 0.0, np.nextafter(moved, to))
         again = self._beside(near, index, steps)
         found = np.zeros(values.shape) if again is None else OF_ROUNDING * np.abs(values - again)
+        owners = np.geterr()
 
-        def farther(some: slice) -> Floats:
-            return of_rounding(x.reshape(-1), values[some], lambda point: self._beside(point, index[some], steps[some]))
+        def alone(point: Floats) -> Floats | None:
+            with np.errstate(**owners):
+                return self._alone(point)
 
-        count = max(index.size // ONE_OF, 1)
-        start = self._draw % (index.size - count + 1)
-        few = slice(start, start + count)  # neighbours: others are lifted with all that are between them
         with np.errstate(all="ignore"):
-            if (farther(few) > 64.0 * EPS * np.abs(values[few]) + 4.0 * found[few]).any():
-                found = np.maximum(found, farther(slice(None)))
+            size, value = hypot(self.value(), *(values / steps * moved).tolist()), np.array([self.value()])
+            for step in (RE_ROUNDED, AFAR):
+                noise = of_rounding(x.reshape(-1), value, alone, step=step)[0]
+                if noise > ROUNDS_WITHIN * EPS * size:
+                    farther = of_rounding(
+                        x.reshape(-1), values, lambda point: self._beside(point, index, steps), step=step
+                    )
+                    return np.maximum(found, farther)
         return found
+
+    def _alone(self, point: Floats) -> Floats | None:
+        """f at another point; None where it raises."""
+        try:
+            return np.array([self._plainly(point.reshape(self._point.base.shape))])
+        except NotTrusted:
+            raise
+        except Exception:  # noqa: BLE001 - nobody asked for that point
+            return None
 
     def _beside(self, point: Floats, index: Ints, steps: Floats) -> Floats | None:
         """The differences from f at another point; None if f cannot be lifted there."""

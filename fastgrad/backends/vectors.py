@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from math import nan, prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from ..core.call import Call
 from ..core.errors import NotTrusted, describe
 from ..core.point import Point, exclusive
-from ..core.validation import FLOAT64, Floats
+from ..core.validation import FLOAT64, Floats, number
 from ..schemes.constants import OUTSIDE
 
 Shape = tuple[int, ...]
@@ -22,8 +23,6 @@ REAL = (
     "`f` returned real numbers for a complex argument, so it dropped the imaginary part (abs, float, an array made by "
     "np.zeros, or a closure may do that) and the complex step cannot work; use method='central'"
 )
-
-HINTS = {"c": "; return its real part, or its abs", "O": "; of numbers return .astype(float)"}
 
 OTHER_SHAPE = "`f` must return values of one shape at all points, got {} at x and {} beside it"
 
@@ -51,8 +50,11 @@ def values_of(result: object, kinds: str = "fiub") -> NDArray[Any]:
         raise ValueError(
             f"`f` must return an array, a list or a tuple of numbers, or a number; got a ragged {describe(result)}"
         ) from error
+    if array.dtype.kind == "O":  # of numbers of other libraries, perhaps: mpmath's, fractions
+        with suppress(TypeError, ValueError):
+            array = np.array([number(one) for one in array.flat]).reshape(array.shape)
     if array.dtype.kind not in kinds:
-        hint = HINTS.get(array.dtype.kind, "")
+        hint = "; return its real part, or its abs" if array.dtype.kind == "c" else ""
         kind = Several if isinstance(result, Mapping) else TypeError
         raise kind(
             f"`f` must return an array, a list or a tuple of real numbers, or a number; got {describe(result)}{hint}"

@@ -246,12 +246,7 @@ def judged(given: Floats, seen: Seen, allowed: Floats, directions: int | None, k
     certain = seen.reasons == ""
     wrong, unknown = outside & certain, ~certain
     verdict = WRONG if wrong.any() else UNKNOWN if unknown.any() else RIGHT
-    lists = {
-        "expected": seen.expected,
-        "error": seen.error,
-        "wrong": wrong,
-        "unknown": unknown,
-        "reasons": seen.reasons,
-    }
-    shaped: dict[str, Any] = {name: part.reshape(given.shape) for name, part in lists.items()}
+    lists = {**seen._asdict(), "wrong": wrong, "unknown": unknown}
+    names = ("expected", "error", "wrong", "unknown", "reasons")
+    shaped: dict[str, Any] = {name: lists[name].reshape(given.shape) for name in names}
     return kind(verdict, given, **shaped, directions=directions, nfev=seen.nfev, **more)

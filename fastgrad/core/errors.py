@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
+from types import ModuleType
 
 _silent: ContextVar[bool] = ContextVar("silent", default=False)
 
@@ -58,6 +60,14 @@ def quietly() -> Iterator[None]:
         yield
     finally:
         _silent.reset(token)
+
+
+def needed(module: str, otherwise: str) -> ModuleType:
+    """Import a module of a package that fastgrad does without. ImportError that says what else to do."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(otherwise) from error
 
 
 def describe(value: object, limit: int = 80) -> str:

@@ -99,13 +99,18 @@ def number(value: object) -> float:
     if isinstance(value, float):  # np.float64 is one
         return float(value)
     if isinstance(value, _REAL_SCALARS) and type(value).__name__ != "timedelta64":  # which is a np.integer, too
-        try:
-            return float(value)
-        except OverflowError:
-            return float("inf") if value > 0 else float("-inf")
+        return _rounded(value)
     if type(value) is np.ndarray and value.size == 1 and value.dtype.kind in "fiub":
         return float(value.item())
     return _unusual_number(value).real
+
+
+def _rounded(value: Any) -> float:
+    """Return the nearest float: infinity where a whole number or a fraction is larger than all."""
+    try:
+        return float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
 
 
 def known_value(f0: object) -> float:
@@ -163,9 +168,7 @@ def _unusual_number(value: Any, *, complex_allowed: bool = False, inner: bool = 
             return _unusual_number(item(), complex_allowed=complex_allowed, inner=True)
     elif not isinstance(value, _NO_NUMBERS) and isinstance(value, (SupportsFloat, SupportsIndex)):
         try:
-            return float(value)
-        except OverflowError:
-            return float("inf") if value > 0 else float("-inf")  # type: ignore[operator]
+            return _rounded(value)
         except (TypeError, ValueError):
             if complex_allowed and isinstance(value, SupportsComplex):
                 with suppress(TypeError, ValueError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib import import_module
 
+from ..core.errors import needed
 from ..core.validation import Ints
 from .executor import Around, Executor, Failures, Function, Points, Receive, Values
 
@@ -63,10 +63,8 @@ class _Bar(AbstractContextManager[Tell]):
     """What is done, its rate and the time that is left; gone when that is over."""
 
     def __init__(self, what: str) -> None:
-        try:
-            rich, console = import_module("rich.progress"), import_module("rich.console")
-        except ImportError as error:
-            raise ImportError("progress=True needs rich: pip install 'fastgrad[cli]'; or pass a callable") from error
+        remedy = "progress=True needs rich: pip install 'fastgrad[cli]'; or pass a callable"
+        rich, console = needed("rich.progress", remedy), needed("rich.console", remedy)
         self._bar = rich.Progress(
             rich.TextColumn("{task.description}"),
             rich.BarColumn(),

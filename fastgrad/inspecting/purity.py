@@ -28,6 +28,7 @@ _EFFECTS = frozenset({
     "print", "open", "input", "exec", "eval", "globals", "locals", "vars", "setattr", "delattr", "id",
     "__setattr__", "__delattr__", "save", "savez", "savez_compressed", "savetxt", "tofile", "dump",
     "random", "default_rng", "seed", "time", "perf_counter",
+    "Thread",  # where a refusal ends, it prints a traceback
 })  # fmt: skip
 # names by which an attribute is reached that the code does not name
 _HIDDEN = frozenset({

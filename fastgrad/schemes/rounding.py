@@ -14,6 +14,7 @@ from ..core.validation import Floats
 from .outputs import signs
 
 RE_ROUNDED = 2.0**-25  # a step, in x: f rounds otherwise there, and so does what it computes within, as 1e8 + x
+AFAR = 2.0**-17  # where it computes 1e11 + x: of few entries none rounds otherwise nearer
 NODES = np.array([0.0, 1.0, -1.37, 2.21])  # rounding is a saw, of which even ones often show nothing
 THIRD_DIFFERENCE = 1.0 / np.prod(NODES[:, None] - NODES + np.eye(NODES.size), axis=1)
 THIRD_DIFFERENCE /= np.sqrt(THIRD_DIFFERENCE @ THIRD_DIFFERENCE)
@@ -21,7 +22,11 @@ OF_ROUNDING = 8.0  # times what that changes
 
 
 def of_rounding(
-    x: Floats, here: Floats, derivative: Callable[[Floats], Floats | None], room: Floats | None = None
+    x: Floats,
+    here: Floats,
+    derivative: Callable[[Floats], Floats | None],
+    room: Floats | None = None,
+    step: float = RE_ROUNDED,
 ) -> Floats:
     """Return by how much a derivative differs where all that f rounds within is rounded otherwise.
 
@@ -31,11 +36,12 @@ def of_rounding(
     `here`: the derivative there.
     `derivative`: the same at other flat points; None where there is none, and nothing is known then.
     `room`: by how much each entry of x may move to both sides.
+    `step`: how far it does, in x.
     """
     along, seen = signs(x, x.size), [here]
     with np.errstate(all="ignore"):
         for node in NODES[1:].tolist():
-            moved = node * RE_ROUNDED * along * x
+            moved = node * step * along * x
             found = derivative(x + (moved if room is None else np.clip(moved, -room, room)))
             if found is None:
                 return np.zeros(here.shape)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import describe
+from ..core.errors import describe, needed
 from ..core.validation import Array, Floats
 
 Indices = NDArray[np.intp]
@@ -131,13 +130,11 @@ def _pointers(index: Indices, count: int) -> Indices:
 
 def csr_array(parts: tuple[Any, Array, Array], shape: tuple[int, int]) -> Any:
     """Make a SciPy array. ImportError where SciPy, which nothing else needs, is not installed."""
-    try:
-        sparse = import_module("scipy.sparse")
-    except ImportError as error:
-        raise ImportError(
-            "a sparse result is a SciPy array, and SciPy is not installed: pip install 'fastgrad[sparse]', or leave "
-            "out `sparse` and `sparsity` for a dense one"
-        ) from error
+    sparse = needed(
+        "scipy.sparse",
+        "a sparse result is a SciPy array, and SciPy is not installed: pip install 'fastgrad[sparse]', or leave out "
+        "`sparse` and `sparsity` for a dense one",
+    )
     return sparse.csr_array(parts, shape=shape)
 
 

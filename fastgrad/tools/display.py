@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import import_module
 
 import numpy as np
 
+from ..core.errors import needed
 from .compare import EXACT, Comparison
 from .report.figures import CELLS, cells, plain
 from .timing import Progress
@@ -37,11 +37,10 @@ class Display:
     """Tables and the progress bar: on a terminal with colours, in a pipe plain and whole."""
 
     def __init__(self) -> None:
-        try:
-            self._table, self._progress = import_module("rich.table"), import_module("rich.progress")
-            console = import_module("rich.console")
-        except ImportError as error:
-            raise ImportError("the tables need rich: pip install 'fastgrad[cli]'") from error
+        names = ("rich.table", "rich.progress", "rich.console")
+        self._table, self._progress, console = (
+            needed(name, "the tables need rich: pip install 'fastgrad[cli]'") for name in names
+        )
         self._out = console.Console(highlight=False, markup=False)
         self._err = console.Console(stderr=True, highlight=False)
         if not self._out.is_terminal:

@@ -17,7 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
-from fastgrad.core.errors import NonFiniteWarning, TrustWarning
+from fastgrad.core.errors import AccuracyWarning, NonFiniteWarning, TrustWarning
 from fastgrad.stencils import central
 
 X = np.array([0.5, -1.2, 2.0])
@@ -600,3 +600,66 @@ def test_a_derivative_that_is_nan_is_told(n: int) -> None:
         found = numdifftools.Derivative(lambda x: np.where(x == 1.0, np.nan, np.exp(x)), n=n)(x)
     np.testing.assert_allclose(found[[0, 2]], np.exp(x[[0, 2]]), rtol=1e-8)
     assert np.isnan(found[1])
+
+
+def test_statsmodels_complex_hessian_of_one_number():
+    """An array of one number is one; of more there is no Hessian, and none is made up."""
+    hessian = np.array([[-4.0, 2.0], [2.0, 0.0]])
+    same(statsmodels.approx_hess_cs([1.0, -2.0], lambda x: np.array([x[0] ** 2 * x[1]])), hessian, 1e-9)
+    assert np.isnan(statsmodels.approx_hess_cs([np.nan, 1.0], lambda x: x[0] ** 2)).all()
+    with pytest.raises(ValueError, match="one number"):
+        statsmodels.approx_hess_cs([1.0, -2.0], lambda x: x**2)
+
+
+@pytest.mark.parametrize("steps", [{"rel_step": 1e-6}, {"abs_step": [-1e-6, 1e-6]}])
+def test_scipy_steps_of_both_signs(steps):
+    """Forward differences in entries of x whose steps go down, dense, coloured and within bounds."""
+    peer = pytest.importorskip("scipy.optimize._numdiff")
+    f = lambda x: np.array([x[0] * x[1], np.sin(x[0]), x[1] ** 2])  # noqa: E731
+    pattern = np.array([[1, 1], [1, 0], [0, 1]])
+    options = {"method": "2-point", "bounds": ([0.0, -3.0], [2.0, 0.0]), **steps}
+    mine, theirs = (m.approx_derivative(f, np.array([1.0, -2.0]), **options) for m in (scipy, peer))
+    same(mine, theirs, 1e-5)
+    coloured = scipy.approx_derivative(f, np.array([1.0, -2.0]), sparsity=pattern, **options)
+    same(coloured.toarray(), theirs, 1e-5)
+
+
+def test_scipy_steps_that_vanish_in_short_floats():
+    """The usual step in place of one that is lost is that of the shortest floats, as in SciPy; so of complex steps."""
+    coarse = lambda x: np.float32(np.sum(x**2))  # noqa: E731
+    same(scipy.approx_fprime(np.array([1.0, 2.0]), coarse, 0.0), np.array([2.0, 4.0]), 1e-3)
+    x = np.array([1.0, 2.0], np.float32)
+    same(np.asarray(scipy.approx_derivative(lambda x: x**2, x, method="cs"), float), np.diag([2.0, 4.0]), 1e-6)
+
+
+def test_scipy_hessian_of_many_values_at_several_points():
+    """They are no Hessian of one number, and are not added up."""
+    with pytest.raises(ValueError, match="one number"):
+        scipy.hessian(lambda x: x**2, np.ones((2, 3)))
+
+
+def test_scipy_check_of_a_sparse_jacobian_that_is_wrong():
+    """Any class of sparse matrices."""
+    sparse = pytest.importorskip("scipy.sparse")
+    f = lambda x: np.array([x[0] * x[1], x[1] ** 2])  # noqa: E731
+    slope = lambda x: [[x[1], x[0]], [0, 2 * x[1]]]  # noqa: E731
+    for kind in (sparse.csr_matrix, sparse.csr_array, sparse.coo_array):
+        assert scipy.check_derivative(f, lambda x, kind=kind: kind(slope(x)), np.array([1.0, 2.0])) < 1e-9
+        assert scipy.check_derivative(f, lambda x, kind=kind: 1.1 * kind(slope(x)), np.array([1.0, 2.0])) > 0.05
+
+
+@pytest.mark.parametrize("x", [[1.5], [1.0, 2.0]])
+@pytest.mark.parametrize("f", [lambda x: x[0] ** 2, lambda x: x**2, lambda x: x[:1] ** 2, lambda x: np.exp(1j * x[0])])
+def test_numdifftools_shapes_of_hessians(f, x):
+    """An array of one number keeps its axis, and a Hessian of one entry both of its own."""
+    peer = pytest.importorskip("numdifftools")
+    same(numdifftools.Hessian(f)(x), peer.Hessian(f)(x), 1e-5)
+
+
+def test_numdifftools_says_where_a_high_derivative_is_lost():
+    """One-sided differences of order 8 have no digit left; a derivative that is 0 is no such."""
+    with pytest.warns(AccuracyWarning, match="derivative 8 at entry"):
+        numdifftools.Derivative(np.exp, n=8, method="forward")(1.0)
+    for n in (2, 4, 6):
+        assert abs(numdifftools.Derivative(np.sin, n=n)(0.0)) < 1e-9
+    assert numdifftools.Derivative(lambda x: 3.0 * x, n=2)(1.0) == pytest.approx(0.0, abs=1e-9)

@@ -436,3 +436,21 @@ def test_where_the_slope_is_zero_bars_hold_what_one_side_truncates() -> None:
     found, told = numerical_jacobian(lambda x: x * x, x, full_output=True)
     assert told.way == "sparse lift"
     assert (np.abs(found - np.diag(2.0 * x)) <= told.error).all()
+
+
+@pytest.mark.parametrize("large", [1e9, 1e10])
+@pytest.mark.parametrize("place", [3, 150, 290])
+def test_one_entry_that_is_added_to_a_large_number_has_a_bar_that_holds(large: float, place: int) -> None:
+    """Wherever it is: f's own values show that it is rounded within, where slopes of other entries do not."""
+    shift, x = np.zeros(300), np.random.default_rng(place).normal(size=300)
+    shift[place] = large
+
+    def f(x: Any, shift: Any) -> Any:
+        y = (x + shift) - shift
+        return np.sum(y * np.tanh(y))
+
+    slope, info = numerical_gradient(f, x, args=(shift,), full_output=True)
+    assert info.way == "sparse lift"
+    assert (np.abs(slope - np.tanh(x) - x / np.cosh(x) ** 2) <= info.error + 1e-15).all()
+    _, info = numerical_gradient(f, x, args=(0.0 * shift,), full_output=True)
+    assert info.nfev < 2.1 * x.size

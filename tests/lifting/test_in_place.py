@@ -569,6 +569,25 @@ def test_effects_are_seen_at_each_evaluation(name: str, capsys: pytest.CaptureFi
         assert capsys.readouterr().out.count("loud") == info.nfev == 60
 
 
+@pytest.mark.parametrize("reads", ["x", "its argument"])
+def test_a_thread_of_fs_meets_no_lift_which_it_would_print_a_traceback_of(
+    reads: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    x = np.linspace(0.1, 1.0, 40)
+
+    def f(y: Any) -> float:
+        found: list[float] = []
+        thread = threading.Thread(target=lambda: found.append(float(np.sum((x if reads == "x" else y) ** 3))))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    gradient, info = numerical_gradient(f, x, full_output=True)
+    assert info.way == "reference"
+    assert_allclose(gradient, 3 * x**2, atol=1e-8)
+    assert capfd.readouterr().err == ""
+
+
 def test_effects_of_methods_that_f_does_not_call_are_none_of_its() -> None:
     net = Told()
     assert numerical_gradient(lambda _: net.loss(), net.W, H, full_output=True)[1].way == "lift in place"

@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from fastgrad import hessian_sparsity, jacobian_sparsity, numerical_hessian, numerical_jacobian
+from fastgrad.lifting.sparse import meeting
 
 N = 40
 RNG = np.random.default_rng(0)
@@ -210,6 +211,32 @@ def test_sums_of_squares(name: str) -> None:
     np.testing.assert_allclose(
         hessian @ v, (gradient[0] - gradient[1]) * 2.0**12, rtol=0, atol=1e-5 * np.abs(hessian).max()
     )
+
+
+def by_entries(x: Any) -> Any:
+    return np.array([x[i] ** 2 - (x[i - 1] if i else 0.0) + np.sin(x[i]) for i in range(x.size)])
+
+
+@pytest.mark.parametrize("residuals", [zeros_then_loop, by_entries])
+def test_a_loop_over_entries_plans_no_meeting_of_each_with_each(
+    residuals: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300 entries there were millions of comparisons of two boxes, a minute of them."""
+    compared = 0
+
+    def counted(*boxes: Any) -> Any:
+        nonlocal compared
+        compared += 1
+        return relation(*boxes)
+
+    relation = meeting.relation
+    monkeypatch.setattr(meeting, "relation", counted)
+    x = np.random.default_rng(3).uniform(0.5, 1.5, 150)
+    found = numerical_jacobian(residuals, x, backend="numpy", sparse=True)
+    assert compared < 60 * x.size
+    plain, bars = numerical_jacobian(residuals, x, backend="python", full_output=True)
+    assert np.mean(np.abs(found.toarray() - plain) <= bars.error + 1e-15) >= 0.98
+    assert found.nnz <= 3 * x.size
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ EXACT: dict[str, tuple[float, float, Callable[[Any], Any]]] = {
     "gammaln": (1e-3, 300.0, lambda v: mpmath.psi(0, v)),
     "gamma": (1e-3, 150.0, lambda v: mpmath.gamma(v) * mpmath.psi(0, v)),
     "psi": (1e-3, 300.0, lambda v: mpmath.psi(1, v)),
+    "entr": (1e-3, 3.0, lambda v: -mpmath.log(v) - 1),
     "exp1": (1e-3, 300.0, lambda v: -mpmath.exp(-v) / v),
     "expi": (-300.0, 300.0, lambda v: mpmath.exp(v) / v),
     "cbrt": (0.1, 5.0, lambda v: mpmath.cbrt(v) / (3 * v)),
@@ -63,6 +64,19 @@ def test_slopes_to_the_last_digits(name: str) -> None:
     assert (error <= info.error.diagonal()).all()
     gradient = numerical_gradient(lambda x: np.sum(f(x)), np.resize(x, 240))
     np.testing.assert_allclose(gradient, np.resize(exact, 240), rtol=8e-16, atol=0)
+
+
+def test_entropy_where_it_turns_and_where_it_ends() -> None:
+    x = np.exp(-1.0) * (1.0 + 2.0 ** -np.arange(4.0, 25.0))
+    jacobian, info = numerical_jacobian(sc.entr, x, sparse=True, full_output=True)
+    assert info.way == "sparse lift", info.reason
+    with mpmath.workdps(40):
+        exact = [float(-mpmath.log(mpmath.mpf(v)) - 1) for v in x.tolist()]
+    np.testing.assert_allclose(jacobian.diagonal(), exact, rtol=8e-16, atol=0)
+    x[3] = 0.0  # its slope is infinite there
+    with pytest.warns(Warning, match="no digit is certain"):
+        _, info = numerical_jacobian(sc.entr, x, full_output=True)
+    assert info.way == "columns"
 
 
 @pytest.mark.parametrize("name", EXACT)

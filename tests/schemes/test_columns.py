@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from fastgrad import AccuracyWarning, Jacobian, numerical_jacobian
+from fastgrad.schemes import calm
+from fastgrad.schemes.seeds import exact, units_of, units_of_few
 
 MATRIX = np.random.default_rng(1).normal(size=(4, 4))
 STENCILS = [
@@ -198,3 +200,16 @@ def test_what_stands_still_beside_a_small_x_and_moves_farther_away_is_told():
 
     with pytest.warns(AccuracyWarning, match="no digit is certain"):
         numerical_jacobian(f, [1.7e-12, 1.5])
+
+
+def test_scales_and_moves_of_few_entries_are_those_of_arrays():
+    rng = np.random.default_rng(0)
+    for size in (1.0, 1e-3, 1e-300, 1e300, 1.7e308):
+        x = size * rng.uniform(-1.0, 1.0, 9) * [0.0, 1e-9, 1e-3, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+        units = units_of(x)
+        np.testing.assert_array_equal(units_of_few(x.tolist()), units)
+        moves = rng.uniform(1.0, 2.0, 9) * 2.0**-17 * units
+        with np.errstate(all="ignore"):
+            expected = exact(moves, x)
+        found = [calm._exact(move, v) for move, v in zip(moves.tolist(), x.tolist(), strict=True)]
+        np.testing.assert_array_equal(found, expected)

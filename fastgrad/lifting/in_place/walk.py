@@ -60,7 +60,7 @@ CONTAINER_BASES = frozenset(
 EFFECTS = frozenset({
     "print", "open", "input", "exec", "eval", "save", "savez", "savez_compressed", "savetxt", "tofile", "dump", "write",
     "writelines", "send", "sendall", "perf_counter", "monotonic", "process_time", "sleep", "system", "Popen",
-    "check_call", "check_output", "urlopen",
+    "check_call", "check_output", "urlopen", "Thread",
 })  # fmt: skip
 EFFECTS_OF_MODULES = frozenset({"time", "socket", "subprocess", "logging", "warnings"})
 GET_MODULES = frozenset({"modules", "__import__"})  # f's own, perhaps: then by attributes

@@ -37,6 +37,7 @@ from .slots import (
     alike,
     as_rows,
     at,
+    collected,
     gathered,
     in_one_list,
     layouts_of,
@@ -403,12 +404,12 @@ class SparseBundle(ArrayLike):
                     d[index] = change
                 left.discard(here)
             kept.append((layout, d))
-        kept += [
+        new = [
             (place(layout, axes), d)
             for layout, d in slots
             if isinstance(layout, Box) and (layout in left or layout not in fits)
         ]
-        self.slots, self.split = added((), tuple(kept), self.run), None
+        self.slots, self.split = collected(tuple(kept), tuple(new), self.shape, self.run), None
         self.disjoint = len(self.slots) < 2
 
     def _place_entries(self, key: Any, slots: Slots, shape: Shape) -> None:

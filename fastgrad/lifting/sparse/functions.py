@@ -23,6 +23,7 @@ from .slots import (
     added,
     as_rows,
     at,
+    collected,
     contracted,
     copied,
     crossed,
@@ -541,7 +542,7 @@ def _side_by_side(arrays: Sequence[Any], shapes: Sequence[Shape], base: Any, axi
                 target = np.arange(base.size).reshape(base.shape)[index]
                 moved.append((Entries(layout.row, np.ravel(target)[layout.position]), d))
         begin += shape[axis]
-    return SparseBundle(base, added((), tuple(moved), run), run)
+    return SparseBundle(base, collected((), tuple(moved), base.shape, run), run)
 
 
 @handles(np.broadcast_to)

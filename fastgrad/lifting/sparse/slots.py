@@ -47,10 +47,11 @@ from .layout import (
     scalar_box,
     window,
 )
-from .meeting import Made, meeting, packed, sums
+from .meeting import MOST_SLOTS, Made, meeting, packed, sums
 
 Slots = tuple[Slot, ...]
 FILLED = 16  # times as many cells as entries are faster than entries
+SMALL = 32  # entries of a slot, on average, that are listed rather than compared with many others
 SHORT = 64  # sums over fewer neighbours are taken by np.einsum
 ROUNDED = 2.0**-50  # of a value: by so much equal ones differ that were computed in two ways
 MAGNIFIED = 2.0**60  # a factor that makes what underflowed worth a look
@@ -365,6 +366,17 @@ def added(first: Slots, second: Slots, run: Run, minus: bool = False) -> Slots:
         assert d is not None
         slots.append((layout, d))
     return tuple(slots)
+
+
+def collected(first: Slots, second: Slots, shape: Shape, run: Run) -> Slots:
+    """The slots of a sum whose terms may be many: small ones, as loops over entries make, are listed at once.
+
+    A plan compares each with each: 10 s for a thousand entries of f written one by one, where a list takes 1 ms.
+    """
+    every = first + second
+    if shape and len(every) > MOST_SLOTS and sum([layout.size for layout, _ in every]) <= SMALL * len(every):
+        return (in_one_list(every, shape, run),)
+    return added(first, second, run)
 
 
 Found = list[tuple[Layout, list[Array | None]]]  # layouts, and the differences of each operand there

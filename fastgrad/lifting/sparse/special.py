@@ -16,6 +16,7 @@ from .rules import UNARY, Unary
 NEGLIGIBLE = 2.0**-54  # of a difference: half of what its second order comes to
 # where the slope of log_ndtr is near to -b the bend is a continued fraction (of Laplace): their difference would cancel
 FAR, TERMS = 3.0, 60
+ROOT = 0.36787944117144233, -1.2428753672788363e-17  # 1/e in two parts: there x log(x) turns
 # of b and y = f(b): f'(b), and f''(b) / f'(b), which is infinite where nothing is known
 Slope = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -73,6 +74,12 @@ def _psi(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
     return slope, _above_zero(b, -2.0 * sc.zeta(3.0, b) / slope)
 
 
+def _entr(sc: Any, b: Any, y: Any) -> tuple[Any, Any]:
+    above = b - ROOT[0] - ROOT[1]  # exact near the root, where log(b) + 1 would cancel
+    slope = -np.where(np.abs(above) < 0.1, np.log1p(np.e * above), np.log(b) + 1.0)
+    return slope, _above_zero(b, -1.0 / (b * slope))
+
+
 SLOPES: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "erf": lambda sc, b, y: (2.0 / sqrt(pi) * _bell(b), -2.0 * b),
     "erfc": lambda sc, b, y: (-2.0 / sqrt(pi) * _bell(b), -2.0 * b),
@@ -86,6 +93,7 @@ SLOPES: dict[str, Callable[[Any, Any, Any], tuple[Any, Any]]] = {
     "gammaln": _gammaln,
     "gamma": _gamma,
     "psi": _psi,
+    "entr": _entr,
     "exp1": lambda sc, b, y: (-np.exp(-b) / b, -1.0 - 1.0 / b),
     "expi": lambda sc, b, y: (np.exp(b) / b, (b - 1.0) / b),
 }
