@@ -760,6 +760,7 @@ def test_entries_that_come_out_as_zero_stay_in_a_sparse_jacobian_whatever_the_wa
         positions = set(zip(*jacobian.tocoo().coords, strict=True))
         assert positions >= {(i, i) for i in range(n)}
         assert info.error is None or info.error.nnz == jacobian.nnz
+        assert numerical_jacobian(f, np.zeros(n), sparse=True, **options).nnz == jacobian.nnz
     assert jacobian_sparsity(_squares_one_by_one, np.zeros(n)).nnz == n
 
 

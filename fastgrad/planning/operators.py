@@ -336,7 +336,7 @@ class Operator:
         elif self.settings.adaptive:
             found = climbed(watched or run, point, index, bounds, self.settings.options)
         else:
-            judged = not around.bars and bounds is None and index is everything(x.size)
+            judged = not around.bars and bounds is None and index is everything(x.size) and watched is None
             found = self._found(around, lambda units: Columns(x, index, units), judged, watched)
         noise = found.noise
         self._check_analytic(run, point, index, found.jacobian.T)
