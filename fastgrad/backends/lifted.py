@@ -27,6 +27,7 @@ from .batched import agree
 from .table import load
 
 EPS = float(np.finfo(np.float64).eps)
+SOME = 4  # neighbouring slopes show what f rounds within of many entries: values do not where f is large or flat
 ROUNDS_WITHIN = 100.0  # times its own rounding shows that f rounds within: else bars cost no more than the gradient
 FEW = 8  # so few points are evaluated plainly, once f's values were checked
 DENSE, SPARSE = "dense", "sparse"
@@ -269,8 +270,9 @@ class Lifted(InFloats):
     def _rounding(self, x: Floats, index: Ints, steps: Floats, values: Floats) -> Floats:
         """Return by how much the differences vary where f rounds otherwise.
 
-        The next numbers beside x show the rounding of most f. What f adds to large numbers rounds alike there: where
-        f's own values show more of it, farther away along one direction of all entries, slopes are looked at there.
+        The next numbers beside x show the rounding of most f. What f adds to large numbers rounds alike there: farther
+        away, some slopes show it where it is of many entries, and f's own values along one direction where it is of
+        one. Where either does, all slopes are looked at there.
         """
         near = x.copy()
         moved = near.reshape(-1)[index]
@@ -285,15 +287,21 @@ class Lifted(InFloats):
             with np.errstate(**owners):
                 return self._alone(point)
 
+        def farther(some: slice, step: float) -> Floats:
+            return of_rounding(
+                x.reshape(-1), values[some], lambda point: self._beside(point, index[some], steps[some]), step=step
+            )
+
+        start = self._draw % max(index.size - SOME + 1, 1)
+        some, all_of_them = slice(start, start + SOME), slice(None)  # neighbours: what is between is lifted, too
         with np.errstate(all="ignore"):
+            seen = farther(some, RE_ROUNDED)
+            if (seen > 64.0 * EPS * np.abs(values[some]) + 4.0 * found[some]).any():
+                return np.maximum(found, seen if index.size <= SOME else farther(all_of_them, RE_ROUNDED))
             size, value = hypot(self.value(), *(values / steps * moved).tolist()), np.array([self.value()])
             for step in (RE_ROUNDED, AFAR):
-                noise = of_rounding(x.reshape(-1), value, alone, step=step)[0]
-                if noise > ROUNDS_WITHIN * EPS * size:
-                    farther = of_rounding(
-                        x.reshape(-1), values, lambda point: self._beside(point, index, steps), step=step
-                    )
-                    return np.maximum(found, farther)
+                if of_rounding(x.reshape(-1), value, alone, step=step)[0] > ROUNDS_WITHIN * EPS * size:
+                    return np.maximum(found, farther(all_of_them, step))
         return found
 
     def _alone(self, point: Floats) -> Floats | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from fractions import Fraction
+from types import FunctionType, SimpleNamespace
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -454,3 +456,32 @@ def test_one_entry_that_is_added_to_a_large_number_has_a_bar_that_holds(large: f
     assert (np.abs(slope - np.tanh(x) - x / np.cosh(x) ** 2) <= info.error + 1e-15).all()
     _, info = numerical_gradient(f, x, args=(0.0 * shift,), full_output=True)
     assert info.nfev < 2.1 * x.size
+
+
+HIGH = SimpleNamespace(sum=np.sum)  # numpy, of mpmath's numbers
+for name, of_one in {"sin": mpmath.sin, "cos": mpmath.cos, "exp": mpmath.exp, "arctan": mpmath.atan}.items():
+    setattr(HIGH, name, np.frompyfunc(of_one, 1, 1))
+
+
+def within_a_large_sum(x: Any) -> Any:
+    return np.sum(np.sin(30.0 * np.cos(3.0 * x) + 1000.0)) + 1000.0 * len(x)
+
+
+def at_the_top_of_a_wave(x: Any) -> Any:
+    return np.sum(np.sin(30.0 * np.arctan(np.exp(0.3 * x))))
+
+
+@pytest.mark.parametrize("size", [3, 40])
+@pytest.mark.parametrize(("f", "scale"), [(within_a_large_sum, 0.3), (at_the_top_of_a_wave, 1e-5)])
+def test_what_f_rounds_within_has_bars_where_its_value_does_not_show_it(f: Any, scale: float, size: int) -> None:
+    """For f is large or flat there: slopes show it."""
+    x, beside = scale * np.random.default_rng(1).normal(size=size), mpmath.mpf(10) ** -20
+    high = FunctionType(f.__code__, {"np": HIGH})
+    with mpmath.workdps(60):
+        points = beside * np.eye(size, dtype=int)
+        exact = np.array([float((high(x + step) - high(x - step)) / (2 * beside)) for step in points])
+    slope, info = numerical_gradient(f, x, backend="numpy", full_output=True)
+    assert info.way == "sparse lift"
+    wrong, bar = np.abs(slope - exact), info.error + 4e-16 * np.abs(exact)
+    assert (wrong <= bar).mean() >= 0.9
+    assert (wrong <= 4.0 * bar).all()
