@@ -234,7 +234,7 @@ class Lifted(InFloats):
             return None
         x = self._point.base
         try:
-            found = self._unrounded(x, index, steps)
+            found = self._unrounded(x, index, steps, racing=self._attempts[0].racing)
         except (Signal, Exception) as failure:  # noqa: BLE001 - any fault of a lift ends in the plain evaluation
             self._note(SPARSE, failure)
             self._attempts = tuple(attempt for attempt in self._attempts if attempt.lift != SPARSE)
@@ -254,9 +254,11 @@ class Lifted(InFloats):
         self.way = _WAY[SPARSE]
         return Unrounded(values, tied, rounding, lost)
 
-    def _unrounded(self, x: Floats, index: Ints, steps: Floats) -> tuple[Floats, NDArray[np.bool_], float] | None:
+    def _unrounded(
+        self, x: Floats, index: Ints, steps: Floats, *, racing: bool
+    ) -> tuple[Floats, NDArray[np.bool_], float] | None:
         """The differences from f at x or beside it, where they tell of one side only, and what they may lack."""
-        work = self._sparse_work(steps.size, self._attempts[0].racing)
+        work = self._sparse_work(steps.size, racing)
         try:
             found = load(_WAY[SPARSE]).differences(self._call, x, index, steps[:, None], work=work)
         finally:
@@ -314,9 +316,9 @@ class Lifted(InFloats):
             return None
 
     def _beside(self, point: Floats, index: Ints, steps: Floats) -> Floats | None:
-        """The differences from f at another point; None if f cannot be lifted there."""
+        """The differences from f at another point; None if f cannot be lifted there. The race was at x."""
         try:
-            found = self._unrounded(point.reshape(self._point.base.shape), index, steps)
+            found = self._unrounded(point.reshape(self._point.base.shape), index, steps, racing=False)
         except (Signal, Exception):  # noqa: BLE001 - nobody asked for that point
             return None
         return None if found is None else found[0]
