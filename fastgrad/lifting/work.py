@@ -87,13 +87,16 @@ def weight_at(ufunc: np.ufunc, first: Any) -> float:
     return weight(ufunc)
 
 
-def is_spared(points: int, entries: int, operations: int) -> bool:
-    """Whether plain evaluations take no longer than an attempt at a lift does before it begins.
+def is_spared(points: int, entries: int, operations: int, numbers: int = 0, functions: int = 0) -> bool:
+    """Whether plain evaluations take no longer than an attempt at a lift does.
 
-    Of an f that takes so many entries out of x, one at a time, among all its operations.
+    Of an f that takes so many entries out of x, one at a time, among all its operations; and that does so many
+    operations with numbers besides, and functions of numpy with a number, in loops.
     """
-    numbers = min(ENTRY * entries, operations)
-    return points * (PLAIN_CALL + PLAIN_NUMBER * numbers + PLAIN_ARRAY * (operations - numbers)) <= TRIAL
+    numbers += min(ENTRY * entries, operations)
+    arrays = operations - min(ENTRY * entries, operations) + functions
+    plain = points * (PLAIN_CALL + PLAIN_NUMBER * numbers + PLAIN_ARRAY * arrays)
+    return plain <= TRIAL + DENSE_NUMBER * numbers + DENSE_ARRAY * arrays
 
 
 class DenseWork:

@@ -130,14 +130,18 @@ def plan_read(facts: Facts, backend: str, imaginary: bool, n: int, ndim: int, si
 
 
 def does_little(call: Call, n: int, ndim: int) -> bool:
-    """Whether all evaluations of f on both sides of n entries take no longer than a lift does before it begins.
+    """Whether all evaluations of f on both sides of n entries take no longer than a lift does.
 
-    By its code: straight lines on an x of one dimension, as `x @ x` or `x[0] ** 2 / 20 + x[1] ** 2`.
+    By its code: straight lines on an x of one dimension, as `x @ x` or `x[0] ** 2 / 20 + x[1] ** 2`, and loops over its
+    entries that do something with each.
     """
     if n > MOST_OF_LITTLE or ndim != 1 or call.args or call.kwargs:
         return False
     does = straight(call.f)
-    return does is not None and bool(load("spared")(2 * n, does.entries, does.operations))
+    if does is None:
+        return False
+    numbers, functions = does.besides + n * does.numbers, n * does.functions
+    return bool(load("spared")(2 * n, does.entries, does.operations, numbers, functions))
 
 
 def _only(way: Way) -> Plan:
