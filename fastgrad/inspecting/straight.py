@@ -37,7 +37,9 @@ _USES = frozenset({"GET_ITER", "UNPACK_SEQUENCE", "CALL", "CALL_KW", "BUILD_TUPL
 _TAKES = {"CALL": 2, "CALL_KW": 3, "BUILD_TUPLE": 0}  # from the stack, beside as many as their argument says
 _PAIR = re.compile("(LOAD|STORE)_FAST")
 _PRODUCTS = frozenset({"dot", "inner", "vdot"})  # of arrays, by numpy or by a method
-_ATTRIBUTES = frozenset({"T", "size", "shape", "append", "pi", "e"}) | _PRODUCTS
+_ATTRIBUTES = frozenset({"T", "size", "shape", "append", "linalg", "pi", "e"}) | _PRODUCTS
+# made of several operations each. `np.sum` and its like cost more than these, and are lifted from six entries on
+_REDUCTIONS = frozenset({"sum", "prod", "max", "min", "norm"})
 _BUILTINS = {one.__name__: one for one in (len, range, enumerate, zip, reversed, sum, abs, min, max)}
 _OF_ARRAYS = (len, enumerate, zip, reversed, sum, min, max, functools.reduce)
 _KNOWN: dict[str, Any] = _BUILTINS | {"reduce": functools.reduce, "np": np, "numpy": np, "math": math}
@@ -49,6 +51,7 @@ class Straight(NamedTuple):
     """What one call does.
 
     `entries`, `operations`: taken by their place, and all operations, outside of loops.
+    `reductions`: how many of these are made of several, as `x.sum()` and `np.linalg.norm(x)`.
     `besides`: of an f with loops, operations with numbers outside of these: then not among the others.
     `numbers`, `functions`: operations with numbers, and numpy's functions of them, for each entry that loops run over.
     `names`, `captured`: globals and variables of outer functions that it reads.
@@ -56,6 +59,7 @@ class Straight(NamedTuple):
 
     entries: int
     operations: int
+    reductions: int
     besides: int
     numbers: int
     functions: int
@@ -105,8 +109,8 @@ def _straight(code: CodeType) -> Straight | None:
     except _NotToldError:
         return None
     return Straight(
-        count.entries, count.operations, count.besides, count.numbers, count.functions, frozenset(count.names),
-        frozenset(count.captured & set(code.co_freevars)),
+        count.entries, count.operations, count.reductions, count.besides, count.numbers,
+        count.functions, frozenset(count.names), frozenset(count.captured & set(code.co_freevars)),
     )  # fmt: skip
 
 
@@ -146,7 +150,7 @@ class _Count:
 
     def __init__(self, x: str) -> None:
         self._x = x
-        self.entries = self.operations = self.besides = self.numbers = self.functions = 0
+        self.entries = self.operations = self.reductions = self.besides = self.numbers = self.functions = 0
         self.names: set[str] = set()
         self.captured: set[str] = set()
 
@@ -170,6 +174,7 @@ class _Count:
                 source = _KNOWN.get(value)
             elif name in ("LOAD_ATTR", "LOAD_METHOD"):
                 self._takes(source, value, bool(loop), allowed is _ANY)
+                source = None
             elif name.startswith("LOAD_DEREF"):
                 self.captured.add(value)
             elif not (name.startswith(_COUNTED) or name.startswith(allowed)):
@@ -196,6 +201,8 @@ class _Count:
                 self.functions += 1
             else:
                 self.operations += numbers
+        elif name in _REDUCTIONS and source is not np and not numbers:
+            self.reductions += 1
         elif not (source is math and loop) and (name not in _ATTRIBUTES or (loop and name in _PRODUCTS)):
             raise _NotToldError
 

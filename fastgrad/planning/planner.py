@@ -141,7 +141,7 @@ def does_little(call: Call, n: int, ndim: int) -> bool:
     if does is None:
         return False
     numbers, functions = does.besides + n * does.numbers, n * does.functions
-    return bool(load("spared")(2 * n, does.entries, does.operations, numbers, functions))
+    return bool(load("spared")(2 * n, does.entries, does.operations, does.reductions, numbers, functions))
 
 
 def _only(way: Way) -> Plan:
