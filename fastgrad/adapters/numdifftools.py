@@ -21,6 +21,7 @@ from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..schemes.constants import EPS
 from ..schemes.stencils import METHODS, Stencil
+from .entries import along, entry_of
 
 __all__ = [
     "Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff",
@@ -85,11 +86,9 @@ class _Made:
         self._theirs: Any = None
         if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
             own = {"n": n} if n != 1 else {}
-            kind, told = (
-                getattr(needed("numdifftools", NEEDED), type(self).__name__),
-                {"full_output": self.full_output, **own},
-            )
-            self._theirs = kind(fun, step=step, method=method, order=order, **told, **options)
+            theirs = getattr(needed("numdifftools", NEEDED), type(self).__name__)
+            told = {"step": step, "method": method, "order": order, "full_output": self.full_output}
+            self._theirs = theirs(fun, **told, **own, **options)
         elif callable(step):
             self.step = None  # a generator without a step to begin with
         elif not (step is None or np.isscalar(step) or isinstance(step, (np.ndarray, list, tuple))):
@@ -160,10 +159,6 @@ class _Real:
         """Return the derivative of the function as it was given."""
         return derivative[0] + 1j * derivative[1] if self.complex else derivative
 
-    def of_one(self, place: tuple[int, ...]) -> Callable[[Array], Any]:
-        """Return one of the numbers that the function returns, as a function."""
-        return lambda x: np.asarray(self(x))[place]
-
 
 class Derivative(_Made):
     """The derivative of an elementwise function, as ``numdifftools.Derivative``.
@@ -220,14 +215,11 @@ class Derivative(_Made):
 
 def _alone(fun: Function, places: Array, i: tuple[int, ...]) -> Function:
     """Return one entry of an elementwise function: of a number, or where it wants the whole array, of that."""
+    of_whole = entry_of(along(fun, places, i), i)
 
     def of_entry(y: Array, *args: Any, **kwds: Any) -> Any:
         value = fun(y, *args, **kwds)
-        if np.size(value) == 1:
-            return np.reshape(value, ())
-        whole = places.astype(np.result_type(places, y))
-        whole[i] = y
-        return np.asarray(fun(whole, *args, **kwds))[i]
+        return np.reshape(value, ()) if np.size(value) == 1 else of_whole(y, *args, **kwds)
 
     return of_entry
 
@@ -373,7 +365,7 @@ class Hessian(_Made):
         if real.plain and real.f0.ndim == 0:
             assert self.fun is not None
             return self._returned(*self._one(self.fun, real.x, args, kwds))
-        made = [self._one(real.of_one(place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
+        made = [self._one(entry_of(real, place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
         shape = (*real.f0.shape, real.x.size, real.x.size)
         found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)) for k in (0, 1))
         return self._returned(found, error, made[0][2])
@@ -413,21 +405,10 @@ class Hessdiag(Hessian):
         steps = np.broadcast_to(np.nan if self.step is None else self.step, real.x.shape)
         made = []
         for i in np.ndindex(real.x.shape):
-            second.fun, second.step = _along(real, i), None if self.step is None else steps[i]
+            second.fun, second.step = along(real, real.x, i), None if self.step is None else steps[i]
             made.append(second(real.x[i]))
         found, error, step = (np.array([m[k] for m in made]) for k in range(3))
         return self._returned(found, error, step)
-
-
-def _along(real: _Real, i: tuple[int, ...]) -> Callable[[Any], Any]:
-    """Return the function of one entry of x, which is a number or an array of numbers."""
-
-    def of_entry(y: Any) -> Any:
-        moved = real.x.copy()
-        moved[i] = y
-        return np.reshape(real(moved), np.shape(y))
-
-    return of_entry
 
 
 def directionaldiff(f: Callable[[Any], Any], x0: ArrayLike, vec: ArrayLike, **options: Any) -> Any:
