@@ -321,7 +321,6 @@ STEP = 0.5  # SciPy's first step
 TOLERANCES = {"atol": 0.0, "rtol": 0.0}
 STEERING: dict[str, Any] = {"maxiter": 10, "order": 8, "step_factor": 2.0}
 Tolerances = Mapping[str, float | None] | None
-NO_SCALARS = "Tolerances and step parameters must be non-negative scalars"
 
 
 class Steering(TypedDict, total=False):
@@ -357,7 +356,10 @@ def _tolerances(tolerances: Tolerances) -> dict[str, float]:
     given = {**TOLERANCES, **{k: v for k, v in (tolerances or {}).items() if v is not None}}
     numbers = all(isinstance(v, (int, float, np.number)) and v >= 0 for v in given.values())
     if given.keys() != TOLERANCES.keys() or not numbers:
-        raise ValueError(f"{NO_SCALARS}: `tolerances` must have 'atol' and 'rtol'; got {tolerances!r}")
+        raise ValueError(
+            "Tolerances and step parameters must be non-negative scalars: `tolerances` must have 'atol' and 'rtol'; "
+            f"got {tolerances!r}"
+        )
     return given
 
 
@@ -501,10 +503,10 @@ def jacobian(
     """
     points, dtype = _points(x)
     _tolerances(tolerances)
-    if _asked_for(steering, initial_step, step_direction):
-        first = {"initial_step": initial_step, "step_direction": step_direction}
+    first = {"initial_step": initial_step, "step_direction": step_direction}
+    if _asked_for(steering, **first):
         return _theirs("jacobian", f, x, tolerances=tolerances, **first, **steering)
-    found, info = numerical_jacobian(f, points, full_output=True, **_within(points, initial_step, step_direction))
+    found, info = numerical_jacobian(f, points, full_output=True, **_within(points, **first))
     # of several points each has a Jacobian of its own: where f couples none, the others' parts are zeros
     apart = tuple(range(1 - points.ndim, 0))
     df, error = (np.sum(a, axis=apart) for a in (found, info.error))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial, wraps
 from importlib import import_module
+from inspect import signature
 from math import isfinite
 from threading import RLock
 from types import FunctionType, ModuleType
@@ -61,7 +62,7 @@ def _has_few_doubles(x: Any, f0: Any) -> bool:
     return x.size <= FEW and all(isinstance(a, np.ndarray) and a.ndim == 1 and a.dtype == np.float64 for a in (x, f0))
 
 
-# ---- what stands in SciPy's place; each gets what SciPy has there before the arguments
+# ---- what stands in SciPy's place: each gets first what SciPy has there, then that one's arguments
 
 
 def _approx_derivative(original: Function, /, fun: Any, x0: Any, *rest: Any, **options: Any) -> Any:
@@ -85,10 +86,7 @@ def _approx_derivative(original: Function, /, fun: Any, x0: Any, *rest: Any, **o
 
 
 def _kind_of_run(fun: Any, x: Any, options: dict[str, Any]) -> type[Run] | None:
-    """Return what keeps what is known of the objective of a run; None where SciPy differentiates something else.
-
-    Or where it is not SciPy that chooses the steps.
-    """
+    """Return what keeps what is known of a run's objective; None for another function, or steps not left to SciPy."""
     given = options.get
     free = given("rel_step") is None and given("abs_step") is None
     if not free or given("method") not in ("2-point", "3-point") or given("args"):
@@ -136,15 +134,7 @@ def _held(wrapper: FunctionType) -> dict[str, Any]:
 
 
 def _num_jac(
-    original: Function,
-    /,
-    fun: Function,
-    t: float,
-    y: Array,
-    f: Array,
-    threshold: Any,
-    factor: Any,
-    sparsity: Any = None,
+    original: Function, /, fun: Function, t: float, y: Any, f: Any, threshold: Any, factor: Any, sparsity: Any = None
 ) -> Any:
     if np.iscomplexobj(y):
         return original(fun, t, y, f, threshold, factor, sparsity)
@@ -166,21 +156,13 @@ def _minpack(
     return original(func, x0, args, *rest, **options)
 
 
-def _minimize_slsqp(
-    original: Function,
-    /,
-    func: Function,
-    x0: Any,
-    args: Any = (),
-    jac: Any = None,
-    bounds: Any = None,
-    constraints: Any = (),
-    *rest: Any,
-    **options: Any,
-) -> Any:
+def _minimize_slsqp(original: Function, /, *args: Any, **options: Any) -> Any:
     """Let constraints without a Jacobian, too, remember where they were evaluated."""
-    given = (constraints,) if isinstance(constraints, dict) else constraints
-    return original(func, x0, args, jac, bounds, tuple(map(_seen, given)), *rest, **options)
+    given = signature(original).bind(*args, **options)
+    constraints = given.arguments.get("constraints", ())
+    several = (constraints,) if isinstance(constraints, dict) else constraints
+    given.arguments["constraints"] = tuple(map(_seen, several))
+    return original(*given.args, **given.kwargs)
 
 
 def _seen(constraint: Any) -> Any:
