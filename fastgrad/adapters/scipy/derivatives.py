@@ -240,7 +240,7 @@ def check_grad(
     direction: str = "all",
     rng: Any = None,
     seed: Any = None,
-) -> Any:
+) -> float:
     """Return the 2-norm of the difference between a gradient and forward differences, as SciPy's ``check_grad``.
 
     Parameters
@@ -261,16 +261,19 @@ def check_grad(
     True
     """
     x = np.asarray(x0, dtype=np.float64)
-    if direction == "all":
-        return np.sqrt(np.sum(np.abs(grad(x, *args) - approx_fprime(x, func, epsilon, *args)) ** 2))
-    if direction != "random":
+    if direction not in ("all", "random"):
         raise ValueError(f"{direction!r} is not a valid `direction`: 'all' or 'random'")
-    slope = np.asanyarray(grad(x, *args))
-    if slope.ndim > 1:
-        raise ValueError("'random' can only be used with scalar valued func")
-    v = np.random.default_rng(seed if rng is None else rng).standard_normal(size=x.shape)
-    found = approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
-    return np.sqrt(np.sum(np.abs(np.dot(slope, v) - found) ** 2))
+    told = grad(x, *args)
+    if direction == "all":
+        apart = told - approx_fprime(x, func, epsilon, *args)
+    else:
+        slope = np.asanyarray(told)
+        if slope.ndim > 1:
+            raise ValueError("'random' can only be used with scalar valued func")
+        v = np.random.default_rng(seed if rng is None else rng).standard_normal(size=x.shape)
+        apart = np.dot(slope, v) - approx_fprime(np.zeros(1), lambda w: func(x + w * v, *args), epsilon)
+    norm: float = np.sqrt(np.sum(np.abs(apart) ** 2))
+    return norm
 
 
 def check_derivative(
