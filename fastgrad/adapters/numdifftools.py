@@ -21,6 +21,7 @@ from ..hessian import numerical_hessian
 from ..jacobian import numerical_jacobian
 from ..schemes.constants import EPS
 from ..schemes.stencils import METHODS, Stencil
+from .entries import along, entry_of
 
 __all__ = [
     "Derivative", "EstimateResult", "Gradient", "Hessdiag", "Hessian", "Jacobian", "directionaldiff",
@@ -85,11 +86,9 @@ class _Made:
         self._theirs: Any = None
         if options or getattr(step, "_base_step", getattr(step, "base_step", None)) is not None:
             own = {"n": n} if n != 1 else {}
-            kind, told = (
-                getattr(needed("numdifftools", NEEDED), type(self).__name__),
-                {"full_output": self.full_output, **own},
-            )
-            self._theirs = kind(fun, step=step, method=method, order=order, **told, **options)
+            theirs = getattr(needed("numdifftools", NEEDED), type(self).__name__)
+            told = {"step": step, "method": method, "order": order, "full_output": self.full_output}
+            self._theirs = theirs(fun, **told, **own, **options)
         elif callable(step):
             self.step = None  # a generator without a step to begin with
         elif not (step is None or np.isscalar(step) or isinstance(step, (np.ndarray, list, tuple))):
@@ -121,6 +120,23 @@ class _Made:
         assert self.fun is not None
         return _Real(self.fun, np.atleast_1d(np.asarray(x)), args, kwds, MEANT[self.method] == "complex")
 
+    def _higher(self, f: Callable[[Any], Any], x: Array, step: Array | None, n: int) -> tuple[Any, Any, Any]:
+        """Return a higher derivative of an elementwise function, how far the steps beside disagree, and the steps."""
+        method = MEANT[self.method]
+        method = "central" if method == "complex" else method  # complex steps make first derivatives only
+        if step is not None:
+            return _quotient(f, x, step, METHODS[method](self.order, n))[0], None, step
+        found, error, used, natural = _on_ladder(f, x, METHODS[method](max(self.order, LEAST_ORDER), n))
+        lost, uncertain = np.isnan(found), error > np.maximum(np.abs(found), ZERO * natural)
+        for kind, where, told in (
+            (NonFiniteWarning, lost, "is nan: f is not finite there, or beside it"),
+            (AccuracyWarning, uncertain & ~lost, "has no certain digit: its error bar is larger than itself"),
+        ):
+            if where.any():
+                entry = np.argwhere(np.atleast_1d(where))[0].tolist()
+                warn(f"derivative {n} at entry {entry} of x {told}", kind)
+        return found, error, used
+
 
 class _Real:
     """A function that may be complex, of an x that may be complex, as one of real numbers: real parts first."""
@@ -129,7 +145,7 @@ class _Real:
         if stepped and np.iscomplexobj(x):
             raise ValueError("a complex step needs real numbers: a complex variable was given as `x`")
         self._fun, self._args, self._kwds = fun, args, kwds
-        self._offset = 1j * x.imag if np.iscomplexobj(x) else 0.0
+        self._offset = 1j * x.imag if np.iscomplexobj(x) else None
         self.x = np.array(x.real, dtype=np.float64)  # fun may read the caller's, which does not move
         value = np.asarray(self._at(self.x.copy()))
         self.complex = np.iscomplexobj(value)
@@ -140,7 +156,7 @@ class _Real:
         self._keeps_real = stepped
 
     def _at(self, x: Array) -> Any:
-        return self._fun(x if isinstance(self._offset, float) else x + self._offset, *self._args, **self._kwds)
+        return self._fun(x if self._offset is None else x + self._offset, *self._args, **self._kwds)
 
     def _parts(self, value: Any) -> Array:
         return np.stack([np.real(value), np.imag(value)])
@@ -148,7 +164,7 @@ class _Real:
     @property
     def plain(self) -> bool:
         """Whether the function is as it was given."""
-        return not self.complex and isinstance(self._offset, float)
+        return not self.complex and self._offset is None
 
     def __call__(self, x: Array) -> Any:
         value = self._at(x)
@@ -159,10 +175,6 @@ class _Real:
     def joined(self, derivative: Array) -> Array:
         """Return the derivative of the function as it was given."""
         return derivative[0] + 1j * derivative[1] if self.complex else derivative
-
-    def of_one(self, place: tuple[int, ...]) -> Callable[[Array], Any]:
-        """Return one of the numbers that the function returns, as a function."""
-        return lambda x: np.asarray(self(x))[place]
 
 
 class Derivative(_Made):
@@ -200,10 +212,9 @@ class Derivative(_Made):
         if self.n == 0:
             value = np.asarray(fun(places, *args, **kwds))
             return self._returned(value, np.zeros(value.shape), np.zeros(places.shape))
-        made = lambda y: fun(y, *args, **kwds)  # noqa: E731
         steps = None if self.step is None else np.broadcast_to(np.asarray(self.step, np.float64), places.shape)
         if self.n > 1:
-            return self._returned(*_higher(made, places, steps, self))
+            return self._returned(*self._higher(lambda y: fun(y, *args, **kwds), places, steps, self.n))
         if places.ndim and not self.full_output:
             return numerical_diff(lambda y, *args: fun(y, *args, **kwds), places, steps, args=args, **self._first())
         found, error, step = (np.empty(places.shape) for _ in range(3))
@@ -220,35 +231,13 @@ class Derivative(_Made):
 
 def _alone(fun: Function, places: Array, i: tuple[int, ...]) -> Function:
     """Return one entry of an elementwise function: of a number, or where it wants the whole array, of that."""
+    of_whole = entry_of(along(fun, places, i), i)
 
     def of_entry(y: Array, *args: Any, **kwds: Any) -> Any:
         value = fun(y, *args, **kwds)
-        if np.size(value) == 1:
-            return np.reshape(value, ())
-        whole = places.astype(np.result_type(places, y))
-        whole[i] = y
-        return np.asarray(fun(whole, *args, **kwds))[i]
+        return np.reshape(value, ()) if np.size(value) == 1 else of_whole(y, *args, **kwds)
 
     return of_entry
-
-
-def _higher(f: Callable[[Any], Any], x: Array, step: Any, made: _Made) -> tuple[Any, Any, Any]:
-    """Return a higher derivative of an elementwise function, how far the steps beside disagree, and the steps."""
-    method = MEANT[made.method]  # complex steps make first derivatives only
-    method, least = "central" if method == "complex" else method, 0 if step is not None else LEAST_ORDER
-    stencil = METHODS[method](max(made.order, least), made.n)
-    if step is not None:
-        return _quotient(f, x, step, stencil)[0], None, step
-    found, error, used, natural = _on_ladder(f, x, stencil)
-    lost, uncertain = np.isnan(found), error > np.maximum(np.abs(found), ZERO * natural)
-    for kind, where, told in (
-        (NonFiniteWarning, lost, "is nan: f is not finite there, or beside it"),
-        (AccuracyWarning, uncertain & ~lost, "has no certain digit: its error bar is larger than itself"),
-    ):
-        if where.any():
-            entry = np.argwhere(np.atleast_1d(where))[0].tolist()
-            warn(f"derivative {made.n} at entry {entry} of x {told}", kind)
-    return found, error, used
 
 
 def _on_ladder(f: Callable[[Any], Any], x: Array, stencil: Stencil) -> tuple[Any, Any, Any, Any]:
@@ -373,7 +362,7 @@ class Hessian(_Made):
         if real.plain and real.f0.ndim == 0:
             assert self.fun is not None
             return self._returned(*self._one(self.fun, real.x, args, kwds))
-        made = [self._one(real.of_one(place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
+        made = [self._one(entry_of(real, place), real.x, (), {}) for place in np.ndindex(real.f0.shape)]
         shape = (*real.f0.shape, real.x.size, real.x.size)
         found, error = (real.joined(np.stack([m[k] for m in made]).reshape(shape)) for k in (0, 1))
         return self._returned(found, error, made[0][2])
@@ -409,25 +398,13 @@ class Hessdiag(Hessian):
     def _made(self, x: ArrayLike, args: Args, kwds: dict[str, Any]) -> Any:
         """Return the second derivative for each entry of x, of shape (n,)."""
         real = self._real(x, args, kwds)
-        second = Derivative(None, None, self.method, self.order, 2, full_output=True)
-        steps = np.broadcast_to(np.nan if self.step is None else self.step, real.x.shape)
-        made = []
-        for i in np.ndindex(real.x.shape):
-            second.fun, second.step = _along(real, i), None if self.step is None else steps[i]
-            made.append(second(real.x[i]))
+        steps = None if self.step is None else np.broadcast_to(np.asarray(self.step, np.float64), real.x.shape)
+        made = [
+            self._higher(along(real, real.x, i), real.x[*i, ...], None if steps is None else steps[*i, ...], 2)
+            for i in np.ndindex(real.x.shape)
+        ]
         found, error, step = (np.array([m[k] for m in made]) for k in range(3))
-        return self._returned(found, error, step)
-
-
-def _along(real: _Real, i: tuple[int, ...]) -> Callable[[Any], Any]:
-    """Return the function of one entry of x, which is a number or an array of numbers."""
-
-    def of_entry(y: Any) -> Any:
-        moved = real.x.copy()
-        moved[i] = y
-        return np.reshape(real(moved), np.shape(y))
-
-    return of_entry
+        return self._returned(found, error if steps is None else None, step)
 
 
 def directionaldiff(f: Callable[[Any], Any], x0: ArrayLike, vec: ArrayLike, **options: Any) -> Any:

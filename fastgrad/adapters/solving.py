@@ -356,33 +356,24 @@ class _Beside:
     def moved(self, steps: Floats) -> tuple[Floats, Floats]:
         """Return by how much each entry of x moves by its step, and what that alone makes of f."""
         x = self._point.base
-        evaluation = self._opened() if self.evaluation is None else self.evaluation
-        while True:
-            try:
-                values = evaluation.around(steps.tolist(), ONE_SIDE)
-                break
-            except CannotRun:
-                assert self.plan is not None
-                self._refused, self.evaluation = self._refused + evaluation.nfev, None
-                self.plan = Plan(self.plan.steps[1:])
-                if not self.plan.steps:
-                    raise
-                evaluation = self._opened()
-        return (x + steps) - x, np.array(values) - (self._f0 - evaluation.origin)
-
-    def _opened(self) -> Evaluation:
         if self.plan is None:
             facts, self.plan = _planned(self._call, self._point)
             self._nature = facts.nature
         while True:
             try:
-                evaluation = self.plan.steps[0].way.open(self._call, self._point, self._nature, False)
+                if self.evaluation is None:
+                    self.evaluation = self._opened(self.plan)
+                values, origin = self.evaluation.around(steps.tolist(), ONE_SIDE), self.evaluation.origin
                 break
             except CannotRun:
+                self._refused, self.evaluation = self.nfev, None
                 if len(self.plan.steps) == 1:
                     raise
                 self.plan = Plan(self.plan.steps[1:])
+        return (x + steps) - x, np.array(values) - (self._f0 - origin)
+
+    def _opened(self, plan: Plan) -> Evaluation:
+        evaluation = plan.steps[0].way.open(self._call, self._point, self._nature, False)
         evaluation.known_value(self._f0)
         evaluation.trusted = self._trusted
-        self.evaluation = evaluation
         return evaluation

@@ -21,6 +21,7 @@ from .signals import Outrun
 # table of problems and the corpus of the tests at n = 10 to 300; those of single functions were timed by themselves.
 # What a call of f costs around its operations, an operation with a number, and one with a small array:
 PLAIN_CALL, PLAIN_NUMBER, PLAIN_ARRAY = 1.2, 0.05, 0.8
+PLAIN_FUNCTION = 0.2  # a function of numpy with one of its numbers: a quarter of one with an array
 DENSE_SETUP, DENSE_NUMBER, DENSE_ARRAY = 35.0, 1.0, 3.0  # the operations: for each tile
 SPARSE_ARRAY = 11.0
 SPARSE_SLOT = 4.0  # for each slot of a result beyond the first
@@ -87,13 +88,19 @@ def weight_at(ufunc: np.ufunc, first: Any) -> float:
     return weight(ufunc)
 
 
-def is_spared(points: int, entries: int, operations: int) -> bool:
-    """Whether plain evaluations take no longer than an attempt at a lift does before it begins.
+def is_spared(
+    points: int, entries: int, operations: int, reductions: int = 0, numbers: int = 0, functions: int = 0
+) -> bool:
+    """Whether plain evaluations take no longer than an attempt at a lift does.
 
-    Of an f that takes so many entries out of x, one at a time, among all its operations.
+    Of an f that takes so many entries out of x, one at a time, among all its operations, of which some are reductions;
+    and that does so many operations with numbers besides, and functions of numpy with a number, in loops.
     """
-    numbers = min(ENTRY * entries, operations)
-    return points * (PLAIN_CALL + PLAIN_NUMBER * numbers + PLAIN_ARRAY * (operations - numbers)) <= TRIAL
+    with_entries = min(ENTRY * entries, operations)
+    numbers += with_entries
+    arrays = operations - with_entries + (FUNCTION - 1) * reductions
+    each = PLAIN_CALL + PLAIN_NUMBER * numbers + PLAIN_FUNCTION * functions + PLAIN_ARRAY * arrays
+    return points * each <= TRIAL + DENSE_NUMBER * numbers + DENSE_ARRAY * (arrays + functions)
 
 
 class DenseWork:

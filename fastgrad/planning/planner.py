@@ -42,7 +42,7 @@ class Sizes(NamedTuple):
     # below, a lift gains nothing. The loop's time over that of the dense lift, geometric means over a hundred functions
     # of 1 to 400 µs at 6, 8, 10, 13, 16 entries: 0.86, 0.97, 1.09, 1.19, 1.32 with steps chosen at f's values; where
     # the rule runs compiled, 0.61, 0.73, 0.85, 0.96, 1.09; with given steps 1.01, 1.25, 1.54, 1.77, 2.07. Of an f that
-    # does next to nothing the code tells: see `does_little`.
+    # does next to nothing, and of loops over entries, the code tells: see `does_little`.
     few: int
     # from here on the sparse lift is tried first. Dense over sparse, attempts in vain included, at 60, 100, 140, 170,
     # 199 entries: 0.85, 1.06, 1.42, 1.64, 1.77 where differences are taken unrounded, which spares the sparse lift all
@@ -130,14 +130,18 @@ def plan_read(facts: Facts, backend: str, imaginary: bool, n: int, ndim: int, si
 
 
 def does_little(call: Call, n: int, ndim: int) -> bool:
-    """Whether all evaluations of f on both sides of n entries take no longer than a lift does before it begins.
+    """Whether all evaluations of f on both sides of n entries take no longer than a lift does.
 
-    By its code: straight lines on an x of one dimension, as `x @ x` or `x[0] ** 2 / 20 + x[1] ** 2`.
+    By its code: straight lines on an x of one dimension, as `x @ x` or `x[0] ** 2 / 20 + x[1] ** 2`, and loops over its
+    entries that do something with each.
     """
     if n > MOST_OF_LITTLE or ndim != 1 or call.args or call.kwargs:
         return False
     does = straight(call.f)
-    return does is not None and bool(load("spared")(2 * n, does.entries, does.operations))
+    if does is None:
+        return False
+    numbers, functions = does.besides + n * does.numbers, n * does.functions
+    return bool(load("spared")(2 * n, does.entries, does.operations, does.reductions, numbers, functions))
 
 
 def _only(way: Way) -> Plan:

@@ -17,6 +17,7 @@ from scipy.optimize import _differentiable_functions, _numdiff
 
 from fastgrad import numerical_hessian, numerical_jacobian
 from fastgrad.adapters import jacobi, numdifftools, scipy, statsmodels
+from fastgrad.adapters.scipy.solvers import PLACES
 from fastgrad.core.errors import AccuracyWarning, NonFiniteWarning, TrustWarning
 from fastgrad.stencils import central
 
@@ -242,7 +243,7 @@ def test_differentiate_keeps_sides_reach_and_tolerances():
 
 
 def test_installed_serves_every_solver_and_is_put_back():
-    before = {(m, n): getattr(import_module(m), n, None) for m, n, _ in scipy.PLACES if _exists(m)}
+    before = {(m, n): getattr(import_module(m), n, None) for m, n, _ in PLACES if _exists(m)}
     elsewhere = []
 
     def count():

@@ -105,7 +105,40 @@ def looping(x):
     return total
 
 
-weights = 2.0
+def by_place(x):
+    total = 0.0
+    for i in range(len(x) - 1):
+        total = total + 100 * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2
+    return total
+
+
+def until_the_end(x):
+    i, total = 0, 0.0
+    while i < x.size:
+        total += np.sqrt(1 + x[i] ** 2)
+        i += 1
+    return total
+
+
+def of_arrays(x):
+    total = 0.0
+    for entry in x:
+        total = total + entry * x
+    return total @ total
+
+
+def over_a_part(x):
+    part = x[1:]
+    for _ in range(3):
+        part = part * part
+    return part @ part
+
+
+def nested(x):
+    return sum(a * b for a in x for b in x)
+
+
+weights, large = 2.0, np.ones(2000)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +147,26 @@ weights = 2.0
         (lambda x: x @ x, 15),
         (lambda x: x.dot(x), 15),
         (lambda x: np.dot(x, x), 15),
-        (lambda x: x[0] ** 2 / 20 + x[1] ** 2, 20),
-        (lambda x: (x - 1.0) @ (x - 1.0), 8),
+        (lambda x: x[0] ** 2 / 20 + x[1] ** 2, 22),
+        (lambda x: (x - 1.0) @ (x - 1.0), 9),
+        (lambda x: (x - weights) @ (x - weights), 9),
         (lambda x: np.sum(x**2), 0),
-        (captured, 0),
+        (lambda x: (x * x).sum(), 8),
+        (lambda x: np.exp(x).max(), 8),
+        (lambda x: 2 * np.linalg.norm(x), 8),
+        (captured, 11),
+        (lambda x: x @ large[: x.size], 0),
         (weighted, 0),
-        (looping, 0),
+        (looping, 16),
+        (by_place, 11),
+        (until_the_end, 11),
+        (lambda x: sum(entry * entry for entry in x[1:]), 14),
+        (lambda x: sum(x[i] * x[i + 1] for i in range(len(x) - 1)), 13),
+        (lambda x: sum(math.sin(entry) for entry in x), 15),
+        (of_arrays, 0),
+        (over_a_part, 0),
+        (nested, 0),
         (lambda x: x[0] if x[0] > 1.0 else x[1] ** 2, 0),
-        (lambda x: sum(entry for entry in x), 0),
         (np.sum, 0),
     ],
 )
