@@ -31,8 +31,8 @@ class Info:
     nfev : int
         Evaluations of f, counted as they were made, probes and checks included. A call of f that a lift makes counts as
         many points as it stands for, also where it is cut short to be begun again with fewer at once. Error bars cost
-        a lift with unrounded differences as many points again and more: some 2.4n in all, beside n without
-        `full_output`, and 5.4n where f rounds much within, as what adds x to large numbers does.
+        a lift with unrounded differences as many points again and some twenty: 2n + 20 in all, beside n without
+        `full_output`, and 5n + 20 where f seems to round much within, as what adds x to large numbers does.
     seconds : float
         Wall-clock time of the whole call.
     error : ndarray or None
